@@ -1,0 +1,46 @@
+"""The one table of topics: what travels on each, by which key, over how many partitions.
+
+All are kept for ever. On the SQLite bus each topic has one partition; on Kafka it has ``partitions``.
+"""
+
+from dataclasses import dataclass
+
+from storage import events
+from storage.events import Event
+
+
+@dataclass(frozen=True)
+class Topic:
+    """``key`` is the event's field that decides the partition; an empty one means that order across all events matters."""
+
+    name: str
+    kinds: tuple[type[Event], ...]
+    key: str
+    partitions: int
+
+
+REPLIES = Topic("chat.replies", (events.ReplySent,), "conversation_id", 8)
+PAIRS = Topic("feedback.pairs", (events.PairDrawn,), "pair_id", 8)
+JUDGMENTS = Topic("feedback.judgments", (events.JudgmentGiven,), "pair_id", 8)
+RATINGS = Topic("feedback.ratings", (events.ResponseRated,), "conversation_id", 8)
+FEATURES = Topic("feedback.features", (events.PairEmbedded,), "pair_id", 8)
+PREFERENCES = Topic("feedback.preferences", (events.HubClaimed, events.PreferenceJoined, events.PreferenceRemoved), "", 1)
+QUARANTINE = Topic("feedback.quarantine", (events.EventQuarantined,), "", 1)
+REWARD = Topic("models.reward.updated", (events.RewardUpdated,), "head_id", 1)
+REQUESTED = Topic("training.requested", (events.TrainingRequested,), "run_id", 1)
+FROZEN = Topic("training.dataset_frozen", (events.DatasetFrozen,), "run_id", 1)
+PROGRESS = Topic("training.progress", (events.RunClaimed, events.TrainingProgress, events.TrainingFailed), "", 1)
+VERSIONS = Topic("models.versions", (events.ModelEvaluated, events.ReviewDecided, events.ModelPromoted, events.ModelRolledBack), "", 1)
+
+TOPICS: dict[str, Topic] = {
+    topic.name: topic
+    for topic in (REPLIES, PAIRS, JUDGMENTS, RATINGS, FEATURES, PREFERENCES, QUARANTINE, REWARD, REQUESTED, FROZEN, PROGRESS, VERSIONS)
+}
+
+TOPIC_OF: dict[type[Event], Topic] = {kind: topic for topic in TOPICS.values() for kind in topic.kinds}
+
+
+def key_of(event: Event) -> bytes:
+    """The partition key of ``event`` on its topic."""
+    field = TOPIC_OF[type(event)].key
+    return str(getattr(event, field)).encode() if field else b""
