@@ -1,0 +1,310 @@
+"""The command line: each command reads the settings once and hands on to the room that does the work.
+
+Nothing heavy is imported before a command's arguments have been read, so that ``--help`` and a typing error are answered at once.
+What a person can mend ends with one line and exit code 2; what failed otherwise, with one line and exit code 1.
+"""
+
+import json
+import logging
+import signal
+import sys
+import threading
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from deploy.supervisor import PROCESSES, Supervisor, follow_lifeline, is_ready, url_of
+from storage.errors import ConfigurationError, FeedbackLoopError
+from storage.settings import Settings
+
+app = typer.Typer(
+    name="feedbackloop",
+    help="Keeps a recruiting chatbot learning from the recruiters who use it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Until(StrEnum):
+    review = "review"
+    promoted = "promoted"
+
+
+class Phase(StrEnum):
+    reward = "reward"
+    dpo = "dpo"
+
+
+class Format(StrEnum):
+    jsonl = "jsonl"
+    parquet = "parquet"
+
+
+JSONOption = Annotated[Path | None, typer.Option("--json", help="Write the result as JSON to this file too.")]
+
+
+def main() -> None:
+    """Entry point of ``feedbackloop``."""
+    try:
+        app(standalone_mode=True)
+    except ConfigurationError as error:
+        _complain(error, 2)
+    except FeedbackLoopError as error:
+        _complain(error, 1)
+
+
+def _complain(error: FeedbackLoopError, code: int) -> None:
+    sys.stderr.write(f"feedbackloop: {error}\n")
+    sys.exit(code)
+
+
+def _say(line: str) -> None:
+    typer.echo(line)
+    sys.stdout.flush()
+
+
+# ---- the processes
+
+
+@app.command()
+def up() -> None:
+    """Run serving, processor, trainer and hub here, until Ctrl-C."""
+    settings = Settings.read()
+    stop = _stop_on_signal()
+    with Supervisor(settings, {}, _say) as supervisor:
+        _say(f"starting; logs in {supervisor.home / 'logs'}")
+        ready = threading.Thread(target=_say_when_ready, args=(supervisor, settings), daemon=True)
+        ready.start()
+        while not stop.wait(0.2):
+            supervisor.check()
+        _say("stopping")
+
+
+def _say_when_ready(supervisor: Supervisor, settings: Settings) -> None:
+    try:
+        supervisor.wait_ready(PROCESSES, 180)
+    except FeedbackLoopError as error:
+        _say(str(error))
+        return
+    _say(f"chat API   {url_of(settings, 'serving')}/v1\ndashboard  {url_of(settings, 'hub')}\nCtrl-C stops everything")
+
+
+@app.command()
+def serving() -> None:
+    """Run the chat API alone."""
+    _process()
+    from serving.app import run
+
+    run(Settings.read())
+
+
+@app.command()
+def processor() -> None:
+    """Run the stream processor alone: embed, learner, trigger."""
+    _process()
+    from streams.processor import run
+
+    run(Settings.read())
+
+
+@app.command()
+def trainer() -> None:
+    """Run a trainer alone: one run at a time."""
+    _process()
+    from streams.trainer import run
+
+    run(Settings.read())
+
+
+@app.command()
+def hub() -> None:
+    """Run the hub alone: warehouse, API and dashboard."""
+    _process()
+    from dashboard.hub import run
+
+    run(Settings.read())
+
+
+def _process() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for chatty in ("httpx", "httpcore"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    follow_lifeline()
+
+
+def _stop_on_signal() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+# ---- the demo
+
+
+@app.command()
+def demo(
+    until: Annotated[
+        Until | None, typer.Option(help="Stop when a version awaits review, or when it was promoted and has answered.")
+    ] = None,
+    json_file: JSONOption = None,
+    seed: Annotated[int, typer.Option(help="Of the simulated world; another seed, another taste.")] = 0,
+    null: Annotated[bool, typer.Option("--null", help="Control: recruiters without any taste. No version should pass.")] = False,
+    plant: Annotated[bool, typer.Option("--plant", help="Control: recruiters who treat one group of names differently.")] = False,
+    drift: Annotated[bool, typer.Option("--drift", help="Control: a taste that changes sign half-way.")] = False,
+) -> None:
+    """Watch the whole loop learn from simulated people, on this machine."""
+    from deploy.demo import Demo, run
+    from deploy.summary import as_text
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    controls = frozenset(name for name, asked in (("null", null), ("plant", plant), ("drift", drift)) if asked)
+    options = Demo(until=until.value if until else None, seed=seed, controls=controls)
+    summary: dict[str, Any] = {}
+
+    def on_summary(found: dict[str, Any]) -> None:
+        summary.update(found)
+        _say(as_text(found))
+        _write_json(json_file, found)
+
+    try:
+        run(options, Settings.read(), _say, on_summary)
+    except KeyboardInterrupt:
+        _say("stopped")
+        return
+    if summary["verdict"] != "passed" and not options.is_control:
+        raise typer.Exit(1)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+# ---- looking at a running loop
+
+
+@app.command()
+def status(json_file: JSONOption = None) -> None:
+    """Counts at every station, the next threshold, and who is ready."""
+    from deploy.client import get
+    from deploy.summary import status_as_text
+
+    settings = Settings.read()
+    found = get(settings, "/v1/status")
+    ready = {process: is_ready(url_of(settings, process)) for process in PROCESSES}
+    _say(status_as_text(found, ready))
+    _write_json(json_file, found | {"ready": ready})
+
+
+@app.command()
+def runs(json_file: JSONOption = None) -> None:
+    """Training runs, the newest first."""
+    from deploy.client import get
+    from deploy.summary import runs_as_text
+
+    found = get(Settings.read(), "/v1/runs")
+    _say(runs_as_text(found["runs"]))
+    _write_json(json_file, found)
+
+
+@app.command()
+def rollback(
+    reviewer: Annotated[str, typer.Option(help="Who decides it.")],
+    reason: Annotated[str, typer.Option(help="Why.")],
+) -> None:
+    """Withdraw the champion: the one before it serves again."""
+    from deploy.client import post
+
+    post(Settings.read(), "/v1/rollback", {"reviewer": reviewer, "reason": reason})
+    _say("rolled back; serving swaps within seconds")
+
+
+@app.command()
+def verify(json_file: JSONOption = None) -> None:
+    """Compare log and warehouse id by id and content by content; exit code 1 where they differ."""
+    from deploy.offline import verified
+    from deploy.summary import differences_as_text
+
+    found = verified(Settings.read())
+    _say(differences_as_text(found))
+    _write_json(json_file, found)
+    if not found["ok"]:
+        raise typer.Exit(1)
+
+
+# ---- data in and out
+
+
+@app.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(help="Preference records {prompt, chosen, rejected, …}: JSONL, gzipped or not.")],
+    objective: Annotated[str, typer.Option(help="The question that was answered: overall, helpful, harmless …")] = "overall",
+    count: Annotated[bool, typer.Option("--count", help="Let these judgments move the retraining threshold.")] = False,
+) -> None:
+    """Send preference records through the loop like any other judgments."""
+    from deploy.offline import imported
+
+    report = imported(Settings.read(), file, objective, count)
+    for number, why in report.refused:
+        typer.echo(f"line {number}: {why}", err=True)
+    _say(f"{report.accepted} records taken in, {report.known} known already, {len(report.refused)} refused")
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="Where to; TRL's columns prompt, chosen, rejected.")],
+    form: Annotated[Format | None, typer.Option("--format", help="By the file's ending where absent.")] = None,
+) -> None:
+    """Write the judgments as preference records."""
+    from deploy.offline import exported
+
+    chosen = form.value if form else ("parquet" if file.suffix == ".parquet" else "jsonl")
+    _say(f"{exported(Settings.read(), file, chosen)} records written to {file}")
+
+
+# ---- training without bus or hub
+
+
+@app.command()
+def train(
+    phase: Annotated[Phase, typer.Option(help="reward: held-out accuracy of a reward model. dpo: a new policy.")],
+    data: Annotated[Path | None, typer.Option(help="Preference records; the warehouse's judgments where absent.")] = None,
+    model: Annotated[str | None, typer.Option(help="Folder or id of the language model (dpo).")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for what is trained.")] = Path("out"),
+    json_file: JSONOption = None,
+) -> None:
+    """Train one phase on a file or on the warehouse, without bus or hub."""
+    from deploy.offline import trained
+
+    found, text = trained(Settings.read(), phase.value, data, model, out, _say)
+    _say(text)
+    _write_json(json_file, found)
+
+
+@app.command()
+def evaluate(
+    data: Annotated[Path, typer.Option(help="Preference records: their prompts are answered, their judgments fit the judge.")],
+    model: Annotated[str, typer.Option(help="The challenger: a folder with an adapter or a model, or an id.")],
+    champion: Annotated[str | None, typer.Option(help="What it is held against; the configured model where absent.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("out"),
+    json_file: JSONOption = None,
+) -> None:
+    """Judge a challenger against a champion on a file, through the same gates as in the loop."""
+    from deploy.offline import evaluated
+
+    found, text = evaluated(Settings.read(), data, model, champion, out, _say)
+    _say(text)
+    _write_json(json_file, found)
+
+
+def _write_json(file: Path | None, value: Any) -> None:
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(value, indent=2, default=str) + "\n")
+
+
+if __name__ == "__main__":
+    main()

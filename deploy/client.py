@@ -1,0 +1,60 @@
+"""Ask a running hub."""
+
+from typing import Any
+
+import httpx
+
+from deploy.supervisor import url_of
+from storage.errors import FeedbackLoopError, NotReachable
+from storage.settings import Settings
+
+
+def get(settings: Settings, path: str, **parameters: str) -> dict[str, Any]:
+    """The hub's JSON answer.
+
+    Raises
+    ------
+    NotReachable
+        No hub answers there.
+    FeedbackLoopError
+        The hub refused; its own words.
+    """
+    answer: dict[str, Any] = _ask(settings, "GET", path, params=parameters).json()
+    return answer
+
+
+def post(settings: Settings, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """As :func:`get`, for what changes something."""
+    answer: dict[str, Any] = _ask(settings, "POST", path, json=body).json()
+    return answer
+
+
+def get_bytes(settings: Settings, path: str, **parameters: str) -> bytes:
+    """The hub's answer as it came."""
+    return _ask(settings, "GET", path, params=parameters).content
+
+
+def hub_runs(settings: Settings) -> bool:
+    """Whether a hub answers where the settings say."""
+    try:
+        httpx.get(f"{url_of(settings, 'hub')}/healthz", timeout=2)
+    except httpx.ConnectError:
+        return False
+    except httpx.HTTPError:
+        return True
+    return True
+
+
+def _ask(settings: Settings, method: str, path: str, **arguments: Any) -> httpx.Response:
+    hub = url_of(settings, "hub")
+    try:
+        answer = httpx.request(method, f"{hub}{path}", timeout=300, **arguments)
+    except httpx.HTTPError as error:
+        raise NotReachable(f"no hub answers at {hub}: start one with 'feedbackloop up' ({error})") from error
+    if answer.is_error:
+        try:
+            words = answer.json()["error"]["message"]
+        except (ValueError, KeyError, TypeError):
+            words = answer.text[:500]
+        raise FeedbackLoopError(f"the hub refused: {words}")
+    return answer

@@ -1,0 +1,243 @@
+"""The whole loop before a visitor's eyes: every process on this machine, simulated people, until a reviewer's decision is due, and on.
+
+The people are a program of their own that speaks HTTP like anybody else; nothing here knows their taste. The figures of the summary are
+read from the log (when was each event accepted?) and from the live feed that the dashboard's pages get.
+"""
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+import httpx
+
+from deploy.latency import Latencies, LiveFeed, judgment_to_dashboard, judgment_to_reward
+from deploy.people import People
+from deploy.supervisor import Supervisor, is_ready, url_of
+from storage.errors import FeedbackLoopError
+from storage.events import Event, ModelEvaluated, ModelPromoted, TrainingFailed, TrainingProgress, TrainingRequested, decode
+from storage.settings import Settings
+from streams.bus import Bus, Partition, open_bus
+from streams.topics import PROGRESS, REQUESTED, TOPICS, VERSIONS
+
+Until = Literal["review", "promoted"]
+
+JUDGMENTS_TO_TRAIN = 480  # of the training stratum: what held in LEARNING.md 4; a quarter as many again goes to the evaluation stratum
+PAIRED_SHARE = 0.17  # so that 480 training judgments come with some 900 prompts of the evaluation stratum
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What the visitor asked for."""
+
+    until: Until | None = None
+    seed: int = 0
+    controls: frozenset[str] = frozenset()  # of "null", "plant", "drift" (LEARNING.md 5, item 10)
+    judgments: int = JUDGMENTS_TO_TRAIN
+    give_up_after: float = 900.0  # seconds
+
+    @property
+    def is_control(self) -> bool:
+        """Whether a version that does *not* pass is what should come out."""
+        return bool(self.controls & {"null", "plant"})
+
+
+@dataclass
+class Clock:
+    """Seconds since the start, at each milestone."""
+
+    started: float = field(default_factory=time.monotonic)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def reached(self, milestone: str) -> None:
+        self.seconds.setdefault(milestone, round(time.monotonic() - self.started, 1))
+
+
+def demo_settings(settings: Settings, demo: Demo) -> Settings:
+    """The visitor's settings with what the demo needs: a home of its own, simulated judgments as teachers, one threshold."""
+    home = settings.common.home.resolve() / "demo" / time.strftime("%Y%m%d-%H%M%S")
+    return settings.with_values(
+        {"home": home, "sources": ("simulation",)},
+        retraining={"every": demo.judgments},
+        serving={"pairing_share": PAIRED_SHARE},
+    )
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The settings as variables for a child process."""
+    common = settings.common
+    values: dict[str, Any] = {"HOME": str(common.home), "BUS": common.bus, "ARTIFACTS": common.artifacts, "MODEL": common.model}
+    variables = {f"FEEDBACKLOOP_{k}": v for k, v in values.items() if v} | {"FEEDBACKLOOP_SOURCES": json.dumps(common.sources)}
+    for section, keys in settings.sections.items():
+        for key, value in keys.items():
+            variables[f"FEEDBACKLOOP_{section}__{key}".upper()] = value if isinstance(value, str) else json.dumps(value)
+    return variables
+
+
+def run(demo: Demo, settings: Settings, report: Callable[[str], None], on_summary: Callable[[dict[str, Any]], None]) -> None:
+    """Run the loop until the milestone that was asked for and hand over the summary (DESIGN.md, "Make targets, figures").
+
+    Without ``demo.until`` it stays up after the summary until it is interrupted.
+    """
+    clock = Clock()
+    settings = demo_settings(settings, demo)
+    serving, hub = url_of(settings, "serving"), url_of(settings, "hub")
+    with (
+        Supervisor(settings, environment_of(settings), report) as supervisor,
+        People(settings, seed=demo.seed, controls=demo.controls) as people,
+    ):
+        report(f"starting in {settings.common.home}")
+        report(f"dashboard: {hub}")
+        _first_chat(supervisor, serving, demo)
+        clock.reached("first_chat")
+        report(f"first chat answered after {clock.seconds['first_chat']:.0f} s")
+        supervisor.wait_ready(("hub", "serving", "processor", "trainer"), 120)
+        clock.reached("all_ready")
+        people.start(pace="fast")
+        with contextlib.closing(open_bus(settings.common.bus_url)) as bus, LiveFeed(hub) as feed:
+            evaluated = _until_evaluated(demo, supervisor, people, bus, feed, clock, report)
+            summary = _summary(bus, evaluated, hub, clock, feed.seen)
+            if demo.until == "promoted":
+                summary["promoted"] = _until_promoted(evaluated, people, supervisor, bus, serving, clock, report)
+        on_summary(summary)
+        if demo.until is None:
+            report(f"the loop stays up: open {hub}, rate, review; Ctrl-C stops everything")
+            people.start(pace="calm")
+            while True:
+                supervisor.check()
+                time.sleep(0.5)
+
+
+def _first_chat(supervisor: Supervisor, serving: str, demo: Demo) -> None:
+    deadline = time.monotonic() + 120
+    while not is_ready(serving):
+        supervisor.check()
+        if time.monotonic() > deadline:
+            raise FeedbackLoopError(f"serving is not ready after 120 s; see {supervisor.home / 'logs'}")
+        time.sleep(0.05)
+    _chat(serving, f"demo-first-{demo.seed}")
+
+
+def _chat(serving: str, conversation: str) -> dict[str, Any]:
+    messages = [{"role": "user", "content": "Hello, could you tell me where my application stands?"}]
+    body = {"model": "champion", "messages": messages, "metadata": {"conversation_id": conversation}}
+    answer = httpx.post(f"{serving}/v1/chat/completions", json=body, headers={"X-FeedbackLoop-Source": "simulation"}, timeout=60)
+    answer.raise_for_status()
+    reply: dict[str, Any] = answer.json()
+    return reply
+
+
+def _until_evaluated(
+    demo: Demo, supervisor: Supervisor, people: "People", bus: Bus, feed: "LiveFeed", clock: Clock, report: Callable[[str], None]
+) -> ModelEvaluated:
+    deadline = time.monotonic() + demo.give_up_after
+    said = 0.0
+    for event in _follow(bus, (REQUESTED.name, PROGRESS.name, VERSIONS.name)):
+        supervisor.check()
+        if time.monotonic() > deadline:
+            raise FeedbackLoopError(f"no model was evaluated within {demo.give_up_after:.0f} s; see {supervisor.home / 'logs'}")
+        if isinstance(event, TrainingRequested):
+            clock.reached("training_requested")
+            report(f"threshold reached after {clock.seconds['training_requested']:.0f} s: training starts, the people pause")
+            people.stop()
+        elif isinstance(event, TrainingProgress):
+            clock.reached(f"stage_{event.stage}")
+        elif isinstance(event, TrainingFailed) and event.final:
+            raise FeedbackLoopError(f"the run failed in stage {event.stage}: {event.reason}")
+        elif isinstance(event, ModelEvaluated):
+            clock.reached("review_due")
+            return event
+        if event is None or isinstance(event, TrainingProgress):
+            people.check()
+            if time.monotonic() - said > 5:
+                said = time.monotonic()
+                report(_progress_line(feed.latest, event))
+    raise AssertionError("the log does not end")
+
+
+def _follow(bus: Bus, topics: tuple[str, ...]) -> Iterator[Event | None]:
+    """Every event of the topics from the start on, ``None`` whenever none has come for half a second."""
+    after = {Partition(topic, 0): -1 for topic in topics}
+    while True:
+        entries = bus.read(after, limit=1000, wait=0.5)
+        for entry in entries:
+            after[entry.partition] = entry.offset
+            yield decode(entry.value)
+        if not entries:
+            yield None
+
+
+def _progress_line(status: dict[str, Any], event: Event | None) -> str:
+    if isinstance(event, TrainingProgress):
+        return f"  training: {event.stage}, {event.step} of {event.steps}"
+    counts, threshold = status.get("counts", {}), status.get("threshold", {})
+    return (
+        f"  {counts.get('replies', 0)} replies · {counts.get('pairs', 0)} pairs · {counts.get('judgments', 0)} judgments · "
+        f"next training at {threshold.get('since', 0)} of {threshold.get('every', '?')}"
+    )
+
+
+def _until_promoted(
+    evaluated: ModelEvaluated,
+    people: "People",
+    supervisor: Supervisor,
+    bus: Bus,
+    serving: str,
+    clock: Clock,
+    report: Callable[[str], None],
+) -> dict[str, Any]:
+    """Let the simulated reviewer decide, and chat with the new model."""
+    if evaluated.verdict != "passed":
+        return {"version": None, "why": f"the gates said {evaluated.verdict}; there is nothing to approve"}
+    people.review(evaluated.version)
+    deadline = time.monotonic() + 60
+    for event in _follow(bus, (VERSIONS.name,)):
+        if isinstance(event, ModelPromoted) and event.version == evaluated.version:
+            break
+        if time.monotonic() > deadline:
+            raise FeedbackLoopError(f"{evaluated.version} was approved and not promoted within 60 s; see {supervisor.home / 'logs'}")
+    clock.reached("promoted")
+    while (reply := _chat(serving, f"demo-promoted-{time.monotonic_ns()}"))["model"] != evaluated.version:
+        if time.monotonic() > deadline:
+            raise FeedbackLoopError(f"{evaluated.version} is champion and does not answer within 60 s; see {supervisor.home / 'logs'}")
+        time.sleep(0.1)
+    clock.reached("new_model_answers")
+    text = reply["choices"][0]["message"]["content"]
+    report(f"{evaluated.version} is the champion and answers the next chat: {text!r}")
+    return {"version": evaluated.version, "reply": text}
+
+
+def _summary(bus: Bus, evaluated: ModelEvaluated, hub: str, clock: Clock, seen: list[tuple[datetime, datetime]]) -> dict[str, Any]:
+    counts = {topic: sum(tail for _, tail in bus.bounds([topic]).values()) for topic in TOPICS}
+    gates = {gate.name: gate for gate in evaluated.gates}
+    win_rate = gates.get("win_rate")
+    return {
+        "replies": counts["chat.replies"],
+        "pairs": counts["feedback.pairs"],
+        "judgments": counts["feedback.judgments"],
+        "reward_updates": counts["models.reward.updated"],
+        "runs": counts["training.requested"],
+        "quarantined": counts["feedback.quarantine"],
+        "version": evaluated.version,
+        "verdict": evaluated.verdict,
+        "dashboard": hub,
+        "seconds": dict(clock.seconds),
+        "latency_ms": _latencies(bus, seen),
+        "win_rate": {"value": win_rate.figure, "low": win_rate.low, "high": win_rate.high} if win_rate else None,
+        "gates": {gate.name: gate.verdict for gate in evaluated.gates},
+        "gates_in_words": {gate.name: gate.words for gate in evaluated.gates},
+    }
+
+
+def _latencies(bus: Bus, seen: list[tuple[datetime, datetime]]) -> dict[str, float | None]:
+    reward: Latencies = judgment_to_reward(bus)
+    dashboard: Latencies = judgment_to_dashboard(bus, seen)
+    return {
+        "judgment_to_reward_p50": reward.percentile(50),
+        "judgment_to_reward_p99": reward.percentile(99),
+        "judgment_to_dashboard_p50": dashboard.percentile(50),
+        "judgment_to_dashboard_p99": dashboard.percentile(99),
+    }
