@@ -1,0 +1,124 @@
+"""Measure a base model by the truth parser, draw its pairs, and fix its files by hash."""
+
+import hashlib
+import random
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from simulation.checker import ATTRIBUTES, read
+from simulation.phrases import Split
+from simulation.world import Conversation, Message, draw_conversation
+
+HASHED = ("model.safetensors", "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
+MAX_NEW_TOKENS = 96
+
+
+@torch.inference_mode()
+def sample(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[Sequence[Message]], *, batch: int = 32
+) -> list[str]:
+    """One reply to each prompt at temperature 1; prompts of like length share a batch."""
+    rendered = [tokenizer.apply_chat_template(list(p), tokenize=False, add_generation_prompt=True) for p in prompts]
+    order = sorted(range(len(rendered)), key=lambda i: len(rendered[i]))
+    replies = [""] * len(rendered)
+    for start in range(0, len(order), batch):
+        rows = order[start : start + batch]
+        inputs = tokenizer([rendered[i] for i in rows], return_tensors="pt", padding=True, add_special_tokens=False)
+        output = model.generate(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            do_sample=True,
+            temperature=1.0,
+            top_p=1.0,
+            top_k=0,
+            max_new_tokens=MAX_NEW_TOKENS,
+        )
+        texts = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        for row, text in zip(rows, texts, strict=True):
+            replies[row] = text
+    return replies
+
+
+def measure(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, count: int, *, seed: int) -> dict[str, Any]:
+    """Figures over ``count`` replies to held-out records, later turns after the model's own earlier replies."""
+    rng = random.Random(f"figures {seed}")
+    torch.manual_seed(seed)
+    started = time.perf_counter()
+    turns = _play(model, tokenizer, [draw_conversation(rng, "held_out") for _ in range(count)])[:count]
+    seconds = time.perf_counter() - started
+    readings = [read(c.record_of(prompt), reply) for c, prompt, reply in turns]
+    tasks = [r.success for r in readings if r.success is not None]
+    lengths = [len(tokenizer.encode(reply)) for _, _, reply in turns]
+    return {
+        "replies": len(turns),
+        "wrong_facts": share(bool(r.wrong_facts) for r in readings),
+        "unlawful": share(bool(r.unlawful) for r in readings),
+        **{name: share(getattr(r, name) for r in readings) for name in ATTRIBUTES},
+        "filler_sentences": round(statistics.mean(r.filler for r in readings), 3),
+        "tasks_done": share(bool(t) for t in tasks),
+        "different_replies": share(n == 1 for n in _counts([reply for _, _, reply in turns])),
+        "unfinished": share(n >= MAX_NEW_TOKENS for n in lengths),
+        "tokens_a_reply": round(statistics.mean(lengths), 1),
+        "tokens_a_prompt": round(
+            statistics.mean(len(tokenizer.apply_chat_template(p, add_generation_prompt=True)["input_ids"]) for _, p, _ in turns), 1
+        ),
+        "replies_a_second": round(len(turns) / seconds, 1),
+    }
+
+
+def draw_pairs(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, count: int, *, seed: int, split: Split = "sft"
+) -> Iterator[dict[str, Any]]:
+    """``count`` pairs of two samples of the model on prompts of ``split``: {prompt, a, b}."""
+    rng = random.Random(f"pairs {seed}")
+    torch.manual_seed(seed + 1)
+    turns = _play(model, tokenizer, [draw_conversation(rng, split) for _ in range(count)])
+    rng.shuffle(turns)
+    turns = turns[:count]
+    seconds = sample(model, tokenizer, [prompt for _, prompt, _ in turns])
+    for (_, prompt, first), second in zip(turns, seconds, strict=True):
+        yield {"prompt": prompt, "a": first, "b": second}
+
+
+def share(values: Iterator[bool]) -> float:
+    """The share of true ones."""
+    return round(statistics.mean(map(float, values)), 4)
+
+
+def write_hashes(folder: Path) -> None:
+    """Write ``SHA256SUMS`` of the files that make the model."""
+    (folder / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for name, digest in hashes(folder).items()), encoding="ascii")
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file that makes the model."""
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in HASHED}
+
+
+def _play(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, conversations: Sequence[Conversation]
+) -> list[tuple[Conversation, list[Message], str]]:
+    """Every turn of the conversations, answered by the model: (conversation, prompt, reply)."""
+    turns: list[tuple[Conversation, list[Message], str]] = []
+    said: dict[str, list[str]] = {c.conversation_id: [] for c in conversations}
+    for number in range(3):
+        going = [c for c in conversations if len(c.asks) > number]
+        prompts = [c.prompt(said[c.conversation_id]) for c in going]
+        for conversation, prompt, reply in zip(going, prompts, sample(model, tokenizer, prompts), strict=True):
+            said[conversation.conversation_id].append(reply)
+            turns.append((conversation, prompt, reply))
+    turns.sort(key=lambda turn: turn[0].conversation_id)
+    return turns
+
+
+def _counts(replies: Sequence[str]) -> list[int]:
+    seen: dict[str, int] = {}
+    for reply in replies:
+        seen[reply] = seen.get(reply, 0) + 1
+    return [seen[reply] for reply in replies]
