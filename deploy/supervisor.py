@@ -67,6 +67,7 @@ class Supervisor:
     settings : the settings that every process gets, laid over by ``environment``
     environment : variables for the children, beyond this process's own
     report : called with a line for a person whenever something happens
+    command : what is run, with a process's name as its last word
 
     Raises
     ------
@@ -82,11 +83,12 @@ class Supervisor:
         environment: Mapping[str, str],
         report: Callable[[str], None],
         processes: Sequence[str] = PROCESSES,
+        command: Sequence[str] = (sys.executable, "-m", "deploy.cli"),
     ) -> None:
         self.settings, self.report = settings, report
         self.home = settings.common.home.resolve()
         self._environment = dict(os.environ) | dict(environment)
-        self._children = [Child(name, [sys.executable, "-m", "deploy.cli", name]) for name in processes]
+        self._children = [Child(name, [*command, name]) for name in processes]
         self._stopping = threading.Event()
         self._failed: str | None = None
         self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
