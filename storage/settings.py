@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar
 
 import orjson
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from storage.errors import ConfigurationError
 from storage.events import Source, problems
@@ -34,6 +34,7 @@ class Common(BaseModel):
     artifacts : folder or fsspec URL of models and reports; the folder ``artifacts`` in ``home`` where empty
     model : the language model that chats and is trained: ``shipped``, a folder or a Hugging Face id
     sources : whose judgments teach: simulated, imported and AI ones enter only where they are named here
+    pseudonym_key : what pseudonyms are made with; the file ``pseudonym.key`` in ``home``, made when first needed, where empty
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +44,7 @@ class Common(BaseModel):
     artifacts: str = ""
     model: str = "shipped"
     sources: Annotated[tuple[Source, ...], Field(min_length=1)] = ("product",)
+    pseudonym_key: SecretStr = SecretStr("")
 
     @property
     def bus_url(self) -> str:

@@ -1,0 +1,95 @@
+"""Says whether a process lives and whether it is ready, and refuses addresses that it must not or cannot listen on.
+
+Serving and the hub hang the router into their own app; processor and trainer, which serve nothing else, run it in a thread.
+"""
+
+import errno
+import ipaddress
+import socket
+import threading
+from collections.abc import Callable, Mapping
+
+import uvicorn
+from fastapi import APIRouter, FastAPI
+from fastapi.responses import JSONResponse
+
+from storage.errors import ConfigurationError, PortInUse
+
+Check = Callable[[], str | None]  # None: ready; else the reason why not
+
+
+def health_router(checks: Mapping[str, Check]) -> APIRouter:
+    """``/healthz`` answers 200 while the process lives; ``/readyz`` answers 503 with the reasons until no check has one."""
+    router = APIRouter()
+
+    @router.get("/healthz", include_in_schema=False)
+    async def healthz() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @router.get("/readyz", include_in_schema=False)
+    async def readyz() -> JSONResponse:
+        reasons = {name: reason for name, check in checks.items() if (reason := check()) is not None}
+        return JSONResponse({"ready": not reasons, "reasons": reasons}, status_code=503 if reasons else 200)
+
+    return router
+
+
+def check_address(host: str, port: int) -> None:
+    """Refuse to listen where nobody may yet, or where somebody else does. Port 0 is any free one.
+
+    Raises
+    ------
+    ConfigurationError
+        The host is not this machine's loopback: there is no authentication yet.
+    PortInUse
+        Another program listens there.
+    """
+    listen(host, port).close()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket at the address, checked as by :func:`check_address`; for ``uvicorn.Server.run(sockets=[…])``."""
+    if not _is_loopback(host):
+        raise ConfigurationError(
+            f"host = {host!r}: refusing to listen beyond this machine without authentication, which does not exist yet; "
+            'use host = "127.0.0.1" and put a proxy that authenticates in front of it'
+        )
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+        bound.listen(1024)  # at once: two sockets with SO_REUSEADDR may both bind, but only one may listen
+    except (OSError, OverflowError) as error:
+        bound.close()
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            raise PortInUse(f"port {port} on {host} is in use by another program; stop it or set another port") from error
+        raise ConfigurationError(f"cannot listen on {host}, port {port}: {error}") from error
+    return bound
+
+
+class HealthServer:
+    """The two routes on an address of their own, answered by a thread."""
+
+    def __init__(self, checks: Mapping[str, Check], host: str, port: int) -> None:
+        app = FastAPI(openapi_url=None)
+        app.include_router(health_router(checks))
+        self._socket = listen(host, port)
+        self.port: int = self._socket.getsockname()[1]
+        self._server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, name="health", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+        self._socket.close()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

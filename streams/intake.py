@@ -1,0 +1,275 @@
+"""The one door for what people send: validate, pseudonymise, publish. API, dashboard and import all come through it.
+
+What a method returns is durable; what it refuses left nothing behind. From here events travel on the bus to the stations of ``streams``.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+from uuid import UUID
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, to_json
+
+from storage.errors import InputRefused
+from storage.events import (
+    Event,
+    Identifier,
+    JudgmentGiven,
+    Message,
+    Name,
+    PairDrawn,
+    Prompt,
+    ReplySent,
+    Response,
+    ResponseRated,
+    Sampling,
+    Source,
+    Text,
+    derived_id,
+    new_id,
+    problems,
+)
+from storage.strata import conversation_of, stratum_of
+from streams.bus import Bus, records_of
+from streams.pseudonyms import pseudonym
+
+MAX_PROMPT = 200_000  # characters over all messages
+TIMEOUT = 5.0  # seconds that a client waits for the log before it is told to come again
+
+Messages = Sequence[Message | Mapping[str, Any]]
+Answer = Response | Mapping[str, Any]
+Kind = TypeVar("Kind", bound=Event)
+Value = TypeVar("Value")
+
+_PROMPT: TypeAdapter[tuple[Message, ...]] = TypeAdapter(Prompt)
+_RESPONSE = TypeAdapter(Response)
+_TEXT: TypeAdapter[str] = TypeAdapter(Text)
+_NAME: TypeAdapter[str] = TypeAdapter(Name)
+_IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
+
+
+class Intake:
+    """Turns what clients send into events on ``bus``; ``key`` is what pseudonyms are made with.
+
+    Every method raises ``InputRefused``, naming the field, for what is not acceptable, and ``Overloaded`` when the log does not take it.
+    """
+
+    def __init__(self, bus: Bus, key: bytes) -> None:
+        self._bus = bus
+        self._key = key
+
+    def reply(
+        self,
+        *,
+        conversation_id: str,
+        prompt: Messages,
+        reply: str,
+        version: str,
+        sampling: Sampling | Mapping[str, Any],
+        candidate: str | None = None,
+        source: Source = "product",
+    ) -> ReplySent:
+        """The chatbot answered ``candidate`` (the product's own id, kept as a pseudonym)."""
+        event = _event(
+            ReplySent,
+            conversation_id=conversation_id,
+            candidate=None if candidate is None else self.pseudonym("candidate", candidate),
+            prompt=messages(prompt),
+            reply=reply,
+            version=version,
+            sampling=sampling,
+            stratum=stratum_of(_checked(_IDENTIFIER, conversation_id, "conversation_id")),
+            source=source,
+        )
+        self.publish([event])
+        return event
+
+    def pair(
+        self,
+        *,
+        prompt: Messages,
+        a: Answer,
+        b: Answer,
+        conversation_id: str | None = None,
+        drawn: str = "supplied",
+        probability: float = 1.0,
+        pair_id: UUID | str | None = None,
+        source: Source = "product",
+    ) -> PairDrawn:
+        """Two different responses to one prompt. Without a conversation the prompt stands for it."""
+        event = make_pair(
+            prompt=prompt, a=a, b=b, conversation_id=conversation_id, drawn=drawn, probability=probability, pair_id=pair_id, source=source
+        )
+        self.publish([event])
+        return event
+
+    def judgment(
+        self,
+        *,
+        pair_id: UUID | str,
+        recruiter: str,
+        choice: str | None,
+        objectives: Mapping[str, str] | None = None,
+        strength: int | None = None,
+        reason: str | None = None,
+        shown_first: str | None = None,
+        seconds: float | None = None,
+        counts: bool = True,
+        source: Source = "product",
+    ) -> JudgmentGiven:
+        """What ``recruiter`` (a name or id, kept as a pseudonym) says of a pair, which need not have arrived yet."""
+        event = _event(
+            JudgmentGiven,
+            pair_id=pair_id,
+            recruiter=self.pseudonym("recruiter", recruiter),
+            choice=choice,
+            objectives=objectives or {},
+            strength=strength,
+            reason=reason,
+            shown_first=shown_first,
+            seconds=seconds,
+            counts=counts,
+            source=source,
+        )
+        self.publish([event])
+        return event
+
+    def rating(
+        self,
+        *,
+        conversation_id: str,
+        recruiter: str,
+        thumb: str,
+        reply_id: UUID | str | None = None,
+        reason: str | None = None,
+        source: Source = "product",
+    ) -> ResponseRated:
+        """A thumb on one reply of a conversation; on its last one where ``reply_id`` is absent."""
+        event = _event(
+            ResponseRated,
+            conversation_id=conversation_id,
+            reply_id=reply_id,
+            recruiter=self.pseudonym("recruiter", recruiter),
+            thumb=thumb,
+            reason=reason,
+            source=source,
+        )
+        self.publish([event])
+        return event
+
+    def edit(
+        self,
+        *,
+        prompt: Messages,
+        original: Answer,
+        edited: str,
+        recruiter: str,
+        reason: str | None = None,
+        conversation_id: str | None = None,
+        source: Source = "product",
+    ) -> tuple[PairDrawn, JudgmentGiven]:
+        """A recruiter rewrote a reply: a pair of the original and the rewrite, judged for the rewrite, published together."""
+        author = self.pseudonym("recruiter", recruiter)
+        before = _checked(_RESPONSE, original, "original")
+        after = Response(text=_checked(_TEXT, edited, "edited"), version=author)
+        if before.text == after.text:
+            raise InputRefused("edited: the same text as the original; there is nothing to learn", "edited")
+        pair = make_pair(prompt=prompt, a=before, b=after, conversation_id=conversation_id, drawn="edited", source=source)
+        judgment = _event(JudgmentGiven, pair_id=pair.pair_id, recruiter=author, choice="B", reason=reason, source=source)
+        self.publish([pair, judgment])
+        return pair, judgment
+
+    def publish(self, events: Sequence[Event]) -> None:
+        """Make events that were validated here durable, all together."""
+        self._bus.publish(records_of(events), timeout=TIMEOUT)
+
+    def pseudonym(self, role: str, name: str) -> str:
+        """``r-…`` for a recruiter, ``c-…`` for a candidate: the same for the same name, and not to be turned back without the key."""
+        return pseudonym(self._key, role, _checked(_NAME, name, role))
+
+
+def messages(prompt: Messages) -> tuple[Message, ...]:
+    """The prompt's messages, or ``InputRefused`` naming the part at fault."""
+    checked = _checked(_PROMPT, prompt, "prompt")
+    size = sum(len(message.content) for message in checked)
+    if size > MAX_PROMPT:
+        raise InputRefused(f"prompt: {size:,} characters over all messages; at most {MAX_PROMPT:,} are taken", "prompt")
+    return checked
+
+
+def make_pair(
+    *,
+    prompt: Messages,
+    a: Answer,
+    b: Answer,
+    conversation_id: str | None = None,
+    drawn: str,
+    probability: float = 1.0,
+    pair_id: UUID | str | None = None,
+    event_id: UUID | None = None,
+    source: Source,
+) -> PairDrawn:
+    """A checked pair that is not published yet."""
+    checked = messages(prompt)
+    conversation = conversation_of(checked) if conversation_id is None else _checked(_IDENTIFIER, conversation_id, "conversation_id")
+    fixed = {} if event_id is None else {"event_id": event_id}
+    pair = _event(
+        PairDrawn,
+        pair_id=new_id() if pair_id is None else pair_id,
+        conversation_id=conversation,
+        prompt=checked,
+        a=a,
+        b=b,
+        drawn=drawn,
+        probability=probability,
+        stratum=stratum_of(conversation),
+        source=source,
+        **fixed,
+    )
+    if pair.a.text == pair.b.text:
+        raise InputRefused("b: the same text as a; there is nothing to prefer", "b")
+    return pair
+
+
+def make_imported_judgment(pair: PairDrawn, recruiter: str, choice: str, objective: str, counts: bool) -> JudgmentGiven:
+    """A checked judgment of an imported pair, under ids derived from the pair's; not published yet."""
+    overall = objective == "overall"
+    return _event(
+        JudgmentGiven,
+        event_id=derived_id("import", pair.pair_id, "judgment", objective),
+        pair_id=pair.pair_id,
+        recruiter=recruiter,
+        choice=choice if overall else None,
+        objectives={} if overall else {objective: choice},
+        counts=counts,
+        source="import",
+    )
+
+
+def _event(kind: type[Kind], **fields: Any) -> Kind:
+    # field by field to JSON, so that one that has no place in JSON is named
+    sent = b",".join(b'"%b":%b' % (name.encode(), _json(value, name)) for name, value in fields.items())
+    return _judged(kind.model_validate_json, b"{" + sent + b"}", "")
+
+
+def _checked(adapter: TypeAdapter[Value], value: Any, name: str) -> Value:
+    return _judged(adapter.validate_json, _json(value, name), name)
+
+
+def _judged(validate: Callable[..., Value], sent: bytes, name: str) -> Value:
+    """What was sent, judged strictly and as it would be on the wire: there "3" is no number."""
+    try:
+        return validate(sent, strict=True)
+    except ValidationError as error:
+        complaints = error.errors(include_url=False, include_input=False)
+        # a complaint without a place is JudgmentGiven's own: it says nothing
+        fields = [".".join(map(str, (*([name] if name else []), *c["loc"]))) or "choice" for c in complaints]
+        said = problems({"loc": (field,), "msg": c["msg"]} for field, c in zip(fields, complaints, strict=True))
+        raise InputRefused(said, fields[0]) from error
+
+
+def _json(value: Any, name: str) -> bytes:
+    try:
+        return to_json(value, inf_nan_mode="constants")
+    except PydanticSerializationError as error:
+        raise InputRefused(f"{name}: {str(error)[:200]}", name) from error

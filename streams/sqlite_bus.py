@@ -1,0 +1,212 @@
+"""The log in one SQLite file: the embedded default, for several processes on one machine, with nothing to install.
+
+One partition a topic. Publishing is one transaction that is on the disk (WAL, ``synchronous=FULL``) before the call returns. Readers wait
+on a bell (``streams.bell``) and look at the file at least every 50 ms in case a bell was missed.
+"""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from storage.errors import ConfigurationError, OffsetLost, Overloaded
+from streams.bell import Bell, Ringer, bell_folder
+from streams.bus import Logged, Partition, Position, Record
+
+POLL = 0.05  # seconds: how late a reader is at most where bells cannot be rung
+BUSY = 30.0  # seconds that reading and marking wait for another process's transaction
+APPLICATION = 0x66626C31  # "fbl1" in the file's header, so that another program's database is not taken for a log
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS log (id INTEGER PRIMARY KEY, topic TEXT NOT NULL, offset INTEGER NOT NULL, key BLOB NOT NULL,
+                                value BLOB NOT NULL, UNIQUE (topic, offset));
+CREATE TABLE IF NOT EXISTS head (topic TEXT PRIMARY KEY, first INTEGER NOT NULL, next INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS offsets (reader TEXT, topic TEXT, upto INTEGER NOT NULL, PRIMARY KEY (reader, topic)) WITHOUT ROWID;
+"""
+NEXT = "SELECT next FROM head WHERE topic = ?"
+APPEND = "INSERT INTO log (topic, offset, key, value) VALUES (?, ?, ?, ?)"
+ADVANCE = "INSERT INTO head VALUES (?, 0, ?) ON CONFLICT (topic) DO UPDATE SET next = excluded.next"
+BOUNDS = "SELECT first, next FROM head WHERE topic = ?"
+BEYOND = "SELECT id FROM log WHERE topic = ? AND offset > ? ORDER BY offset LIMIT ?"  # answered from the index alone
+ENTRIES = "SELECT topic, offset, key, value FROM log WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
+MARK = "INSERT INTO offsets VALUES (?, ?, ?) ON CONFLICT (reader, topic) DO UPDATE SET upto = excluded.upto"
+MARKED = "SELECT topic, upto FROM offsets WHERE reader = ?"
+
+
+class SQLiteBus:
+    """The ``Bus`` on the file ``path``; safe to use from several threads and processes."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).resolve()
+        self._writing = threading.Lock()
+        self._guard = threading.Lock()
+        self._idle: list[_Reader] = []
+        self._closed = False
+        folder = bell_folder(self.path)
+        self._folder = folder
+        self._ringer = Ringer(folder)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._writer = self._connect()
+            with self._transaction(self._writer, BUSY):
+                _prepare(self._writer, self.path)
+        except (sqlite3.Error, OSError) as error:
+            raise ConfigurationError(f"bus = sqlite:///{self.path}: {error}; name a file that this program may write") from error
+
+    def publish(self, records: Sequence[Record], *, timeout: float) -> list[Position]:
+        """Append in one transaction. ``Overloaded`` when the file stays locked beyond ``timeout`` seconds or the disk is full."""
+        if not records:
+            return []
+        deadline = time.monotonic() + timeout
+        if not self._writing.acquire(timeout=timeout):
+            raise Overloaded(f"the log {self.path} took no entry for {timeout:g} s; try again")
+        try:
+            with self._transaction(self._writer, max(deadline - time.monotonic(), 0.001)):
+                positions = self._append(records)
+        except sqlite3.OperationalError as error:
+            raise Overloaded(f"the log {self.path} takes no entry: {error}; try again") from error
+        finally:
+            self._writing.release()
+        self._ringer.ring({record.topic for record in records})
+        return positions
+
+    def read(self, after: Mapping[Partition, int], *, limit: int, wait: float) -> list[Logged]:
+        """Entries in the order in which they were published, over all the topics asked for."""
+        deadline = time.monotonic() + wait
+        topics = {_topic(partition) for partition in after}
+        with self._reader() as reader:
+            while True:
+                reader.bell.hush()  # before looking, so that what comes while looking rings again
+                found = _entries(reader.connection, after, limit)
+                if found or self._closed:
+                    return found
+                until = min(deadline, time.monotonic() + POLL)
+                while (left := until - time.monotonic()) > 0 and not reader.bell.wait(left, topics):
+                    pass
+                if time.monotonic() >= deadline:
+                    return _entries(reader.connection, after, limit)
+
+    def bounds(self, topics: Collection[str]) -> Mapping[Partition, tuple[int, int]]:
+        with self._reader() as reader:
+            rows = {topic: reader.connection.execute(BOUNDS, (topic,)).fetchone() for topic in topics}
+        return {Partition(topic, 0): row or (0, 0) for topic, row in rows.items()}
+
+    def mark(self, reader: str, upto: Mapping[Partition, int]) -> None:
+        with self._writing, self._transaction(self._writer, BUSY):
+            self._writer.executemany(MARK, [(reader, _topic(partition), offset) for partition, offset in upto.items()])
+
+    def marked(self, reader: str) -> Mapping[Partition, int]:
+        with self._reader() as idle:
+            return {Partition(topic, 0): upto for topic, upto in idle.connection.execute(MARKED, (reader,))}
+
+    def close(self) -> None:
+        """Close the file; what is still reading in other threads returns with nothing."""
+        with self._writing, self._guard:
+            self._closed = True
+            for reader in self._idle:
+                reader.close()
+            self._idle.clear()
+            self._writer.close()
+
+    def __enter__(self) -> "SQLiteBus":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _append(self, records: Sequence[Record]) -> list[Position]:
+        following: dict[str, int] = {}
+        positions, rows = [], []
+        for record in records:
+            if record.topic not in following:
+                row = self._writer.execute(NEXT, (record.topic,)).fetchone()
+                following[record.topic] = row[0] if row else 0
+            offset = following[record.topic]
+            following[record.topic] = offset + 1
+            rows.append((record.topic, offset, record.key, record.value))
+            positions.append(Position(Partition(record.topic, 0), offset))
+        self._writer.executemany(APPEND, rows)
+        self._writer.executemany(ADVANCE, following.items())
+        return positions
+
+    @contextmanager
+    def _transaction(self, connection: sqlite3.Connection, timeout: float) -> Iterator[None]:
+        connection.execute(f"PRAGMA busy_timeout = {int(timeout * 1000)}")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+    @contextmanager
+    def _reader(self) -> Iterator["_Reader"]:
+        """A connection with a bell that nobody else is using; there are as many as threads have been reading at one time."""
+        with self._guard:
+            reader = self._idle.pop() if self._idle else None
+        reader = reader or _Reader(self._connect(), Bell(self._folder))
+        try:
+            yield reader
+        finally:
+            with self._guard:
+                if self._closed:
+                    reader.close()
+                else:
+                    self._idle.append(reader)
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        return connection
+
+
+class _Reader:
+    def __init__(self, connection: sqlite3.Connection, bell: Bell) -> None:
+        self.connection = connection
+        self.bell = bell
+
+    def close(self) -> None:
+        self.bell.close()
+        self.connection.close()
+
+
+def _entries(connection: sqlite3.Connection, after: Mapping[Partition, int], limit: int) -> list[Logged]:
+    """The next entries by the order of their transactions: the ids first, over all topics, then only those rows that are returned."""
+    ids: list[int] = []
+    connection.execute("BEGIN")  # one state of the file for bounds and rows
+    try:
+        for partition, offset in after.items():
+            first, following = connection.execute(BOUNDS, (partition.topic,)).fetchone() or (0, 0)
+            if not first <= offset + 1 <= following:
+                held = f"it holds {first} to {following - 1}" if following > first else "it is empty"
+                raise OffsetLost(f"{partition.topic}: offset {offset + 1} is not in the log, {held}; rebuild what read it with 'replay'")
+            if offset + 1 < following:
+                ids.extend(row[0] for row in connection.execute(BEYOND, (partition.topic, offset, limit)))
+        if not ids:
+            return []
+        chosen = sorted(ids)[:limit]
+        rows = connection.execute(ENTRIES, (str(chosen),)).fetchall()
+    finally:
+        connection.execute("COMMIT")
+    return [Logged(Partition(topic, 0), offset, key, value) for topic, offset, key, value in rows]
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    found = connection.execute("PRAGMA application_id").fetchone()[0]
+    tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    if found != APPLICATION and tables:
+        raise ConfigurationError(f"bus = sqlite:///{path}: the database of another program; name a file of its own")
+    for statement in filter(str.strip, SCHEMA.split(";")):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION}")
+
+
+def _topic(partition: Partition) -> str:
+    if partition.number:
+        raise ConfigurationError(f"{partition.topic} has one partition on the SQLite bus, there is no number {partition.number}")
+    return partition.topic

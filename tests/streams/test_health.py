@@ -1,0 +1,47 @@
+"""Alive and ready are two questions, and nobody is listened to beyond this machine."""
+
+import socket
+
+import httpx
+import pytest
+
+from storage.errors import ConfigurationError, PortInUse
+from streams.health import HealthServer, check_address
+
+
+def test_ready_gives_the_reasons_until_there_are_none_and_alive_answers_all_along() -> None:
+    reasons: list[str | None] = ["the model is being loaded"]
+    server = HealthServer({"model": lambda: reasons[0], "bus": lambda: None}, "127.0.0.1", 0)
+    server.start()
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", trust_env=False) as client:
+            assert client.get("/healthz").status_code == 200
+            refused = client.get("/readyz")
+            assert refused.status_code == 503
+            assert refused.json() == {"ready": False, "reasons": {"model": "the model is being loaded"}}
+            reasons[0] = None
+            assert client.get("/readyz").status_code == 200
+    finally:
+        server.stop()
+    check_address("127.0.0.1", server.port)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "example.org", ""])
+def test_an_address_beyond_this_machine_is_refused(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="authentication"):
+        check_address(host, 0)
+
+
+@pytest.mark.parametrize("listening", [True, False])
+def test_a_port_in_use_is_said_to_be(listening: bool) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        if listening:
+            other.listen()
+        with pytest.raises(PortInUse, match=str(other.getsockname()[1])):
+            check_address("127.0.0.1", other.getsockname()[1])
+
+
+def test_a_port_that_does_not_exist_is_a_wrong_setting() -> None:
+    with pytest.raises(ConfigurationError, match="70000"):
+        check_address("127.0.0.1", 70000)

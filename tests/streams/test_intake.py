@@ -1,0 +1,163 @@
+"""What comes through the door is durable and checked; what does not, names its field and leaves nothing behind."""
+
+import stat
+import threading
+import unicodedata
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage.errors import ConfigurationError, InputRefused
+from storage.events import decode
+from storage.settings import Common
+from storage.strata import stratum_of
+from streams.intake import MAX_PROMPT, Intake
+from streams.pseudonyms import pseudonym, pseudonym_key
+from streams.topics import TOPICS
+from tests.streams.bus_contract import everything
+from tests.streams.memory_bus import MemoryBus
+
+PROMPT = [{"role": "user", "content": "Is the role still open?"}]
+A, B = {"text": "Yes, it is.", "version": "base"}, {"text": "It is; may I book a call?", "version": "base"}
+PAIR: dict[str, Any] = {"prompt": PROMPT, "a": A, "b": B, "conversation_id": "c1"}
+JUDGMENT: dict[str, Any] = {"pair_id": str(uuid4()), "recruiter": "Ada", "choice": "A"}
+REPLY: dict[str, Any] = {"conversation_id": "c1", "prompt": PROMPT, "reply": "Yes.", "version": "base", "sampling": {}}
+RATING: dict[str, Any] = {"conversation_id": "c1", "recruiter": "Ada", "thumb": "up"}
+EDIT: dict[str, Any] = {"prompt": PROMPT, "original": A, "edited": "Yes. Shall we talk on Monday?", "recruiter": "Ada"}
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50)
+
+
+def door() -> tuple[Intake, MemoryBus]:
+    bus = MemoryBus()
+    return Intake(bus, b"k" * 32), bus
+
+
+@pytest.mark.parametrize(("method", "sent"), [("reply", REPLY), ("pair", PAIR), ("judgment", JUDGMENT), ("rating", RATING), ("edit", EDIT)])
+def test_what_is_returned_is_on_the_log(method: str, sent: dict[str, Any]) -> None:
+    intake, bus = door()
+    returned = getattr(intake, method)(**sent)
+    events = returned if isinstance(returned, tuple) else (returned,)
+    assert [decode(entry.value) for entry in everything(bus, *TOPICS)] == list(events)
+
+
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("pair", PAIR | {"prompt": [{"role": "user", "content": "x" * 1_000_000}]}, "prompt.0.content"),
+    ("pair", PAIR | {"prompt": [{"role": "user", "content": "x" * 60_000}] * 4}, "prompt"),
+    ("pair", PAIR | {"prompt": []}, "prompt"),
+    ("pair", PAIR | {"prompt": "hello"}, "prompt"),
+    ("pair", PAIR | {"prompt": [{"role": "user", "content": "x", "name": "y"}]}, "prompt.0.name"),
+    ("pair", PAIR | {"prompt": [{"role": "user", "content": "lone \ud800 surrogate"}]}, "prompt"),
+    ("pair", PAIR | {"prompt": [{"role": "user", "content": "nul \0"}]}, "prompt.0.content"),
+    ("pair", PAIR | {"a": {"text": "  ", "version": "base"}}, "a.text"),
+    ("pair", PAIR | {"a": {"text": "x"}}, "a.version"),
+    ("pair", PAIR | {"b": A}, "b"),
+    ("pair", PAIR | {"pair_id": "17"}, "pair_id"),
+    ("pair", PAIR | {"probability": 0.0}, "probability"),
+    ("pair", PAIR | {"drawn": "guessed"}, "drawn"),
+    ("pair", PAIR | {"conversation_id": "white space"}, "conversation_id"),
+    ("pair", PAIR | {"conversation_id": "\udcff"}, "conversation_id"),
+    ("pair", PAIR | {"source": "nowhere"}, "source"),
+    ("reply", REPLY | {"conversation_id": 7}, "conversation_id"),
+    ("reply", REPLY | {"reply": ""}, "reply"),
+    ("reply", REPLY | {"candidate": ""}, "candidate"),
+    ("reply", REPLY | {"sampling": {"temperature": 9}}, "sampling.temperature"),
+    ("judgment", JUDGMENT | {"pair_id": "not-a-uuid"}, "pair_id"),
+    ("judgment", JUDGMENT | {"choice": "C"}, "choice"),
+    ("judgment", JUDGMENT | {"choice": None}, "choice"),
+    ("judgment", JUDGMENT | {"objectives": {"helpful": "yes"}}, "objectives.helpful"),
+    ("judgment", JUDGMENT | {"strength": 5}, "strength"),
+    ("judgment", JUDGMENT | {"strength": "3"}, "strength"),
+    ("judgment", JUDGMENT | {"seconds": float("nan")}, "seconds"),
+    ("judgment", JUDGMENT | {"recruiter": "x" * 201}, "recruiter"),
+    ("judgment", JUDGMENT | {"recruiter": 12}, "recruiter"),
+    ("judgment", JUDGMENT | {"reason": b"\xff"}, "reason"),
+    ("rating", RATING | {"thumb": "sideways"}, "thumb"),
+    ("rating", RATING | {"reply_id": "x"}, "reply_id"),
+    ("edit", EDIT | {"edited": ""}, "edited"),
+    ("edit", EDIT | {"edited": A["text"]}, "edited"),
+    ("edit", EDIT | {"original": {"text": "", "version": "base"}}, "original.text"),
+]
+
+
+@pytest.mark.parametrize(("method", "sent", "field"), REFUSED)
+def test_what_is_refused_names_its_field_and_leaves_nothing(method: str, sent: dict[str, Any], field: str) -> None:
+    intake, bus = door()
+    with pytest.raises(InputRefused) as refused:
+        getattr(intake, method)(**sent)
+    assert refused.value.field == field
+    assert str(refused.value).startswith(field)
+    assert len(str(refused.value)) < 1000
+    assert everything(bus, *TOPICS) == []
+
+
+def test_a_prompt_of_the_longest_size_is_taken() -> None:
+    intake, _ = door()
+    assert intake.pair(**PAIR | {"prompt": [{"role": "user", "content": "x" * (MAX_PROMPT // 4)}] * 4}).prompt[0].content[0] == "x"
+
+
+def test_neither_recruiter_nor_candidate_leaves_a_name_on_the_log() -> None:
+    intake, bus = door()
+    intake.judgment(**JUDGMENT | {"recruiter": "Ada Lovelace"})
+    intake.rating(**RATING | {"recruiter": "Ada Lovelace"})
+    intake.reply(**REPLY | {"candidate": "Ada Lovelace"})
+    intake.edit(**EDIT | {"recruiter": "Ada Lovelace"})
+    assert not any(b"Ada" in entry.value or b"Ada" in entry.key for entry in everything(bus, *TOPICS))
+
+
+@given(NAMES, NAMES, st.binary(min_size=32, max_size=32))
+def test_a_pseudonym_is_the_same_for_the_same_name_only(one: str, other: str, key: bytes) -> None:
+    same = unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)
+    assert (pseudonym(key, "recruiter", one) == pseudonym(key, "recruiter", other)) == same
+    assert pseudonym(key, "recruiter", one)[2:] != pseudonym(key, "candidate", one)[2:]
+
+
+def test_a_name_written_with_composed_or_combining_letters_is_one_person() -> None:
+    intake, _ = door()
+    assert intake.pseudonym("recruiter", "Zo\u00eb ") == intake.pseudonym("recruiter", "Zoe\u0308")
+
+
+def test_every_pair_of_a_conversation_is_in_its_stratum_and_a_pair_without_one_goes_by_its_prompt() -> None:
+    intake, _ = door()
+    for i in range(20):
+        assert intake.pair(**PAIR | {"conversation_id": f"c{i}"}).stratum == stratum_of(f"c{i}")
+    alone = [intake.pair(prompt=PROMPT, a=A, b={"text": f"other {i}", "version": "base"}) for i in range(3)]
+    assert len({(pair.conversation_id, pair.stratum) for pair in alone}) == 1
+
+
+def test_an_edit_is_a_pair_judged_for_the_rewrite() -> None:
+    intake, _ = door()
+    pair, judgment = intake.edit(**EDIT)
+    assert (pair.a.text, pair.b.text, pair.drawn) == (A["text"], EDIT["edited"], "edited")
+    assert (judgment.pair_id, judgment.choice) == (pair.pair_id, "B")
+    assert pair.b.version == judgment.recruiter
+
+
+def test_the_key_is_made_once_whoever_asks_and_is_nobody_elses_to_read(tmp_path: Path) -> None:
+    common = Common(home=tmp_path / "home")
+    keys: list[bytes] = []
+    threads = [threading.Thread(target=lambda: keys.append(pseudonym_key(common))) for _ in range(8)]
+    run_all(threads)
+    assert len(keys) == 8
+    assert len(set(keys)) == 1
+    assert stat.S_IMODE((tmp_path / "home" / "pseudonym.key").stat().st_mode) == 0o600
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["pseudonym.key"]
+
+
+def test_a_key_in_the_settings_takes_its_place_and_a_cut_one_is_refused(tmp_path: Path) -> None:
+    assert pseudonym_key(Common.model_validate({"home": tmp_path, "pseudonym_key": "from elsewhere"})) == b"from elsewhere"
+    (tmp_path / "pseudonym.key").write_text("abc")
+    with pytest.raises(ConfigurationError, match=r"pseudonym\.key"):
+        pseudonym_key(Common(home=tmp_path))
+
+
+def run_all(threads: list[threading.Thread]) -> None:
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
