@@ -1,0 +1,109 @@
+"""The judgments that a head holds, for its reconciliations: what settled at the last one, and the few that came since.
+
+Values, never changed in place: a head keeps its history, and the next head has the next one. Feature differences, by far the largest part,
+stand in shards of one stretch of sequence numbers each, so that a checkpoint writes a settled shard once and names it by its hash.
+"""
+
+import hashlib
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+ROW = np.dtype(
+    [
+        ("sequence", "<i8"),
+        ("position", "i1"),  # 1 where the order shown is known, else 0
+        ("lower", "i1"),
+        ("upper", "i1"),
+        ("counts", "?"),
+        ("recruiter", "<i4"),  # index into names
+        ("occurred_at", "<f8"),  # seconds since 1970
+        ("hit", "<f8"),  # before it was learnt: 1 predicted right, 0 wrong, 0.5 undecided; NaN for a tie
+        ("loss", "<f8"),  # -log of the probability of the side chosen, given that one was
+        ("site_precision", "<f8"),
+        ("site_linear", "<f8"),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Feature differences (n, d), first shown minus second, as float32."""
+
+    differences: np.ndarray
+    digest: str
+
+    @classmethod
+    def of(cls, differences: np.ndarray) -> "Shard":
+        return cls(differences, hashlib.sha256(differences.tobytes()).hexdigest())
+
+
+@dataclass(frozen=True)
+class History:
+    """``settled`` is in order of sequence and matches the shards' rows one after the other; ``tail`` follows it."""
+
+    dimension: int
+    settled: np.ndarray = field(default_factory=lambda: np.empty(0, ROW))
+    shards: tuple[Shard, ...] = ()
+    tail: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
+    names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.settled) + len(self.tail)
+
+    def append(self, row: np.ndarray, difference: np.ndarray, recruiter: str) -> "History":
+        """With one more row; the row's ``recruiter`` is set here."""
+        names = self.names if recruiter in self.names else (*self.names, recruiter)
+        row = row.copy()
+        row["recruiter"] = names.index(recruiter)
+        return replace(self, tail=(*self.tail, (row, difference)), names=names)
+
+    def find(self, sequence: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """The row and the difference of ``sequence``, or None."""
+        for row, difference in self.tail:
+            if row["sequence"] == sequence:
+                return row, difference
+        at = int(np.searchsorted(self.settled["sequence"], sequence))
+        if at == len(self.settled) or self.settled["sequence"][at] != sequence:
+            return None
+        start = at
+        for shard in self.shards:
+            if start < len(shard.differences):
+                return self.settled[at], shard.differences[start]
+            start -= len(shard.differences)
+        raise AssertionError("settled rows and shards disagree")
+
+    def without(self, sequence: int) -> "History":
+        """With the row of ``sequence`` gone."""
+        tail = tuple(entry for entry in self.tail if entry[0]["sequence"] != sequence)
+        kept = self.settled["sequence"] != sequence
+        shards, start = [], 0
+        for shard in self.shards:
+            keep = kept[start : start + len(shard.differences)]
+            start += len(shard.differences)
+            shards.append(shard if keep.all() else Shard.of(shard.differences[keep]))
+        return replace(self, settled=self.settled[kept], shards=tuple(shards), tail=tail)
+
+    def rows(self) -> np.ndarray:
+        """All rows in order of sequence, shape ``(n,)`` of :data:`ROW`."""
+        fresh = [np.stack([row for row, _ in self.tail])] if self.tail else []
+        return np.concatenate([self.settled, *fresh])
+
+    def differences(self) -> np.ndarray:
+        """All differences in order of sequence, ``(n, d)`` float32."""
+        fresh = [difference[None] for _, difference in self.tail]
+        return np.concatenate([np.empty((0, self.dimension), "<f4"), *(shard.differences for shard in self.shards), *fresh])
+
+    def settle(self, rows: np.ndarray) -> "History":
+        """With the tail settled as one more shard, ``rows`` (their sites rebuilt) in place of all rows, and only names that still occur."""
+        shards = self.shards
+        if self.tail:
+            shards = (*shards, Shard.of(np.stack([difference for _, difference in self.tail])))
+        kept, index = np.unique(rows["recruiter"], return_inverse=True)
+        names = [self.names[i] for i in kept]
+        order = sorted(range(len(names)), key=names.__getitem__)
+        rank = np.argsort(order)
+        rows = rows.copy()
+        rows["recruiter"] = rank[index] if len(rows) else 0
+        shards = tuple(shard for shard in shards if len(shard.differences))
+        return replace(self, settled=rows, shards=shards, tail=(), names=tuple(names[i] for i in order))

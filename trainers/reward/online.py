@@ -1,0 +1,237 @@
+"""The reward model that learns from each judgment as it comes: ``learn(head, preference) -> head``.
+
+A pure function of settings and preferences 1 … n, so that a replay gives the same weights. Between reconciliations each judgment is one
+Laplace step on the projection of the posterior onto its difference; every ``reconcile_every`` sequence numbers the whole posterior is
+rebuilt from the judgments that then hold (docs: formulation of the online head). Preferences come from ``feedback.preferences``.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from scipy.linalg.blas import dsymv, dsyr
+
+from storage.errors import EventError
+from storage.events import PreferenceJoined, PreferenceRemoved, unpack
+from trainers.reward import ordinal, recruiters
+from trainers.reward.checkpoint import load, save
+from trainers.reward.head import Head, HeadSettings, Prediction, head_id, new_head, predict
+from trainers.reward.history import ROW
+from trainers.reward.posterior import Answers, most_probable, posterior_at
+
+__all__ = [
+    "Head",
+    "HeadSettings",
+    "Prediction",
+    "admissible",
+    "head_id",
+    "learn",
+    "learn_all",
+    "load",
+    "new_head",
+    "predict",
+    "reconcile",
+    "save",
+]
+
+
+def learn(head: Head, event: PreferenceJoined | PreferenceRemoved) -> Head:
+    """The head after one more entry; ``head`` stays as it is. See :func:`learn_all`."""
+    return learn_all(head, (event,))
+
+
+def learn_all(head: Head, events: Iterable[PreferenceJoined | PreferenceRemoved]) -> Head:
+    """The head after some more entries, the same bit by bit as learning them one by one.
+
+    Entries already learnt are passed over. An entry that is not :func:`admissible` moves nothing but ``sequence``.
+
+    Raises
+    ------
+    EventError
+        A sequence number is missing before one of the entries, or its features have another length than the head's.
+    """
+    head = replace(head, mean=head.mean.copy(), covariance=head.covariance.copy(order="F"))  # the steps below work in place on these
+    for event in events:
+        if event.sequence <= head.sequence:
+            continue
+        if event.sequence != head.sequence + 1:
+            raise EventError(f"preference {event.sequence} came after {head.sequence}: read feedback.preferences from {head.sequence + 1}")
+        if isinstance(event, PreferenceRemoved):
+            head = _remove(head, event)
+        elif admissible(head, event):
+            head = _add(head, event)
+        head = replace(head, sequence=event.sequence)
+        if head.sequence % head.settings.reconcile_every == 0:
+            head = reconcile(head)
+    return head
+
+
+def admissible(head: Head, event: PreferenceJoined) -> bool:
+    """Whether the preference teaches this head: of the training stratum, its sources and its embedding, and A, B or a tie."""
+    judgment = event.judgment
+    return (
+        event.stratum == "training"
+        and judgment.source in head.sources
+        and judgment.choice in ("A", "B", "tie")
+        and event.embedding_hash == head.embedding_hash
+    )
+
+
+def _add(head: Head, event: PreferenceJoined) -> Head:
+    judgment, a, b = event.judgment, unpack(event.a), unpack(event.b)
+    if len(a) != head.dimension or len(b) != head.dimension:
+        raise EventError(f"preference {event.sequence}: features of {len(a)} and {len(b)} components where the head has {head.dimension}")
+    assert judgment.choice is not None
+    lower, upper = ordinal.levels(judgment.choice, judgment.strength)
+    difference = a - b
+    if judgment.shown_first == "B":
+        difference, (lower, upper) = b - a, ordinal.mirrored(lower, upper)
+    position = int(judgment.shown_first is not None)
+    delta = np.append(difference.astype(float), position)
+    below, above = ordinal.bounds(head.settings.cut_points)
+    low, high = float(below[lower + ordinal.LEVELS]), float(above[upper + ordinal.LEVELS])
+    recruiter = head.recruiter(judgment.recruiter)
+
+    hit, loss = _foreseen(predict(head, difference[None]), lower)
+    precision, linear = _laplace_step(head.mean, head.covariance, delta, recruiter.pull * position, low, high, recruiter.weight)
+    row = np.array(
+        (event.sequence, position, lower, upper, judgment.counts, 0, judgment.occurred_at.timestamp(), hit, loss, precision, linear), ROW
+    )
+    return replace(
+        head,
+        history=head.history.append(row, difference.astype("<f4"), judgment.recruiter),
+        judgments_seen=head.judgments_seen + judgment.counts,
+    )
+
+
+def _foreseen(prediction: Prediction, lower: int) -> tuple[float, float]:
+    """Whether the side chosen was the likelier one, and the log loss given that a side was chosen; not a number for a tie."""
+    if lower == 0:
+        return math.nan, math.nan
+    mean, first, second = float(prediction.mean[0]), float(prediction.a[0]), float(prediction.b[0])
+    chosen = first if lower > 0 else second
+    hit = 0.5 if mean == 0 else float((mean > 0) == (lower > 0))
+    return hit, -math.log(max(chosen / (first + second), 1e-12))
+
+
+def _laplace_step(
+    mean: np.ndarray, covariance: np.ndarray, delta: np.ndarray, offset: float, low: float, high: float, weight: float
+) -> tuple[float, float]:
+    """Update ``mean`` and the lower triangle of ``covariance`` in place by one judgment; return its site's precision and linear term.
+
+    On the projection ``z = delta @ w + offset``, normal with mean m and variance v before the judgment, z* maximises
+    ``weight * log P(answer | z) - (z - m)^2 / 2v``; then with ``s = covariance @ delta`` and h the weighted curvature at z*,
+    ``mean += s (z* - m) / v`` and ``covariance -= s s' h / (1 + h v)``.
+    """
+    s = dsymv(1.0, covariance, delta, lower=1)
+    v = float(delta @ s)
+    if v <= 0:  # two replies with equal features and no known order: nothing to learn
+        return 0.0, 0.0
+    m = float(delta @ mean) + offset
+    z = projected_mode(m, v, low, high, weight)
+    _, curve = _slope_and_curvature(z, low, high)
+    h, slope = weight * curve, (z - m) / v
+    mean += s * slope
+    updated = dsyr(-h / (1 + h * v), s, lower=1, a=covariance, overwrite_a=1)
+    assert updated is covariance or np.shares_memory(updated, covariance)
+    return h, h * (z - offset) + slope
+
+
+def projected_mode(m: float, v: float, low: float, high: float, weight: float) -> float:
+    """The z that maximises ``weight * log P(low < latent < high | z) - (z - m)^2 / 2v``.
+
+    By Newton from m, as a rule three steps; where one would leave the bracket that concavity gives, bisection takes its place.
+    """
+    left, right = (m, math.inf) if weight * _slope_and_curvature(m, low, high)[0] >= 0 else (-math.inf, m)
+    z = m
+    for _ in range(100):
+        slope, curve = _slope_and_curvature(z, low, high)
+        gradient = weight * slope - (z - m) / v
+        if gradient > 0:
+            left = z
+        else:
+            right = z
+        step = gradient / (weight * curve + 1 / v)
+        if abs(step) <= 1e-12 * (1 + abs(z)):
+            break
+        moved = z + step
+        z = moved if left <= moved <= right else (left + right) / 2
+    return z
+
+
+def _slope_and_curvature(z: float, low: float, high: float) -> tuple[float, float]:
+    """As in ``ordinal``, for one number: the arrays' overhead would be most of a step."""
+    below, above = _sigmoid(low - z), _sigmoid(z - high)
+    return below - above, below * (1 - below) + above * (1 - above)
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x)) if x >= 0 else (math.exp(x) / (1 + math.exp(x)) if x > -700 else 0.0)
+
+
+def _remove(head: Head, event: PreferenceRemoved) -> Head:
+    """Without the entry's site and row at once; sites learnt after it stay linearised where they were until a reconciliation."""
+    found = head.history.find(event.removes)
+    if found is None:  # it was never admissible
+        return head
+    row, difference = found
+    delta = np.append(difference.astype(float), float(row["position"]))
+    h, linear = float(row["site_precision"]), float(row["site_linear"])
+    s = dsymv(1.0, head.covariance, delta, lower=1)
+    rest = 1 - h * float(delta @ s)  # above zero: prior and other sites are positive
+    head.mean[:] += s * ((h * float(delta @ head.mean) - linear) / rest)
+    dsyr(h / rest, s, lower=1, a=head.covariance, overwrite_a=1)
+    seen = head.judgments_seen - int(row["counts"])
+    return replace(head, history=head.history.without(event.removes), judgments_seen=seen, marked=True)
+
+
+def reconcile(head: Head) -> Head:
+    """The head whose posterior is rebuilt from the prior and every judgment it holds, as if the removed ones had never been.
+
+    Recruiters are fitted from fixed starting values, weights by Newton to the most probable ones, the sites at these. Called by
+    :func:`learn_all` at fixed sequence numbers; elsewhere it makes a copy that is better for reading (a snapshot's evaluation) and
+    that must not go on learning in the first one's place.
+    """
+    settings, history = head.settings, head.history
+    rows, names = history.rows(), history.names
+    fresh = new_head(settings, head.embedding_hash, head.dimension, head.sources)
+    if not len(rows):
+        return replace(fresh, sequence=head.sequence, reconciled_at=head.sequence)
+    differences = np.concatenate([history.differences(), rows["position"][:, None].astype("<f4")], axis=1)
+    precision = 1 / np.diag(fresh.covariance)
+    low, high = ordinal.interval(rows["lower"], rows["upper"], settings.cut_points)
+    age = _age_weights(rows["occurred_at"], settings.half_life_days)
+    found = dict.fromkeys(names, settings.recruiter_prior.start)
+    mean = np.zeros(head.dimension + 1)
+    for round_ in range(settings.rounds + 1):
+        pull = np.array([found[name].pull for name in names])[rows["recruiter"]] * rows["position"]
+        weight = np.array([found[name].weight for name in names])[rows["recruiter"]] * age
+        answers = Answers(differences, low, high, pull, weight)
+        last = round_ == settings.rounds
+        mean = most_probable(answers, precision, mean, tolerance=1e-10 if last else 1e-3)
+        posterior = posterior_at(mean, answers, precision)
+        h = weight * ordinal.curvature(posterior.latent, low, high)
+        slope = weight * ordinal.slope(posterior.latent, low, high)
+        if not last:
+            kept = 1 - h * posterior.spread
+            left_out = posterior.latent - pull - posterior.spread * slope / kept
+            spread = posterior.spread / kept
+            found = recruiters.step(found, settings.recruiter_prior, names, rows, left_out, spread, low, high)
+    rows["site_precision"], rows["site_linear"] = h, h * (posterior.latent - pull) + slope
+    return replace(
+        head,
+        mean=mean,
+        covariance=posterior.covariance,
+        history=history.settle(rows),
+        recruiters=found,
+        marked=False,
+        reconciled_at=head.sequence,
+    )
+
+
+def _age_weights(occurred_at: Sequence[float] | np.ndarray, half_life_days: float | None) -> np.ndarray:
+    moments = np.asarray(occurred_at)
+    if half_life_days is None:
+        return np.ones(len(moments))
+    return np.exp2((moments - moments.max()) / (half_life_days * 86_400))
