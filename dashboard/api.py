@@ -1,0 +1,180 @@
+"""The hub's HTTP: what the command line, products and the pages ask and tell the hub. The pages go through the same objects.
+
+Refusals are JSON of one shape, made in ``dashboard.refusals``.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
+
+import orjson
+from fastapi import APIRouter, FastAPI, Header, Query, Request
+from fastapi.responses import Response, StreamingResponse
+from pydantic import BaseModel, ConfigDict
+from starlette.concurrency import run_in_threadpool
+
+from dashboard.exports import Exporter
+from dashboard.live import Live
+from dashboard.rating_queue import RatingQueue
+from dashboard.refusals import install
+from dashboard.reviews import NotFound, Reviews
+from dashboard.runs_by_hand import RunsByHand
+from dashboard.status import Run, Status, Versions
+from storage.artifacts import Artifacts
+from storage.events import Choice, Event, Side
+from streams.intake import Intake
+
+Origin = Literal["product", "simulation"]
+
+
+class Body(BaseModel):
+    """What a client sends; a field that is not known is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class JudgmentBody(Body):
+    pair_id: str
+    recruiter: str
+    choice: Choice | None = None
+    objectives: dict[str, Choice] | None = None
+    strength: int | None = None
+    reason: str | None = None
+    shown_first: Side | None = None
+    seconds: float | None = None
+
+
+class ReviewBody(Body):
+    decision: str
+    reviewer: str
+    reason: str
+
+
+class RollbackBody(Body):
+    reviewer: str
+    reason: str
+
+
+class FreezeBody(Body):
+    method: Literal["dpo"] = "dpo"
+
+
+@dataclass(frozen=True)
+class Doors:
+    """What the routes answer from."""
+
+    live: Live
+    queue: RatingQueue
+    intake: Intake
+    reviews: Reviews
+    artifacts: Artifacts
+    exporter: Exporter
+    by_hand: RunsByHand
+
+
+def add_routes(app: FastAPI, doors: Doors) -> None:
+    """Hang the API and its refusals into ``app``; before Dash, whose catch-all would answer with a page."""
+    router = APIRouter(prefix="/v1")
+    _looking(router, doors)
+    _rating(router, doors)
+    _deciding(router, doors)
+    _records(router, doors)
+
+    @router.api_route("/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+    async def nothing(rest: str) -> None:
+        raise NotFound(f"there is nothing at /v1/{rest}; /docs lists what there is")
+
+    install(app)
+    app.include_router(router)
+
+
+def _looking(router: APIRouter, doors: Doors) -> None:
+    @router.get("/status")
+    async def status() -> Status:
+        """The counts at every station, the next threshold, what waits, the champion."""
+        return doors.live.reading.status
+
+    @router.get("/curve")
+    async def curve() -> dict[str, Any]:
+        """The reward model's prequential accuracy over judgments."""
+        return {"points": [point.model_dump(mode="json") for point in doors.live.reading.curve]}
+
+    @router.get("/live")
+    async def live(request: Request) -> StreamingResponse:
+        """The status as server-sent events: at once, and after each commit."""
+
+        async def stream() -> AsyncIterator[bytes]:
+            async for reading in doors.live.watch():
+                if await request.is_disconnected():
+                    return
+                yield b": alive\n\n" if reading is None else b"event: status\ndata: " + orjson.dumps(reading.status.model_dump(mode="json")) + b"\n\n"
+
+        return StreamingResponse(stream(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+    @router.get("/runs")
+    async def runs() -> dict[str, list[Run]]:
+        """The training runs, newest first."""
+        return {"runs": list(doors.live.reading.runs)}
+
+    @router.get("/versions")
+    async def versions() -> Versions:
+        """The challengers with their gates, and the history of champions."""
+        return doors.live.reading.versions
+
+    @router.get("/versions/{version}/report")
+    def report(version: str) -> Response:
+        """The evaluation's report as the trainer wrote it."""
+        return Response(doors.artifacts.read(doors.reviews.find(version).report), media_type="application/json")
+
+
+def _rating(router: APIRouter, doors: Doors) -> None:
+    @router.get("/queue")
+    def queue(recruiter: Annotated[str, Query(min_length=1, max_length=200)], limit: Annotated[int, Query(ge=1, le=50)] = 10) -> dict[str, Any]:
+        """Pairs that this recruiter has not judged, leased for two minutes."""
+        return {"pairs": [asdict(pair) for pair in doors.queue.take(doors.intake.pseudonym("recruiter", recruiter), limit)]}
+
+    @router.post("/judgments", status_code=202)
+    def judge(body: JudgmentBody, x_feedbackloop_source: Annotated[Origin, Header()] = "product") -> dict[str, Any]:
+        """Accept a recruiter's judgment; durable when answered."""
+        event = doors.intake.judgment(**body.model_dump(), source=x_feedbackloop_source)
+        doors.queue.judged(event.recruiter, str(event.pair_id))
+        return _accepted(event)
+
+
+def _deciding(router: APIRouter, doors: Doors) -> None:
+    @router.post("/versions/{version}/review", status_code=202)
+    def review(version: str, body: ReviewBody, x_feedbackloop_source: Annotated[Origin, Header()] = "product") -> dict[str, Any]:
+        """Approve or reject a version that awaits review."""
+        return _accepted(doors.reviews.decide(version, **body.model_dump(), source=x_feedbackloop_source))
+
+    @router.post("/rollback", status_code=202)
+    def roll_back(body: RollbackBody, x_feedbackloop_source: Annotated[Origin, Header()] = "product") -> dict[str, Any]:
+        """Withdraw the champion."""
+        return _accepted(doors.reviews.roll_back(**body.model_dump(), source=x_feedbackloop_source))
+
+    @router.post("/freeze", status_code=202)
+    def freeze(body: FreezeBody) -> dict[str, Any]:
+        """Ask for a training run over everything joined so far."""
+        event = doors.by_hand.ask(body.method)
+        return _accepted(event) | {"run_id": str(event.run_id)}
+
+
+def _records(router: APIRouter, doors: Doors) -> None:
+    @router.get("/verify")
+    async def verify() -> dict[str, Any]:
+        """Compare log and warehouse, id by id and content by content."""
+        return await asyncio.to_thread(doors.exporter.verify)
+
+    @router.get("/export")
+    async def export(
+        format: Literal["jsonl", "parquet"] = "jsonl", source: Annotated[list[Literal["product", "simulation", "import", "ai"]] | None, Query()] = None
+    ) -> Response:
+        """The decisive judgments of the training stratum as preference records in TRL's columns."""
+        raw = await run_in_threadpool(doors.exporter.export, format, tuple(source or ()))
+        kind = "application/x-ndjson" if format == "jsonl" else "application/vnd.apache.parquet"
+        return Response(raw, media_type=kind, headers={"Content-Disposition": f'attachment; filename="preferences.{format}"'})
+
+
+def _accepted(event: Event) -> dict[str, Any]:
+    return {"event_id": str(event.event_id), "occurred_at": event.occurred_at.isoformat()}

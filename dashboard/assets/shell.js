@@ -1,0 +1,54 @@
+// The frame of every page: says whether the line to the hub is alive, asks for the status itself only while it is not.
+(function () {
+  "use strict";
+  const clientside = (window.dash_clientside = window.dash_clientside || {});
+  const noUpdate = () => window.dash_clientside.no_update;
+  const SILENCE = 13000; // the hub sends a heartbeat every ten seconds
+  let heard = 0;
+
+  clientside.shell = {
+    beat: function (beat, _ticks) {
+      const asked = window.dash_clientside.callback_context.triggered.map((t) => t.prop_id);
+      if (beat && asked.includes("live-beat.data")) heard = Date.now();
+      if (!beat) return ["live-line", "Connecting"];
+      if (beat.pushed) clientside.shell.slow = false;
+      if (Date.now() - heard > SILENCE) return ["live-line off", "Not connected"];
+      return beat.pushed ? ["live-line on", "Live"] : ["live-line slow", "Every 5 s"];
+    },
+
+    fallback: async function () {
+      if (heard && Date.now() - heard < SILENCE && !clientside.shell.slow) return noUpdate();
+      try {
+        const [status, runs, versions, curve] = await Promise.all(["status", "runs", "versions", "curve"].map((what) => fetch("/v1/" + what).then((r) => r.json())));
+        window.dash_clientside.set_props("live-status", { data: status });
+        window.dash_clientside.set_props("live-runs", { data: runs.runs });
+        window.dash_clientside.set_props("live-versions", { data: versions });
+        window.dash_clientside.set_props("live-curve", { data: curve.points });
+        clientside.shell.slow = true;
+        return { pushed: false };
+      } catch (_unreachable) {
+        return noUpdate();
+      }
+    },
+
+    where: function (path) {
+      const here = "/" + ((path || "/").split("/")[1] || "");
+      const name = { "/": "Overview", "/rate": "Rate", "/runs": "Runs", "/promotions": "Promotions" };
+      document.title = (name[here] || "Nothing here") + " · FeedbackLoop";
+      return ["/", "/rate", "/runs", "/promotions"].map((page) => "nav-link" + (page === here ? " here" : ""));
+    },
+
+    counts: function (status, runs) {
+      const shown = (n) => (n ? String(n) : "");
+      if (!status) return ["", "", ""];
+      const open = (runs || []).filter((run) => ["requested", "frozen", "training"].includes(run.state)).length;
+      return [shown(status.waiting.to_rate), shown(open), shown(status.awaiting_review.length)];
+    },
+
+    simulated: function (status) {
+      if (!status || !status.simulated) return ["", "badge badge-simulated hidden"];
+      const others = Object.keys(status.sources).some((source) => source !== "simulation");
+      return [others ? "Partly simulated data" : "Simulated data", "badge badge-simulated"];
+    },
+  };
+})();

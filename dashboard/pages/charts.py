@@ -1,0 +1,63 @@
+"""The charts. Colours of text and grid come from ``assets/style.css``, so that one figure serves the light and the dark theme."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+CONFIG = {"displayModeBar": False, "staticPlot": False, "responsive": True}
+BLUE = "#4c6ef5"
+ORANGE = "#e8870e"  # told from the blue with every kind of colour vision
+GREY = "#8a8f98"
+
+
+def _plain(figure: go.Figure, height: int) -> go.Figure:
+    figure.update_layout(
+        height=height,
+        margin={"l": 44, "r": 12, "t": 8, "b": 40},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"family": "inherit", "size": 12, "color": GREY},
+        showlegend=False,
+        hovermode="x unified",
+        uirevision="kept",
+    )
+    figure.update_xaxes(showgrid=False, zeroline=False, ticks="", automargin=True)
+    figure.update_yaxes(zeroline=False, ticks="", automargin=True)
+    return figure
+
+
+def accuracy(points: Sequence[Mapping[str, Any]]) -> go.Figure:
+    """Prequential accuracy over judgments, against the coin's half; points of fewer than 20 decisive judgments are left out."""
+    shown = [point for point in points if point["accuracy"] is not None and point["n"] >= 20]
+    seen = [point["judgments"] for point in shown]
+    share = [100 * point["accuracy"] for point in shown]
+    figure = go.Figure()
+    figure.add_hline(y=50, line={"color": GREY, "width": 1, "dash": "dot"}, annotation={"text": "a coin", "font": {"color": GREY}}, annotation_position="bottom right")
+    figure.add_scatter(x=seen, y=share, mode="lines", line={"color": BLUE, "width": 2.5, "shape": "spline", "smoothing": 0.4}, name="predicted right", hovertemplate="%{y:.1f} %")
+    if shown:
+        figure.add_scatter(x=seen[-1:], y=share[-1:], mode="markers", marker={"color": BLUE, "size": 9}, hoverinfo="skip")
+    low = min([45.0, *share]) - 3
+    high = max([75.0, *share]) + 3
+    figure = _plain(figure, 280)
+    figure.update_xaxes(title="judgments learnt", rangemode="tozero")
+    figure.update_yaxes(range=[low, high], ticksuffix=" %", nticks=6)
+    return figure
+
+
+def progress(steps: Sequence[Mapping[str, Any]], metric: str, name: str, colour: str) -> go.Figure:
+    """One metric of a run over its steps."""
+    shown = [step for step in steps if metric in step["metrics"]]
+    figure = go.Figure()
+    figure.add_scatter(
+        x=[step["step"] for step in shown],
+        y=[step["metrics"][metric] for step in shown],
+        mode="lines",
+        line={"color": colour, "width": 2},
+        name=name,
+        hovertemplate="%{y:.3g}",
+    )
+    figure = _plain(figure, 150)
+    figure.update_yaxes(nticks=4)
+    figure.update_xaxes(title="step")
+    return figure

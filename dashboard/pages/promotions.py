@@ -1,0 +1,146 @@
+"""Challengers before their reviewer: each gate in plain words with its evidence, replies side by side, and the decision.
+
+A version with a gate failed or short of evidence has no button here; the hub's API and the fold of ``streams.versions`` hold the same line.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
+
+from dashboard.pages import decision, evidence, words
+from dashboard.pages.shell import empty, heading
+from dashboard.reviews import Conflict, NotFound, Reviews
+from dashboard.status import Versions, VersionShown
+from storage.errors import FeedbackLoopError, InputRefused
+
+
+def layout(rest: str) -> Any:
+    lead = "No version serves candidates before it has passed every gate and a person has approved it."
+    if rest:
+        return [
+            dcc.Link([html.Span(className="icon icon-back"), "All versions"], href="/promotions", className="back"),
+            heading(rest, lead),
+            dcc.Store(id="promotion-version", data=rest),
+            html.Div(id="promotion", className="stack"),
+            html.Div(id="promotion-replies", className="stack"),
+        ]
+    return [heading("Promotions", lead), html.Div(id="promotions", className="stack"), decision.rollback()]
+
+
+def register(app: Dash, reviews: Reviews, report_of: Any) -> None:
+    @app.callback(Output("promotions", "children"), Output("rollback", "className"), Input("live-versions", "data"))
+    def listed(data: Mapping[str, Any] | None) -> tuple[Any, str]:
+        versions = Versions.model_validate(data) if data else None
+        if versions is None or not versions.versions:
+            return empty("No challenger yet", ["When a ", dcc.Link("run", href="/runs"), " has finished, its version stands here with its gates."], "promotions"), "card hidden"
+        return [html.Div([row(each) for each in versions.versions], className="version-list"), history(versions)], "card" if versions.champion != "base" else "card hidden"
+
+    @app.callback(Output("promotion", "children"), Input("live-versions", "data"), Input("promotion-version", "data"))
+    def opened(data: Mapping[str, Any] | None, name: str) -> Any:
+        if not data:
+            return no_update
+        found = [each for each in Versions.model_validate(data).versions if each.version == name]
+        if not found:
+            return empty("No such version", dcc.Link("All versions", href="/promotions"), "promotions")
+        return detail(found[0])
+
+    @app.callback(Output("promotion-replies", "children"), Input("promotion-version", "data"))
+    def replies(name: str) -> Any:
+        try:
+            return evidence.replies(report_of(name))
+        except NotFound:
+            return None
+        except FeedbackLoopError as error:
+            return html.P(str(error), className="problem-line")
+
+    @app.callback(
+        Output({"decision": "answer", "version": ALL}, "children"),
+        Input({"decision": "approve", "version": ALL}, "n_clicks"),
+        Input({"decision": "reject", "version": ALL}, "n_clicks"),
+        State("review-name", "value"),
+        State("review-reason", "value"),
+        prevent_initial_call=True,
+    )
+    def decide(_approve: Sequence[int], _reject: Sequence[int], reviewer: str | None, reason: str | None) -> Any:
+        pressed = ctx.triggered_id
+        if not pressed or not ctx.triggered[0]["value"]:
+            return [no_update] * len(ctx.outputs_list)
+        try:
+            reviews.decide(pressed["version"], decision=pressed["decision"], reviewer=reviewer or "", reason=reason or "")
+        except (InputRefused, NotFound, Conflict) as error:
+            return [html.Span(asked(error), className="problem")]
+        return [html.Span("Decided. The page follows as soon as it is stored.", className="fine")]
+
+    @app.callback(
+        Output("rollback-answer", "children"),
+        Input("rollback-button", "n_clicks"),
+        State("rollback-name", "value"),
+        State("rollback-reason", "value"),
+        prevent_initial_call=True,
+    )
+    def roll_back(clicks: int, reviewer: str | None, reason: str | None) -> Any:
+        if not clicks:
+            return no_update
+        try:
+            reviews.roll_back(reviewer=reviewer or "", reason=reason or "")
+        except (InputRefused, Conflict) as error:
+            return html.Span(asked(error), className="problem")
+        return html.Span("Rolled back. The page follows as soon as it is stored.", className="fine")
+
+
+def asked(error: FeedbackLoopError) -> str:
+    """The refusal as the page words it."""
+    if isinstance(error, InputRefused):
+        return {"reviewer": "Type your name first.", "reason": "Say why in a sentence first."}.get(error.field or "", str(error))
+    return str(error)
+
+
+def row(version: VersionShown) -> Any:
+    """A version in the list: what it is, how its gates ended, where it stands."""
+    passed = sum(gate.verdict == "passed" for gate in version.gates)
+    return dcc.Link(
+        [
+            html.Span([html.Strong(version.version, className="mono"), html.Span(f"against {version.champion}", className="hint")], className="version-name"),
+            html.Span([html.Span(className=f"pip pip-{gate.verdict}", title=words.gate(gate.name)) for gate in version.gates], className="pips", **{"aria-hidden": "true"}),
+            html.Span(f"{passed} of {len(version.gates)} gates passed", className="hint"),
+            standing(version),
+            html.Span(words.clock(version.evaluated_at), className="hint when"),
+        ],
+        href=f"/promotions/{version.version}",
+        className="version-row",
+        id=f"version-{version.version}",
+    )
+
+
+def standing(version: VersionShown) -> Any:
+    kind = "passed" if version.status == "champion" else "review" if version.reviewable else version.verdict if version.verdict != "passed" else "quiet"
+    return html.Span(version.status.capitalize(), className=f"badge badge-{kind}")
+
+
+def detail(version: VersionShown) -> Any:
+    head = html.Header(
+        [
+            html.Div([html.H2("Gates"), html.P(["Run ", html.Span(version.run_id[:8], className="mono"), f" against {version.champion}, judged {words.clock(version.evaluated_at)}"], className="hint")]),
+            html.Div([standing(version), html.Span("Simulated data", className="badge badge-simulated") if version.simulated else None], className="card-state"),
+        ],
+        className="card-head",
+    )
+    return [html.Section([head, evidence.gates(version.gates)], className="card"), decision.box(version)]
+
+
+def history(versions: Versions) -> Any:
+    rows = [
+        html.Tr(
+            [
+                html.Td(words.clock(each.at), className="when"),
+                html.Td(dcc.Link(each.version, href=f"/promotions/{each.version}", className="mono")),
+                html.Td(each.what.capitalize()),
+                html.Td([each.who, html.Span("unverified", className="badge badge-quiet")] if each.who else "–"),
+                html.Td(each.reason or ""),
+            ]
+        )
+        for each in versions.history
+    ]
+    head = html.Thead(html.Tr([html.Th(name) for name in ("When", "Version", "What", "Who", "Why")]))
+    return html.Section([html.H2("History"), html.Div(html.Table([head, html.Tbody(rows)], className="table"), className="scroll")], className="card")

@@ -1,0 +1,113 @@
+"""Training runs, newest first: how far each has come, its loss and margin as they move, and why it failed where it did."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from dash import Dash, Input, Output, dcc, html
+
+from dashboard.pages import charts, words
+from dashboard.pages.shell import empty, heading
+from dashboard.status import Run
+
+STATES = {"requested": "Waits for its data", "frozen": "Waits for a trainer", "training": "Running", "evaluated": "Finished", "failed": "Failed"}
+METRICS = (("loss", "Loss", charts.BLUE), ("margin", "Reward margin", charts.ORANGE))
+STAGES = ("check", "train", "sample", "evaluate", "gates")
+
+
+def layout(_rest: str) -> Any:
+    return [heading("Runs", "Each run trains one challenger from the base model and holds it against the champion."), html.Div(id="runs", className="stack")]
+
+
+def register(app: Dash) -> None:
+    @app.callback(Output("runs", "children"), Input("live-runs", "data"))
+    def draw(data: Sequence[Mapping[str, Any]] | None) -> Any:
+        runs = [Run.model_validate(each) for each in data or ()]
+        if not runs:
+            return empty("No run yet", ["A run starts by itself when enough judgments have been learnt. The ", dcc.Link("overview", href="/"), " shows how many are missing."], "runs")
+        now = datetime.now(UTC)
+        return [card(run, now, newest=place == 0) for place, run in enumerate(runs)]
+
+
+def card(run: Run, now: datetime, *, newest: bool) -> Any:
+    why = {
+        "count": f"asked for by the {ordinal(run.k)} count of judgments",
+        "time": "asked for because of the time since the last run",
+        "manual": "asked for by a person",
+    }[run.threshold]
+    head = html.Header(
+        [
+            html.Div(
+                [
+                    html.H2([f"{run.method.upper()} ", html.Span(run.run_id[:8], className="mono")]),
+                    html.P(f"{why} · data up to preference {words.count(run.through_sequence)} · {', '.join(run.sources)}", className="hint"),
+                ]
+            ),
+            html.Div([state(run), html.Span(words.ago(run.updated_at, now), className="hint")], className="card-state"),
+        ],
+        className="card-head",
+    )
+    body: list[Any] = [head, track(run)]
+    if run.state == "failed":
+        body.append(html.P([html.Span(className="icon icon-warning"), html.Span([html.Strong(f"{words.stage(run.stage)}: "), run.reason or "no reason was given"])], className="problem-line"))
+    if run.metrics:
+        body.append(html.Div([metric(name, value) for name, value in run.metrics.items()], className="metrics"))
+    if newest and run.history:
+        body.append(curves(run))
+    if run.version:
+        body.append(html.P([f"Made {run.version} — ", dcc.Link("see its gates", href=f"/promotions/{run.version}")], className="run-version"))
+    simulated = "simulation" in run.sources
+    return html.Article(body + ([html.Span("Simulated data", className="badge badge-simulated corner")] if simulated else []), className="card run", id=f"run-{run.run_id}")
+
+
+def ordinal(k: int) -> str:
+    return f"{k}{'th' if k % 100 in (11, 12, 13) else {1: 'st', 2: 'nd', 3: 'rd'}.get(k % 10, 'th')}"
+
+
+def state(run: Run) -> Any:
+    kind = {"training": "busy", "failed": "failed", "evaluated": run.verdict or "quiet"}.get(run.state, "quiet")
+    text = {"passed": "Finished · gates passed", "failed": "Finished · a gate failed", "insufficient": "Finished · too little evidence"}.get(run.verdict or "", STATES[run.state])
+    return html.Span(text, className=f"badge badge-{kind}")
+
+
+def track(run: Run) -> Any:
+    """The stages as a row; the one that is running carries its share done."""
+    seen = [step.stage for step in run.history]
+    names = [*STAGES, *dict.fromkeys(name for name in [*seen, run.stage or ""] if name and name not in STAGES)]
+    at = names.index(run.stage) if run.stage in names else -1
+    cells = []
+    for place, name in enumerate(names):
+        if run.state == "evaluated" or place < at:
+            done, kind = 100.0, "done"
+        elif place == at:
+            done, kind = 100 * run.step / run.steps if run.steps else 0.0, "failed" if run.state == "failed" else "now"
+        else:
+            done, kind = 0.0, "ahead"
+        note = f"{run.step} of {run.steps}" if kind == "now" and run.steps else ""
+        cells.append(
+            html.Li(
+                [
+                    html.Span(words.stage(name), className="stage-name"),
+                    html.Div(html.Div(className="bar-fill", style={"width": f"{done:.0f}%"}), className="bar"),
+                    html.Span(note, className="stage-note"),
+                ],
+                className=f"stage {kind}",
+                **({"aria-current": "step"} if kind == "now" else {}),
+            )
+        )
+    return html.Ol(cells, className="stages", **{"aria-label": "Stages"})
+
+
+def metric(name: str, value: float) -> Any:
+    return html.Div([html.Span(name.replace("_", " "), className="metric-name"), html.Span(f"{value:.3g}", className="metric-value")], className="metric")
+
+
+def curves(run: Run) -> Any:
+    """Loss and margin over the steps, where the trainer has reported at least two of them."""
+    steps = [step.model_dump(mode="json") for step in run.history]
+    shown = [
+        html.Div([html.H3(name), dcc.Graph(figure=charts.progress(steps, key, name, colour), config=charts.CONFIG, responsive=True, className="chart small")])
+        for key, name, colour in METRICS
+        if sum(key in step["metrics"] for step in steps) >= 2
+    ]
+    return html.Div(shown, className="curves")

@@ -1,0 +1,190 @@
+"""What every page stands in: navigation, the live line, the theme, and the stores that pushes arrive in."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import dash_mantine_components as dmc
+from dash import Dash, Input, Output, State, ctx, dcc, html, set_props
+
+from dashboard.live import Live
+from dashboard.status import Reading, Status
+
+FRAME = 0.25  # seconds between two pushes to one page; each makes the page draw itself
+
+INDEX = """<!DOCTYPE html>
+<html lang="en">
+<head>
+{%metas%}
+<meta name="color-scheme" content="light dark">
+<title>{%title%}</title>
+<script>
+(function () {
+  var kept = localStorage.getItem("mantine-color-scheme-value") || "auto";
+  var dark = kept === "dark" || (kept === "auto" && matchMedia("(prefers-color-scheme: dark)").matches);
+  document.documentElement.setAttribute("data-mantine-color-scheme", dark ? "dark" : "light");
+})();
+</script>
+{%favicon%}
+{%css%}
+</head>
+<body>
+{%app_entry%}
+<footer>{%config%}{%scripts%}{%renderer%}</footer>
+</body>
+</html>"""
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page: where it is, what the navigation calls it, what stands in it."""
+
+    path: str
+    name: str
+    icon: str
+    layout: Callable[[str], Any]  # takes the part of the address after ``path``
+
+
+def shell(pages: tuple[Page, ...]) -> Any:
+    """The frame around the pages."""
+    links = [
+        dcc.Link(
+            [html.Span(className=f"icon icon-{page.icon}"), html.Span(page.name), html.Span(id=f"nav-count-{page.icon}", className="nav-count")],
+            href=page.path,
+            id=f"nav-{page.icon}",
+            className="nav-link",
+        )
+        for page in pages
+    ]
+    foot = html.Div(
+        [
+            html.Div([html.Span(className="live-dot"), html.Span("Connecting", id="live-word")], id="live-line", className="live-line", role="status"),
+            dmc.ColorSchemeToggle(
+                id="theme",
+                variant="subtle",
+                color="gray",
+                size="lg",
+                lightIcon=html.Span(className="icon icon-sun"),
+                darkIcon=html.Span(className="icon icon-moon"),
+                **{"aria-label": "Switch between light and dark"},
+            ),
+        ],
+        className="side-foot",
+    )
+    brand = dcc.Link([html.Span(className="brand-mark"), html.Span("FeedbackLoop")], href="/", className="brand")
+    return dmc.MantineProvider(
+        [
+            dcc.Location(id="address"),
+            dcc.Store(id="live-status"),
+            dcc.Store(id="live-curve"),
+            dcc.Store(id="live-runs"),
+            dcc.Store(id="live-versions"),
+            dcc.Store(id="live-beat"),
+            dcc.Interval(id="fallback", interval=5_000),
+            html.A("Skip to the content", href="#page", className="skip-link"),
+            html.Div(
+                [
+                    html.Aside([brand, html.Nav(links, className="nav", **{"aria-label": "Pages"}), foot], className="side"),
+                    html.Main(id="page", className="page", tabIndex="-1"),
+                ],
+                className="frame",
+            ),
+        ],
+        defaultColorScheme="auto",
+        theme={
+            "primaryColor": "indigo",
+            "defaultRadius": "md",
+            "fontFamily": "Inter, ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif",
+        },
+    )
+
+
+def heading(title: str, lead: Any, *, lead_id: str | None = None) -> Any:
+    """A page's title, its one-sentence state and the badge that says where the data come from."""
+    return html.Header(
+        [
+            html.Div([html.H1(title), html.Span(className="badge badge-simulated hidden", id="simulated")], className="title-line"),
+            html.P(lead, className="lead", **({"id": lead_id} if lead_id else {})),
+        ],
+        className="page-head",
+    )
+
+
+def empty(title: str, text: Any, icon: str = "loop") -> Any:
+    """What stands where there is nothing yet: what is missing, and what to do next."""
+    return html.Div([html.Span(className=f"icon icon-{icon}"), html.H3(title), html.P(text)], className="empty")
+
+
+def parts(reading: Reading) -> dict[str, Any]:
+    """The reading as it lies in the stores, by store."""
+    return {
+        "live-status": reading.status.model_dump(mode="json"),
+        "live-curve": [point.model_dump(mode="json") for point in reading.curve],
+        "live-runs": [run.model_dump(mode="json") for run in reading.runs],
+        "live-versions": reading.versions.model_dump(mode="json"),
+    }
+
+
+def register(app: Dash, live: Live, pages: tuple[Page, ...]) -> None:
+    """Wire routing, the push and what the frame shows."""
+    routes: Mapping[str, Page] = {page.path: page for page in sorted(pages, key=lambda page: len(page.path))}
+
+    @app.callback(Output("page", "children"), Input("address", "pathname"))
+    def show(path: str | None) -> Any:
+        path = (path or "/").rstrip("/") or "/"
+        for start in sorted(routes, key=len, reverse=True):
+            if path == start or (start != "/" and path.startswith(start + "/")):
+                return routes[start].layout(path.removeprefix(start).strip("/"))
+        return [heading("Nothing here", "This address leads nowhere."), empty("Page not found", dcc.Link("Back to the overview", href="/"))]
+
+    @app.callback(persistent=True, websocket=True)
+    async def push() -> None:
+        line = ctx.websocket
+        sent: dict[str, Any] = {}
+        async for reading in live.watch():
+            if line is None or line.is_shutdown:
+                return
+            if reading is not None:
+                for store, data in parts(reading).items():
+                    if sent.get(store) != data:
+                        set_props(store, {"data": data})
+                        sent[store] = data
+            set_props("live-beat", {"data": {"pushed": True}})
+            await asyncio.sleep(FRAME)
+
+    app.clientside_callback(
+        "window.dash_clientside.shell.beat", Output("live-line", "className"), Output("live-word", "children"), Input("live-beat", "data"), Input("fallback", "n_intervals")
+    )
+    app.clientside_callback(
+        "window.dash_clientside.shell.fallback",
+        Output("live-beat", "data", allow_duplicate=True),
+        Input("fallback", "n_intervals"),
+        prevent_initial_call=True,
+    )
+    app.clientside_callback(
+        "window.dash_clientside.shell.where",
+        *[Output(f"nav-{page.icon}", "className") for page in pages],
+        Input("address", "pathname"),
+        State("address", "href"),
+    )
+    app.clientside_callback(
+        "window.dash_clientside.shell.counts",
+        Output("nav-count-rate", "children"),
+        Output("nav-count-runs", "children"),
+        Output("nav-count-promotions", "children"),
+        Input("live-status", "data"),
+        Input("live-runs", "data"),
+    )
+    app.clientside_callback(
+        "window.dash_clientside.shell.simulated",
+        Output("simulated", "children"),
+        Output("simulated", "className"),
+        Input("live-status", "data"),
+        Input("page", "children"),
+    )
+
+
+def status_of(data: Mapping[str, Any] | None) -> Status | None:
+    """The status that lies in its store, or nothing before the first push."""
+    return Status.model_validate(data) if data else None

@@ -1,0 +1,87 @@
+"""Which pairs a recruiter is asked about next, and in which order the two replies are shown.
+
+A pair that is handed out is leased to that recruiter for a while, so that two people do not judge the same one without need. The order shown is
+a hash of recruiter and pair: random over pairs, the same when the page is loaded again.
+"""
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import orjson
+
+from storage.events import Message, Side, Stratum
+from storage.warehouse import Warehouse
+
+LEASE = 120.0  # seconds a pair stays with the recruiter it was handed to
+JUDGED = 60.0  # seconds for which a judgment accepted here is remembered; by then it is in the warehouse
+DEPTH = 200  # pairs looked at before leases are taken off
+
+
+@dataclass(frozen=True)
+class QueuedPair:
+    """A pair as the rating page shows it: no versions, nothing that tells which reply is whose."""
+
+    pair_id: str
+    conversation_id: str
+    prompt: tuple[Message, ...]
+    a: str
+    b: str
+    shown_first: Side
+    stratum: Stratum
+    source: str
+
+
+def shown_first(recruiter: str, pair_id: str) -> Side:
+    """The side that this recruiter sees first: half of all pairs each, without memory."""
+    return "A" if hashlib.sha256(f"{recruiter}\x1f{pair_id}".encode()).digest()[0] < 128 else "B"
+
+
+class RatingQueue:
+    """Hands out pairs from the warehouse; leases live in memory, for losing them costs at most a second opinion."""
+
+    def __init__(self, warehouse: Warehouse, clock: Callable[[], float] = time.monotonic) -> None:
+        self._warehouse = warehouse
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._leases: dict[str, tuple[str, float]] = {}
+        self._judged: dict[tuple[str, str], float] = {}
+
+    def take(self, recruiter: str, limit: int, order: Literal["newest", "oldest"] = "newest") -> list[QueuedPair]:
+        """Up to ``limit`` pairs that ``recruiter`` (a pseudonym) has not judged and nobody else holds; leased from now on."""
+        found = self._warehouse.query(f"queue_{order}", {"recruiter": recruiter, "limit": DEPTH + limit}).to_pylist()
+        now = self._clock()
+        with self._lock:
+            self._forget(now)
+            free = [row for row in found if self._is_free(str(row["pair_id"]), recruiter)][:limit]
+            for row in free:
+                self._leases[str(row["pair_id"])] = (recruiter, now + LEASE)
+        return [_queued(row, recruiter) for row in free]
+
+    def judged(self, recruiter: str, pair_id: str) -> None:
+        """``recruiter`` has just judged the pair; the warehouse will know in a moment."""
+        with self._lock:
+            self._leases.pop(pair_id, None)
+            self._judged[recruiter, pair_id] = self._clock() + JUDGED
+
+    def _is_free(self, pair_id: str, recruiter: str) -> bool:
+        holder = self._leases.get(pair_id, (recruiter, 0.0))[0]
+        return holder == recruiter and (recruiter, pair_id) not in self._judged
+
+    def _forget(self, now: float) -> None:
+        self._leases = _still(self._leases.items(), now)
+        self._judged = {key: until for key, until in self._judged.items() if until > now}
+
+
+def _still(leases: Iterable[tuple[str, tuple[str, float]]], now: float) -> dict[str, tuple[str, float]]:
+    return {pair: (holder, until) for pair, (holder, until) in leases if until > now}
+
+
+def _queued(row: dict[str, object], recruiter: str) -> QueuedPair:
+    pair_id = str(row["pair_id"])
+    prompt = tuple(Message.model_validate(each) for each in orjson.loads(str(row["prompt"])))
+    side = shown_first(recruiter, pair_id)
+    return QueuedPair(pair_id, str(row["conversation_id"]), prompt, str(row["a"]), str(row["b"]), side, row["stratum"], str(row["source"]))  # type: ignore[arg-type]

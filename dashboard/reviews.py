@@ -1,0 +1,86 @@
+"""A reviewer's decisions on their way to the log: approve, reject, roll back.
+
+What is not allowed is refused here with its reasons. What gets past by another door changes nothing either: ``streams.versions`` ignores it.
+"""
+
+from collections.abc import Callable
+
+from pydantic import ValidationError
+
+from dashboard.status import VersionShown, Versions
+from storage.errors import FeedbackLoopError, InputRefused
+from storage.events import ModelRolledBack, ReviewDecided, Source
+from streams.bus import Bus, records_of
+
+TIMEOUT = 5.0  # seconds that a reviewer waits for the log
+
+
+class NotFound(FeedbackLoopError):
+    """There is no such version."""
+
+
+class Conflict(FeedbackLoopError):
+    """The decision is no legal next step; ``reasons`` say why."""
+
+    def __init__(self, message: str, reasons: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.reasons = reasons
+
+
+class Reviews:
+    """The one way to decide about a version, for the API and the page.
+
+    Parameters
+    ----------
+    versions : the versions as of the last commit, read again for each decision
+    """
+
+    def __init__(self, bus: Bus, versions: Callable[[], Versions]) -> None:
+        self._bus = bus
+        self._versions = versions
+
+    def find(self, version: str) -> VersionShown:
+        """The version of that name; :class:`NotFound` where there is none."""
+        for found in self._versions().versions:
+            if found.version == version:
+                return found
+        raise NotFound(f"there is no version {version!r}; GET /v1/versions lists them")
+
+    def decide(self, version: str, *, decision: str, reviewer: str, reason: str, source: Source = "product") -> ReviewDecided:
+        """Publish the decision.
+
+        Raises
+        ------
+        InputRefused
+            Decision, reviewer or reason is missing or not acceptable.
+        NotFound, Conflict
+            No such version; or a gate failed, lacks evidence, or the version does not await review.
+        """
+        found = self.find(version)
+        try:
+            event = ReviewDecided(version=version, decision=decision, reviewer=reviewer, reason=reason, source=source)  # type: ignore[arg-type]
+        except ValidationError as error:
+            raise _refused(error) from error
+        if not found.reviewable:
+            raise Conflict(f"{version} cannot be decided about: {' '.join(found.reasons)}", found.reasons)
+        self._bus.publish(records_of([event]), timeout=TIMEOUT)
+        return event
+
+    def roll_back(self, *, reviewer: str, reason: str, source: Source = "product") -> ModelRolledBack:
+        """Withdraw the champion; the one before it serves again. :class:`Conflict` where the base model is the champion."""
+        champion = self._versions().champion
+        try:
+            event = ModelRolledBack(version=champion, reviewer=reviewer, reason=reason, source=source)
+        except ValidationError as error:
+            raise _refused(error) from error
+        if champion == "base":
+            raise Conflict("the base model is the champion; there is nothing before it to roll back to")
+        self._bus.publish(records_of([event]), timeout=TIMEOUT)
+        return event
+
+
+def _refused(error: ValidationError) -> InputRefused:
+    first = error.errors()[0]
+    field = str(first["loc"][0]) if first["loc"] else None
+    hints = {"reviewer": "type the reviewer's name", "reason": "say why in a sentence", "decision": "use approve or reject"}
+    return InputRefused(f"{field}: {first['msg']}; {hints.get(field or '', 'see the API description')}", field)

@@ -1,0 +1,32 @@
+"""A training run that a person asks for, without waiting for the threshold."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from dashboard.reviews import Conflict
+from storage.events import Source, TrainingRequested, new_id
+from storage.warehouse import Warehouse
+from streams.bus import Bus, records_of
+
+TIMEOUT = 5.0  # seconds that a person waits for the log
+
+
+class RunsByHand:
+    """Publishes the request; freeze and trainer answer it like any other."""
+
+    def __init__(self, bus: Bus, warehouse: Warehouse, sources: Sequence[Source]) -> None:
+        self._bus = bus
+        self._warehouse = warehouse
+        self._sources = tuple(sources)
+
+    def ask(self, method: Literal["dpo"]) -> TrainingRequested:
+        """Ask for a run over everything joined so far; :class:`Conflict` where nothing is."""
+        through = self._warehouse.last_sequence
+        if not through:
+            raise Conflict("nothing has been judged and joined yet; rate some pairs first")
+        earlier = sum(row["threshold"] == "manual" for row in self._warehouse.query("runs").to_pylist())
+        event = TrainingRequested(
+            run_id=new_id(), method=method, threshold="manual", k=earlier + 1, through_sequence=through, sources=self._sources, source=self._sources[0]
+        )
+        self._bus.publish(records_of([event]), timeout=TIMEOUT)
+        return event
