@@ -1,0 +1,164 @@
+"""Where pair, features and judgments meet: what waits, and what becomes the next numbered preference.
+
+The state is what is still incomplete, whole, and the pairs judged lately. The warehouse feeds it the events of a batch in order, inside
+the batch's transaction, and stores what comes out; an older pair is fetched through ``load``. Which judgments are numbered depends only
+on the order within each topic's partition, never on how the topics interleave.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from storage.events import (
+    Event,
+    JudgmentGiven,
+    PairDrawn,
+    PairEmbedded,
+    PreferenceJoined,
+    PreferenceRemoved,
+    Stratum,
+    Vector,
+    derived_id,
+)
+
+Numbered = PreferenceJoined | PreferenceRemoved
+
+REMEMBERED = 8_192  # complete pairs kept for the next judgment, about 5 kB each with 400 features a side
+DECISIVE = frozenset({"A", "B", "tie"})
+
+
+class Features(NamedTuple):
+    embedding_hash: str
+    a: Vector
+    b: Vector
+
+
+class Standing(NamedTuple):
+    """The judgment that holds for one recruiter on one pair, and its number where it has one that was not removed."""
+
+    occurred_at: datetime
+    event_id: UUID
+    sequence: int | None
+
+
+@dataclass
+class Pair:
+    stratum: Stratum | None = None
+    features: Features | None = None
+    waiting: list[JudgmentGiven] = field(default_factory=list)
+    standing: dict[str, Standing] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        return self.stratum is not None and self.features is not None
+
+
+Load = Callable[[Collection[UUID]], Mapping[UUID, Pair]]
+
+
+def is_decisive(judgment: JudgmentGiven) -> bool:
+    """Does it prefer one side, or call a tie: overall, or on an objective where nothing was said overall?"""
+    if judgment.choice is not None:
+        return judgment.choice in DECISIVE
+    return any(choice in DECISIVE for choice in judgment.objectives.values())
+
+
+class Join:
+    """What waits, and the numbers given so far.
+
+    Parameters
+    ----------
+    epoch : stamped on every entry
+    sequence : the last number given
+    incomplete : every pair that lacks itself or its features, with the judgments that wait for it
+    load : what the warehouse holds of some pairs, as of before the batch; ids of which it holds nothing are left out
+    """
+
+    def __init__(self, epoch: int, sequence: int, incomplete: Mapping[UUID, Pair], load: Load) -> None:
+        self.epoch = epoch
+        self.sequence = sequence
+        self._incomplete: dict[UUID, Pair] = dict(incomplete)
+        self._complete: OrderedDict[UUID, Pair] = OrderedDict()
+        self._load = load
+        self.waiting = sum(len(pair.waiting) for pair in incomplete.values())
+
+    def step(self, events: Iterable[Event]) -> list[Numbered]:
+        """Take in the events, in order, and number what they complete, replace or withdraw."""
+        ours = [event for event in events if isinstance(event, PairDrawn | PairEmbedded | JudgmentGiven)]
+        # A pair just drawn and not known to be incomplete is new: nothing can have been stored about it.
+        asked = {event.pair_id for event in ours if not isinstance(event, PairDrawn)} - self._incomplete.keys() - self._complete.keys()
+        asked -= {event.pair_id for event in ours if isinstance(event, PairDrawn)}
+        for pair_id, pair in self._load(asked).items() if asked else ():
+            self._keep(pair_id, pair)
+        numbered = [entry for event in ours for entry in self._take(event)]
+        while len(self._complete) > REMEMBERED:
+            self._complete.popitem(last=False)
+        return numbered
+
+    def settle(self, missed: Iterable[tuple[Pair, JudgmentGiven]]) -> list[Numbered]:
+        """Number judgments that are stored and complete and not reflected yet; each comes with a pair that tells what is numbered."""
+        return [entry for pair, judgment in missed for entry in self._judge(pair, judgment)]
+
+    def _keep(self, pair_id: UUID, pair: Pair) -> None:
+        (self._complete if pair.complete else self._incomplete)[pair_id] = pair
+
+    def _take(self, event: PairDrawn | PairEmbedded | JudgmentGiven) -> Iterator[Numbered]:
+        pair = self._complete.get(event.pair_id)
+        if pair is None:
+            pair = self._incomplete.setdefault(event.pair_id, Pair())
+        if isinstance(event, JudgmentGiven):
+            pair.waiting.append(event)
+            self.waiting += 1
+        elif isinstance(event, PairEmbedded):
+            pair.features = Features(event.embedding_hash, event.a, event.b)
+        else:
+            pair.stratum = pair.stratum or event.stratum
+        if not pair.complete:
+            return
+        self._incomplete.pop(event.pair_id, None)
+        self._complete[event.pair_id] = pair
+        self._complete.move_to_end(event.pair_id)
+        waiting, pair.waiting = pair.waiting, []
+        self.waiting -= len(waiting)
+        for judgment in waiting:
+            yield from self._judge(pair, judgment)
+
+    def _judge(self, pair: Pair, judgment: JudgmentGiven) -> Iterator[Numbered]:
+        """Of two by the same recruiter the one with the greater (occurred_at, event_id) holds; a late older one changes nothing."""
+        assert pair.features is not None
+        assert pair.stratum is not None
+        held = pair.standing.get(judgment.recruiter)
+        if held is not None and (held.occurred_at, held.event_id) >= (judgment.occurred_at, judgment.event_id):
+            return
+        if held is not None and held.sequence is not None:
+            yield PreferenceRemoved(
+                event_id=derived_id("PreferenceRemoved", held.event_id),
+                occurred_at=judgment.occurred_at,
+                source=judgment.source,
+                epoch=self.epoch,
+                sequence=self._next(),
+                removes=held.sequence,
+            )
+        sequence = None
+        if is_decisive(judgment):
+            sequence = self._next()
+            yield PreferenceJoined(
+                event_id=derived_id("PreferenceJoined", judgment.event_id),
+                occurred_at=judgment.occurred_at,
+                source=judgment.source,
+                epoch=self.epoch,
+                sequence=sequence,
+                judgment=judgment,
+                stratum=pair.stratum,
+                embedding_hash=pair.features.embedding_hash,
+                a=pair.features.a,
+                b=pair.features.b,
+            )
+        pair.standing[judgment.recruiter] = Standing(judgment.occurred_at, judgment.event_id, sequence)
+
+    def _next(self) -> int:
+        self.sequence += 1
+        return self.sequence

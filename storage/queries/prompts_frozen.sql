@@ -1,0 +1,11 @@
+-- The prompts that a challenger is tried on: replies of the evaluation stratum, of $sources, beyond $since and up to $cut ("partition" →
+-- offset, as lists that go with $partitions), the first reply to each prompt.
+SELECT event_id AS reply_id, conversation_id, prompt, reply, version, stratum, source, occurred_at
+FROM reply_sent
+WHERE
+    stratum = 'evaluation'
+    AND list_contains($sources, source)
+    AND log_offset <= $cut[list_position($partitions, log_partition)]
+    AND log_offset > $since[list_position($partitions, log_partition)]
+QUALIFY row_number() OVER (PARTITION BY prompt ORDER BY occurred_at, event_id) = 1
+ORDER BY occurred_at, event_id

@@ -1,0 +1,1 @@
+SELECT * FROM preference_removed WHERE sequence > $n ORDER BY sequence LIMIT $limit

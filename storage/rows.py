@@ -1,0 +1,101 @@
+"""How an event becomes a row of its table and comes back from it: one rule for every kind, used to write, to verify and to publish again.
+
+A nested value becomes columns with its name in front (``a_text``, ``sampling_seed``), lists and open fields become JSON text, ids text.
+The tables themselves are declared in ``migrations``; a column there that no event has, or the other way round, fails on the first insert.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple, TypeVar, get_origin
+from uuid import UUID
+
+import orjson
+import pyarrow as pa
+from pydantic import BaseModel
+
+from storage.errors import EventUnreadable
+from storage.events import EVENTS, Event
+
+POSITION = ("log_topic", "log_partition", "log_offset")
+LARGEST = 2**63
+
+Kind = TypeVar("Kind", bound=Event)
+
+
+class Column(NamedTuple):
+    """A column, the fields that lead to it, and whether it holds JSON text."""
+
+    name: str
+    path: tuple[str, ...]
+    is_json: bool
+
+
+def table_of(kind: type[Event]) -> str:
+    """The table of a kind of event: ``PairDrawn`` → ``pair_drawn``."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
+
+
+TABLES: dict[type[Event], str] = {kind: table_of(kind) for kind in EVENTS.values()}
+
+
+@cache
+def columns_of(kind: type[Event]) -> tuple[Column, ...]:
+    """The columns of ``kind``'s table, without the position on the log."""
+    return tuple(_columns(kind, ()))
+
+
+def _columns(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[Column]:
+    for name, field in model.model_fields.items():
+        if name == "kind":
+            continue
+        here = (*path, name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _columns(field.annotation, here)
+        else:
+            yield Column("_".join(here), here, get_origin(field.annotation) in (tuple, dict))
+
+
+def row_of(event: Event) -> dict[str, Any]:
+    """The event's row, as DuckDB gives it back through Arrow: times in UTC, ids as text.
+
+    Raises
+    ------
+    EventUnreadable
+        A whole number does not fit into 64 bits. No program of ours writes such, but the log may hold one.
+    """
+    return {column.name: _stored(event, column) for column in columns_of(type(event))}
+
+
+def _stored(event: Event, column: Column) -> Any:
+    value: Any = event
+    for name in column.path:
+        value = getattr(value, name)
+    if column.is_json:
+        return orjson.dumps(value, default=_plain).decode()
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, int) and not -LARGEST <= value < LARGEST:
+        raise EventUnreadable(f"{'.'.join(column.path)}: {value} does not fit into 64 bits")
+    return value
+
+
+def _plain(part: Any) -> Any:
+    return part.model_dump(mode="json")
+
+
+def event_of(kind: type[Kind], row: Mapping[str, Any]) -> Kind:
+    """The event that ``row`` was made of; columns that are not the event's (its position) are passed over."""
+    fields: dict[str, Any] = {}
+    for column in columns_of(kind):
+        inner = fields
+        for name in column.path[:-1]:
+            inner = inner.setdefault(name, {})
+        value = row[column.name]
+        inner[column.path[-1]] = orjson.loads(value) if column.is_json else value
+    return kind.model_validate(fields)
+
+
+def arrow_of(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """The rows as an Arrow table of the warehouse's types."""
+    return pa.table([pa.array([row[field.name] for row in rows], field.type) for field in schema], schema=schema)

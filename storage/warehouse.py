@@ -1,0 +1,363 @@
+"""The warehouse: what the log said, as rows that can be asked about, and the numbers given to preferences. One process owns the file.
+
+Batches come from ``streams.sink``; what is numbered here goes to ``feedback.preferences`` from there. Rows, offsets, join and numbers of a
+batch are one transaction, so a process killed at any moment finds on restart the state after some whole batch.
+"""
+
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import duckdb
+import pyarrow as pa
+
+from storage.database import connect, statement
+from storage.errors import WarehouseError
+from storage.events import Event, HubClaimed, JudgmentGiven, PreferenceJoined, PreferenceRemoved
+from storage.joining import Features, Join, Numbered, Pair, Standing
+from storage.repeats import Repeats
+from storage.rows import TABLES, arrow_of, event_of, row_of
+
+LOGGED = "preference_logged"
+REMEMBER_OFFSETS = """
+    MERGE INTO offsets USING incoming USING (log_topic, log_partition)
+    WHEN MATCHED THEN UPDATE SET log_offset = incoming.log_offset
+    WHEN NOT MATCHED THEN INSERT (log_topic, log_partition, log_offset) VALUES (log_topic, log_partition, log_offset)
+"""
+
+
+class Entry(NamedTuple):
+    """An event and where it stands on the log; ``event`` is None where the bytes were no event and only the position counts."""
+
+    topic: str
+    partition: int
+    offset: int
+    event: Event | None
+
+
+class Refusal(NamedTuple):
+    """An entry that cannot become a row, for the quarantine."""
+
+    entry: Entry
+    reason: str
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What a batch came to: new rows, entries passed over as repeats, entries for the quarantine, preferences numbered by it."""
+
+    stored: tuple[Entry, ...]
+    repeated: int
+    refused: tuple[Refusal, ...]
+    numbered: tuple[Numbered, ...]
+
+
+class Warehouse:
+    """An open warehouse; safe to use from several threads. Open it with :meth:`open`."""
+
+    def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection) -> None:
+        self.path = path
+        self._connection = connection
+        self._lock = threading.RLock()
+        self._threads = threading.local()
+        self._join: Join | None = None
+        self._numbering = False
+        self._epoch = self._log_epoch = self._last_sequence = 0
+        self._offsets: dict[tuple[str, int], int] = {}
+        self._repeats = Repeats(())
+        self._schemas = {table: self._sql(f"SELECT * FROM {table} LIMIT 0").schema for table in (*TABLES.values(), LOGGED, "offsets")}
+        self._reset()
+
+    @classmethod
+    def open(cls, path: Path | str, *, memory_limit: str = "1GB", threads: int = 2, read_only: bool = False) -> "Warehouse":
+        """Open the file, or make it, and bring its tables up to date.
+
+        Raises
+        ------
+        WarehouseError
+            Another process holds the file, or a newer program wrote it.
+        ConfigurationError
+            The path cannot be a warehouse.
+        """
+        connection = connect(Path(path), memory_limit=memory_limit, threads=threads, read_only=read_only)
+        try:
+            return cls(Path(path), connection)
+        except BaseException:
+            connection.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the file. Queries of other threads fail from here on."""
+        with self._lock:
+            self._connection.close()
+
+    def __enter__(self) -> "Warehouse":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # What is written
+
+    def apply(self, batch: Sequence[Entry]) -> Applied:
+        """Store the batch: rows, offsets, join and numbers in one transaction. Entries that were applied before are passed over.
+
+        Before :meth:`claim_epoch` nothing is numbered and the entries of ``feedback.preferences`` are taken over as they stand on the log.
+
+        Raises
+        ------
+        WarehouseError
+            ``feedback.preferences`` says otherwise than what was numbered here, or another hub numbers.
+        """
+        with self._transaction():
+            offsets = dict(self._offsets)
+            unread = []
+            for entry in batch:
+                if entry.offset > offsets.get(entry[:2], -1):
+                    offsets[entry[:2]] = entry.offset
+                    unread.append(entry)
+            preferences = [entry for entry in unread if isinstance(entry.event, PreferenceJoined | PreferenceRemoved)]
+            facts = [entry for entry in unread if not isinstance(entry.event, PreferenceJoined | PreferenceRemoved)]
+            fresh, refused = self._repeats.sift(facts, self._stored_rows)
+            self._read_back(unread)
+            numbered = self._join.step(entry.event for entry, _ in fresh if entry.event) if self._join else []
+            for kind, table in TABLES.items():
+                self._insert(table, [row | _position(entry) for entry, row in fresh if type(entry.event) is kind])
+            self._insert(LOGGED, [_logged(entry) for entry in preferences])
+            self._insert_numbered(numbered)
+            changed = offsets.items() - self._offsets.items()
+            if changed:
+                rows = [{"log_topic": topic, "log_partition": number, "log_offset": offset} for (topic, number), offset in sorted(changed)]
+                with self._incoming(arrow_of(rows, self._schemas["offsets"])):
+                    self._connection.execute(REMEMBER_OFFSETS)
+        # Only what is committed is remembered; a batch that failed has reset everything that is kept in memory.
+        self._offsets = offsets
+        self._repeats.remember(entry.event.event_id for entry, _ in fresh if entry.event)
+        stored = {entry[:3] for entry, _ in fresh} | {entry[:3] for entry in preferences}
+        readable = sum(entry.event is not None for entry in batch)
+        return Applied(
+            stored=tuple(entry for entry in unread if entry[:3] in stored),
+            repeated=readable - len(stored) - len(refused),
+            refused=tuple(Refusal(entry, reason) for entry, reason in refused),
+            numbered=tuple(numbered),
+        )
+
+    def claim_epoch(self, epoch: int, *, published: int) -> tuple[Numbered, ...]:
+        """Number from here on, under ``epoch``; first whatever is ready and has no number yet, which is returned.
+
+        Parameters
+        ----------
+        epoch : higher than any on the log
+        published : the last number on ``feedback.preferences`` (0: none); later entries have not been read by anyone and take the new epoch
+
+        Raises
+        ------
+        WarehouseError
+            The epoch is taken, or the log holds more than this warehouse.
+        """
+        with self._transaction():
+            if epoch <= self.epoch:
+                raise WarehouseError(f"epoch {epoch} is not above {self.epoch}, which is taken: claim a higher one")
+            if published > self.last_sequence:
+                raise WarehouseError(
+                    f"feedback.preferences reaches entry {published} and {self.path} only {self.last_sequence}: "
+                    "read the log to its end first; if that does not help, rebuild with feedbackloop replay"
+                )
+            self._connection.execute("UPDATE numbering SET epoch = $epoch", {"epoch": epoch})
+            for table in ("preference_joined", "preference_removed"):
+                self._connection.execute(
+                    f"UPDATE {table} SET epoch = $epoch WHERE sequence > $published", {"epoch": epoch, "published": published}
+                )
+            self._numbering = True
+            self._epoch = epoch
+            join = self._new_join()
+            missed = [
+                (
+                    Pair(
+                        row["stratum"],
+                        Features(row["embedding_hash"], row["a"], row["b"]),
+                        standing={row["recruiter"]: Standing(row["held_at"], UUID(row["held_id"]), row["held_sequence"])}
+                        if row["held_id"]
+                        else {},
+                    ),
+                    event_of(JudgmentGiven, row),
+                )
+                for row in self._named("join_missed").to_pylist()
+            ]
+            numbered = join.settle(missed)
+            self._insert_numbered(numbered)
+            self._join = join
+        return tuple(numbered)
+
+    # What is read
+
+    @property
+    def last_sequence(self) -> int:
+        """The last number given or read from the log; 0: none."""
+        return self._join.sequence if self._join else self._last_sequence
+
+    @property
+    def epoch(self) -> int:
+        """The highest epoch claimed here or seen on the log."""
+        return max(self._epoch, self._log_epoch)
+
+    @property
+    def waiting(self) -> int:
+        """How many judgments wait for their pair or its features; 0 before the epoch is claimed."""
+        return self._join.waiting if self._join else 0
+
+    def offsets(self) -> dict[tuple[str, int], int]:
+        """The last offset dealt with, for each topic and partition where there is one."""
+        return dict(self._offsets)
+
+    def preferences_after(self, n: int, limit: int) -> list[Numbered]:
+        """The numbered entries beyond ``n``, ascending, at most ``limit``, as they are to be published."""
+        joined = self.query("joined_after", {"n": n, "limit": limit}).to_pylist()
+        removed = self.query("removed_after", {"n": n, "limit": limit}).to_pylist()
+        entries: list[Numbered] = [event_of(PreferenceJoined, row) for row in joined]
+        entries += [event_of(PreferenceRemoved, row) for row in removed]
+        return sorted(entries, key=lambda entry: entry.sequence)[:limit]
+
+    def query(self, name: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """The answer to ``queries/NAME.sql``, from the last committed state."""
+        return self.cursor().sql(statement(name), params=dict(parameters) if parameters else None).to_arrow_table()
+
+    def events(self, *kinds: type[Event]) -> list[Entry]:
+        """Every stored event of the kinds, in the order of the log. For kinds of which there are few: the life of versions, runs."""
+        entries = []
+        for kind in kinds:
+            for row in self.cursor().sql(f"SELECT * FROM {TABLES[kind]}").to_arrow_table().to_pylist():
+                entries.append(Entry(row["log_topic"], row["log_partition"], row["log_offset"], event_of(kind, row)))
+        return sorted(entries, key=lambda entry: entry[:3])
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """This thread's own cursor."""
+        if not hasattr(self._threads, "cursor"):
+            self._threads.cursor = self._connection.cursor()
+        cursor: duckdb.DuckDBPyConnection = self._threads.cursor
+        return cursor
+
+    # Inside
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._lock:
+            self._connection.begin()
+            try:
+                yield
+                self._connection.commit()
+            except BaseException:
+                self._connection.rollback()
+                self._reset()
+                raise
+
+    def _reset(self) -> None:
+        """Read again everything that is kept in memory."""
+        self._offsets = {
+            (row["log_topic"], row["log_partition"]): row["log_offset"] for row in self._sql("SELECT * FROM offsets").to_pylist()
+        }
+        state = self._named("numbering_state").to_pylist()[0]
+        self._epoch = state["epoch"]
+        self._log_epoch = state["log_epoch"]
+        self._last_sequence = state["last_sequence"]
+        self._repeats = Repeats(self._named("latest_ids", {"limit": Repeats.WINDOW + 1})["event_id"].to_pylist())
+        self._join = self._new_join() if self._numbering else None
+
+    def _new_join(self) -> Join:
+        incomplete = {
+            UUID(row["pair_id"]): Pair(row["stratum"], Features(row["embedding_hash"], row["a"], row["b"]) if row["a"] else None)
+            for row in self._named("join_incomplete").to_pylist()
+        }
+        for row in self._named("join_waiting").to_pylist():
+            incomplete.setdefault(UUID(row["pair_id"]), Pair()).waiting.append(event_of(JudgmentGiven, row))
+        return Join(self._epoch, self._last_sequence, incomplete, self._known_pairs)
+
+    def _known_pairs(self, ids: Collection[UUID]) -> dict[UUID, Pair]:
+        asked = {"ids": [str(pair_id) for pair_id in ids]}
+        pairs = {
+            UUID(row["pair_id"]): Pair(row["stratum"], Features(row["embedding_hash"], row["a"], row["b"]))
+            for row in self._named("join_known", asked).to_pylist()
+        }
+        for row in self._named("join_standing", asked).to_pylist():
+            standing = Standing(row["occurred_at"], UUID(row["event_id"]), row["sequence"])
+            if (pair := pairs.get(UUID(row["pair_id"]))) is not None:
+                pair.standing[row["recruiter"]] = standing
+        return pairs
+
+    def _read_back(self, unread: Sequence[Entry]) -> None:
+        """Compare what comes back on ``feedback.preferences`` with what is numbered here; before the claim, take over what is new."""
+        ours = [entry.event for entry in unread if isinstance(entry.event, PreferenceJoined | PreferenceRemoved | HubClaimed)]
+        sequences = [event.sequence for event in ours if not isinstance(event, HubClaimed)]
+        known: dict[int, str] = {}
+        if sequences:
+            bounds = {"low": min(sequences), "high": max(sequences)}
+            known = {row["sequence"]: row["event_id"] for row in self._named("numbered_between", bounds).to_pylist()}
+        adopted: list[Numbered] = []
+        for event in ours:
+            if isinstance(event, HubClaimed):
+                if self._numbering and event.epoch > self._epoch:
+                    raise WarehouseError(
+                        f"hub {event.hub!r} has claimed epoch {event.epoch} above ours, {self._epoch}: stop one of the two"
+                    )
+                self._log_epoch = max(self._log_epoch, event.epoch)
+                continue
+            if event.epoch < self._log_epoch:
+                continue  # written by a hub that had been superseded
+            if event.sequence in known:
+                if known[event.sequence] != str(event.event_id):
+                    raise _disagreement(self.path, f"entry {event.sequence} is {event.event_id} there and {known[event.sequence]} here")
+            elif self._numbering or event.sequence != self._last_sequence + 1:
+                raise _disagreement(self.path, f"it has entry {event.sequence}, and here the last one is {self.last_sequence}")
+            else:
+                self._last_sequence = event.sequence
+                known[event.sequence] = str(event.event_id)
+                adopted.append(event)
+        self._insert_numbered(adopted)
+
+    def _stored_rows(self, kind: type[Event], ids: Collection[UUID]) -> list[dict[str, Any]]:
+        wanted = {"ids": [str(event_id) for event_id in ids]}
+        rows: list[dict[str, Any]] = self._sql(
+            f"SELECT * FROM {TABLES[kind]} WHERE event_id IN (SELECT unnest($ids)::UUID)", wanted
+        ).to_pylist()
+        return rows
+
+    def _insert_numbered(self, numbered: Sequence[Numbered]) -> None:
+        for kind in (PreferenceJoined, PreferenceRemoved):
+            self._insert(TABLES[kind], [row_of(entry) for entry in numbered if type(entry) is kind])
+
+    def _insert(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        if rows:
+            with self._incoming(arrow_of(rows, self._schemas[table])):
+                self._connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming")
+
+    @contextmanager
+    def _incoming(self, rows: pa.Table) -> Iterator[None]:
+        self._connection.register("incoming", rows)
+        try:
+            yield
+        finally:
+            self._connection.unregister("incoming")
+
+    def _named(self, name: str, parameters: dict[str, Any] | None = None) -> pa.Table:
+        return self._sql(statement(name), parameters)
+
+    def _sql(self, text: str, parameters: dict[str, Any] | None = None) -> pa.Table:
+        return self._connection.sql(text, params=parameters).to_arrow_table()
+
+
+def _disagreement(path: Path, what: str) -> WarehouseError:
+    return WarehouseError(f"feedback.preferences and {path} disagree: {what}; the log is right: rebuild with feedbackloop replay")
+
+
+def _position(entry: Entry) -> dict[str, Any]:
+    return {"log_topic": entry.topic, "log_partition": entry.partition, "log_offset": entry.offset}
+
+
+def _logged(entry: Entry) -> dict[str, Any]:
+    event = entry.event
+    assert isinstance(event, PreferenceJoined | PreferenceRemoved)
+    return _position(entry) | {"event_id": str(event.event_id), "epoch": event.epoch, "sequence": event.sequence}
