@@ -1,0 +1,92 @@
+"""What clients get back, in the form that OpenAI's client reads: completions, chunks, models and errors.
+
+The field ``feedbackloop`` is an extension: by its ids a product ties a recruiter's judgment to the reply.
+"""
+
+import time
+from typing import Any
+from uuid import UUID
+
+import orjson
+from fastapi import Response
+
+from serving.backends import NotReady, Reply
+from storage.errors import FeedbackLoopError, InputRefused, Overloaded, UpstreamError
+from storage.events import new_id
+
+
+class Completion:
+    """The answer to one chat request, whole or in chunks under one id."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model  # as the client asked for it, until the reply says which version wrote it
+        self._id = f"chatcmpl-{new_id().hex}"
+        self._created = int(time.time())
+
+    def whole(self, reply: Reply, extension: dict[str, Any]) -> bytes:
+        message = {"role": "assistant", "content": reply.text, "refusal": None}
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reply.finish_reason}
+        return orjson.dumps(self._body("chat.completion", [choice]) | {"usage": _usage(reply), "feedbackloop": extension})
+
+    def chunk(self, delta: dict[str, Any], finish_reason: str | None = None, **extra: Any) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        return event(self._body("chat.completion.chunk", [choice]) | extra)
+
+    def usage(self, reply: Reply) -> bytes:
+        return event(self._body("chat.completion.chunk", []) | {"usage": _usage(reply)})
+
+    def _body(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"id": self._id, "object": kind, "created": self._created, "model": self.model, "choices": choices}
+
+
+def _usage(reply: Reply) -> dict[str, int]:
+    total = reply.prompt_tokens + reply.completion_tokens
+    return {"prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens, "total_tokens": total}
+
+
+def event(body: dict[str, Any]) -> bytes:
+    """One server-sent event."""
+    return b"data: " + orjson.dumps(body) + b"\n\n"
+
+
+def extension(conversation_id: str, reply_id: UUID | None, pair_id: UUID | None) -> dict[str, str | None]:
+    """Under which ids a reply can be judged; a blank reply has none."""
+    return {
+        "conversation_id": conversation_id,
+        "reply_id": None if reply_id is None else str(reply_id),
+        "pair_id": None if pair_id is None else str(pair_id),
+    }
+
+
+def headers(extension: dict[str, str | None]) -> dict[str, str]:
+    """The same ids for clients that drop fields which they do not know."""
+    names = {"conversation_id": "X-FeedbackLoop-Conversation", "reply_id": "X-FeedbackLoop-Reply", "pair_id": "X-FeedbackLoop-Pair"}
+    return {names[key]: value for key, value in extension.items() if value is not None}
+
+
+def models(names: tuple[str, ...]) -> dict[str, Any]:
+    return {"object": "list", "data": [{"id": name, "object": "model", "created": 0, "owned_by": "feedbackloop"} for name in names]}
+
+
+def json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(body if isinstance(body, bytes) else orjson.dumps(body), status, headers, "application/json")
+
+
+def error_body(message: str, kind: str, *, param: str | None = None, code: str | None = None) -> dict[str, Any]:
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def refusal(error: FeedbackLoopError) -> tuple[int, dict[str, Any], dict[str, str]]:
+    """Status, body and headers for what went wrong; anything but these four kinds is not for a client to know."""
+    said = str(error)
+    if isinstance(error, InputRefused):
+        code = getattr(error, "code", "invalid_value")
+        status = {"model_not_found": 404, "request_too_large": 413}.get(code, 400)
+        return status, error_body(said, "invalid_request_error", param=error.field, code=code), {}
+    if isinstance(error, Overloaded):
+        return 503, error_body(said, "server_error", code="overloaded"), {"Retry-After": str(error.retry_after)}
+    if isinstance(error, NotReady):
+        return 503, error_body(said, "server_error", code="not_ready"), {"Retry-After": "1"}
+    if isinstance(error, UpstreamError):
+        return 502, error_body(said, "upstream_error", code="upstream_failed"), {}
+    return 500, error_body("something went wrong here; the server's log says what", "server_error"), {}

@@ -1,0 +1,254 @@
+"""The HTTP routes that candidates' and recruiters' software calls: OpenAI's chat completions, and the feedback on them.
+
+Nothing is answered 2xx before its event is durable: a reply before its answer (of a stream: before its last chunk), feedback before its
+receipt. Second responses are drawn by ``pairing`` after that.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import Any, Literal, TypeVar, get_args
+from uuid import UUID
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.exceptions import HTTPException
+from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from serving import answers
+from serving.answers import Completion
+from serving.backends import Backend, Reply
+from serving.pairing import Pairing
+from serving.requests import CHAT, FEEDBACK, MAX_BODY, PAIR, ChatRequest, Comparison, Edit, FieldRefused, Thumb, read
+from storage.errors import FeedbackLoopError, InputRefused
+from storage.events import Sampling, derived_id
+from storage.strata import conversation_of
+from streams.intake import Intake, messages
+
+log = logging.getLogger(__name__)
+
+ClientSource = Literal["product", "simulation"]
+SOURCES: tuple[ClientSource, ...] = get_args(ClientSource)
+SOURCE_HEADER = "X-FeedbackLoop-Source"
+DRAINED = 16 * MAX_BODY  # of a body that is too large this much is read and thrown away, so that the client hears why
+
+Done = TypeVar("Done")
+
+
+class Chat:
+    """One chat request from the wire to the log."""
+
+    def __init__(
+        self, asked: ChatRequest, source: ClientSource, backend: Backend, intake: Intake, pairing: Pairing, default_tokens: int
+    ) -> None:
+        self._intake = intake
+        self._pairing = pairing
+        self._asked = asked
+        self._source = source
+        with _named({"prompt": "messages"}):
+            self.prompt = messages([message.plain() for message in asked.messages])
+        self.sampling: Sampling = asked.sampling(default_tokens)
+        if asked.model not in backend.names():
+            known = ", ".join(backend.names())
+            raise FieldRefused(f"model: there is no {asked.model!r} here; ask for one of {known}", "model", "model_not_found")
+        self.conversation_id = (asked.metadata or {}).get("conversation_id") or self._derived_conversation()
+        self.completion = Completion(backend.names()[0])
+
+    def _derived_conversation(self) -> str:
+        """The conversation of a client that names none: its messages up to the candidate's first, which stay the same as it grows."""
+        first = next((i for i, message in enumerate(self.prompt) if message.role == "user"), len(self.prompt) - 1)
+        candidate = "" if self._asked.user is None else self._intake.pseudonym("candidate", self._asked.user)
+        return f"chat-{derived_id('conversation', candidate, conversation_of(self.prompt[: first + 1])).hex}"
+
+    async def record(self, reply: Reply) -> dict[str, str | None]:
+        """Make the reply durable and offer it for pairing; the ids under which it can be judged."""
+        self.completion.model = reply.version
+        if not reply.text.strip():
+            return answers.extension(self.conversation_id, None, None)
+        event = await run_in_threadpool(
+            self._intake.reply,
+            conversation_id=self.conversation_id,
+            prompt=self.prompt,
+            reply=reply.text,
+            version=reply.version,
+            sampling=self.sampling,
+            candidate=self._asked.user,
+            source=self._source,
+        )
+        return answers.extension(self.conversation_id, event.event_id, self._pairing.offer(event))
+
+    async def events(self, first: str | Reply, rest: AsyncIterator[str | Reply]) -> AsyncIterator[bytes]:
+        """The answer as server-sent events; the last chunk goes out when the reply is on the log."""
+        yield self.completion.chunk({"role": "assistant", "content": ""})
+        try:
+            item = first
+            while isinstance(item, str):
+                yield self.completion.chunk({"content": item})
+                item = await anext(rest)
+            ids = await self.record(item)
+        except FeedbackLoopError as error:
+            yield answers.event(answers.refusal(error)[1])
+            return
+        except Exception:
+            log.exception("a stream broke off")
+            yield answers.event(answers.error_body("something went wrong here; the server's log says what", "server_error"))
+            return
+        yield self.completion.chunk({}, item.finish_reason, feedbackloop=ids)
+        options = self._asked.stream_options
+        if options is not None and options.include_usage:
+            yield self.completion.usage(item)
+        yield b"data: [DONE]\n\n"
+
+
+def routes(backend: Backend, intake: Intake, pairing: Pairing, default_tokens: int) -> APIRouter:
+    """The routes on these parts."""
+    router = APIRouter()
+
+    @router.post("/v1/chat/completions")
+    async def chat_completions(request: Request) -> Response:
+        asked = read(CHAT, await _body(request, "messages"))
+        chat = Chat(asked, _source(request), backend, intake, pairing, default_tokens)
+        if asked.stream:
+            rest = backend.stream(chat.prompt, chat.sampling)
+            first = await anext(rest)  # what goes wrong before the first piece still gets its status
+            ids = answers.extension(chat.conversation_id, None, None)
+            headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"} | answers.headers(ids)
+            return StreamingResponse(chat.events(first, rest), media_type="text/event-stream", headers=headers)
+        reply = await backend.complete(chat.prompt, chat.sampling)
+        ids = await chat.record(reply)
+        return answers.json(chat.completion.whole(reply, ids), headers=answers.headers(ids))
+
+    @router.get("/v1/models")
+    async def list_models() -> Response:
+        return answers.json(answers.models(backend.names()))
+
+    @router.get("/v1/models/{name:path}")
+    async def one_model(name: str) -> Response:
+        if name not in backend.names():
+            raise FieldRefused(f"model: there is no {name!r} here", "model", "model_not_found")
+        return answers.json(answers.models((name,))["data"][0])
+
+    @router.post("/v1/pairs")
+    async def pairs(request: Request) -> Response:
+        asked = read(PAIR, await _body(request, "prompt"))
+        sides = [{"text": text, "version": version} for text, version in zip(asked.responses, asked.versions, strict=True)]
+        publish = partial(
+            intake.pair,
+            prompt=asked.prompt,
+            a=sides[0],
+            b=sides[1],
+            conversation_id=asked.conversation_id,
+            pair_id=asked.pair_id,
+            source=_source(request),
+        )
+        pair = await _published(publish, {"a": "responses.0", "b": "responses.1"})
+        pairing.remember(pair.pair_id, drawn=True)
+        return answers.json(
+            {"status": "accepted", "event_id": str(pair.event_id), "pair_id": str(pair.pair_id), "conversation_id": pair.conversation_id}
+        )
+
+    @router.post("/v1/feedback")
+    async def feedback(request: Request) -> Response:
+        given = read(FEEDBACK, await _body(request, "prompt"))
+        source = _source(request)
+        if isinstance(given, Comparison):
+            fields = given.model_dump(exclude={"type"})
+            judgment = await _published(partial(intake.judgment, **fields, source=source), {})
+            return _receipt(judgment.event_id, pairing, judgment.pair_id)
+        if isinstance(given, Thumb):
+            fields = given.model_dump(exclude={"type"})
+            rating = await _published(partial(intake.rating, **fields, source=source), {})
+            return answers.json({"status": "accepted", "event_id": str(rating.event_id)})
+        return await _edited(given, source)
+
+    async def _edited(given: Edit, source: ClientSource) -> Response:
+        publish = partial(
+            intake.edit,
+            prompt=given.prompt,
+            original={"text": given.original, "version": given.version},
+            edited=given.edited,
+            recruiter=given.recruiter,
+            reason=given.reason,
+            conversation_id=given.conversation_id,
+            source=source,
+        )
+        pair, judgment = await _published(publish, {})
+        pairing.remember(pair.pair_id, drawn=True)
+        return _receipt(judgment.event_id, pairing, pair.pair_id)
+
+    return router
+
+
+def handle_errors(app: FastAPI) -> None:
+    """Answer every error in OpenAI's shape, also those of the framework."""
+
+    @app.exception_handler(FeedbackLoopError)
+    async def refused(request: Request, error: FeedbackLoopError) -> Response:
+        status, body, headers = answers.refusal(error)
+        if status == 500:
+            log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        elif status >= 502:
+            log.warning("%s", error)
+        return answers.json(body, status, headers)
+
+    @app.exception_handler(StarletteHTTPException)
+    async def astray(request: Request, error: HTTPException) -> Response:
+        said = f"{request.method} {request.url.path}: {error.detail}"
+        return answers.json(answers.error_body(said, "invalid_request_error"), error.status_code, dict(error.headers or {}))
+
+    @app.exception_handler(Exception)
+    async def broken(request: Request, error: Exception) -> Response:  # uvicorn logs it whole
+        return answers.json(answers.error_body("something went wrong here; the server's log says what", "server_error"), 500)
+
+
+def _receipt(event_id: UUID, pairing: Pairing, pair_id: UUID) -> Response:
+    drawn = pairing.is_drawn(pair_id)
+    waiting = None if drawn is None else not drawn
+    body: dict[str, Any] = {"status": "accepted", "event_id": str(event_id), "pair_id": str(pair_id), "waiting": waiting}
+    return answers.json(body, 200 if drawn else 202)
+
+
+async def _published(publish: Callable[[], Done], fields: dict[str, str]) -> Done:
+    with _named(fields):
+        return await run_in_threadpool(publish)
+
+
+class _named:
+    """Turns the field names of events into those of the request."""
+
+    def __init__(self, fields: dict[str, str]) -> None:
+        self._fields = fields
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, InputRefused) or error.field is None:
+            return
+        head, dot, tail = error.field.partition(".")
+        if head in self._fields:
+            new = f"{self._fields[head]}{dot}{tail}"
+            said = str(error).removeprefix(error.field)
+            raise InputRefused(f"{new}{said}", new) from error
+
+
+def _source(request: Request) -> ClientSource:
+    given = request.headers.get(SOURCE_HEADER, "product")
+    for source in SOURCES:
+        if given == source:
+            return source
+    raise InputRefused(f"{SOURCE_HEADER}: {given[:80]!r} is neither product nor simulation", SOURCE_HEADER)
+
+
+async def _body(request: Request, field: str) -> bytes:
+    """The body, up to its bound; ``field`` is the one that can be large."""
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size <= MAX_BODY:
+            parts.append(part)
+        elif size > DRAINED:
+            break
+    if size > MAX_BODY:
+        raise FieldRefused(f"{field}: the request has more than {MAX_BODY:,} bytes; shorten it", field, "request_too_large")
+    return b"".join(parts)

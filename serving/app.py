@@ -1,0 +1,169 @@
+"""The serving process: puts backend, intake, pairing and routes together and answers on one address.
+
+Started as ``feedbackloop serving``. The socket is bound first and the model loaded in the background, so that a taken port, a missing model
+or a host beyond this machine is said at once, and ``/readyz`` says what is waited for.
+"""
+
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import uvicorn
+from fastapi import FastAPI
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from storage.artifacts import Artifacts
+
+from serving.api import handle_errors, routes
+from serving.backends import Backend
+from serving.local import LocalBackend
+from serving.pairing import Pairing, PairingRule
+from serving.promotion import Promotions
+from serving.upstream import UpstreamBackend
+from storage.errors import ConfigurationError
+from storage.settings import Settings
+from streams.bus import open_bus
+from streams.health import health_router, listen
+from streams.intake import Intake
+from streams.pseudonyms import pseudonym_key
+
+log = logging.getLogger(__name__)
+
+STOPPING = 3  # seconds that answers under way get when the process is told to stop
+
+
+class ServingSettings(BaseModel):
+    """The section ``[serving]``.
+
+    Attributes
+    ----------
+    host, port : where the API listens; this machine only, until there is authentication
+    upstream_url : an OpenAI-compatible server (with its ``/v1``) that draws the replies; the model of the settings does where empty
+    upstream_key, upstream_model : its key (put it into ``.env``) and the model to ask it for
+    upstream_timeout : seconds it may be silent
+    capacity : replies drawn together
+    most_waiting : requests that may wait for a place; beyond it 503
+    threads : of torch; one, since processes share the machine's cores
+    max_tokens : of a reply where the request does not say
+    pairing_share : the share of replies that get a second response
+    pairing_waiting : second responses that may be outstanding
+    pairing_draws : attempts at a second response that differs from the first
+    pairing_temperature : at which second responses are drawn at least
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    upstream_url: str = ""
+    upstream_key: SecretStr = SecretStr("")
+    upstream_model: str = ""
+    upstream_timeout: Annotated[float, Field(gt=0)] = 60.0
+    capacity: Annotated[int, Field(ge=1, le=512)] = 32
+    most_waiting: Annotated[int, Field(ge=1)] = 256
+    threads: Annotated[int, Field(ge=1)] = 1
+    max_tokens: Annotated[int, Field(ge=1, le=8192)] = 128
+    pairing_share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    pairing_waiting: Annotated[int, Field(ge=0)] = 1000
+    pairing_draws: Annotated[int, Field(ge=1)] = 4
+    pairing_temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises
+    ------
+    ConfigurationError
+        The host, the port, the model or the upstream's address is not usable.
+    """
+    section = settings.section("serving", ServingSettings)
+    socket = listen(section.host, section.port)
+    fatal: list[ConfigurationError] = []
+
+    def give_up(error: ConfigurationError) -> None:
+        fatal.append(error)
+        server.should_exit = True
+
+    try:
+        app = create_app(settings, give_up=give_up)
+        server = _Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=STOPPING))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, server.handle_exit)
+        log.info("serving on http://%s:%d", *socket.getsockname()[:2])
+        server.run(sockets=[socket])
+    finally:
+        socket.close()
+    if fatal:
+        raise fatal[0]
+
+
+def create_app(settings: Settings, *, give_up: Callable[[ConfigurationError], None] | None = None) -> FastAPI:
+    """The API on what ``settings`` name; parts with a life of their own start and stop with the app.
+
+    ``give_up`` is called, from another thread, when the configured model cannot be loaded at all.
+    """
+    section = settings.section("serving", ServingSettings)
+    bus = open_bus(settings.common.bus_url)
+    intake = Intake(bus, pseudonym_key(settings.common))
+    backend: Backend
+    promotions: Promotions | None = None
+    if section.upstream_url:
+        if not section.upstream_model:
+            raise ConfigurationError("[serving] upstream_url is set and upstream_model is not; name the model to ask it for")
+        backend = UpstreamBackend(
+            url=section.upstream_url, key=section.upstream_key, model=section.upstream_model, timeout=section.upstream_timeout
+        )
+    else:
+        backend = local = LocalBackend(capacity=section.capacity, most_waiting=section.most_waiting)
+        promotions = Promotions(
+            bus,
+            Artifacts(settings.common.artifacts_url),
+            install=_installer(local, settings.common.model, section.threads),
+            explain=local.explain,
+            give_up=give_up or (lambda error: local.explain(str(error))),
+        )
+    rule = PairingRule(section.pairing_share, section.pairing_waiting, section.pairing_draws, section.pairing_temperature)
+    pairing = Pairing(backend, intake, rule)
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        pairing.start()
+        if promotions is not None:
+            promotions.start()
+        yield
+        await pairing.stop()
+        if promotions is not None:
+            promotions.stop()
+        await backend.close()
+        bus.close()
+
+    app = FastAPI(title="FeedbackLoop serving", lifespan=life)
+    app.include_router(health_router({"model": backend.why_not_ready}))
+    app.include_router(routes(backend, intake, pairing, section.max_tokens))
+    handle_errors(app)
+    return app
+
+
+def _installer(backend: LocalBackend, model: str, threads: int) -> Callable[[str, Path | None], None]:
+    def install(version: str, adapter: Path | None) -> None:
+        import torch
+
+        from serving.batching import Served
+        from trainers.generation import load_policy
+
+        torch.set_num_threads(threads)
+        backend.install(Served(version, load_policy(model, adapter)))
+
+    return install
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers, which would raise the signal again once it has stopped: stopping when told is no failure."""
+
+    def capture_signals(self) -> Any:
+        from contextlib import nullcontext
+
+        return nullcontext()

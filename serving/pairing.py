@@ -1,0 +1,149 @@
+"""Second responses: which replies get one, and drawing it once the candidate has been answered.
+
+Takes the ``ReplySent`` that the chat API has made durable, asks the backend for another reply to the same prompt while no candidate waits,
+and publishes the two as a ``PairDrawn``. A kill in between loses nothing but the second response that was not drawn yet.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+from uuid import UUID
+
+from starlette.concurrency import run_in_threadpool
+
+from serving.backends import Backend, NotReady
+from storage.errors import InputRefused, Overloaded, UpstreamError
+from storage.events import ReplySent, Response, derived_id
+from streams.intake import Intake
+
+log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+
+REMEMBERED = 100_000  # pairs whose state the feedback API can tell
+
+
+@dataclass(frozen=True)
+class PairingRule:
+    """Which replies become pairs, and how their second response is drawn.
+
+    Attributes
+    ----------
+    share : of all replies, chosen by a hash of the reply's id; the probability that the event records
+    waiting : second responses that may be outstanding; beyond it replies get none
+    draws : attempts at a text that differs from the first; after as many equal ones there is no pair
+    temperature : at least as warm as this, since two replies at temperature 0 are the same
+    """
+
+    share: float
+    waiting: int
+    draws: int
+    temperature: float
+
+
+class Pairing:
+    """Draws second responses in the background of the event loop that :meth:`start` is called in."""
+
+    def __init__(self, backend: Backend, intake: Intake, rule: PairingRule) -> None:
+        self._backend = backend
+        self._intake = intake
+        self._rule = rule
+        self._queue: asyncio.Queue[ReplySent] = asyncio.Queue()
+        self._outstanding = 0
+        self._workers: list[asyncio.Task[None]] = []
+        self._known: OrderedDict[UUID, bool] = OrderedDict()  # pair → whether it is on the log
+
+    def start(self) -> None:
+        self._workers = [asyncio.create_task(self._work(), name=f"pairing-{i}") for i in range(self._backend.width)]
+
+    async def stop(self) -> None:
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+
+    def offer(self, reply: ReplySent) -> UUID | None:
+        """Draw a second response to ``reply`` soon, if it is chosen and there is room: the id that the pair will have."""
+        if not chosen(reply.event_id, self._rule.share) or self._outstanding >= self._rule.waiting:
+            return None
+        pair_id = pair_of(reply.event_id)
+        self.remember(pair_id, drawn=False)
+        self._outstanding += 1
+        self._queue.put_nowait(reply)
+        return pair_id
+
+    def remember(self, pair_id: UUID, *, drawn: bool) -> None:
+        self._known[pair_id] = drawn
+        self._known.move_to_end(pair_id)
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+
+    def is_drawn(self, pair_id: UUID) -> bool | None:
+        """Whether the pair is on the log; ``None`` where it was not made by this process, or has been forgotten."""
+        return self._known.get(pair_id)
+
+    async def _work(self) -> None:
+        while True:
+            reply = await self._queue.get()
+            try:
+                await self._draw(reply)
+            except (UpstreamError, InputRefused) as error:
+                self._known.pop(pair_of(reply.event_id), None)
+                log.warning("no second response to reply %s: %s", reply.event_id, error)
+            except Exception:
+                log.exception("no second response to reply %s", reply.event_id)
+            finally:
+                self._outstanding -= 1
+
+    async def _draw(self, reply: ReplySent) -> None:
+        pair_id = pair_of(reply.event_id)
+        for attempt in range(self._rule.draws):
+            warmth = max(reply.sampling.temperature, self._rule.temperature)
+            # a seed of its own: the request's would give the same reply again
+            seed = derived_id("second response", reply.event_id, attempt).int % 2**63
+            sampling = reply.sampling.model_copy(update={"temperature": warmth, "seed": seed})
+            second = await _patiently(partial(self._backend.complete, reply.prompt, sampling, patient=True))
+            if second.text.strip() and second.text.strip() != reply.reply.strip():
+                break
+        else:
+            self._known.pop(pair_id, None)
+            return
+        publish = partial(
+            self._intake.pair,
+            prompt=reply.prompt,
+            a=Response(text=reply.reply, version=reply.version),
+            b=Response(text=second.text, version=second.version),
+            conversation_id=reply.conversation_id,
+            drawn="sampled",
+            probability=self._rule.share,
+            pair_id=pair_id,
+            source=reply.source,
+        )
+        await _patiently(partial(run_in_threadpool, publish))
+        self.remember(pair_id, drawn=True)
+
+
+def chosen(reply_id: UUID, share: float) -> bool:
+    """Whether a reply becomes a pair: by SHA-256 of its id, so that it is the same whoever asks and whenever."""
+    digest = hashlib.sha256(reply_id.bytes).digest()
+    return int.from_bytes(digest[:8]) < share * 2**64
+
+
+def pair_of(reply_id: UUID) -> UUID:
+    """The id of the pair that a reply becomes, known before it is drawn."""
+    return derived_id("PairDrawn", reply_id)
+
+
+async def _patiently(call: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Call until it is not turned away for lack of room: nobody waits for a second response."""
+    while True:
+        try:
+            return await call()
+        except Overloaded as error:
+            await asyncio.sleep(error.retry_after)
+        except NotReady:
+            await asyncio.sleep(1)

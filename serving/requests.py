@@ -1,0 +1,247 @@
+"""What clients may send, field by field, and the one way to read it: whatever is wrong is refused with the name of its field.
+
+The chat request is the one that OpenAI's client sends. Of its fields those are taken that are honoured here, or that change nothing with
+the value sent; a value that would have to be ignored is refused, since silence would be a lie.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from storage.errors import InputRefused
+from storage.events import Choice, Identifier, Message, Name, Sampling, Side, Text
+
+MAX_BODY = 1_048_576  # bytes
+
+Stop = Annotated[str, Field(min_length=1, max_length=1000)]  # a line break alone is a usual one
+Nothing = Annotated[list[Any], Field(max_length=0)]
+Body = TypeVar("Body")
+
+
+class Shape(BaseModel):
+    """A part of what a client sends."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class TextPart(Shape):
+    type: Literal["text"]
+    text: Text
+
+
+class ChatMessage(Shape):
+    """A message as OpenAI's client sends it; what a reply carried besides its text may come back with it, as long as it is empty."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Text | Annotated[tuple[TextPart, ...], Field(min_length=1)]
+    refusal: None = None
+    audio: None = None
+    function_call: None = None
+    tool_calls: None = None
+    annotations: Nothing | None = None
+
+    def plain(self) -> dict[str, str]:
+        """Role and text as the events hold them."""
+        text = self.content if isinstance(self.content, str) else "\n".join(part.text for part in self.content)
+        return {"role": "system" if self.role == "developer" else self.role, "content": text}
+
+
+class StreamOptions(Shape):
+    include_usage: bool | None = None
+    include_obfuscation: Literal[False] | None = None
+
+
+class TextFormat(Shape):
+    type: Literal["text"]
+
+
+class ChatRequest(Shape):
+    """The body of ``POST /v1/chat/completions``."""
+
+    model: Name
+    messages: Annotated[tuple[ChatMessage, ...], Field(min_length=1, max_length=200)]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=8192)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1, le=8192)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    stop: Stop | Annotated[tuple[Stop, ...], Field(max_length=4)] | None = None
+    user: Name | None = None
+    metadata: Annotated[dict[str, str], Field(max_length=16)] | None = None
+    # Hints that oblige to nothing.
+    prompt_cache_key: str | None = None
+    safety_identifier: str | None = None
+    service_tier: Literal["auto", "default"] | None = None
+    parallel_tool_calls: bool | None = None
+    # Taken where they say what holds anyway.
+    n: Literal[1] | None = None
+    store: Literal[False] | None = None
+    frequency_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
+    presence_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
+    logit_bias: Annotated[dict[str, float], Field(max_length=0)] | None = None
+    logprobs: Literal[False] | None = None
+    top_logprobs: Literal[0] | None = None
+    modalities: tuple[Literal["text"]] | None = None
+    response_format: TextFormat | None = None
+    tools: Nothing | None = None
+    tool_choice: Literal["none", "auto"] | None = None
+    functions: Nothing | None = None
+    function_call: Literal["none", "auto"] | None = None
+    reasoning_effort: Literal["none"] | None = None
+    verbosity: Literal["medium"] | None = None
+    audio: None = None
+    moderation: None = None
+    prediction: None = None
+    prompt_cache_options: None = None
+    prompt_cache_retention: None = None
+    web_search_options: None = None
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "ChatRequest":
+        if self.stream_options is not None and not self.stream:
+            raise _disagreement("stream_options", "only for a request with stream = true")
+        if None not in (self.max_tokens, self.max_completion_tokens) and self.max_tokens != self.max_completion_tokens:
+            raise _disagreement("max_tokens", "differs from max_completion_tokens; give one of them")
+        return self
+
+    def sampling(self, default_tokens: int) -> Sampling:
+        """How the reply is drawn, with OpenAI's defaults where nothing is said."""
+        return Sampling(
+            temperature=1.0 if self.temperature is None else self.temperature,
+            top_p=1.0 if self.top_p is None else self.top_p,
+            max_tokens=self.max_completion_tokens or self.max_tokens or default_tokens,
+            seed=self.seed,
+            stop=(self.stop,) if isinstance(self.stop, str) else self.stop or (),
+        )
+
+
+class PairRequest(Shape):
+    """The body of ``POST /v1/pairs``: two responses of the product's own to one prompt."""
+
+    prompt: Annotated[tuple[Message, ...], Field(min_length=1, max_length=200)]
+    responses: tuple[Text, Text]
+    versions: tuple[Name, Name] = ("product", "product")
+    conversation_id: Identifier | None = None
+    pair_id: UUID | None = None
+
+
+class Comparison(Shape):
+    """What a recruiter says of a pair."""
+
+    type: Literal["comparison"]
+    pair_id: UUID
+    recruiter: Name
+    choice: Choice | None = None
+    objectives: dict[Identifier, Choice] = Field(default_factory=dict)
+    strength: Annotated[int, Field(ge=1, le=4)] | None = None
+    reason: Text | None = None
+    shown_first: Side | None = None
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+
+
+class Thumb(Shape):
+    """What a recruiter says of one reply."""
+
+    type: Literal["thumb"]
+    conversation_id: Identifier
+    recruiter: Name
+    thumb: Literal["up", "down"]
+    reply_id: UUID | None = None
+    reason: Text | None = None
+
+
+class Edit(Shape):
+    """How a recruiter would have put it."""
+
+    type: Literal["edit"]
+    prompt: Annotated[tuple[Message, ...], Field(min_length=1, max_length=200)]
+    original: Text
+    edited: Text
+    recruiter: Name
+    version: Name = "product"
+    conversation_id: Identifier | None = None
+    reason: Text | None = None
+
+
+Feedback = Annotated[Comparison | Thumb | Edit, Field(discriminator="type")]
+
+CHAT = TypeAdapter(ChatRequest)
+PAIR = TypeAdapter(PairRequest)
+FEEDBACK: TypeAdapter[Comparison | Thumb | Edit] = TypeAdapter(Feedback)
+
+# A union's complaints name its members too; these are no fields of the client's.
+_MEMBERS = {"comparison", "thumb", "edit", "constrained-str", "str", "tuple", "is-instance[str]"}
+
+
+class FieldRefused(InputRefused):
+    """``InputRefused`` with OpenAI's code for what is wrong with the field."""
+
+    def __init__(self, message: str, field: str | None, code: str) -> None:
+        super().__init__(message, field)
+        self.code = code
+
+
+def read(shape: TypeAdapter[Body], raw: bytes) -> Body:
+    """The body as ``shape``; a :class:`FieldRefused` names the first field that is wrong, and how."""
+    try:
+        return shape.validate_json(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+    if first["type"] == "json_invalid":
+        raise _unreadable(raw, first["msg"])
+    raise _named(shape, first)
+
+
+def _named(shape: TypeAdapter[Any], complaint: Any) -> FieldRefused:
+    parts = [str(part) for part in complaint["loc"]]
+    if shape is FEEDBACK:
+        parts = parts[1:]
+    # a union names which of its members complains, between the field and the index
+    parts = [part for part in parts if not any(sign in part for sign in "[(") and part not in _MEMBERS]
+    field, said, kind = ".".join(parts), complaint["msg"], complaint["type"]
+    if kind == "field_refused":
+        field = complaint["ctx"]["field"]
+    if kind.startswith("union_tag"):
+        field = "type"
+    codes = {"missing": "missing_required_parameter", "extra_forbidden": "unknown_parameter", "none_required": "unsupported_parameter"}
+    code = codes.get(kind, "invalid_type" if kind.endswith("_type") else "invalid_value")
+    if kind == "none_required":
+        said = "this service cannot honour it; leave it out"
+    elif kind == "extra_forbidden":
+        said = "there is no such field"
+    return FieldRefused(f"{field or 'body'}: {said}", field or "body", code)
+
+
+def _disagreement(field: str, said: str) -> PydanticCustomError:
+    return PydanticCustomError("field_refused", "{said}", {"field": field, "said": said})
+
+
+def _unreadable(raw: bytes, said: str) -> FieldRefused:
+    """Which text of the body is no UTF-8, if that is what is wrong with it."""
+    try:
+        body = json.loads(raw.decode("utf-8", "surrogateescape"))
+    except (ValueError, RecursionError):
+        return FieldRefused(f"body: not JSON in UTF-8 ({said})", "body", "invalid_json")
+    for path, text in _texts(body, ()):
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            field = ".".join(map(str, path)) or "body"
+            return FieldRefused(f"{field}: not valid UTF-8", field, "invalid_value")
+    return FieldRefused(f"body: not JSON in UTF-8 ({said})", "body", "invalid_json")
+
+
+def _texts(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield (), key
+            yield from _texts(inner, (*path, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _texts(inner, (*path, index))
