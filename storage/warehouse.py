@@ -226,6 +226,26 @@ class Warehouse:
         """The answer to ``queries/NAME.sql``, from the last committed state."""
         return self.cursor().sql(statement(name), params=dict(parameters) if parameters else None).to_arrow_table()
 
+    @contextmanager
+    def stream(self, name: str, parameters: Mapping[str, Any], rows: int) -> Iterator[pa.RecordBatchReader]:
+        """The answer to ``queries/NAME.sql`` in batches of about ``rows`` rows, for answers too large for memory; all of one moment."""
+        cursor = self._connection.cursor()
+        try:
+            yield cursor.sql(statement(name), params=dict(parameters)).to_arrow_reader(rows)
+        finally:
+            cursor.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor whose answers are all of one moment, whatever is written meanwhile."""
+        cursor = self._connection.cursor()
+        cursor.begin()
+        try:
+            yield cursor
+        finally:
+            cursor.rollback()
+            cursor.close()
+
     def events(self, *kinds: type[Event]) -> list[Entry]:
         """Every stored event of the kinds, in the order of the log. For kinds of which there are few: the life of versions, runs."""
         entries = []

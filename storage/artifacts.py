@@ -1,0 +1,231 @@
+"""Models, checkpoints, snapshots and reports, each under the hash of its content, in a folder or behind any fsspec URL.
+
+Events name artifacts by this hash and never by an address; whoever reads one resolves it in its own store and checks it. What stands here
+is data (safetensors, Parquet, JSON): nothing is ever unpickled.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path, PurePosixPath
+
+import orjson
+
+from storage.errors import ArtifactError, ConfigurationError
+
+MANIFEST = "folder.json"  # beside the files of a folder, under the folder's hash: {relative path: SHA-256}
+CHUNK = 1 << 20
+
+
+class Artifacts:
+    """A store of files and folders by SHA-256. A folder's hash is that of the sorted list of its files' hashes.
+
+    Parameters
+    ----------
+    url : a folder, or an fsspec URL (``s3://bucket/models``, ``memory://``)
+    cache : where verified copies of a remote store are kept; a folder of the user's cache directory where absent. A local store has none
+    """
+
+    def __init__(self, url: str, cache: Path | None = None) -> None:
+        self.url = url.removeprefix("file://")
+        remote = "://" in self.url
+        self._remote = _Remote(self.url) if remote else None
+        self._root = (cache or _default_cache(url)) if remote else Path(self.url)
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"artifacts = {url!r}: {error}; name a folder that can be written") from error
+
+    def put(self, path: Path) -> str:
+        """Keep a copy of the file or folder; its hash. What is there already is not written again."""
+        path = Path(path)
+        if path.is_file():
+            return self._keep_file(path, _hash_file(path))
+        if not path.is_dir():
+            raise ArtifactError(f"{path} is neither a file nor a folder: nothing to keep")
+        files = {file.relative_to(path).as_posix(): _hash_file(file) for file in sorted(path.rglob("*")) if file.is_file()}
+        listed = files.pop(MANIFEST, None)  # a folder that came out of a store and goes into one again keeps its hash
+        listing = orjson.dumps(files, option=orjson.OPT_SORT_KEYS)
+        if listed not in (None, hashlib.sha256(listing).hexdigest()):
+            raise ArtifactError(f"{path / MANIFEST} is the name of the store's own listing: give that file another name")
+        sha = hashlib.sha256(listing).hexdigest()
+        if self._check(self._place(sha), sha) is not None:
+            with self._new_folder() as scratch:
+                made = Path(scratch) / sha
+                for name, expected in files.items():
+                    _copy(path / name, made / name)
+                    if _hash_file(made / name) != expected:
+                        raise ArtifactError(f"{path / name} changed while it was being stored: store it when nothing writes there")
+                (made / MANIFEST).write_bytes(listing)
+                self._settle(made, sha)
+        self._push(sha)
+        return sha
+
+    def put_bytes(self, data: bytes) -> str:
+        """Keep the bytes; their hash."""
+        with self._new_folder() as scratch:
+            file = Path(scratch) / "data"
+            file.write_bytes(data)
+            return self._keep_file(file, hashlib.sha256(data).hexdigest())
+
+    def get(self, sha: str) -> Path:
+        """A local path to the file or folder, every byte of it verified. Treat it as read-only.
+
+        Raises
+        ------
+        ArtifactError
+            It is not here, or is not what its name says.
+        """
+        _require_hash(sha)
+        place = self._place(sha)
+        if not place.exists() and self._remote is not None:
+            with self._new_folder() as scratch:
+                made = Path(scratch) / sha
+                self._remote.fetch(sha, made)
+                wrong = self._check(made, sha)
+                if wrong is not None:
+                    raise ArtifactError(f"artifact {sha} in {self.url}: {wrong}; restore it from a copy, or make it again")
+                self._settle(made, sha)
+        if not place.exists():
+            raise ArtifactError(f"artifact {sha} is not in {self.url}: copy it there from the store of the process that made it")
+        wrong = self._check(place, sha)
+        if wrong is not None:
+            raise ArtifactError(f"artifact {sha} in {self._root}: {wrong}; remove it and restore it from a copy, or make it again")
+        return place
+
+    def read(self, sha: str) -> bytes:
+        """The verified bytes of a single file."""
+        path = self.get(sha)
+        if path.is_dir():
+            raise ArtifactError(f"artifact {sha} is a folder and no file: open it with get()")
+        return path.read_bytes()
+
+    def __contains__(self, sha: str) -> bool:
+        _require_hash(sha)
+        return self._place(sha).exists() or (self._remote is not None and self._remote.holds(sha))
+
+    def _keep_file(self, file: Path, sha: str) -> str:
+        if self._check(self._place(sha), sha) is not None:
+            with self._new_folder() as scratch:
+                made = Path(scratch) / sha
+                _copy(file, made)
+                if _hash_file(made) != sha:
+                    raise ArtifactError(f"{file} changed while it was being stored: store it when nothing writes there")
+                self._settle(made, sha)
+        self._push(sha)
+        return sha
+
+    def _push(self, sha: str) -> None:
+        if self._remote is not None and not self._remote.holds(sha):
+            self._remote.send(self._place(sha), sha)
+
+    def _place(self, sha: str) -> Path:
+        return self._root / sha[:2] / sha
+
+    def _new_folder(self) -> "tempfile.TemporaryDirectory[str]":
+        # On the same file system as the final place, so that moving there is one step that happens or does not.
+        return tempfile.TemporaryDirectory(dir=self._root, prefix=".new-", ignore_cleanup_errors=True)
+
+    def _settle(self, made: Path, sha: str) -> None:
+        """Move what was made and verified to its place; of two that do so at once, either will do."""
+        place = self._place(sha)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if place.exists() and self._check(place, sha) is None:
+            return
+        if place.exists():  # spoilt: out of the way, then the good one
+            os.replace(place, made.with_name(f"{sha}.spoilt"))
+        try:
+            os.replace(made, place)
+        except OSError:
+            if self._check(place, sha) is not None:
+                raise
+        _sync(place.parent)
+
+    def _check(self, place: Path, sha: str) -> str | None:
+        """What is wrong with the artifact at ``place``; None: nothing."""
+        if place.is_file():
+            return None if _hash_file(place) == sha else "its content has another hash"
+        listing = place / MANIFEST
+        if not listing.is_file():
+            return f"{MANIFEST} is missing"
+        if _hash_file(listing) != sha:
+            return f"{MANIFEST} has another hash"
+        files: dict[str, str] = orjson.loads(listing.read_bytes())
+        present = {file.relative_to(place).as_posix() for file in place.rglob("*") if file.is_file()} - {MANIFEST}
+        for name in sorted(files.keys() ^ present):
+            return f"{name} is {'missing' if name in files else 'not part of it'}"
+        return next((f"{name} has another hash" for name, expected in files.items() if _hash_file(place / name) != expected), None)
+
+
+class _Remote:
+    """The same layout behind an fsspec URL. A folder's listing is sent last: without it the folder is not there."""
+
+    def __init__(self, url: str) -> None:
+        import fsspec
+
+        try:
+            self._files, root = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise ConfigurationError(f"artifacts = {url!r}: {error}") from error
+        self._root = PurePosixPath(root)
+
+    def holds(self, sha: str) -> bool:
+        return bool(self._files.isfile(self._at(sha)) or self._files.isfile(self._at(sha, MANIFEST)))
+
+    def send(self, path: Path, sha: str) -> None:
+        self._files.makedirs(self._at(sha[:2], "").rstrip("/"), exist_ok=True)
+        if path.is_file():
+            self._files.put_file(str(path), self._at(sha))
+            return
+        names = [file.relative_to(path).as_posix() for file in sorted(path.rglob("*")) if file.is_file()]
+        for name in [name for name in names if name != MANIFEST] + [MANIFEST]:
+            target = PurePosixPath(self._at(sha, name))
+            self._files.makedirs(str(target.parent), exist_ok=True)
+            self._files.put_file(str(path / name), str(target))
+
+    def fetch(self, sha: str, path: Path) -> None:
+        if self._files.isfile(self._at(sha)):
+            self._files.get_file(self._at(sha), str(path))
+        elif self._files.isfile(self._at(sha, MANIFEST)):
+            path.mkdir()
+            self._files.get_file(self._at(sha, MANIFEST), str(path / MANIFEST))
+            for name in orjson.loads((path / MANIFEST).read_bytes()):
+                if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+                    raise ArtifactError(f"artifact {sha}: {name!r} leads out of its folder")
+                (path / name).parent.mkdir(parents=True, exist_ok=True)
+                self._files.get_file(self._at(sha, name), str(path / name))
+
+    def _at(self, sha: str, *name: str) -> str:
+        return str(self._root.joinpath(sha[:2], sha, *name)) if len(sha) > 2 else str(self._root / sha)
+
+
+def _require_hash(sha: str) -> None:
+    if len(sha) != 64 or not set(sha) <= set("0123456789abcdef"):
+        raise ArtifactError(f"{sha[:80]!r} is no SHA-256 in lower-case hex")
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source.open("rb") as read, target.open("wb") as write:
+        shutil.copyfileobj(read, write, CHUNK)
+        write.flush()
+        os.fsync(write.fileno())
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _default_cache(url: str) -> Path:
+    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return home / "feedbackloop" / hashlib.sha256(url.encode()).hexdigest()[:16]

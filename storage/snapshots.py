@@ -1,0 +1,191 @@
+"""The data of one training run, frozen: Parquet files and a manifest that names them by hash.
+
+``freeze`` is called by the hub for a run that was asked for; the trainer opens the folder through the artifact store. Everything is cut at
+a number or a position on the log and stands in total order, so that freezing again gives the same bytes.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from storage.errors import ArtifactError, WarehouseError
+from storage.events import Sha256, Source
+from storage.warehouse import Warehouse
+
+MANIFEST = "manifest.json"
+REPLIES = "chat.replies"
+RECIPE: Final = 1  # goes up when the queries or the columns change what the same arguments give
+ROWS_A_GROUP = 10_000
+
+FileName = Literal["preferences.parquet", "prompts.parquet"]
+
+
+class FrozenFile(BaseModel):
+    """One Parquet file of a snapshot."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: Sha256
+    rows: Annotated[int, Field(ge=0)]
+
+
+class Manifest(BaseModel):
+    """What a snapshot holds and how it was cut; holds no clock, so that the same cut has the same hash.
+
+    Attributes
+    ----------
+    recipe : version of the recipe that made it
+    run_id : the run it was made for
+    through_sequence : preferences up to this number, without those removed by then
+    sources : whose rows are in it
+    replies_since, replies_cut : prompts beyond the first and up to the second offset of ``chat.replies``, by partition
+    files : the Parquet files
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: Literal[1] = RECIPE
+    run_id: UUID
+    through_sequence: Annotated[int, Field(ge=0)]
+    sources: tuple[Source, ...]
+    replies_since: dict[int, int]
+    replies_cut: dict[int, int]
+    files: dict[FileName, FrozenFile]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A verified snapshot. The columns of its tables are those of ``queries/preferences_frozen.sql`` and ``prompts_frozen.sql``."""
+
+    folder: Path
+    manifest: Manifest
+
+    @cached_property
+    def preferences(self) -> pa.Table:
+        return pq.read_table(self.folder / "preferences.parquet")
+
+    @cached_property
+    def prompts(self) -> pa.Table:
+        return pq.read_table(self.folder / "prompts.parquet")
+
+
+def freeze(
+    warehouse: Warehouse,
+    folder: Path,
+    *,
+    run_id: UUID | str,
+    through_sequence: int,
+    sources: Sequence[Source],
+    since: Mapping[int, int] | None = None,
+    cut: Mapping[int, int] | None = None,
+) -> Manifest:
+    """Write the snapshot into ``folder``, which is made and must not exist or be empty.
+
+    Parameters
+    ----------
+    through_sequence : the last numbered preference that counts
+    sources : whose judgments and replies enter
+    since : offsets of ``chat.replies`` by partition: only replies beyond them become evaluation prompts; all where absent
+    cut : the last offsets that count; what the warehouse has read where absent. Give the manifest's to get the same bytes again
+
+    Raises
+    ------
+    WarehouseError
+        The warehouse does not reach that far.
+    """
+    if through_sequence > warehouse.last_sequence:
+        raise WarehouseError(
+            f"the warehouse reaches preference {warehouse.last_sequence} and not {through_sequence}: let it catch up, then freeze again"
+        )
+    if folder.exists() and any(folder.iterdir()):
+        raise ArtifactError(f"{folder} is not empty: name a folder that does not exist yet")
+    read = {partition: offset for (topic, partition), offset in warehouse.offsets().items() if topic == REPLIES}
+    upto = read if cut is None else dict(cut)
+    if late := sorted(partition for partition, offset in upto.items() if offset > read.get(partition, -1)):
+        raise WarehouseError(
+            f"the warehouse has not read {REPLIES} partition {late[0]} up to {upto[late[0]]}: let it catch up, then freeze again"
+        )
+    beyond = {partition: (since or {}).get(partition, -1) for partition in sorted(upto)}
+    upto = {partition: upto[partition] for partition in sorted(upto)}
+    wanted: tuple[Source, ...] = tuple(sorted(set(sources)))
+
+    preferences = {"through_sequence": through_sequence, "sources": list(wanted)}
+    prompts = {"sources": list(wanted), "partitions": list(upto), "cut": list(upto.values()), "since": list(beyond.values())}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".freezing-", ignore_cleanup_errors=True) as scratch:
+        made = Path(scratch) / "snapshot"
+        made.mkdir()
+        manifest = Manifest(
+            run_id=UUID(str(run_id)),
+            through_sequence=through_sequence,
+            sources=wanted,
+            replies_since=beyond,
+            replies_cut=upto,
+            files={
+                "preferences.parquet": _write(warehouse, "preferences_frozen", preferences, made / "preferences.parquet"),
+                "prompts.parquet": _write(warehouse, "prompts_frozen", prompts, made / "prompts.parquet"),
+            },
+        )
+        (made / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        os.replace(made, folder)
+    return manifest
+
+
+def open_snapshot(folder: Path) -> Snapshot:
+    """Open a snapshot and verify its files against the manifest.
+
+    Raises
+    ------
+    ArtifactError
+        It is no snapshot, was made by a newer recipe, or a file is not what the manifest says.
+    """
+    try:
+        manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{folder} holds no {MANIFEST}: it is no snapshot") from error
+    except ValidationError as error:
+        raise ArtifactError(f"{folder / MANIFEST} is not a manifest that this program reads: {error.errors()[0]['msg']}") from error
+    for name, expected in manifest.files.items():
+        if not (folder / name).is_file() or _hash(folder / name) != expected.sha256:
+            raise ArtifactError(f"{folder / name} is not the file that the manifest names: freeze the run's data again")
+    return Snapshot(folder, manifest)
+
+
+def _write(warehouse: Warehouse, query: str, parameters: dict[str, Any], path: Path) -> FrozenFile:
+    """The query's answer as Parquet, in row groups of fixed size whatever batches it comes in."""
+    rows = 0
+    with warehouse.stream(query, parameters, ROWS_A_GROUP) as reader:
+        with pq.ParquetWriter(path, reader.schema, compression="zstd") as writer:
+            for batch in _regrouped(reader):
+                writer.write_table(batch, row_group_size=ROWS_A_GROUP)
+                rows += batch.num_rows
+    return FrozenFile(sha256=_hash(path), rows=rows)
+
+
+def _regrouped(reader: pa.RecordBatchReader) -> Iterator[pa.Table]:
+    held: list[pa.RecordBatch] = []
+    count = 0
+    for batch in reader:
+        while count + batch.num_rows >= ROWS_A_GROUP:
+            taken = ROWS_A_GROUP - count
+            yield pa.Table.from_batches([*held, batch.slice(0, taken)])
+            held, count, batch = [], 0, batch.slice(taken)
+        held.append(batch)
+        count += batch.num_rows
+    if count:
+        yield pa.Table.from_batches(held)
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

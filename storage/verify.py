@@ -1,0 +1,236 @@
+"""Do the log and the warehouse say the same? Compared id by id and content by content, in batches, at one moment of the warehouse.
+
+``feedbackloop verify`` and the hub's ``/v1/verify`` feed it the log. Each event of the log is made into its row again and the two are
+compared column by column; what the join numbered is compared with ``feedback.preferences``.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Any, Literal
+from uuid import UUID
+
+import duckdb
+from pydantic import BaseModel, ConfigDict
+
+from storage.database import statement
+from storage.errors import EventUnreadable, SchemaTooNew
+from storage.events import Event, HubClaimed, PreferenceJoined, PreferenceRemoved, decode
+from storage.rows import TABLES, row_of
+from storage.warehouse import LOGGED, Warehouse
+
+BATCH = 2_000
+NUMBERED = (PreferenceJoined, PreferenceRemoved)
+POSITIONED = {kind: table for kind, table in TABLES.items() if kind not in NUMBERED}
+
+What = Literal["missing", "doubled", "altered", "unknown", "offset", "preference"]
+LogEntry = tuple[str, int, int, bytes]
+Row = dict[str, Any]
+
+
+class Finding(BaseModel):
+    """One place where the log and the warehouse differ. ``where`` is topic/partition/offset, or the table."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    what: What
+    where: str
+    event_id: UUID | None
+    words: str
+
+
+class Report(BaseModel):
+    """What was compared and what differs.
+
+    Attributes
+    ----------
+    entries : entries of the log that were compared
+    unreadable : of these, the ones that are no events and have no rows
+    behind : entries of the log that the warehouse has not come to yet; they are not compared
+    unpublished : preferences numbered here that are not on the log yet
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    entries: int
+    unreadable: int
+    behind: int
+    unpublished: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def clean(self) -> bool:
+        return not self.findings
+
+
+def verify(warehouse: Warehouse, log: Iterable[LogEntry]) -> Report:
+    """Compare the whole log, given as (topic, partition, offset, value) with each partition in order, with the warehouse.
+
+    Memory holds a batch of the log and its rows, and the sequence numbers that the log has shown.
+    """
+    with warehouse.reading() as cursor:
+        return _Comparison(cursor).run(log)
+
+
+class _Comparison:
+    def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        self._cursor = cursor
+        self._findings: dict[tuple[What, str], Finding] = {}
+        self._entries = self._unreadable = self._behind = 0
+        self._read = {(row["log_topic"], row["log_partition"]): row["log_offset"] for row in self._rows("SELECT * FROM offsets")}
+        self._last: dict[tuple[str, int], int] = defaultdict(lambda: -1)  # of the log, as far as it has been shown
+        self._tables: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)  # for each partition: table → its last row's offset
+        for table in (*POSITIONED.values(), LOGGED):
+            text = f"SELECT log_topic, log_partition, max(log_offset) AS last FROM {table} GROUP BY ALL"
+            for row in self._rows(text):
+                self._tables[row["log_topic"], row["log_partition"]][table] = row["last"]
+        self._epoch = self._tail = 0
+
+    def run(self, log: Iterable[LogEntry]) -> Report:
+        entries = iter(log)
+        while batch := list(islice(entries, BATCH)):
+            partitions: dict[tuple[str, int], list[LogEntry]] = defaultdict(list)
+            for entry in batch:
+                partitions[entry[:2]].append(entry)
+            for partition, part in partitions.items():
+                self._compare(partition, part)
+        self._compare_ends()
+        unpublished = self._compare_numbers()
+        return Report(
+            entries=self._entries,
+            unreadable=self._unreadable,
+            behind=self._behind,
+            unpublished=unpublished,
+            findings=tuple(sorted(self._findings.values(), key=lambda finding: (finding.what, finding.where))),
+        )
+
+    def _compare(self, partition: tuple[str, int], entries: Sequence[LogEntry]) -> None:
+        read = self._read.get(partition, -1)
+        stored = self._stored(partition, self._last[partition] + 1, entries[-1][2])
+        self._last[partition] = entries[-1][2]
+        absent: dict[str, list[tuple[str, Event]]] = defaultdict(list)
+        numbered: list[PreferenceJoined | PreferenceRemoved] = []
+        for topic, number, offset, value in entries:
+            where = f"{topic}/{number}/{offset}"
+            rows = stored.pop(offset, [])
+            event, expected = _expected(value)
+            if isinstance(event, HubClaimed):
+                self._epoch = max(self._epoch, event.epoch)
+            effective = isinstance(event, NUMBERED) and event.epoch >= self._epoch and event.sequence > self._tail
+            if isinstance(event, NUMBERED) and effective:
+                self._tail = event.sequence
+            if offset > read:
+                self._behind += 1
+                continue
+            self._entries += 1
+            if event is None:
+                self._unreadable += 1
+                for _, row in rows:
+                    self._found("unknown", where, row["event_id"], "a row stands where the log has no readable event")
+                continue
+            if isinstance(event, NUMBERED) and effective:
+                numbered.append(event)
+            if not rows:
+                absent[LOGGED if isinstance(event, NUMBERED) else POSITIONED[type(event)]].append((where, event))
+            if len(rows) > 1:
+                self._found("doubled", where, event.event_id, f"{len(rows)} rows stand for this one event")
+            for _, row in rows[:1]:
+                if differing := [name for name, content in expected.items() if row.get(name) != content]:
+                    self._found("altered", where, event.event_id, f"the row differs from the log in {', '.join(differing)}")
+        for offset, rows in stored.items():
+            for table, row in rows:
+                self._found(
+                    "unknown", f"{partition[0]}/{partition[1]}/{offset}", row["event_id"], f"a row of {table} that the log does not have"
+                )
+        self._report_absent(absent)
+        self._compare_numbered(numbered)
+
+    def _stored(self, partition: tuple[str, int], low: int, high: int) -> dict[int, list[tuple[str, Row]]]:
+        """The rows that stand for the offsets from ``low`` to ``high``, with their table."""
+        found: dict[int, list[tuple[str, Row]]] = defaultdict(list)
+        for table in self._tables.get(partition, {}):
+            text = f"SELECT * FROM {table} WHERE log_topic = $topic AND log_partition = $number AND log_offset BETWEEN $low AND $high"
+            for row in self._rows(text, {"topic": partition[0], "number": partition[1], "low": low, "high": high}):
+                found[row["log_offset"]].append((table, row))
+        return found
+
+    def _report_absent(self, absent: dict[str, list[tuple[str, Event]]]) -> None:
+        """An event without a row of its own is a repeat where its id has a row elsewhere, and missing otherwise."""
+        for table, events in absent.items():
+            ids = [str(event.event_id) for _, event in events]
+            text = f"SELECT event_id FROM {table} WHERE event_id IN (SELECT unnest($ids)::UUID)"
+            known = set() if table == LOGGED else {row["event_id"] for row in self._rows(text, {"ids": ids})}
+            for where, event in events:
+                if str(event.event_id) not in known:
+                    self._found("missing", where, event.event_id, f"the log has this {event.kind}, and no row does")
+
+    def _compare_numbered(self, events: Sequence[PreferenceJoined | PreferenceRemoved]) -> None:
+        if not events:
+            return
+        bounds = {"low": events[0].sequence, "high": events[-1].sequence}
+        rows: dict[int, list[tuple[str, Row]]] = defaultdict(list)
+        for kind in NUMBERED:
+            for row in self._rows(f"SELECT * FROM {TABLES[kind]} WHERE sequence BETWEEN $low AND $high", bounds):
+                rows[row["sequence"]].append((TABLES[kind], row))
+        for event in events:
+            where = f"preference {event.sequence}"
+            here = rows.get(event.sequence, [])
+            if not here:
+                self._found("preference", where, event.event_id, "it is on the log and not in the warehouse")
+            for table, row in here[:1]:
+                expected = row_of(event)
+                if table != TABLES[type(event)]:
+                    self._found("preference", where, event.event_id, f"it is a {event.kind} on the log and a row of {table} here")
+                elif differing := [name for name, content in expected.items() if row[name] != content]:
+                    self._found("preference", where, event.event_id, f"the row differs from the log in {', '.join(differing)}")
+
+    def _compare_ends(self) -> None:
+        """Rows beyond the log's end, ids that occur twice anywhere, and the positions that the warehouse would go on from."""
+        for partition in {*self._tables, *self._read}:
+            topic, number = partition
+            where = f"{topic}/{number}"
+            last = max(self._tables.get(partition, {}).values(), default=-1)
+            if last > self._last[partition]:
+                for offset, rows in self._stored(partition, self._last[partition] + 1, last).items():
+                    for table, row in rows:
+                        self._found("unknown", f"{where}/{offset}", row["event_id"], f"a row of {table} beyond the end of the log")
+            read = self._read.get(partition, -1)
+            if read < last:
+                self._found("offset", where, None, f"the stored offset is {read}, but there are rows up to {last}")
+            if read > self._last[partition]:
+                self._found("offset", where, None, f"the stored offset is {read}, but the log ends at {self._last[partition]}")
+        for table in POSITIONED.values():
+            for row in self._rows(f"SELECT event_id, count(*) AS n FROM {table} GROUP BY event_id HAVING n > 1"):
+                self._found("doubled", table, row["event_id"], f"{row['n']} rows of {table} have this id")
+
+    def _compare_numbers(self) -> int:
+        """Numbers given twice or left out; how many are beyond what the log shows."""
+        for row in self._rows(statement("numbers_doubled")):
+            self._found("preference", f"preference {row['sequence']}", row["event_id"], f"{row['n']} rows have this number")
+        beyond = self._rows(statement("numbers_beyond"), {"n": self._tail})[0]
+        if beyond["n"] and beyond["last"] - self._tail != beyond["n"]:
+            self._found(
+                "preference", f"preference {self._tail + 1} to {beyond['last']}", None, f"only {beyond['n']} of these numbers are there"
+            )
+        unpublished: int = beyond["n"]
+        return unpublished
+
+    def _found(self, what: What, where: str, event_id: UUID | str | None, words: str) -> None:
+        finding = Finding(what=what, where=where, event_id=UUID(str(event_id)) if event_id else None, words=words)
+        self._findings.setdefault((what, str(event_id or where)), finding)
+
+    def _rows(self, text: str, parameters: Row | None = None) -> list[Row]:
+        rows: list[Row] = self._cursor.sql(text, params=parameters).to_arrow_table().to_pylist()
+        return rows
+
+
+def _expected(value: bytes) -> tuple[Event | None, Row]:
+    """The event of a log entry and the row it should have, without its position; None where it can have no row."""
+    try:
+        event = decode(value)
+        row = row_of(event)
+    except (EventUnreadable, SchemaTooNew):
+        return None, {}
+    if isinstance(event, NUMBERED):
+        return event, {"event_id": str(event.event_id), "epoch": event.epoch, "sequence": event.sequence}
+    return event, row
