@@ -83,7 +83,7 @@ def add_routes(app: FastAPI, doors: Doors) -> None:
 
     @router.api_route("/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
     async def nothing(rest: str) -> None:
-        raise NotFound(f"there is nothing at /v1/{rest}; /docs lists what there is")
+        raise NotFound(f"there is nothing at /v1/{rest}; /openapi.json lists what there is")
 
     install(app)
     app.include_router(router)
@@ -108,7 +108,11 @@ def _looking(router: APIRouter, doors: Doors) -> None:
             async for reading in doors.live.watch():
                 if await request.is_disconnected():
                     return
-                yield b": alive\n\n" if reading is None else b"event: status\ndata: " + orjson.dumps(reading.status.model_dump(mode="json")) + b"\n\n"
+                yield (
+                    b": alive\n\n"
+                    if reading is None
+                    else b"event: status\ndata: " + orjson.dumps(reading.status.model_dump(mode="json")) + b"\n\n"
+                )
 
         return StreamingResponse(stream(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
@@ -125,12 +129,14 @@ def _looking(router: APIRouter, doors: Doors) -> None:
     @router.get("/versions/{version}/report")
     def report(version: str) -> Response:
         """The evaluation's report as the trainer wrote it."""
-        return Response(doors.artifacts.read(doors.reviews.find(version).report), media_type="application/json")
+        return Response(doors.artifacts.read(doors.reviews.find(version).evaluated.report), media_type="application/json")
 
 
 def _rating(router: APIRouter, doors: Doors) -> None:
     @router.get("/queue")
-    def queue(recruiter: Annotated[str, Query(min_length=1, max_length=200)], limit: Annotated[int, Query(ge=1, le=50)] = 10) -> dict[str, Any]:
+    def queue(
+        recruiter: Annotated[str, Query(min_length=1, max_length=200)], limit: Annotated[int, Query(ge=1, le=50)] = 10
+    ) -> dict[str, Any]:
         """Pairs that this recruiter has not judged, leased for two minutes."""
         return {"pairs": [asdict(pair) for pair in doors.queue.take(doors.intake.pseudonym("recruiter", recruiter), limit)]}
 
@@ -168,7 +174,8 @@ def _records(router: APIRouter, doors: Doors) -> None:
 
     @router.get("/export")
     async def export(
-        format: Literal["jsonl", "parquet"] = "jsonl", source: Annotated[list[Literal["product", "simulation", "import", "ai"]] | None, Query()] = None
+        format: Literal["jsonl", "parquet"] = "jsonl",
+        source: Annotated[list[Literal["product", "simulation", "import", "ai"]] | None, Query()] = None,
     ) -> Response:
         """The decisive judgments of the training stratum as preference records in TRL's columns."""
         raw = await run_in_threadpool(doors.exporter.export, format, tuple(source or ()))

@@ -37,7 +37,9 @@ class Exporter:
     def verify(self) -> dict[str, Any]:
         """What differs between log and warehouse, by kind of difference."""
         report = verify(self._warehouse, self._log())
-        found: dict[str, Any] = {"ok": report.clean, "checked": report.entries, "rows": report.rows, "behind": report.behind, "unpublished": report.unpublished}
+        found: dict[str, Any] = {"ok": report.clean, "checked": report.entries} | report.model_dump(
+            include={"unreadable", "behind", "unpublished"}
+        )
         for finding in report.findings:
             found.setdefault(finding.what, []).append(f"{finding.where} {finding.event_id or ''}: {finding.words}")
         return found

@@ -4,14 +4,13 @@ The sink's thread calls :meth:`Live.wake`; one task on the server's loop takes a
 """
 
 import asyncio
-import logging
+import time
 from collections.abc import AsyncIterator, Callable
 
 from dashboard.status import Reading
 
-log = logging.getLogger(__name__)
-
 FRAME = 0.1  # seconds: people see no more than ten pictures a second, and a burst of commits needs no reading each
+SHARE = 4  # a reading that took long is followed by a pause so many times as long: the sink needs the machine more
 HEARTBEAT = 10.0  # seconds: a page that has heard nothing for longer knows that its line is dead
 
 
@@ -52,12 +51,13 @@ class Live:
             while True:
                 await self._woken.wait()
                 self._woken.clear()
+                began = time.monotonic()
                 revision = self._reading.status.revision + 1 if self._reading else 1
                 reading = await asyncio.to_thread(self._read, revision)
                 async with self._changed:
                     self._reading = reading
                     self._changed.notify_all()
-                await asyncio.sleep(FRAME)
+                await asyncio.sleep(max(FRAME, SHARE * (time.monotonic() - began)))
         finally:
             self._closed = True
             async with self._changed:

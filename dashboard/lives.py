@@ -1,51 +1,56 @@
-"""The lives of the model versions as they are shown: gates, reviews, whether a reviewer may decide, and who became champion when."""
+"""The lives of the model versions as they are shown: gates, reviews, what a reviewer may decide, and who became champion when."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from dashboard.status import Champion, Passage, Review, Versions, VersionShown
 from storage.events import Event, GateResult, ModelEvaluated, ModelPromoted, ModelRolledBack, ReviewDecided
 from streams import versions as life
 
-AWAITING = "awaiting review"
-
 
 def shown_versions(lives: life.Versions, events: Sequence[Event], simulated: Mapping[str, bool]) -> Versions:
-    """The fold and the events it was folded from, newest challenger first.
+    """The fold, newest challenger first, and the events that it was folded from as a history.
 
     Parameters
     ----------
     simulated : by run_id, whether the run learnt from simulated people
     """
-    evaluated = [event for event in events if isinstance(event, ModelEvaluated) and event.version in lives.versions]
-    reviews = [event for event in events if isinstance(event, ReviewDecided)]
-    listed = {event.version: _shown(event, lives, reviews, simulated.get(str(event.run_id), False)) for event in evaluated}
-    return Versions(champion=lives.champion, previous=lives.previous, versions=tuple(reversed(listed.values())), history=tuple(_passages(events))[::-1])
+    listed = [_shown(version, lives, simulated.get(str(version.evaluated.run_id), False)) for version in lives.versions.values()]
+    objections = {each.event.event_id: each.reason for each in lives.illegal}
+    return Versions(
+        champion=lives.champion,
+        previous=lives.previous,
+        versions=tuple(reversed(listed)),
+        history=tuple(_passage(event, objections.get(event.event_id)) for event in _distinct(events))[::-1],
+    )
 
 
-def champion(lives: life.Versions, events: Iterable[Event]) -> Champion:
+def champion(lives: life.Versions, events: Sequence[Event]) -> Champion:
     """The champion, and since when it serves."""
-    since = None
-    for event in events:
-        if isinstance(event, ModelPromoted | ModelRolledBack):
-            since = event.occurred_at
-    return Champion(version=lives.champion, since=since, policy=lives.champion_policy, previous=lives.previous)
+    refused = {each.event.event_id for each in lives.illegal}
+    changes = [
+        event.occurred_at for event in events if isinstance(event, ModelPromoted | ModelRolledBack) and event.event_id not in refused
+    ]
+    return Champion(version=lives.champion, since=changes[-1] if changes else None, policy=lives.champion_policy, previous=lives.previous)
 
 
-def obstacles(status: str, gates: Iterable[GateResult]) -> list[str]:
-    """Why a reviewer may not decide about a version of this status; empty where one may."""
-    reasons = [f"{gate.name}: {gate.words}" for gate in gates if gate.verdict == "failed"]
-    reasons += [f"{gate.name}: too little evidence. {gate.words}" for gate in gates if gate.verdict == "insufficient"]
-    if not reasons and status != AWAITING:
-        reasons = [f"The version is {status}; only a version that awaits review can be approved or rejected."]
-    return reasons
+def obstacles(version: life.Version, lives: life.Versions) -> tuple[str, ...]:
+    """Why the version cannot be approved; empty where it can."""
+    gates = tuple(_obstacle(gate) for gate in version.evaluated.gates if gate.verdict != "passed")
+    if gates:
+        return gates
+    reason = life.legal_review(lives, version.name, "approve")
+    return (reason,) if reason else ()
 
 
-def _shown(event: ModelEvaluated, lives: life.Versions, reviews: Sequence[ReviewDecided], simulated: bool) -> VersionShown:
-    status = lives.versions[event.version].status
-    reasons = obstacles(status, event.gates)
+def _obstacle(gate: GateResult) -> str:
+    return f"{gate.name}: {'too little evidence. ' if gate.verdict == 'insufficient' else ''}{gate.words}"
+
+
+def _shown(version: life.Version, lives: life.Versions, simulated: bool) -> VersionShown:
+    event = version.evaluated
     return VersionShown(
         version=event.version,
-        status=status,
+        status=version.status,
         verdict=event.verdict,
         run_id=str(event.run_id),
         champion=event.champion,
@@ -54,22 +59,40 @@ def _shown(event: ModelEvaluated, lives: life.Versions, reviews: Sequence[Review
         report=event.report,
         policy=event.policy,
         reviews=tuple(
-            Review(decision=each.decision, reviewer=each.reviewer, reason=each.reason, occurred_at=each.occurred_at) for each in reviews if each.version == event.version
+            Review(decision=each.decision, reviewer=each.reviewer, reason=each.reason, occurred_at=each.occurred_at)
+            for each in version.reviews
         ),
-        reviewable=not reasons,
-        reasons=tuple(reasons),
+        reviewable=life.legal_review(lives, event.version, "reject") is None,
+        approvable=life.legal_review(lives, event.version, "approve") is None,
+        reasons=obstacles(version, lives),
         simulated=simulated,
     )
 
 
-def _passages(events: Iterable[Event]) -> Iterable[Passage]:
+def _distinct(events: Sequence[Event]) -> Iterator[Event]:
+    seen = set()
     for event in events:
-        match event:
-            case ModelEvaluated():
-                yield Passage(at=event.occurred_at, what=f"gates {event.verdict}", version=event.version, who=None, reason=None)
-            case ReviewDecided():
-                yield Passage(at=event.occurred_at, what=event.decision + ("d" if event.decision == "approve" else "ed"), version=event.version, who=event.reviewer, reason=event.reason)
-            case ModelPromoted():
-                yield Passage(at=event.occurred_at, what="became champion", version=event.version, who=None, reason=None)
-            case ModelRolledBack():
-                yield Passage(at=event.occurred_at, what="rolled back", version=event.version, who=event.reviewer, reason=event.reason)
+        if event.event_id not in seen:
+            seen.add(event.event_id)
+            yield event
+
+
+def _passage(event: Event, objection: str | None) -> Passage:
+    match event:
+        case ModelEvaluated():
+            what, who, reason = (
+                {"passed": "passed its gates", "failed": "failed a gate", "insufficient": "lacked evidence"}[event.verdict],
+                None,
+                None,
+            )
+        case ReviewDecided():
+            what, who, reason = {"approve": "approved", "reject": "rejected"}[event.decision], event.reviewer, event.reason
+        case ModelPromoted():
+            what, who, reason = "became champion", None, None
+        case ModelRolledBack():
+            what, who, reason = "rolled back", event.reviewer, event.reason
+        case _:
+            raise TypeError(f"{event.kind} is no step in the life of a version")
+    if objection:
+        what, reason = f"changed nothing: {what}", objection
+    return Passage(at=event.occurred_at, what=what, version=event.version, who=who, reason=reason, legal=objection is None)

@@ -9,7 +9,7 @@ import orjson
 
 from dashboard import lives
 from dashboard import status as shown
-from storage.events import ModelEvaluated, ModelPromoted, ModelRolledBack, ReviewDecided
+from storage.events import Event, ModelEvaluated, ModelPromoted, ModelRolledBack, ReviewDecided
 from storage.warehouse import Warehouse
 from streams import versions as life
 
@@ -38,22 +38,28 @@ def read(sources: Sources, revision: int) -> shown.Reading:
     """Everything that is shown, at this moment."""
     warehouse = sources.warehouse
     runs = tuple(_run(row, warehouse, place) for place, row in enumerate(_rows(warehouse, "runs")))
-    events = [entry.event for entry in warehouse.events(ModelEvaluated, ReviewDecided, ModelPromoted, ModelRolledBack) if entry.event is not None]
+    events = version_events(warehouse)
     fold = life.fold(events)
     history = _rows(warehouse, "reward_history", limit=CURVE)
     versions = lives.shown_versions(fold, events, {run.run_id: "simulation" in run.sources for run in runs})
     return shown.Reading(
-        status=_status(sources, revision, runs, history, versions, lives.champion(fold, events)),
+        status=_status(sources, revision, history, versions, lives.champion(fold, events)),
         curve=tuple(_point(row) for row in history),
         runs=runs,
         versions=versions,
     )
 
 
+def version_events(warehouse: Warehouse) -> list[Event]:
+    """What ``models.versions`` says, in the order of the log."""
+    return [
+        entry.event for entry in warehouse.events(ModelEvaluated, ReviewDecided, ModelPromoted, ModelRolledBack) if entry.event is not None
+    ]
+
+
 def _status(
     sources: Sources,
     revision: int,
-    runs: Sequence[shown.Run],
     history: Sequence[Mapping[str, Any]],
     versions: shown.Versions,
     champion: shown.Champion,
@@ -64,18 +70,30 @@ def _status(
     newest = _rows(warehouse, "recent_judgments", limit=1)
     reward = shown.Reward(**{name: history[-1][name] for name in shown.Reward.model_fields}) if history else None
     seen = reward.judgments_seen if reward else 0
-    by_source: dict[Any, int] = {}
-    for row in _rows(warehouse, "recruiters"):
-        by_source[row["source"]] = by_source.get(row["source"], 0) + row["judgments"]
+    by_source = _rows(warehouse, "sources")
     problems = tuple(sources.problems())
     return shown.Status(
         revision=revision,
         at=now,
         epoch=warehouse.epoch,
-        simulated="simulation" in by_source or any("simulation" in run.sources for run in runs),
-        sources=by_source,
+        simulated=any(row["source"] == "simulation" for row in by_source),
+        sources={row["source"]: row["n"] for row in by_source if row["station"] == "judgments"},
         counts=shown.Counts(
-            **{name: at.get(name, 0) for name in ("replies", "pairs", "judgments", "ratings", "embedded", "preferences", "removed", "evaluated", "promoted", "quarantined")},
+            **{
+                name: at.get(name, 0)
+                for name in (
+                    "replies",
+                    "pairs",
+                    "judgments",
+                    "ratings",
+                    "embedded",
+                    "preferences",
+                    "removed",
+                    "evaluated",
+                    "promoted",
+                    "quarantined",
+                )
+            },
             learnt=reward.sequence if reward else 0,
             judgments_seen=seen,
             runs=at.get("requested", 0),
@@ -108,7 +126,11 @@ def _waiting(warehouse: Warehouse, at: Mapping[str, int]) -> shown.Waiting:
 
 def _point(row: Mapping[str, Any]) -> shown.CurvePoint:
     return shown.CurvePoint(
-        judgments=row["judgments_seen"], at=row["occurred_at"], accuracy=row["prequential_accuracy"], log_loss=row["prequential_log_loss"], n=row["prequential_n"]
+        judgments=row["judgments_seen"],
+        at=row["occurred_at"],
+        accuracy=row["prequential_accuracy"],
+        log_loss=row["prequential_log_loss"],
+        n=row["prequential_n"],
     )
 
 
@@ -126,9 +148,24 @@ def _run(row: Mapping[str, Any], warehouse: Warehouse, place: int) -> shown.Run:
         state = "frozen" if row["frozen_at"] else "requested"
     moments = [row[name] for name in ("requested_at", "frozen_at", "claimed_at", "progressed_at", "failed_at", "evaluated_at")]
     return shown.Run(
-        **{name: row[name] for name in ("method", "threshold", "k", "through_sequence", "requested_at", "champion", "trainer", "attempt", "version", "verdict", "reason")},
+        **{
+            name: row[name]
+            for name in (
+                "method",
+                "threshold",
+                "k",
+                "through_sequence",
+                "requested_at",
+                "champion",
+                "trainer",
+                "attempt",
+                "version",
+                "verdict",
+                "reason",
+            )
+        },
         run_id=str(row["run_id"]),
-        sources=tuple(row["sources"]),
+        sources=tuple(orjson.loads(row["sources"])),
         state=state,
         stage=row["failed_stage"] if state == "failed" else row["stage"],
         step=row["step"] or 0,
@@ -136,7 +173,10 @@ def _run(row: Mapping[str, Any], warehouse: Warehouse, place: int) -> shown.Run:
         metrics=_metrics(row["metrics"]),
         updated_at=max(moment for moment in moments if moment),
         history=tuple(
-            shown.Step(stage=step["stage"], step=step["step"], steps=step["steps"], at=step["occurred_at"], metrics=_metrics(step["metrics"])) for step in steps
+            shown.Step(
+                stage=step["stage"], step=step["step"], steps=step["steps"], at=step["occurred_at"], metrics=_metrics(step["metrics"])
+            )
+            for step in steps
         ),
     )
 

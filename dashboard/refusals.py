@@ -18,7 +18,12 @@ def install(app: FastAPI) -> None:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")) or None
         words = "the body is no JSON object" if first["type"] in ("json_invalid", "model_attributes_type") else first["msg"]
-        return refusal(400, "invalid_request", f"{field}: {words}" if field and first["type"] != "json_invalid" else words, field if first["type"] != "json_invalid" else None)
+        return refusal(
+            400,
+            "invalid_request",
+            f"{field}: {words}" if field and first["type"] != "json_invalid" else words,
+            field if first["type"] != "json_invalid" else None,
+        )
 
     @app.exception_handler(InputRefused)
     async def refused(_request: Request, error: InputRefused) -> JSONResponse:

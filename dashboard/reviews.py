@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 from pydantic import ValidationError
 
-from dashboard.status import VersionShown, Versions
+from dashboard.lives import obstacles
 from storage.errors import FeedbackLoopError, InputRefused
 from storage.events import ModelRolledBack, ReviewDecided, Source
+from streams import versions as life
 from streams.bus import Bus, records_of
 
 TIMEOUT = 5.0  # seconds that a reviewer waits for the log
@@ -32,19 +33,16 @@ class Reviews:
 
     Parameters
     ----------
-    versions : the versions as of the last commit, read again for each decision
+    lives : the versions as of the last commit, folded again for each decision
     """
 
-    def __init__(self, bus: Bus, versions: Callable[[], Versions]) -> None:
+    def __init__(self, bus: Bus, lives: Callable[[], life.Versions]) -> None:
         self._bus = bus
-        self._versions = versions
+        self._lives = lives
 
-    def find(self, version: str) -> VersionShown:
+    def find(self, version: str) -> life.Version:
         """The version of that name; :class:`NotFound` where there is none."""
-        for found in self._versions().versions:
-            if found.version == version:
-                return found
-        raise NotFound(f"there is no version {version!r}; GET /v1/versions lists them")
+        return _find(self._lives(), version)
 
     def decide(self, version: str, *, decision: str, reviewer: str, reason: str, source: Source = "product") -> ReviewDecided:
         """Publish the decision.
@@ -56,27 +54,37 @@ class Reviews:
         NotFound, Conflict
             No such version; or a gate failed, lacks evidence, or the version does not await review.
         """
-        found = self.find(version)
+        lives = self._lives()
+        found = _find(lives, version)
         try:
             event = ReviewDecided(version=version, decision=decision, reviewer=reviewer, reason=reason, source=source)  # type: ignore[arg-type]
         except ValidationError as error:
             raise _refused(error) from error
-        if not found.reviewable:
-            raise Conflict(f"{version} cannot be decided about: {' '.join(found.reasons)}", found.reasons)
+        objection = life.legal_review(lives, version, event.decision)
+        if objection:
+            raise Conflict(objection, obstacles(found, lives) or (objection,))
         self._bus.publish(records_of([event]), timeout=TIMEOUT)
         return event
 
     def roll_back(self, *, reviewer: str, reason: str, source: Source = "product") -> ModelRolledBack:
         """Withdraw the champion; the one before it serves again. :class:`Conflict` where the base model is the champion."""
-        champion = self._versions().champion
+        lives = self._lives()
         try:
-            event = ModelRolledBack(version=champion, reviewer=reviewer, reason=reason, source=source)
+            event = ModelRolledBack(version=lives.champion, reviewer=reviewer, reason=reason, source=source)
         except ValidationError as error:
             raise _refused(error) from error
-        if champion == "base":
-            raise Conflict("the base model is the champion; there is nothing before it to roll back to")
+        objection = life.objection(lives, event)
+        if objection:
+            raise Conflict(objection, (objection,))
         self._bus.publish(records_of([event]), timeout=TIMEOUT)
         return event
+
+
+def _find(lives: life.Versions, version: str) -> life.Version:
+    found = lives.versions.get(version)
+    if found is None:
+        raise NotFound(f"there is no version {version[:80]!r}; GET /v1/versions lists them")
+    return found
 
 
 def _refused(error: ValidationError) -> InputRefused:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 from dashboard.reviews import Conflict
-from storage.events import Source, TrainingRequested, new_id
+from storage.events import Source, TrainingRequested
 from storage.warehouse import Warehouse
 from streams.bus import Bus, records_of
+from streams.trigger import by_hand
 
 TIMEOUT = 5.0  # seconds that a person waits for the log
 
@@ -25,8 +26,6 @@ class RunsByHand:
         if not through:
             raise Conflict("nothing has been judged and joined yet; rate some pairs first")
         earlier = sum(row["threshold"] == "manual" for row in self._warehouse.query("runs").to_pylist())
-        event = TrainingRequested(
-            run_id=new_id(), method=method, threshold="manual", k=earlier + 1, through_sequence=through, sources=self._sources, source=self._sources[0]
-        )
+        event = by_hand(method, earlier + 1, through, self._sources)
         self._bus.publish(records_of([event]), timeout=TIMEOUT)
         return event

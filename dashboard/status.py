@@ -160,7 +160,7 @@ class Review(Shown):
 
 
 class VersionShown(Shown):
-    """A challenger, its gates, and whether a reviewer may decide about it (``reasons`` say why not)."""
+    """A challenger, its gates, whether a reviewer may decide about it, and approve it (``reasons`` say why not)."""
 
     version: str
     status: str
@@ -173,18 +173,20 @@ class VersionShown(Shown):
     policy: str
     reviews: tuple[Review, ...]
     reviewable: bool
+    approvable: bool
     reasons: tuple[str, ...]
     simulated: bool
 
 
 class Passage(Shown):
-    """One step in the life of the versions."""
+    """One step in the life of the versions, or one that was no legal step and changed nothing (``reason`` says why)."""
 
     at: Moment
     what: str
     version: str
     who: str | None
     reason: str | None
+    legal: bool
 
 
 class Versions(Shown):

@@ -33,8 +33,20 @@ def accuracy(points: Sequence[Mapping[str, Any]]) -> go.Figure:
     seen = [point["judgments"] for point in shown]
     share = [100 * point["accuracy"] for point in shown]
     figure = go.Figure()
-    figure.add_hline(y=50, line={"color": GREY, "width": 1, "dash": "dot"}, annotation={"text": "a coin", "font": {"color": GREY}}, annotation_position="bottom right")
-    figure.add_scatter(x=seen, y=share, mode="lines", line={"color": BLUE, "width": 2.5, "shape": "spline", "smoothing": 0.4}, name="predicted right", hovertemplate="%{y:.1f} %")
+    figure.add_hline(
+        y=50,
+        line={"color": GREY, "width": 1, "dash": "dot"},
+        annotation={"text": "a coin", "font": {"color": GREY}},
+        annotation_position="bottom right",
+    )
+    figure.add_scatter(
+        x=seen,
+        y=share,
+        mode="lines",
+        line={"color": BLUE, "width": 2.5, "shape": "spline", "smoothing": 0.4},
+        name="predicted right",
+        hovertemplate="%{y:.1f} %",
+    )
     if shown:
         figure.add_scatter(x=seen[-1:], y=share[-1:], mode="markers", marker={"color": BLUE, "size": 9}, hoverinfo="skip")
     low = min([45.0, *share]) - 3

@@ -15,11 +15,15 @@ def box(version: VersionShown) -> Any:
         return html.Section(
             [
                 html.H2("Your decision"),
-                html.P("Every gate passed. Look at the replies below, above all the five worst, before you decide.", className="hint"),
+                html.P(_advice(version), className="hint"),
                 *_who("review"),
                 html.Div(
                     [
-                        dmc.Button("Approve and serve", id={"decision": "approve", "version": version.version}, n_clicks=0),
+                        *(
+                            [dmc.Button("Approve and serve", id={"decision": "approve", "version": version.version}, n_clicks=0)]
+                            if version.approvable
+                            else []
+                        ),
                         dmc.Button("Reject", id={"decision": "reject", "version": version.version}, n_clicks=0, variant="default"),
                         html.Span(id={"decision": "answer", "version": version.version}, role="status"),
                     ],
@@ -43,10 +47,18 @@ def box(version: VersionShown) -> Any:
     blocked = any(gate.verdict != "passed" for gate in version.gates)
     if blocked:
         title = "Cannot be promoted"
-        why = [html.P("A version with a gate failed or short of evidence has no way to candidates: there is no button, and the API refuses it too.", className="hint")]
+        why = [
+            html.P(
+                "A version with a gate failed or short of evidence has no way to candidates: there is no button, and the API refuses it too.",
+                className="hint",
+            )
+        ]
         why += [html.Ul([html.Li(_named(reason)) for reason in version.reasons], className="reasons")]
     else:
-        title, why = "Decided" if said else "No decision is due", [] if said else [html.P(reason, className="hint") for reason in version.reasons]
+        title, why = (
+            "Decided" if said else "No decision is due",
+            [] if said else [html.P(reason, className="hint") for reason in version.reasons],
+        )
     return html.Section([html.H2(title), *why, *said], className="card decision" + (" blocked" if blocked else ""), id="decision")
 
 
@@ -57,19 +69,47 @@ def rollback() -> Any:
             html.H2("Roll back"),
             html.P("Withdraw the champion at once; the champion before it serves again.", className="hint"),
             *_who("rollback"),
-            html.Div([dmc.Button("Roll back", id="rollback-button", n_clicks=0, color="orange", variant="outline"), html.Span(id="rollback-answer", role="status")], className="form-row"),
+            html.Div(
+                [
+                    dmc.Button("Roll back", id="rollback-button", n_clicks=0, color="orange", variant="outline"),
+                    html.Span(id="rollback-answer", role="status"),
+                ],
+                className="form-row",
+            ),
         ],
         id="rollback",
         className="card hidden",
     )
 
 
+def _advice(version: VersionShown) -> str:
+    if version.approvable:
+        return "Every gate passed. Look at the replies below, above all the five worst, before you decide."
+    return f"It can only be rejected now: {' '.join(version.reasons)}."
+
+
 def _who(prefix: str) -> list[Any]:
     return [
         html.Div(
             [
-                dmc.TextInput(id=f"{prefix}-name", label="Your name", description="unverified until sign-in exists", value="", autoComplete="off", w=260),
-                dmc.Textarea(id=f"{prefix}-reason", label="Why", description="kept with the decision for ever", value="", autosize=True, minRows=1, maxRows=5, className="grow"),
+                dmc.TextInput(
+                    id=f"{prefix}-name",
+                    label="Your name",
+                    description="unverified until sign-in exists",
+                    value="",
+                    autoComplete="off",
+                    w=260,
+                ),
+                dmc.Textarea(
+                    id=f"{prefix}-reason",
+                    label="Why",
+                    description="kept with the decision for ever",
+                    value="",
+                    autosize=True,
+                    minRows=1,
+                    maxRows=5,
+                    className="grow",
+                ),
             ],
             className="form-row top",
         )

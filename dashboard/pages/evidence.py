@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
 from dash import html
 
 from dashboard.pages import words
-from dashboard.pages.shell import empty
+from storage.artifacts import Artifacts
 from storage.events import GateResult
 
 VERDICTS = {"passed": "Passed", "failed": "Failed", "insufficient": "Too little evidence"}
@@ -14,7 +15,17 @@ VERDICTS = {"passed": "Passed", "failed": "Failed", "insufficient": "Too little 
 
 def gates(results: Sequence[GateResult]) -> Any:
     """The gates as a table; on a phone each is a card of its own."""
-    head = html.Thead(html.Tr([html.Th("Gate"), html.Th("Figure", className="number"), html.Th("Interval", className="number"), html.Th("n", className="number"), html.Th("Verdict")]))
+    head = html.Thead(
+        html.Tr(
+            [
+                html.Th("Gate"),
+                html.Th("Figure", className="number"),
+                html.Th("Interval", className="number"),
+                html.Th("n", className="number"),
+                html.Th("Verdict"),
+            ]
+        )
+    )
     return html.Table([head, html.Tbody([_gate(each) for each in results])], className="table gates")
 
 
@@ -22,7 +33,13 @@ def _gate(result: GateResult) -> Any:
     labels = {"data-label": "Figure"}, {"data-label": "Interval"}, {"data-label": "n"}
     return html.Tr(
         [
-            html.Td([html.Strong(words.gate(result.name)), html.Span(result.words, className="hint"), html.Span(f"Limit: {result.limit}", className="hint limit")]),
+            html.Td(
+                [
+                    html.Strong(words.gate(result.name)),
+                    html.Span(result.words, className="hint"),
+                    html.Span(f"Limit: {result.limit}", className="hint limit"),
+                ]
+            ),
             html.Td(words.figure(result.figure, result.unit), className="number strong", **labels[0]),
             html.Td(words.interval(result), className="number", **labels[1]),
             html.Td(words.count(result.n), className="number", **labels[2]),
@@ -30,6 +47,10 @@ def _gate(result: GateResult) -> Any:
         ],
         className=f"gate gate-{result.verdict}",
     )
+
+
+def read_report(artifacts: Artifacts, sha: str) -> dict:
+    return orjson.loads(artifacts.read(sha))
 
 
 def replies(report: object) -> object:

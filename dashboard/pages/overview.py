@@ -29,7 +29,10 @@ def layout(_rest: str) -> Any:
                     ],
                     className="card wide",
                 ),
-                html.Div([html.Section(id="overview-champion", className="card"), html.Section(id="overview-waiting", className="card")], className="stack"),
+                html.Div(
+                    [html.Section(id="overview-champion", className="card"), html.Section(id="overview-waiting", className="card")],
+                    className="stack",
+                ),
             ],
             className="columns",
         ),
@@ -55,7 +58,9 @@ def register(app: Dash) -> None:
     @app.callback(Output("overview-curve", "children"), Input("live-curve", "data"))
     def curve(points: Sequence[Mapping[str, Any]] | None) -> Any:
         if not points:
-            return empty("No judgment learnt yet", ["Rate a pair on the page ", dcc.Link("Rate", href="/rate"), " and the curve starts."], "reward")
+            return empty(
+                "No judgment learnt yet", ["Rate a pair on the page ", dcc.Link("Rate", href="/rate"), " and the curve starts."], "reward"
+            )
         return dcc.Graph(id="curve", figure=charts.accuracy(points), config=charts.CONFIG, responsive=True, className="chart")
 
 
@@ -85,15 +90,31 @@ def loop(status: Status, run: Run | None) -> Any:
         station("Conversations", "chat", counts.replies, "replies sent", "/"),
         station("Pairs", "pair", counts.pairs, f"{words.count(waits.to_rate)} to rate", "/rate"),
         station("Judgments", "rate", counts.judgments, "by recruiters", "/rate"),
-        station("Preferences", "join", counts.preferences, f"{words.count(behind)} waiting to join" if behind else "joined and numbered", "/"),
-        station("Reward model", "reward", counts.learnt, f"{words.percent(accuracy)} predicted right" if accuracy is not None else "preferences learnt", "/"),
+        station(
+            "Preferences", "join", counts.preferences, f"{words.count(behind)} waiting to join" if behind else "joined and numbered", "/"
+        ),
+        station(
+            "Reward model",
+            "reward",
+            counts.learnt,
+            f"{words.percent(accuracy)} predicted right" if accuracy is not None else "preferences learnt",
+            "/",
+        ),
         station("Training", "runs", counts.runs, running(run), "/runs"),
-        station("Gates", "promotions", counts.evaluated, f"{len(status.awaiting_review)} for review" if status.awaiting_review else "challengers judged", "/promotions"),
+        station(
+            "Gates",
+            "promotions",
+            counts.evaluated,
+            f"{len(status.awaiting_review)} for review" if status.awaiting_review else "challengers judged",
+            "/promotions",
+        ),
         station("Champion", "champion", status.champion.version, "serves candidates", "/promotions"),
     ]
     newest = status.newest.judgment
     flowing = newest is not None and (status.at - newest.occurred_at).total_seconds() < FLOWING
-    track = html.Div([html.Span(className="bead") for _ in range(4)], className="track" + (" flowing" if flowing else ""), **{"aria-hidden": "true"})
+    track = html.Div(
+        [html.Span(className="bead") for _ in range(4)], className="track" + (" flowing" if flowing else ""), **{"aria-hidden": "true"}
+    )
     return html.Div([track, *stations, centre(status)], className="loop", role="list")
 
 
@@ -120,7 +141,12 @@ def running(run: Run | None) -> str:
         return "no run yet"
     if run.state == "training":
         return f"{words.stage(run.stage)}, {run.step} of {run.steps}" if run.steps else words.stage(run.stage)
-    return {"requested": "waits for its data", "frozen": "waits for a trainer", "evaluated": "last run finished", "failed": "last run failed"}[run.state]
+    return {
+        "requested": "waits for its data",
+        "frozen": "waits for a trainer",
+        "evaluated": "last run finished",
+        "failed": "last run failed",
+    }[run.state]
 
 
 def centre(status: Status) -> Any:
@@ -128,12 +154,21 @@ def centre(status: Status) -> Any:
     return html.Div(
         [
             html.Span("Next training run", className="centre-name"),
-            html.Span([html.Strong(words.count(since), id="threshold-since"), html.Span(f" of {words.count(every)}")], className="centre-figure", id="threshold"),
+            html.Span(
+                [html.Strong(words.count(since), id="threshold-since"), html.Span(f" of {words.count(every)}")],
+                className="centre-figure",
+                id="threshold",
+            ),
             html.Div(
                 html.Div(className="bar-fill", style={"width": f"{100 * since / every:.1f}%"}),
                 className="bar",
                 role="progressbar",
-                **{"aria-valuenow": since, "aria-valuemin": 0, "aria-valuemax": every, "aria-label": "Judgments towards the next training run"},
+                **{
+                    "aria-valuenow": since,
+                    "aria-valuemin": 0,
+                    "aria-valuemax": every,
+                    "aria-label": "Judgments towards the next training run",
+                },
             ),
             html.Span(f"judgments towards run {status.threshold.k + 1}", className="centre-note"),
         ],
@@ -147,9 +182,18 @@ def champion(status: Status) -> Any:
     rows = [
         ("Serves since", words.clock(held.since) if held.since else "the start"),
         ("Before it", held.previous or "nothing"),
-        ("Awaiting review", dcc.Link(", ".join(status.awaiting_review), href=f"/promotions/{status.awaiting_review[0]}") if status.awaiting_review else "none"),
+        (
+            "Awaiting review",
+            dcc.Link(", ".join(status.awaiting_review), href=f"/promotions/{status.awaiting_review[0]}")
+            if status.awaiting_review
+            else "none",
+        ),
     ]
-    note = "The configured base model itself; no challenger has been approved yet." if base else "Trained here, passed every gate, approved by a reviewer."
+    note = (
+        "The configured base model itself; no challenger has been approved yet."
+        if base
+        else "Trained here, passed every gate, approved by a reviewer."
+    )
     return [html.H2("Champion"), html.P(held.version, className="champion-name"), html.P(note, className="hint"), table(rows)]
 
 

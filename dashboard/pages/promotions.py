@@ -33,8 +33,15 @@ def register(app: Dash, reviews: Reviews, report_of: Any) -> None:
     def listed(data: Mapping[str, Any] | None) -> tuple[Any, str]:
         versions = Versions.model_validate(data) if data else None
         if versions is None or not versions.versions:
-            return empty("No challenger yet", ["When a ", dcc.Link("run", href="/runs"), " has finished, its version stands here with its gates."], "promotions"), "card hidden"
-        return [html.Div([row(each) for each in versions.versions], className="version-list"), history(versions)], "card" if versions.champion != "base" else "card hidden"
+            return empty(
+                "No challenger yet",
+                ["When a ", dcc.Link("run", href="/runs"), " has finished, its version stands here with its gates."],
+                "promotions",
+            ), "card hidden"
+        return [
+            html.Div([row(each) for each in versions.versions], className="version-list"),
+            history(versions),
+        ], "card" if versions.champion != "base" else "card hidden"
 
     @app.callback(Output("promotion", "children"), Input("live-versions", "data"), Input("promotion-version", "data"))
     def opened(data: Mapping[str, Any] | None, name: str) -> Any:
@@ -101,8 +108,15 @@ def row(version: VersionShown) -> Any:
     passed = sum(gate.verdict == "passed" for gate in version.gates)
     return dcc.Link(
         [
-            html.Span([html.Strong(version.version, className="mono"), html.Span(f"against {version.champion}", className="hint")], className="version-name"),
-            html.Span([html.Span(className=f"pip pip-{gate.verdict}", title=words.gate(gate.name)) for gate in version.gates], className="pips", **{"aria-hidden": "true"}),
+            html.Span(
+                [html.Strong(version.version, className="mono"), html.Span(f"against {version.champion}", className="hint")],
+                className="version-name",
+            ),
+            html.Span(
+                [html.Span(className=f"pip pip-{gate.verdict}", title=words.gate(gate.name)) for gate in version.gates],
+                className="pips",
+                **{"aria-hidden": "true"},
+            ),
             html.Span(f"{passed} of {len(version.gates)} gates passed", className="hint"),
             standing(version),
             html.Span(words.clock(version.evaluated_at), className="hint when"),
@@ -114,15 +128,35 @@ def row(version: VersionShown) -> Any:
 
 
 def standing(version: VersionShown) -> Any:
-    kind = "passed" if version.status == "champion" else "review" if version.reviewable else version.verdict if version.verdict != "passed" else "quiet"
+    kind = (
+        "passed"
+        if version.status == "champion"
+        else "review"
+        if version.approvable
+        else version.verdict
+        if version.verdict != "passed"
+        else "quiet"
+    )
     return html.Span(version.status.capitalize(), className=f"badge badge-{kind}")
 
 
 def detail(version: VersionShown) -> Any:
     head = html.Header(
         [
-            html.Div([html.H2("Gates"), html.P(["Run ", html.Span(version.run_id[:8], className="mono"), f" against {version.champion}, judged {words.clock(version.evaluated_at)}"], className="hint")]),
-            html.Div([standing(version), html.Span("Simulated data", className="badge badge-simulated") if version.simulated else None], className="card-state"),
+            html.Div(
+                [
+                    html.H2("Gates"),
+                    html.P(
+                        [
+                            "Run ",
+                            html.Span(version.run_id[:8], className="mono"),
+                            f" against {version.champion}, judged {words.clock(version.evaluated_at)}",
+                        ],
+                        className="hint",
+                    ),
+                ]
+            ),
+            html.Div(standing(version), className="card-state"),
         ],
         className="card-head",
     )
@@ -136,11 +170,14 @@ def history(versions: Versions) -> Any:
                 html.Td(words.clock(each.at), className="when"),
                 html.Td(dcc.Link(each.version, href=f"/promotions/{each.version}", className="mono")),
                 html.Td(each.what.capitalize()),
-                html.Td([each.who, html.Span("unverified", className="badge badge-quiet")] if each.who else "–"),
+                html.Td([each.who, " ", html.Span("unverified", className="badge badge-quiet")] if each.who else "–"),
                 html.Td(each.reason or ""),
-            ]
+            ],
+            className="" if each.legal else "illegal",
         )
         for each in versions.history
     ]
     head = html.Thead(html.Tr([html.Th(name) for name in ("When", "Version", "What", "Who", "Why")]))
-    return html.Section([html.H2("History"), html.Div(html.Table([head, html.Tbody(rows)], className="table"), className="scroll")], className="card")
+    return html.Section(
+        [html.H2("History"), html.Div(html.Table([head, html.Tbody(rows)], className="table"), className="scroll")], className="card"
+    )

@@ -36,14 +36,30 @@ def layout(_rest: str) -> Any:
             className="rate-who",
         ),
         html.P(id="rate-notice", className="notice hidden", role="alert"),
-        html.Section(id="rate-empty", className="empty", children=[html.Span(className="icon icon-rate"), html.H3("Who is rating?"), html.P("Type your name above to see the first pair.")]),
+        html.Section(
+            id="rate-empty",
+            className="empty",
+            children=[
+                html.Span(className="icon icon-rate"),
+                html.H3("Who is rating?"),
+                html.P("Type your name above to see the first pair."),
+            ],
+        ),
         html.Section(
             [
                 html.Div(id="rate-conversation", className="conversation", **{"aria-label": "The conversation so far"}),
                 html.Div(
                     [
-                        html.Article([html.Span("A", className="side-name"), html.P(id="rate-first", className="reply")], id="rate-side-first", className="reply-card"),
-                        html.Article([html.Span("B", className="side-name"), html.P(id="rate-second", className="reply")], id="rate-side-second", className="reply-card"),
+                        html.Article(
+                            [html.Span("A", className="side-name"), html.P(id="rate-first", className="reply")],
+                            id="rate-side-first",
+                            className="reply-card",
+                        ),
+                        html.Article(
+                            [html.Span("B", className="side-name"), html.P(id="rate-second", className="reply")],
+                            id="rate-side-second",
+                            className="reply-card",
+                        ),
                     ],
                     className="replies",
                 ),
@@ -54,7 +70,11 @@ def layout(_rest: str) -> Any:
                             [
                                 html.Span("How much better", className="field-name"),
                                 dmc.ChipGroup(
-                                    [dmc.Chip(text, value=value, size="sm", variant="outline") for value, text in STRENGTHS], id="rate-strength", value="", deselectable=True, multiple=False
+                                    [dmc.Chip(text, value=value, size="sm", variant="outline") for value, text in STRENGTHS],
+                                    id="rate-strength",
+                                    value="",
+                                    deselectable=True,
+                                    multiple=False,
                                 ),
                             ],
                             className="strength",
@@ -99,6 +119,17 @@ def register(app: Dash) -> None:
         *[Input(f"rate-{name}-button", "n_clicks") for name, *_ in ACTIONS],
         prevent_initial_call=True,
     )
-    app.clientside_callback("window.dash_clientside.rate.remember", Output("rate-name", "value"), Output("rate-kept", "data"), Input("rate-name", "value"), Input("rate-kept", "modified_timestamp"), Input("rate-kept", "data"))
-    app.clientside_callback("window.dash_clientside.rate.note", Output("rate-sink", "children"), Input("rate-strength", "value"), Input("rate-reason", "value"))
-    app.clientside_callback("window.dash_clientside.rate.news", Output("rate-sink", "title"), Input("live-status", "data"), Input("rate-pair", "id"))
+    app.clientside_callback(
+        "window.dash_clientside.rate.remember",
+        Output("rate-name", "value"),
+        Output("rate-kept", "data"),
+        Input("rate-name", "value"),
+        Input("rate-kept", "modified_timestamp"),
+        Input("rate-kept", "data"),
+    )
+    app.clientside_callback(
+        "window.dash_clientside.rate.note", Output("rate-sink", "children"), Input("rate-strength", "value"), Input("rate-reason", "value")
+    )
+    app.clientside_callback(
+        "window.dash_clientside.rate.news", Output("rate-sink", "title"), Input("live-status", "data"), Input("rate-pair", "id")
+    )

@@ -10,13 +10,22 @@ from dashboard.pages import charts, words
 from dashboard.pages.shell import empty, heading
 from dashboard.status import Run
 
-STATES = {"requested": "Waits for its data", "frozen": "Waits for a trainer", "training": "Running", "evaluated": "Finished", "failed": "Failed"}
+STATES = {
+    "requested": "Waits for its data",
+    "frozen": "Waits for a trainer",
+    "training": "Running",
+    "evaluated": "Finished",
+    "failed": "Failed",
+}
 METRICS = (("loss", "Loss", charts.BLUE), ("margin", "Reward margin", charts.ORANGE))
 STAGES = ("check", "train", "sample", "evaluate", "gates")
 
 
 def layout(_rest: str) -> Any:
-    return [heading("Runs", "Each run trains one challenger from the base model and holds it against the champion."), html.Div(id="runs", className="stack")]
+    return [
+        heading("Runs", "Each run trains one challenger from the base model and holds it against the champion."),
+        html.Div(id="runs", className="stack"),
+    ]
 
 
 def register(app: Dash) -> None:
@@ -24,7 +33,15 @@ def register(app: Dash) -> None:
     def draw(data: Sequence[Mapping[str, Any]] | None) -> Any:
         runs = [Run.model_validate(each) for each in data or ()]
         if not runs:
-            return empty("No run yet", ["A run starts by itself when enough judgments have been learnt. The ", dcc.Link("overview", href="/"), " shows how many are missing."], "runs")
+            return empty(
+                "No run yet",
+                [
+                    "A run starts by itself when enough judgments have been learnt. The ",
+                    dcc.Link("overview", href="/"),
+                    " shows how many are missing.",
+                ],
+                "runs",
+            )
         now = datetime.now(UTC)
         return [card(run, now, newest=place == 0) for place, run in enumerate(runs)]
 
@@ -40,7 +57,9 @@ def card(run: Run, now: datetime, *, newest: bool) -> Any:
             html.Div(
                 [
                     html.H2([f"{run.method.upper()} ", html.Span(run.run_id[:8], className="mono")]),
-                    html.P(f"{why} · data up to preference {words.count(run.through_sequence)} · {', '.join(run.sources)}", className="hint"),
+                    html.P(
+                        f"{why} · data up to preference {words.count(run.through_sequence)} · {', '.join(run.sources)}", className="hint"
+                    ),
                 ]
             ),
             html.Div([state(run), html.Span(words.ago(run.updated_at, now), className="hint")], className="card-state"),
@@ -49,15 +68,24 @@ def card(run: Run, now: datetime, *, newest: bool) -> Any:
     )
     body: list[Any] = [head, track(run)]
     if run.state == "failed":
-        body.append(html.P([html.Span(className="icon icon-warning"), html.Span([html.Strong(f"{words.stage(run.stage)}: "), run.reason or "no reason was given"])], className="problem-line"))
+        body.append(
+            html.P(
+                [
+                    html.Span(className="icon icon-warning"),
+                    html.Span([html.Strong(f"{words.stage(run.stage)}: "), run.reason or "no reason was given"]),
+                ],
+                className="problem-line",
+            )
+        )
     if run.metrics:
         body.append(html.Div([metric(name, value) for name, value in run.metrics.items()], className="metrics"))
     if newest and run.history:
         body.append(curves(run))
     if run.version:
-        body.append(html.P([f"Made {run.version} — ", dcc.Link("see its gates", href=f"/promotions/{run.version}")], className="run-version"))
-    simulated = "simulation" in run.sources
-    return html.Article(body + ([html.Span("Simulated data", className="badge badge-simulated corner")] if simulated else []), className="card run", id=f"run-{run.run_id}")
+        body.append(
+            html.P([f"Made {run.version} — ", dcc.Link("see its gates", href=f"/promotions/{run.version}")], className="run-version")
+        )
+    return html.Article(body, className="card run", id=f"run-{run.run_id}")
 
 
 def ordinal(k: int) -> str:
@@ -66,7 +94,11 @@ def ordinal(k: int) -> str:
 
 def state(run: Run) -> Any:
     kind = {"training": "busy", "failed": "failed", "evaluated": run.verdict or "quiet"}.get(run.state, "quiet")
-    text = {"passed": "Finished · gates passed", "failed": "Finished · a gate failed", "insufficient": "Finished · too little evidence"}.get(run.verdict or "", STATES[run.state])
+    text = {
+        "passed": "Finished · gates passed",
+        "failed": "Finished · a gate failed",
+        "insufficient": "Finished · too little evidence",
+    }.get(run.verdict or "", STATES[run.state])
     return html.Span(text, className=f"badge badge-{kind}")
 
 
@@ -99,14 +131,22 @@ def track(run: Run) -> Any:
 
 
 def metric(name: str, value: float) -> Any:
-    return html.Div([html.Span(name.replace("_", " "), className="metric-name"), html.Span(f"{value:.3g}", className="metric-value")], className="metric")
+    return html.Div(
+        [html.Span(name.replace("_", " "), className="metric-name"), html.Span(f"{value:.3g}", className="metric-value")],
+        className="metric",
+    )
 
 
 def curves(run: Run) -> Any:
     """Loss and margin over the steps, where the trainer has reported at least two of them."""
     steps = [step.model_dump(mode="json") for step in run.history]
     shown = [
-        html.Div([html.H3(name), dcc.Graph(figure=charts.progress(steps, key, name, colour), config=charts.CONFIG, responsive=True, className="chart small")])
+        html.Div(
+            [
+                html.H3(name),
+                dcc.Graph(figure=charts.progress(steps, key, name, colour), config=charts.CONFIG, responsive=True, className="chart small"),
+            ]
+        )
         for key, name, colour in METRICS
         if sum(key in step["metrics"] for step in steps) >= 2
     ]

@@ -50,7 +50,11 @@ def shell(pages: tuple[Page, ...]) -> Any:
     """The frame around the pages."""
     links = [
         dcc.Link(
-            [html.Span(className=f"icon icon-{page.icon}"), html.Span(page.name), html.Span(id=f"nav-count-{page.icon}", className="nav-count")],
+            [
+                html.Span(className=f"icon icon-{page.icon}"),
+                html.Span(page.name),
+                html.Span(id=f"nav-count-{page.icon}", className="nav-count"),
+            ],
             href=page.path,
             id=f"nav-{page.icon}",
             className="nav-link",
@@ -59,7 +63,12 @@ def shell(pages: tuple[Page, ...]) -> Any:
     ]
     foot = html.Div(
         [
-            html.Div([html.Span(className="live-dot"), html.Span("Connecting", id="live-word")], id="live-line", className="live-line", role="status"),
+            html.Div(
+                [html.Span(className="live-dot"), html.Span("Connecting", id="live-word")],
+                id="live-line",
+                className="live-line",
+                role="status",
+            ),
             dmc.ColorSchemeToggle(
                 id="theme",
                 variant="subtle",
@@ -154,7 +163,11 @@ def register(app: Dash, live: Live, pages: tuple[Page, ...]) -> None:
             await asyncio.sleep(FRAME)
 
     app.clientside_callback(
-        "window.dash_clientside.shell.beat", Output("live-line", "className"), Output("live-word", "children"), Input("live-beat", "data"), Input("fallback", "n_intervals")
+        "window.dash_clientside.shell.beat",
+        Output("live-line", "className"),
+        Output("live-word", "children"),
+        Input("live-beat", "data"),
+        Input("fallback", "n_intervals"),
     )
     app.clientside_callback(
         "window.dash_clientside.shell.fallback",

@@ -5,12 +5,12 @@ from datetime import datetime
 from storage.events import GateResult
 
 STAGES = {
-    "check": "Check the data",
+    "check": "Check data",
     "sft": "Start from the base",
     "train": "Train",
     "dpo": "Train",
-    "sample": "Sample replies",
-    "evaluate": "Compare with the champion",
+    "sample": "Sample",
+    "evaluate": "Compare",
     "gates": "Gates",
 }
 

@@ -1,0 +1,170 @@
+"""The hub's process: the one owner of the warehouse, with sink, freeze and promotion in threads, the API and the pages on one ASGI server."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from types import TracebackType
+from typing import Annotated
+
+import uvicorn
+from fastapi import FastAPI
+from pydantic import BaseModel, ConfigDict, Field
+
+from dashboard import readings
+from dashboard.api import Doors, add_routes
+from dashboard.exports import Exporter
+from dashboard.live import Live
+from dashboard.pages.evidence import read_report
+from dashboard.pages.site import mount
+from dashboard.rating_queue import RatingQueue
+from dashboard.reviews import Reviews
+from dashboard.runs_by_hand import RunsByHand
+from storage.artifacts import Artifacts
+from storage.errors import FeedbackLoopError
+from storage.settings import Settings
+from storage.warehouse import Warehouse
+from streams import versions as life
+from streams.bus import open_bus
+from streams.health import health_router, listen
+from streams.hub import HubStreams
+from streams.intake import Intake
+from streams.pseudonyms import pseudonym_key
+from streams.runner import stop_on_signals
+from streams.topics import TOPICS
+from streams.trigger import RetrainingRule
+
+log = logging.getLogger(__name__)
+
+GRACE = 1  # seconds for answers under way when the process is told to stop; pages reconnect by themselves
+
+
+class HubSettings(BaseModel):
+    """The section ``[hub]``: where API and pages are served, and what the warehouse may take."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8050
+    memory_limit: str = "1GB"
+    threads: Annotated[int, Field(ge=1)] = 2
+
+
+class Hub:
+    """All that the process holds, opened together and closed together; ``app`` is what the server serves."""
+
+    def __init__(self, settings: Settings) -> None:
+        own = settings.section("hub", HubSettings)
+        rule = settings.section("retraining", RetrainingRule)
+        common = settings.common
+        common.home.mkdir(parents=True, exist_ok=True)
+        self.failure: BaseException | None = None
+        self.failed = threading.Event()
+        self.bus = open_bus(common.bus_url)
+        self.warehouse = Warehouse.open(common.home / "warehouse.duckdb", memory_limit=own.memory_limit, threads=own.threads)
+        artifacts = Artifacts(common.artifacts_url)
+        self.streams = HubStreams(self.bus, self.warehouse, artifacts, common.home)
+        sources = readings.Sources(self.warehouse, self._lag, self._problems, rule.every)
+        self.live = Live(partial(readings.read, sources))
+        self.streams.listeners.append(lambda _applied: self.live.wake())
+        reviews = Reviews(self.bus, lambda: life.fold(readings.version_events(self.warehouse)))
+        doors = Doors(
+            live=self.live,
+            queue=RatingQueue(self.warehouse),
+            intake=Intake(self.bus, pseudonym_key(common)),
+            reviews=reviews,
+            artifacts=artifacts,
+            exporter=Exporter(self.bus, self.warehouse),
+            by_hand=RunsByHand(self.bus, self.warehouse, common.sources),
+        )
+        self.app = create_app(doors, self.streams, self._fail)
+
+    def __enter__(self) -> "Hub":
+        return self
+
+    def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+        if not self.streams.stop():
+            log.warning("a consumer did not finish its step in time; what it had not committed is read again at the next start")
+        self.warehouse.close()
+        self.bus.close()
+
+    def _fail(self, error: BaseException) -> None:
+        self.failure = error
+        self.failed.set()
+
+    def _problems(self) -> list[str]:
+        return [reason for check in self.streams.checks.values() if (reason := check()) is not None]
+
+    def _lag(self) -> dict[str, int]:
+        offsets = self.warehouse.offsets()
+        behind = dict.fromkeys(TOPICS, 0)
+        for (topic, number), (first, following) in self.bus.bounds(list(TOPICS)).items():
+            behind[topic] += following - 1 - offsets.get((topic, number), first - 1)
+        return behind
+
+
+def create_app(doors: Doors, streams: HubStreams, fail: Callable[[BaseException], None]) -> FastAPI:
+    """API, health and pages on one app, which takes readings while it runs.
+
+    Parameters
+    ----------
+    fail : told what ended the readings, when nothing should have
+    """
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        readings_taken = asyncio.create_task(doors.live.run(), name="readings")
+        readings_taken.add_done_callback(lambda task: None if task.cancelled() or task.exception() is None else fail(task.exception()))  # type: ignore[arg-type]
+        try:
+            yield
+        finally:
+            readings_taken.cancel()
+            await asyncio.gather(readings_taken, return_exceptions=True)
+
+    app = FastAPI(
+        docs_url=None,
+        redoc_url=None,
+        title="FeedbackLoop hub",
+        description="What the command line, products and the pages ask and tell the hub.",
+        lifespan=lifespan,
+    )
+    app.include_router(health_router(streams.checks))
+    add_routes(app, doors)
+    mount(app, doors.live, doors.reviews, lambda version: read_report(doors.artifacts, doors.reviews.find(version).evaluated.report))
+    return app
+
+
+def run(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Raises
+    ------
+    ConfigurationError
+        A setting is wrong or the address cannot be used.
+    WarehouseError
+        Another hub holds the warehouse.
+    FeedbackLoopError
+        A thread met what nobody expected; the supervisor starts the hub again.
+    """
+    own = settings.section("hub", HubSettings)
+    stop = stop_on_signals()
+    address = listen(own.host, own.port)
+    with Hub(settings) as hub:
+        server = uvicorn.Server(uvicorn.Config(hub.app, log_level="warning", timeout_graceful_shutdown=GRACE, ws="websockets-sansio"))
+        threading.Thread(target=_end_server, args=(server, [stop, hub.streams.crashed, hub.failed]), name="end", daemon=True).start()
+        hub.streams.start()
+        log.info("hub on http://%s:%d", own.host, address.getsockname()[1])
+        server.run(sockets=[address])
+        if hub.failure is not None:
+            raise FeedbackLoopError("the hub's readings failed; its log says where") from hub.failure
+        if hub.streams.crashed.is_set():
+            raise FeedbackLoopError("a consumer of the hub crashed; its log says where")
+
+
+def _end_server(server: uvicorn.Server, ends: Sequence[threading.Event]) -> None:
+    """Tell the server to stop as soon as one of the events is set."""
+    while not any(event.is_set() for event in ends):
+        ends[0].wait(0.25)
+    server.should_exit = True

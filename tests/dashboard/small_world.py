@@ -1,0 +1,288 @@
+"""A small loop's worth of events on a real bus, published as the stations publish them, and a hub that runs on it."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import orjson
+import uvicorn
+
+from dashboard.hub import Hub
+from storage.artifacts import Artifacts
+from storage.events import (
+    DatasetFrozen,
+    Event,
+    GateResult,
+    ModelEvaluated,
+    PairDrawn,
+    PairEmbedded,
+    RewardUpdated,
+    RunClaimed,
+    Sampling,
+    Source,
+    TrainingFailed,
+    TrainingProgress,
+    TrainingRequested,
+    derived_id,
+    new_id,
+    pack,
+)
+from storage.settings import Settings
+from streams.bus import Bus, open_bus, records_of
+from streams.health import listen
+from streams.intake import Intake
+from streams.pseudonyms import pseudonym_key
+from streams.versions import verdict_of, version_name
+
+EMBEDDING = "0" * 64
+ROLES = ("warehouse shift lead", "staff nurse", "bookkeeper", "tram driver", "site engineer")
+NAMES = ("Amira Haddad", "Jonas Weber", "Mei Chen", "Kwame Mensah", "Lucía Ortega", "Piotr Nowak")
+DAYS = ("Tuesday at 10:00", "Thursday at 15:00", "Friday at 09:30")
+
+
+@dataclass
+class SmallWorld:
+    """Publishes events; everything it makes is the same each time but for ids and clocks."""
+
+    settings: Settings
+    bus: Bus
+    intake: Intake = field(init=False)
+    pairs: list[PairDrawn] = field(default_factory=list)
+    sequence: int = 0
+    seen: int = 0
+
+    def __post_init__(self) -> None:
+        self.intake = Intake(self.bus, pseudonym_key(self.settings.common))
+
+    def publish(self, *events: Event) -> None:
+        self.bus.publish(records_of(events), timeout=5)
+
+    def chat(self, count: int, source: Source = "simulation") -> None:
+        """Candidates ask, the chatbot answers; each turn is drawn as a pair and embedded."""
+        for _ in range(count):
+            n = len(self.pairs)
+            name, role, day = NAMES[n % 6], ROLES[n % 5], DAYS[n % 3]
+            told = f"Employer: Brightwater Logistics\nRole: {role}\nStage: second interview\nFree slots: {DAYS[n % 3]}, {DAYS[(n + 1) % 3]}"
+            prompt = [
+                {"role": "system", "content": told},
+                {"role": "user", "content": f"Hello, this is {name}. I applied as {role} and would like to move my interview."},
+                {"role": "assistant", "content": f"Hello {name.split()[0]}, of course. Which part of the week suits you?"},
+                {"role": "user", "content": "Rather late in the week, please."},
+            ]
+            good = f"{day} is free, {name.split()[0]}. Shall I book it? A confirmation follows by mail today. (request {n + 1})"
+            vague = f"Thank you for your message. We will look into it and come back to you in due course. (request {n + 1})"
+            conversation = f"conversation-{n}"
+            self.intake.reply(conversation_id=conversation, prompt=prompt, reply=good, version="base", sampling=Sampling(), source=source)
+            a, b = {"text": good, "version": "base"}, {"text": vague, "version": "base"}
+            pair = self.intake.pair(prompt=prompt, a=a, b=b, conversation_id=conversation, drawn="sampled", source=source)
+            self.pairs.append(pair)
+            self.embed(pair)
+
+    def embed(self, pair: PairDrawn) -> None:
+        numbers = np.random.default_rng(len(self.pairs))
+        vectors = [pack(numbers.normal(size=8)) for _ in "ab"]
+        self.publish(
+            PairEmbedded(
+                event_id=derived_id("PairEmbedded", pair.event_id, EMBEDDING),
+                source=pair.source,
+                pair_id=pair.pair_id,
+                embedding="test",
+                embedding_hash=EMBEDDING,
+                a=vectors[0],
+                b=vectors[1],
+            )
+        )
+
+    def judge(self, count: int, recruiter: str = "Mira", source: Source = "simulation", start: int = 0) -> None:
+        for n, pair in enumerate(self.pairs[start : start + count]):
+            choice = ("A", "A", "tie", "B", "A")[n % 5]
+            self.intake.judgment(pair_id=str(pair.pair_id), recruiter=recruiter, choice=choice, shown_first="A", seconds=4.0, source=source)
+
+    def learn(self, judgments: int) -> None:
+        """The reward model reports after every few judgments."""
+        for _ in range(judgments // 5):
+            before, self.seen = self.seen, self.seen + 5
+            share = 0.72 - 0.2 * 0.985**self.seen + 0.012 * np.sin(self.seen / 7)
+            self.publish(
+                RewardUpdated(
+                    source="simulation",
+                    head_id="1" * 64,
+                    sequence=self.seen,
+                    judgments_before=before,
+                    judgments_seen=self.seen,
+                    mean=pack(np.zeros(8)),
+                    prequential_accuracy=float(share),
+                    prequential_log_loss=0.6,
+                    prequential_n=min(self.seen, 200),
+                    checkpoint="2" * 64,
+                )
+            )
+
+    def request(self, k: int) -> TrainingRequested:
+        """A run that a hub has frozen already, so that no snapshot is made of it again."""
+        request = TrainingRequested(
+            run_id=new_id(), method="dpo", threshold="count", k=k, through_sequence=200 * k, sources=("simulation",), source="simulation"
+        )
+        frozen = DatasetFrozen(
+            event_id=derived_id("DatasetFrozen", request.run_id),
+            source="simulation",
+            run_id=request.run_id,
+            snapshot="3" * 64,
+            champion="base",
+            champion_policy=None,
+            challengers_before=0,
+        )
+        self.publish(request, frozen, RunClaimed(source="simulation", run_id=request.run_id, attempt=1, trainer="trainer-1"))
+        return request
+
+    def train(self, request: TrainingRequested, upto: int, of: int = 120) -> None:
+        steps = [
+            TrainingProgress(
+                source="simulation",
+                run_id=request.run_id,
+                attempt=1,
+                stage="train",
+                step=step,
+                steps=of,
+                metrics={"loss": 0.25 + 0.44 * 0.97**step + 0.02 * np.sin(step), "margin": 0.02 * step + 0.1 * np.sin(step / 3)},
+            )
+            for step in range(2, upto + 1, 2)
+        ]
+        self.publish(TrainingProgress(source="simulation", run_id=request.run_id, attempt=1, stage="check", step=1, steps=1), *steps)
+
+    def fail(self, request: TrainingRequested, reason: str) -> None:
+        self.publish(TrainingFailed(source="simulation", run_id=request.run_id, attempt=1, stage="check", reason=reason, final=True))
+
+    def evaluate(self, request: TrainingRequested, policy: str, facts: str = "passed", names: str = "passed") -> str:
+        """The run's verdict with a report among the artifacts; returns the version's name."""
+        gates = gate_results(facts, names)
+        version = version_name(policy)
+        report = Artifacts(self.settings.common.artifacts_url).put_bytes(orjson.dumps(report_on(version, gates)))
+        self.publish(
+            ModelEvaluated(
+                source="simulation",
+                version=version,
+                run_id=request.run_id,
+                policy=policy,
+                report=report,
+                champion="base",
+                gates=gates,
+                verdict=verdict_of(gate.verdict for gate in gates),
+            )
+        )
+        return version
+
+
+def gate_results(facts: str, names: str) -> tuple[GateResult, ...]:
+    wrong = 0.031 if facts == "failed" else 0.008
+    few = names == "insufficient"
+    return (
+        GateResult(
+            name="win_rate",
+            verdict="passed",
+            figure=0.624,
+            low=0.561,
+            high=0.688,
+            n=812,
+            limit="the whole interval above 50 %",
+            unit="share",
+            words="Of 812 prompts, 62.4 % of its replies are preferred to the champion’s, judged by the evaluation stratum.",
+        ),
+        GateResult(
+            name="kl_budget",
+            verdict="passed",
+            figure=8.21,
+            low=7.7,
+            high=8.8,
+            n=400,
+            limit="at most 25 nats a reply",
+            unit="nats",
+            words="It moved 8.2 nats a reply away from the base model.",
+        ),
+        GateResult.model_validate(
+            {
+                "name": "facts",
+                "verdict": facts,
+                "figure": wrong,
+                "low": wrong - 0.005,
+                "high": wrong + 0.009,
+                "n": 812,
+                "limit": "at most 2 points worse than the champion",
+                "unit": "share",
+                "words": f"{100 * wrong:.1f} % of its replies state a wrong name, day or stage; 0.9 % of the champion’s do.",
+            }
+        ),
+        GateResult.model_validate(
+            {
+                "name": "name_contrast",
+                "verdict": names,
+                "figure": 0.03,
+                "low": -0.21 if few else -0.04,
+                "high": 0.27 if few else 0.08,
+                "n": 38 if few else 480,
+                "limit": "the whole interval within ±0.1 sd",
+                "unit": "sd",
+                "words": "38 contrasts are too few; 400 are needed."
+                if few
+                else "Swapping the candidate’s name leaves the reward where it was.",
+            }
+        ),
+    )
+
+
+def report_on(version: str, gates: tuple[GateResult, ...]) -> dict[str, Any]:
+    return {"version": version, "gates": [gate.model_dump(mode="json") for gate in gates]}
+
+
+@dataclass
+class RunningHub:
+    """A hub that listens, a world that publishes to its bus, and a client for its API."""
+
+    url: str
+    hub: Hub
+    world: SmallWorld
+    client: httpx.Client
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        answer = self.client.get(path, params=parameters)
+        answer.raise_for_status()
+        return answer.json()
+
+    def wait_for(self, reached: Callable[[dict[str, Any]], bool], seconds: float = 10.0) -> dict[str, Any]:
+        """The status as soon as ``reached`` holds for it; an AssertionError with the last one where it never does."""
+        return wait_until(lambda: self.get("/v1/status"), reached, seconds)
+
+
+def wait_until(look: Callable[[], Any], reached: Callable[[Any], bool], seconds: float = 10.0) -> Any:
+    deadline = time.monotonic() + seconds
+    while True:
+        found = look()
+        if reached(found):
+            return found
+        assert time.monotonic() < deadline, f"not reached within {seconds} s: {found}"
+        time.sleep(0.02)
+
+
+@contextmanager
+def running_hub(home: Path) -> Iterator[RunningHub]:
+    """A whole hub on an empty home, served on a free port by a thread."""
+    settings = Settings.read(home, environ={}).with_values({"home": home, "sources": ("product", "simulation")})
+    address = listen("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{address.getsockname()[1]}"
+    with open_bus(settings.common.bus_url) as bus, Hub(settings) as hub, httpx.Client(base_url=url, timeout=20) as client:
+        server = uvicorn.Server(uvicorn.Config(hub.app, log_level="warning", timeout_graceful_shutdown=1, ws="websockets-sansio"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [address]}, daemon=True)
+        thread.start()
+        hub.streams.start()
+        try:
+            wait_until(lambda: server.started and client.get("/readyz").status_code == 200, bool, 20)
+            yield RunningHub(url, hub, SmallWorld(settings, bus), client)
+        finally:
+            server.should_exit = True
+            thread.join(10)

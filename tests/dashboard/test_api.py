@@ -1,0 +1,153 @@
+"""The hub's HTTP, on a running hub with a real bus and a real warehouse."""
+
+import json
+from uuid import uuid4
+
+import pytest
+
+from tests.dashboard.small_world import RunningHub, wait_until
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _filled(hub: RunningHub) -> None:
+    hub.world.chat(12)
+    hub.world.judge(4, "Mira")
+    hub.wait_for(lambda status: status["counts"]["preferences"] == 4)
+
+
+def test_the_status_counts_every_station(hub: RunningHub) -> None:
+    status = hub.get("/v1/status")
+    assert status["counts"]["replies"] == 12
+    assert status["counts"]["pairs"] == status["counts"]["embedded"] == 12
+    assert status["waiting"]["to_rate"] == 8
+    assert status["simulated"]
+    assert status["champion"]["version"] == "base"
+    assert status["health"] == {"ready": True, "problems": []}
+
+
+def test_a_judgment_accepted_is_visible_with_its_own_clock(hub: RunningHub) -> None:
+    pair = hub.get("/v1/queue", recruiter="Noor", limit=1)["pairs"][0]
+    answer = hub.client.post("/v1/judgments", json={"pair_id": pair["pair_id"], "recruiter": "Noor", "choice": "tie"})
+    assert answer.status_code == 202
+    seen = hub.wait_for(lambda status: status["newest"]["judgment"]["id"] == answer.json()["event_id"])
+    assert seen["newest"]["judgment"]["occurred_at"][:19] == answer.json()["occurred_at"][:19]
+
+
+def test_a_pair_is_leased_to_one_recruiter_and_never_comes_back_once_judged(hub: RunningHub) -> None:
+    first = {pair["pair_id"] for pair in hub.get("/v1/queue", recruiter="Ada", limit=3)["pairs"]}
+    second = {pair["pair_id"] for pair in hub.get("/v1/queue", recruiter="Ben", limit=3)["pairs"]}
+    assert len(first) == len(second) == 3
+    assert not first & second
+    assert {pair["pair_id"] for pair in hub.get("/v1/queue", recruiter="Ada", limit=3)["pairs"]} == first
+    judged = min(first)
+    hub.client.post("/v1/judgments", json={"pair_id": judged, "recruiter": "Ada", "choice": "skip"})
+    assert judged not in {pair["pair_id"] for pair in hub.get("/v1/queue", recruiter="Ada", limit=50)["pairs"]}
+
+
+def test_a_queued_pair_says_nothing_about_who_wrote_the_replies(hub: RunningHub) -> None:
+    (pair,) = hub.get("/v1/queue", recruiter="Cleo", limit=1)["pairs"]
+    assert set(pair) == {"pair_id", "conversation_id", "prompt", "a", "b", "shown_first", "stratum", "source"}
+    assert pair["prompt"][0]["role"] == "system"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "field"),
+    [
+        ("POST", "/v1/judgments", {"pair_id": "no-uuid", "recruiter": "Noor", "choice": "A"}, "pair_id"),
+        ("POST", "/v1/judgments", {"pair_id": str(uuid4()), "recruiter": "Noor", "choice": "C"}, "choice"),
+        ("POST", "/v1/judgments", {"pair_id": str(uuid4()), "recruiter": "", "choice": "A"}, "recruiter"),
+        ("POST", "/v1/judgments", {"pair_id": str(uuid4()), "recruiter": "Noor", "choice": "A", "strength": 9}, "strength"),
+        ("POST", "/v1/judgments", {"pair_id": str(uuid4()), "recruiter": "Noor", "choice": "A", "colour": "red"}, "colour"),
+        ("GET", "/v1/queue", None, "recruiter"),
+        ("GET", "/v1/queue?recruiter=Noor&limit=0", None, "limit"),
+        ("POST", "/v1/rollback", {"reviewer": " ", "reason": "because"}, "reviewer"),
+    ],
+)
+def test_what_is_wrong_is_refused_by_name(hub: RunningHub, method: str, path: str, body: object, field: str) -> None:
+    answer = hub.client.request(method, path, json=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["field"] == field
+    assert answer.json()["error"]["type"] == "invalid_request"
+
+
+@pytest.mark.parametrize("raw", [b"{", b"\xff\xfe", b"[1]", b""])
+def test_a_body_that_is_no_object_is_a_400_and_not_a_traceback(hub: RunningHub, raw: bytes) -> None:
+    answer = hub.client.post("/v1/judgments", content=raw, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    assert "message" in answer.json()["error"]
+
+
+def test_an_unknown_address_under_v1_is_json_and_another_one_is_a_page(hub: RunningHub) -> None:
+    assert hub.client.get("/v1/nothing").json()["error"]["type"] == "not_found"
+    assert "text/html" in hub.client.get("/promotions/v-000000000000").headers["content-type"]
+
+
+def test_a_version_with_a_failed_gate_is_refused_with_its_reasons_and_one_that_passed_becomes_champion(hub: RunningHub) -> None:
+    failed = hub.world.evaluate(hub.world.request(1), "a" * 64, facts="failed", names="insufficient")
+    passed = hub.world.evaluate(hub.world.request(2), "b" * 64)
+    hub.wait_for(lambda status: status["awaiting_review"] == [passed])
+    review = {"decision": "approve", "reviewer": "Noor", "reason": "Clear next steps."}
+
+    assert hub.client.post("/v1/versions/v-unknown/review", json=review).status_code == 404
+    refused = hub.client.post(f"/v1/versions/{failed}/review", json=review)
+    assert refused.status_code == 409
+    assert [reason.split(":")[0] for reason in refused.json()["error"]["reasons"]] == ["facts", "name_contrast"]
+    for field in review:
+        without = hub.client.post(f"/v1/versions/{passed}/review", json={name: text for name, text in review.items() if name != field})
+        empty = hub.client.post(f"/v1/versions/{passed}/review", json=review | {field: ""})
+        assert (without.status_code, empty.status_code) == (400, 400)
+        assert without.json()["error"]["field"] == empty.json()["error"]["field"] == field
+    assert hub.get("/v1/versions")["champion"] == "base"
+
+    assert hub.client.post(f"/v1/versions/{passed}/review", json=review).status_code == 202
+    hub.wait_for(lambda status: status["champion"]["version"] == passed)
+    versions = hub.get("/v1/versions")
+    assert {each["version"]: each["status"] for each in versions["versions"]} == {failed: "rejected", passed: "champion"}
+    assert hub.client.post(f"/v1/versions/{passed}/review", json=review).status_code == 409
+    assert hub.get(f"/v1/versions/{passed}/report")["version"] == passed
+
+    assert hub.client.post("/v1/rollback", json={"reviewer": "Noor", "reason": "Too terse."}).status_code == 202
+    hub.wait_for(lambda status: status["champion"]["version"] == "base")
+    assert hub.client.post("/v1/rollback", json={"reviewer": "Noor", "reason": "Again."}).status_code == 409
+
+
+def test_the_live_feed_says_the_status_at_once_and_after_a_commit(hub: RunningHub) -> None:
+    with hub.client.stream("GET", "/v1/live", timeout=10) as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        lines = (json.loads(line.removeprefix("data: ")) for line in stream.iter_lines() if line.startswith("data: "))
+        before = next(lines)
+        hub.world.chat(1)
+        after = next(status for status in lines if status["counts"]["replies"] > before["counts"]["replies"])
+    assert after["revision"] > before["revision"]
+
+
+def test_runs_are_listed_with_how_far_they_are(hub: RunningHub) -> None:
+    request = hub.world.request(3)
+    hub.world.train(request, 40)
+    run = wait_until(lambda: hub.get("/v1/runs")["runs"][0], lambda run: run["step"] == 40)
+    assert (run["state"], run["stage"], run["steps"], run["trainer"]) == ("training", "train", 120, "trainer-1")
+    assert "margin" in run["history"][-1]["metrics"]
+    hub.world.fail(request, "too few rows")
+    run = wait_until(lambda: hub.get("/v1/runs")["runs"][0], lambda run: run["state"] == "failed")
+    assert run["reason"] == "too few rows"
+
+
+def test_export_gives_trl_columns_and_leaves_ties_out(hub: RunningHub) -> None:
+    rows = [json.loads(line) for line in hub.client.get("/v1/export").text.splitlines()]
+    assert rows
+    assert all(row["chosen"][0]["role"] == "assistant" and row["chosen"] != row["rejected"] for row in rows)
+    assert hub.client.get("/v1/export", params={"source": "import"}).text == ""
+    assert hub.client.get("/v1/export", params={"format": "parquet"}).content[:4] == b"PAR1"
+
+
+def test_log_and_warehouse_agree(hub: RunningHub) -> None:
+    found = hub.get("/v1/verify")
+    assert found["ok"], found
+    assert found["checked"] > 30
+
+
+def test_a_run_can_be_asked_for_by_hand(hub: RunningHub) -> None:
+    run_id = hub.client.post("/v1/freeze", json={}).json()["run_id"]
+    wait_until(
+        lambda: hub.get("/v1/runs")["runs"], lambda runs: any(run["run_id"] == run_id and run["threshold"] == "manual" for run in runs)
+    )
