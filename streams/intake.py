@@ -25,7 +25,6 @@ from storage.events import (
     Sampling,
     Source,
     Text,
-    derived_id,
     new_id,
     problems,
 )
@@ -118,12 +117,11 @@ class Intake:
         source: Source = "product",
     ) -> JudgmentGiven:
         """What ``recruiter`` (a name or id, kept as a pseudonym) says of a pair, which need not have arrived yet."""
-        event = _event(
-            JudgmentGiven,
+        event = make_judgment(
             pair_id=pair_id,
             recruiter=self.pseudonym("recruiter", recruiter),
             choice=choice,
-            objectives=objectives or {},
+            objectives=objectives,
             strength=strength,
             reason=reason,
             shown_first=shown_first,
@@ -175,7 +173,7 @@ class Intake:
         if before.text == after.text:
             raise InputRefused("edited: the same text as the original; there is nothing to learn", "edited")
         pair = make_pair(prompt=prompt, a=before, b=after, conversation_id=conversation_id, drawn="edited", source=source)
-        judgment = _event(JudgmentGiven, pair_id=pair.pair_id, recruiter=author, choice="B", reason=reason, source=source)
+        judgment = make_judgment(pair_id=pair.pair_id, recruiter=author, choice="B", reason=reason, source=source)
         self.publish([pair, judgment])
         return pair, judgment
 
@@ -231,18 +229,35 @@ def make_pair(
     return pair
 
 
-def make_imported_judgment(pair: PairDrawn, recruiter: str, choice: str, objective: str, counts: bool) -> JudgmentGiven:
-    """A checked judgment of an imported pair, under ids derived from the pair's; not published yet."""
-    overall = objective == "overall"
+def make_judgment(
+    *,
+    pair_id: UUID | str,
+    recruiter: str,
+    choice: str | None,
+    objectives: Mapping[str, str] | None = None,
+    strength: int | None = None,
+    reason: str | None = None,
+    shown_first: str | None = None,
+    seconds: float | None = None,
+    counts: bool = True,
+    event_id: UUID | None = None,
+    source: Source,
+) -> JudgmentGiven:
+    """A checked judgment by a ``recruiter`` who is a pseudonym already; not published yet."""
+    fixed = {} if event_id is None else {"event_id": event_id}
     return _event(
         JudgmentGiven,
-        event_id=derived_id("import", pair.pair_id, "judgment", objective),
-        pair_id=pair.pair_id,
+        pair_id=pair_id,
         recruiter=recruiter,
-        choice=choice if overall else None,
-        objectives={} if overall else {objective: choice},
+        choice=choice,
+        objectives=objectives or {},
+        strength=strength,
+        reason=reason,
+        shown_first=shown_first,
+        seconds=seconds,
         counts=counts,
-        source="import",
+        source=source,
+        **fixed,
     )
 
 

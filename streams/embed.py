@@ -1,0 +1,45 @@
+"""Turn each drawn pair into the features that the reward head learns from. Stateless: any number of workers may share the pairs.
+
+Pairs come from ``feedback.pairs``; the features go to ``feedback.features``, where the hub joins them with judgments.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from storage.events import Event, Message, PairDrawn, PairEmbedded, derived_id, pack
+
+
+class Encoder(Protocol):
+    """What is needed of ``trainers.features.Embedder``."""
+
+    name: str
+    hash: str
+
+    def features(self, items: Sequence[tuple[Sequence[Message], str]]) -> np.ndarray:
+        """float32 ``(n, d)``: the features of each prompt with its reply."""
+
+
+def embed_pairs(events: Sequence[Event], embedder: Encoder) -> list[Event]:
+    """A ``PairEmbedded`` for each pair, in one batch.
+
+    Its id comes from the pair and the embedding, and its time is the pair's, so that embedding again gives the same event.
+    """
+    pairs = [event for event in events if isinstance(event, PairDrawn)]
+    if not pairs:
+        return []
+    vectors = embedder.features([(pair.prompt, response.text) for pair in pairs for response in (pair.a, pair.b)])
+    return [
+        PairEmbedded(
+            event_id=derived_id("PairEmbedded", pair.pair_id, embedder.hash),
+            occurred_at=pair.occurred_at,
+            source=pair.source,
+            pair_id=pair.pair_id,
+            embedding=embedder.name,
+            embedding_hash=embedder.hash,
+            a=pack(vectors[2 * i]),
+            b=pack(vectors[2 * i + 1]),
+        )
+        for i, pair in enumerate(pairs)
+    ]

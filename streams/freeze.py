@@ -1,0 +1,69 @@
+"""Turn a training request into a snapshot that a trainer anywhere can verify: the hub's answer to ``training.requested``.
+
+While a run is open only the newest request waits. The snapshot goes to the artifacts, its hash to ``training.dataset_frozen``.
+"""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from storage.artifacts import Artifacts
+from storage.events import DatasetFrozen, TrainingRequested, derived_id
+from storage.snapshots import freeze, open_snapshot
+from storage.warehouse import Warehouse
+from streams.runs import Runs, next_to_freeze
+from streams.versions import Versions
+
+
+def freeze_next(runs: Runs, versions: Versions, warehouse: Warehouse, artifacts: Artifacts, folder: Path) -> DatasetFrozen | None:
+    """Freeze what the request that is due asks for; None where none is, or the warehouse has not read so far yet.
+
+    Freezing again after a crash gives an event of the same id; of two the first counts.
+    """
+    request = next_to_freeze(runs)
+    if request is None or warehouse.last_sequence < request.through_sequence:
+        return None
+    target = folder / str(request.run_id)
+    if target.exists():  # left by a hub that was killed: the event was not published
+        shutil.rmtree(target)
+    folder.mkdir(parents=True, exist_ok=True)
+    freeze(
+        warehouse,
+        target,
+        run_id=request.run_id,
+        through_sequence=request.through_sequence,
+        sources=request.sources,
+        since=judged_until(runs, artifacts),
+    )
+    snapshot = artifacts.put(target)
+    shutil.rmtree(target)  # the artifact is the one copy
+    return frozen(request, snapshot, versions)
+
+
+def frozen(request: TrainingRequested, snapshot: str, versions: Versions) -> DatasetFrozen:
+    """The event: the snapshot's hash, and whom the challenger will be judged against."""
+    return DatasetFrozen(
+        event_id=derived_id("DatasetFrozen", request.run_id),
+        source=request.source,
+        run_id=request.run_id,
+        snapshot=snapshot,
+        champion=versions.champion,
+        champion_policy=versions.champion_policy,
+        challengers_before=versions.verdicts,
+    )
+
+
+def judged_until(runs: Runs, artifacts: Artifacts) -> Mapping[int, int] | None:
+    """Where in ``chat.replies`` the prompts begin that no verdict has used; None before the first verdict.
+
+    A run that was short of evidence has spoken no verdict: what it saw is still fresh.
+    """
+    judged = [
+        (run.evaluated.occurred_at, run.frozen.snapshot)
+        for run in runs.values()
+        if run.evaluated and run.frozen and run.evaluated.verdict != "insufficient"
+    ]
+    if not judged:
+        return None
+    _, snapshot = max(judged)
+    return open_snapshot(artifacts.get(snapshot)).manifest.replies_cut

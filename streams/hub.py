@@ -1,0 +1,117 @@
+"""The streams' side of the hub: the sink in one thread; freezing and promoting, which follow from what it stored, in another.
+
+``dashboard.hub`` starts it beside the API and the pages, and hangs its listeners into the sink.
+"""
+
+import logging
+import secrets
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from storage.artifacts import Artifacts
+from storage.events import (
+    DatasetFrozen,
+    Event,
+    ModelEvaluated,
+    ModelPromoted,
+    ModelRolledBack,
+    ReviewDecided,
+    RunClaimed,
+    TrainingFailed,
+    TrainingRequested,
+)
+from storage.warehouse import Applied, Warehouse
+from streams import freeze, runs, versions
+from streams.bus import Bus, records_of
+from streams.health import Check
+from streams.runner import Runner
+from streams.sink import TIMEOUT, Listener, Sink
+
+log = logging.getLogger(__name__)
+
+VERSION_KINDS: tuple[type[Event], ...] = (ModelEvaluated, ReviewDecided, ModelPromoted, ModelRolledBack)
+RUN_KINDS: tuple[type[Event], ...] = (TrainingRequested, DatasetFrozen, RunClaimed, TrainingFailed, ModelEvaluated)
+
+
+class HubStreams:
+    """Runs the hub's consumers on ``warehouse``, which this process owns."""
+
+    def __init__(self, bus: Bus, warehouse: Warehouse, artifacts: Artifacts, home: Path) -> None:
+        self._stop = threading.Event()
+        self._runner = Runner(self._stop)
+        self._numbering = threading.Event()
+        self.sink = Sink(bus, warehouse, f"hub-{secrets.token_hex(4)}")
+        self.desk = Desk(bus, warehouse, artifacts, home / "freezing", self._stop)
+        self.sink.listeners.append(self.desk.wake_for)
+
+    @property
+    def listeners(self) -> list[Listener]:
+        """Called after each commit that stored something; set before :meth:`start`."""
+        return self.sink.listeners
+
+    @property
+    def checks(self) -> Mapping[str, Check]:
+        """For the health router: whether the sink numbers, and what stopped a consumer."""
+        return {**self._runner.checks, "numbering": lambda: None if self._numbering.is_set() else "the hub is catching up with the log"}
+
+    @property
+    def crashed(self) -> threading.Event:
+        """Set when a consumer met what nobody expected: the process should end and be started again."""
+        return self._runner.crashed
+
+    def start(self) -> None:
+        self._runner.start("sink", self._started_sink)
+        self._runner.start("freeze", lambda: self.desk)
+
+    def stop(self, timeout: float = 4.0) -> bool:
+        """Let the consumers finish their step; False when one has not within ``timeout``."""
+        self._stop.set()
+        self.desk.wake()
+        return self._runner.join(timeout)
+
+    def _started_sink(self) -> Sink:
+        self.sink.start()
+        self._numbering.set()
+        self.desk.wake()
+        return self.sink
+
+
+class Desk:
+    """Acts on what the warehouse says is due: a snapshot to freeze, an approved version to promote."""
+
+    def __init__(self, bus: Bus, warehouse: Warehouse, artifacts: Artifacts, folder: Path, stop: threading.Event) -> None:
+        self._bus, self._warehouse, self._artifacts, self._folder, self._stop = bus, warehouse, artifacts, folder, stop
+        self._woken = threading.Event()
+        self._done: set[object] = set()  # published, and perhaps not in the warehouse yet
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def wake_for(self, applied: Applied) -> None:
+        if any(isinstance(entry.event, VERSION_KINDS + RUN_KINDS) for entry in applied.stored) or applied.numbered:
+            self.wake()
+
+    def step(self, wait: float) -> None:
+        if not self._woken.wait(wait) or self._stop.is_set():
+            return
+        self._woken.clear()
+        life = versions.fold(entry.event for entry in self._warehouse.events(*VERSION_KINDS) if entry.event)
+        due = [event for event in versions.promotions(life) if event.event_id not in self._done]
+        self._publish(due)
+        state = runs.fold(entry.event for entry in self._warehouse.events(*RUN_KINDS) if entry.event)
+        request = runs.next_to_freeze(state)
+        if request is None or request.run_id in self._done:
+            return
+        frozen = freeze.freeze_next(state, life, self._warehouse, self._artifacts, self._folder)
+        if frozen is not None:
+            self._publish([frozen])
+            self._done.add(request.run_id)
+            log.info("run %s: snapshot %s frozen through %d", request.run_id, frozen.snapshot[:12], request.through_sequence)
+
+    def close(self) -> None:
+        """Nothing is left to do: what was not published is due again at the next start."""
+
+    def _publish(self, events: list[ModelPromoted] | list[DatasetFrozen]) -> None:
+        self._bus.publish(records_of(events), timeout=TIMEOUT)
+        self._done.update(event.event_id for event in events)

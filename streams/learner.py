@@ -1,0 +1,192 @@
+"""The online head in the processor: takes each preference in the order of its number and says how the reward has moved.
+
+Exact by itself: the checkpoint holds weights and number in one file, repeats are passed over, and a hole or an older checkpoint sends it
+back to the log. From ``feedback.preferences`` (the hub's publisher) to ``models.reward.updated`` (trigger, serving, dashboard).
+"""
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from storage.errors import ArtifactError, EventError, OffsetLost
+from storage.events import EventQuarantined, RewardUpdated, Source, derived_id, pack
+from streams.bus import Bus, Logged, Partition, records_of
+from streams.preferences import PARTITION, Numbered, Place, SequenceGap, advance, resume
+from streams.quarantine import decoded, event_in, quarantined
+from streams.topics import REWARD
+from trainers.reward.online import Head, HeadSettings, head_id, learn, learn_all, load, new_head, save
+
+log = logging.getLogger(__name__)
+
+BATCH = 500
+INTERVAL = 0.1  # seconds between updates: at most 10 a second
+SHARE = 4  # and at least so many times what writing a checkpoint takes, so that most of the time is left for learning
+CATCHING_UP = 5.0  # seconds between checkpoints while nothing is published yet
+TIMEOUT = 30.0
+
+
+class Learner:
+    """One head, folded from number 1; publishes once it has caught up with what was on the log when it started."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        folder: Path,
+        settings: HeadSettings,
+        *,
+        embedding_hash: str,
+        dimension: int,
+        sources: Sequence[Source],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._bus, self._clock = bus, clock
+        self.head_id = head_id(settings, embedding_hash, sources)
+        self._reader = f"learner-{self.head_id[:16]}"
+        self._path = folder / self.head_id / "head.safetensors"
+        self.head = self._loaded() or new_head(settings, embedding_hash, dimension, sources)
+        self._offset, self._place = resume(bus, self._reader)
+        if self._place.sequence > self.head.sequence:
+            self._offset, self._place = -1, Place()  # the checkpoint is older than the mark
+        self._place = Place(self._place.epoch, self.head.sequence)
+        self._numbered_at = -1  # offset of the last number taken
+        self._source: Source = "product"
+        self._went_back_for: int | None = None
+        self._published = last_update(bus)
+        self._tail_at_start = bus.bounds([PARTITION.topic])[PARTITION][1] - 1
+        self._saved_sequence = self.head.sequence
+        self._flushed_at, self._flush_took = clock() - CATCHING_UP, 0.0
+
+    def step(self, wait: float) -> None:
+        """Learn what is there; publish when something new may be said."""
+        waiting = self._unsaid or self.head.sequence > self._saved_sequence
+        entries = self._bus.read({PARTITION: self._offset}, limit=BATCH, wait=min(wait, self._left()) if waiting else wait)
+        self._take(entries)
+        if self._left() <= 0 and (self._unsaid or self.head.sequence > self._saved_sequence):
+            self.flush()
+
+    def flush(self) -> RewardUpdated | None:
+        """Write the checkpoint, publish the head's state where it is news, then mark."""
+        started = self._clock()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        save(self.head, self._path)
+        self._saved_sequence = self.head.sequence
+        update = self._update() if self._unsaid and self._caught_up else None
+        if update is not None:
+            self._bus.publish(records_of([update]), timeout=TIMEOUT)
+            self._published = update
+        if self._numbered_at >= 0:
+            self._bus.mark(self._reader, {PARTITION: self._numbered_at})
+        self._flushed_at = self._clock()
+        self._flush_took = self._flushed_at - started
+        return update
+
+    def close(self) -> None:
+        """Say and keep what was learnt last."""
+        if self._unsaid or self.head.sequence > self._saved_sequence:
+            self.flush()
+
+    @property
+    def _caught_up(self) -> bool:
+        return self._offset >= self._tail_at_start
+
+    @property
+    def _unsaid(self) -> bool:
+        said = self._published
+        return self.head.sequence > (said.sequence if said is not None and said.head_id == self.head_id else 0)
+
+    def _left(self) -> float:
+        """Seconds until the next checkpoint may be written."""
+        interval = max(INTERVAL if self._caught_up else CATCHING_UP, SHARE * self._flush_took)
+        return max(self._flushed_at + interval - self._clock(), 0.0)
+
+    def _take(self, entries: Sequence[Logged]) -> None:
+        batch = decoded(entries, "learner")
+        if batch.unreadable:
+            self._bus.publish(records_of(batch.unreadable), timeout=TIMEOUT)
+        place, offset, numbered_at = self._place, self._offset, self._numbered_at
+        taken: list[tuple[Logged, Numbered]] = []
+        for entry, event in batch.entries:
+            if event is not None:
+                try:
+                    place, numbered = advance(place, event)
+                except SequenceGap as gap:
+                    self._learn(taken)
+                    self._go_back(gap)
+                    return
+                if numbered is not None:
+                    taken.append((entry, numbered))
+                    numbered_at = entry.offset
+            offset = entry.offset
+        self._learn(taken)
+        self._place, self._offset, self._numbered_at = place, offset, numbered_at
+        if batch.too_new:
+            self.close()
+            raise batch.too_new
+
+    def _learn(self, taken: Sequence[tuple[Logged, Numbered]]) -> None:
+        if not taken:
+            return
+        try:
+            self.head = learn_all(self.head, [event for _, event in taken])
+        except EventError:  # one of them cannot be learnt: find it, and let the others teach
+            for entry, event in taken:
+                try:
+                    self.head = learn(self.head, event)
+                except EventError as error:
+                    log.exception("preference %d goes to quarantine", event.sequence)
+                    self._set_aside(quarantined(entry, "learner", str(error)))
+                    self.head = replace(self.head, sequence=event.sequence)
+        self._source = taken[-1][1].source
+
+    def _set_aside(self, event: EventQuarantined) -> None:
+        self._bus.publish(records_of([event]), timeout=TIMEOUT)
+
+    def _go_back(self, gap: SequenceGap) -> None:
+        if self._went_back_for == self.head.sequence:
+            raise OffsetLost(f"{gap}; it is not on the log either: rebuild the log's hub with 'replay'")
+        log.warning("%s; reading the topic from its start", gap)
+        self._went_back_for = self.head.sequence
+        self._offset, self._place = -1, Place(0, self.head.sequence)
+
+    def _loaded(self) -> Head | None:
+        if not self._path.exists():
+            return None
+        try:
+            return load(self._path)
+        except ArtifactError as error:
+            log.warning("%s; learning again from the first preference", error)
+            return None
+
+    def _update(self) -> RewardUpdated:
+        accuracy, log_loss, n = self.head.prequential
+        return RewardUpdated(
+            event_id=derived_id("RewardUpdated", self.head_id, self.head.sequence),
+            source=self._source,
+            head_id=self.head_id,
+            sequence=self.head.sequence,
+            judgments_before=self._published.judgments_seen if self._published else 0,
+            judgments_seen=self.head.judgments_seen,
+            mean=pack(self.head.mean),
+            prequential_accuracy=accuracy,
+            prequential_log_loss=log_loss,
+            prequential_n=n,
+            checkpoint=hashlib.sha256(self._path.read_bytes()).hexdigest(),
+        )
+
+
+def last_update(bus: Bus) -> RewardUpdated | None:
+    """The newest reward update on the log: what was said last, whatever a checkpoint remembers."""
+    newest: RewardUpdated | None = None
+    for partition, (first, following) in bus.bounds([REWARD.name]).items():
+        if following > first:
+            event = event_in(_entry(bus, partition, following - 1))
+            if isinstance(event, RewardUpdated) and (newest is None or event.occurred_at > newest.occurred_at):
+                newest = event
+    return newest
+
+
+def _entry(bus: Bus, partition: Partition, offset: int) -> Logged:
+    return bus.read({partition: offset - 1}, limit=1, wait=0)[0]

@@ -1,0 +1,81 @@
+"""What cannot be read or handled: set aside with the reason and the bytes, so that the stream goes on.
+
+Every reader decodes through here; the events go to ``feedback.quarantine`` and, by the sink, to the warehouse.
+"""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from storage.errors import EventUnreadable, SchemaTooNew
+from storage.events import Event, EventQuarantined, decode, derived_id
+from streams.bus import Logged, Partition
+from streams.topics import TOPICS
+
+KEPT = 256 * 1024  # bytes of the payload
+
+
+@dataclass
+class Batch:
+    """Entries of the log, decoded as far as this program can.
+
+    Attributes
+    ----------
+    entries : each with its event, or None where it is unreadable
+    unreadable : a quarantine event for each of these
+    too_new : set where the next entry was written by a newer program; the reader has to stop before it
+    """
+
+    entries: list[tuple[Logged, Event | None]] = field(default_factory=list)
+    unreadable: list[EventQuarantined] = field(default_factory=list)
+    too_new: SchemaTooNew | None = None
+
+    @property
+    def events(self) -> list[tuple[Logged, Event]]:
+        return [(entry, event) for entry, event in self.entries if event is not None]
+
+    @property
+    def upto(self) -> dict[Partition, int]:
+        """The last offset of each partition."""
+        return {entry.partition: entry.offset for entry, _ in self.entries}
+
+
+def decoded(entries: Sequence[Logged], reader: str) -> Batch:
+    """The entries' events, up to the first that only a newer program can read."""
+    batch = Batch()
+    for entry in entries:
+        try:
+            batch.entries.append((entry, event_in(entry)))
+        except SchemaTooNew as error:
+            batch.too_new = SchemaTooNew(f"{entry.partition.topic}, offset {entry.offset}: {error}")
+            break
+        except EventUnreadable as error:
+            batch.entries.append((entry, None))
+            batch.unreadable.append(quarantined(entry, reader, str(error)))
+    return batch
+
+
+def event_in(entry: Logged) -> Event:
+    """The entry's event; ``EventUnreadable`` also where its kind does not belong on the topic."""
+    event = decode(entry.value)
+    topic = TOPICS.get(entry.partition.topic)
+    if topic is None or not isinstance(event, topic.kinds):
+        raise EventUnreadable(f"a {event.kind} does not belong on {entry.partition.topic}")
+    return event
+
+
+def quarantined(entry: Logged, reader: str, reason: str) -> EventQuarantined:
+    """The entry set aside by ``reader``; setting it aside again is the same event."""
+    topic, partition = entry.partition
+    return EventQuarantined(
+        event_id=derived_id("EventQuarantined", topic, partition, entry.offset, reader),
+        source="product",
+        topic=topic,
+        partition=partition,
+        offset=entry.offset,
+        reader=reader,
+        reason=reason[:2000],
+        payload=base64.b64encode(entry.value[:KEPT]).decode("ascii"),
+        payload_hash=hashlib.sha256(entry.value).hexdigest(),
+    )

@@ -1,0 +1,157 @@
+"""The embedded runner: a thread for each consumer of this process, reading the bus, handling, publishing, and only then marking.
+
+What a handler raises is logged whole and its event goes to quarantine; the stream goes on. What only an operator can mend (an event of a
+newer program, a hole in the log) stops that one consumer, and its health says so.
+"""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from types import FrameType
+from typing import Protocol
+
+from storage.errors import FeedbackLoopError, Overloaded
+from storage.events import Event
+from streams.bus import Bus, Partition, records_of
+from streams.health import Check
+from streams.quarantine import Batch, decoded, quarantined
+from streams.topics import Topic
+
+log = logging.getLogger(__name__)
+
+WAIT = 0.5  # seconds that a consumer waits on the bus before it looks whether to stop
+TIMEOUT = 30.0  # seconds to publish
+CATCH_BREATH = 1.0  # seconds after the log was overloaded
+
+Handler = Callable[[Sequence[Event]], Sequence[Event]]
+
+
+class Station(Protocol):
+    """Something that goes on step by step: reads what is there, and leaves its effect before it moves on."""
+
+    def step(self, wait: float) -> None: ...
+
+    def close(self) -> None:
+        """Called after the last step."""
+
+
+class HandlerStation:
+    """Runs a pure handler over a consumer group's topics, ``batch`` events at a time."""
+
+    def __init__(self, bus: Bus, group: str, topics: Sequence[Topic], handler: Handler, *, batch: int) -> None:
+        self._bus, self._group, self._handler, self._batch = bus, group, handler, batch
+        self._after = position_of(bus, group, topics)
+
+    def step(self, wait: float) -> None:
+        entries = self._bus.read(self._after, limit=self._batch, wait=wait)
+        if not entries:
+            return
+        batch = decoded(entries, self._group)
+        made = [*self._handled(batch), *batch.unreadable]
+        self._bus.publish(records_of(made), timeout=TIMEOUT)
+        self._bus.mark(self._group, batch.upto)
+        self._after.update(batch.upto)
+        if batch.too_new:
+            raise batch.too_new
+
+    def close(self) -> None:
+        """Nothing is left to do: every step marks what it has done."""
+
+    def _handled(self, batch: Batch) -> list[Event]:
+        try:
+            return list(self._handler([event for _, event in batch.events]))
+        except Exception:
+            log.exception("%s: a batch of %d could not be handled; going on one by one", self._group, len(batch.events))
+        made: list[Event] = []
+        for entry, event in batch.events:
+            try:
+                made.extend(self._handler([event]))
+            except Exception as error:
+                log.exception("%s: %s %s goes to quarantine", self._group, event.kind, event.event_id)
+                made.append(quarantined(entry, self._group, f"{type(error).__name__}: {error}"))
+        return made
+
+
+class Every:
+    """Runs something each ``seconds``; between, it only waits."""
+
+    def __init__(self, seconds: float, action: Callable[[], None], stop: threading.Event) -> None:
+        self._seconds, self._action, self._stop = seconds, action, stop
+
+    def step(self, wait: float) -> None:
+        self._action()
+        self._stop.wait(self._seconds)
+
+    def close(self) -> None:
+        pass
+
+
+class Runner:
+    """Threads for stations, and what became of them. ``crashed`` is set when one met what nobody expected: the process should end."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+        self._threads: list[threading.Thread] = []
+        self._problems: dict[str, str] = {}
+        self.crashed = threading.Event()
+
+    def start(self, name: str, build: Callable[[], Station]) -> None:
+        """Build the station in its own thread and let it go on until the stop."""
+        thread = threading.Thread(target=self._run, args=(name, build), name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    @property
+    def checks(self) -> Mapping[str, Check]:
+        return {thread.name: self._check(thread.name) for thread in self._threads}
+
+    @property
+    def problems(self) -> dict[str, str]:
+        return dict(self._problems)
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the threads after the stop; False when one has not ended."""
+        for thread in self._threads:
+            thread.join(timeout)
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _check(self, name: str) -> Check:
+        return lambda: self._problems.get(name)
+
+    def _run(self, name: str, build: Callable[[], Station]) -> None:
+        try:
+            station = build()
+            while not self._stop.is_set():
+                try:
+                    station.step(WAIT)
+                except Overloaded as error:
+                    log.warning("%s: %s", name, error)
+                    self._stop.wait(CATCH_BREATH)
+            station.close()
+        except FeedbackLoopError as error:
+            log.error("%s stops: %s", name, error)
+            self._problems[name] = str(error)
+        except Exception as error:
+            log.exception("%s crashed", name)
+            self._problems[name] = f"{type(error).__name__}: {error}"
+            self.crashed.set()
+            self._stop.set()
+
+
+def position_of(bus: Bus, group: str, topics: Sequence[Topic]) -> dict[Partition, int]:
+    """Where the group goes on: after its marks, or at the first entry kept."""
+    marked = bus.marked(group)
+    return {partition: marked.get(partition, first - 1) for partition, (first, _) in bus.bounds([t.name for t in topics]).items()}
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that SIGTERM or SIGINT sets; call it from the main thread."""
+    stop = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGINT, handle)
+    return stop

@@ -1,0 +1,161 @@
+"""Carries every topic into the warehouse, and what the warehouse has numbered back to the log: the hub's one writer.
+
+Position and rows are one transaction of the warehouse. The tail of ``feedback.preferences`` is the publisher's only position.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from storage.errors import WarehouseError
+from storage.events import Event, HubClaimed, PairDrawn, now
+from storage.rows import event_of
+from storage.warehouse import Applied, Entry, Refusal, Warehouse
+from streams.bus import Bus, Logged, Partition, records_of
+from streams.lag import lag
+from streams.preferences import PARTITION, Place, SequenceGap, advance, resume
+from streams.quarantine import Batch, decoded, quarantined
+from streams.topics import PAIRS, TOPICS
+
+log = logging.getLogger(__name__)
+
+GROUP = "sink"
+PUBLISHER = "publisher"  # marks the last number it knows to be on the log, to look from there
+BATCH = 1_000
+TIMEOUT = 30.0
+LOST_AFTER = timedelta(minutes=1)  # a pair without features is published again, when nothing else is waiting to be embedded
+AT_ONCE = 100
+
+Listener = Callable[[Applied], None]
+
+
+class Sink:
+    """Applies the log to ``warehouse``; ``hub`` names this hub in its claim. Call :meth:`start`, then :meth:`step` again and again.
+
+    ``listeners`` are called after each commit that stored something, in the sink's thread: they have to be quick.
+    """
+
+    def __init__(self, bus: Bus, warehouse: Warehouse, hub: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._bus, self._warehouse, self._hub, self._clock = bus, warehouse, hub, clock
+        self.listeners: list[Listener] = []
+        self._published = 0
+        self._looked_for_lost = clock()
+        self._again: dict[UUID, int] = {}
+        bounds = bus.bounds(list(TOPICS))
+        offsets = warehouse.offsets()
+        self._after = {partition: offsets.get((partition.topic, partition.number), first - 1) for partition, (first, _) in bounds.items()}
+
+    def start(self) -> None:
+        """Catch up, claim the numbering under a higher epoch, and publish what is numbered above the topic's tail.
+
+        Raises
+        ------
+        WarehouseError
+            Log and warehouse disagree about what was numbered; the message says to replay.
+        """
+        self._catch_up({partition: following for partition, (_, following) in self._bus.bounds(list(TOPICS)).items()})
+        epoch = self._warehouse.epoch + 1
+        (position,) = self._bus.publish(records_of([HubClaimed(source="product", epoch=epoch, hub=self._hub)]), timeout=TIMEOUT)
+        # What an older hub published before our claim still holds; the claim itself is applied only after numbering has begun.
+        self._catch_up({PARTITION: position.offset})
+        self._published = self._tail(position.offset).sequence
+        self._warehouse.claim_epoch(epoch, published=self._published)
+        self._publish_numbered()
+        log.info("hub %s numbers from %d under epoch %d", self._hub, self._warehouse.last_sequence + 1, epoch)
+
+    def step(self, wait: float) -> None:
+        """Apply the next batch, publish what it numbered, tell the listeners."""
+        entries = self._bus.read(self._after, limit=BATCH, wait=wait)
+        if entries:
+            self._apply(entries)
+        self._publish_numbered()
+        if self._clock() - self._looked_for_lost >= LOST_AFTER.total_seconds() / 4:
+            self._looked_for_lost = self._clock()
+            self._publish_lost_pairs()
+
+    def close(self) -> None:
+        """Nothing is left to do: every step is one transaction."""
+
+    def _apply(self, entries: Sequence[Logged]) -> None:
+        batch = decoded(entries, GROUP)
+        if batch.unreadable:  # before their offsets move on, so that none is lost; a second time is the same event
+            self._bus.publish(records_of(batch.unreadable), timeout=TIMEOUT)
+        applied = self._warehouse.apply([Entry(*entry.partition, entry.offset, event) for entry, event in batch.entries])
+        self._set_aside(applied.refused, batch)
+        self._after.update(batch.upto)
+        self._bus.mark(GROUP, batch.upto)
+        if applied.numbered:
+            self._publish_numbered()
+        if applied.stored:
+            for listener in self.listeners:
+                listener(applied)
+        if batch.too_new:
+            raise batch.too_new
+
+    def _publish_numbered(self) -> None:
+        while self._published < self._warehouse.last_sequence:
+            numbered = self._warehouse.preferences_after(self._published, BATCH)
+            if not numbered:
+                raise WarehouseError(f"numbers above {self._published} are missing in the warehouse; rebuild it with 'feedbackloop replay'")
+            positions = self._bus.publish(records_of(numbered), timeout=TIMEOUT)
+            self._published = numbered[-1].sequence
+            self._bus.mark(PUBLISHER, {PARTITION: positions[-1].offset})
+
+    def _catch_up(self, upto: Mapping[Partition, int]) -> None:
+        """Apply what is below these offsets."""
+        while missing := {p: self._after[p] for p, following in upto.items() if self._after[p] + 1 < following}:
+            found = self._bus.read(missing, limit=BATCH, wait=0)
+            entries = [entry for entry in found if entry.offset < upto[entry.partition]]
+            if not entries:  # nothing below is left: a log with holes
+                return
+            self._apply(entries)
+
+    def _tail(self, below: int) -> Place:
+        """The last number on the log below an offset, from the publisher's mark on; from the log's start where the mark misleads."""
+        offset, place = resume(self._bus, PUBLISHER)
+        try:
+            return self._folded(offset, place, below)
+        except SequenceGap:
+            pass
+        try:
+            return self._folded(-1, Place(), below)
+        except SequenceGap as gap:
+            raise WarehouseError(f"{gap}: the log has a hole; rebuild with 'feedbackloop replay'") from gap
+
+    def _folded(self, offset: int, place: Place, below: int) -> Place:
+        while offset + 1 < below:
+            entries = self._bus.read({PARTITION: offset}, limit=BATCH, wait=0)
+            for entry, event in decoded(entries, PUBLISHER).events:
+                if entry.offset < below:
+                    place, _ = advance(place, event)
+            offset = entries[-1].offset
+        return place
+
+    def _set_aside(self, refused: Sequence[Refusal], batch: Batch) -> None:
+        """Quarantine what cannot become a row. A derived event's id says that it is the same event as before, and the first stands."""
+        entries = {(entry.partition, entry.offset): entry for entry, _ in batch.entries}
+        bad: list[Event] = []
+        for refusal in refused:
+            at = refusal.entry
+            if at.event is not None and at.event.event_id.version == 5:
+                log.info("%s %s is on the log again: %s", at.event.kind, at.event.event_id, refusal.reason)
+                continue
+            bad.append(quarantined(entries[Partition(at.topic, at.partition), at.offset], GROUP, refusal.reason))
+        self._bus.publish(records_of(bad), timeout=TIMEOUT)
+
+    def _publish_lost_pairs(self) -> None:
+        """Publish pairs again whose features have not come, while embedding has nothing else to do; each time after a longer while."""
+        if lag(self._bus, "embed", [PAIRS]):
+            return
+        rows = self._warehouse.query("pairs_without_features", {"before": now() - LOST_AFTER, "limit": AT_ONCE}).to_pylist()
+        pairs = [event_of(PairDrawn, row) for row in rows]
+        assert all(isinstance(pair, PairDrawn) for pair in pairs)
+        due = [pair for pair in pairs if now() - pair.occurred_at >= LOST_AFTER * 2 ** self._again.get(pair.pair_id, 0)]
+        self._again = {pair.pair_id: self._again.get(pair.pair_id, 0) for pair in pairs}
+        for pair in due:
+            self._again[pair.pair_id] += 1
+        if due:
+            log.warning("%d pairs have no features after %s; publishing them again", len(due), LOST_AFTER)
+            self._bus.publish(records_of(due), timeout=TIMEOUT)
