@@ -26,18 +26,19 @@ class Repeats:
     Parameters
     ----------
     latest : ids of the newest rows, at most ``WINDOW + 1``; one more than the window means that there are older rows
+    newest : the newest id of all rows that was made by a clock
     """
 
     WINDOW = 200_000
 
-    def __init__(self, latest: Sequence[str]) -> None:
+    def __init__(self, latest: Sequence[str], newest: str | None) -> None:
         ids = [UUID(text) for text in reversed(latest)]
         self._order: deque[UUID] = deque(ids)
         self._ids = set(ids)
         # Ids made up to this moment may be stored and forgotten here; later ones, made by a clock (version 7), cannot.
         self._forgotten_until = -1
         if len(ids) > self.WINDOW:
-            self._forgotten_until = max((_milliseconds(event_id) for event_id in ids if event_id.version == 7), default=0)
+            self._forgotten_until = _milliseconds(UUID(newest)) if newest else 0
 
     def sift(self, facts: "Sequence[Entry]", stored_rows: StoredRows) -> "tuple[list[tuple[Entry, Row]], list[tuple[Entry, str]]]":
         """The new ones with their rows, and those that cannot be stored with the reason. Repeats are in neither."""

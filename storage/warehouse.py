@@ -68,7 +68,7 @@ class Warehouse:
         self._numbering = False
         self._epoch = self._log_epoch = self._last_sequence = 0
         self._offsets: dict[tuple[str, int], int] = {}
-        self._repeats = Repeats(())
+        self._repeats = Repeats((), None)
         self._schemas = {table: self._sql(f"SELECT * FROM {table} LIMIT 0").schema for table in (*TABLES.values(), LOGGED, "offsets")}
         self._reset()
 
@@ -284,7 +284,8 @@ class Warehouse:
         self._epoch = state["epoch"]
         self._log_epoch = state["log_epoch"]
         self._last_sequence = state["last_sequence"]
-        self._repeats = Repeats(self._named("latest_ids", {"limit": Repeats.WINDOW + 1})["event_id"].to_pylist())
+        latest = self._named("latest_ids", {"limit": Repeats.WINDOW + 1})["event_id"].to_pylist()
+        self._repeats = Repeats(latest, self._named("newest_clock_id").to_pylist()[0]["event_id"])
         self._join = self._new_join() if self._numbering else None
 
     def _new_join(self) -> Join:

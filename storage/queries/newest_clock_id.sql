@@ -1,0 +1,21 @@
+-- The newest of the ids that were made by a clock (UUID version 7), over all kinds of facts.
+SELECT max(event_id) AS event_id FROM (
+    SELECT event_id FROM reply_sent
+    UNION ALL SELECT event_id FROM pair_drawn
+    UNION ALL SELECT event_id FROM judgment_given
+    UNION ALL SELECT event_id FROM response_rated
+    UNION ALL SELECT event_id FROM pair_embedded
+    UNION ALL SELECT event_id FROM hub_claimed
+    UNION ALL SELECT event_id FROM event_quarantined
+    UNION ALL SELECT event_id FROM reward_updated
+    UNION ALL SELECT event_id FROM training_requested
+    UNION ALL SELECT event_id FROM dataset_frozen
+    UNION ALL SELECT event_id FROM run_claimed
+    UNION ALL SELECT event_id FROM training_progress
+    UNION ALL SELECT event_id FROM training_failed
+    UNION ALL SELECT event_id FROM model_evaluated
+    UNION ALL SELECT event_id FROM review_decided
+    UNION ALL SELECT event_id FROM model_promoted
+    UNION ALL SELECT event_id FROM model_rolled_back
+)
+WHERE uuid_extract_version(event_id) = 7

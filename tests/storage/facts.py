@@ -1,0 +1,228 @@
+"""A log in memory and the events that the tests put on it."""
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+
+from storage.events import (
+    EVENTS,
+    DatasetFrozen,
+    Event,
+    EventQuarantined,
+    GateResult,
+    HubClaimed,
+    JudgmentGiven,
+    Message,
+    ModelEvaluated,
+    ModelPromoted,
+    ModelRolledBack,
+    PairDrawn,
+    PairEmbedded,
+    PreferenceJoined,
+    PreferenceRemoved,
+    ReplySent,
+    Response,
+    ResponseRated,
+    ReviewDecided,
+    RewardUpdated,
+    RunClaimed,
+    Sampling,
+    TrainingFailed,
+    TrainingProgress,
+    TrainingRequested,
+    derived_id,
+    encode,
+    pack,
+)
+from storage.strata import stratum_of
+from storage.warehouse import Applied, Entry, Warehouse
+
+START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+HASH = "0" * 64
+VECTOR = pack(np.array([0.5, -1.25, 3.0], dtype="f4"))
+
+TOPICS = {
+    ReplySent: "chat.replies",
+    PairDrawn: "feedback.pairs",
+    JudgmentGiven: "feedback.judgments",
+    ResponseRated: "feedback.ratings",
+    PairEmbedded: "feedback.features",
+    HubClaimed: "feedback.preferences",
+    PreferenceJoined: "feedback.preferences",
+    PreferenceRemoved: "feedback.preferences",
+    EventQuarantined: "feedback.quarantine",
+    RewardUpdated: "models.reward.updated",
+    TrainingRequested: "training.requested",
+    DatasetFrozen: "training.dataset_frozen",
+    RunClaimed: "training.progress",
+    TrainingProgress: "training.progress",
+    TrainingFailed: "training.progress",
+}
+
+
+class Log:
+    """Topics of one partition each. ``entries`` is what a reader gets, ``raw`` what verify gets."""
+
+    def __init__(self) -> None:
+        self.topics: dict[str, list[Event | bytes]] = {}
+        self.entries: list[Entry] = []
+
+    def add(self, *events: Event | bytes, topic: str | None = None) -> list[Entry]:
+        added = []
+        for event in events:
+            name = topic or (TOPICS.get(type(event), "models.versions") if isinstance(event, Event) else "feedback.judgments")
+            here = self.topics.setdefault(name, [])
+            added.append(Entry(name, 0, len(here), event if isinstance(event, Event) else None))
+            here.append(event)
+        self.entries += added
+        return added
+
+    def raw(self) -> Iterator[tuple[str, int, int, bytes]]:
+        for topic, events in self.topics.items():
+            for offset, event in enumerate(events):
+                yield topic, 0, offset, encode(event) if isinstance(event, Event) else event
+
+
+def apply(warehouse: Warehouse, log: Log, *events: Event | bytes) -> Applied:
+    return warehouse.apply(log.add(*events))
+
+
+def at(minute: float) -> datetime:
+    return START + timedelta(minutes=minute)
+
+
+def id_of(*parts: object) -> UUID:
+    """An id that is the same in each run of the tests."""
+    return derived_id("test", *parts)
+
+
+def prompt(text: str = "When will I hear back?") -> tuple[Message, ...]:
+    return (Message(role="system", content="You write for Hallam Logistics."), Message(role="user", content=text))
+
+
+def pair(number: int, **values: Any) -> PairDrawn:
+    conversation = f"conversation-{number}"
+    return PairDrawn(
+        **{
+            "event_id": id_of("drawn", number),
+            "occurred_at": at(number),
+            "source": "product",
+            "pair_id": id_of("pair", number),
+            "conversation_id": conversation,
+            "prompt": prompt(f"When will I hear back about job {number}?"),
+            "a": Response(text=f"On Tuesday, for job {number}.", version="base"),
+            "b": Response(text=f"Soon, for job {number}.", version="base"),
+            "drawn": "sampled",
+            "probability": 1.0,
+            "stratum": stratum_of(conversation),
+        }
+        | values
+    )
+
+
+def features(number: int, **values: Any) -> PairEmbedded:
+    vectors = np.random.default_rng(number).normal(size=(2, 3)).astype("f4")
+    return PairEmbedded(
+        **{
+            "event_id": id_of("embedded", number),
+            "occurred_at": at(number),
+            "source": "product",
+            "pair_id": id_of("pair", number),
+            "embedding": "tiny",
+            "embedding_hash": HASH,
+            "a": pack(vectors[0]),
+            "b": pack(vectors[1]),
+        }
+        | values
+    )
+
+
+def judgment(number: int, choice: str | None = "A", recruiter: str = "r-1", minute: float = 0, **values: Any) -> JudgmentGiven:
+    return JudgmentGiven(
+        **{
+            "event_id": id_of("judged", number, choice, recruiter, minute),
+            "occurred_at": at(number + minute),
+            "source": "product",
+            "pair_id": id_of("pair", number),
+            "recruiter": recruiter,
+            "choice": choice,
+        }
+        | values
+    )
+
+
+def reply(number: int, text: str | None = None, **values: Any) -> ReplySent:
+    conversation = f"conversation-{number}"
+    return ReplySent(
+        **{
+            "event_id": id_of("reply", number),
+            "occurred_at": at(number),
+            "source": "product",
+            "conversation_id": conversation,
+            "candidate": f"c-{number}",
+            "prompt": prompt(text or f"When will I hear back about job {number}?"),
+            "reply": f"On Tuesday, for job {number}.",
+            "version": "base",
+            "sampling": Sampling(seed=7, stop=("\n",)),
+            "stratum": stratum_of(conversation),
+        }
+        | values
+    )
+
+
+def one_of_each() -> list[Event]:
+    """An event of every kind, with every optional field set."""
+    run, said = id_of("run"), judgment(1, "tie", objectives={"helpful": "B"}, strength=3, reason="Ä \u2028 “q”", shown_first="B", seconds=2.5)
+    common: dict[str, Any] = {"occurred_at": at(1.000001), "source": "simulation"}
+    gate = GateResult(name="win", verdict="failed", figure=0.5, low=None, high=0.6, n=9, limit="> 0.5", unit="share", words="half")
+    numbered: dict[str, Any] = {"epoch": 2, "sequence": 5}
+    events = [
+        reply(1),
+        pair(1),
+        said,
+        ResponseRated(**common, conversation_id="c", reply_id=run, recruiter="r-1", thumb="down", reason="late"),
+        features(1),
+        HubClaimed(**common, epoch=3, hub="hub-1"),
+        PreferenceJoined(**common, **numbered, judgment=said, stratum="training", embedding_hash=HASH, a=VECTOR, b=VECTOR),
+        PreferenceRemoved(**common, **numbered, removes=4),
+        EventQuarantined(
+            **common, topic="feedback.pairs", partition=3, offset=4, reader="sink", reason="not JSON: \x00", payload="AAAA", payload_hash=HASH
+        ),
+        RewardUpdated(
+            **common,
+            head_id=HASH,
+            sequence=5,
+            judgments_before=3,
+            judgments_seen=4,
+            mean=VECTOR,
+            prequential_accuracy=0.75,
+            prequential_log_loss=0.1,
+            prequential_n=4,
+            checkpoint=HASH,
+        ),
+        TrainingRequested(
+            **common, run_id=run, method="dpo", threshold="count", k=1, through_sequence=5, sources=("product", "simulation")
+        ),
+        DatasetFrozen(**common, run_id=run, snapshot=HASH, champion="base", champion_policy=HASH, challengers_before=2),
+        RunClaimed(**common, run_id=run, attempt=1, trainer="trainer-1"),
+        TrainingProgress(**common, run_id=run, attempt=1, stage="train", step=2, steps=3, metrics={"loss": 0.1, "kl": 1e-9}),
+        TrainingFailed(**common, run_id=run, attempt=1, stage="train", reason="out of memory", final=True),
+        ModelEvaluated(
+            **common, version="v-1", run_id=run, policy=HASH, report=HASH, champion="base", gates=(gate, gate), verdict="failed"
+        ),
+        ReviewDecided(**common, version="v-1", decision="reject", reviewer="Rosa", reason="a gate failed"),
+        ModelPromoted(**common, version="v-1", review=run),
+        ModelRolledBack(**common, version="v-1", reviewer="Rosa", reason="wrong dates"),
+    ]
+    assert {type(event) for event in events} == set(EVENTS.values())
+    return events
+
+
+def joined(events: Iterable[Event]) -> set[tuple[UUID, str]]:
+    """Judgments that are numbered and not removed."""
+    numbers = {event.sequence: event for event in events if isinstance(event, PreferenceJoined)}
+    removed = {event.removes for event in events if isinstance(event, PreferenceRemoved)}
+    return {(event.judgment.event_id, event.stratum) for number, event in numbers.items() if number not in removed}

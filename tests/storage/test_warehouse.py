@@ -1,0 +1,212 @@
+"""Rows, offsets, repeats and what survives when the process does not."""
+
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.errors import ConfigurationError, WarehouseError
+from storage.events import EVENTS, Event, JudgmentGiven, ModelEvaluated, ModelPromoted, PairDrawn, ReplySent, Sampling
+from storage.repeats import Repeats
+from storage.rows import event_of
+from storage.warehouse import Entry, Warehouse
+from tests.storage.facts import Log, apply, features, id_of, judgment, one_of_each, pair, reply
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Any:
+    with Warehouse.open(tmp_path / "warehouse.duckdb") as opened:
+        yield opened
+
+
+def test_an_event_of_every_kind_comes_back_from_its_row_as_it_was(warehouse: Warehouse) -> None:
+    events = [event for event in one_of_each() if event.kind not in ("PreferenceJoined", "PreferenceRemoved")]
+    log = Log()
+    applied = apply(warehouse, log, *events)
+    assert [entry.event for entry in applied.stored] == events
+    for event in events:
+        assert event in [entry.event for entry in warehouse.events(type(event))]
+    assert warehouse.offsets() == {(entry.topic, 0): len(log.topics[entry.topic]) - 1 for entry in log.entries}
+
+
+def test_events_of_several_kinds_come_in_the_order_of_the_log(warehouse: Warehouse) -> None:
+    evaluated, promoted = (event for event in one_of_each() if isinstance(event, ModelEvaluated | ModelPromoted))
+    log = Log()
+    apply(warehouse, log, promoted, evaluated)
+    assert [entry.event for entry in warehouse.events(ModelEvaluated, ModelPromoted)] == [promoted, evaluated]
+
+
+def test_a_batch_read_twice_changes_nothing(warehouse: Warehouse) -> None:
+    log = Log()
+    batch = log.add(pair(1), pair(2))
+    assert len(warehouse.apply(batch).stored) == 2
+    again = warehouse.apply(batch)
+    assert (again.stored, again.repeated, again.refused) == ((), 2, ())
+    assert warehouse.query("counts").to_pylist()[1] == {"station": "pairs", "n": 2}
+
+
+def test_an_event_that_is_twice_on_the_log_is_one_row(warehouse: Warehouse) -> None:
+    log = Log()
+    assert apply(warehouse, log, judgment(1), judgment(1)).repeated == 1
+    assert apply(warehouse, log, judgment(1)).repeated == 1
+    assert warehouse.offsets() == {("feedback.judgments", 0): 2}
+    assert len(warehouse.events(JudgmentGiven)) == 1
+
+
+def test_an_old_repeat_is_recognised_when_its_id_has_long_left_memory(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Repeats, "WINDOW", 3)
+    log = Log()
+    first = [ReplySent(**dict(reply(n)) | {"event_id": ReplySent.model_fields["event_id"].get_default(call_default_factory=True)}) for n in range(2)]
+    apply(warehouse, log, *first, *(pair(n) for n in range(5)))
+    assert apply(warehouse, log, *first, pair(0)).repeated == 3
+    path = warehouse.path
+    warehouse.close()
+    with Warehouse.open(path) as reopened:
+        assert apply(reopened, log, first[1], pair(1), judgment(1)).repeated == 2
+
+
+def test_an_id_used_again_for_something_else_is_refused_and_named(warehouse: Warehouse) -> None:
+    log = Log()
+    apply(warehouse, log, judgment(1, "A"))
+    changed = judgment(1, "A").model_copy(update={"choice": "B", "strength": 2})
+    applied = apply(warehouse, log, changed, judgment(2))
+    assert [refusal.entry.event for refusal in applied.refused] == [changed]
+    assert "choice, strength" in applied.refused[0].reason
+    assert warehouse.offsets()["feedback.judgments", 0] == 2
+    other_kind = reply(1, event_id=judgment(1, "A").event_id)
+    assert "another kind" in apply(warehouse, log, other_kind).refused[0].reason
+
+
+def test_a_number_beyond_64_bits_is_refused_and_not_a_crash(warehouse: Warehouse) -> None:
+    log = Log()
+    applied = apply(warehouse, log, reply(1, sampling=Sampling(seed=2**64)), reply(2))
+    assert "sampling.seed: 18446744073709551616" in applied.refused[0].reason
+    assert len(applied.stored) == 1
+
+
+def test_what_cannot_be_read_only_moves_the_offset(warehouse: Warehouse) -> None:
+    applied = apply(warehouse, Log(), b"{", judgment(1))
+    assert (len(applied.stored), applied.repeated, applied.refused) == (1, 0, ())
+    assert warehouse.offsets() == {("feedback.judgments", 0): 1}
+
+
+def test_a_batch_that_fails_half_way_leaves_nothing(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log()
+    warehouse.claim_epoch(1, published=0)
+    apply(warehouse, log, pair(1), features(1))
+    batch = log.add(judgment(1), judgment(2))
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(warehouse, "_insert_numbered", broken)
+        with pytest.raises(RuntimeError, match="disk is full"):
+            warehouse.apply(batch)
+    assert (warehouse.last_sequence, warehouse.waiting, len(warehouse.events(JudgmentGiven))) == (0, 0, 0)
+    assert ("feedback.judgments", 0) not in warehouse.offsets()
+    assert [entry.sequence for entry in warehouse.apply(batch).numbered] == [1]
+    assert warehouse.waiting == 1
+
+
+def _apply_and_die(path: str, batches: list[list[Entry]]) -> None:
+    import os
+
+    warehouse = Warehouse.open(path)
+    warehouse.claim_epoch(1, published=0)
+    for batch in batches:
+        warehouse.apply(batch)
+    os._exit(9)  # no close, no checkpoint: as kill -9 leaves it
+
+
+def test_a_process_that_dies_between_transactions_loses_nothing_and_counts_nothing_twice(tmp_path: Path) -> None:
+    path, log = tmp_path / "warehouse.duckdb", Log()
+    batches = [log.add(pair(1), judgment(1)), log.add(features(1), pair(2)), log.add(judgment(2), features(2), judgment(3))]
+    process = multiprocessing.get_context("spawn").Process(target=_apply_and_die, args=(str(path), batches[:2]))
+    process.start()
+    process.join(timeout=60)
+    assert process.exitcode == 9
+    with Warehouse.open(path) as warehouse:
+        assert warehouse.last_sequence == 1
+        warehouse.claim_epoch(2, published=0)
+        for batch in batches:
+            warehouse.apply(batch)
+        assert [entry.sequence for entry in warehouse.preferences_after(0, 10)] == [1, 2]
+        assert warehouse.waiting == 1
+        assert len(warehouse.events(JudgmentGiven)) == 3
+
+
+def _hold(path: str, ready: Any, done: Any) -> None:
+    with Warehouse.open(path):
+        ready.set()
+        done.wait(60)
+
+
+def test_a_file_that_another_process_holds_is_refused_with_its_pid(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    process = context.Process(target=_hold, args=(str(tmp_path / "w.duckdb"), ready, done))
+    process.start()
+    try:
+        assert ready.wait(60)
+        with pytest.raises(WarehouseError, match=rf"held by process {process.pid} .*stop it"):
+            Warehouse.open(tmp_path / "w.duckdb")
+    finally:
+        done.set()
+        process.join(timeout=60)
+
+
+def test_a_file_that_is_no_warehouse_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("Dear all")
+    with pytest.raises(ConfigurationError, match=r"letter\.txt cannot be opened"):
+        Warehouse.open(tmp_path / "letter.txt")
+    with pytest.raises(ConfigurationError, match="cannot be opened"):
+        Warehouse.open(tmp_path / "letter.txt" / "w.duckdb")
+
+
+def test_a_warehouse_of_a_newer_program_is_left_alone(warehouse: Warehouse) -> None:
+    warehouse.cursor().execute("INSERT INTO migration VALUES (999, '0999_later.sql')")
+    warehouse.close()
+    with pytest.raises(WarehouseError, match="newer program"):
+        Warehouse.open(warehouse.path)
+
+
+def test_a_query_that_does_not_exist_is_named(warehouse: Warehouse) -> None:
+    with pytest.raises(ConfigurationError, match="no query named 'nonsense'"):
+        warehouse.query("nonsense")
+    with pytest.raises(ConfigurationError, match="no query named"):
+        warehouse.query("../migrations/0001_first")
+
+
+def test_readers_of_other_threads_see_whole_batches_only(warehouse: Warehouse) -> None:
+    import threading
+
+    seen: list[tuple[int, int]] = []
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            counts = {row["station"]: row["n"] for row in warehouse.query("counts").to_pylist()}
+            seen.append((counts["pairs"], counts["ratings"] + counts["embedded"]))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    log = Log()
+    for number in range(30):
+        apply(warehouse, log, pair(number), features(number))
+    stop.set()
+    reader.join(timeout=30)
+    assert seen
+    assert all(pairs == embedded for pairs, embedded in seen)
+
+
+def test_every_kind_of_event_has_a_table_that_holds_its_columns(warehouse: Warehouse) -> None:
+    events: dict[type[Event], Event] = {type(event): event for event in one_of_each()}
+    assert set(events) == set(EVENTS.values())
+    log = Log()
+    apply(warehouse, log, pair(4), reply(4))
+    row = warehouse.query("pairs_without_features", {"before": pair(400).occurred_at, "limit": 5}).to_pylist()[0]
+    assert event_of(PairDrawn, row) == pair(4)
+    assert row["log_topic"] == "feedback.pairs"
+    assert id_of("pair", 4) == pair(4).pair_id
