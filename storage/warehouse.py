@@ -69,7 +69,7 @@ class Warehouse:
         self._epoch = self._log_epoch = self._last_sequence = 0
         self._offsets: dict[tuple[str, int], int] = {}
         self._repeats = Repeats((), None)
-        self._schemas = {table: self._sql(f"SELECT * FROM {table} LIMIT 0").schema for table in (*TABLES.values(), LOGGED, "offsets")}
+        self._schemas: dict[str, pa.Schema] = {}
         self._reset()
 
     @classmethod
@@ -93,6 +93,7 @@ class Warehouse:
     def close(self) -> None:
         """Let go of the file. Queries of other threads fail from here on."""
         with self._lock:
+            self._join = None
             self._connection.close()
 
     def __enter__(self) -> "Warehouse":
@@ -132,7 +133,7 @@ class Warehouse:
             changed = offsets.items() - self._offsets.items()
             if changed:
                 rows = [{"log_topic": topic, "log_partition": number, "log_offset": offset} for (topic, number), offset in sorted(changed)]
-                with self._incoming(arrow_of(rows, self._schemas["offsets"])):
+                with self._incoming(arrow_of(rows, self._schema("offsets"))):
                     self._connection.execute(REMEMBER_OFFSETS)
         # Only what is committed is remembered; a batch that failed has reset everything that is kept in memory.
         self._offsets = offsets
@@ -352,8 +353,13 @@ class Warehouse:
 
     def _insert(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
         if rows:
-            with self._incoming(arrow_of(rows, self._schemas[table])):
+            with self._incoming(arrow_of(rows, self._schema(table))):
                 self._connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming")
+
+    def _schema(self, table: str) -> pa.Schema:
+        if table not in self._schemas:
+            self._schemas[table] = self._sql(f"SELECT * FROM {table} LIMIT 0").schema
+        return self._schemas[table]
 
     @contextmanager
     def _incoming(self, rows: pa.Table) -> Iterator[None]:

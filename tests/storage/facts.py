@@ -175,7 +175,10 @@ def reply(number: int, text: str | None = None, **values: Any) -> ReplySent:
 
 def one_of_each() -> list[Event]:
     """An event of every kind, with every optional field set."""
-    run, said = id_of("run"), judgment(1, "tie", objectives={"helpful": "B"}, strength=3, reason="Ä \u2028 “q”", shown_first="B", seconds=2.5)
+    run, said = (
+        id_of("run"),
+        judgment(1, "tie", objectives={"helpful": "B"}, strength=3, reason="Ä \u2028 “q”", shown_first="B", seconds=2.5),
+    )
     common: dict[str, Any] = {"occurred_at": at(1.000001), "source": "simulation"}
     gate = GateResult(name="win", verdict="failed", figure=0.5, low=None, high=0.6, n=9, limit="> 0.5", unit="share", words="half")
     numbered: dict[str, Any] = {"epoch": 2, "sequence": 5}
@@ -189,7 +192,14 @@ def one_of_each() -> list[Event]:
         PreferenceJoined(**common, **numbered, judgment=said, stratum="training", embedding_hash=HASH, a=VECTOR, b=VECTOR),
         PreferenceRemoved(**common, **numbered, removes=4),
         EventQuarantined(
-            **common, topic="feedback.pairs", partition=3, offset=4, reader="sink", reason="not JSON: \x00", payload="AAAA", payload_hash=HASH
+            **common,
+            topic="feedback.pairs",
+            partition=3,
+            offset=4,
+            reader="sink",
+            reason="not JSON: \x00",
+            payload="AAAA",
+            payload_hash=HASH,
         ),
         RewardUpdated(
             **common,

@@ -57,7 +57,10 @@ def test_an_event_that_is_twice_on_the_log_is_one_row(warehouse: Warehouse) -> N
 def test_an_old_repeat_is_recognised_when_its_id_has_long_left_memory(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Repeats, "WINDOW", 3)
     log = Log()
-    first = [ReplySent(**dict(reply(n)) | {"event_id": ReplySent.model_fields["event_id"].get_default(call_default_factory=True)}) for n in range(2)]
+    first = [
+        ReplySent(**dict(reply(n)) | {"event_id": ReplySent.model_fields["event_id"].get_default(call_default_factory=True)})
+        for n in range(2)
+    ]
     apply(warehouse, log, *first, *(pair(n) for n in range(5)))
     assert apply(warehouse, log, *first, pair(0)).repeated == 3
     path = warehouse.path
