@@ -123,6 +123,7 @@ class Learner:
         self._learn(taken)
         self._place, self._offset, self._numbered_at = place, offset, numbered_at
         if batch.too_new:
+            self._tail_at_start = min(self._tail_at_start, self._offset)  # it gets no further, and what it knows is worth saying
             self.close()
             raise batch.too_new
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from storage.errors import WarehouseError
-from storage.events import Event, HubClaimed, PairDrawn, now
+from storage.events import Event, HubClaimed, PairDrawn, PreferenceJoined, PreferenceRemoved, now
 from storage.rows import event_of
 from storage.warehouse import Applied, Entry, Refusal, Warehouse
 from streams.bus import Bus, Logged, Partition, records_of
@@ -52,9 +52,10 @@ class Sink:
 
         Raises
         ------
-        WarehouseError
-            Log and warehouse disagree about what was numbered; the message says to replay.
+        WarehouseError, OffsetLost
+            Log and warehouse disagree about what was numbered, or the log is shorter; the message says to replay.
         """
+        self._compare()
         self._catch_up({partition: following for partition, (_, following) in self._bus.bounds(list(TOPICS)).items()})
         epoch = self._warehouse.epoch + 1
         (position,) = self._bus.publish(records_of([HubClaimed(source="product", epoch=epoch, hub=self._hub)]), timeout=TIMEOUT)
@@ -102,6 +103,22 @@ class Sink:
             positions = self._bus.publish(records_of(numbered), timeout=TIMEOUT)
             self._published = numbered[-1].sequence
             self._bus.mark(PUBLISHER, {PARTITION: positions[-1].offset})
+
+    def _compare(self) -> None:
+        """Is this the log that the warehouse was filled from? Its last number there has to be the same entry here."""
+        self._bus.read(self._after, limit=1, wait=0)  # raises OffsetLost where the log is shorter
+        offset = self._after[PARTITION]
+        if offset < 0:
+            return
+        (entry,) = self._bus.read({PARTITION: offset - 1}, limit=1, wait=0)
+        event = decoded([entry], GROUP).entries[0][1]
+        if isinstance(event, PreferenceJoined | PreferenceRemoved) and event.epoch >= self._warehouse.epoch:
+            here = self._warehouse.preferences_after(event.sequence - 1, 1)
+            if not here or here[0].event_id != event.event_id:
+                raise WarehouseError(
+                    f"number {event.sequence} on feedback.preferences is another entry than in the warehouse: this is not the log that it"
+                    " was filled from; name the right one, or rebuild the warehouse with 'feedbackloop replay'"
+                )
 
     def _catch_up(self, upto: Mapping[Partition, int]) -> None:
         """Apply what is below these offsets."""

@@ -1,0 +1,120 @@
+"""Events to test with, short to write, and a small embedding that is the same everywhere."""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+
+from storage.events import (
+    GateResult,
+    HubClaimed,
+    JudgmentGiven,
+    Message,
+    ModelEvaluated,
+    PreferenceJoined,
+    RewardUpdated,
+    Verdict,
+    derived_id,
+    pack,
+)
+from streams.versions import version_name
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+DIMENSION = 6
+
+
+def at(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+def sha(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class SmallEmbedder:
+    """Six features of a text by its hash, and the first by its length: enough for a taste to be learnt."""
+
+    name, hash, dimension = "small", sha("small"), DIMENSION
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def features(self, items: Sequence[tuple[Sequence[Message], str]]) -> np.ndarray:
+        self.texts += [text for _, text in items]
+        return np.stack([self._features(text) for _, text in items])
+
+    def _features(self, text: str) -> np.ndarray:
+        noise = np.frombuffer(hashlib.sha256(text.encode()).digest()[:DIMENSION], np.uint8) / 255 - 0.5
+        return np.concatenate([[len(text) / 20], noise[1:]]).astype(np.float32)
+
+
+def claimed(epoch: int) -> HubClaimed:
+    return HubClaimed(source="product", epoch=epoch, hub=f"hub-{epoch}")
+
+
+def joined(sequence: int, epoch: int = 1, **fields: Any) -> PreferenceJoined:
+    """The preference with this number: always the same one."""
+    generator = np.random.default_rng(sequence)
+    judgment = {
+        "event_id": derived_id("judgment", sequence),
+        "occurred_at": at(sequence),
+        "source": fields.get("source", "product"),
+        "pair_id": derived_id("pair", sequence),
+        "recruiter": f"r-{sequence % 3}",
+        "choice": "A",
+        "shown_first": "B" if sequence % 2 else "A",
+    }
+    return PreferenceJoined(
+        event_id=derived_id("joined", sequence),
+        occurred_at=at(sequence),
+        source=fields.pop("source", "product"),
+        epoch=epoch,
+        sequence=sequence,
+        judgment=JudgmentGiven.model_validate(judgment | fields.pop("judgment", {})),
+        stratum=fields.pop("stratum", "training"),
+        embedding_hash=fields.pop("embedding_hash", SmallEmbedder.hash),
+        a=pack(generator.normal(size=DIMENSION) + 0.5),
+        b=pack(generator.normal(size=DIMENSION)),
+    )
+
+
+def updated(before: int, seen: int, sequence: int | None = None, seconds: float = 0) -> RewardUpdated:
+    return RewardUpdated(
+        occurred_at=at(seconds),
+        source="product",
+        head_id=sha("head"),
+        sequence=sequence or max(seen, 1),
+        judgments_before=before,
+        judgments_seen=seen,
+        mean=pack(np.zeros(3)),
+        prequential_accuracy=None,
+        prequential_log_loss=None,
+        prequential_n=0,
+        checkpoint=sha("checkpoint"),
+    )
+
+
+def gate(verdict: Verdict, name: str = "win_rate") -> GateResult:
+    return GateResult(name=name, verdict=verdict, figure=0.6, low=0.55, high=0.65, n=900, limit="> 0.5", unit="share", words="words")
+
+
+def evaluated(policy: str, *verdicts: Verdict, champion: str = "base", run_id: UUID | None = None, **fields: Any) -> ModelEvaluated:
+    """The evaluation of the policy whose hash is that of the text; passed where no verdict says otherwise."""
+    spoken = verdicts or ("passed",)
+    worst: Verdict = "failed" if "failed" in spoken else "insufficient" if "insufficient" in spoken else "passed"
+    return ModelEvaluated.model_validate(
+        {
+            "source": "product",
+            "version": version_name(sha(policy)),
+            "run_id": run_id or derived_id("run", policy),
+            "policy": sha(policy),
+            "report": sha(f"report of {policy}"),
+            "champion": champion,
+            "gates": [gate(verdict, f"gate-{i}") for i, verdict in enumerate(spoken)],
+            "verdict": worst,
+        }
+        | fields
+    )

@@ -1,0 +1,128 @@
+"""Records from files come in once, marked as imported, and a bad line is named while the rest goes in."""
+
+import gzip
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from storage.errors import ConfigurationError, InputRefused
+from storage.events import JudgmentGiven, PairDrawn, decode
+from streams.imports import import_file
+from streams.topics import JUDGMENTS, PAIRS
+from tests.streams.bus_contract import everything
+from tests.streams.memory_bus import MemoryBus
+
+RECORDS = [
+    {"prompt": f"Question {i}?", "chosen": f"A good answer to {i}.", "rejected": f"A bad answer to {i}.", "label_by": "human"}
+    for i in range(40)
+]
+
+
+def written(folder: Path, *lines: str) -> Path:
+    path = folder / "records.jsonl"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def imported(bus: MemoryBus) -> tuple[list[PairDrawn], list[JudgmentGiven]]:
+    pairs = [event for entry in everything(bus, PAIRS.name) if isinstance(event := decode(entry.value), PairDrawn)]
+    judgments = [event for entry in everything(bus, JUDGMENTS.name) if isinstance(event := decode(entry.value), JudgmentGiven)]
+    return pairs, judgments
+
+
+def test_every_record_is_a_pair_and_a_judgment_that_prefers_the_chosen(tmp_path: Path) -> None:
+    bus = MemoryBus()
+    report = import_file(written(tmp_path, *map(json.dumps, RECORDS)), bus, objective="helpful")
+    pairs, judgments = imported(bus)
+    assert (report.added, report.present, report.bad) == (40, 0, [])
+    by_pair = {judgment.pair_id: judgment for judgment in judgments}
+    for pair, record in zip(pairs, RECORDS, strict=True):
+        judgment = by_pair[pair.pair_id]
+        chosen = pair.a if judgment.objectives == {"helpful": "A"} else pair.b
+        assert chosen.text == record["chosen"]
+        assert (judgment.choice, judgment.counts, judgment.source, pair.source) == (None, False, "import", "import")
+    assert {next(iter(judgment.objectives.values())) for judgment in judgments} == {"A", "B"}
+
+
+def test_the_same_file_twice_changes_nothing_also_packed(tmp_path: Path) -> None:
+    bus = MemoryBus()
+    path = written(tmp_path, *map(json.dumps, RECORDS))
+    import_file(path, bus)
+    before = everything(bus, PAIRS.name, JUDGMENTS.name)
+    packed = tmp_path / "records.jsonl.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    report = import_file(packed, bus)
+    assert (report.added, report.present) == (0, 40)
+    assert everything(bus, PAIRS.name, JUDGMENTS.name) == before
+
+
+def test_another_objective_adds_judgments_to_the_same_pairs(tmp_path: Path) -> None:
+    bus = MemoryBus()
+    path = written(tmp_path, *map(json.dumps, RECORDS))
+    import_file(path, bus, objective="helpful")
+    assert import_file(path, bus, objective="overall", counts=True).added == 40
+    pairs, judgments = imported(bus)
+    assert (len(pairs), len(judgments)) == (40, 80)
+    assert all(judgment.choice in ("A", "B") and judgment.counts for judgment in judgments[40:])
+    assert len({(judgment.pair_id, judgment.recruiter) for judgment in judgments}) == 80, "neither replaces the other"
+
+
+def test_a_bad_line_is_named_and_the_rest_goes_in(tmp_path: Path) -> None:
+    bus = MemoryBus()
+    good = json.dumps(RECORDS[0])
+    long = json.dumps({"prompt": [{"role": "user", "content": "x" * 60_000}] * 5, "chosen": "yes", "rejected": "no"})
+    report = import_file(written(tmp_path, good, "{", '{"prompt": "x"}', good, long, json.dumps(RECORDS[1])), bus)
+    assert (report.added, report.present) == (2, 1)
+    assert [bad.number for bad in report.bad] == [2, 3, 5]
+    assert "chosen" in report.bad[1].reason
+    assert "200,000" in report.bad[2].reason
+
+
+def test_a_transcript_becomes_messages_and_chat_messages_stay_what_they_are(tmp_path: Path) -> None:
+    bus = MemoryBus()
+    transcript = {"prompt": "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: Is it open?", "chosen": "Yes.", "rejected": "No."}
+    chat = {
+        "prompt": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Is it open?"}],
+        "chosen": [{"role": "assistant", "content": "Yes."}],
+        "rejected": [{"role": "assistant", "content": "No."}],
+    }
+    import_file(written(tmp_path, json.dumps(transcript), json.dumps(chat)), bus)
+    pairs, _ = imported(bus)
+    assert [[message.role for message in pair.prompt] for pair in pairs] == [["user", "assistant", "user"], ["system", "user"]]
+
+
+def test_it_waits_while_live_traffic_is_behind_and_goes_on_when_it_has_passed(tmp_path: Path) -> None:
+    bus = MemoryBus()
+    path = written(tmp_path, *map(json.dumps, RECORDS))
+    import_file(path, bus)
+    after = {"embed": [PAIRS.name], "sink": [PAIRS.name, JUDGMENTS.name]}
+    other = [json.dumps(record | {"chosen": f"Another: {record['chosen']}"}) for record in RECORDS]
+    thread = threading.Thread(target=import_file, args=(written(tmp_path, *other), bus), kwargs={"behind": 30})
+    thread.start()
+    for _ in range(3):  # nobody has dealt with the first forty
+        bus.read({partition: following - 1 for partition, (_, following) in bus.bounds([PAIRS.name]).items()}, limit=1, wait=0.1)
+    assert len(everything(bus, PAIRS.name)) == 40
+    for reader, topics in after.items():
+        bus.mark(reader, {partition: following - 1 for partition, (_, following) in bus.bounds(topics).items()})
+    thread.join(timeout=8)
+    assert len(everything(bus, PAIRS.name)) == 80
+
+
+def test_a_file_or_objective_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="no such file"):
+        import_file(tmp_path / "absent.jsonl", MemoryBus())
+    with pytest.raises(InputRefused, match="objective"):
+        import_file(written(tmp_path, "{}"), MemoryBus(), objective="not a name")
+
+
+def test_real_annotations_go_in_whole(request: pytest.FixtureRequest) -> None:
+    path = request.config.rootpath.parent / "shared" / "data" / "preference" / "pandalm_dev.jsonl.gz"
+    if not path.exists():
+        pytest.skip("the shared data is not here")
+    bus = MemoryBus()
+    report = import_file(path, bus, objective="helpful", behind=10_000)
+    assert report.bad == []
+    assert len(everything(bus, JUDGMENTS.name)) == report.added
+    assert report.added + report.present == 434

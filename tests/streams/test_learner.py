@@ -1,0 +1,238 @@
+"""The learner on a log: nothing missed, nothing learnt twice, and every threshold's crossing said, whatever happens in between."""
+
+import hashlib
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from storage.errors import OffsetLost, SchemaTooNew
+from storage.events import Event, EventQuarantined, RewardUpdated, Source, decode
+from streams.bus import Record, records_of
+from streams.learner import INTERVAL, Learner
+from streams.topics import PREFERENCES, QUARANTINE, REWARD
+from streams.trigger import RetrainingRule, on_reward_updated
+from tests.streams.bus_contract import everything
+from tests.streams.examples import DIMENSION, SmallEmbedder, claimed, joined, sha
+from tests.streams.memory_bus import MemoryBus
+from trainers.reward.online import HeadSettings, learn_all, load, new_head
+
+
+class Clock:
+    """Time that passes when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def learner(bus: MemoryBus, folder: Path, clock: Callable[[], float], sources: Sequence[Source] = ("product",)) -> Learner:
+    return Learner(bus, folder, HeadSettings(), embedding_hash=SmallEmbedder.hash, dimension=DIMENSION, sources=sources, clock=clock)
+
+
+def publish(bus: MemoryBus, *events: Event) -> None:
+    bus.publish(records_of(events), timeout=1)
+
+
+def updates(bus: MemoryBus) -> list[RewardUpdated]:
+    return [event for entry in everything(bus, REWARD.name) if isinstance(event := decode(entry.value), RewardUpdated)]
+
+
+def mean_after(*events: Event) -> np.ndarray:
+    preferences = [event for event in events if hasattr(event, "sequence")]
+    head = new_head(HeadSettings(), SmallEmbedder.hash, DIMENSION, ("product",))
+    return learn_all(head, preferences).mean  # type: ignore[arg-type]
+
+
+def test_it_learns_what_stands_on_the_log_and_says_so(tmp_path: Path) -> None:
+    bus, clock = MemoryBus(), Clock()
+    events = [claimed(1), *(joined(i) for i in range(1, 6))]
+    publish(bus, *events)
+    station = learner(bus, tmp_path, clock)
+    station.step(0)
+    (update,) = updates(bus)
+    assert (update.sequence, update.judgments_before, update.judgments_seen) == (5, 0, 5)
+    assert np.array_equal(station.head.mean, mean_after(*events))
+    (checkpoint,) = tmp_path.glob("*/head.safetensors")
+    assert load(checkpoint).sequence == 5
+    assert sha_of(checkpoint) == update.checkpoint
+
+
+def test_it_speaks_at_most_ten_times_a_second_and_never_loses_the_last_word(tmp_path: Path) -> None:
+    bus, clock = MemoryBus(), Clock()
+    station = learner(bus, tmp_path, clock)
+    publish(bus, claimed(1))
+    for i in range(1, 101):  # for a second
+        publish(bus, joined(i))
+        station.step(0)
+        clock.now += 0.01
+    assert 2 <= len(updates(bus)) <= 10
+    clock.now += INTERVAL
+    station.step(0)
+    assert updates(bus)[-1].sequence == 100
+    station.step(0)
+    clock.now += 1
+    station.step(0)
+    assert len(updates(bus)) <= 11, "and says nothing twice"
+
+
+def test_between_two_words_no_threshold_is_missed_also_over_a_restart(tmp_path: Path) -> None:
+    bus, clock = MemoryBus(), Clock()
+    publish(bus, claimed(1))
+    for i in range(1, 61):
+        if i % 7 == 1:
+            station = learner(bus, tmp_path, clock)  # the one before was killed: nothing of it is left but files and log
+        publish(bus, joined(i))
+        station.step(0)
+        clock.now += 0.03
+    clock.now += 1
+    station.step(0)
+    said = updates(bus)
+    assert [update.judgments_before for update in said[1:]] == [update.judgments_seen for update in said[:-1]]
+    asked = [request.k for update in said for request in on_reward_updated(update, RetrainingRule(every=10), ("product",))]
+    assert asked == [1, 2, 3, 4, 5, 6]
+    assert np.array_equal(station.head.mean, mean_after(*(joined(i) for i in range(1, 61))))
+
+
+def test_repeats_and_a_deposed_hub_teach_nothing(tmp_path: Path) -> None:
+    bus = MemoryBus()
+    stranger = joined(3, epoch=1, judgment={"choice": "B", "strength": 4})
+    publish(bus, claimed(1), joined(1), joined(2), claimed(2), joined(2), stranger, joined(3, 2), joined(1), joined(4, 2))
+    station = learner(bus, tmp_path, Clock())
+    station.step(0)
+    assert np.array_equal(station.head.mean, mean_after(*(joined(i) for i in range(1, 5))))
+
+
+def test_what_is_not_for_it_moves_only_its_number(tmp_path: Path) -> None:
+    bus = MemoryBus()
+    publish(
+        bus,
+        claimed(1),
+        joined(1),
+        joined(2, stratum="evaluation"),
+        joined(3, source="simulation"),
+        joined(4, judgment={"choice": None, "objectives": {"helpful": "A"}}),
+        joined(5, embedding_hash=sha("another")),
+        joined(6, judgment={"counts": False}),
+    )
+    station = learner(bus, tmp_path, Clock())
+    station.step(0)
+    assert (station.head.sequence, station.head.judgments_seen) == (6, 1)
+    assert np.array_equal(
+        station.head.mean, mean_after(*(joined(i, embedding_hash=sha("x")) if 1 < i < 6 else joined(i) for i in range(1, 7)))
+    )
+
+
+def test_a_checkpoint_older_than_the_mark_sends_it_back_to_the_log(tmp_path: Path) -> None:
+    bus, clock = MemoryBus(), Clock()
+    publish(bus, claimed(1), *(joined(i) for i in range(1, 4)))
+    learner(bus, tmp_path, clock).step(0)
+    (checkpoint,) = tmp_path.glob("*/head.safetensors")
+    old = checkpoint.read_bytes()
+    publish(bus, *(joined(i) for i in range(4, 9)))
+    clock.now += 1
+    learner(bus, tmp_path, clock).step(0)
+    checkpoint.write_bytes(old)
+    publish(bus, joined(9))
+    clock.now += 1
+    station = learner(bus, tmp_path, clock)
+    station.step(0)
+    assert np.array_equal(station.head.mean, mean_after(*(joined(i) for i in range(1, 10))))
+    assert updates(bus)[-1].judgments_before == 8
+
+
+def test_a_damaged_checkpoint_is_learnt_again_from_the_first_preference(tmp_path: Path) -> None:
+    bus, clock = MemoryBus(), Clock()
+    publish(bus, claimed(1), *(joined(i) for i in range(1, 4)))
+    learner(bus, tmp_path, clock).step(0)
+    (checkpoint,) = tmp_path.glob("*/head.safetensors")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-9])
+    station = learner(bus, tmp_path, clock)
+    station.step(0)
+    assert np.array_equal(station.head.mean, mean_after(*(joined(i) for i in range(1, 4))))
+    assert len(updates(bus)) == 1, "that state has been said already"
+
+
+def test_a_hole_that_the_log_itself_has_stops_it_after_one_look_back(tmp_path: Path) -> None:
+    bus = MemoryBus()
+    publish(bus, claimed(1), joined(1), joined(3))
+    station = learner(bus, tmp_path, Clock())
+    station.step(0)
+    with pytest.raises(OffsetLost, match="number 3 came after 1"):
+        station.step(0)
+    assert station.head.sequence == 1
+
+
+def test_a_head_that_starts_anew_says_nothing_before_it_has_caught_up(tmp_path: Path) -> None:
+    bus, clock = MemoryBus(), Clock()
+    publish(bus, claimed(1), *(joined(i) for i in range(1, 1201)))
+    station = learner(bus, tmp_path, clock)
+    for _ in range(2):
+        station.step(0)
+        clock.now += 10
+        assert updates(bus) == []
+    station.step(0)
+    (update,) = updates(bus)
+    assert (update.sequence, update.judgments_before) == (1200, 0)
+    other = learner(bus, tmp_path, clock, ("product", "simulation"))
+    while other.head.sequence < 1200:
+        other.step(0)
+        clock.now += 10
+    assert [u.judgments_before for u in updates(bus)] == [0, 1200], "it takes over where the other has come to"
+
+
+def test_unreadable_entries_go_to_quarantine_and_a_newer_schema_stops_it_there(tmp_path: Path) -> None:
+    bus, clock = MemoryBus(), Clock()
+    publish(bus, claimed(1), joined(1))
+    bus.publish([Record(PREFERENCES.name, b"", b"\xff not an event")], timeout=1)
+    publish(bus, joined(2))
+    newer = records_of([joined(3)])[0]
+    bus.publish([newer._replace(value=newer.value.replace(b'"schema_version":1', b'"schema_version":2'))], timeout=1)
+    station = learner(bus, tmp_path, clock)
+    with pytest.raises(SchemaTooNew, match="upgrade"):
+        station.step(0)
+    assert updates(bus)[-1].sequence == 2
+    (quarantined,) = [decode(entry.value) for entry in everything(bus, QUARANTINE.name)]
+    assert isinstance(quarantined, EventQuarantined)
+    assert (quarantined.offset, quarantined.reader) == (2, "learner")
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.sampled_from(["joined", "joined", "step", "time", "kill", "claim", "repeat"]), min_size=5, max_size=40))
+def test_whatever_happens_the_head_is_that_of_the_log(tmp_path_factory: pytest.TempPathFactory, course: list[str]) -> None:
+    folder, bus, clock = tmp_path_factory.mktemp("learner"), MemoryBus(), Clock()
+    station = learner(bus, folder, clock)
+    number, epoch = 0, 1
+    for what in course:
+        match what:
+            case "joined":
+                number += 1
+                publish(bus, joined(number, epoch))
+            case "repeat":
+                publish(bus, *(joined(i, epoch) for i in range(max(1, number - 2), number + 1)))
+            case "claim":
+                epoch += 1
+                publish(bus, claimed(epoch))
+            case "step":
+                station.step(0)
+            case "time":
+                clock.now += 0.2
+            case "kill":
+                station = learner(bus, folder, clock)
+    clock.now += 1
+    station.step(0)
+    assert station.head.sequence == number
+    assert np.array_equal(station.head.mean, mean_after(*(joined(i) for i in range(1, number + 1))))
+    said = updates(bus)
+    assert (said[-1].sequence if said else 0) == number
+    assert all(later.judgments_before == earlier.judgments_seen for earlier, later in itertools.pairwise(said))
+
+
+def sha_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,227 @@
+"""The sink between a log and a real warehouse: exact over restarts, and nothing that cannot be read holds it up."""
+
+import base64
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from storage.errors import OffsetLost, SchemaTooNew, WarehouseError
+from storage.events import Event, EventQuarantined, HubClaimed, PairEmbedded, PreferenceJoined, PreferenceRemoved, decode, now
+from storage.warehouse import Applied, Warehouse
+from streams.bus import Bus, Position, Record, records_of
+from streams.embed import embed_pairs
+from streams.intake import Intake
+from streams.lag import lag
+from streams.sink import LOST_AFTER, Sink
+from streams.sqlite_bus import SQLiteBus
+from streams.topics import FEATURES, JUDGMENTS, PAIRS, PREFERENCES, QUARANTINE, TOPICS
+from tests.streams.bus_contract import everything
+from tests.streams.examples import SmallEmbedder, claimed, joined
+from tests.streams.memory_bus import MemoryBus
+from tests.streams.test_learner import Clock
+
+PROMPT = [{"role": "user", "content": "Is the role still open?"}]
+
+
+@pytest.fixture
+def bus(tmp_path: Path) -> Iterator[SQLiteBus]:
+    with SQLiteBus(tmp_path / "bus.sqlite") as opened:
+        yield opened
+
+
+class Hub:
+    """A hub on the log; another one on the same file is what is started after it was killed."""
+
+    def __init__(self, path: Path, bus: Bus) -> None:
+        self.path, self.bus = path, bus
+        self.warehouse = Warehouse.open(path)
+        self.sink = Sink(bus, self.warehouse, "hub")
+        self.sink.start()
+
+    def drain(self) -> None:
+        """Until it has nothing to do: what it publishes comes back to it."""
+        for _ in range(6):
+            self.sink.step(0)
+
+    def restarted(self, bus: Bus | None = None) -> "Hub":
+        self.warehouse.close()
+        return Hub(self.path, bus or self.bus)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, bus: SQLiteBus) -> Hub:
+    return Hub(tmp_path / "warehouse.duckdb", bus)
+
+
+def judged_pair(bus: Bus, text: str, recruiter: str = "Ada", *, embed: bool = True) -> None:
+    intake = Intake(bus, b"k" * 32)
+    pair = intake.pair(prompt=PROMPT, a={"text": text, "version": "base"}, b={"text": f"{text}, gladly", "version": "base"})
+    intake.judgment(pair_id=pair.pair_id, recruiter=recruiter, choice="B", shown_first="A")
+    if embed:
+        bus.publish(records_of(embed_pairs([pair], SmallEmbedder())), timeout=5)
+
+
+def on(bus: Bus, topic: str) -> list[Event]:
+    return [decode(entry.value) for entry in everything(bus, topic)]
+
+
+def numbers(bus: Bus) -> list[int]:
+    return [event.sequence for event in on(bus, PREFERENCES.name) if isinstance(event, PreferenceJoined | PreferenceRemoved)]
+
+
+def test_what_was_judged_and_embedded_goes_out_numbered(hub: Hub) -> None:
+    applied: list[Applied] = []
+    hub.sink.listeners.append(applied.append)
+    for i in range(3):
+        judged_pair(hub.bus, f"Reply {i}")
+    hub.drain()
+    assert numbers(hub.bus) == [1, 2, 3]
+    assert sum(len(one.numbered) for one in applied) == 3
+    assert sum(lag(hub.bus, "sink", [topic]) for topic in TOPICS.values()) == 0
+
+
+def test_what_was_accepted_while_no_hub_ran_is_numbered_at_its_start(bus: SQLiteBus, tmp_path: Path) -> None:
+    for i in range(3):
+        judged_pair(bus, f"Reply {i}")
+    Hub(tmp_path / "warehouse.duckdb", bus)
+    assert numbers(bus) == [1, 2, 3]
+
+
+def test_a_hub_that_is_started_again_claims_higher_and_numbers_on(hub: Hub) -> None:
+    judged_pair(hub.bus, "Reply one")
+    hub.drain()
+    again = hub.restarted()
+    judged_pair(hub.bus, "Reply two")
+    again.drain()
+    assert numbers(hub.bus) == [1, 2]
+    assert [event.epoch for event in on(hub.bus, PREFERENCES.name) if isinstance(event, HubClaimed)] == [1, 2]
+
+
+class Killed(Exception):
+    pass
+
+
+class Failing(MemoryBus):
+    """Its process is killed before it can publish a number."""
+
+    fail = False
+
+    def publish(self, records: Sequence[Record], *, timeout: float) -> list[Position]:
+        if self.fail and any(record.topic == PREFERENCES.name for record in records):
+            raise Killed
+        return super().publish(records, timeout=timeout)
+
+
+def test_killed_between_numbering_and_publishing_it_publishes_at_the_next_start(tmp_path: Path) -> None:
+    log = Failing()
+    hub = Hub(tmp_path / "warehouse.duckdb", log)
+    judged_pair(log, "Reply one")
+    log.fail = True
+    with pytest.raises(Killed):
+        hub.drain()
+    assert (hub.warehouse.last_sequence, numbers(log)) == (1, [])
+    log.fail = False
+    hub.restarted().drain()
+    assert numbers(log) == [1]
+
+
+def test_a_warehouse_that_is_lost_is_filled_from_the_log_to_the_same_numbers(hub: Hub, tmp_path: Path) -> None:
+    for i in range(4):
+        judged_pair(hub.bus, f"Reply {i}")
+        hub.drain()
+    before = hub.warehouse.preferences_after(0, 10)
+    other = Hub(tmp_path / "other.duckdb", hub.bus)
+    other.drain()
+    assert other.warehouse.preferences_after(0, 10) == before
+    assert numbers(hub.bus) == [1, 2, 3, 4]
+
+
+def test_a_log_that_says_otherwise_than_the_warehouse_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    log, other = MemoryBus(), MemoryBus()
+    hub = Hub(tmp_path / "warehouse.duckdb", log)
+    judged_pair(log, "Reply one")
+    hub.drain()
+    for topic in (PAIRS, JUDGMENTS, FEATURES):
+        other.publish([Record(topic.name, e.key, e.value) for e in everything(log, topic.name)], timeout=1)
+    other.publish(records_of([claimed(1), joined(1)]), timeout=1)
+    with pytest.raises(WarehouseError, match="replay"):
+        hub.restarted(other)
+
+
+def test_a_log_that_is_shorter_than_the_warehouse_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    log = MemoryBus()
+    hub = Hub(tmp_path / "warehouse.duckdb", log)
+    judged_pair(log, "Reply one")
+    hub.drain()
+    with pytest.raises(OffsetLost, match="replay"):
+        hub.restarted(MemoryBus())
+
+
+def test_a_deposed_hub_stops(hub: Hub) -> None:
+    hub.bus.publish(records_of([claimed(9)]), timeout=5)
+    with pytest.raises(WarehouseError, match="epoch 9"):
+        hub.drain()
+
+
+def test_bytes_that_are_no_event_are_set_aside_once_and_the_rest_goes_on(hub: Hub) -> None:
+    bus = hub.bus
+    garbage = b"\xff" * 300_000
+    bus.publish([Record(JUDGMENTS.name, b"", garbage)], timeout=5)
+    bus.publish([Record(PAIRS.name, b"", records_of([claimed(1)])[0].value)], timeout=5)
+    judged_pair(bus, "Reply one")
+    hub.drain()
+    hub.restarted().drain()
+    assert numbers(bus) == [1]
+    first, second = on(bus, QUARANTINE.name)
+    assert isinstance(first, EventQuarantined)
+    assert isinstance(second, EventQuarantined)
+    assert (first.topic, first.offset, len(base64.b64decode(first.payload))) == (JUDGMENTS.name, 0, 256 * 1024)
+    assert "does not belong on feedback.pairs" in second.reason
+
+
+def test_a_newer_schema_stops_it_there_and_what_came_before_is_kept(hub: Hub) -> None:
+    bus = hub.bus
+    judged_pair(bus, "Reply one")
+    (pair,) = everything(bus, PAIRS.name)
+    bus.publish([Record(PAIRS.name, pair.key, pair.value.replace(b'"schema_version":1', b'"schema_version":7'))], timeout=5)
+    with pytest.raises(SchemaTooNew, match=r"feedback\.pairs, offset 1: .*upgrade"):
+        hub.drain()
+    assert numbers(bus) == [1]
+    assert hub.warehouse.offsets()[PAIRS.name, 0] == 0
+    with pytest.raises(SchemaTooNew):
+        hub.drain()
+
+
+def test_embedding_a_pair_twice_is_one_fact_even_if_the_last_digit_differs(hub: Hub) -> None:
+    bus = hub.bus
+    judged_pair(bus, "Reply one")
+    (features,) = [event for event in on(bus, FEATURES.name) if isinstance(event, PairEmbedded)]
+    bus.publish(records_of([features, features.model_copy(update={"a": features.b})]), timeout=5)
+    hub.drain()
+    assert on(bus, QUARANTINE.name) == []
+    assert numbers(bus) == [1]
+
+
+def test_a_pair_that_lost_its_features_is_published_again_after_a_minute_and_then_less_often(
+    bus: SQLiteBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, moment = Clock(), now()
+    monkeypatch.setattr("streams.sink.now", lambda: moment)
+    hub = Hub(tmp_path / "warehouse.duckdb", bus)
+    hub.sink = Sink(bus, hub.warehouse, "hub", clock=clock)
+    judged_pair(bus, "Reply one", embed=False)
+    times = []
+    for minute in range(6):
+        moment = now() + minute * LOST_AFTER + timedelta(seconds=1)
+        clock.now += 60
+        bus.mark("embed", {partition: following - 1 for partition, (_, following) in bus.bounds([PAIRS.name]).items()})
+        hub.drain()
+        times.append(len(everything(bus, PAIRS.name)))
+    assert times == [1, 2, 3, 3, 4, 4]
+    assert len({event.event_id for event in on(bus, PAIRS.name)}) == 1
+    bus.mark("embed", {partition: following - 2 for partition, (_, following) in bus.bounds([PAIRS.name]).items()})
+    moment, clock.now = now() + 60 * LOST_AFTER, clock.now + 60
+    hub.drain()
+    assert len(everything(bus, PAIRS.name)) == 4, "embedding is only late"

@@ -1,0 +1,65 @@
+"""Every threshold asks once, however the updates fall; and time asks where judgments are few."""
+
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.bus import records_of
+from streams.trigger import RetrainingRule, due_by_time, on_reward_updated
+from tests.streams.examples import at, updated
+from tests.streams.memory_bus import MemoryBus
+
+RULE = RetrainingRule(every=200, after_days=7, at_least=50)
+
+
+@given(st.lists(st.integers(1, 450), min_size=1, max_size=20), st.integers(1, 300))
+def test_each_threshold_is_asked_for_exactly_once_however_many_judgments_an_update_brings(steps: list[int], every: int) -> None:
+    rule = RetrainingRule(every=every)
+    seen, asked = 0, []
+    for step in steps:
+        asked += [r.k for r in on_reward_updated(updated(seen, seen + step), rule, ("product",))]
+        seen += step
+    assert asked == list(range(1, seen // every + 1))
+
+
+def test_a_repeated_update_repeats_the_same_request() -> None:
+    update = updated(150, 650)
+    first, second = (list(on_reward_updated(update, RULE, ("product",))) for _ in range(2))
+    assert first == second
+    assert [request.k for request in first] == [1, 2, 3]
+    assert len({request.run_id for request in first}) == 3
+
+
+def test_a_removal_below_a_threshold_and_a_judgment_above_it_ask_for_the_same_run() -> None:
+    (first,) = on_reward_updated(updated(199, 200), RULE, ("product",))
+    assert list(on_reward_updated(updated(200, 199), RULE, ("product",))) == []
+    (again,) = on_reward_updated(updated(199, 200), RULE, ("product",))
+    assert again.run_id == first.run_id
+
+
+def test_time_asks_after_a_week_with_fifty_judgments_once() -> None:
+    bus = MemoryBus()
+    week = timedelta(days=7)
+    assert due_by_time(bus, RULE, ("product",), at(0)) == []
+    bus.publish(records_of([updated(0, 1), updated(1, 49, seconds=60)]), timeout=1)
+    assert due_by_time(bus, RULE, ("product",), at(0) + week) == [], "too few"
+    bus.publish(records_of([updated(49, 50, seconds=120)]), timeout=1)
+    assert due_by_time(bus, RULE, ("product",), at(-1) + week) == [], "too soon"
+    (request,) = due_by_time(bus, RULE, ("product",), at(0) + week)
+    assert (request.threshold, request.k, request.through_sequence) == ("time", 1, 50)
+    bus.publish(records_of([request]), timeout=1)
+    assert due_by_time(bus, RULE, ("product",), at(0) + week) == []
+
+
+def test_a_run_by_count_starts_the_week_and_its_judgments_anew() -> None:
+    bus = MemoryBus()
+    week = timedelta(days=7)
+    crossing = updated(199, 200, seconds=3600)
+    (by_count,) = on_reward_updated(crossing, RULE, ("product",))
+    bus.publish(records_of([updated(0, 199), crossing, by_count, updated(200, 249, seconds=7200)]), timeout=1)
+    assert due_by_time(bus, RULE, ("product",), at(3600) + week) == [], "49 since"
+    bus.publish(records_of([updated(249, 250, seconds=7201)]), timeout=1)
+    assert due_by_time(bus, RULE, ("product",), at(3599) + week) == [], "not a week since"
+    (by_time,) = due_by_time(bus, RULE, ("product",), at(3600) + week)
+    assert by_time.run_id != by_count.run_id

@@ -1,0 +1,175 @@
+"""No sequence of events makes a champion of a version that has not passed its gates and been approved."""
+
+from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage.events import Event, ModelEvaluated, ModelPromoted, ModelRolledBack, ReviewDecided, new_id
+from streams.versions import BASE, Versions, fold, legal_review, objection, promotions, step, version_name
+from tests.streams.examples import evaluated, sha
+
+V1, V2 = version_name(sha("one")), version_name(sha("two"))
+
+
+def review(version: str, decision: str = "approve") -> ReviewDecided:
+    return ReviewDecided.model_validate(
+        {"source": "product", "version": version, "decision": decision, "reviewer": "Grace", "reason": "the replies read well"}
+    )
+
+
+def promoted(version: str, by: UUID) -> ModelPromoted:
+    return ModelPromoted(source="product", version=version, review=by)
+
+
+def rolled_back(version: str) -> ModelRolledBack:
+    return ModelRolledBack(source="product", version=version, reviewer="Grace", reason="complaints")
+
+
+def with_champion(*policies: str) -> list[Event]:
+    """Each in turn judged against the one before it, approved and promoted."""
+    events: list[Event] = []
+    champion = BASE
+    for policy in policies:
+        version = version_name(sha(policy))
+        approval = review(version)
+        events += [evaluated(policy, champion=champion), approval, promoted(version, approval.event_id)]
+        champion = version
+    return events
+
+
+def test_the_base_model_is_the_first_champion() -> None:
+    state = fold([])
+    assert (state.champion, state.champion_policy, state.previous) == (BASE, None, None)
+
+
+def test_an_approved_version_becomes_champion_and_the_one_before_retires() -> None:
+    state = fold(with_champion("one", "two"))
+    assert (state.champion, state.champion_policy, state.previous) == (V2, sha("two"), V1)
+    assert {name: version.status for name, version in state.versions.items()} == {V1: "retired", V2: "champion"}
+    assert state.illegal == ()
+
+
+def test_a_rollback_returns_to_the_champion_before_and_from_there_to_the_one_before_that() -> None:
+    state = fold([*with_champion("one", "two"), rolled_back(V2)])
+    assert (state.champion, state.previous, state.versions[V2].status, state.versions[V1].status) == (V1, BASE, "rolled back", "champion")
+    state = step(state, rolled_back(V1))
+    assert (state.champion, state.champion_policy) == (BASE, None)
+    assert "nothing before it" in (objection(state, rolled_back(BASE)) or "")
+
+
+def test_a_version_that_failed_or_is_short_of_evidence_cannot_be_approved() -> None:
+    for verdict in ("failed", "insufficient"):
+        state = fold([evaluated("one", "passed", verdict)])
+        assert state.versions[V1].status == "rejected"
+        assert f"gate-1: {verdict}" in (legal_review(state, V1, "approve") or "")
+        state = fold([evaluated("one", "passed", verdict), review(V1)])
+        assert state.versions[V1].status == "rejected"
+        assert len(state.illegal) == 1
+
+
+def test_an_evaluation_whose_verdict_is_not_that_of_its_gates_changes_nothing() -> None:
+    state = fold([evaluated("one", "failed", verdict="passed"), review(V1)])
+    assert not state.versions
+    assert "its gates say failed" in state.illegal[0].reason
+
+
+def test_a_version_under_another_policys_name_changes_nothing() -> None:
+    state = fold([evaluated("one", version=V2)])
+    assert not state.versions
+    assert len(state.illegal) == 1
+
+
+def test_a_version_judged_against_a_champion_of_the_past_is_not_approved() -> None:
+    state = fold([evaluated("two"), *with_champion("one")])
+    assert "takes a new run" in (legal_review(state, V2, "approve") or "")
+    assert legal_review(state, V2, "reject") is None
+
+
+def test_the_first_verdict_on_a_version_stands() -> None:
+    state = fold([evaluated("one", "failed"), evaluated("one", "passed", run_id=new_id())])
+    assert state.versions[V1].status == "rejected"
+
+
+def test_a_rejected_version_stays_rejected() -> None:
+    state = fold([evaluated("one"), review(V1, "reject"), review(V1, "approve")])
+    assert state.versions[V1].status == "rejected"
+    assert legal_review(state, V1, "approve") == f"{V1} is rejected; only a version that awaits review can be decided about"
+
+
+def test_an_approval_calls_for_one_promotion_until_it_is_on_the_log() -> None:
+    approval = review(V1)
+    state = fold([evaluated("one"), approval])
+    (due,) = promotions(state)
+    assert promotions(state) == [due]
+    assert due.review == approval.event_id
+    after = fold([evaluated("one"), approval, due, due])
+    assert after.champion == V1
+    assert promotions(after) == []
+    assert after.illegal == ()
+
+
+def test_a_promotion_by_another_review_changes_nothing() -> None:
+    state = fold([evaluated("one"), review(V1), promoted(V1, new_id())])
+    assert state.champion == BASE
+    assert len(state.illegal) == 1
+
+
+NAMES = st.sampled_from(["one", "two", "three"])
+VERSIONS_ = st.sampled_from([BASE, *(version_name(sha(name)) for name in ("one", "two", "three"))])
+CHAMPIONS = VERSIONS_
+VERDICTS = st.lists(st.sampled_from(["passed", "failed", "insufficient"]), min_size=1, max_size=3)
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> list[Event]:
+    """Anything that anybody may publish, repeats and inventions included; promotions often name a review that was given."""
+    events: list[Event] = []
+    for _ in range(draw(st.integers(1, 25))):
+        match draw(st.sampled_from(["evaluated", "evaluated", "review", "review", "promoted", "promoted", "due", "rolled back", "repeat"])):
+            case "evaluated":
+                claim = draw(st.one_of(st.none(), st.sampled_from(["passed", "failed", "insufficient"])))
+                fields = {"verdict": claim} if claim else {}
+                events.append(evaluated(draw(NAMES), *draw(VERDICTS), champion=draw(CHAMPIONS), **fields))
+            case "review":
+                events.append(review(draw(VERSIONS_), draw(st.sampled_from(["approve", "approve", "reject"]))))
+            case "promoted":
+                reviews = [event.event_id for event in events if isinstance(event, ReviewDecided)]
+                events.append(promoted(draw(VERSIONS_), draw(st.sampled_from(reviews)) if reviews else new_id()))
+            case "due":
+                events.extend(promotions(fold(events)))
+            case "rolled back":
+                events.append(rolled_back(draw(VERSIONS_)))
+            case "repeat" if events:
+                events.append(draw(st.sampled_from(events)))
+    return events
+
+
+@given(lives())
+def test_whoever_becomes_champion_has_passed_every_gate_and_been_approved(events: list[Event]) -> None:
+    state = Versions()
+    for i, event in enumerate(events):
+        before, state = state, step(state, event)
+        if len(state.champions) > len(before.champions):
+            past = events[:i]
+            passed = [e for e in past if isinstance(e, ModelEvaluated) and e.version == state.champion]
+            assert all(gate.verdict == "passed" for gate in state.versions[state.champion].evaluated.gates)
+            assert state.versions[state.champion].evaluated in passed
+            assert state.versions[state.champion].evaluated.champion == before.champion
+            assert isinstance(event, ModelPromoted)
+            assert any(
+                isinstance(e, ReviewDecided) and e.event_id == event.review and e.decision == "approve" and e.version == state.champion
+                for e in past
+            )
+        elif state.champion != before.champion:
+            assert isinstance(event, ModelRolledBack)
+            assert state.champion == before.previous
+
+
+@given(lives())
+def test_every_event_either_takes_effect_or_is_listed_once_and_repeats_do_nothing(events: list[Event]) -> None:
+    state = fold(events)
+    assert fold([*events, *events]) == state
+    listed = [illegal.event.event_id for illegal in state.illegal]
+    assert len(listed) == len(set(listed))
+    assert sum(version.status == "champion" for version in state.versions.values()) == (state.champion != BASE)
