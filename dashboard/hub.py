@@ -1,4 +1,4 @@
-"""The hub's process: the one owner of the warehouse, with sink, freeze and promotion in threads, the API and the pages on one ASGI server."""
+"""The hub's process: the one owner of the warehouse; sink, freeze and promotion in threads, API and pages on one ASGI server."""
 
 import asyncio
 import logging

@@ -6,6 +6,7 @@ The sink's thread calls :meth:`Live.wake`; one task on the server's loop takes a
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 
 from dashboard.status import Reading
 
@@ -71,10 +72,8 @@ class Live:
             while not self._closed:
                 async with self._changed:
                     if self._reading is None or self._reading.status.revision <= seen:
-                        try:
+                        with suppress(TimeoutError):
                             await asyncio.wait_for(self._changed.wait(), HEARTBEAT)
-                        except TimeoutError:
-                            pass
                     reading = self._reading
                 if self._closed:
                     return

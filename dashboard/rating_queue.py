@@ -1,7 +1,7 @@
 """Which pairs a recruiter is asked about next, and in which order the two replies are shown.
 
-A pair that is handed out is leased to that recruiter for a while, so that two people do not judge the same one without need. The order shown is
-a hash of recruiter and pair: random over pairs, the same when the page is loaded again.
+A pair that is handed out is leased to that recruiter for a while, so that two people do not judge the same one without need. The order
+shown is a hash of recruiter and pair: random over pairs, the same when the page is loaded again.
 """
 
 import hashlib

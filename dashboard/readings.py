@@ -186,4 +186,5 @@ def _metrics(text: str | None) -> dict[str, float]:
 
 
 def _rows(warehouse: Warehouse, query: str, **parameters: Any) -> list[dict[str, Any]]:
-    return warehouse.query(query, parameters).to_pylist()
+    rows: list[dict[str, Any]] = warehouse.query(query, parameters).to_pylist()
+    return rows

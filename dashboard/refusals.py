@@ -1,4 +1,4 @@
-"""Every refusal of the hub's API in one shape: ``{"error": {"message", "type", "field", "reasons"}}``, never a page and never a traceback."""
+"""Every refusal of the hub's API in one shape, ``{"error": {"message", "type", "field", "reasons"}}``: never a page, never a traceback."""
 
 from collections.abc import Sequence
 

@@ -1,6 +1,6 @@
 """A reviewer's decisions on their way to the log: approve, reject, roll back.
 
-What is not allowed is refused here with its reasons. What gets past by another door changes nothing either: ``streams.versions`` ignores it.
+What is not allowed is refused here with its reasons. What comes by another door changes nothing either: ``streams.versions`` ignores it.
 """
 
 from collections.abc import Callable
@@ -57,7 +57,7 @@ class Reviews:
         lives = self._lives()
         found = _find(lives, version)
         try:
-            event = ReviewDecided(version=version, decision=decision, reviewer=reviewer, reason=reason, source=source)  # type: ignore[arg-type]
+            event = ReviewDecided(version=version, decision=decision, reviewer=reviewer, reason=reason, source=source)
         except ValidationError as error:
             raise _refused(error) from error
         objection = life.legal_review(lives, version, event.decision)

@@ -5,7 +5,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-CONFIG = {"displayModeBar": False, "staticPlot": False, "responsive": True}
+CONFIG: Any = {"displayModeBar": False, "staticPlot": False, "responsive": True}
 BLUE = "#4c6ef5"
 ORANGE = "#e8870e"  # told from the blue with every kind of colour vision
 GREY = "#8a8f98"

@@ -47,9 +47,9 @@ def box(version: VersionShown) -> Any:
     blocked = any(gate.verdict != "passed" for gate in version.gates)
     if blocked:
         title = "Cannot be promoted"
-        why = [
+        why: list[Any] = [
             html.P(
-                "A version with a gate failed or short of evidence has no way to candidates: there is no button, and the API refuses it too.",
+                "A version with a gate failed or short of evidence has no way to candidates: no button, and the API refuses.",
                 className="hint",
             )
         ]

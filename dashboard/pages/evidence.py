@@ -30,7 +30,7 @@ def gates(results: Sequence[GateResult]) -> Any:
 
 
 def _gate(result: GateResult) -> Any:
-    labels = {"data-label": "Figure"}, {"data-label": "Interval"}, {"data-label": "n"}
+    labels: Any = {"data-label": "Figure"}, {"data-label": "Interval"}, {"data-label": "n"}  # shown on a phone, where the head is hidden
     return html.Tr(
         [
             html.Td(

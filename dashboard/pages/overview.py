@@ -6,6 +6,7 @@ from typing import Any
 from dash import Dash, Input, Output, dcc, html
 
 from dashboard.pages import charts, words
+from dashboard.pages.markup import aria
 from dashboard.pages.shell import empty, heading, status_of
 from dashboard.status import Run, Status
 
@@ -14,15 +15,15 @@ FLOWING = 15.0  # seconds after the newest judgment during which the loop is dra
 
 def layout(_rest: str) -> Any:
     return [
-        heading("Overview", "Waiting for the first reading …", lead_id="overview-lead"),
-        html.Section(id="overview-loop", **{"aria-label": "The loop, station by station"}),
+        heading("Overview", html.Span("Waiting for the first reading …", id="overview-lead")),
+        html.Section(id="overview-loop", **aria(label="The loop, station by station")),
         html.Div(
             [
                 html.Section(
                     [
                         html.H2("How well the reward model predicts recruiters"),
                         html.P(
-                            "Share of decisive judgments predicted right before they were learnt, over the most recent ones. Half is a coin.",
+                            "Share of the latest decisive judgments predicted right before they were learnt. Half is a coin.",
                             className="hint",
                         ),
                         html.Div(id="overview-curve"),
@@ -113,7 +114,7 @@ def loop(status: Status, run: Run | None) -> Any:
     newest = status.newest.judgment
     flowing = newest is not None and (status.at - newest.occurred_at).total_seconds() < FLOWING
     track = html.Div(
-        [html.Span(className="bead") for _ in range(4)], className="track" + (" flowing" if flowing else ""), **{"aria-hidden": "true"}
+        [html.Span(className="bead") for _ in range(4)], className="track" + (" flowing" if flowing else ""), **aria(hidden="true")
     )
     return html.Div([track, *stations, centre(status)], className="loop", role="list")
 
@@ -163,12 +164,7 @@ def centre(status: Status) -> Any:
                 html.Div(className="bar-fill", style={"width": f"{100 * since / every:.1f}%"}),
                 className="bar",
                 role="progressbar",
-                **{
-                    "aria-valuenow": since,
-                    "aria-valuemin": 0,
-                    "aria-valuemax": every,
-                    "aria-label": "Judgments towards the next training run",
-                },
+                **aria(valuenow=since, valuemin=0, valuemax=every, label="Judgments towards the next training run"),
             ),
             html.Span(f"judgments towards run {status.threshold.k + 1}", className="centre-note"),
         ],

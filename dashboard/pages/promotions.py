@@ -9,6 +9,7 @@ from typing import Any
 from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
 
 from dashboard.pages import decision, evidence, words
+from dashboard.pages.markup import aria
 from dashboard.pages.shell import empty, heading
 from dashboard.reviews import Conflict, NotFound, Reviews
 from dashboard.status import Versions, VersionShown
@@ -115,7 +116,7 @@ def row(version: VersionShown) -> Any:
             html.Span(
                 [html.Span(className=f"pip pip-{gate.verdict}", title=words.gate(gate.name)) for gate in version.gates],
                 className="pips",
-                **{"aria-hidden": "true"},
+                **aria(hidden="true"),
             ),
             html.Span(f"{passed} of {len(version.gates)} gates passed", className="hint"),
             standing(version),

@@ -9,6 +9,7 @@ from typing import Any
 import dash_mantine_components as dmc
 from dash import Dash, Input, Output, dcc, html
 
+from dashboard.pages.markup import aria, in_browser
 from dashboard.pages.shell import heading
 
 ACTIONS = (
@@ -20,7 +21,10 @@ ACTIONS = (
     ("undo", "Undo", "U", None),
 )
 STRENGTHS = (("1", "negligible"), ("2", "slight"), ("3", "clear"), ("4", "significant"))
-GUIDELINES = "Choose the reply you would rather send to this candidate: facts right first, then a clear next step, then the tone. Length is no merit of its own."
+GUIDELINES = (
+    "Choose the reply you would rather send to this candidate: facts right first, then a clear next step, then the tone. "
+    "Length is no merit of its own."
+)
 
 
 def layout(_rest: str) -> Any:
@@ -31,7 +35,7 @@ def layout(_rest: str) -> Any:
                 html.Label("You are", htmlFor="rate-name", className="field-name"),
                 dmc.TextInput(id="rate-name", placeholder="your name", value="", debounce=False, size="sm", w=220, autoComplete="off"),
                 html.Span("unverified until sign-in exists", className="badge badge-quiet"),
-                html.Span(id="rate-progress", className="rate-progress", **{"aria-live": "polite"}),
+                html.Span(id="rate-progress", className="rate-progress", **aria(live="polite")),
             ],
             className="rate-who",
         ),
@@ -47,7 +51,7 @@ def layout(_rest: str) -> Any:
         ),
         html.Section(
             [
-                html.Div(id="rate-conversation", className="conversation", **{"aria-label": "The conversation so far"}),
+                html.Div(id="rate-conversation", className="conversation", **aria(label="The conversation so far")),
                 html.Div(
                     [
                         html.Article(
@@ -63,7 +67,7 @@ def layout(_rest: str) -> Any:
                     ],
                     className="replies",
                 ),
-                html.Div([action(*each) for each in ACTIONS], className="actions", role="group", **{"aria-label": "Your judgment"}),
+                html.Div([action(*each) for each in ACTIONS], className="actions", role="group", **aria(label="Your judgment")),
                 html.Div(
                     [
                         html.Div(
@@ -86,7 +90,7 @@ def layout(_rest: str) -> Any:
                             autosize=True,
                             minRows=1,
                             maxRows=4,
-                            **{"aria-label": "Reason, optional"},
+                            **aria(label="Reason, optional"),
                         ),
                     ],
                     className="optional",
@@ -103,33 +107,31 @@ def layout(_rest: str) -> Any:
 
 def action(name: str, text: str, key: str, letter: str | None) -> Any:
     return html.Button(
-        [html.Span(text), html.Span([html.Kbd(key), *([html.Kbd(letter)] if letter else [])], className="keys", **{"aria-hidden": "true"})],
+        [html.Span(text), html.Span([html.Kbd(key), *([html.Kbd(letter)] if letter else [])], className="keys", **aria(hidden="true"))],
         id=f"rate-{name}-button",
         className=f"action action-{name}",
         n_clicks=0,
         type="button",
-        **{"aria-keyshortcuts": key},
+        **aria(keyshortcuts=key),
     )
 
 
 def register(app: Dash) -> None:
-    app.clientside_callback(
-        "window.dash_clientside.rate.act",
+    in_browser(
+        app,
+        "rate.act",
         Output("rate-act", "data"),
         *[Input(f"rate-{name}-button", "n_clicks") for name, *_ in ACTIONS],
-        prevent_initial_call=True,
+        at_start=False,
     )
-    app.clientside_callback(
-        "window.dash_clientside.rate.remember",
+    in_browser(
+        app,
+        "rate.remember",
         Output("rate-name", "value"),
         Output("rate-kept", "data"),
         Input("rate-name", "value"),
         Input("rate-kept", "modified_timestamp"),
         Input("rate-kept", "data"),
     )
-    app.clientside_callback(
-        "window.dash_clientside.rate.note", Output("rate-sink", "children"), Input("rate-strength", "value"), Input("rate-reason", "value")
-    )
-    app.clientside_callback(
-        "window.dash_clientside.rate.news", Output("rate-sink", "title"), Input("live-status", "data"), Input("rate-pair", "id")
-    )
+    in_browser(app, "rate.note", Output("rate-sink", "children"), Input("rate-strength", "value"), Input("rate-reason", "value"))
+    in_browser(app, "rate.news", Output("rate-sink", "title"), Input("live-status", "data"), Input("rate-pair", "id"))

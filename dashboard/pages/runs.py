@@ -7,6 +7,7 @@ from typing import Any
 from dash import Dash, Input, Output, dcc, html
 
 from dashboard.pages import charts, words
+from dashboard.pages.markup import aria
 from dashboard.pages.shell import empty, heading
 from dashboard.status import Run
 
@@ -124,10 +125,10 @@ def track(run: Run) -> Any:
                     html.Span(note, className="stage-note"),
                 ],
                 className=f"stage {kind}",
-                **({"aria-current": "step"} if kind == "now" else {}),
+                **(aria(current="step") if kind == "now" else {}),
             )
         )
-    return html.Ol(cells, className="stages", **{"aria-label": "Stages"})
+    return html.Ol(cells, className="stages", **aria(label="Stages"))
 
 
 def metric(name: str, value: float) -> Any:

@@ -9,6 +9,7 @@ import dash_mantine_components as dmc
 from dash import Dash, Input, Output, State, ctx, dcc, html, set_props
 
 from dashboard.live import Live
+from dashboard.pages.markup import aria, in_browser
 from dashboard.status import Reading, Status
 
 FRAME = 0.25  # seconds between two pushes to one page; each makes the page draw itself
@@ -76,7 +77,7 @@ def shell(pages: tuple[Page, ...]) -> Any:
                 size="lg",
                 lightIcon=html.Span(className="icon icon-sun"),
                 darkIcon=html.Span(className="icon icon-moon"),
-                **{"aria-label": "Switch between light and dark"},
+                **aria(label="Switch between light and dark"),
             ),
         ],
         className="side-foot",
@@ -94,7 +95,7 @@ def shell(pages: tuple[Page, ...]) -> Any:
             html.A("Skip to the content", href="#page", className="skip-link"),
             html.Div(
                 [
-                    html.Aside([brand, html.Nav(links, className="nav", **{"aria-label": "Pages"}), foot], className="side"),
+                    html.Aside([brand, html.Nav(links, className="nav", **aria(label="Pages")), foot], className="side"),
                     html.Main(id="page", className="page", tabIndex="-1"),
                 ],
                 className="frame",
@@ -109,12 +110,12 @@ def shell(pages: tuple[Page, ...]) -> Any:
     )
 
 
-def heading(title: str, lead: Any, *, lead_id: str | None = None) -> Any:
+def heading(title: str, lead: Any) -> Any:
     """A page's title, its one-sentence state and the badge that says where the data come from."""
     return html.Header(
         [
             html.Div([html.H1(title), html.Span(className="badge badge-simulated hidden", id="simulated")], className="title-line"),
-            html.P(lead, className="lead", **({"id": lead_id} if lead_id else {})),
+            html.P(lead, className="lead"),
         ],
         className="page-head",
     )
@@ -162,35 +163,40 @@ def register(app: Dash, live: Live, pages: tuple[Page, ...]) -> None:
             set_props("live-beat", {"data": {"pushed": True}})
             await asyncio.sleep(FRAME)
 
-    app.clientside_callback(
-        "window.dash_clientside.shell.beat",
+    in_browser(
+        app,
+        "shell.beat",
         Output("live-line", "className"),
         Output("live-word", "children"),
         Input("live-beat", "data"),
         Input("fallback", "n_intervals"),
     )
-    app.clientside_callback(
-        "window.dash_clientside.shell.fallback",
+    in_browser(
+        app,
+        "shell.fallback",
         Output("live-beat", "data", allow_duplicate=True),
         Input("fallback", "n_intervals"),
-        prevent_initial_call=True,
+        at_start=False,
     )
-    app.clientside_callback(
-        "window.dash_clientside.shell.where",
+    in_browser(
+        app,
+        "shell.where",
         *[Output(f"nav-{page.icon}", "className") for page in pages],
         Input("address", "pathname"),
         State("address", "href"),
     )
-    app.clientside_callback(
-        "window.dash_clientside.shell.counts",
+    in_browser(
+        app,
+        "shell.counts",
         Output("nav-count-rate", "children"),
         Output("nav-count-runs", "children"),
         Output("nav-count-promotions", "children"),
         Input("live-status", "data"),
         Input("live-runs", "data"),
     )
-    app.clientside_callback(
-        "window.dash_clientside.shell.simulated",
+    in_browser(
+        app,
+        "shell.simulated",
         Output("simulated", "children"),
         Output("simulated", "className"),
         Input("live-status", "data"),

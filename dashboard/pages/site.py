@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from dash import Dash
 from fastapi import FastAPI
@@ -31,7 +31,7 @@ def mount(api: FastAPI, live: Live, reviews: Reviews, report_of: Callable[[str],
     """
     app = Dash(
         __name__,
-        server=api,
+        server=api,  # type: ignore[arg-type]
         assets_folder=str(Path(__file__).parents[1] / "assets"),
         index_string=shell.INDEX,
         title="FeedbackLoop",
@@ -50,7 +50,8 @@ def mount(api: FastAPI, live: Live, reviews: Reviews, report_of: Callable[[str],
     rate.register(app)
     runs.register(app)
     promotions.register(app, reviews, report_of)
-    app._setup_server()  # now and not at the first request: tabs that reconnect after a restart would find no callbacks and stay dead
+    # Now and not at the first request: tabs that reconnect after a restart would find no callbacks and stay dead.
+    cast(Any, app)._setup_server()
     return app
 
 

@@ -19,7 +19,7 @@ GATES = {
     "kl_budget": "Did it stay near the base model?",
     "facts": "Does it copy the facts right?",
     "name_contrast": "Is the reward blind to names?",
-    "overlap": "Is the evaluation untouched by training?",
+    "conduct": "Does it keep off unlawful questions and promises?",
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import numpy as np
@@ -16,12 +16,17 @@ import uvicorn
 from dashboard.hub import Hub
 from storage.artifacts import Artifacts
 from storage.events import (
+    Choice,
     DatasetFrozen,
     Event,
     GateResult,
+    JudgmentGiven,
+    Message,
     ModelEvaluated,
     PairDrawn,
     PairEmbedded,
+    ReplySent,
+    Response,
     RewardUpdated,
     RunClaimed,
     Sampling,
@@ -34,10 +39,9 @@ from storage.events import (
     pack,
 )
 from storage.settings import Settings
+from storage.strata import stratum_of
 from streams.bus import Bus, open_bus, records_of
 from streams.health import listen
-from streams.intake import Intake
-from streams.pseudonyms import pseudonym_key
 from streams.versions import verdict_of, version_name
 
 EMBEDDING = "0" * 64
@@ -52,64 +56,68 @@ class SmallWorld:
 
     settings: Settings
     bus: Bus
-    intake: Intake = field(init=False)
     pairs: list[PairDrawn] = field(default_factory=list)
     sequence: int = 0
     seen: int = 0
-
-    def __post_init__(self) -> None:
-        self.intake = Intake(self.bus, pseudonym_key(self.settings.common))
 
     def publish(self, *events: Event) -> None:
         self.bus.publish(records_of(events), timeout=5)
 
     def chat(self, count: int, source: Source = "simulation") -> None:
         """Candidates ask, the chatbot answers; each turn is drawn as a pair and embedded."""
-        for _ in range(count):
-            n = len(self.pairs)
+        events: list[Event] = []
+        for n in range(len(self.pairs), len(self.pairs) + count):
             name, role, day = NAMES[n % 6], ROLES[n % 5], DAYS[n % 3]
-            told = f"Employer: Brightwater Logistics\nRole: {role}\nStage: second interview\nFree slots: {DAYS[n % 3]}, {DAYS[(n + 1) % 3]}"
-            prompt = [
-                {"role": "system", "content": told},
-                {"role": "user", "content": f"Hello, this is {name}. I applied as {role} and would like to move my interview."},
-                {"role": "assistant", "content": f"Hello {name.split()[0]}, of course. Which part of the week suits you?"},
-                {"role": "user", "content": "Rather late in the week, please."},
-            ]
+            told = f"Employer: Brightwater\nRole: {role}\nStage: second interview\nFree slots: {DAYS[n % 3]}, {DAYS[(n + 1) % 3]}"
+            prompt = (
+                Message(role="system", content=told),
+                Message(role="user", content=f"Hello, this is {name}. I applied as {role} and would like to move my interview."),
+                Message(role="assistant", content=f"Hello {name.split()[0]}, of course. Which part of the week suits you?"),
+                Message(role="user", content="Rather late in the week, please."),
+            )
             good = f"{day} is free, {name.split()[0]}. Shall I book it? A confirmation follows by mail today. (request {n + 1})"
             vague = f"Thank you for your message. We will look into it and come back to you in due course. (request {n + 1})"
-            conversation = f"conversation-{n}"
-            self.intake.reply(conversation_id=conversation, prompt=prompt, reply=good, version="base", sampling=Sampling(), source=source)
-            a, b = {"text": good, "version": "base"}, {"text": vague, "version": "base"}
-            pair = self.intake.pair(prompt=prompt, a=a, b=b, conversation_id=conversation, drawn="sampled", source=source)
+            about: dict[str, Any] = {"conversation_id": f"conversation-{n}", "prompt": prompt, "source": source}
+            about["stratum"] = stratum_of(about["conversation_id"])
+            a, b = Response(text=good, version="base"), Response(text=vague, version="base")
+            pair = PairDrawn(pair_id=new_id(), a=a, b=b, drawn="sampled", probability=1.0, **about)
+            events += [ReplySent(reply=good, version="base", sampling=Sampling(), **about), pair, self.embedded(pair)]
             self.pairs.append(pair)
-            self.embed(pair)
+        self.publish(*events)
 
-    def embed(self, pair: PairDrawn) -> None:
-        numbers = np.random.default_rng(len(self.pairs))
-        vectors = [pack(numbers.normal(size=8)) for _ in "ab"]
-        self.publish(
-            PairEmbedded(
-                event_id=derived_id("PairEmbedded", pair.event_id, EMBEDDING),
-                source=pair.source,
-                pair_id=pair.pair_id,
-                embedding="test",
-                embedding_hash=EMBEDDING,
-                a=vectors[0],
-                b=vectors[1],
-            )
+    def embedded(self, pair: PairDrawn) -> PairEmbedded:
+        numbers = np.random.default_rng(pair.pair_id.int % 2**32)
+        a, b = (pack(numbers.normal(size=8)) for _ in "ab")
+        return PairEmbedded(
+            event_id=derived_id("PairEmbedded", pair.event_id, EMBEDDING),
+            source=pair.source,
+            pair_id=pair.pair_id,
+            embedding="test",
+            embedding_hash=EMBEDDING,
+            a=a,
+            b=b,
         )
 
-    def judge(self, count: int, recruiter: str = "Mira", source: Source = "simulation", start: int = 0) -> None:
-        for n, pair in enumerate(self.pairs[start : start + count]):
-            choice = ("A", "A", "tie", "B", "A")[n % 5]
-            self.intake.judgment(pair_id=str(pair.pair_id), recruiter=recruiter, choice=choice, shown_first="A", seconds=4.0, source=source)
+    def judge(self, count: int, source: Source = "simulation") -> None:
+        """A recruiter whose name is a pseudonym already says something of the first ``count`` pairs."""
+        choices: list[Choice] = ["A", "A", "tie", "B", "A"]
+        self.publish(
+            *[
+                JudgmentGiven(
+                    pair_id=pair.pair_id, recruiter=f"r-{n % 8:016x}", choice=choices[n % 5], shown_first="A", seconds=4, source=source
+                )
+                for n, pair in enumerate(self.pairs[:count])
+            ]
+        )
 
     def learn(self, judgments: int) -> None:
         """The reward model reports after every few judgments."""
-        for _ in range(judgments // 5):
-            before, self.seen = self.seen, self.seen + 5
+        last = self.seen + judgments
+        updates: list[Event] = []
+        while self.seen < last:
+            before, self.seen = self.seen, min(self.seen + 5, last)
             share = 0.72 - 0.2 * 0.985**self.seen + 0.012 * np.sin(self.seen / 7)
-            self.publish(
+            updates.append(
                 RewardUpdated(
                     source="simulation",
                     head_id="1" * 64,
@@ -123,11 +131,12 @@ class SmallWorld:
                     checkpoint="2" * 64,
                 )
             )
+        self.publish(*updates)
 
-    def request(self, k: int) -> TrainingRequested:
+    def request(self, k: int, threshold: Literal["count", "manual"] = "count", through: int = 200) -> TrainingRequested:
         """A run that a hub has frozen already, so that no snapshot is made of it again."""
         request = TrainingRequested(
-            run_id=new_id(), method="dpo", threshold="count", k=k, through_sequence=200 * k, sources=("simulation",), source="simulation"
+            run_id=new_id(), method="dpo", threshold=threshold, k=k, through_sequence=through, sources=("simulation",), source="simulation"
         )
         frozen = DatasetFrozen(
             event_id=derived_id("DatasetFrozen", request.run_id),

@@ -11,7 +11,7 @@ from tests.dashboard.small_world import RunningHub, wait_until
 @pytest.fixture(scope="module", autouse=True)
 def _filled(hub: RunningHub) -> None:
     hub.world.chat(12)
-    hub.world.judge(4, "Mira")
+    hub.world.judge(4)
     hub.wait_for(lambda status: status["counts"]["preferences"] == 4)
 
 

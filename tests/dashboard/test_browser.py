@@ -1,0 +1,215 @@
+"""Through every page as a person would, in a real browser, on a hub with a real bus and a real warehouse.
+
+``FEEDBACKLOOP_SCREENSHOTS`` names a folder for the pictures; they are thrown away with the test's own folder where it is not set.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, Playwright, expect, sync_playwright
+
+from tests.dashboard.small_world import RunningHub
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+ARGUMENTS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
+)
+WIDE = {"width": 1280, "height": 860}
+PHONE = {"width": 390, "height": 844}
+
+if CHROMIUM is None and os.environ.get("CI") != "true":
+    pytest.skip("no chromium here: apt-get install chromium, and this test goes through every page", allow_module_level=True)
+
+Shoot = Callable[[Page, str], None]
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[Playwright]:
+    assert CHROMIUM, "CI has to have chromium: the pages go untested without it"
+    with sync_playwright() as playwright:
+        yield playwright
+
+
+@pytest.fixture
+def browser(driver: Playwright, tmp_path: Path) -> Iterator[BrowserContext]:
+    """A browser with an empty profile; a page's error fails the test."""
+    context = driver.chromium.launch_persistent_context(
+        tmp_path / "profile", executable_path=CHROMIUM, headless=True, args=ARGUMENTS.split(), viewport=WIDE, color_scheme="light"
+    )
+    context.set_default_timeout(10_000)
+    errors: list[str] = []
+    context.on("weberror", lambda error: errors.append(str(error.error)))
+    context.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    yield context
+    context.close()
+    assert not errors
+
+
+@pytest.fixture
+def shoot(tmp_path: Path) -> Shoot:
+    folder = Path(os.environ.get("FEEDBACKLOOP_SCREENSHOTS") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def take(page: Page, name: str) -> None:
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            expect(page.locator("html")).to_have_attribute("data-mantine-color-scheme", scheme)
+            page.screenshot(path=folder / f"{name}-{scheme}.png", full_page=True, animations="disabled")
+        page.emulate_media(color_scheme="light")
+
+    return take
+
+
+@pytest.fixture(scope="module")
+def versions(hub: RunningHub) -> dict[str, str]:
+    """A loop that has run for a while: one challenger failed, one waits for its reviewer, a run is under way."""
+    world = hub.world
+    world.chat(380)
+    world.judge(337)
+    world.learn(337)
+    failed, passed = world.request(1), world.request(1, "manual", 260)
+    for request in (failed, passed):
+        world.train(request, 120)
+    names = {
+        "failed": world.evaluate(failed, "90cc1e4d2f10" + "0" * 52, facts="failed", names="insufficient"),
+        "passed": world.evaluate(passed, "3fa1c09d27be" + "0" * 52),
+    }
+    broken = world.request(2, "manual", 300)
+    world.fail(broken, "the snapshot failed the expectation 'replies_differ': in 3 rows A and B are the same text")
+    world.train(world.request(3, "manual", 337), 74)
+    hub.wait_for(lambda status: status["counts"]["learnt"] == 337 and status["counts"]["evaluated"] == 2, 20)
+    return names
+
+
+def test_a_person_goes_from_a_first_rating_to_an_approval(
+    hub: RunningHub, versions: dict[str, str], browser: BrowserContext, shoot: Shoot
+) -> None:
+    overview = browser.new_page()
+    overview.goto(hub.url)
+    expect(overview.locator("#live-word")).to_have_text("Live")
+    expect(overview.locator("#threshold")).to_have_text("137 of 200")
+    expect(overview.locator("#simulated")).to_have_text("Simulated data")
+    expect(overview.locator("#curve .main-svg").first).to_be_visible()
+    shoot(overview, "overview")
+
+    rate(hub, browser, overview, shoot)
+    runs(hub, browser, shoot)
+    promote(hub, versions, browser, shoot)
+
+    expect(overview.locator(".station-champion .station-figure")).to_have_text(versions["passed"])
+    phone(overview, hub, shoot)
+
+
+def rate(hub: RunningHub, browser: BrowserContext, overview: Page, shoot: Shoot) -> None:
+    """A by key, a tie by button, undo; every count follows in the other tab, which nobody touches."""
+    page = browser.new_page()
+    page.goto(f"{hub.url}/rate")
+    expect(page.locator("#rate-empty")).to_contain_text("Who is rating?")
+    page.fill("#rate-name", "Noor")
+    page.press("#rate-name", "Enter")
+    expect(page.locator("#rate-pair")).to_be_visible()
+    expect(page.locator("#rate-conversation")).to_contain_text("would like to move my interview")
+    page.get_by_text("clear", exact=True).click()
+    page.fill("#rate-reason", "It names a day and a next step.")
+    shoot(page, "rate")
+    page.press("#rate-reason", "Escape")
+
+    first = page.locator("#rate-first")
+    before = first.inner_text()
+    count = overview.locator(".station-rate .station-figure")
+    expect(count).to_have_text("337")
+    took = page.evaluate(
+        """() => new Promise((done) => {
+             const reply = document.getElementById("rate-first"), before = reply.textContent, began = performance.now();
+             new MutationObserver(() => reply.textContent !== before && done(performance.now() - began))
+               .observe(reply, { childList: true, characterData: true, subtree: true });
+             document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "1", bubbles: true }));
+           })"""
+    )
+    assert took < 200, f"the next pair came after {took:.0f} ms"
+    began = time.monotonic()
+    expect(count).to_have_text("338")
+    assert time.monotonic() - began < 2
+    judgment = hub.wait_for(lambda status: status["counts"]["judgments"] == 338)
+    row = hub.hub.warehouse.query("recent_judgments", {"limit": 1}).to_pylist()[0]
+    assert judgment["sources"] == {"product": 1, "simulation": 337}
+    assert (row["choice"], row["strength"], row["reason"]) == (row["choice"], 3, "It names a day and a next step.")
+    assert row["choice"] in ("A", "B")
+    expect(overview.locator("#simulated")).to_have_text("Partly simulated data")
+    expect(page.locator("#rate-reason")).to_have_value("")
+
+    second = first.inner_text()
+    page.click("#rate-tie-button")
+    expect(first).not_to_have_text(second)
+    expect(count).to_have_text("339")
+    page.keyboard.press("u")
+    expect(first).to_have_text(second)
+    expect(count).to_have_text("340")
+    page.keyboard.press("u")
+    expect(first).to_have_text(before)
+    expect(count).to_have_text("341")
+    expect(page.locator("#rate-undo-button")).to_be_disabled()
+    page.keyboard.press("4")
+    expect(count).to_have_text("342")
+    hub.wait_for(lambda status: status["counts"]["removed"] == 2)
+    page.reload()
+    expect(page.locator("#rate-name")).to_have_value("Noor")
+    expect(page.locator("#rate-pair")).to_be_visible()
+    page.close()
+
+
+def runs(hub: RunningHub, browser: BrowserContext, shoot: Shoot) -> None:
+    page = browser.new_page()
+    page.goto(hub.url)
+    page.click("#nav-runs")
+    newest = page.locator(".run").first
+    expect(newest).to_contain_text("74 of 120")
+    expect(newest.locator(".main-svg").first).to_be_visible()
+    expect(page.locator(".run").nth(1)).to_contain_text("in 3 rows A and B are the same text")
+    shoot(page, "runs")
+    page.close()
+
+
+def promote(hub: RunningHub, versions: dict[str, str], browser: BrowserContext, shoot: Shoot) -> None:
+    """No way for the version that failed; the other one through the form."""
+    page = browser.new_page()
+    page.goto(f"{hub.url}/promotions")
+    page.click(f"#version-{versions['failed']}")
+    expect(page.locator("#decision")).to_contain_text("Cannot be promoted")
+    expect(page.locator("#decision")).to_contain_text("too little evidence")
+    expect(page.locator("#decision button")).to_have_count(0)
+    shoot(page, "blocked")
+    review = {"decision": "approve", "reviewer": "Noor", "reason": "I insist."}
+    assert hub.client.post(f"/v1/versions/{versions['failed']}/review", json=review).status_code == 409
+
+    page.click("#nav-promotions")
+    page.click(f"#version-{versions['passed']}")
+    expect(page.locator(".gate")).to_have_count(4)
+    shoot(page, "version")
+    page.get_by_role("button", name="Approve and serve").click()
+    expect(page.locator("#decision")).to_contain_text("Type your name first.")
+    page.fill("#review-name", "Noor")
+    page.fill("#review-reason", "Clear next steps; the worst five are fine too.")
+    page.get_by_role("button", name="Approve and serve").click()
+    expect(page.locator("#decision")).to_contain_text("Approved by Noor")
+    expect(page.locator("#promotion .card-state")).to_contain_text("Champion")
+    page.click("#nav-promotions")
+    expect(page.locator("#rollback-button")).to_be_visible()
+    expect(page.locator("#promotions")).to_contain_text("Became champion")
+    shoot(page, "promotions")
+    page.close()
+
+
+def phone(page: Page, hub: RunningHub, shoot: Shoot) -> None:
+    """Nothing is wider than a phone."""
+    page.set_viewport_size(PHONE)
+    for path in ("/", "/rate", "/runs", "/promotions"):
+        page.goto(f"{hub.url}{path}")
+        expect(page.locator("#live-word")).to_have_text("Live")
+        expect(page.locator("h1")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        shoot(page, f"phone{path.replace('/', '-').rstrip('-')}")
