@@ -52,7 +52,7 @@ class Chat:
         if asked.model not in backend.names():
             known = ", ".join(backend.names())
             raise FieldRefused(f"model: there is no {asked.model!r} here; ask for one of {known}", "model", "model_not_found")
-        self.conversation_id = (asked.metadata or {}).get("conversation_id") or self._derived_conversation()
+        self.conversation_id = asked.conversation_id or self._derived_conversation()
         self.completion = Completion(backend.names()[0])
 
     def _derived_conversation(self) -> str:

@@ -7,14 +7,13 @@ or a host beyond this machine is said at once, and ``/readyz`` says what is wait
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
-from storage.artifacts import Artifacts
 
 from serving.api import handle_errors, routes
 from serving.backends import Backend
@@ -22,16 +21,18 @@ from serving.local import LocalBackend
 from serving.pairing import Pairing, PairingRule
 from serving.promotion import Promotions
 from serving.upstream import UpstreamBackend
+from storage.artifacts import Artifacts
 from storage.errors import ConfigurationError
 from storage.settings import Settings
-from streams.bus import open_bus
+from streams.bus import Bus, open_bus
 from streams.health import health_router, listen
 from streams.intake import Intake
 from streams.pseudonyms import pseudonym_key
 
 log = logging.getLogger(__name__)
 
-STOPPING = 3  # seconds that answers under way get when the process is told to stop
+STOPPING = 2  # seconds that answers under way get when the process is told to stop
+PAIRING = 1.0  # seconds that second responses get after that
 
 
 class ServingSettings(BaseModel):
@@ -81,6 +82,7 @@ def run(settings: Settings) -> None:
     """
     section = settings.section("serving", ServingSettings)
     socket = listen(section.host, section.port)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     fatal: list[ConfigurationError] = []
 
     def give_up(error: ConfigurationError) -> None:
@@ -90,23 +92,26 @@ def run(settings: Settings) -> None:
     try:
         app = create_app(settings, give_up=give_up)
         server = _Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=STOPPING))
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in before:
             signal.signal(number, server.handle_exit)
         log.info("serving on http://%s:%d", *socket.getsockname()[:2])
         server.run(sockets=[socket])
     finally:
         socket.close()
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if fatal:
         raise fatal[0]
 
 
-def create_app(settings: Settings, *, give_up: Callable[[ConfigurationError], None] | None = None) -> FastAPI:
+def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[[ConfigurationError], None] | None = None) -> FastAPI:
     """The API on what ``settings`` name; parts with a life of their own start and stop with the app.
 
-    ``give_up`` is called, from another thread, when the configured model cannot be loaded at all.
+    ``bus`` takes the place of the one in the settings. ``give_up`` is called, from another thread, when the configured model cannot be
+    loaded at all.
     """
     section = settings.section("serving", ServingSettings)
-    bus = open_bus(settings.common.bus_url)
+    bus = bus or open_bus(settings.common.bus_url)
     intake = Intake(bus, pseudonym_key(settings.common))
     backend: Backend
     promotions: Promotions | None = None
@@ -134,7 +139,7 @@ def create_app(settings: Settings, *, give_up: Callable[[ConfigurationError], No
         if promotions is not None:
             promotions.start()
         yield
-        await pairing.stop()
+        await pairing.stop(within=PAIRING)
         if promotions is not None:
             promotions.stop()
         await backend.close()
@@ -164,6 +169,4 @@ class _Server(uvicorn.Server):
     """uvicorn without its own signal handlers, which would raise the signal again once it has stopped: stopping when told is no failure."""
 
     def capture_signals(self) -> Any:
-        from contextlib import nullcontext
-
         return nullcontext()

@@ -169,6 +169,9 @@ class LocalBackend:
         except jinja2.TemplateError as error:
             raise InputRefused(f"messages: the model's chat template refuses them: {error}", "messages") from error
 
+    def _most_urgent(self) -> Lane:
+        return self._candidates if self._candidates.busy() else self._patient
+
     def _work(self) -> None:
         while True:
             with self._changed:
@@ -177,7 +180,7 @@ class LocalBackend:
                 if self._stopping:
                     return
                 served = self._served
-            lane = self._candidates if self._candidates.busy() else self._patient
+                lane = self._most_urgent()
             assert served is not None
             try:
                 lane.turn(served)

@@ -9,6 +9,7 @@ import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -61,7 +62,10 @@ class Pairing:
     def start(self) -> None:
         self._workers = [asyncio.create_task(self._work(), name=f"pairing-{i}") for i in range(self._backend.width)]
 
-    async def stop(self) -> None:
+    async def stop(self, within: float) -> None:
+        """Draw what is outstanding, as far as that goes in so many seconds."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._queue.join(), within)
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
@@ -98,6 +102,7 @@ class Pairing:
                 log.exception("no second response to reply %s", reply.event_id)
             finally:
                 self._outstanding -= 1
+                self._queue.task_done()
 
     async def _draw(self, reply: ReplySent) -> None:
         pair_id = pair_of(reply.event_id)

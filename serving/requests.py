@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from storage.errors import InputRefused
@@ -20,6 +20,14 @@ MAX_BODY = 1_048_576  # bytes
 Stop = Annotated[str, Field(min_length=1, max_length=1000)]  # a line break alone is a usual one
 Nothing = Annotated[list[Any], Field(max_length=0)]
 Body = TypeVar("Body")
+
+
+# Which of two forms a field has decides about what is wrong with it. The brackets tell these from fields: see _named.
+ONE, SEVERAL = "(one)", "(several)"
+
+
+def _one_or_several(value: Any) -> str:
+    return SEVERAL if isinstance(value, list | tuple) else ONE
 
 
 class Shape(BaseModel):
@@ -37,7 +45,9 @@ class ChatMessage(Shape):
     """A message as OpenAI's client sends it; what a reply carried besides its text may come back with it, as long as it is empty."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Text | Annotated[tuple[TextPart, ...], Field(min_length=1)]
+    content: Annotated[
+        Annotated[Text, Tag(ONE)] | Annotated[tuple[TextPart, ...], Field(min_length=1), Tag(SEVERAL)], Discriminator(_one_or_several)
+    ]
     refusal: None = None
     audio: None = None
     function_call: None = None
@@ -71,7 +81,12 @@ class ChatRequest(Shape):
     max_tokens: Annotated[int, Field(ge=1, le=8192)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1, le=8192)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
-    stop: Stop | Annotated[tuple[Stop, ...], Field(max_length=4)] | None = None
+    stop: (
+        Annotated[
+            Annotated[Stop, Tag(ONE)] | Annotated[tuple[Stop, ...], Field(max_length=4), Tag(SEVERAL)], Discriminator(_one_or_several)
+        ]
+        | None
+    ) = None
     user: Name | None = None
     metadata: Annotated[dict[str, str], Field(max_length=16)] | None = None
     # Hints that oblige to nothing.
@@ -108,7 +123,13 @@ class ChatRequest(Shape):
             raise _disagreement("stream_options", "only for a request with stream = true")
         if None not in (self.max_tokens, self.max_completion_tokens) and self.max_tokens != self.max_completion_tokens:
             raise _disagreement("max_tokens", "differs from max_completion_tokens; give one of them")
+        if self.conversation_id is not None and not _is_identifier(self.conversation_id):
+            raise _disagreement("metadata.conversation_id", "letters, digits and _.:- only, at most 128, a letter or digit first")
         return self
+
+    @property
+    def conversation_id(self) -> str | None:
+        return (self.metadata or {}).get("conversation_id")
 
     def sampling(self, default_tokens: int) -> Sampling:
         """How the reply is drawn, with OpenAI's defaults where nothing is said."""
@@ -171,12 +192,10 @@ class Edit(Shape):
 
 Feedback = Annotated[Comparison | Thumb | Edit, Field(discriminator="type")]
 
+_IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
 CHAT = TypeAdapter(ChatRequest)
 PAIR = TypeAdapter(PairRequest)
 FEEDBACK: TypeAdapter[Comparison | Thumb | Edit] = TypeAdapter(Feedback)
-
-# A union's complaints name its members too; these are no fields of the client's.
-_MEMBERS = {"comparison", "thumb", "edit", "constrained-str", "str", "tuple", "is-instance[str]"}
 
 
 class FieldRefused(InputRefused):
@@ -202,8 +221,7 @@ def _named(shape: TypeAdapter[Any], complaint: Any) -> FieldRefused:
     parts = [str(part) for part in complaint["loc"]]
     if shape is FEEDBACK:
         parts = parts[1:]
-    # a union names which of its members complains, between the field and the index
-    parts = [part for part in parts if not any(sign in part for sign in "[(") and part not in _MEMBERS]
+    parts = [part for part in parts if part and not any(sign in part for sign in "[(")]
     field, said, kind = ".".join(parts), complaint["msg"], complaint["type"]
     if kind == "field_refused":
         field = complaint["ctx"]["field"]
@@ -216,6 +234,14 @@ def _named(shape: TypeAdapter[Any], complaint: Any) -> FieldRefused:
     elif kind == "extra_forbidden":
         said = "there is no such field"
     return FieldRefused(f"{field or 'body'}: {said}", field or "body", code)
+
+
+def _is_identifier(text: str) -> bool:
+    try:
+        _IDENTIFIER.validate_python(text)
+    except ValidationError:
+        return False
+    return True
 
 
 def _disagreement(field: str, said: str) -> PydanticCustomError:

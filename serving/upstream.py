@@ -52,6 +52,8 @@ class UpstreamBackend:
     async def stream(self, prompt: Sequence[Message], sampling: Sampling) -> AsyncIterator[str | Reply]:
         text, reason, usage = "", None, None
         async with self._asked(prompt, sampling, stream=True) as answer:
+            if "text/event-stream" not in answer.headers.get("content-type", ""):
+                raise self._strange()
             async for line in answer.aiter_lines():
                 if not line.startswith("data:"):
                     continue
@@ -127,10 +129,13 @@ class UpstreamBackend:
         try:
             body = orjson.loads(data)
         except orjson.JSONDecodeError as error:
-            raise UpstreamError(f"the upstream server {self._shown} does not answer in OpenAI's form; is its address right?") from error
+            raise self._strange() from error
         if not isinstance(body, dict):
-            raise UpstreamError(f"the upstream server {self._shown} does not answer in OpenAI's form; is its address right?")
+            raise self._strange()
         return body
+
+    def _strange(self) -> UpstreamError:
+        return UpstreamError(f"the upstream server {self._shown} does not answer in OpenAI's form; is its address right?")
 
     def _clean(self, text: str) -> str:
         key = self._key.get_secret_value()

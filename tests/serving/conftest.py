@@ -1,0 +1,181 @@
+"""A language model of a few thousand parameters, and servers on 127.0.0.1 that tests talk to as any client does."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from serving.app import create_app
+from storage.events import Event, decode
+from storage.settings import Settings
+from streams.bus import Bus, Partition, open_bus
+from streams.health import listen
+
+WORDS = [
+    "the", "a", "is", "on", "at", "to", "for", "your", "our", "we", "you", "interview", "role", "offer", "team", "friday", "monday", "noon",
+    "ten", "office", "call", "please", "confirm", "thanks", "yes", "no", "maybe", "soon", "next", "step", "document", "contract", "manager",
+    "engineer", "nurse", "driver", ".", ",", "?", "!",
+]  # fmt: skip
+TEMPLATE = (
+    "{% for m in messages %}<|im_start|> {{ m['role'] }} {{ m['content'] }} <|im_end|> {% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|> assistant {% endif %}"
+)
+DEADLINE = 20.0
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds a Llama with random weights, which speaks in whole words."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    special = ["<|pad|>", "<|im_start|>", "<|im_end|>", "<|unk|>"]
+    tokenizer = Tokenizer(
+        models.WordLevel({word: i for i, word in enumerate([*special, "system", "user", "assistant", *WORDS])}, "<|unk|>")
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<|pad|>",
+        eos_token="<|im_end|>",
+        unk_token="<|unk|>",
+        additional_special_tokens=["<|im_start|>"],
+    )
+    fast.chat_template = TEMPLATE
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(fast), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2,
+        max_position_embeddings=256, tie_word_embeddings=True, bos_token_id=1, eos_token_id=2, pad_token_id=0, initializer_range=0.3,
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("tiny-model")
+    LlamaForCausalLM(config).save_pretrained(folder)
+    fast.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def adapter(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LoRA adapter of that model which speaks differently."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(1)
+    model = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(tiny_model),
+        LoraConfig(
+            r=4, lora_alpha=16, target_modules=["q_proj", "v_proj", "up_proj", "down_proj"], init_lora_weights=False, task_type="CAUSAL_LM"
+        ),
+    )
+    folder = tmp_path_factory.mktemp("adapter")
+    model.save_pretrained(folder)
+    return folder
+
+
+@dataclass
+class Server:
+    """A server that runs in a thread, and the log that it writes."""
+
+    url: str
+    bus: Bus
+    settings: Settings
+
+    def openai(self, **options: Any) -> openai.OpenAI:
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="not needed", max_retries=0, timeout=DEADLINE, **options)
+
+    def events(self, *topics: str) -> list[Event]:
+        """Everything on the topics, in the order in which it was published."""
+        after = dict.fromkeys(self.bus.bounds(topics), -1)
+        return [decode(entry.value) for entry in self.bus.read(after, limit=100_000, wait=0)]
+
+    def sizes(self) -> dict[Partition, int]:
+        from streams.topics import TOPICS
+
+        return {partition: end for partition, (_, end) in self.bus.bounds(list(TOPICS)).items()}
+
+    def wait_for(self, topic: str, wanted: Callable[[Event], bool]) -> Event:
+        """The first event on ``topic`` that is wanted, as soon as it is there."""
+        after = dict.fromkeys(self.bus.bounds([topic]), -1)
+        deadline = time.monotonic() + DEADLINE
+        while time.monotonic() < deadline:
+            for entry in self.bus.read(after, limit=1000, wait=1.0):
+                after[entry.partition] = entry.offset
+                if wanted(event := decode(entry.value)):
+                    return event
+        raise AssertionError(f"nothing of the kind came on {topic}")
+
+
+@contextmanager
+def run_app(app: FastAPI) -> Iterator[str]:
+    """The app on a free port of this machine; its address."""
+    socket = listen("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{socket.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        socket.close()
+
+
+@contextmanager
+def run_serving(settings: Settings, bus: Bus | None = None) -> Iterator[Server]:
+    """The serving process's app, ready to answer."""
+    with run_app(create_app(settings, bus=bus)) as url:
+        until(lambda: httpx.get(f"{url}/readyz").status_code == 200, 60)
+        reader = open_bus(settings.common.bus_url)
+        try:
+            yield Server(url, reader, settings)
+        finally:
+            reader.close()
+
+
+def until(holds: Callable[[], bool], seconds: float = DEADLINE) -> None:
+    """Ask again until it holds; fail when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it never came to hold"
+        threading.Event().wait(0.05)
+
+
+@pytest.fixture(scope="session")
+def start() -> Callable[..., Any]:
+    return run_serving
+
+
+@pytest.fixture(scope="session")
+def start_app() -> Callable[..., Any]:
+    return run_app
+
+
+@pytest.fixture(scope="session")
+def wait_until() -> Callable[..., None]:
+    return until
+
+
+@pytest.fixture
+def settings(tmp_path: Path, tiny_model: Path) -> Settings:
+    return Settings.read(tmp_path, environ={}).with_values({"home": tmp_path / "home", "model": str(tiny_model)})
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Server]:
+    """One server on the tiny model, shared by the tests that leave it as it is."""
+    folder = tmp_path_factory.mktemp("serving")
+    settings = Settings.read(folder, environ={}).with_values(
+        {"home": folder / "home", "model": str(tiny_model)}, serving={"max_tokens": 24}
+    )
+    with run_serving(settings) as running:
+        yield running

@@ -1,0 +1,112 @@
+"""Pairs and judgments that products send, from the request to the log."""
+
+import httpx
+import pytest
+
+from storage.errors import Overloaded
+from storage.events import new_id
+from streams.sqlite_bus import SQLiteBus
+
+PROMPT = [{"role": "user", "content": "when is the interview ?"}]
+
+
+def post(server, path: str, body: dict, expected: int = 200, **headers: str) -> dict:
+    answer = httpx.post(f"{server.url}{path}", json=body, headers=headers)
+    assert answer.status_code == expected, answer.text
+    return answer.json()
+
+
+def logged(server, topic: str, event_id: str):
+    [event] = [event for event in server.events(topic) if str(event.event_id) == event_id]
+    return event
+
+
+def test_a_pair_and_its_comparison_are_on_the_log_when_they_are_acknowledged(server):
+    body = {"prompt": PROMPT, "responses": ["on monday", "soon"], "versions": ["bot-1", "bot-2"], "conversation_id": "c-9"}
+    paired = post(server, "/v1/pairs", body)
+    pair = logged(server, "feedback.pairs", paired["event_id"])
+    assert (str(pair.pair_id), pair.a.text, pair.b.text, pair.a.version, pair.b.version) == (
+        paired["pair_id"], "on monday", "soon", "bot-1", "bot-2",
+    )  # fmt: skip
+    assert (pair.drawn, pair.probability, pair.conversation_id) == ("supplied", 1.0, "c-9")
+
+    given = {
+        "type": "comparison", "pair_id": paired["pair_id"], "recruiter": "Ada Lovelace", "choice": "A", "strength": 3, "reason": "a day",
+        "shown_first": "B", "seconds": 4.5, "objectives": {"warmth": "tie"},
+    }  # fmt: skip
+    receipt = post(server, "/v1/feedback", given)
+    assert receipt["waiting"] is False
+    judgment = logged(server, "feedback.judgments", receipt["event_id"])
+    assert (judgment.choice, judgment.strength, judgment.reason, judgment.shown_first, judgment.seconds) == ("A", 3, "a day", "B", 4.5)
+    assert judgment.objectives == {"warmth": "tie"}
+    assert judgment.recruiter.startswith("r-")
+    assert "Lovelace" not in judgment.model_dump_json()
+
+
+def test_a_judgment_whose_pair_has_not_come_is_accepted_and_said_to_be_unknown_here(server):
+    pair_id = str(new_id())
+    given = {"type": "comparison", "pair_id": pair_id, "recruiter": "Ada", "choice": "tie"}
+    receipt = post(server, "/v1/feedback", given, 202)
+    assert receipt["waiting"] is None
+    assert str(logged(server, "feedback.judgments", receipt["event_id"]).pair_id) == pair_id
+
+    post(server, "/v1/pairs", {"prompt": PROMPT, "responses": ["x", "y"], "pair_id": pair_id})
+    assert post(server, "/v1/feedback", given)["waiting"] is False
+
+
+def test_a_thumb_says_which_reply_it_is_for(server):
+    reply_id = str(new_id())
+    given = {"type": "thumb", "conversation_id": "c-1", "recruiter": "Ada", "thumb": "down", "reply_id": reply_id, "reason": "curt"}
+    receipt = post(server, "/v1/feedback", given, **{"X-FeedbackLoop-Source": "simulation"})
+    rating = logged(server, "feedback.ratings", receipt["event_id"])
+    assert (rating.thumb, str(rating.reply_id), rating.reason, rating.source) == ("down", reply_id, "curt", "simulation")
+
+
+def test_an_edit_is_a_pair_and_a_judgment_for_the_rewrite(server):
+    given = {
+        "type": "edit",
+        "prompt": PROMPT,
+        "original": "no",
+        "edited": "not yet",
+        "recruiter": "Ada",
+        "version": "base",
+        "reason": "kinder",
+    }
+    receipt = post(server, "/v1/feedback", given)
+    judgment = logged(server, "feedback.judgments", receipt["event_id"])
+    [pair] = [event for event in server.events("feedback.pairs") if event.pair_id == judgment.pair_id]
+    assert (pair.a.text, pair.a.version, pair.b.text, pair.drawn) == ("no", "base", "not yet", "edited")
+    assert (judgment.choice, judgment.recruiter) == ("B", pair.b.version)
+
+
+class FullBus(SQLiteBus):
+    """A log that has reached its bound for as long as ``full`` is set."""
+
+    full = False
+
+    def publish(self, records, *, timeout):
+        if self.full:
+            raise Overloaded("the log is full", retry_after=7)
+        return super().publish(records, timeout=timeout)
+
+
+@pytest.fixture
+def full(start, settings):
+    bus = FullBus(settings.common.bus_url.removeprefix("sqlite:///"))
+    with start(settings, bus=bus) as server:
+        bus.full = True
+        yield server
+
+
+def test_nothing_is_acknowledged_that_the_log_does_not_take(full):
+    chat = {"model": "champion", "messages": PROMPT, "max_tokens": 3}
+    given = {"type": "comparison", "pair_id": str(new_id()), "recruiter": "Ada", "choice": "A"}
+    for path, body in (("/v1/chat/completions", chat), ("/v1/pairs", {"prompt": PROMPT, "responses": ["a", "b"]}), ("/v1/feedback", given)):
+        answer = httpx.post(f"{full.url}{path}", json=body)
+        assert (answer.status_code, answer.headers["Retry-After"], answer.json()["error"]["code"]) == (503, "7", "overloaded")
+
+    stream = httpx.post(f"{full.url}/v1/chat/completions", json=chat | {"stream": True}).text
+    assert '"error"' in stream
+    assert '"finish_reason":"' not in stream
+    assert "[DONE]" not in stream
+    assert not any(full.sizes().values())

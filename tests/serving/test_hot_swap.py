@@ -1,0 +1,124 @@
+"""A promoted version takes over under load, without a request that fails."""
+
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from uuid import uuid4
+
+from storage.artifacts import Artifacts
+from storage.events import Event, GateResult, Message, ModelEvaluated, ModelPromoted, ModelRolledBack, ReviewDecided, Sampling
+from streams.bus import records_of
+
+ASKED = [{"role": "user", "content": "when is the interview ?"}]
+GATE = GateResult(name="win_rate", verdict="passed", figure=0.6, low=0.55, high=0.65, n=800, limit=">0.5", unit="share", words="better")
+
+
+def publish(server, *events: Event) -> None:
+    server.bus.publish(records_of(events), timeout=5)
+
+
+def evaluated(policy: str, version: str | None = None) -> ModelEvaluated:
+    return ModelEvaluated(
+        source="product", version=version or f"v-{policy[:12]}", run_id=uuid4(), policy=policy, report="0" * 64, champion="base",
+        gates=(GATE,), verdict="passed",
+    )  # fmt: skip
+
+
+def promotion(version: str) -> tuple[ReviewDecided, ModelPromoted]:
+    review = ReviewDecided(source="product", version=version, decision="approve", reviewer="Ada", reason="better")
+    return review, ModelPromoted(source="product", version=version, review=review.event_id)
+
+
+def spoken(model: Path, adapter: Path | None) -> str:
+    from trainers.generation import generate, load_policy
+
+    prompt = [Message(role="user", content=ASKED[0]["content"])]
+    [text] = generate(load_policy(str(model), adapter), [prompt], Sampling(temperature=0, max_tokens=24), seed=0)
+    return text
+
+
+def test_a_promotion_and_a_rollback_under_load_drop_no_request(start, settings, tiny_model, adapter, wait_until):
+    expected = {"base": spoken(tiny_model, None)}
+    policy = Artifacts(settings.common.artifacts_url).put(adapter)
+    version = f"v-{policy[:12]}"
+    expected[version] = spoken(tiny_model, adapter)
+    assert len(set(expected.values())) == 2
+
+    with start(settings.with_values(serving={"pairing_share": 0.2})) as server:
+        stop = threading.Event()
+        answers: list[tuple[str, str]] = []
+
+        def candidate(streamed: bool) -> None:
+            client = server.openai()
+            while not stop.is_set():
+                asked = {"model": "champion", "messages": ASKED, "temperature": 0, "max_tokens": 24}
+                if streamed:
+                    chunks = list(client.chat.completions.create(**asked, stream=True))
+                    assert chunks[-1].choices[0].finish_reason in ("stop", "length")
+                    answers.append((chunks[-1].model, "".join(chunk.choices[0].delta.content or "" for chunk in chunks)))
+                else:
+                    answer = client.chat.completions.create(**asked)
+                    answers.append((answer.model, answer.choices[0].message.content))
+
+        def serving(name: str) -> bool:
+            return [model for model, _ in answers[-12:]] == [name] * 12
+
+        with ThreadPoolExecutor(12) as crowd:
+            candidates = [crowd.submit(candidate, i % 2 == 0) for i in range(12)]
+            try:
+                wait_until(lambda: serving("base"))
+                publish(server, evaluated(policy), *promotion(version))
+                wait_until(lambda: serving(version))
+                publish(server, ModelRolledBack(source="product", version=version, reviewer="Ada", reason="worse"))
+                wait_until(lambda: serving("base"))
+            finally:
+                stop.set()
+        for done in candidates:
+            done.result()
+        # what each version says is what it says alone, also at the moment of the change
+        assert {text for name, text in answers if name == "base"} == {expected["base"]}
+        assert {text for name, text in answers if name == version} == {expected[version]}
+        assert len(server.events("chat.replies")) == len(answers)
+
+
+def test_a_server_that_starts_later_serves_the_champion_and_names_it(start, settings, tiny_model, adapter):
+    policy = Artifacts(settings.common.artifacts_url).put(adapter)
+    version = f"v-{policy[:12]}"
+    with start(settings) as server:
+        publish(server, evaluated(policy), *promotion(version))
+    with start(settings) as server:
+        client = server.openai()
+        assert client.models.list().data[0].id == version
+        answer = client.chat.completions.create(model=version, messages=ASKED, temperature=0, max_tokens=24)
+        assert (answer.model, answer.choices[0].message.content) == (version, spoken(tiny_model, adapter))
+
+
+def test_a_version_that_no_reviewer_approved_never_serves(start, settings, adapter, tmp_path, wait_until):
+    store = Artifacts(settings.common.artifacts_url)
+    refused = store.put(adapter)
+    shutil.copytree(adapter, tmp_path / "other")
+    (tmp_path / "other" / "NOTE").write_text("the same weights under another hash")
+    allowed = store.put(tmp_path / "other")
+    with start(settings) as server:
+        _, unreviewed = promotion(f"v-{refused[:12]}")
+        publish(server, evaluated(refused), unreviewed, evaluated(allowed))
+        models = server.openai().models
+        seen = {models.list().data[0].id}
+        publish(server, *promotion(f"v-{allowed[:12]}"))
+
+        def allowed_serves() -> bool:
+            seen.add(models.list().data[0].id)
+            return f"v-{allowed[:12]}" in seen
+
+        wait_until(allowed_serves)
+        assert seen == {"base", f"v-{allowed[:12]}"}
+
+
+def test_a_champion_whose_policy_is_missing_leaves_the_one_before_in_place(start, settings, wait_until, caplog):
+    policy = "ab" * 32
+    with start(settings) as server:
+        publish(server, evaluated(policy), *promotion(f"v-{policy[:12]}"))
+        wait_until(lambda: "its policy is missing" in caplog.text)
+        answer = server.openai().chat.completions.create(model="champion", messages=ASKED, max_tokens=2)
+        assert answer.model == "base"

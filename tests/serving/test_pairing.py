@@ -1,0 +1,159 @@
+"""Second responses: which replies get one, and that nobody waits for it."""
+
+import asyncio
+import threading
+from uuid import UUID
+
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from serving.backends import Reply
+from serving.pairing import Pairing, PairingRule, chosen, pair_of
+from storage.events import PairDrawn, Sampling, new_id
+from streams.intake import Intake
+from streams.sqlite_bus import SQLiteBus
+
+ASKED = [{"role": "user", "content": "when is the interview ?"}]
+
+
+def test_the_pair_comes_after_the_answer_under_the_id_that_the_answer_named(server):
+    answer = server.openai().chat.completions.create(
+        model="champion", messages=ASKED, metadata={"conversation_id": "paired-1"}, temperature=0
+    )
+    ids = answer.feedbackloop
+    pair = server.wait_for("feedback.pairs", lambda event: str(event.pair_id) == ids["pair_id"])
+
+    assert isinstance(pair, PairDrawn)
+    assert pair.a.text == answer.choices[0].message.content
+    assert pair.b.text.strip() != pair.a.text.strip()
+    assert (pair.a.version, pair.b.version) == ("base", "base")
+    assert (pair.drawn, pair.probability, pair.conversation_id) == ("sampled", 1.0, "paired-1")
+    log = [str(event.event_id) for event in server.events("chat.replies", "feedback.pairs")]
+    assert log.index(ids["reply_id"]) < log.index(str(pair.event_id))
+
+
+class Scripted:
+    """A backend that says what it is told to, patient requests only once they are let through."""
+
+    width = 2
+
+    def __init__(self, *texts: str) -> None:
+        self.texts = list(texts)
+        self.asked: list[tuple[float, int | None]] = []
+        self.open = threading.Event()
+
+    def why_not_ready(self) -> None:
+        return None
+
+    def names(self) -> tuple[str, ...]:
+        return ("scripted",)
+
+    async def complete(self, prompt, sampling, *, patient: bool = False) -> Reply:
+        self.asked.append((sampling.temperature, sampling.seed))
+        await asyncio.to_thread(self.open.wait, 10)
+        return Reply(self.texts.pop(0), "scripted", "stop", 1, 1)
+
+    async def close(self) -> None: ...
+
+
+def drawn_pairs(tmp_path, backend: Scripted, rule: PairingRule, replies: int = 1) -> tuple[list[UUID | None], list[PairDrawn]]:
+    bus = SQLiteBus(tmp_path / "bus.sqlite")
+    intake = Intake(bus, b"k" * 32)
+    published: list[PairDrawn] = []
+    publish = intake.publish
+    intake.publish = lambda events: (publish(events), published.extend(events))[0]  # type: ignore[method-assign, assignment]
+
+    async def course() -> list[UUID | None]:
+        pairing = Pairing(backend, intake, rule)
+        pairing.start()
+        offered = []
+        asked = Sampling(temperature=0, seed=7)
+        for i in range(replies):
+            reply = await asyncio.to_thread(
+                intake.reply, conversation_id=f"c-{i}", prompt=ASKED, reply="first", version="scripted", sampling=asked
+            )
+            offered.append(pairing.offer(reply))
+        backend.open.set()
+        await pairing.stop(within=10)
+        return offered
+
+    offered = asyncio.run(course())
+    bus.close()
+    return offered, [event for event in published if isinstance(event, PairDrawn)]
+
+
+RULE = PairingRule(share=1.0, waiting=100, draws=3, temperature=0.9)
+
+
+def test_a_second_response_that_says_the_same_is_drawn_again_warmer_and_under_another_seed(tmp_path):
+    backend = Scripted("first", " first\n", "second")
+    [offered], [pair] = drawn_pairs(tmp_path, backend, RULE)
+    assert (pair.pair_id, pair.a.text, pair.b.text) == (offered, "first", "second")
+    temperatures, seeds = zip(*backend.asked, strict=True)
+    assert set(temperatures) == {0.9}
+    assert len({7, *seeds}) == 4
+
+
+def test_a_reply_that_is_always_the_same_becomes_no_pair(tmp_path):
+    backend = Scripted("first", "first", "first", "never asked for")
+    _, pairs = drawn_pairs(tmp_path, backend, RULE)
+    assert pairs == []
+    assert backend.texts == ["never asked for"]
+
+
+def test_beyond_the_bound_replies_get_no_pair_and_are_told_so(tmp_path):
+    rule = PairingRule(share=1.0, waiting=2, draws=1, temperature=1.0)
+    offered, pairs = drawn_pairs(tmp_path, Scripted("x", "y"), rule, replies=4)
+    assert [pair_id is None for pair_id in offered] == [False, False, True, True]
+    assert {pair.pair_id for pair in pairs} == set(offered[:2])
+
+
+def test_the_share_is_kept_and_recorded(tmp_path):
+    ids = [new_id() for _ in range(4000)]
+    share = sum(chosen(reply_id, 0.3) for reply_id in ids) / len(ids)
+    assert abs(share - 0.3) < 0.03  # four standard errors
+    assert [chosen(i, 0.3) for i in ids] == [chosen(i, 0.3) for i in ids]
+    assert all(chosen(i, 1.0) for i in ids)
+    assert not any(chosen(i, 0.0) for i in ids)
+
+    rule = PairingRule(share=0.999999, waiting=10, draws=1, temperature=1.0)
+    _, [pair] = drawn_pairs(tmp_path, Scripted("second"), rule)
+    assert pair.probability == 0.999999
+
+
+@given(st.uuids(), st.floats(0, 1), st.floats(0, 1))
+@examples(max_examples=50, deadline=None)
+def test_a_greater_share_chooses_whatever_a_smaller_one_does(reply_id: UUID, one: float, other: float):
+    small, great = sorted((one, other))
+    assert chosen(reply_id, great) or not chosen(reply_id, small)
+    assert pair_of(reply_id) == pair_of(reply_id) != reply_id
+
+
+def test_no_second_response_moves_on_while_a_candidate_waits_or_is_being_answered(tiny_model):
+    from serving.batching import Served
+    from serving.decoding import Draw
+    from serving.local import LocalBackend
+    from trainers.generation import load_policy
+
+    served = Served("base", load_policy(str(tiny_model)))
+    backend = LocalBackend(capacity=4, most_waiting=10)  # without a policy its thread sleeps: the turns are taken here
+    answered: list[str] = []
+
+    def draw(name: str, tokens: int, seed: int) -> Draw:
+        sampling = Sampling(max_tokens=tokens, seed=seed, top_p=0.9)
+        return Draw([1, 6, 9, 10], sampling, tokens, lambda item: answered.append(name) if isinstance(item, Reply) else None, pieces=False)
+
+    seconds = [draw("second", 60, seed) for seed in range(4)]
+    backend._patient.waiting.extend(seconds)
+    for _ in range(3):
+        backend._most_urgent().turn(served)
+    under_way = [second._tokens for second in seconds]
+    backend._candidates.waiting.extend(draw("candidate", 20, seed) for seed in range(6))  # more than fit at a time
+    while answered.count("candidate") < 6:
+        backend._most_urgent().turn(served)
+    assert [second._tokens for second in seconds] == under_way
+    while answered.count("second") < 4:
+        backend._most_urgent().turn(served)
+    assert answered == ["candidate"] * 6 + ["second"] * 4
+    asyncio.run(backend.close())

@@ -1,0 +1,175 @@
+"""An OpenAI-compatible server behind the chat API: passed through, and every way in which it can fail."""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from serving.answers import event
+from storage.errors import ConfigurationError
+
+KEY = "sk-very-secret-0123456789"
+ASKED = [{"role": "user", "content": "when is the interview ?"}]
+USAGE = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
+
+
+@dataclass
+class Upstream:
+    """A small server that answers as told, and what it was asked."""
+
+    url: str = ""
+    mode: str = "well"
+    said: list[str] = field(default_factory=lambda: ["On ", "Monday", "."])
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+
+    def app(self) -> FastAPI:
+        app = FastAPI()
+
+        @app.post("/v1/chat/completions")
+        async def answer(request: Request) -> Response:
+            body = await request.json()
+            self.asked.append(body)
+            self.keys.append(request.headers.get("authorization", ""))
+            refusals = {"refuse": 400, "unauthorized": 401, "busy": 429, "broken": 500}
+            if self.mode in refusals:
+                error = {"error": {"message": f"no, not with {KEY}", "type": "x", "param": None, "code": None}}
+                return JSONResponse(error, refusals[self.mode], headers={"Retry-After": "9"})
+            if self.mode == "nonsense":
+                return Response("<html>welcome</html>", media_type="text/html")
+            if self.mode == "silent":
+                await asyncio.sleep(2)
+            if body.get("stream"):
+                return StreamingResponse(self._stream(), media_type="text/event-stream")
+            texts = self.said if not body.get("seed") else [*self.said, str(body["seed"])]
+            choice = {"index": 0, "message": {"role": "assistant", "content": "".join(texts)}, "finish_reason": "stop"}
+            return JSONResponse({"id": "1", "object": "chat.completion", "choices": [choice], "usage": USAGE})
+
+        return app
+
+    async def _stream(self):
+        yield b": a comment\n\n"
+        for piece in self.said:
+            yield event({"choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]})
+            if self.mode == "breaks off":
+                return
+        yield event({"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]})
+        yield event({"choices": [], "usage": USAGE})
+        yield b"data: [DONE]\n\n"
+
+
+@pytest.fixture
+def upstream(start_app) -> Iterator[Upstream]:
+    server = Upstream()
+    with start_app(server.app()) as url:
+        server.url = url
+        yield server
+
+
+@pytest.fixture
+def through(start, settings, upstream):
+    section = {"upstream_url": f"{upstream.url}/v1/", "upstream_key": KEY, "upstream_model": "great-1", "upstream_timeout": 1.0}
+    with start(settings.with_values(serving=section)) as server:
+        yield server
+
+
+def chat(server, **more):
+    return server.openai().chat.completions.create(**{"model": "champion", "messages": ASKED} | more)
+
+
+def test_a_reply_comes_through_with_its_counts_and_is_logged_under_the_upstreams_model(through, upstream):
+    answer = chat(through, temperature=0.5, top_p=0.9, max_tokens=7, stop=["!"], user="Ada")
+    assert (answer.choices[0].message.content, answer.model) == ("On Monday.", "great-1")
+    assert answer.usage.model_dump(include=set(USAGE)) == USAGE
+    assert upstream.asked[0] == {
+        "model": "great-1", "messages": ASKED, "temperature": 0.5, "top_p": 0.9, "max_tokens": 7, "stop": ["!"],
+    }  # fmt: skip
+    assert upstream.keys[0] == f"Bearer {KEY}"
+    [reply] = through.events("chat.replies")
+    assert (reply.reply, reply.version) == ("On Monday.", "great-1")
+
+    pair = through.wait_for("feedback.pairs", lambda event: str(event.pair_id) == answer.feedbackloop["pair_id"])
+    assert pair.b.text != pair.a.text
+    assert (pair.a.text, pair.b.version) == ("On Monday.", "great-1")
+
+
+def test_a_stream_comes_through_piece_by_piece(through, upstream):
+    chunks = list(chat(through, stream=True, stream_options={"include_usage": True}))
+    pieces = [chunk.choices[0].delta.content for chunk in chunks if chunk.choices and chunk.choices[0].delta.content]
+    assert pieces == upstream.said
+    assert chunks[-2].choices[0].finish_reason == "length"
+    assert chunks[-1].usage.model_dump(include=set(USAGE)) == USAGE
+    [reply] = through.events("chat.replies")
+    assert reply.reply == "".join(upstream.said)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("mode", "status", "words"),
+    [
+        ("unauthorized", 502, "refuses the key"),
+        ("broken", 502, "failed (500)"),
+        ("nonsense", 502, "OpenAI's form"),
+        ("silent", 502, "in time"),
+        ("busy", 503, "busy (429)"),
+        ("refuse", 400, "refuses this (400): no, not with ***"),
+    ],
+)
+def test_an_upstream_that_fails_is_a_502_and_the_key_is_nowhere(through, upstream, caplog, mode, status, words, stream):
+    upstream.mode = mode
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises(openai.APIStatusError) as failure:
+        list(chat(through, stream=stream))
+    assert failure.value.status_code == status
+    assert failure.value.response.headers.get("Retry-After") == ("9" if mode == "busy" else None)
+    assert words in str(failure.value)
+    assert KEY not in str(failure.value)
+    assert KEY not in caplog.text
+    assert through.events("chat.replies") == []
+
+
+def test_a_stream_that_breaks_off_says_so_and_is_no_reply(through, upstream):
+    upstream.mode = "breaks off"
+    with pytest.raises(openai.APIError, match="broke off"):
+        list(chat(through, stream=True))
+    assert through.events("chat.replies") == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_dead_upstream_is_a_502_that_says_what_to_do(start, settings, stream, caplog):
+    section = {"upstream_url": "http://user:passw0rd@127.0.0.1:9/v1", "upstream_key": KEY, "upstream_model": "great-1"}
+    with start(settings.with_values(serving=section)) as server:
+        answer = httpx.post(f"{server.url}/v1/chat/completions", json={"model": "champion", "messages": ASKED, "stream": stream})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["type"], error["code"]) == (502, "upstream_error", "upstream_failed")
+    assert "start it or set upstream_url" in error["message"]
+    for secret in (KEY, "passw0rd"):
+        assert secret not in answer.text + caplog.text
+
+
+def test_the_key_is_not_shown_with_the_settings(settings):
+    from serving.app import ServingSettings
+
+    section = settings.with_values(serving={"upstream_key": KEY}).section("serving", ServingSettings)
+    assert KEY not in repr(section) + str(section) + section.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ({"upstream_url": "nonsense", "upstream_model": "m"}, "upstream_url is no address"),
+        ({"upstream_url": "http://h/v1"}, "upstream_model"),
+    ],
+)
+def test_an_upstream_that_is_set_up_by_halves_is_a_configuration_error(settings, section, words):
+    from serving.app import create_app
+
+    with pytest.raises(ConfigurationError, match=words):
+        create_app(settings.with_values(serving=section))
