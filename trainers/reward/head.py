@@ -160,4 +160,4 @@ def predict(head: Head, differences: np.ndarray) -> Prediction:
     kappa = 1 / np.sqrt(1 + math.pi * variance / 8)
     first = head.settings.cut_points[0]
     a, b = expit(kappa * (mean - first)), expit(kappa * (-mean - first))
-    return Prediction(mean, variance, a, np.maximum(1 - a - b, 0), b)
+    return Prediction(mean, variance, a, np.maximum(1 - (a + b), 0), b)

@@ -141,22 +141,21 @@ def _laplace_step(
 def projected_mode(m: float, v: float, low: float, high: float, weight: float) -> float:
     """The z that maximises ``weight * log P(low < latent < high | z) - (z - m)^2 / 2v``.
 
-    By Newton from m, as a rule three steps; where one would leave the bracket that concavity gives, bisection takes its place.
+    By Newton from m, as a rule three steps; bisection of the bracket that concavity gives takes the place of a step that would leave it or
+    is not shorter than half the one before.
     """
-    left, right = (m, math.inf) if weight * _slope_and_curvature(m, low, high)[0] >= 0 else (-math.inf, m)
-    z = m
-    for _ in range(100):
+    left, right = (m, math.inf) if _slope_and_curvature(m, low, high)[0] >= 0 else (-math.inf, m)
+    z, before = m, math.inf
+    for _ in range(200):
         slope, curve = _slope_and_curvature(z, low, high)
         gradient = weight * slope - (z - m) / v
-        if gradient > 0:
-            left = z
-        else:
-            right = z
+        left, right = (z, right) if gradient > 0 else (left, z)
         step = gradient / (weight * curve + 1 / v)
         if abs(step) <= 1e-12 * (1 + abs(z)):
             break
-        moved = z + step
-        z = moved if left <= moved <= right else (left + right) / 2
+        if not (left <= z + step <= right and abs(step) <= before / 2) and math.isfinite(right - left):
+            step = (left + right) / 2 - z
+        z, before = z + step, abs(step)
     return z
 
 
@@ -234,4 +233,4 @@ def _age_weights(occurred_at: Sequence[float] | np.ndarray, half_life_days: floa
     moments = np.asarray(occurred_at)
     if half_life_days is None:
         return np.ones(len(moments))
-    return np.exp2((moments - moments.max()) / (half_life_days * 86_400))
+    return np.asarray(np.exp2((moments - moments.max()) / (half_life_days * 86_400)))

@@ -1,0 +1,296 @@
+"""The online head against other ways of computing the same, and what is promised of it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.integrate import quad
+from scipy.optimize import minimize, minimize_scalar
+from scipy.special import expit
+
+from storage.errors import ArtifactError, EventError
+from storage.events import unpack
+from tests.trainers.preferences import CUTS, EMBEDDING, Truth, drawn, preference, removal, swapped
+from trainers.reward import ordinal
+from trainers.reward.online import Head, HeadSettings, head_id, learn, learn_all, load, new_head, predict, projected_mode, reconcile, save
+
+D = 12
+
+
+def fresh(**values: object) -> Head:
+    return new_head(HeadSettings.model_validate(values), EMBEDDING, D, ("product",))
+
+
+def triangle(head: Head) -> np.ndarray:
+    return np.tril(head.covariance)
+
+
+def same_bits(one: Head, other: Head) -> bool:
+    return bool(np.array_equal(one.mean, other.mean) and np.array_equal(triangle(one), triangle(other)) and one.sequence == other.sequence)
+
+
+def test_the_same_preferences_give_the_same_weights_bit_by_bit_however_they_are_batched() -> None:
+    events = drawn(130, D, seed=1)
+    start = fresh(reconcile_every=50)
+    at_once = learn_all(start, events)
+    one_by_one = start
+    for event in events:
+        one_by_one = learn(one_by_one, event)
+    in_parts = learn_all(learn_all(start, events[:49]), events[49:])
+    assert same_bits(at_once, one_by_one)
+    assert same_bits(at_once, in_parts)
+    assert at_once.prequential == one_by_one.prequential
+    assert at_once.recruiters == one_by_one.recruiters
+
+
+def test_learning_leaves_the_head_it_starts_from_as_it_was() -> None:
+    events = drawn(40, D, seed=2)
+    head = learn_all(fresh(), events[:30])
+    mean, covariance, rows = head.mean.copy(), head.covariance.copy(), head.history.rows().tobytes()
+    learn_all(head, events[30:])
+    learn_all(head, [removal(31, 5)])
+    learn_all(head, events[30:35])  # a second future from the same head
+    assert np.array_equal(head.mean, mean)
+    assert np.array_equal(head.covariance, covariance)
+    assert head.history.rows().tobytes() == rows
+
+
+def test_repeats_are_passed_over_and_a_gap_is_refused() -> None:
+    events = drawn(5, D, seed=3)
+    head = learn_all(fresh(), events)
+    assert same_bits(learn_all(head, events), head)
+    with pytest.raises(EventError, match="from 6"):
+        learn(head, drawn(7, D, seed=3)[-1])
+
+
+def test_only_training_judgments_of_the_named_sources_under_the_heads_embedding_teach() -> None:
+    a, b = np.eye(2, D, dtype="f4")
+    head = fresh()
+    judged = preference(1, a, b, "A")
+    assert not np.array_equal(learn(head, judged).mean, head.mean)
+    foreign = judged.model_copy(update={"embedding_hash": "f" * 64})
+    simulated = judged.model_copy(update={"judgment": judged.judgment.model_copy(update={"source": "simulation"})})
+    for passed_over in (preference(1, a, b, "A", stratum="evaluation"), preference(1, a, b, None), foreign, simulated):
+        after = learn(head, passed_over)
+        assert np.array_equal(after.mean, head.mean)
+        assert (after.sequence, after.judgments_seen, len(after.history)) == (1, 0, 0)
+
+
+def test_judgments_that_do_not_count_teach_without_moving_the_threshold() -> None:
+    a, b = np.eye(2, D, dtype="f4")
+    head = learn_all(fresh(), [preference(1, a, b, "A"), preference(2, a, b, "A", counts=False)])
+    assert head.judgments_seen == 1
+    assert len(head.history) == 2
+    assert learn(head, removal(3, 1)).judgments_seen == 0
+
+
+@given(
+    m=st.floats(-12, 12), v=st.floats(0.01, 50), level=st.integers(-4, 4), whole=st.booleans(), weight=st.floats(0.05, 1)
+)  # fmt: skip
+@settings(max_examples=80, deadline=None)
+def test_a_laplace_step_finds_the_mode_that_a_search_finds(m: float, v: float, level: int, whole: bool, weight: float) -> None:
+    lower, upper = (1, 4) if whole and level > 0 else (level, level)
+    low, high = (float(x) for x in ordinal.interval(np.array(lower), np.array(upper), CUTS))
+
+    def minus_density(z: float) -> float:
+        return float(-weight * ordinal.log_likelihood(z, low, high) + (z - m) ** 2 / (2 * v))
+
+    reach = v + 1  # the slope of the log-likelihood is at most 1 in size
+    best = minimize_scalar(minus_density, bounds=(m - reach, m + reach), method="bounded", options={"xatol": 1e-9})
+    assert projected_mode(m, v, low, high, weight) == pytest.approx(best.x, abs=1e-4)
+
+
+def test_one_step_agrees_with_numerical_integration_of_the_exact_posterior() -> None:
+    a, b = np.zeros((2, 1), "f4")
+    a[0] = 1.0
+    head = new_head(HeadSettings(prior_scale=0.7), EMBEDDING, 1, ("product",))
+    after = learn(head, preference(1, a, b, "A"))
+
+    def density(z: float) -> float:  # the prior lapse rate of .1 is the weight .9
+        return float(expit(z - CUTS[0]) ** 0.9 * np.exp(-(z**2) / (2 * 0.7**2)))
+
+    total = quad(density, -8, 8)[0]
+    mean = quad(lambda z: z * density(z), -8, 8)[0] / total
+    variance = quad(lambda z: (z - mean) ** 2 * density(z), -8, 8)[0] / total
+    assert after.mean[0] == pytest.approx(mean, abs=0.02)  # mode against mean: the posterior is slightly skewed
+    assert after.covariance[0, 0] == pytest.approx(variance, rel=0.03)
+
+
+def test_the_covariance_after_a_step_is_the_inverse_of_the_precision_with_the_site_added() -> None:
+    events = drawn(20, D, seed=4)
+    before, after = learn_all(fresh(), events[:19]), learn_all(fresh(), events)
+    row, difference = after.history.tail[-1]
+    delta = np.append(difference.astype(float), float(row["position"]))
+    full = triangle(before) + np.tril(before.covariance, -1).T
+    expected = np.linalg.inv(np.linalg.inv(full) + float(row["site_precision"]) * np.outer(delta, delta))
+    assert np.allclose(triangle(after), np.tril(expected), atol=1e-12)
+
+
+def test_reconciliation_finds_the_weights_that_an_independent_optimiser_finds() -> None:
+    events = drawn(90, D, seed=5, truth=Truth(np.linspace(-2, 2, D), first=0.4, random=2))
+    head = reconcile(learn_all(fresh(), events))
+    prior = 1 / np.append(np.full(D, HeadSettings().prior_scale), HeadSettings().position_scale) ** 2
+
+    def minus_log_posterior(weights: np.ndarray) -> float:
+        total = 0.5 * prior @ weights**2
+        for event in events:
+            judgment, sign = event.judgment, 1 if event.judgment.shown_first == "A" else -1
+            recruiter = head.recruiters[judgment.recruiter]
+            difference = (unpack(event.a) - unpack(event.b)).astype("f4") * sign
+            z = difference @ weights[:-1] + weights[-1] + recruiter.pull
+            edges = [-np.inf, *(-c for c in reversed(CUTS)), *CUTS, np.inf]
+            first_is_better = judgment.choice == ("A" if sign == 1 else "B")
+            if judgment.choice == "tie":
+                low, high = edges[4], edges[5]
+            elif judgment.strength is None:
+                low, high = (edges[5], np.inf) if first_is_better else (-np.inf, edges[4])
+            else:
+                level = judgment.strength if first_is_better else -judgment.strength
+                low, high = edges[level + 4], edges[level + 5]
+            total -= (1 - recruiter.lapse) * np.log(expit(z - low) - expit(z - high))
+        return float(total)
+
+    best = minimize(minus_log_posterior, np.zeros(D + 1), method="L-BFGS-B", options={"ftol": 1e-15, "gtol": 1e-9, "maxiter": 1000})
+    assert np.abs(head.mean - best.x).max() < 1e-4
+    assert minus_log_posterior(head.mean) <= best.fun + 1e-9
+
+
+def test_a_reconciled_head_is_what_its_rebuilt_sites_and_its_prior_say() -> None:
+    head = reconcile(learn_all(fresh(), drawn(60, D, seed=6)))
+    rows, differences = head.history.rows(), head.history.differences().astype(float)
+    x = np.column_stack([differences, rows["position"]])
+    prior = np.diag(1 / np.append(np.full(D, HeadSettings().prior_scale), HeadSettings().position_scale) ** 2)
+    covariance = np.linalg.inv(prior + (x * rows["site_precision"][:, None]).T @ x)
+    assert np.allclose(covariance @ (x.T @ rows["site_linear"]), head.mean, atol=1e-8)
+    assert np.allclose(np.tril(covariance), triangle(head), atol=1e-10)
+
+
+@pytest.mark.parametrize("when", ["before the first reconciliation", "after one"])
+def test_what_is_removed_is_gone_by_the_next_reconciliation(when: str) -> None:
+    events = drawn(99, D, seed=7)
+    gone, at = events[20], 40 if when.startswith("before") else 70
+    entries: list = [*events[: at - 1], removal(at, 21), *(e.model_copy(update={"sequence": e.sequence + 1}) for e in events[at - 1 :])]
+    never_seen = [e if e.sequence != 21 else gone.model_copy(update={"stratum": "evaluation"}) for e in entries]
+    never_seen[at - 1] = removal(at, 21)
+    start = fresh(reconcile_every=50)
+    removed, clean = learn_all(start, entries[:at]), learn_all(start, never_seen[:at])
+    assert removed.marked
+    assert removed.judgments_seen == clean.judgments_seen
+    assert removed.history.find(21) is None
+    with_it = learn_all(start, [*entries[: at - 1], preference(at, np.ones(D), np.ones(D), "tie", stratum="evaluation")])
+    assert np.abs(removed.mean - clean.mean).max() < 0.2 * np.abs(with_it.mean - clean.mean).max()  # most of it at once
+    removed, clean = learn_all(start, entries), learn_all(start, never_seen)
+    assert removed.sequence == removed.reconciled_at == 100
+    assert not removed.marked
+    assert np.abs(removed.mean - clean.mean).max() <= 1e-8
+    assert np.abs(triangle(removed) - triangle(clean)).max() <= 1e-8
+    assert removed.recruiters == pytest.approx(clean.recruiters)
+
+
+def test_taking_out_the_latest_judgment_restores_the_head_before_it() -> None:
+    events = drawn(31, D, seed=8)
+    before = learn_all(fresh(), events[:30])
+    after = learn_all(fresh(), [*events, removal(32, 31)])
+    assert np.abs(after.mean - before.mean).max() < 1e-10
+    assert np.abs(triangle(after) - triangle(before)).max() < 1e-10
+
+
+def test_exchanging_all_sides_mirrors_the_predictions_exactly() -> None:
+    events = drawn(120, D, seed=9, truth=Truth(np.linspace(-2, 2, D), first=0.5))
+    unknown = [e.model_copy(update={"judgment": e.judgment.model_copy(update={"shown_first": None})}) for e in events[:40]]
+    events = [*unknown, *events[40:]]
+    one, other = (learn_all(fresh(reconcile_every=100), these) for these in (events, swapped(events)))
+    assert np.array_equal(one.mean, other.mean)
+    pairs = np.random.default_rng(0).normal(size=(30, D))
+    here, there = predict(one, pairs), predict(other, -pairs)
+    assert np.array_equal(here.a, there.b)
+    assert np.array_equal(here.tie, there.tie)
+    assert np.array_equal(here.mean, -there.mean)
+
+
+def test_ties_follow_rao_and_kupper() -> None:
+    z, theta = np.linspace(-3, 3, 13), np.exp(CUTS[0])
+    a, b = np.exp(z / 2), np.exp(-z / 2)
+    chances = [np.exp(ordinal.log_likelihood(z, *ordinal.interval(*map(np.array, levels), CUTS))) for levels in ((1, 4), (0, 0), (-4, -1))]
+    assert np.allclose(chances[0], a / (a + theta * b))
+    assert np.allclose(chances[1], a * b * (theta**2 - 1) / ((a + theta * b) * (b + theta * a)))
+    assert np.allclose(sum(chances), 1)
+
+
+@given(z=st.floats(-300, 300))
+def test_the_levels_probabilities_add_up_to_one_and_their_logarithms_stay_finite(z: float) -> None:
+    each = [ordinal.log_likelihood(z, *ordinal.interval(np.array(k), np.array(k), CUTS)) for k in range(-4, 5)]
+    assert np.exp(each).sum() == pytest.approx(1)
+    assert np.isfinite(each).all()
+
+
+def test_the_pull_of_the_side_shown_first_is_recovered_and_kept_out_of_predictions() -> None:
+    truth = Truth(np.linspace(-3, 3, D), first=0.8)
+    head = reconcile(learn_all(fresh(), drawn(3_000, D, seed=10, truth=truth)))
+    pulls = np.mean([recruiter.pull for recruiter in head.recruiters.values()])
+    assert head.mean[-1] + pulls == pytest.approx(truth.first, abs=0.12)  # three standard errors at 3,000
+    assert predict(head, np.zeros((1, D))).a[0] == predict(head, np.zeros((1, D))).b[0]
+    assert np.corrcoef(head.weights, truth.weights)[0, 1] > 0.95
+
+
+def test_recruiters_who_answer_at_random_are_found_and_count_less() -> None:
+    head = reconcile(learn_all(fresh(), drawn(1_500, D, seed=11, truth=Truth(np.linspace(-4, 4, D), random=2))))
+    lapses = {name: recruiter.lapse for name, recruiter in head.recruiters.items()}
+    careless = {"r-0", "r-1"}
+    assert min(lapses[name] for name in careless) > 1.5 * max(lapse for name, lapse in lapses.items() if name not in careless)
+
+
+def test_what_is_foreseen_before_learning_is_measured_and_gets_better() -> None:
+    events = drawn(1_200, D, seed=12, truth=Truth(np.linspace(-3, 3, D)))
+    early = learn_all(fresh(prequential_window=100), events[:100])
+    late = learn_all(early, events[100:])
+    assert fresh().prequential == (None, None, 0)
+    assert late.prequential[1] < early.prequential[1] < np.log(2) * 1.2  # type: ignore[operator]
+    assert late.prequential[2] == 100
+
+
+def test_a_saved_head_goes_on_exactly_where_it_was(tmp_path: Path) -> None:
+    events = drawn(130, D, seed=13)
+    head = learn_all(fresh(reconcile_every=50), events[:120])
+    again = load(save(head, tmp_path / "head.safetensors"))
+    assert same_bits(head, again)
+    assert again.head_id == head.head_id
+    assert same_bits(learn_all(head, [*events[120:], removal(131, 3)]), learn_all(again, [*events[120:], removal(131, 3)]))
+    save(learn_all(again, events[120:]), tmp_path / "head.safetensors")
+    assert load(tmp_path / "head.safetensors").sequence == 130
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["head.safetensors", "head.safetensors.history"]  # no half-written file
+
+
+def test_the_file_alone_predicts_and_a_damaged_history_is_refused(tmp_path: Path) -> None:
+    head = learn_all(fresh(reconcile_every=20), drawn(50, D, seed=14))
+    path = save(head, tmp_path / "head.safetensors")
+    shard = next((tmp_path / "head.safetensors.history").iterdir())
+    shard.write_bytes(shard.read_bytes()[:-4] + b"\0\0\0\1")
+    with pytest.raises(ArtifactError, match="fold the preferences from 1"):
+        load(path)
+    shard.unlink()
+    with pytest.raises(ArtifactError):
+        load(path)
+    pairs = np.eye(3, D)
+    assert np.array_equal(predict(load(path, history=False), pairs).a, predict(head, pairs).a)
+
+
+def test_another_setting_embedding_or_source_is_another_head() -> None:
+    ids = {
+        head_id(HeadSettings(), EMBEDDING, ("product",)),
+        head_id(HeadSettings(prior_scale=2), EMBEDDING, ("product",)),
+        head_id(HeadSettings(), "f" * 64, ("product",)),
+        head_id(HeadSettings(), EMBEDDING, ("product", "simulation")),
+    }
+    assert len(ids) == 4
+    assert head_id(HeadSettings(), EMBEDDING, ("simulation", "product")) in ids
+
+
+def test_older_judgments_fade_where_a_half_life_is_set() -> None:
+    a, b = np.eye(2, D, dtype="f4")
+    events = [preference(n, a, b, "A" if n <= 20 else "B") for n in range(1, 41)]  # a minute apart
+    lasting, fading = (reconcile(learn_all(fresh(**values), events)) for values in ({}, {"half_life_days": 5 / 1_440}))
+    assert abs(lasting.weights @ (a - b)) < 1e-6
+    assert fading.weights @ (a - b) < -0.5

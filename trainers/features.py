@@ -1,0 +1,218 @@
+"""What the reward heads see of a reply to a prompt: sentence embeddings under a frozen whitening, and a few guards.
+
+``phi(x, y) = P [e(x + y), e(y), e(x) * e(y)], log length, guards``, with e the encoder's unit vector of a text and P fitted without
+labels on differences between replies to one prompt. Vectors are made by the processor's embed station and by offline runs, and travel in
+``feedback.features``. ``python -m trainers.features --fit FILE --out FILE`` fits another P.
+"""
+
+import argparse
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from storage.errors import ConfigurationError, ModelNotFound
+from storage.events import Message, Prompt
+from trainers.encoder import Arithmetic, Encoder, shipped_folder
+from trainers.guards import FLOOR, GUARDS, fingerprint, guards
+
+FORMULATION = 1  # raise it with every change that gives the same texts other features
+SHIPPED_WHITENING = Path(__file__).parent / "whitening" / "minilm.safetensors"
+COMPONENTS = 384  # of P; with the guards and the fingerprint 393 features
+SHRINKAGE = 10.0  # in mean eigenvalues, see fit_whitening
+BLOCK_SHARES = (1.0, 1.0, 0.5)  # standard deviations that the three blocks bring, before whitening
+GUARD_SHARE = 0.2  # each guard's, where the whitened embeddings together have 1
+FINGERPRINT_SHARE = 1e-3
+CACHED_PROMPTS = 4_096
+
+Item = tuple[Sequence[Message], str]
+
+
+class FeatureSettings(BaseModel):
+    """The section ``[features]``.
+
+    Attributes
+    ----------
+    encoder : folder of a BERT sentence encoder; the packaged all-MiniLM-L6-v2 where absent
+    whitening : file of P; the shipped one where absent
+    prompt_tokens : how many of a prompt's last tokens are read
+    arithmetic : ``auto`` is bfloat16 on processors that have it and float32 elsewhere
+    threads : of the encoder
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    encoder: Path | None = None
+    whitening: Path | None = None
+    prompt_tokens: Annotated[int, Field(ge=8, le=128)] = 64
+    arithmetic: Arithmetic = "auto"
+    threads: Annotated[int, Field(ge=1)] = 1
+
+
+class Embedder:
+    """Turns (prompt, reply) into features.
+
+    Attributes
+    ----------
+    name, hash : the embedding's identity; the hash covers encoder, whitening and whatever else decides the features but rounding
+    dimension : components of a feature vector
+    """
+
+    def __init__(
+        self, settings: FeatureSettings, encoder: Encoder, projection: np.ndarray, guard_scale: np.ndarray, whitening: str
+    ) -> None:
+        self._encoder = encoder
+        self._projection = projection
+        self._guard_scale = guard_scale
+        self._prompt_tokens = settings.prompt_tokens
+        self._cache: dict[tuple[int, ...], np.ndarray] = {}
+        self.name = f"{(settings.encoder or Path('all-MiniLM-L6-v2')).name}-whitened"
+        self.dimension = len(projection) + len(GUARDS) + 1
+        parts = [FORMULATION, encoder.hash, whitening, settings.prompt_tokens, GUARD_SHARE]
+        self.hash = hashlib.sha256(orjson.dumps(parts)).hexdigest()
+
+    @classmethod
+    def load(cls, settings: FeatureSettings) -> "Embedder":
+        """Load encoder and whitening, in well under a second after torch.
+
+        Raises
+        ------
+        ModelNotFound
+            One of the two cannot be read.
+        """
+        import torch
+
+        torch.set_num_threads(settings.threads)
+        encoder = Encoder(settings.encoder or shipped_folder(), settings.arithmetic)
+        path = settings.whitening or SHIPPED_WHITENING
+        try:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            with safe_open(path, framework="numpy") as file:
+                projection, guard_scale = file.get_tensor("projection").astype(np.float32), file.get_tensor("guard_scale")
+        except (OSError, SafetensorError) as error:
+            raise ModelNotFound(f"{path}: no whitening can be read there ({error}); fit one with `python -m trainers.features`") from error
+        if projection.shape[1] != 3 * encoder.width or guard_scale.shape != (len(GUARDS),):
+            raise ModelNotFound(f"{path}: fitted for another encoder or other guards; fit it again with `python -m trainers.features`")
+        return cls(settings, encoder, projection, guard_scale, digest)
+
+    def features(self, items: Sequence[Item]) -> np.ndarray:
+        """phi(x, y), ``(n, dimension)`` float32. A row does not depend on the others but for rounding."""
+        if not items:
+            return np.empty((0, self.dimension), np.float32)
+        blocks, surface = raw_features(items, self._encoder, self._prompt_tokens, self._cache)
+        marks = np.array([[FINGERPRINT_SHARE * fingerprint(reply)] for _, reply in items])
+        parts = [blocks @ self._projection.T, surface * self._guard_scale, marks]
+        return np.concatenate(parts, axis=1, dtype=np.float32, casting="same_kind")
+
+
+def raw_features(
+    items: Sequence[Item], encoder: Encoder, prompt_tokens: int, cache: dict[tuple[int, ...], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Before P: the blocks [e(x + y), e(y), e(x) * e(y)], ``(n, 3 width)``, and the guards, ``(n, 8)``.
+
+    The prompt is cut from the left to ``prompt_tokens``; a reply is never cut: beyond the encoder's limit it is read in pieces, each behind
+    the prompt, and their vectors are averaged by length. ``cache`` keeps the prompts' vectors.
+    """
+    texts = ["\n".join(message.content for message in prompt) for prompt, _ in items]
+    # No more characters than could be needed: a prompt may have a million.
+    heads = {text: tuple(encoder.tokens(text[-40 * prompt_tokens :])[-prompt_tokens:]) for text in set(texts)}
+    replies = {reply: encoder.tokens(reply) for _, reply in items}
+    asked = [encoder.sequence(heads[text]) for text in texts]
+    alone = [[encoder.sequence(piece) for piece in _pieces(replies[y], encoder.limit - 2)] for _, y in items]
+    joint = [
+        [encoder.sequence(heads[text], piece) for piece in _pieces(replies[y], encoder.limit - 3 - prompt_tokens)]
+        for text, (_, y) in zip(texts, items, strict=True)
+    ]
+    wanted = list({sequence for group in (*joint, *alone, asked) for sequence in group if sequence not in cache})
+    vectors = cache | dict(zip(wanted, encoder.encode(wanted), strict=True))
+    if len(cache) > CACHED_PROMPTS:
+        cache.clear()
+    cache.update((sequence, vectors[sequence]) for sequence in asked)
+    of_prompt = np.stack([vectors[sequence] for sequence in asked])
+    of_reply = np.stack([_average(pieces, vectors) for pieces in alone])
+    of_both = np.stack([_average(pieces, vectors) for pieces in joint])
+    surface = np.stack([guards(text, reply) for text, (_, reply) in zip(texts, items, strict=True)])
+    return np.concatenate([of_both, of_reply, of_prompt * of_reply], axis=1), surface
+
+
+def _pieces(ids: list[int], size: int) -> list[list[int]]:
+    return [ids[i : i + size] for i in range(0, len(ids), size)] or [[]]
+
+
+def _average(pieces: list[tuple[int, ...]], vectors: dict[tuple[int, ...], np.ndarray]) -> np.ndarray:
+    if len(pieces) == 1:
+        return vectors[pieces[0]]
+    total = np.sum([len(piece) * vectors[piece] for piece in pieces], axis=0)
+    return np.asarray(total / np.linalg.norm(total))
+
+
+def fit_whitening(
+    blocks: np.ndarray, surface: np.ndarray, *, shrinkage: float = SHRINKAGE, components: int = COMPONENTS
+) -> tuple[np.ndarray, np.ndarray]:
+    """P and the guards' scale from differences between two replies to one prompt; no judgment is seen.
+
+    Parameters
+    ----------
+    blocks : differences of the three embedding blocks, ``(n, 3 width)``
+    surface : differences of the guards, ``(n, 8)``
+    shrinkage : added to each eigenvalue before its root is taken, in units of the mean one. 0 would be a whitening, which blows up
+        directions that hardly vary in the fitted texts; the greater it is, the more every direction keeps its own size.
+    components : of P, those that vary most
+
+    Returns
+    -------
+    projection : ``(components, 3 width)``, scaled so that the mean squared length of a projected difference is 1
+    guard_scale : ``(8,)``, so that each guard has the standard deviation ``GUARD_SHARE``
+    """
+    parts = np.split(blocks.astype(float), 3, axis=1)
+    sizes = [share / np.sqrt((part**2).sum(axis=1).mean()) for share, part in zip(BLOCK_SHARES, parts, strict=True)]
+    balance = np.repeat(sizes, blocks.shape[1] // 3)
+    balanced = blocks * balance
+    values, directions = np.linalg.eigh(balanced.T @ balanced / len(blocks))
+    values, directions = values[::-1][:components], directions[:, ::-1][:, :components]
+    projection = (directions / np.sqrt(values.clip(0) + shrinkage * values.clip(0).sum() / blocks.shape[1])).T * balance
+    projection /= np.sqrt(((blocks @ projection.T) ** 2).sum(axis=1).mean())
+    return projection.astype(np.float32), GUARD_SHARE / np.maximum(surface.std(axis=0), FLOOR)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """``python -m trainers.features --fit FILE.jsonl --out FILE.safetensors``: lines of ``{"prompt": [messages], "a": …, "b": …}``."""
+    parser = argparse.ArgumentParser(prog="python -m trainers.features", description=main.__doc__)
+    parser.add_argument("--fit", type=Path, required=True, help="JSONL with prompt (chat messages), a and b: two replies to one prompt")
+    parser.add_argument("--out", type=Path, required=True, help="the safetensors file to write")
+    parser.add_argument("--shrinkage", type=float, default=SHRINKAGE)
+    options = parser.parse_args(arguments)
+    items = _pairs(options.fit)
+    settings = FeatureSettings()
+    blocks, surface = raw_features(items, Encoder(shipped_folder(), settings.arithmetic), settings.prompt_tokens, {})
+    projection, guard_scale = fit_whitening(blocks[::2] - blocks[1::2], surface[::2] - surface[1::2], shrinkage=options.shrinkage)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    about = {"pairs": str(len(items) // 2), "shrinkage": str(options.shrinkage), "prompt_tokens": str(settings.prompt_tokens)}
+    save_file({"projection": projection.astype(np.float16), "guard_scale": guard_scale}, options.out, about)
+    print(f"{options.out}: {len(projection)} components from {len(items) // 2} pairs of replies")
+
+
+def _pairs(path: Path) -> list[Item]:
+    messages: TypeAdapter[tuple[Message, ...]] = TypeAdapter(Prompt)
+    items: list[Item] = []
+    try:
+        for line in path.read_bytes().splitlines():
+            record = orjson.loads(line)
+            prompt = messages.validate_python(record["prompt"])
+            if record["a"] != record["b"]:
+                items += [(prompt, record["a"]), (prompt, record["b"])]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"{path}: {error!r}; expected lines with prompt (chat messages), a and b") from error
+    if not items:
+        raise ConfigurationError(f"{path}: it holds no two different replies to one prompt")
+    return items
+
+
+if __name__ == "__main__":
+    main()

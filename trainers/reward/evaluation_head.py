@@ -1,0 +1,199 @@
+"""A reward head for a hundred or two judgments, fitted at once and again and again: the yardstick of an evaluation.
+
+It never shares data or weights with the head that ranks and trains. With fewer judgments than features, Newton's method runs in the space
+of the judgments (Rasmussen and Williams, 2006, algorithm 3.1), so that a bootstrap of hundreds of refits takes seconds. The prior's scale
+is chosen inside each fit, by the marginal likelihood of that fit's own judgments.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
+
+from trainers.datasets import Comparison
+from trainers.reward import ordinal
+from trainers.reward.head import HeadSettings, Positive
+
+
+class EvaluationHeadSettings(BaseModel):
+    """How an evaluation head is fitted.
+
+    Attributes
+    ----------
+    scales : standard deviations of the log-odds between two typical replies among which the marginal likelihood chooses
+    scale_center, scale_spread : a log-normal prior on that choice, which decides where few judgments say little
+    head : cut points and the priors of position, pull and lapses, as for the online head
+    rounds : of fitting the recruiters' reliability
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.3, 0.6, 1.2, 2.4)
+    scale_center: Positive = 1.0
+    scale_spread: Positive = 1.0
+    head: HeadSettings = HeadSettings()
+    rounds: Annotated[int, Field(ge=0, le=20)] = 2
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Judgments as arrays of n, A's side up.
+
+    Attributes
+    ----------
+    differences : features of A minus features of B, ``(n, d)``
+    lower, upper : the levels that each answer covers, see ``ordinal``
+    position : 1 where A was shown first, -1 where B was, 0 where nobody knows
+    recruiter, prompt : whose and on what; resampled together
+    """
+
+    differences: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    position: np.ndarray
+    recruiter: np.ndarray
+    prompt: np.ndarray
+
+    @classmethod
+    def of(cls, comparisons: Sequence[Comparison], features_a: np.ndarray, features_b: np.ndarray) -> "Judged":
+        """From comparisons and the features of their replies, ``(n, d)`` each."""
+        levels = np.array([ordinal.levels(c.choice, c.strength) for c in comparisons], int).reshape(-1, 2)
+        return cls(
+            differences=np.asarray(features_a, float) - np.asarray(features_b, float),
+            lower=levels[:, 0],
+            upper=levels[:, 1],
+            position=np.array([{"A": 1, "B": -1, None: 0}[c.shown_first] for c in comparisons], int),
+            recruiter=np.array([c.recruiter or "" for c in comparisons]),
+            prompt=np.array([c.conversation_id for c in comparisons]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.lower)
+
+
+@dataclass(frozen=True)
+class EvaluationHead:
+    """The fitted weights, in features; ``scale`` is the prior's that was chosen, ``lapses`` what each recruiter was found to be."""
+
+    weights: np.ndarray
+    scale: float
+    lapses: dict[str, float]
+    log_evidence: float
+
+    def margins(self, differences: np.ndarray) -> np.ndarray:
+        """Reward of the first reply minus reward of the second, ``(m,)``, for differences of features ``(m, d)``."""
+        return np.asarray(np.asarray(differences, float) @ self.weights)
+
+
+def fit(judged: Judged, settings: EvaluationHeadSettings | None = None, counts: np.ndarray | None = None) -> EvaluationHead:
+    """The head with the most probable weights; ``counts`` (n,) says how often each judgment counts, once where absent."""
+    settings = settings or EvaluationHeadSettings()
+    return _fit(judged, _Kernels.of(judged, settings), settings, np.ones(len(judged)) if counts is None else counts)
+
+
+def bootstrap(judged: Judged, *, draws: int, seed: int, settings: EvaluationHeadSettings | None = None) -> Iterator[EvaluationHead]:
+    """``draws`` heads, each refitted on recruiters and prompts drawn with replacement, independently of each other.
+
+    A judgment counts as often as its recruiter was drawn times as often as its prompt was. Where nobody names the recruiters, prompts only.
+    """
+    settings = settings or EvaluationHeadSettings()
+    kernels = _Kernels.of(judged, settings)
+    rng = np.random.default_rng(seed)
+    groups = [np.unique(names, return_inverse=True) for names in (judged.recruiter, judged.prompt)]
+    for _ in range(draws):
+        counts = np.zeros(len(judged))
+        while not counts.any():
+            counts = np.ones(len(judged))
+            for names, index in groups:
+                if len(names) > 1:
+                    counts = counts * np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))[index]
+        yield _fit(judged, kernels, settings, counts)
+
+
+@dataclass(frozen=True)
+class _Kernels:
+    """Prior covariances of the judgments' latents, ``(n, n)``: of the features at scale 1, and of position and recruiters' pulls."""
+
+    features: np.ndarray
+    position: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    @classmethod
+    def of(cls, judged: Judged, settings: EvaluationHeadSettings) -> "_Kernels":
+        same = judged.recruiter[:, None] == judged.recruiter[None, :]
+        shown = np.outer(judged.position, judged.position).astype(float)
+        position = shown * (settings.head.position_scale**2 + same * settings.head.pull_scale**2)
+        low, high = ordinal.interval(judged.lower, judged.upper, settings.head.cut_points)
+        return cls(judged.differences @ judged.differences.T, position, low, high)
+
+
+def _fit(judged: Judged, kernels: _Kernels, settings: EvaluationHeadSettings, counts: np.ndarray) -> EvaluationHead:
+    at = np.flatnonzero(counts)
+    counts, low, high = counts[at], kernels.low[at], kernels.high[at]
+    features, position = kernels.features[np.ix_(at, at)], kernels.position[np.ix_(at, at)]
+    names, who = np.unique(judged.recruiter[at], return_inverse=True)
+    prior = settings.head.recruiter_prior
+    chance = (judged.upper[at] - judged.lower[at] + 1) / (2 * ordinal.LEVELS + 1)
+    lapse = np.full(len(names), prior.start.lapse)
+    for round_ in range(settings.rounds + 1):
+        weight = counts * (1 - lapse[who])
+        found = [(scale, _newton(scale**2 * features + position, low, high, weight)) for scale in settings.scales]
+        evidence = [mode.log_evidence - 0.5 * (np.log(scale / settings.scale_center) / settings.scale_spread) ** 2 for scale, mode in found]
+        best = int(np.argmax(evidence))
+        scale, mode = found[best]
+        if round_ < settings.rounds:
+            by_chance = lapse[who] * chance
+            by_taste = (1 - lapse[who]) * ordinal.expected(mode.left_out_mean, mode.left_out_variance, low, high)
+            lapsed = np.bincount(who, weights=counts * by_chance / (by_chance + by_taste), minlength=len(names))
+            total = np.bincount(who, weights=counts, minlength=len(names))
+            lapse = (prior.lapsed + lapsed) / (prior.lapsed + prior.attentive + total)
+    return EvaluationHead(
+        weights=scale**2 * (mode.dual @ judged.differences[at]),
+        scale=scale,
+        lapses={str(name): float(value) for name, value in zip(names, lapse, strict=True)},
+        log_evidence=evidence[best],
+    )
+
+
+@dataclass(frozen=True)
+class _Mode:
+    """The posterior's mode; ``dual`` is the gradient of the log-likelihood there, and what the weights are made of.
+
+    ``left_out_mean`` and ``left_out_variance`` are each latent's without its own judgment.
+    """
+
+    dual: np.ndarray
+    log_evidence: float
+    left_out_mean: np.ndarray
+    left_out_variance: np.ndarray
+
+
+def _newton(kernel: np.ndarray, low: np.ndarray, high: np.ndarray, weight: np.ndarray) -> _Mode:
+    latent, value = np.zeros(len(low)), -np.inf
+    dual = np.zeros(len(low))
+    for _ in range(50):
+        h = weight * ordinal.curvature(latent, low, high)
+        target = h * latent + weight * ordinal.slope(latent, low, high)
+        roots = np.sqrt(h)
+        factor = cho_factor(np.eye(len(h)) + roots[:, None] * kernel * roots, lower=True, overwrite_a=True, check_finite=False)
+        whole = target - roots * cho_solve(factor, roots * (kernel @ target), check_finite=False)
+        for halving in range(20):
+            trial = dual + (whole - dual) * 0.5**halving
+            moved = kernel @ trial
+            new = float(weight @ ordinal.log_likelihood(moved, low, high) - 0.5 * trial @ moved)
+            if new >= value - 1e-12 * abs(value):
+                break
+        settled = np.abs(moved - latent).max() < 1e-6
+        dual, latent, value = trial, moved, new
+        if settled:
+            break
+    log_evidence = value - float(np.log(np.diag(factor[0])).sum())
+    # Opper and Winther's leave-one-out at the Laplace approximation: take one site out of the marginal.
+    half = solve_triangular(factor[0], roots[:, None] * kernel, lower=True, check_finite=False)
+    variance = np.diag(kernel) - (half**2).sum(axis=0)
+    kept = np.maximum(1 - h * variance, 1e-9)
+    return _Mode(dual, log_evidence, latent - variance * dual / kept, variance / kept)
