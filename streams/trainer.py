@@ -86,8 +86,8 @@ class Trainer:
         self.busy: str | None = None
 
     def step(self, wait: float) -> None:
-        if self._read(wait):
-            return  # there may be more
+        while self._read(wait) == BATCH:
+            wait = 0
         run = open_run(self._runs)
         if run is None or run.frozen is None or run.request is None:
             return

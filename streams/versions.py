@@ -153,7 +153,10 @@ def promotions(versions: Versions) -> list[ModelPromoted]:
 
 
 def verdict_of(gates: Iterable[Verdict]) -> Verdict:
-    """Passed when there are gates and every one is; failed when one has failed; else short of evidence."""
+    """Passed when there are gates and every one is; failed when one has failed; else short of evidence.
+
+    Said here once more than by the gates themselves, because what was published is not to be believed unread.
+    """
     verdicts = set(gates)
     if "failed" in verdicts:
         return "failed"

@@ -1,0 +1,182 @@
+"""The whole streams room as it runs, on the real log and the real warehouse: from a judgment to a champion, and through a restart."""
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from storage.artifacts import Artifacts
+from storage.events import (
+    DatasetFrozen,
+    Event,
+    EventQuarantined,
+    ModelEvaluated,
+    ModelPromoted,
+    PairDrawn,
+    PairEmbedded,
+    ReviewDecided,
+    RewardUpdated,
+    TrainingRequested,
+    decode,
+)
+from storage.settings import Settings
+from storage.snapshots import open_snapshot
+from storage.warehouse import Warehouse
+from streams.bus import records_of
+from streams.hub import HubStreams
+from streams.intake import Intake
+from streams.processor import start_consumers
+from streams.runner import Runner
+from streams.sqlite_bus import SQLiteBus
+from streams.topics import TOPIC_OF
+from streams.trainer import Progress, Trainer, Work
+from tests.streams.bus_contract import everything
+from tests.streams.examples import SmallEmbedder
+from tests.streams.test_trainer import Trained
+
+PROMPT = [{"role": "user", "content": "Is the role still open?"}]
+RETRAINING = {"every": 20}
+
+
+class House:
+    """Hub, processor and trainer in threads of this process, on one home; another one on the same home is the restart."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.settings = Settings.read(home, {}).with_values({"home": home}, retraining=RETRAINING)
+        self.stop = threading.Event()
+        self.bus = SQLiteBus(home / "bus.sqlite")
+        self.warehouse = Warehouse.open(home / "warehouse.duckdb")
+        self.artifacts = Artifacts(self.settings.common.artifacts_url)
+        self.hub = HubStreams(self.bus, self.warehouse, self.artifacts, home)
+        self.runner = Runner(self.stop)
+        self.intake = Intake(self.bus, b"k" * 32)
+        self.snapshots: list[Path] = []
+
+    def start(self) -> "House":
+        self.hub.start()
+        start_consumers(self.runner, self.bus, self.settings, SmallEmbedder(), self.stop)
+        self.runner.start("trainer", lambda: Trainer(self.bus, self.home, "trainer-1", self.train, self.stop))
+        return self
+
+    def train(self, work: Work, progress: Progress) -> Trained:
+        assert work.run.frozen is not None
+        self.snapshots.append(self.artifacts.get(work.run.frozen.snapshot))
+        progress("train", 1, 1, {})
+        return Trained()
+
+    def close(self) -> None:
+        self.stop.set()
+        assert self.runner.join(10)
+        assert self.hub.stop(10)
+        assert self.runner.problems == {}
+        self.warehouse.close()
+        self.bus.close()
+
+    def on(self, *kinds: type[Event]) -> list[Event]:
+        topics = {TOPIC_OF[kind].name for kind in kinds}
+        return [event for entry in everything(self.bus, *topics) if isinstance(event := decode(entry.value), kinds)]
+
+    def wait(self, condition: Callable[[], bool], seconds: float = 20) -> None:
+        """Until the condition holds; it is looked at whenever something has been published."""
+        deadline = monotonic() + seconds
+        after = {partition: following - 1 for partition, (_, following) in self.bus.bounds([t.name for t in TOPIC_OF.values()]).items()}
+        while not condition():
+            assert monotonic() < deadline, f"not within {seconds} s"
+            for entry in self.bus.read(after, limit=1_000, wait=0.1):
+                after[entry.partition] = entry.offset
+
+    def judged(self, count: int, start: int = 0) -> None:
+        for i in range(start, start + count):
+            pair = self.intake.pair(
+                prompt=PROMPT,
+                a={"text": f"Reply {i}.", "version": "base"},
+                b={"text": f"Reply {i}, and a longer one.", "version": "base"},
+                conversation_id=f"conversation-{i}",
+            )
+            self.intake.judgment(pair_id=pair.pair_id, recruiter=f"recruiter {i % 5}", choice="B", shown_first="A")
+            self.intake.reply(conversation_id=f"conversation-{i}", prompt=PROMPT, reply=f"Reply {i}.", version="base", sampling={})
+
+    def last_update(self) -> RewardUpdated | None:
+        updates = self.on(RewardUpdated)
+        return updates[-1] if updates and isinstance(updates[-1], RewardUpdated) else None
+
+    def learnt(self, count: int) -> bool:
+        update = self.last_update()
+        return update is not None and update.sequence == count
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    built = House(tmp_path).start()
+    yield built
+    built.close()
+
+
+def test_judgments_become_a_reward_a_run_a_snapshot_a_version_and_with_an_approval_a_champion(house: House) -> None:
+    house.judged(40)
+    house.wait(lambda: house.learnt(40))
+    trained = sum(pair.stratum == "training" for pair in house.on(PairDrawn) if isinstance(pair, PairDrawn))
+    update = house.last_update()
+    assert update is not None
+    assert update.judgments_seen == trained
+    house.wait(lambda: bool(house.on(ModelEvaluated)))
+
+    (request,) = house.on(TrainingRequested)
+    assert isinstance(request, TrainingRequested)
+    assert (request.k, trained >= 20) == (1, True)
+    (frozen,) = house.on(DatasetFrozen)
+    assert isinstance(frozen, DatasetFrozen)
+    snapshot = open_snapshot(house.snapshots[0])
+    assert snapshot.preferences.num_rows == request.through_sequence
+    assert set(snapshot.preferences["stratum"].to_pylist()) == {"training", "evaluation"}
+    assert (frozen.champion, frozen.champion_policy, frozen.challengers_before) == ("base", None, 0)
+
+    house.bus.publish(
+        records_of([ReviewDecided(source="product", version=Trained().version, decision="approve", reviewer="Grace", reason="good")]),
+        timeout=5,
+    )
+    house.wait(lambda: bool(house.on(ModelPromoted)))
+    (promoted,) = house.on(ModelPromoted)
+    assert isinstance(promoted, ModelPromoted)
+    assert promoted.version == Trained().version
+    assert house.on(EventQuarantined) == []
+
+
+def test_after_a_restart_nothing_accepted_is_missing_and_nothing_counts_twice(tmp_path: Path) -> None:
+    first = House(tmp_path).start()
+    first.judged(15)
+    first.wait(lambda: first.learnt(15))
+    first.close()
+    waiting = House(tmp_path)
+    waiting.judged(15, start=15)  # serving accepts what people say while hub and processor are down
+    waiting.start()
+    waiting.wait(lambda: waiting.learnt(30))
+    waiting.wait(lambda: bool(waiting.on(ModelEvaluated)))
+    updates = [update for update in waiting.on(RewardUpdated) if isinstance(update, RewardUpdated)]
+    assert all(later.judgments_before == earlier.judgments_seen for earlier, later in itertools.pairwise(updates))
+    assert len(waiting.on(TrainingRequested)) == 1
+    assert waiting.on(EventQuarantined) == []
+    waiting.close()
+
+
+def test_one_pair_that_cannot_be_embedded_goes_to_quarantine_and_the_others_teach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = SmallEmbedder.features
+
+    def stumble(self: SmallEmbedder, items):  # type: ignore[no-untyped-def]
+        if any("Reply 7." in text for _, text in items):
+            raise ValueError("a text that no encoder bears")
+        return plain(self, items)
+
+    monkeypatch.setattr(SmallEmbedder, "features", stumble)
+    house = House(tmp_path).start()
+    house.judged(12)
+    house.wait(lambda: house.learnt(11) and bool(house.on(EventQuarantined)))
+    (set_aside,) = house.on(EventQuarantined)
+    assert isinstance(set_aside, EventQuarantined)
+    assert (set_aside.topic, set_aside.reader, set_aside.reason) == ("feedback.pairs", "embed", "ValueError: a text that no encoder bears")
+    assert len(house.on(PairEmbedded)) == 11
+    house.close()

@@ -1,0 +1,184 @@
+"""Trainers on one log: a run is worked on once, resumed after a restart, taken over after silence, and given up when it is hopeless."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from storage.errors import ArtifactError, DataRefused
+from storage.events import Event, GateResult, ModelEvaluated, RunClaimed, TrainingFailed, TrainingProgress, Verdict, decode, now
+from streams import heartbeat
+from streams.bus import Bus, records_of
+from streams.heartbeat import Heartbeat
+from streams.runs import ATTEMPTS
+from streams.sqlite_bus import SQLiteBus
+from streams.topics import PROGRESS, VERSIONS
+from streams.trainer import Progress, Train, Trainer, Work, _identity
+from streams.versions import version_name
+from tests.streams.bus_contract import everything
+from tests.streams.examples import gate, sha
+from tests.streams.test_runs import claim, frozen, request, run_id, word
+
+
+@dataclass(frozen=True)
+class Trained:
+    version: str = version_name(sha("one"))
+    policy: str = sha("one")
+    report: str = sha("report")
+    gates: tuple[GateResult, ...] = (gate("passed"),)
+    verdict: Verdict = "passed"
+
+
+@pytest.fixture
+def bus(tmp_path: Path) -> Iterator[SQLiteBus]:
+    with SQLiteBus(tmp_path / "bus.sqlite") as opened:
+        opened.publish(records_of([request(1), frozen(1)]), timeout=5)
+        yield opened
+
+
+def trainer(bus: Bus, home: Path, train: Train, name: str = "trainer-1", stop: threading.Event | None = None) -> Trainer:
+    return Trainer(bus, home, name, train, stop or threading.Event())
+
+
+def steps(*stations: Trainer, times: int = 6) -> None:
+    for _ in range(times):
+        for station in stations:
+            station.step(0)
+
+
+def on(bus: Bus, *kinds: type[Event]) -> list[Event]:
+    return [event for entry in everything(bus, PROGRESS.name, VERSIONS.name) if isinstance(event := decode(entry.value), kinds)]
+
+
+def work_done(work: Work, progress: Progress) -> Trained:
+    for stage in ("check", "train"):
+        progress(stage, 1, 2, {"loss": 0.5, "margin": float("nan")})
+    return Trained()
+
+
+def test_a_frozen_run_is_claimed_worked_on_and_its_model_published_once(bus: SQLiteBus, tmp_path: Path) -> None:
+    steps(trainer(bus, tmp_path, work_done))
+    (evaluated,) = on(bus, ModelEvaluated)
+    assert isinstance(evaluated, ModelEvaluated)
+    assert (evaluated.run_id, evaluated.version, evaluated.verdict, evaluated.champion) == (run_id(1), Trained().version, "passed", "base")
+    assert len(on(bus, RunClaimed)) == 1
+    last = on(bus, TrainingProgress)[-1]
+    assert isinstance(last, TrainingProgress)
+    assert (last.stage, last.step, last.metrics) == ("train", 1, {"loss": 0.5})
+    assert (tmp_path / "runs" / str(run_id(1))).is_dir()
+
+
+def test_of_two_trainers_that_claim_the_first_on_the_log_works(bus: SQLiteBus, tmp_path: Path) -> None:
+    worked: list[str] = []
+
+    def train_as(name: str) -> Train:
+        def train(work: Work, progress: Progress) -> Trained:
+            worked.append(name)
+            return work_done(work, progress)
+
+        return train
+
+    one, two = (trainer(bus, tmp_path / name, train_as(name), name) for name in ("trainer-1", "trainer-2"))
+    steps(two, one, times=2)  # both have read the log, and then both claim
+    steps(one, two)
+    assert worked == ["trainer-2"]
+    assert len(on(bus, ModelEvaluated)) == 1
+
+
+def test_a_trainer_that_is_started_again_goes_on_with_its_own_claim_at_once(bus: SQLiteBus, tmp_path: Path) -> None:
+    bus.publish(records_of([claim("trainer-1", 1, 0).model_copy(update={"occurred_at": now()})]), timeout=5)
+    steps(trainer(bus, tmp_path, work_done, "trainer-2"))
+    assert on(bus, ModelEvaluated) == []
+    steps(trainer(bus, tmp_path, work_done, "trainer-1"))
+    assert len(on(bus, ModelEvaluated)) == 1
+    assert len(on(bus, RunClaimed)) == 1
+
+
+def test_a_run_that_has_been_silent_for_a_minute_is_taken_over(bus: SQLiteBus, tmp_path: Path) -> None:
+    bus.publish(records_of([claim("trainer-1", 1, 0), word(1, 1)]), timeout=5)  # long ago
+    steps(trainer(bus, tmp_path, work_done, "trainer-2"))
+    assert [(c.trainer, c.attempt) for c in on(bus, RunClaimed) if isinstance(c, RunClaimed)] == [("trainer-1", 1), ("trainer-2", 2)]
+    assert len(on(bus, ModelEvaluated)) == 1
+
+
+def test_a_trainer_that_was_overtaken_says_nothing_more(bus: SQLiteBus, tmp_path: Path) -> None:
+    def slow(work: Work, progress: Progress) -> Trained:
+        # while this machine was suspended the attempt fell silent, and another trainer finished the run
+        bus.publish(records_of([claim("trainer-2", 2, 1e9)]), timeout=5)
+        return Trained()
+
+    steps(trainer(bus, tmp_path, slow), times=3)
+    assert on(bus, ModelEvaluated) == []
+
+
+def test_a_refused_dataset_ends_the_run_and_is_named(bus: SQLiteBus, tmp_path: Path) -> None:
+    def refuse(work: Work, progress: Progress) -> Trained:
+        progress("check", 0, 1, {})
+        raise DataRefused("the expectation choices_are_known failed")
+
+    steps(trainer(bus, tmp_path, refuse))
+    (failed,) = on(bus, TrainingFailed)
+    assert isinstance(failed, TrainingFailed)
+    assert (failed.stage, failed.reason, failed.final) == ("check", "the expectation choices_are_known failed", True)
+
+
+def test_what_may_pass_is_tried_again_but_not_for_ever(bus: SQLiteBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def miss(work: Work, progress: Progress) -> Trained:
+        raise ArtifactError("the snapshot is not in this store")
+
+    monkeypatch.setattr("streams.trainer.BREATH", 0.0)
+    steps(trainer(bus, tmp_path, miss), times=40)
+    failures = [event for event in on(bus, TrainingFailed) if isinstance(event, TrainingFailed)]
+    assert [failure.attempt for failure in failures] == list(range(1, ATTEMPTS + 1))
+    assert [failure.final for failure in failures] == [False] * (ATTEMPTS - 1) + [True]
+
+
+def test_a_run_that_kills_every_trainer_is_given_up(bus: SQLiteBus, tmp_path: Path) -> None:
+    bus.publish(records_of([claim(f"trainer-{i}", i, 100 * i) for i in range(1, ATTEMPTS + 1)]), timeout=5)
+    steps(trainer(bus, tmp_path, work_done, "trainer-9"))
+    (failed,) = on(bus, TrainingFailed)
+    assert isinstance(failed, TrainingFailed)
+    assert failed.final
+    assert on(bus, ModelEvaluated) == []
+
+
+def test_a_stop_interrupts_at_the_next_step_and_the_run_stays_open(bus: SQLiteBus, tmp_path: Path) -> None:
+    stop, stages = threading.Event(), []
+
+    def train(work: Work, progress: Progress) -> Trained:
+        for stage in ("check", "train", "sample"):
+            progress(stage, 0, 1, {})
+            stages.append(stage)
+            if stage == "train":
+                stop.set()
+        return Trained()
+
+    steps(trainer(bus, tmp_path, train, stop=stop), times=3)
+    assert stages == ["check", "train"]
+    assert on(bus, ModelEvaluated, TrainingFailed) == []
+    steps(trainer(bus, tmp_path, work_done))
+    assert len(on(bus, ModelEvaluated)) == 1
+
+
+def test_while_a_stage_is_silent_the_heartbeat_is_not(bus: SQLiteBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "ALIVE", 0.02)
+    monkeypatch.setattr(heartbeat, "SOON", 0.0)
+    (partition,) = bus.bounds([PROGRESS.name])
+    with Heartbeat(bus, run_id(1), 1, "product", lambda: None) as beat:
+        beat.progress("train", 3, 9, {})
+        seen = -1
+        while seen < 5:
+            found = bus.read({partition: seen}, limit=10, wait=10)
+            assert found
+            seen = found[-1].offset
+    words = [event for event in on(bus, TrainingProgress) if isinstance(event, TrainingProgress)]
+    assert words[-1].step == 3
+
+
+def test_names_of_trainers_last_over_restarts_and_are_nobody_elses(tmp_path: Path) -> None:
+    with _identity(tmp_path) as first, _identity(tmp_path) as second:
+        assert first != second
+    with _identity(tmp_path) as again:
+        assert again == first
