@@ -48,7 +48,9 @@ def resolve_model(ref: str) -> str:
     if ref == SHIPPED:
         folder = Path(__file__).resolve().parent.parent / "simulation" / "base_model"
         if not (folder / "config.json").is_file():
-            raise ModelNotFound("the shipped model is missing from this installation: build it with `python -m simulation.base_model.build`")
+            raise ModelNotFound(
+                "the shipped model is missing from this installation: build it with `python -m simulation.base_model.build`"
+            )
         return str(folder)
     folder = Path(ref).expanduser()
     if folder.is_dir():
@@ -113,7 +115,7 @@ def prompt_ids(policy: Policy, prompt: Sequence[Message]) -> list[int]:
     """The prompt as the chat template writes it, up to where the reply begins."""
     messages = [{"role": message.role, "content": message.content} for message in prompt]
     text = policy.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    return policy.tokenizer(text, add_special_tokens=False)["input_ids"]
+    return list(policy.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def end_tokens(policy: Policy) -> list[int]:
@@ -160,7 +162,7 @@ def _reply_tokens(policy: Policy, rows: list[list[int]], draws: torch.Tensor, sa
     device = inputs.device
     accepted = _accepted(policy)
     cache = DynamicCache(config=policy.model.config)
-    cache.layers = [_Roomy() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    cache.layers = [_Roomy() if type(layer) is DynamicLayer else layer for layer in cache.layers]  # type: ignore[no-untyped-call]
     spoken: list[list[int]] = [[] for _ in rows]
     at = torch.arange(len(rows))  # which row of the batch each line of the tensors is
     going = torch.ones(len(rows), dtype=torch.bool)
@@ -210,9 +212,7 @@ def draw(logits: torch.Tensor, uniform: torch.Tensor, sampling: Sampling) -> tor
     return found.flatten().clamp(max=logits.shape[-1] - 1)
 
 
-def log_probabilities(
-    policy: Policy, prompts: Sequence[Sequence[Message]], replies: Sequence[str], *, batch: int = 32
-) -> list[np.ndarray]:
+def log_probabilities(policy: Policy, prompts: Sequence[Sequence[Message]], replies: Sequence[str], *, batch: int = 32) -> list[np.ndarray]:
     """log p(token | before) of each reply's tokens and of the token that ends it, under ``policy``; one array ``(tokens,)`` a reply."""
     texts = [reply_ids(policy, reply) for reply in replies]
     found: list[np.ndarray] = [np.empty(0)] * len(texts)
@@ -272,7 +272,7 @@ def _until(text: str, stops: Sequence[str]) -> str:
     return text
 
 
-class _Roomy(DynamicLayer):
+class _Roomy(DynamicLayer):  # type: ignore[no-untyped-call]
     """Keys and values in buffers with room to grow: copying the whole cache for each token took four fifths of a step on a CPU."""
 
     ROOM = 64
