@@ -38,6 +38,13 @@ class Phase(StrEnum):
     dpo = "dpo"
 
 
+class Origin(StrEnum):
+    product = "product"
+    simulation = "simulation"
+    imported = "import"
+    ai = "ai"
+
+
 class Format(StrEnum):
     jsonl = "jsonl"
     parquet = "parquet"
@@ -225,7 +232,7 @@ def rollback(
 @app.command()
 def verify(json_file: JSONOption = None) -> None:
     """Compare log and warehouse id by id and content by content; exit code 1 where they differ."""
-    from deploy.offline import verified
+    from deploy.records import verified
     from deploy.summary import differences_as_text
 
     found = verified(Settings.read())
@@ -245,24 +252,25 @@ def import_file(
     count: Annotated[bool, typer.Option("--count", help="Let these judgments move the retraining threshold.")] = False,
 ) -> None:
     """Send preference records through the loop like any other judgments."""
-    from deploy.offline import imported
+    from deploy.records import imported
 
     report = imported(Settings.read(), file, objective, count)
-    for number, why in report.refused:
-        typer.echo(f"line {number}: {why}", err=True)
-    _say(f"{report.accepted} records taken in, {report.known} known already, {len(report.refused)} refused")
+    for line in report.bad:
+        typer.echo(f"line {line.number}: {line.reason}", err=True)
+    _say(f"{report.added} records taken in, {report.present} known already, {len(report.bad)} refused")
 
 
 @app.command()
 def export(
     file: Annotated[Path, typer.Argument(help="Where to; TRL's columns prompt, chosen, rejected.")],
     form: Annotated[Format | None, typer.Option("--format", help="By the file's ending where absent.")] = None,
+    source: Annotated[list[Origin] | None, typer.Option(help="Whose judgments; all where absent.")] = None,
 ) -> None:
     """Write the judgments as preference records."""
-    from deploy.offline import exported
+    from deploy.records import exported
 
     chosen = form.value if form else ("parquet" if file.suffix == ".parquet" else "jsonl")
-    _say(f"{exported(Settings.read(), file, chosen)} records written to {file}")
+    _say(f"{exported(Settings.read(), file, chosen, [origin.value for origin in source or ()])} records written to {file}")
 
 
 # ---- training without bus or hub
@@ -274,12 +282,15 @@ def train(
     data: Annotated[Path | None, typer.Option(help="Preference records; the warehouse's judgments where absent.")] = None,
     model: Annotated[str | None, typer.Option(help="Folder or id of the language model (dpo).")] = None,
     out: Annotated[Path, typer.Option(help="Folder for what is trained.")] = Path("out"),
+    source: Annotated[
+        list[Origin] | None, typer.Option(help="Whose judgments of the warehouse; the settings' sources and imports where absent.")
+    ] = None,
     json_file: JSONOption = None,
 ) -> None:
     """Train one phase on a file or on the warehouse, without bus or hub."""
-    from deploy.offline import trained
+    from deploy.training import trained
 
-    found, text = trained(Settings.read(), phase.value, data, model, out, _say)
+    found, text = trained(Settings.read(), phase.value, data, model, out, [origin.value for origin in source or ()], _say)
     _say(text)
     _write_json(json_file, found)
 
@@ -293,7 +304,7 @@ def evaluate(
     json_file: JSONOption = None,
 ) -> None:
     """Judge a challenger against a champion on a file, through the same gates as in the loop."""
-    from deploy.offline import evaluated
+    from deploy.training import evaluated
 
     found, text = evaluated(Settings.read(), data, model, champion, out, _say)
     _say(text)

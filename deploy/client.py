@@ -9,7 +9,7 @@ from storage.errors import FeedbackLoopError, NotReachable
 from storage.settings import Settings
 
 
-def get(settings: Settings, path: str, **parameters: str) -> dict[str, Any]:
+def get(settings: Settings, path: str, **parameters: Any) -> dict[str, Any]:
     """The hub's JSON answer.
 
     Raises
@@ -29,7 +29,7 @@ def post(settings: Settings, path: str, body: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def get_bytes(settings: Settings, path: str, **parameters: str) -> bytes:
+def get_bytes(settings: Settings, path: str, **parameters: Any) -> bytes:
     """The hub's answer as it came."""
     return _ask(settings, "GET", path, params=parameters).content
 

@@ -26,6 +26,8 @@ from storage.settings import Settings
 
 PROCESSES = ("hub", "serving", "processor", "trainer")  # in the order of starting; stopped the other way round
 STOP_WITHIN = 8.0  # seconds from SIGTERM to SIGKILL: Ctrl-C has to be done within ten
+# Training on a CPU allocates and frees large arrays at every step; glibc would give each back to the kernel and fault it in again.
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 32)}
 LIFELINE = "FEEDBACKLOOP_LIFELINE"  # in the environment of a child: the pipe's file descriptor
 
 
@@ -162,7 +164,7 @@ class Supervisor:
         with (self.home / "logs" / f"{child.name}.log").open("ab") as log:
             child.process = subprocess.Popen(
                 child.command,
-                env=self._environment | {LIFELINE: str(self._lifeline)},
+                env=self._environment | MALLOC | {LIFELINE: str(self._lifeline), "OMP_NUM_THREADS": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

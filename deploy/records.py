@@ -1,0 +1,94 @@
+"""Judgments in and out by command: through the hub where one runs, else on the same log and warehouse through the same functions."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dashboard.exports import Exporter
+from deploy.client import get, get_bytes, hub_runs
+from storage.errors import ConfigurationError
+from storage.events import Source
+from storage.settings import Settings
+from storage.warehouse import Warehouse
+from streams.bus import Bus, open_bus
+from streams.consumers import consumer
+from streams.embed import embed_pairs
+from streams.imports import ImportReport, import_file
+from streams.lag import lag
+from streams.runner import HandlerStation
+from streams.sink import Sink
+from streams.topics import PAIRS, TOPICS
+
+EMBED_BATCH = 64  # nobody waits for a single pair here
+
+
+def imported(settings: Settings, file: Path, objective: str, count: bool) -> ImportReport:
+    """Bring a file's records in; see :func:`streams.imports.import_file`."""
+    if not file.is_file():
+        raise ConfigurationError(f"{file}: there is no such file")
+    with closing(_bus(settings)) as bus:
+        return import_file(file, bus, objective=objective, counts=count)
+
+
+def exported(settings: Settings, file: Path, form: str, sources: Sequence[Source] = ()) -> int:
+    """Write the decisive preferences to ``file`` as JSONL or Parquet; returns how many."""
+    data = export_bytes(settings, form, sources)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(data)
+    if form == "jsonl":
+        return data.count(b"\n")
+    import pyarrow.parquet
+
+    rows: int = pyarrow.parquet.read_metadata(file).num_rows
+    return rows
+
+
+def export_bytes(settings: Settings, form: str, sources: Sequence[Source]) -> bytes:
+    """The decisive preferences, of every source where none is named."""
+    if hub_runs(settings):
+        return get_bytes(settings, "/v1/export", format=form, source=list(sources))
+    with _opened(settings) as (bus, warehouse):
+        _catch_up(settings, bus, warehouse)
+        return Exporter(bus, warehouse).export("parquet" if form == "parquet" else "jsonl", sources)
+
+
+def verified(settings: Settings) -> dict[str, Any]:
+    """What differs between log and warehouse; changes neither."""
+    if hub_runs(settings):
+        return get(settings, "/v1/verify")
+    with _opened(settings) as (bus, warehouse):
+        return Exporter(bus, warehouse).verify()
+
+
+def records(settings: Settings, sources: Sequence[Source]) -> list[dict[str, Any]]:
+    """The decisive preferences in TRL's columns, with objective and conversation."""
+    return [json.loads(line) for line in export_bytes(settings, "jsonl", sources).splitlines()]
+
+
+def _bus(settings: Settings) -> Bus:
+    settings.common.home.mkdir(parents=True, exist_ok=True)
+    return open_bus(settings.common.bus_url)
+
+
+@contextmanager
+def _opened(settings: Settings) -> Iterator[tuple[Bus, Warehouse]]:
+    with closing(_bus(settings)) as bus, Warehouse.open(settings.common.home / "warehouse.duckdb") as warehouse:
+        yield bus, warehouse
+
+
+def _catch_up(settings: Settings, bus: Bus, warehouse: Warehouse) -> None:
+    """Do what hub and processor would do, where neither runs: embed what is not embedded, store and number."""
+    if lag(bus, "embed", [PAIRS]):
+        from trainers.features import Embedder, FeatureSettings
+
+        embedder = Embedder.load(settings.section("features", FeatureSettings))
+        embed = HandlerStation(bus, "embed", consumer("embed").topics, partial(embed_pairs, embedder=embedder), batch=EMBED_BATCH)
+        while lag(bus, "embed", [PAIRS]):
+            embed.step(0.0)
+    sink = Sink(bus, warehouse, "command-line")
+    sink.start()
+    while lag(bus, "sink", list(TOPICS.values())):
+        sink.step(0.0)

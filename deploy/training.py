@@ -1,0 +1,86 @@
+"""``feedbackloop train`` and ``evaluate``: the trainers' own functions on a file or on the warehouse's records, without bus or hub."""
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from deploy.records import export_bytes
+from deploy.summary import figures_as_text, gates_as_text
+from storage.errors import ConfigurationError
+from storage.events import Source
+from storage.settings import Settings
+
+Found = tuple[dict[str, Any], str]  # what goes into the JSON file, and what a person reads
+
+
+def trained(
+    settings: Settings,
+    phase: str,
+    data: Path | None,
+    model: str | None,
+    out: Path,
+    sources: Sequence[Source],
+    say: Callable[[str], None],
+) -> Found:
+    """Train one phase: ``reward`` on held-out prompts, or ``dpo`` into ``out/policy``."""
+    with _data(settings, data, sources) as file:
+        if phase == "reward":
+            return _reward(settings, file)
+        from trainers.api import train_policy
+
+        done = train_policy(settings, file, model or settings.common.model, out, _progress(say))
+    found = {"adapter": str(done.adapter), "rows": done.rows, "steps": done.steps, "metrics": dict(done.metrics)}
+    return found, figures_as_text([(name, value) for name, value in found.items() if name != "metrics"] + list(done.metrics.items()))
+
+
+def evaluated(settings: Settings, data: Path, model: str, champion: str | None, out: Path, say: Callable[[str], None]) -> Found:
+    """Hold ``model`` against ``champion`` through the gates; the report lies in ``out/report.json``."""
+    if not data.exists():
+        raise ConfigurationError(f"{data}: there is no such file")
+    from trainers.api import evaluate_policy
+
+    report = evaluate_policy(settings, data, model, champion or settings.common.model, out, _progress(say))
+    found = json.loads(report.model_dump_json())
+    return found, gates_as_text(found["gates"], report.verdict) + f"\nreport: {out / 'report.json'}"
+
+
+def _reward(settings: Settings, file: Path) -> Found:
+    from trainers.reward.validation import train_reward
+
+    report = train_reward(file, settings)
+    return json.loads(report.model_dump_json()), report.as_text()
+
+
+@contextmanager
+def _data(settings: Settings, file: Path | None, sources: Sequence[Source]) -> Iterator[Path]:
+    """The file that was named, or the warehouse's records as one."""
+    if file is not None:
+        if not file.exists():
+            raise ConfigurationError(f"{file}: there is no such file")
+        yield file
+        return
+    wanted = sources or tuple(dict.fromkeys((*settings.common.sources, "import")))
+    records = export_bytes(settings, "jsonl", wanted)
+    if not records:
+        raise ConfigurationError(f"there are no judgments from {', '.join(wanted)} yet: rate or import some, or name a file with --data")
+    with tempfile.TemporaryDirectory() as folder:
+        exported = Path(folder) / "records.jsonl"
+        exported.write_bytes(records)
+        yield exported
+
+
+def _progress(say: Callable[[str], None]) -> Callable[[str, int, int, dict[str, float]], None]:
+    """A line for each quarter of a stage."""
+    said: set[tuple[str, int]] = set()
+
+    def report(stage: str, step: int, steps: int, metrics: dict[str, float]) -> None:
+        quarter = 4 * step // max(steps, 1)
+        if (stage, quarter) not in said:
+            said.add((stage, quarter))
+            figures = "  ".join(f"{name} {value:.3g}" for name, value in metrics.items())
+            say(f"{stage}: {step} of {steps}  {figures}".rstrip())
+
+    return report

@@ -1,0 +1,108 @@
+"""``python -m simulation people | review``: the simulated people as a program of their own, for the demo and for trying out a server.
+
+``people`` goes on until it is stopped: ``fast`` as fast as the servers answer, ``calm`` leaves time, and pairs, to a person who looks on.
+"""
+
+import argparse
+import asyncio
+import signal
+import sys
+from dataclasses import dataclass
+
+import httpx
+
+from simulation.people import HUB, SERVING, Chats, Judgments, candidates_chat, recruiters_judge, reviewer_decides
+from simulation.recruiters import Recruiter
+from simulation.world import World
+
+RECRUITERS = 12
+MANY = 1_000_000
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Conversations held at once and begun a second, judgments a second (None: no limit).
+
+    ``fresh`` is added to the seed, so that two paces hold different conversations.
+    """
+
+    conversations: int
+    concurrency: int
+    begun: float | None
+    judged: float | None
+    fresh: int
+
+
+PACES = {"fast": Pace(6000, 24, None, None, 0), "calm": Pace(6000, 4, 0.7, 0.1, MANY)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m simulation", description="Simulated candidates, recruiters and a reviewer.")
+    parser.add_argument("what", choices=("people", "review"))
+    parser.add_argument("--serving", default=SERVING)
+    parser.add_argument("--hub", default=HUB)
+    parser.add_argument("--seed", type=int, default=0, help="of the world: another seed, another taste")
+    parser.add_argument("--pace", choices=tuple(PACES), default="fast")
+    parser.add_argument("--version", help="review: the version to decide on")
+    for control in ("null", "plant", "drift"):
+        parser.add_argument(f"--{control}", action="store_true")
+    arguments = parser.parse_args()
+    sys.exit(asyncio.run(_people(arguments) if arguments.what == "people" else _review(arguments)))
+
+
+async def _people(arguments: argparse.Namespace) -> int:
+    """Chat and judge until SIGTERM or SIGINT; then say what was done."""
+    pace = PACES[arguments.pace]
+    world = World(arguments.seed, null=arguments.null, plant=arguments.plant, drift=arguments.drift)
+    recruiters = [Recruiter.draw(world, number) for number in range(RECRUITERS)]
+    chats, judgments, seed = Chats(), Judgments(), arguments.seed + pace.fresh
+    async with httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=64)) as client:
+        talk = candidates_chat(
+            client,
+            world,
+            total=pace.conversations,
+            seed=seed,
+            chats=chats,
+            serving=arguments.serving,
+            concurrency=pace.concurrency,
+            rate=pace.begun,
+        )
+        judging = recruiters_judge(
+            client,
+            world,
+            chats,
+            recruiters=recruiters,
+            judgments=MANY,
+            seed=seed,
+            result=judgments,
+            serving=arguments.serving,
+            hub=arguments.hub,
+            rate=pace.judged,
+            drift_after=300,
+            patience=float(MANY),
+        )
+        tasks = [asyncio.create_task(talk), asyncio.create_task(judging)]
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, lambda: [task.cancel() for task in tasks])
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    agreed = f"{judgments.agreed / judgments.decisive:.2f}" if judgments.decisive else "–"
+    print(
+        f"{chats.replies} replies, {judgments.count} judgments {dict(judgments.choices)}, agreement with the true taste {agreed}",
+        flush=True,
+    )
+    for outcome in outcomes:
+        if isinstance(outcome, Exception):
+            raise outcome
+    return 0
+
+
+async def _review(arguments: argparse.Namespace) -> int:
+    async with httpx.AsyncClient(timeout=60) as client:
+        decided = await reviewer_decides(client, version=arguments.version, hub=arguments.hub, deadline=60.0)
+    print(f"approved {decided}" if decided else "no version awaits review", flush=True)
+    return 0 if decided else 1
+
+
+if __name__ == "__main__":
+    main()
