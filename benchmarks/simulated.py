@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from storage.snapshots import freeze
-from storage.warehouse import Entry, Warehouse
-from trainers.features import Embedder
-
 from simulation.recruiters import Recruiter
-from simulation.world import Conversation, Record, World
+from simulation.world import Conversation, World
 from storage.events import Event, JudgmentGiven, Message, PairDrawn, PairEmbedded, ReplySent, Response, Sampling, derived_id, pack
+from storage.snapshots import freeze
 from storage.strata import stratum_of
+from storage.warehouse import Entry, Warehouse
 from streams.topics import TOPIC_OF
+from trainers.features import Embedder
 from trainers.generation import Policy, generate
 
 START = datetime(2026, 1, 1, tzinfo=UTC)  # a fixed clock: the same seed gives the same bytes
@@ -188,8 +187,3 @@ def _pair(conversation_id: str, turn: int, prompt: tuple[Message, ...], first: s
         probability=probability,
         stratum=stratum_of(conversation_id),
     )
-
-
-def record_behind(conversations: dict[str, Conversation], conversation_id: str, prompt: Sequence[Message]) -> Record:
-    """What is true of the last turn of ``prompt``."""
-    return conversations[conversation_id].record_of([message.model_dump() for message in prompt])

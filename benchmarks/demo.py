@@ -1,0 +1,150 @@
+"""Does the loop learn what recruiters prefer, and nothing where they prefer nothing? Many seeds of the simulated world, in process.
+
+``python -m benchmarks.demo --json FILE`` takes ten seeds with a taste and the same ten without one; ``--quick`` takes one of each. Each
+seed is a world of its own: other recruiters, another taste. Warehouse, freeze, pipeline and gates are the real ones, on their defaults;
+only HTTP and the log are left out. The true win rate counts, over the same prompts, the replies that the world's true taste prefers.
+"""
+
+import argparse
+import json
+import multiprocessing
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import Figure, result, write
+
+SEEDS = range(10)
+PACKAGES = ("torch", "transformers", "trl", "peft", "duckdb", "numpy")
+ATTRIBUTES = ("concrete", "dated", "warm", "question", "filler")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--quick", action="store_true", help="one seed instead of ten")
+    parser.add_argument("--seeds", type=int, nargs="*", help="these seeds instead")
+    parser.add_argument(
+        "--only", choices=("taste", "null", "plant"), action="append", help="these worlds only; taste and null where absent"
+    )
+    parser.add_argument("--workers", type=int, default=2, help="seeds at the same time, one core each")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    seeds = arguments.seeds or ([0] if arguments.quick else list(SEEDS))
+    worlds = arguments.only or ["taste", "null"]
+    jobs = [(kind, seed) for kind in worlds for seed in seeds]
+    with multiprocessing.get_context("spawn").Pool(arguments.workers, maxtasksperchild=1) as pool:
+        found = list(pool.imap(_one, jobs))
+    write(as_result(found, len(seeds)), arguments.json)
+
+
+def as_result(found: Sequence[dict[str, Any]], seeds: int) -> dict[str, Any]:
+    """The figures of DESIGN.md's form, with every seed's own beside them."""
+    taste = [one for one in found if one["world"] == "taste"]
+    figures = []
+    if taste:
+        passed = sum(one["verdict"] == "passed" for one in taste)
+        figures = [
+            Figure("seeds_passed", passed, None, None, f"of {seeds}", f">={0.9 * seeds:g}"),
+            _over_seeds("win_rate", [one["win_rate"] for one in taste], ">=0.55"),
+            Figure("win_rate_lowest_bound", min(one["win_rate_low"] for one in taste), None, None, "1"),
+            _over_seeds("true_win_rate", [one["true_win_rate"] for one in taste]),
+            _over_seeds("wrong_facts", [one["wrong_facts"] for one in taste]),
+            _over_seeds("kl_base_nats", [one["kl_base"] for one in taste]),
+        ]
+    null = [one for one in found if one["world"] == "null"]
+    if null:
+        figures.append(Figure("null_seeds_promoted", sum(one["verdict"] == "passed" for one in null), None, None, f"of {seeds}", "==0"))
+        figures.append(_over_seeds("null_win_rate", [one["win_rate"] for one in null]))
+    plant = [one for one in found if one["world"] == "plant"]
+    if plant:
+        caught = sum(one["gates"]["name_contrast"] != "passed" for one in plant)
+        figures.append(Figure("planted_bias_caught", caught, None, None, f"of {seeds}"))
+    return result("demo", figures, PACKAGES, seeds=found)
+
+
+def _over_seeds(name: str, values: Sequence[float], reach: str = "") -> Figure:
+    """The mean over seeds, with the lowest and highest seed as its interval."""
+    return Figure(name, statistics.fmean(values), min(values), max(values), "mean; lowest and highest seed", reach)
+
+
+def _one(job: tuple[str, int]) -> dict[str, Any]:
+    """One seed of one world, from the first chat to the verdict."""
+    import torch
+
+    torch.set_num_threads(1)
+    from benchmarks.simulated import Plan, simulate
+    from simulation.world import World
+    from storage.artifacts import Artifacts
+    from storage.settings import Settings
+    from trainers.features import Embedder, FeatureSettings
+    from trainers.generation import load_policy
+    from trainers.pipeline import Job, run
+
+    kind, seed = job
+    started = time.monotonic()
+
+    def say(line: str) -> None:
+        sys.stderr.write(f"{kind} {line}  [{time.monotonic() - started:.0f} s]\n")
+
+    world = World(seed, null=kind == "null", plant=kind == "plant")
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        settings = Settings.read(home, {}).with_values({"home": home, "sources": ("simulation",)})
+        embedder = Embedder.load(settings.section("features", FeatureSettings))
+        snapshot, conversations = simulate(seed, world, Plan(), load_policy(settings.common.model), embedder, home, say)
+        artifacts = Artifacts(settings.common.artifacts_url)
+        pipeline = Job.read(
+            settings, run_id=f"{kind}-{seed}", snapshot=snapshot, champion="base", champion_policy=None, challengers_before=0
+        )
+        outcome = run(pipeline, home / "run", artifacts, lambda *_: None)
+        report = json.loads(artifacts.read(outcome.report))
+        sampled = json.loads((home / "run" / "sample.json").read_bytes())["result"]
+        truth = _truth(world, snapshot, conversations, sampled, pipeline.evaluation.prompts)
+    gates = {gate["name"]: gate for gate in report["gates"]}
+    say(f"seed {seed}: {outcome.verdict} { ({name: gate['verdict'] for name, gate in gates.items()}) }")
+    rate = report["win_rate"]["rate"]
+    return {
+        "world": kind,
+        "seed": seed,
+        "verdict": outcome.verdict,
+        "gates": {name: gate["verdict"] for name, gate in gates.items()},
+        "words": {name: gate["words"] for name, gate in gates.items()},
+        "win_rate": rate["figure"],
+        "win_rate_low": rate["low"],
+        "win_rate_high": rate["high"],
+        "wrong_facts": report["wrong_facts"]["challenger"],
+        "wrong_facts_champion": report["wrong_facts"]["champion"],
+        "kl_base": report["kl_base"]["per_reply"]["figure"],
+        "data": report["data"],
+        "stage_seconds": outcome.seconds,
+        "seconds": round(time.monotonic() - started, 1),
+        **truth,
+    }
+
+
+def _truth(world: Any, snapshot: Path, conversations: dict[str, Any], sampled: dict[str, Any], prompts: int) -> dict[str, Any]:
+    """The true win rate on the trial's prompts, and how each attribute's share moved. Nothing is gated on it."""
+    from storage.snapshots import open_snapshot
+
+    wins, shift = [], dict.fromkeys(ATTRIBUTES, 0.0)
+    trials = open_snapshot(snapshot).prompts.select(["conversation_id", "prompt"]).to_pylist()[-prompts:]  # as the trial takes them
+    for trial, challenger, champion in zip(trials, sampled["challenger"], sampled["champion"], strict=True):
+        record = conversations[trial["conversation_id"]].record_of(json.loads(trial["prompt"]))
+        gap = world.true_utility(record, challenger) - world.true_utility(record, champion)
+        wins.append(1.0 if gap > 0 else 0.5 if gap == 0 else 0.0)
+        for name in ATTRIBUTES:
+            shift[name] += (getattr(world.read(record, challenger), name) - getattr(world.read(record, champion), name)) / len(trials)
+    weights = dict(zip(ATTRIBUTES, world.taste.weights, strict=False))
+    return {
+        "true_win_rate": statistics.fmean(wins),
+        "true_shift": {name: round(value, 3) for name, value in shift.items()},
+        "true_weights": {name: round(value, 3) for name, value in weights.items()},
+    }
+
+
+if __name__ == "__main__":
+    main()
