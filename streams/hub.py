@@ -53,7 +53,11 @@ class HubStreams:
     @property
     def checks(self) -> Mapping[str, Check]:
         """For the health router: whether the sink numbers, and what stopped a consumer."""
-        return {**self._runner.checks, "numbering": lambda: None if self._numbering.is_set() else "the hub is catching up with the log"}
+        return {
+            "sink": lambda: self._runner.problems.get("sink"),
+            "freeze": lambda: self._runner.problems.get("freeze"),
+            "numbering": lambda: None if self._numbering.is_set() else "the hub is catching up with the log",
+        }
 
     @property
     def crashed(self) -> threading.Event:

@@ -4,7 +4,7 @@ Every id comes from the record, and what the log holds already is left out, so t
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from storage.errors import InputRefused
 from storage.events import Event, Identifier, JudgmentGiven, PairDrawn, derived_id, problems
-from streams.bus import Bus, records_of
+from streams.bus import Bus, Partition, records_of
 from streams.intake import make_judgment, make_pair
 from streams.lag import lag
 from streams.topics import JUDGMENTS, PAIRS
@@ -23,7 +23,7 @@ from trainers.datasets import BadLine, PreferenceRecord, read_records
 
 AT_ONCE = 50  # records a transaction
 BEHIND = 200  # entries that the readers may be behind before the import waits for them
-PATIENCE = 10.0  # seconds without any progress of theirs, after which nobody is taken to be reading
+PATIENCE = 5.0  # seconds without any progress of theirs, after which nobody is taken to be reading
 LOOK = 0.05  # seconds between looks at their marks
 READERS = (("sink", (PAIRS, JUDGMENTS)), ("embed", (PAIRS,)))
 TIMEOUT = 30.0
@@ -55,7 +55,7 @@ def import_file(path: Path, bus: Bus, *, objective: str = "overall", counts: boo
         The file cannot be read.
     """
     _check_objective(objective)
-    report = ImportReport()
+    report, pace = ImportReport(), _Pace(bus, behind)
     known: set[UUID] | None = None
     fresh: list[Event] = []
     for number, item in read_records(path):
@@ -76,9 +76,12 @@ def import_file(path: Path, bus: Bus, *, objective: str = "overall", counts: boo
         known |= {pair.event_id, judgment.event_id}
         report.added += 1
         if len(fresh) >= 2 * AT_ONCE:
-            _publish(bus, fresh, behind)
+            pace.keep()
+            bus.publish(records_of(fresh), timeout=TIMEOUT)
             fresh = []
-    _publish(bus, fresh, behind)
+    if fresh:
+        pace.keep()
+        bus.publish(records_of(fresh), timeout=TIMEOUT)
     return report
 
 
@@ -126,21 +129,25 @@ def _imported(bus: Bus) -> Iterator[UUID]:
                     continue  # the sink has put it into quarantine
 
 
-def _publish(bus: Bus, events: Sequence[Event], behind: int) -> None:
-    if events:
-        _let_live_traffic_pass(bus, behind)
-        bus.publish(records_of(events), timeout=TIMEOUT)
+class _Pace:
+    """Waits while readers are behind; not for readers that have stopped reading: the log keeps it for when they are back."""
 
+    def __init__(self, bus: Bus, behind: int) -> None:
+        self._bus, self._behind = bus, behind
+        self._given_up: list[dict[Partition, int]] | None = None  # where the readers stood when they were given up
 
-def _let_live_traffic_pass(bus: Bus, behind: int) -> None:
-    pause = threading.Event()
-    best, since = None, monotonic()
-    while (backlog := sum(lag(bus, reader, topics) for reader, topics in READERS)) > behind:
-        if best is None or backlog < best:
-            best, since = backlog, monotonic()
-        if monotonic() - since > PATIENCE:
-            return  # nobody reads; the log keeps it for when somebody does
-        pause.wait(LOOK)
+    def keep(self) -> None:
+        pause, since, best = threading.Event(), monotonic(), None
+        while (backlog := sum(lag(self._bus, reader, topics) for reader, topics in READERS)) > self._behind:
+            marks = [dict(self._bus.marked(reader)) for reader, _ in READERS]
+            if marks == self._given_up:
+                return
+            if best is None or backlog < best:
+                best, since = backlog, monotonic()
+            if monotonic() - since > PATIENCE:
+                self._given_up = marks
+                return
+            pause.wait(LOOK)
 
 
 def _check_objective(objective: str) -> None:

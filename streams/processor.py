@@ -112,6 +112,7 @@ def start_consumers(runner: Runner, bus: Bus, settings: Settings, embedder: Embe
 def _load_and_start(runner: Runner, bus: Bus, settings: Settings, stop: threading.Event, checks: dict[str, Check]) -> None:
     try:
         import torch
+
         from trainers.features import Embedder, FeatureSettings
 
         torch.set_num_threads(1)  # two collapse where serving and trainer share the cores

@@ -110,6 +110,16 @@ def test_it_waits_while_live_traffic_is_behind_and_goes_on_when_it_has_passed(tm
     assert len(everything(bus, PAIRS.name)) == 80
 
 
+def test_readers_that_have_stopped_are_waited_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = []
+    monkeypatch.setattr("streams.imports.AT_ONCE", 4)
+    monkeypatch.setattr("streams.imports.PATIENCE", 0.05)
+    monkeypatch.setattr("streams.imports.monotonic", lambda: waits.append(1) or len(waits) * 0.01)
+    bus = MemoryBus()
+    assert import_file(written(tmp_path, *map(json.dumps, RECORDS)), bus, behind=10).added == 40
+    assert len(waits) < 40, "ten batches, and one wait of some looks among them"
+
+
 def test_a_file_or_objective_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no such file"):
         import_file(tmp_path / "absent.jsonl", MemoryBus())
