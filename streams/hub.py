@@ -8,6 +8,7 @@ import secrets
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from time import monotonic
 
 from storage.artifacts import Artifacts
 from storage.events import (
@@ -29,6 +30,8 @@ from streams.runner import Runner
 from streams.sink import TIMEOUT, Listener, Sink
 
 log = logging.getLogger(__name__)
+
+LOOK_AGAIN = 15.0  # seconds, in case publishing failed when it was due
 
 VERSION_KINDS: tuple[type[Event], ...] = (ModelEvaluated, ReviewDecided, ModelPromoted, ModelRolledBack)
 RUN_KINDS: tuple[type[Event], ...] = (TrainingRequested, DatasetFrozen, RunClaimed, TrainingFailed, ModelEvaluated)
@@ -87,6 +90,7 @@ class Desk:
     def __init__(self, bus: Bus, warehouse: Warehouse, artifacts: Artifacts, folder: Path, stop: threading.Event) -> None:
         self._bus, self._warehouse, self._artifacts, self._folder, self._stop = bus, warehouse, artifacts, folder, stop
         self._woken = threading.Event()
+        self._looked_at = monotonic()
         self._done: set[object] = set()  # published, and perhaps not in the warehouse yet
 
     def wake(self) -> None:
@@ -97,9 +101,10 @@ class Desk:
             self.wake()
 
     def step(self, wait: float) -> None:
-        if not self._woken.wait(wait) or self._stop.is_set():
+        if self._stop.is_set() or not (self._woken.wait(wait) or monotonic() - self._looked_at > LOOK_AGAIN):
             return
         self._woken.clear()
+        self._looked_at = monotonic()
         life = versions.fold(entry.event for entry in self._warehouse.events(*VERSION_KINDS) if entry.event)
         due = [event for event in versions.promotions(life) if event.event_id not in self._done]
         self._publish(due)

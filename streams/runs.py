@@ -44,11 +44,11 @@ class Run:
         return self.spoke_at is None or self.failed is not None or now - self.spoke_at >= SILENCE
 
 
-Runs = Mapping[UUID, Run]  # in the order in which the log first names them
+Runs = Mapping[UUID, Run]
 
 
 def fold(events: Iterable[Event]) -> Runs:
-    """The runs after the events, in the order of the log; events of other kinds are passed over."""
+    """The runs after the events, in the order of the log within a topic; events of other kinds are passed over."""
     return reduce(step, events, MappingProxyType({}))
 
 
@@ -76,18 +76,20 @@ def step(runs: Runs, event: Event) -> Runs:
 
 
 def next_to_freeze(runs: Runs) -> TrainingRequested | None:
-    """The request to take up now: the newest, and none while a run is open. Requests before one that was frozen have been overtaken."""
-    waiting: TrainingRequested | None = None
-    for run in runs.values():
-        if run.open:
-            return None
-        if run.frozen is not None:
-            waiting = None
-        elif run.request is not None and not run.ended:
-            waiting = run.request
-    return waiting
+    """The request to take up now: the newest, and none while a run is open. Requests older than one that was frozen have been overtaken."""
+    if any(run.open for run in runs.values()):
+        return None
+    asked = [(_age(run.request), run) for run in runs.values() if run.request is not None]
+    overtaken = max((age for age, run in asked if run.frozen is not None), default=None)
+    waiting = [(age, run.request) for age, run in asked if not run.ended and run.frozen is None and (overtaken is None or age > overtaken)]
+    return max(waiting, key=lambda pair: pair[0])[1] if waiting else None
 
 
 def open_run(runs: Runs) -> Run | None:
     """The run to be worked on, the oldest where there are several."""
     return next((run for run in runs.values() if run.open and run.request is not None), None)
+
+
+def _age(request: TrainingRequested) -> tuple[int, datetime, int]:
+    """Orders requests as they were made, whatever order the topics are read in."""
+    return request.through_sequence, request.occurred_at, request.k

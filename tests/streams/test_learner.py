@@ -2,6 +2,10 @@
 
 import hashlib
 import itertools
+import multiprocessing
+import os
+import signal
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,8 +16,9 @@ from hypothesis import strategies as st
 
 from storage.errors import OffsetLost, SchemaTooNew
 from storage.events import Event, EventQuarantined, RewardUpdated, Source, decode
-from streams.bus import Record, records_of
+from streams.bus import Bus, Record, records_of
 from streams.learner import INTERVAL, Learner
+from streams.sqlite_bus import SQLiteBus
 from streams.topics import PREFERENCES, QUARANTINE, REWARD
 from streams.trigger import RetrainingRule, on_reward_updated
 from tests.streams.bus_contract import everything
@@ -32,15 +37,15 @@ class Clock:
         return self.now
 
 
-def learner(bus: MemoryBus, folder: Path, clock: Callable[[], float], sources: Sequence[Source] = ("product",)) -> Learner:
+def learner(bus: Bus, folder: Path, clock: Callable[[], float], sources: Sequence[Source] = ("product",)) -> Learner:
     return Learner(bus, folder, HeadSettings(), embedding_hash=SmallEmbedder.hash, dimension=DIMENSION, sources=sources, clock=clock)
 
 
-def publish(bus: MemoryBus, *events: Event) -> None:
+def publish(bus: Bus, *events: Event) -> None:
     bus.publish(records_of(events), timeout=1)
 
 
-def updates(bus: MemoryBus) -> list[RewardUpdated]:
+def updates(bus: Bus) -> list[RewardUpdated]:
     return [event for entry in everything(bus, REWARD.name) if isinstance(event := decode(entry.value), RewardUpdated)]
 
 
@@ -231,6 +236,38 @@ def test_whatever_happens_the_head_is_that_of_the_log(tmp_path_factory: pytest.T
     assert np.array_equal(station.head.mean, mean_after(*(joined(i) for i in range(1, number + 1))))
     said = updates(bus)
     assert (said[-1].sequence if said else 0) == number
+    assert all(later.judgments_before == earlier.judgments_seen for earlier, later in itertools.pairwise(said))
+
+
+def _learn_until_killed(log: Path, folder: Path) -> None:
+    with SQLiteBus(log) as bus:
+        station = learner(bus, folder, time.monotonic)
+        while True:
+            station.step(0.5)
+
+
+def test_a_learner_killed_at_any_moment_misses_nothing_and_learns_nothing_twice(tmp_path: Path) -> None:
+    total = 240
+    with SQLiteBus(tmp_path / "bus.sqlite") as bus:
+        publish(bus, claimed(1))
+        for kill in range(4):
+            process = multiprocessing.get_context("fork").Process(target=_learn_until_killed, args=(bus.path, tmp_path))
+            process.start()
+            (partition,) = bus.bounds([REWARD.name])
+            for i in range(kill * 60 + 1, kill * 60 + 61, 5):
+                publish(bus, *(joined(i + j) for j in range(5)))
+                said = bus.bounds([REWARD.name])[partition][1] - 1
+                if i % 20 == 1:  # somewhere between two words of it
+                    assert bus.read({partition: said}, limit=1, wait=30)
+            os.kill(process.pid or 0, signal.SIGKILL)
+            process.join()
+        clock = Clock()
+        station = learner(bus, tmp_path, clock)
+        clock.now += 1
+        station.step(0)
+        said = updates(bus)
+    assert np.array_equal(station.head.mean, mean_after(*(joined(i) for i in range(1, total + 1))))
+    assert said[-1].sequence == total
     assert all(later.judgments_before == earlier.judgments_seen for earlier, later in itertools.pairwise(said))
 
 

@@ -2,6 +2,9 @@
 
 from uuid import UUID
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from storage.events import DatasetFrozen, Event, RunClaimed, TrainingFailed, TrainingProgress, TrainingRequested, derived_id
 from streams.runs import fold, next_to_freeze, open_run
 from tests.streams.examples import at, evaluated, sha
@@ -13,7 +16,14 @@ def run_id(k: int) -> UUID:
 
 def request(k: int) -> TrainingRequested:
     return TrainingRequested(
-        source="product", run_id=run_id(k), method="dpo", threshold="count", k=k, through_sequence=k * 200, sources=("product",)
+        source="product",
+        occurred_at=at(k),
+        run_id=run_id(k),
+        method="dpo",
+        threshold="count",
+        k=k,
+        through_sequence=k * 200,
+        sources=("product",),
     )
 
 
@@ -75,6 +85,20 @@ def test_while_a_run_is_open_nothing_is_frozen_and_then_only_the_newest() -> Non
 def test_a_request_that_came_before_the_open_run_was_frozen_is_overtaken() -> None:
     events: list[Event] = [request(1), request(2), frozen(2)]
     assert next_to_freeze(fold([*events, claim("one", 1, 0, 2), failed(1, True, 2)])) is None
+
+
+@given(st.permutations(range(6)))
+def test_which_request_is_next_does_not_depend_on_the_order_in_which_topics_are_read(order: list[int]) -> None:
+    topics: list[list[Event]] = [
+        [request(1), request(2), request(3), request(4)],
+        [frozen(1), frozen(3)],
+        [claim("one", 1, 0)],
+        [claim("one", 1, 100, 3), failed(1, True, 3)],
+        [evaluated("one", run_id=run_id(1))],
+        [],
+    ]
+    assert next_to_freeze(fold([event for i in order for event in topics[i]])) == request_of(topics[0], 4)
+    assert next_to_freeze(fold([event for i in order for event in topics[i] if event != topics[0][3]])) is None
 
 
 def test_the_first_frozen_dataset_of_a_run_counts() -> None:
