@@ -17,9 +17,9 @@ from dashboard import readings
 from dashboard.api import Doors, add_routes
 from dashboard.exports import Exporter
 from dashboard.live import Live
-from dashboard.pages.evidence import read_report
 from dashboard.pages.site import mount
 from dashboard.rating_queue import RatingQueue
+from dashboard.reports import read_report
 from dashboard.reviews import Reviews
 from dashboard.runs_by_hand import RunsByHand
 from storage.artifacts import Artifacts

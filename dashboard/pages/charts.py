@@ -11,9 +11,8 @@ ORANGE = "#e8870e"  # told from the blue with every kind of colour vision
 GREY = "#8a8f98"
 
 
-def _plain(figure: go.Figure, height: int) -> go.Figure:
+def _plain(figure: go.Figure) -> go.Figure:
     figure.update_layout(
-        height=height,
         margin={"l": 44, "r": 12, "t": 8, "b": 40},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
@@ -51,7 +50,7 @@ def accuracy(points: Sequence[Mapping[str, Any]]) -> go.Figure:
         figure.add_scatter(x=seen[-1:], y=share[-1:], mode="markers", marker={"color": BLUE, "size": 9}, hoverinfo="skip")
     low = min([45.0, *share]) - 3
     high = max([75.0, *share]) + 3
-    figure = _plain(figure, 280)
+    figure = _plain(figure)
     figure.update_xaxes(title="judgments learnt", rangemode="tozero")
     figure.update_yaxes(range=[low, high], ticksuffix=" %", nticks=6)
     return figure
@@ -69,7 +68,7 @@ def progress(steps: Sequence[Mapping[str, Any]], metric: str, name: str, colour:
         name=name,
         hovertemplate="%{y:.3g}",
     )
-    figure = _plain(figure, 150)
+    figure = _plain(figure)
     figure.update_yaxes(nticks=4)
     figure.update_xaxes(title="step")
     return figure

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
 from dash import html
 
 from dashboard.pages import words
-from storage.artifacts import Artifacts
+from dashboard.pages.shell import table
+from dashboard.reports import Divergence, PairedReply, ShownReport
 from storage.events import GateResult
 
+SPEAKERS = {"system": "Told", "user": "Candidate", "assistant": "Chatbot"}
 VERDICTS = {"passed": "Passed", "failed": "Failed", "insufficient": "Too little evidence"}
 
 
@@ -49,9 +50,77 @@ def _gate(result: GateResult) -> Any:
     )
 
 
-def read_report(artifacts: Artifacts, sha: str) -> dict:
-    return orjson.loads(artifacts.read(sha))
+def replies(report: ShownReport) -> Any:
+    """The report's replies side by side, the worst first, and what else it says."""
+    worst = [each for each in report.replies if each.chosen_as == "worst"]
+    others = [each for each in report.replies if each.chosen_as != "worst"]
+    return [
+        *([_group(f"The {_number(len(worst))} worst replies", "Where the champion’s reply is ahead by most.", worst)] if worst else []),
+        *(
+            [_group(f"{_number(len(others)).capitalize()} more, drawn at random", "What to expect on an ordinary day.", others)]
+            if others
+            else []
+        ),
+        _beside(report),
+    ]
 
 
-def replies(report: object) -> object:
-    return None
+def _group(title: str, hint: str, pairs: Sequence[PairedReply]) -> Any:
+    return html.Section([html.H2(title), html.P(hint, className="hint"), *[_pair(each) for each in pairs]], className="card")
+
+
+def _pair(pair: PairedReply) -> Any:
+    asked = next((message.content for message in reversed(pair.prompt) if message.role == "user"), pair.prompt[-1].content)
+    whole = html.Details(
+        [
+            html.Summary("Whole conversation"),
+            *[
+                html.P([html.Strong({"system": "Told", "user": "Candidate", "assistant": "Chatbot"}[m.role] + ": "), m.content])
+                for m in pair.prompt
+            ],
+        ],
+        className="facts-block",
+    )
+    ahead = "Champion" if pair.reward_difference < 0 else "Challenger"
+    lead = f"{ahead} ahead by {abs(pair.reward_difference):.2f}" if pair.reward_difference else "Level"
+    return html.Div(
+        [
+            html.Div(
+                [html.Span(["“", asked, "”"], className="asked"), html.Span(lead, className="hint number")],
+                className="pairing-head",
+            ),
+            html.Div([_side("Challenger", pair.challenger), _side("Champion", pair.champion)], className="pairing-sides"),
+            whole,
+        ],
+        className="pairing",
+    )
+
+
+def _side(name: str, text: str) -> Any:
+    return html.Div([html.H3(name), html.P(text, className="pre")], className="pairing-side")
+
+
+def _beside(report: ShownReport) -> Any:
+    """What stands beside the gates: how much there was to learn and judge from, and the figures that no gate holds."""
+    win, data = report.win_rate, report.data
+    rows = [
+        ("Judgments it learnt from", words.count(data.used if data.used is not None else data.training_judgments)),
+        (
+            "Judgments it was judged by",
+            f"{words.count(data.evaluation_judgments)} of {words.plural(data.evaluation_recruiters, 'recruiter')}",
+        ),
+        ("Win rate at equal length", words.percent(win.length_controlled, 1)),
+        ("Champion against itself", words.percent(win.null, 1)),
+        ("Replies unlike any judged so far", f"{words.percent(win.outside[0], 1)}, champion {words.percent(win.outside[1], 1)}"),
+        ("KL from the base model", _nats(report.kl_base)),
+        ("KL from the champion", _nats(report.kl_champion)),
+    ]
+    return html.Section([html.H2("Beside the gates"), table(rows)], className="card")
+
+
+def _nats(divergence: Divergence) -> str:
+    return f"{divergence.per_reply.figure:.2f} nats a reply, {divergence.per_token:.3f} a token"
+
+
+def _number(n: int) -> str:
+    return ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")[n] if n <= 10 else str(n)

@@ -7,7 +7,7 @@ from dash import Dash, Input, Output, dcc, html
 
 from dashboard.pages import charts, words
 from dashboard.pages.markup import aria
-from dashboard.pages.shell import empty, heading, status_of
+from dashboard.pages.shell import empty, heading, status_of, table
 from dashboard.status import Run, Status
 
 FLOWING = 15.0  # seconds after the newest judgment during which the loop is drawn in motion
@@ -62,7 +62,9 @@ def register(app: Dash) -> None:
             return empty(
                 "No judgment learnt yet", ["Rate a pair on the page ", dcc.Link("Rate", href="/rate"), " and the curve starts."], "reward"
             )
-        return dcc.Graph(id="curve", figure=charts.accuracy(points), config=charts.CONFIG, responsive=True, className="chart")
+        return dcc.Graph(
+            id="curve", figure=charts.accuracy(points), config=charts.CONFIG, responsive=True, className="chart", style={"height": 380}
+        )
 
 
 def lead(status: Status) -> Any:
@@ -206,7 +208,3 @@ def waiting(status: Status) -> Any:
     if waits.oldest_seconds is not None:
         rows.append(("Longest wait of a judgment", f"{waits.oldest_seconds:.0f} s"))
     return [html.H2("Waiting"), table(rows)]
-
-
-def table(rows: Sequence[tuple[str, Any]]) -> Any:
-    return html.Dl([html.Div([html.Dt(name), html.Dd(value)]) for name, value in rows], className="facts")

@@ -3,7 +3,7 @@
 A version with a gate failed or short of evidence has no button here; the hub's API and the fold of ``streams.versions`` hold the same line.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
@@ -11,6 +11,7 @@ from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dashboard.pages import decision, evidence, words
 from dashboard.pages.markup import aria
 from dashboard.pages.shell import empty, heading
+from dashboard.reports import ShownReport
 from dashboard.reviews import Conflict, NotFound, Reviews
 from dashboard.status import Versions, VersionShown
 from storage.errors import FeedbackLoopError, InputRefused
@@ -29,7 +30,7 @@ def layout(rest: str) -> Any:
     return [heading("Promotions", lead), html.Div(id="promotions", className="stack"), decision.rollback()]
 
 
-def register(app: Dash, reviews: Reviews, report_of: Any) -> None:
+def register(app: Dash, reviews: Reviews, report_of: Callable[[str], ShownReport]) -> None:
     @app.callback(Output("promotions", "children"), Output("rollback", "className"), Input("live-versions", "data"))
     def listed(data: Mapping[str, Any] | None) -> tuple[Any, str]:
         versions = Versions.model_validate(data) if data else None
@@ -150,7 +151,7 @@ def detail(version: VersionShown) -> Any:
                     html.P(
                         [
                             "Run ",
-                            html.Span(version.run_id[:8], className="mono"),
+                            html.Span(version.run_id[-8:], className="mono"),
                             f" against {version.champion}, judged {words.clock(version.evaluated_at)}",
                         ],
                         className="hint",

@@ -1,7 +1,6 @@
 """Training runs, newest first: how far each has come, its loss and margin as they move, and why it failed where it did."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from dash import Dash, Input, Output, dcc, html
@@ -18,7 +17,7 @@ STATES = {
     "evaluated": "Finished",
     "failed": "Failed",
 }
-METRICS = (("loss", "Loss", charts.BLUE), ("margin", "Reward margin", charts.ORANGE))
+METRICS = (("loss", "Loss", charts.BLUE), ("reward_margin", "Reward margin", charts.ORANGE))
 STAGES = ("check", "train", "sample", "evaluate", "gates")
 
 
@@ -43,11 +42,10 @@ def register(app: Dash) -> None:
                 ],
                 "runs",
             )
-        now = datetime.now(UTC)
-        return [card(run, now, newest=place == 0) for place, run in enumerate(runs)]
+        return [card(run, newest=place == 0) for place, run in enumerate(runs)]
 
 
-def card(run: Run, now: datetime, *, newest: bool) -> Any:
+def card(run: Run, *, newest: bool) -> Any:
     why = {
         "count": f"asked for by the {ordinal(run.k)} count of judgments",
         "time": "asked for because of the time since the last run",
@@ -57,13 +55,19 @@ def card(run: Run, now: datetime, *, newest: bool) -> Any:
         [
             html.Div(
                 [
-                    html.H2([f"{run.method.upper()} ", html.Span(run.run_id[:8], className="mono")]),
+                    html.H2([f"{run.method.upper()} ", html.Span(run.run_id[-8:], className="mono")]),
                     html.P(
                         f"{why} · data up to preference {words.count(run.through_sequence)} · {', '.join(run.sources)}", className="hint"
                     ),
                 ]
             ),
-            html.Div([state(run), html.Span(words.ago(run.updated_at, now), className="hint")], className="card-state"),
+            html.Div(
+                [
+                    state(run),
+                    html.Span(f"{'heard from' if run.state == 'training' else 'since'} {words.clock(run.updated_at)}", className="hint"),
+                ],
+                className="card-state",
+            ),
         ],
         className="card-head",
     )
@@ -145,7 +149,13 @@ def curves(run: Run) -> Any:
         html.Div(
             [
                 html.H3(name),
-                dcc.Graph(figure=charts.progress(steps, key, name, colour), config=charts.CONFIG, responsive=True, className="chart small"),
+                dcc.Graph(
+                    figure=charts.progress(steps, key, name, colour),
+                    config=charts.CONFIG,
+                    responsive=True,
+                    className="chart",
+                    style={"height": 170},
+                ),
             ]
         )
         for key, name, colour in METRICS

@@ -1,7 +1,7 @@
 """What every page stands in: navigation, the live line, the theme, and the stores that pushes arrive in."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,6 +104,7 @@ def shell(pages: tuple[Page, ...]) -> Any:
         defaultColorScheme="auto",
         theme={
             "primaryColor": "indigo",
+            "primaryShade": 8,
             "defaultRadius": "md",
             "fontFamily": "Inter, ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif",
         },
@@ -124,6 +125,11 @@ def heading(title: str, lead: Any) -> Any:
 def empty(title: str, text: Any, icon: str = "loop") -> Any:
     """What stands where there is nothing yet: what is missing, and what to do next."""
     return html.Div([html.Span(className=f"icon icon-{icon}"), html.H3(title), html.P(text)], className="empty")
+
+
+def table(rows: Sequence[tuple[str, Any]]) -> Any:
+    """Names and values, one a line, the values aligned."""
+    return html.Dl([html.Div([html.Dt(name), html.Dd(value)]) for name, value in rows], className="facts")
 
 
 def parts(reading: Reading) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from dashboard.live import Live
 from dashboard.pages import overview, promotions, rate, runs, shell
+from dashboard.reports import ShownReport
 from dashboard.reviews import Reviews
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ PAGES = (
 )
 
 
-def mount(api: FastAPI, live: Live, reviews: Reviews, report_of: Callable[[str], Any]) -> Dash:
+def mount(api: FastAPI, live: Live, reviews: Reviews, report_of: Callable[[str], ShownReport]) -> Dash:
     """Add the pages to ``api``, whose own routes have to be there already: Dash's catch-all comes last.
 
     Parameters

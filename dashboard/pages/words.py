@@ -36,36 +36,26 @@ def percent(share: float | None, digits: int = 0) -> str:
     return "–" if share is None else f"{100 * share:.{digits}f} %"
 
 
-def ago(then: datetime | None, now: datetime) -> str:
-    """How long before ``now``, in the largest unit that fits."""
-    if then is None:
-        return "–"
-    seconds = max(0.0, (now - then).total_seconds())
-    for unit, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= unit:
-            return f"{int(seconds // unit)} {name} ago"
-    return "just now" if seconds < 5 else f"{int(seconds)} s ago"
-
-
 def clock(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M UTC")
 
 
 def figure(value: float | None, unit: str) -> str:
-    """A gate's figure in its unit, three significant places at most."""
-    if value is None:
-        return "–"
-    if unit in {"share", "1"}:
-        return f"{100 * value:.1f} %"
-    if unit in {"points", "percentage points"}:
-        return f"{100 * value:+.1f} points" if abs(value) <= 1 else f"{value:+.1f} points"
-    return f"{value:.3g}"
+    """A gate's figure: a share in per cent, all else with three significant places and its unit."""
+    return _plain(value, unit) + ("" if value is None or unit == "share" else f" {unit}")
 
 
 def interval(gate: GateResult) -> str:
     if gate.low is None or gate.high is None:
         return "–"
-    return f"{figure(gate.low, gate.unit)} to {figure(gate.high, gate.unit)}"
+    return f"{_plain(gate.low, gate.unit)} to {_plain(gate.high, gate.unit)}"
+
+
+def _plain(value: float | None, unit: str) -> str:
+    if value is None:
+        return "–"
+    text = f"{100 * value:.1f} %" if unit == "share" else f"{value:.3g}"
+    return text.replace("-", "\u2212")
 
 
 def stage(name: str | None) -> str:

@@ -159,7 +159,7 @@ class SmallWorld:
                 stage="train",
                 step=step,
                 steps=of,
-                metrics={"loss": 0.25 + 0.44 * 0.97**step + 0.02 * np.sin(step), "margin": 0.02 * step + 0.1 * np.sin(step / 3)},
+                metrics={"loss": 0.25 + 0.44 * 0.97**step + 0.02 * np.sin(step), "reward_margin": 0.02 * step + 0.1 * np.sin(step / 3)},
             )
             for step in range(2, upto + 1, 2)
         ]
@@ -172,7 +172,9 @@ class SmallWorld:
         """The run's verdict with a report among the artifacts; returns the version's name."""
         gates = gate_results(facts, names)
         version = version_name(policy)
-        report = Artifacts(self.settings.common.artifacts_url).put_bytes(orjson.dumps(report_on(version, gates)))
+        report = Artifacts(self.settings.common.artifacts_url).put_bytes(
+            orjson.dumps(report_on(version, policy, str(request.run_id), gates))
+        )
         self.publish(
             ModelEvaluated(
                 source="simulation",
@@ -245,8 +247,69 @@ def gate_results(facts: str, names: str) -> tuple[GateResult, ...]:
     )
 
 
-def report_on(version: str, gates: tuple[GateResult, ...]) -> dict[str, Any]:
-    return {"version": version, "gates": [gate.model_dump(mode="json") for gate in gates]}
+def report_on(version: str, policy: str, run_id: str, gates: tuple[GateResult, ...]) -> dict[str, Any]:
+    """A report as ``trainers.evaluation.report`` writes it; ``test_reports`` holds it against the original."""
+    sha = "4" * 64
+    asked = [{"role": "user", "content": "When is my second interview, and could I bring my portfolio?"}]
+    replies = [
+        {
+            "prompt": [{"role": "system", "content": "Employer: Brightwater\nStage: second interview on Friday at 09:30"}, *asked],
+            "challenger": "Your second interview is on Friday at 09:30. Do bring your portfolio; I have told the team.",
+            "champion": "Thank you for asking. Your interview is on Friday at 09:30.",
+            "reward_difference": round(-1.4 + 0.3 * n, 2),
+            "chosen_as": "worst" if n < 5 else "random",
+        }
+        for n in range(10)
+    ]
+    spread = {"per_reply": {"figure": 8.21, "low": 7.7, "high": 8.8, "n": 400}, "per_token": 0.21}
+    shares = {"challenger": 0.008, "champion": 0.009, "n": 812, "examples": []}
+    return {
+        "run_id": run_id,
+        "version": version,
+        "policy": policy,
+        "base": "shipped",
+        "champion": "base",
+        "champion_policy": None,
+        "challengers_before": 0,
+        "lineage": {
+            "snapshot": sha,
+            "through_sequence": 260,
+            "sources": ["simulation"],
+            "embedding": "test",
+            "embedding_hash": sha,
+            "reward_head": sha,
+            "base_hash": sha,
+        },
+        "data": {
+            "training_judgments": 251,
+            "decisive": 203,
+            "used": 198,
+            "evaluation_judgments": 86,
+            "evaluation_recruiters": 8,
+            "prompts": 812,
+        },
+        "training": {"rows": 198, "steps": 120, "metrics": {"loss": 0.27}},
+        "sampling": {"temperature": 1.0, "top_p": 1.0, "max_tokens": 128, "seed": 1, "stop": []},
+        "settings": {},
+        "win_rate": {
+            "rate": {"figure": 0.624, "low": 0.561, "high": 0.688, "n": 812},
+            "alpha": 0.05,
+            "prompts": 812,
+            "judgments": 86,
+            "recruiters": 8,
+            "length_controlled": 0.611,
+            "null": 0.498,
+            "outside": [0.021, 0.018],
+        },
+        "kl_base": spread,
+        "kl_champion": spread,
+        "wrong_facts": shares,
+        "improper": shares,
+        "contrasts": [],
+        "replies": replies,
+        "gates": [gate.model_dump(mode="json") for gate in gates],
+        "verdict": verdict_of(gate.verdict for gate in gates),
+    }
 
 
 @dataclass

@@ -12,7 +12,7 @@ from tests.dashboard.small_world import RunningHub, wait_until
 def _filled(hub: RunningHub) -> None:
     hub.world.chat(12)
     hub.world.judge(4)
-    hub.wait_for(lambda status: status["counts"]["preferences"] == 4)
+    hub.wait_for(lambda status: (status["counts"]["preferences"], status["counts"]["replies"], status["waiting"]["to_rate"]) == (4, 12, 8))
 
 
 def test_the_status_counts_every_station(hub: RunningHub) -> None:
@@ -126,7 +126,7 @@ def test_runs_are_listed_with_how_far_they_are(hub: RunningHub) -> None:
     hub.world.train(request, 40)
     run = wait_until(lambda: hub.get("/v1/runs")["runs"][0], lambda run: run["step"] == 40)
     assert (run["state"], run["stage"], run["steps"], run["trainer"]) == ("training", "train", 120, "trainer-1")
-    assert "margin" in run["history"][-1]["metrics"]
+    assert "reward_margin" in run["history"][-1]["metrics"]
     hub.world.fail(request, "too few rows")
     run = wait_until(lambda: hub.get("/v1/runs")["runs"][0], lambda run: run["state"] == "failed")
     assert run["reason"] == "too few rows"

@@ -81,7 +81,7 @@ def versions(hub: RunningHub) -> dict[str, str]:
     broken = world.request(2, "manual", 300)
     world.fail(broken, "the snapshot failed the expectation 'replies_differ': in 3 rows A and B are the same text")
     world.train(world.request(3, "manual", 337), 74)
-    hub.wait_for(lambda status: status["counts"]["learnt"] == 337 and status["counts"]["evaluated"] == 2, 20)
+    hub.wait_for(lambda status: sum(status["lag"].values()) == 0 and status["counts"]["learnt"] == 337, 20)
     return names
 
 
@@ -189,6 +189,8 @@ def promote(hub: RunningHub, versions: dict[str, str], browser: BrowserContext, 
     page.click("#nav-promotions")
     page.click(f"#version-{versions['passed']}")
     expect(page.locator(".gate")).to_have_count(4)
+    expect(page.locator("#promotion-replies")).to_contain_text("The five worst replies")
+    expect(page.locator(".pairing")).to_have_count(10)
     shoot(page, "version")
     page.get_by_role("button", name="Approve and serve").click()
     expect(page.locator("#decision")).to_contain_text("Type your name first.")
