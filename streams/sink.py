@@ -86,12 +86,12 @@ class Sink:
         applied = self._warehouse.apply([Entry(*entry.partition, entry.offset, event) for entry, event in batch.entries])
         self._set_aside(applied.refused, batch)
         self._after.update(batch.upto)
-        self._bus.mark(GROUP, batch.upto)
         if applied.numbered:
             self._publish_numbered()
         if applied.stored:
             for listener in self.listeners:
                 listener(applied)
+        self._bus.mark(GROUP, batch.upto)  # last: only the import's pace and the status look at it
         if batch.too_new:
             raise batch.too_new
 
