@@ -79,19 +79,18 @@ class Artifacts:
         """
         _require_hash(sha)
         place = self._place(sha)
-        if not place.exists() and self._remote is not None:
-            with self._new_folder() as scratch:
-                made = Path(scratch) / sha
-                self._remote.fetch(sha, made)
-                wrong = self._check(made, sha)
-                if wrong is not None:
-                    raise ArtifactError(f"artifact {sha} in {self.url}: {wrong}; restore it from a copy, or make it again")
-                self._settle(made, sha)
-        if not place.exists():
-            raise ArtifactError(f"artifact {sha} is not in {self.url}: copy it there from the store of the process that made it")
-        wrong = self._check(place, sha)
-        if wrong is not None:
-            raise ArtifactError(f"artifact {sha} in {self._root}: {wrong}; remove it and restore it from a copy, or make it again")
+        wrong = self._check(place, sha) if place.exists() else "it is not there"
+        if wrong is None:
+            return place
+        if self._remote is None:
+            raise ArtifactError(f"artifact {sha} in {self._root}: {wrong}; copy it there from the store of the process that made it")
+        with self._new_folder() as scratch:
+            made = Path(scratch) / sha
+            self._remote.fetch(sha, made)
+            wrong = self._check(made, sha) if made.exists() else "it is not there"
+            if wrong is not None:
+                raise ArtifactError(f"artifact {sha} in {self.url}: {wrong}; copy it there from the store of the process that made it")
+            self._settle(made, sha)
         return place
 
     def read(self, sha: str) -> bytes:

@@ -1,0 +1,128 @@
+"""Each expectation fails on a snapshot made to break it, and is named; a good snapshot meets them all."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+from unittest.mock import ANY
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from storage.events import pack
+from storage.snapshots import Snapshot, freeze, open_snapshot
+from storage.strata import stratum_of
+from storage.warehouse import Warehouse
+from tests.storage.facts import Log, apply, features, id_of, judgment, pair, reply
+
+Table = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    folder = tmp_path_factory.mktemp("quality")
+    with Warehouse.open(folder / "w.duckdb") as warehouse:
+        warehouse.claim_epoch(1, published=0)
+        facts = [make(n) for n in range(30) for make in (pair, features, judgment)]
+        apply(warehouse, Log(), *facts, judgment(7, "tie", "r-2", strength=4), *(reply(n) for n in range(40, 90)))
+        freeze(warehouse, folder / "s", run_id=id_of("run"), through_sequence=31, sources=("product",))
+    return open_snapshot(folder / "s")
+
+
+@dataclasses.dataclass(frozen=True)
+class Changed:
+    """The tables of a snapshot with some values changed; the check needs no more of it."""
+
+    preferences: pa.Table
+    prompts: pa.Table
+
+
+def failures(snapshot: Snapshot, change: Callable[[Table, Table], None], **arguments: Any) -> dict[str, str]:
+    from storage.quality import check
+
+    preferences, prompts = snapshot.preferences.to_pylist(), snapshot.prompts.to_pylist()
+    change(preferences, prompts)
+    changed: Any = Changed(
+        pa.Table.from_pylist(preferences, snapshot.preferences.schema), pa.Table.from_pylist(prompts, snapshot.prompts.schema)
+    )
+    return dict(check(changed, **arguments))
+
+
+def test_a_good_snapshot_meets_every_expectation(snapshot: Snapshot) -> None:
+    from storage.quality import check
+
+    assert check(snapshot, minimum_rows=15) == []
+
+
+def test_too_little_to_train_on_is_said_with_the_count(snapshot: Snapshot) -> None:
+    found = failures(snapshot, lambda preferences, prompts: None, minimum_rows=500)
+    assert list(found) == ["training.enough_rows"]
+    training = sum(stratum_of(f"conversation-{n}") == "training" for n in [*range(30), 7])
+    assert found["training.enough_rows"] == f"there are fewer than 500 preferences to train on: found {training}"
+
+
+def test_a_snapshot_with_nothing_in_it_fails_only_for_that(snapshot: Snapshot) -> None:
+    def empty(preferences: Table, prompts: Table) -> None:
+        preferences.clear()
+        prompts.clear()
+
+    assert list(failures(snapshot, empty)) == ["training.enough_rows"]
+
+
+def swapped(stratum: str) -> str:
+    return "training" if stratum == "evaluation" else "evaluation"
+
+
+def broken_values(preferences: Table, prompts: Table) -> None:
+    preferences[3].update(recruiter=None)
+    preferences[4].update(choice="neither")
+    preferences[5].update(strength=5)
+    preferences[6].update(stratum=swapped(preferences[6]["stratum"]))
+    preferences[7].update(a=" \n ")
+    preferences[8].update(prompt="[]")
+    preferences[9].update(features_b=pack(np.ones(4)))
+    preferences[10].update(features_a=pack(np.array([1.0, np.nan, 2.0])))
+    prompts[2].update(reply=None)
+    prompts[3].update(conversation_id="conversation-0")
+
+
+def broken_relations(preferences: Table, prompts: Table) -> None:
+    preferences[3].update(event_id=preferences[4]["event_id"])
+    preferences[5].update(sequence=preferences[6]["sequence"])
+    preferences[7].update(a=preferences[7]["b"])
+    preferences[8].update(features_a=pack(np.ones(4)), features_b=pack(np.ones(4)))
+    preferences[9].update(embedding_hash="f" * 64)
+    prompts[2].update(reply_id=prompts[1]["reply_id"])
+    prompts[4].update(prompt=prompts[3]["prompt"])
+    prompts[5].update(prompt=next(row["prompt"] for row in preferences if row["stratum"] == "training"))
+    prompts[6].update(reply=" ")
+
+
+def test_values_that_break_an_expectation_are_named_in_words(snapshot: Snapshot) -> None:
+    assert stratum_of("conversation-0") == "training"
+    assert failures(snapshot, broken_values) == {
+        "preferences.recruiter.present": "recruiter is missing: 1 of 31 rows",
+        "preferences.choice.known": "a choice is none of A, B and tie: 1 of 31 rows, such as neither",
+        "preferences.strength.between_1_and_4": "a strength lies outside 1 to 4: 1 of 31 rows, such as 5.0",
+        "preferences.stratum.by_conversation": ANY,
+        "preferences.a.not_empty": "a holds no text: 1 of 31 rows, such as  \n ",
+        "preferences.last_message.not_empty": "last_message holds no text: 1 of 31 rows, such as ",
+        "preferences.features.same_length_in_a_pair": ANY,
+        "preferences.features.finite": "a feature vector cannot be read or is not finite: 1 of 31 rows, such as False",
+        "prompts.reply.present": f"reply is missing: 1 of {snapshot.prompts.num_rows} rows",
+        "prompts.stratum.by_conversation": ANY,
+    }
+
+
+def test_rows_that_contradict_each_other_are_named_in_words(snapshot: Snapshot) -> None:
+    assert failures(snapshot, broken_relations) == {
+        "preferences.event_id.unique": ANY,
+        "preferences.sequence.increasing": "the preferences are not in the order of their numbers: 1 of 31 rows, such as False",
+        "preferences.responses.differ": "both responses of a pair are the same text: 1 of 31 rows, such as False",
+        "preferences.features.one_length": "feature vectors differ in length: found 2",
+        "preferences.features.one_embedding": "features of several embeddings are mixed: found 2",
+        "prompts.reply_id.unique": ANY,
+        "prompts.prompt.unique": ANY,
+        "prompts.reply.not_empty": f"a reply holds no text: 1 of {snapshot.prompts.num_rows} rows, such as  ",
+        "split.prompt.on_one_side": ANY,
+    }
