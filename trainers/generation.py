@@ -145,14 +145,14 @@ def generate(
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     ends = torch.tensor(end_tokens(policy))
     replies = [""] * len(rows)
-    with torch.inference_mode():
-        for start in range(0, len(order), batch):
-            chunk = order[start : start + batch]
+    for start in range(0, len(order), batch):
+        chunk = order[start : start + batch]
+        with torch.no_grad():
             spoken = _reply_tokens(policy, [rows[i] for i in chunk], draws[chunk], sampling, ends)
-            for i, text in zip(chunk, policy.tokenizer.batch_decode(spoken, skip_special_tokens=True), strict=True):
-                replies[i] = _until(text, sampling.stop).strip()
-            if progress is not None:
-                progress(min(start + batch, len(order)), len(order))
+        for i, text in zip(chunk, policy.tokenizer.batch_decode(spoken, skip_special_tokens=True), strict=True):
+            replies[i] = _until(text, sampling.stop).strip()
+        if progress is not None:
+            progress(min(start + batch, len(order)), len(order))
     return replies
 
 
@@ -236,16 +236,16 @@ def reply_logits(
     rows = [[*prompt_ids(policy, prompt), *reply][-limit:] for prompt, reply in zip(prompts, replies, strict=True)]
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     accepted = _accepted(policy)
-    with torch.inference_mode():
-        for start in range(0, len(order), batch):
-            chunk = order[start : start + batch]
-            inputs, mask = _left_padded([rows[i] for i in chunk], policy)
-            longest = max(len(replies[i]) for i in chunk) + 1
-            arguments = {"position_ids": (mask.cumsum(1) - 1).clamp(min=0), "logits_to_keep": longest}
+    for start in range(0, len(order), batch):
+        chunk = order[start : start + batch]
+        inputs, mask = _left_padded([rows[i] for i in chunk], policy)
+        longest = max(len(replies[i]) for i in chunk) + 1
+        arguments = {"position_ids": (mask.cumsum(1) - 1).clamp(min=0), "logits_to_keep": longest}
+        with torch.no_grad():  # not around the yield: it would hold for the caller too
             logits = policy.model(
                 input_ids=inputs, attention_mask=mask, **{name: value for name, value in arguments.items() if name in accepted}
             ).logits.float()
-            yield chunk, [logits[line, -len(replies[i]) - 1 : -1] for line, i in enumerate(chunk)]
+        yield chunk, [logits[line, -len(replies[i]) - 1 : -1] for line, i in enumerate(chunk)]
 
 
 def _left_padded(rows: Sequence[Sequence[int]], policy: Policy) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,9 +14,10 @@ from pydantic import TypeAdapter
 
 from storage.events import Choice, JudgmentGiven, Message, PreferenceJoined, Prompt, Side, Source, Stratum, derived_id, pack, unpack
 from storage.snapshots import Snapshot
+from storage.strata import conversation_of
 from trainers.datasets import PreferenceData
-from trainers.evaluation.win_rate import Judged
 from trainers.policy.dpo import PreferenceRow
+from trainers.reward.evaluation_head import Judged
 from trainers.reward.online import Head, HeadSettings, learn_all, new_head, reconcile
 from trainers.reward.ordinal import levels
 
@@ -158,22 +159,20 @@ def training_head(judgments: Sequence[Judgment], embedding: Embedding, settings:
     return reconcile(learn_all(new_head(settings, embedding.hash, embedding.dimension, sources), joined))
 
 
-def judged(judgments: Sequence[Judgment], embedding: Embedding, head: Head) -> Judged:
-    """The evaluation stratum's judgments; how reliable a recruiter is comes from the training stratum's ``head``."""
+def judged(judgments: Sequence[Judgment], embedding: Embedding) -> tuple[Judged, np.ndarray]:
+    """The evaluation stratum's judgments, and the features of all replies that they judge, ``(2 n, d)``."""
     held = [j for j in judgments if j.stratum == "evaluation" and j.choice in ("A", "B", "tie")]
     a, b = with_features(held, embedding)
     answered = np.array([levels(j.choice, j.strength) for j in held], np.int64).reshape(-1, 2)
-    recruiters = [head.recruiter(j.recruiter) for j in held]
-    return Judged(
-        a=a,
-        b=b,
-        position=np.array([{"A": 1.0, "B": -1.0, None: 0.0}[j.shown_first] for j in held]),
+    found = Judged(
+        differences=a.astype(float) - b,
         lower=answered[:, 0],
         upper=answered[:, 1],
-        recruiter=np.array([j.recruiter for j in held], dtype=object).astype(str),
-        weight=np.array([r.weight for r in recruiters]),
-        pull=np.array([r.pull for r in recruiters]),
+        position=np.array([{"A": 1, "B": -1, None: 0}[j.shown_first] for j in held], np.int64),
+        recruiter=np.array([j.recruiter for j in held], dtype=str),
+        prompt=np.array([conversation_of(j.prompt) for j in held], dtype=str),
     )
+    return found, np.concatenate([a, b])
 
 
 def reward_spread(head: Head) -> float:

@@ -19,6 +19,7 @@ from trainers.evaluation.report import PairedReply
 from trainers.evaluation.settings import EvaluationSettings
 from trainers.evaluation.win_rate import WinRate, win_rate
 from trainers.generation import Policy
+from trainers.reward.evaluation_head import EvaluationHeadSettings
 from trainers.reward.online import HeadSettings
 
 AT_ONCE = 128  # texts embedded between two words about progress
@@ -96,8 +97,8 @@ def try_out(
         vectors.update(zip(chunk, embedding.features(chunk), strict=True))
         step()
     head = training_head(judgments, embedding, learning)
-    held = judged(judgments, embedding, head)
-    if not len(held.lower):
+    held, seen = judged(judgments, embedding)
+    if not len(held):
         raise DataRefused("the evaluation stratum holds no judgments yet: nobody can say which replies are better")
     step()
     zero = np.zeros(embedding.dimension, "<f4")
@@ -121,12 +122,11 @@ def try_out(
         theirs,
         again,
         lengths,
+        seen,
         challengers_before=challengers_before,
         alpha=settings.alpha,
         resamples=settings.resamples,
-        prior_scale=learning.prior_scale,
-        position_scale=learning.position_scale,
-        cut_points=learning.cut_points,
+        head=EvaluationHeadSettings(head=learning),
         seed=settings.seed,
     )
     step()

@@ -4,40 +4,15 @@ The head is fitted on judgments of the evaluation stratum alone and asked for th
 comes from refitting it on resampled recruiters and prompts. Such a head is weak and understates a true advantage.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import expit
 
 from trainers.evaluation.intervals import Interval, logit_interval
-from trainers.reward.ordinal import interval as stretch
-from trainers.reward.posterior import Answers, most_probable
+from trainers.reward.evaluation_head import EvaluationHeadSettings, Judged, fit
 
 EQUAL = 1e-9  # reward differences closer to zero than this are rounding
-
-
-@dataclass(frozen=True)
-class Judged:
-    """Judgments of the evaluation stratum as arrays of n.
-
-    Attributes
-    ----------
-    a, b : features of the replies, ``(n, d)``
-    position : 1 where A was shown first, -1 where B was, 0 where nobody knows
-    lower, upper : the levels that the answer stands for, A's side up (``trainers.reward.ordinal.levels``)
-    recruiter : who answered, as ids
-    weight, pull : reliability and own pull of the side shown first of each answer's recruiter
-    """
-
-    a: np.ndarray
-    b: np.ndarray
-    position: np.ndarray
-    lower: np.ndarray
-    upper: np.ndarray
-    recruiter: np.ndarray
-    weight: np.ndarray
-    pull: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -58,55 +33,18 @@ class WinRate:
     outside: tuple[float, float]
 
 
-class EvaluationHead:
-    """The most probable weights given judgments, refitted quickly: in the space that the judged differences span.
-
-    With a prior that is the same in every direction the most probable weights lie in that span, so a few hundred coordinates are enough
-    whatever the features' number.
-    """
-
-    def __init__(self, judged: Judged, prior_scale: float, position_scale: float, cut_points: Sequence[float]) -> None:
-        differences = (judged.a - judged.b).astype(float)
-        _, sizes, rows = np.linalg.svd(differences, full_matrices=False)
-        self._basis = rows[sizes > 1e-8 * max(sizes.max(initial=0), 1e-30)].T
-        coordinates = np.column_stack([differences @ self._basis, judged.position])
-        low, high = stretch(judged.lower, judged.upper, cut_points)
-        self._answers = Answers(coordinates, low, high, judged.pull * judged.position, judged.weight)
-        self._precision = np.append(np.full(coordinates.shape[1] - 1, prior_scale**-2.0), position_scale**-2.0)
-
-    def project(self, differences: np.ndarray) -> np.ndarray:
-        """Feature differences ``(m, d)`` in the head's coordinates."""
-        return np.asarray(differences.astype(float) @ self._basis)
-
-    def fit(self, counts: np.ndarray | None = None, start: np.ndarray | None = None) -> np.ndarray:
-        """The weights in the head's coordinates, the position's last; ``counts`` says how often each judgment was drawn."""
-        answers = self._answers
-        if counts is not None:
-            held = counts > 0
-            answers = Answers(
-                answers.differences[held], answers.low[held], answers.high[held], answers.offset[held], answers.weight[held] * counts[held]
-            )
-        return most_probable(answers, self._precision, start, tolerance=1e-6)
-
-
-def win_share(differences: np.ndarray) -> float:
-    """The mean of 1[difference > 0] + ½·1[difference = 0]."""
-    return float(np.where(np.abs(differences) <= EQUAL, 0.5, differences > 0).mean())
-
-
 def win_rate(
     judged: Judged,
     challenger: np.ndarray,
     champion: np.ndarray,
     again: np.ndarray | None,
     log_lengths: np.ndarray,
+    seen: np.ndarray,
     *,
     challengers_before: int,
     alpha: float,
     resamples: int,
-    prior_scale: float,
-    position_scale: float,
-    cut_points: Sequence[float],
+    head: EvaluationHeadSettings,
     seed: int,
 ) -> tuple[WinRate, np.ndarray]:
     """Judge the challenger's replies against the champion's on the same prompts.
@@ -116,42 +54,56 @@ def win_rate(
     challenger, champion : features of their replies, ``(m, d)``
     again : features of the champion's second sample on the first prompts, ``(k, d)`` with k <= m, or None
     log_lengths : log length of the challenger's reply minus that of the champion's, ``(m,)``
+    seen : features of the replies that were judged, ``(n, d)``
     challengers_before : verdicts spoken before; the k-th challenger spends ``alpha / k²``
 
     Returns
     -------
     The win rate, and the reward difference on each prompt, ``(m,)``.
     """
-    head = EvaluationHead(judged, prior_scale, position_scale, cut_points)
-    weights = head.fit()
-    between = head.project(challenger - champion)
-    differences = between @ weights[:-1]
-    figure = win_share(differences)
+    fitted = fit(judged, head)
+    between = np.asarray(challenger - champion, float)
+    differences = fitted.margins(between)
 
     rng = np.random.default_rng(seed)
-    names, who = np.unique(judged.recruiter, return_inverse=True)
     redrawn = np.empty(resamples)
+    units = 0
     for i in range(resamples):
-        drawn = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))
-        refitted = head.fit(drawn[who], start=weights)
+        counts, units = _redraw(judged, rng)
         prompts = rng.integers(len(between), size=len(between))
-        redrawn[i] = win_share(between[prompts] @ refitted[:-1])
+        redrawn[i] = win_share(fit(judged, head, counts).margins(between)[prompts])
     spent = alpha / (challengers_before + 1) ** 2
     null = None
     if again is not None and len(again):
-        null = win_share(head.project(again - champion[: len(again)]) @ weights[:-1])
-    seen = np.concatenate([judged.a, judged.b])
+        null = win_share(fitted.margins(again - champion[: len(again)]))
     found = WinRate(
-        rate=logit_interval(figure, redrawn, len(names), spent),
+        rate=logit_interval(win_share(differences), redrawn, units, spent),
         alpha=spent,
         prompts=len(between),
-        judgments=len(judged.lower),
-        recruiters=len(names),
+        judgments=len(judged),
+        recruiters=len(set(judged.recruiter)),
         length_controlled=length_controlled(differences, log_lengths),
         null=null,
         outside=(outside_support(challenger, seen), outside_support(champion, seen)),
     )
     return found, differences
+
+
+def win_share(differences: np.ndarray) -> float:
+    """The mean of 1[difference > 0] + ½·1[difference = 0]."""
+    return float(np.where(np.abs(differences) <= EQUAL, 0.5, differences > 0).mean())
+
+
+def _redraw(judged: Judged, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+    """How often each judgment counts in a resample, and how many units were resampled.
+
+    Recruiters are drawn with all that they said: what they share and what differs from one judgment to the next both vary with them.
+    Only where nobody names the recruiters are the judged prompts drawn instead.
+    """
+    names, who = np.unique(judged.recruiter, return_inverse=True)
+    if len(names) == 1:
+        names, who = np.unique(judged.prompt, return_inverse=True)
+    return np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))[who].astype(float), len(names)
 
 
 def length_controlled(differences: np.ndarray, log_lengths: np.ndarray) -> float:

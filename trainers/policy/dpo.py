@@ -253,13 +253,13 @@ def _is_json(path: Path) -> bool:
 
 
 def _write_adapter(model: Any, base: str, folder: Path) -> Path:
-    """The adapter alone, without paths of this machine or a card, so that the same training gives the same bytes."""
+    """The adapter alone, without a card, so that the same training gives the same bytes."""
     half = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(half, ignore_errors=True)
     model.save_pretrained(str(half), safe_serialization=True)
     (half / "README.md").unlink(missing_ok=True)
     config = json.loads((half / "adapter_config.json").read_text(encoding="utf-8"))
-    config["base_model_name_or_path"] = base if not Path(base).is_absolute() else Path(base).name
+    config["base_model_name_or_path"] = base  # as it was named, not the place that it was found at
     if isinstance(config.get("target_modules"), list):
         config["target_modules"] = sorted(config["target_modules"])
     (half / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")

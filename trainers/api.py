@@ -1,0 +1,178 @@
+"""Training and evaluation from Python, without bus or hub: what ``feedbackloop train --phase dpo`` and ``feedbackloop evaluate`` call.
+
+Data is a file of preference records (JSONL, gzipped or not, Parquet) or a snapshot's folder. Nothing is published; results lie in the
+folder that is given.
+"""
+
+import json
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+
+from storage.errors import ModelNotFound
+from storage.settings import Settings
+from storage.snapshots import Snapshot, open_snapshot
+from trainers.datasets import read_preferences
+from trainers.evaluation.evidence import (
+    Judgment,
+    Trial,
+    judgments_of,
+    judgments_of_records,
+    preference_rows,
+    trials_of,
+    trials_of_judgments,
+)
+from trainers.evaluation.report import Data, Lineage, Report
+from trainers.evaluation.settings import EvaluationSettings
+from trainers.evaluation.trial import Replies, try_out
+from trainers.features import Embedder, FeatureSettings
+from trainers.gates.limits import Limits
+from trainers.gates.verdict import Evidence, gate, verdict
+from trainers.generation import Policy, generate, load_policy
+from trainers.job import base_hash, file_hash
+from trainers.pipeline import write_whole
+from trainers.policy.dpo import DPOSettings, Trained, train_dpo
+from trainers.reward.head import HeadSettings
+from trainers.stages import findings
+
+Progress = Callable[[str, int, int, dict[str, float]], None]
+
+
+def _nothing(stage: str, step: int, steps: int, metrics: dict[str, float]) -> None:
+    """Nobody wants to know."""
+
+
+def train_policy(settings: Settings, data: Path, model: str, out: Path, progress: Progress = _nothing) -> Trained:
+    """Train an adapter on ``model`` from the training stratum of ``data`` into ``out/policy``.
+
+    Raises
+    ------
+    ConfigurationError, ModelNotFound
+        ``data`` or ``model`` is not there.
+    DataRefused
+        There is too little to train on.
+    """
+    judgments, _ = _read(data)
+    out.mkdir(parents=True, exist_ok=True)
+    own = settings.section("dpo", DPOSettings)
+    return train_dpo(model, preference_rows(judgments), own, out, lambda step, steps, m: progress("train", step, steps, dict(m)))
+
+
+def evaluate_policy(settings: Settings, data: Path, model: str, champion: str, out: Path, progress: Progress = _nothing) -> Report:
+    """Hold ``model`` against ``champion`` by the evaluation stratum of ``data``, through the gates; the report goes to ``out/report.json``.
+
+    Parameters
+    ----------
+    model, champion : a folder with an adapter or a model, a Hugging Face id, or ``shipped``. The KL budget is counted from the model below
+        the challenger's adapter; from the champion where the challenger has none
+
+    Raises
+    ------
+    ConfigurationError, ModelNotFound
+        Something is not there.
+    DataRefused
+        The evaluation stratum holds nothing to judge by.
+    """
+    own = settings.section("evaluation", EvaluationSettings)
+    limits = settings.section("gates", Limits)
+    learning = settings.section("learning", HeadSettings)
+    features = settings.section("features", FeatureSettings)
+    judgments, snapshot = _read(data)
+    trials: list[Trial] = trials_of(snapshot, own.prompts) if snapshot else trials_of_judgments(judgments, own.prompts)
+    challenger_ref, below = _parts(model)
+    policies = _Loaded()
+    challenger, held_against = policies.load(challenger_ref, below), policies.load(*_parts(champion))
+    base = policies.load(challenger_ref, None) if below else held_against
+    prompts = tuple(trial.prompt for trial in trials)
+    twice = prompts[: own.null_prompts]
+    asked = ((challenger, prompts), (held_against, prompts), (held_against, twice))
+    total = sum(len(each) for _, each in asked)
+    spoken: list[tuple[str, ...]] = []
+
+    def say(done: int, _: int) -> None:
+        progress("sample", sum(map(len, spoken)) + done, total, {})
+
+    for number, (policy, each) in enumerate(asked):
+        spoken.append(tuple(generate(policy, each, own.sampling, 3 * own.seed + number, progress=say)))
+    embedding = Embedder.load(features)
+    found = try_out(
+        Replies(prompts, spoken[0], spoken[1], spoken[2]),
+        judgments,
+        embedding,
+        (challenger, held_against, base),
+        own,
+        learning,
+        0,
+        lambda step, steps: progress("evaluate", step, steps, {}),
+    )
+    results = gate(Evidence.of(found), limits)
+    sections = {"evaluation": own, "gates": limits, "learning": learning, "features": features}
+    source = data / "manifest.json" if data.is_dir() else data
+    report = Report(
+        run_id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"{file_hash(source)} {model} {champion}")),
+        version=model,
+        policy=None,
+        base=challenger_ref,
+        champion=champion,
+        champion_policy=None,
+        challengers_before=0,
+        lineage=Lineage(
+            snapshot=file_hash(source),
+            through_sequence=snapshot.manifest.through_sequence if snapshot else None,
+            sources=tuple(sorted({judgment.source for judgment in judgments})),
+            embedding=found.embedding,
+            embedding_hash=found.embedding_hash,
+            reward_head=found.reward_head,
+            base_hash=base_hash(challenger_ref),
+        ),
+        data=Data(
+            training_judgments=sum(judgment.stratum == "training" for judgment in judgments),
+            decisive=len(preference_rows(judgments)),
+            used=None,
+            evaluation_judgments=found.win_rate.judgments,
+            evaluation_recruiters=found.win_rate.recruiters,
+            prompts=found.win_rate.prompts,
+        ),
+        training=None,
+        sampling=own.sampling,
+        settings={name: section.model_dump(mode="json") for name, section in sections.items()},
+        gates=results,
+        verdict=verdict(results),
+        **findings(found),
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(out / "report.json", report.model_dump_json(indent=1).encode())
+    return report
+
+
+def _read(data: Path) -> tuple[list[Judgment], Snapshot | None]:
+    if data.is_dir():
+        snapshot = open_snapshot(data)
+        return judgments_of(snapshot), snapshot
+    return judgments_of_records(read_preferences(data)), None
+
+
+class _Loaded:
+    """Each model once, whatever names it: a champion that is the base has to be the same object."""
+
+    def __init__(self) -> None:
+        self._policies: dict[tuple[str, Path | None], Policy] = {}
+
+    def load(self, ref: str, adapter: Path | None) -> Policy:
+        key = (ref, adapter)
+        if key not in self._policies:
+            self._policies[key] = load_policy(ref, adapter)
+        return self._policies[key]
+
+
+def _parts(ref: str) -> tuple[str, Path | None]:
+    """The model and the adapter behind ``ref``; a folder with an adapter names its model itself."""
+    config = Path(ref).expanduser() / "adapter_config.json"
+    if not config.is_file():
+        return ref, None
+    try:
+        return str(orjson.loads(config.read_bytes())["base_model_name_or_path"]), config.parent
+    except (json.JSONDecodeError, KeyError) as error:
+        raise ModelNotFound(f"{config}: it does not say which model the adapter is for ({error!r})") from error
