@@ -156,6 +156,7 @@ def _installer(backend: LocalBackend, model: str, threads: int) -> Callable[[str
     def install(version: str, adapter: Path | None) -> None:
         import torch
 
+        _import_transformers()
         from serving.batching import Served
         from trainers.generation import load_policy
 
@@ -163,6 +164,19 @@ def _installer(backend: LocalBackend, model: str, threads: int) -> Callable[[str
         backend.install(Served(version, load_policy(model, adapter)))
 
     return install
+
+
+def _import_transformers() -> None:
+    """Import what generates text without scikit-learn, a third of a cold start, which only assisted decoding asks for."""
+    from transformers import utils as typed
+
+    utils: Any = typed  # its stubs name only what the library documents
+    available = utils.is_sklearn_available
+    utils.is_sklearn_available = lambda: False
+    try:
+        import transformers.generation.candidate_generator  # noqa: F401
+    finally:
+        utils.is_sklearn_available = available
 
 
 class _Server(uvicorn.Server):
