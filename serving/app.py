@@ -145,7 +145,7 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
         await backend.close()
         bus.close()
 
-    app = FastAPI(title="FeedbackLoop serving", lifespan=life)
+    app = FastAPI(openapi_url=None, lifespan=life)  # the protocol is OpenAI's; requests are read by serving.requests
     app.include_router(health_router({"model": backend.why_not_ready}))
     app.include_router(routes(backend, intake, pairing, section.max_tokens))
     handle_errors(app)
@@ -155,7 +155,9 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
 def _installer(backend: LocalBackend, model: str, threads: int) -> Callable[[str, Path | None], None]:
     def install(version: str, adapter: Path | None) -> None:
         import torch
+        from transformers.utils.logging import disable_progress_bar
 
+        disable_progress_bar()  # type: ignore[no-untyped-call]  # a log of the process is no terminal
         _import_transformers()
         from serving.batching import Served
         from trainers.generation import load_policy

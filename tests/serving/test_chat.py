@@ -3,7 +3,6 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
 import pytest
 
 from storage.events import Message, ReplySent, Sampling
@@ -132,9 +131,3 @@ def test_ids_stand_in_headers_too(server):
     assert raw.headers["X-FeedbackLoop-Reply"] == ids["reply_id"]
     assert raw.headers["X-FeedbackLoop-Pair"] == ids["pair_id"]
     assert raw.headers["X-FeedbackLoop-Conversation"] == ids["conversation_id"]
-
-
-def test_a_client_that_leaves_in_the_middle_frees_its_place(server):
-    with httpx.stream("POST", f"{server.url}/v1/chat/completions", json={"model": "champion", "messages": ASKED, "stream": True}) as answer:
-        next(answer.iter_lines())
-    assert chat(server, max_tokens=3).choices[0].message.content

@@ -68,11 +68,11 @@ def test_told_to_stop_it_stops_cleanly_and_what_it_answered_is_there(settings, t
     body = {"model": "champion", "messages": [{"role": "user", "content": "when is the interview ?"}], "max_tokens": 10}
     process = subprocess.Popen([sys.executable, "-c", PROGRAM], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
     try:
-        wait_until(lambda: listening(port), 60)
+        wait_until(lambda: listening(port), 120)
         early = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60)
         assert (early.status_code, early.json()["error"]["code"], early.headers["Retry-After"]) == (503, "not_ready", "1")
         assert httpx.get(f"{url}/healthz", timeout=60).status_code == 200
-        wait_until(lambda: httpx.get(f"{url}/readyz", timeout=60).status_code == 200, 60)
+        wait_until(lambda: httpx.get(f"{url}/readyz", timeout=60).status_code == 200, 120)
         answer = httpx.post(f"{url}/v1/chat/completions", json=body).json()
         asked = time.monotonic()
         process.send_signal(signal.SIGTERM)

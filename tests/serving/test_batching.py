@@ -1,0 +1,142 @@
+"""Rows that join and leave a batch: what each says does not depend on the others, and nobody waits for one that has left."""
+
+import asyncio
+import random
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from serving.api import handle_errors, routes
+from serving.backends import Reply
+from serving.pairing import Pairing, PairingRule
+from storage.errors import Overloaded
+from storage.events import Message, Sampling
+from streams.intake import Intake
+from streams.sqlite_bus import SQLiteBus
+
+
+@pytest.fixture(scope="module")
+def served(tiny_model: Path):
+    from serving.batching import Served
+    from trainers.generation import load_policy
+
+    return Served("base", load_policy(str(tiny_model)))
+
+
+def drawn(ids: list[int], seed: int, tokens: int, receive):
+    from serving.decoding import Draw
+
+    sampling = Sampling(seed=seed, max_tokens=tokens, temperature=0.7 + seed % 3 / 4, top_p=0.8 if seed % 2 else 1.0)
+    return Draw(ids, sampling, tokens, receive, pieces=False)
+
+
+def test_rows_that_join_and_leave_say_what_they_say_alone(served):
+    from serving.batching import Batch
+
+    chance = random.Random(3)
+    prompts = [[chance.randrange(4, 40) for _ in range(chance.choice([3, 10, 40, 90]))] for _ in range(40)]
+    lengths = [chance.randrange(1, 90) for _ in prompts]
+
+    def replies(capacity: int) -> list[Reply]:
+        said: dict[int, Reply] = {}
+        batch, waiting = Batch(served, capacity), list(enumerate(prompts))
+        while waiting or batch.draws:
+            room = min(capacity - len(batch.draws), chance.randrange(1, 5))
+            joining, waiting = waiting[:room], waiting[room:]
+            if joining:
+                batch.admit([drawn(ids, i, lengths[i], lambda reply, i=i: said.__setitem__(i, reply)) for i, ids in joining])
+            batch.step()
+        return [said[i] for i in range(len(prompts))]
+
+    alone = replies(1)
+    assert replies(8) == alone
+    assert [reply.prompt_tokens for reply in alone] == [len(ids) for ids in prompts]
+    assert {reply.finish_reason for reply in alone} == {"stop", "length"}
+    assert all(reply.completion_tokens <= length for reply, length in zip(alone, lengths, strict=True))
+
+
+def test_a_row_that_is_cancelled_leaves_at_the_next_token_and_hears_nothing(served):
+    from serving.batching import Batch
+
+    heard: list[object] = []
+    batch = Batch(served, 4)
+    leaving, staying = (drawn([5, 6, 9], seed, 100, heard.append) for seed in (0, 1))
+    batch.admit([leaving, staying])
+    leaving.cancelled = True
+    batch.step()
+    assert batch.draws == [staying]
+    assert heard == []
+
+
+def test_beyond_the_bound_a_request_is_turned_away_at_once(served):
+    from serving.local import LocalBackend
+
+    async def course() -> None:
+        backend = LocalBackend(capacity=2, most_waiting=3)
+        backend._served = served  # its thread is not told, so those that wait go on waiting
+        backend._candidates.waiting.extend(drawn([5, 6], seed, 5, print) for seed in range(3))
+        with pytest.raises(Overloaded):
+            await backend.complete([Message(role="user", content="yes ?")], Sampling())
+        backend._candidates.waiting.clear()
+        await backend.close()
+
+    asyncio.run(course())
+
+
+def test_a_failure_while_drawing_is_told_to_those_concerned_and_the_next_are_served(served, monkeypatch):
+    from serving.batching import Batch
+    from serving.local import LocalBackend
+
+    prompt = [Message(role="user", content="yes ?")]
+
+    async def course() -> None:
+        backend = LocalBackend(capacity=2, most_waiting=9)
+        backend.install(served)
+        with monkeypatch.context() as patch:
+            patch.setattr(Batch, "step", lambda self: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                await backend.complete(prompt, Sampling(max_tokens=5))
+        assert (await backend.complete(prompt, Sampling(max_tokens=5))).text
+        await backend.close()
+
+    asyncio.run(course())
+
+
+class Endless:
+    """A backend that never comes to an end, and notices when nobody listens any more."""
+
+    width = 1
+
+    def __init__(self) -> None:
+        self.left = threading.Event()
+
+    def why_not_ready(self) -> None:
+        return None
+
+    def names(self) -> tuple[str, ...]:
+        return ("endless",)
+
+    async def stream(self, prompt, sampling):
+        try:
+            while True:
+                yield "and on "
+                await asyncio.sleep(0.001)
+        finally:
+            self.left.set()
+
+
+def test_a_client_that_leaves_in_the_middle_stops_the_drawing(start_app, tmp_path):
+    with SQLiteBus(tmp_path / "bus.sqlite") as bus:
+        backend, intake = Endless(), Intake(bus, b"k" * 32)
+        app = FastAPI()
+        app.include_router(routes(backend, intake, Pairing(backend, intake, PairingRule(1.0, 1, 1, 1.0)), 10))
+        handle_errors(app)
+        body = {"model": "endless", "messages": [{"role": "user", "content": "go on"}], "stream": True}
+        with start_app(app) as url:
+            with httpx.stream("POST", f"{url}/v1/chat/completions", json=body) as answer:
+                next(answer.iter_lines())
+            assert backend.left.wait(10)
+        assert bus.read(dict.fromkeys(bus.bounds(["chat.replies"]), -1), limit=1, wait=0) == []
