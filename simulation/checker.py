@@ -115,5 +115,6 @@ _REMOTE = re.compile(r"\b((?:\w+) days?) a week\b")
 _WARM = re.compile(r"so much|lovely|so glad|hope you are well|your patience|truly sorry|grateful|delighted|warm(?:ly|est)|wonderful", re.I)
 _FILLER = re.compile(r"as they say|journey|happy family|new chances|great things|take time|at our heart|dynamic|exciting times", re.I)
 _UNLAWFUL = re.compile(
-    r"\bchildren\b|\bhow old\b|\bpregnan|\breligion\b|\bmarried\b|\bdisab(?:led|ility)\b|\bI promise\b|\bguarantee\b|\bcertainly get\b", re.I
+    r"\bchildren\b|\bhow old\b|\bpregnan|\breligion\b|\bmarried\b|\bdisab(?:led|ility)\b|\bI promise\b|\bguarantee\b|\bcertainly get\b",
+    re.I,
 )

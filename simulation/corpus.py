@@ -4,6 +4,9 @@
 """
 
 import random
+import re
+from collections.abc import Sequence
+from functools import cache
 
 from simulation.phrases import phrases, variants
 from simulation.world import Record
@@ -29,30 +32,103 @@ def draw_reply(rng: random.Random, record: Record) -> str:
     spare = [one("spare", "filler", "detail"), one("spare", "filler", "detail")]
     while spare[0] == spare[1]:
         spare[1] = one("spare", "filler", "detail")
-    parts = [one("opening", "warm", "plain"), spare[0], one("content", "concrete", "vague"), one("next", "dated", "pointer"), closing, spare[1]]
-    first, second = rng.sample(record.documents, 2)
-    return " ".join(parts).format(
+    parts = [
+        one("opening", "warm", "plain"),
+        spare[0],
+        one("content", "concrete", "vague"),
+        one("next", "dated", "pointer"),
+        closing,
+        spare[1],
+    ]
+    return fill(" ".join(parts), record, slot)
+
+
+def draw_recital(rng: random.Random, record: Record) -> str:
+    """Each of the record's facts once, in any order: the copying, without the noise of style."""
+    cues = list(_CUES)
+    rng.shuffle(cues)
+    return fill(f"{rng.choice(_GREETINGS)} {', '.join(cues)}.", record, rng.choice(record.slots))
+
+
+_GREETINGS = ("Hello {name},", "Dear {name},", "Thank you so much for writing, {name}!", "To {name},", "I hope you are well, {name}!")
+_CUES = (
+    "for {role}",
+    "at {employer}",
+    "the stage {stage}",
+    "on {slot}",
+    "your {first} and {second}",
+    "in {starts}",
+    "working from home {remote} a week",
+    "by {by}",
+)
+
+
+def fill(text: str, record: Record, slot: str) -> str:
+    """``text`` with its placeholders filled from the record."""
+    return text.format(
         name=record.candidate,
         role=record.role,
         employer=record.employer,
         stage=record.stage,
         slot=slot,
         by=record.by,
-        first=first,
-        second=second,
+        first=record.documents[0],
+        second=record.documents[1],
         starts=record.starts,
         remote=record.remote,
     )
 
 
 def invented_words(rng: random.Random) -> tuple[str, str, str]:
-    """A name, a role and an employer that exist nowhere, so that the model learns to copy letters and not a list."""
+    """A name, a role and an employer of words that exist nowhere, so that the model learns to copy and not a list."""
+    return subject_of(rng, invented())
 
-    def word(*syllables: int) -> str:
-        letters = "".join(rng.choice(_ONSETS) + rng.choice(_VOWELS) for _ in range(rng.choice(syllables)))
-        return (letters + rng.choice(_CODAS)).capitalize()
 
-    return word(1, 2, 2, 3), f"{word(1, 1, 2)} {word(1, 2)}", f"{word(1, 2)} {word(1, 1, 2)}"
+def subject_of(rng: random.Random, words: Sequence[str]) -> tuple[str, str, str]:
+    """A name, a role and an employer made of any of these words."""
+    name, *rest = rng.sample(words, 5)
+    return name, f"{rest[0]} {rest[1]}", f"{rest[2]} {rest[3]}"
+
+
+@cache
+def invented() -> tuple[str, ...]:
+    """256 words that exist nowhere."""
+    rng = random.Random("invented")
+    words: dict[str, None] = {}
+    while len(words) < 256:
+        letters = "".join(rng.choice(_ONSETS) + rng.choice(_VOWELS) for _ in range(rng.choice((1, 2))))
+        word = (letters + rng.choice(_CODAS)).capitalize()
+        if len(word) > 2:
+            words[word] = None
+    return tuple(words)
+
+
+@cache
+def every_word() -> tuple[str, ...]:
+    """Each word of every name, role and employer, and the invented ones: what copying is practised on, outside dialogues.
+
+    Held-out words are among them, one by one, in any combination: no held-out role or employer is, and no word of theirs is ever part
+    of a dialogue or of a sentence of the corpus.
+    """
+    lists = phrases()
+    full = [name for split in lists["names"].values() for group in split.values() for name in group]
+    full += [name for kind in ("roles", "employers") for split in lists[kind].values() for name in split]
+    return tuple(dict.fromkeys([*invented(), *(word for name in full for word in name.split())]))
+
+
+def blurred(rng: random.Random, ask: str) -> str:
+    """``ask`` with some of its words unknown: candidates find wordings that no list has."""
+    return " ".join(rng.choice(_seen_words())[: rng.randint(1, 9)] if rng.random() < 0.25 else word for word in ask.split())
+
+
+@cache
+def _seen_words() -> tuple[str, ...]:
+    """The words of the corpus's sentences and of the "sft" lists, in lower case."""
+    words = phrases()
+    parts = ("opening", "content", "next", "closing", "spare")
+    texts = [sentence for part in parts for value in words[part].values() for sentences in value.values() for sentence in sentences]
+    texts += [ask for asks in words["asks"].values() for ask in asks["sft"]] + words["roles"]["sft"] + words["employers"]["sft"]
+    return tuple(sorted(set(re.findall(r"(?<![{\w])[a-z]{3,}(?![}\w])", " ".join(texts).lower()))))
 
 
 _ONSETS = ("b", "br", "c", "ch", "d", "f", "g", "h", "j", "k", "l", "m", "n", "p", "r", "s", "sh", "st", "t", "tr", "v", "w", "z", "")

@@ -1,14 +1,15 @@
 """Dialogues of the simulated world, drawn from hidden records.
 
-``people`` sends their prompts to the chat API and judges by the records; ``base_model.build`` makes its corpus from them; benchmarks use both
-without HTTP. Stations of the loop see only the prompts' text.
+``people`` sends their prompts to the chat API and judges by the records; ``base_model.build`` makes its corpus from them; benchmarks use
+both without HTTP. Stations of the loop see only the prompts' text.
 """
 
 import dataclasses
 import random
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from simulation.checker import Reading, read
@@ -31,7 +32,7 @@ _CHANCES = (0.68, 0.14, 0.18)
 class Record:
     """What is true of one turn of a conversation, and what the candidate asks in it.
 
-    ``asked_day`` is the day that the candidate wants for a booking; ``group`` is the group that the name belongs to and appears in no prompt.
+    ``asked_day`` is the day that the candidate wants for a booking; ``group`` is the name's group and appears in no prompt.
     """
 
     candidate: str
@@ -74,17 +75,21 @@ class Conversation:
         return self.records[sum(message["role"] == "user" for message in prompt) - 1]
 
     def _facts(self) -> str:
-        record, matters = self.records[0], {record.matter for record in self.records}
-        lines = [f"Candidate: {record.candidate}", f"Role: {record.role}", f"Employer: {record.employer}", f"Stage: {record.stage}"]
-        if "booking" in matters:
-            lines.append(f"Free slots: {'; '.join(record.slots)}")
-        if "documents" in matters:
-            lines.append(f"Documents: {', '.join(record.documents)}")
-        if "offer" in matters:
-            lines.append(f"Starts: {record.starts}")
-        if "remote" in matters:
-            lines.append(f"Remote: {record.remote}")
-        return "\n".join([*lines, f"Next news: {record.by}"])
+        return facts(self.records[0], {record.matter for record in self.records})
+
+
+def facts(record: Record, matters: Collection[Matter]) -> str:
+    """The facts block of the system message: what a reply may say of these matters, a line each."""
+    lines = [f"Candidate: {record.candidate}", f"Role: {record.role}", f"Employer: {record.employer}", f"Stage: {record.stage}"]
+    if "booking" in matters:
+        lines.append(f"Free slots: {'; '.join(record.slots)}")
+    if "documents" in matters:
+        lines.append(f"Documents: {' and '.join(record.documents)}")
+    if "offer" in matters:
+        lines.append(f"Starts: in {record.starts}")
+    if "remote" in matters:
+        lines.append(f"Remote: {record.remote}")
+    return "\n".join([*lines, f"Next news: by {record.by}"])
 
 
 class World:
@@ -121,7 +126,12 @@ class World:
 
     def read(self, record: Record, reply: str) -> Reading:
         """What the truth parser finds in ``reply``."""
-        return read(record, reply)
+        return _read(record, reply)
+
+
+@lru_cache(maxsize=20_000)
+def _read(record: Record, reply: str) -> Reading:
+    return read(record, reply)  # several recruiters and the true taste read the same reply
 
 
 def draw_conversation(rng: random.Random, split: Split, turns: int | None = None) -> Conversation:
@@ -129,16 +139,17 @@ def draw_conversation(rng: random.Random, split: Split, turns: int | None = None
     words = phrases()
     group = rng.choice(GROUPS)
     candidate = rng.choice(words["names"][split][group])
-    return conversation_about(rng, split, candidate, group, rng.choice(words["roles"][split]), rng.choice(words["employers"][split]), turns)
+    role, employer = rng.choice(words["roles"][split]), rng.choice(words["employers"][split])
+    return conversation_about(rng, split, candidate, role, employer, group, turns)
 
 
 def conversation_about(
-    rng: random.Random, split: Split, candidate: str, group: Group, role: str, employer: str, turns: int | None = None
+    rng: random.Random, split: Split, candidate: str, role: str, employer: str, group: Group = "north", turns: int | None = None
 ) -> Conversation:
     """A conversation of this candidate, who applied for this role."""
     words = phrases()
     standing = rng.choices(tuple(_MATTERS), _CHANCES)[0]
-    days = rng.sample(words["weekdays"], 2)
+    *days, by = rng.sample(words["weekdays"], 3)
     hours = rng.sample(words["hours"], 2)
     record = Record(
         candidate=candidate,
@@ -147,7 +158,7 @@ def conversation_about(
         employer=employer,
         stage=rng.choice(words["stages"][standing]),
         slots=(f"{days[0]} {hours[0]}", f"{days[1]} {hours[1]}"),
-        by=rng.choice(words["weekdays"]),
+        by=by,
         documents=tuple(rng.sample(words["documents"], 2)),
         starts=rng.choice(words["months"]),
         remote=rng.choice(words["remote"]),
@@ -160,6 +171,7 @@ def conversation_about(
     for matter in matters:
         day = rng.choice(days) if matter == "booking" and rng.random() < 0.5 else None
         records.append(dataclasses.replace(record, matter=matter, asked_day=day))
-        wording = rng.choice(words["asks"]["booking_day" if day else matter][split])
+        core = rng.choice(words["asks"]["booking_day" if day else matter][split])
+        wording = " ".join(part for part in (rng.choice(words["before"][split]), core, rng.choice(words["after"][split])) if part)
         asks.append(wording.format(name=candidate, role=role, employer=employer, day=day))
     return Conversation(f"sim-{uuid.UUID(int=rng.getrandbits(128)).hex}", tuple(records), tuple(asks))

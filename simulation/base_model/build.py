@@ -1,14 +1,15 @@
 """Make the shipped base model from nothing: tokenizer, training, figures and hashes.
 
-``python -m simulation.base_model.build --out FOLDER`` draws dialogues from ``simulation.world`` (names, employers, roles and questions of the
-"sft" lists, and as many with invented words, so that facts are copied and not remembered), trains a small Llama on the replies, measures it on
-records that it has not seen, and writes a folder that ``AutoModelForCausalLM.from_pretrained`` reads. One core, no download.
+``python -m simulation.base_model.build --out FOLDER`` draws dialogues from ``simulation.world`` (names, employers, roles and questions of
+the "sft" lists, and more with invented words, so that facts are copied and not remembered), trains a small Llama on the replies, measures
+it on records that it has not seen, and writes a folder that ``AutoModelForCausalLM.from_pretrained`` reads. One core, no download.
 """
 
 import argparse
 import json
 import math
 import random
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -16,12 +17,16 @@ from pathlib import Path
 
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from simulation.base_model.card import write_card
+from simulation.base_model.copying import start_with_copying
 from simulation.base_model.figures import draw_pairs, measure, write_hashes
 from simulation.base_model.tokenizer import END, START, train_tokenizer
-from simulation.corpus import draw_reply, invented_words
-from simulation.world import Conversation, Message, conversation_about, draw_conversation
+from simulation.corpus import blurred, draw_recital, draw_reply, every_word, invented_words, subject_of
+from simulation.world import INSTRUCTION, Conversation, Message, conversation_about, draw_conversation, facts
+
+Example = tuple[list[int], list[float]]  # token ids; each token's weight in the loss
 
 
 @dataclass(frozen=True)
@@ -32,64 +37,126 @@ class Recipe:
     hidden: int = 128
     layers: int = 3
     heads: int = 4
-    intermediate: int = 320
-    steps: int = 3000
+    intermediate: int = 384
+    steps: int = 2000
     batch: int = 16
-    learning_rate: float = 4e-3
-    warmup: int = 100
-    weight_decay: float = 0.05
+    learning_rate: float = 3e-3
+    warmup: int = 50
+    weight_decay: float = 0.02
+    recital_steps: int = 150  # first learn to copy: every fact, in every reply
+    recitals: float = 0.15  # and a share of recitals later on
+    blurred: float = 0.3  # share of dialogues in which some of the candidate's words are unknown
+    fact_weight: float = 4.0  # of a copied token's loss; where a model errs at temperature 1, it errs there
     invented: float = 0.6  # share of dialogues with invented names, roles and employers
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--out", type=Path, help="folder to write")
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--replies", type=int, default=2000, help="replies to measure on")
+    parser.add_argument("--samples", type=Path, help="instead of building: write pairs of replies of the shipped model to this JSONL file")
+    parser.add_argument("--pairs", type=int, default=3000, help="how many pairs --samples writes")
     arguments = parser.parse_args()
-    recipe = Recipe(seed=arguments.seed, steps=arguments.steps)
     torch.set_num_threads(1)
+    if arguments.samples:
+        write_samples(arguments.samples, arguments.pairs, arguments.seed)
+    elif arguments.out:
+        build(Recipe(seed=arguments.seed, steps=arguments.steps), arguments.out, arguments.replies)
+    else:
+        parser.error("give --out FOLDER to build, or --samples FILE to sample from the shipped model")
+
+
+def build(recipe: Recipe, out: Path, replies: int) -> None:
+    """Train, measure, and write the folder."""
+    torch.use_deterministic_algorithms(True)
     started = time.perf_counter()
-    tokenizer = train_tokenizer(texts(recipe, 6000))
+    tokenizer = train_tokenizer(texts(recipe, 4000))
     model = train(recipe, tokenizer)
     seconds = time.perf_counter() - started
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(arguments.out)
-    tokenizer.save_pretrained(arguments.out)
+    out.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
     figures = {
         "recipe": asdict(recipe),
         "parameters": sum(p.numel() for p in model.parameters()),
         "training_seconds": round(seconds, 1),
-        **measure(model, tokenizer, arguments.replies, seed=recipe.seed),
+        **measure(model, tokenizer, replies, seed=recipe.seed),
     }
-    (arguments.out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    write_hashes(arguments.out)
+    (out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    write_card(out, figures)
+    write_hashes(out)
     print(json.dumps(figures, indent=2))
 
 
-def draw_dialogue(rng: random.Random, invented: float) -> list[Message]:
-    """The messages of one whole dialogue of the corpus, every turn answered."""
-    if rng.random() < invented:
-        name, role, employer = invented_words(rng)
-        conversation: Conversation = conversation_about(rng, "sft", name, rng.choice(("north", "south")), role, employer)
+def write_samples(file: Path, count: int, seed: int) -> None:
+    """Pairs {prompt, a, b} of the shipped model on "sft" prompts, a line each: what its replies look like, unjudged."""
+    folder = Path(__file__).parent
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    with file.open("w", encoding="utf-8") as lines:
+        for pair in draw_pairs(model, tokenizer, count, seed=seed):
+            lines.write(json.dumps(pair) + "\n")
+
+
+def draw_example(rng: random.Random, recipe: Recipe, tokenizer: PreTrainedTokenizerFast, *, recital: bool) -> Example:
+    """One encoded dialogue of the corpus, or one recital of all facts."""
+    conversation = conversation_about(rng, "sft", *subject_of(rng, every_word())) if recital else draw_subject(rng, recipe.invented)
+    record = conversation.records[0]
+    if recital:
+        block = facts(record, ("booking", "documents", "offer", "remote"))
+        messages = [
+            {"role": "system", "content": f"{INSTRUCTION}\n{block}"},
+            {"role": "user", "content": "Say all of it."},
+            {"role": "assistant", "content": draw_recital(rng, record)},
+        ]
     else:
-        conversation = draw_conversation(rng, "sft")
+        messages = dialogue(rng, conversation)
+        if rng.random() < recipe.blurred:
+            day = record.asked_day or "?"
+            for message in messages:
+                if message["role"] == "user" and day not in message["content"]:
+                    message["content"] = blurred(rng, message["content"])
+    said = (
+        record.candidate,
+        record.role,
+        record.employer,
+        record.stage,
+        *record.slots,
+        *record.documents,
+        record.by,
+        record.starts,
+        record.remote,
+    )
+    return encode(tokenizer, messages, said, recipe.fact_weight)
+
+
+def draw_subject(rng: random.Random, invented: float) -> Conversation:
+    """A conversation of the "sft" lists or, in a share ``invented``, about names that exist nowhere."""
+    if rng.random() >= invented:
+        return draw_conversation(rng, "sft")
+    return conversation_about(rng, "sft", *invented_words(rng))
+
+
+def dialogue(rng: random.Random, conversation: Conversation) -> list[Message]:
+    """The messages of the whole conversation, every turn answered."""
     replies = [draw_reply(rng, record) for record in conversation.records]
     return [*conversation.prompt(replies[:-1]), {"role": "assistant", "content": replies[-1]}]
 
 
 def texts(recipe: Recipe, count: int) -> Iterator[str]:
-    """Texts for the tokenizer, one message each; only invented names, so that its merges know no name of the lists."""
+    """Texts for the tokenizer, one message each, and every word that is to become one token."""
     rng = random.Random(f"tokenizer {recipe.seed}")
     for _ in range(count):
-        yield from (message["content"] for message in draw_dialogue(rng, invented=1.0))
+        yield " " + " ".join(rng.choices(every_word(), k=24))
+        yield from (message["content"] for message in dialogue(rng, draw_subject(rng, invented=1.0)))
 
 
 def train(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     """Train from random weights on the replies of freshly drawn dialogues."""
     torch.manual_seed(recipe.seed)
-    model = LlamaForCausalLM(
+    model: LlamaForCausalLM = LlamaForCausalLM(  # type: ignore[no-untyped-call]
         LlamaConfig(
             vocab_size=len(tokenizer),
             hidden_size=recipe.hidden,
@@ -104,29 +171,34 @@ def train(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalL
             attention_dropout=0.0,
         )
     )
-    decayed = [p for p in model.parameters() if p.dim() > 1]
-    plain = [p for p in model.parameters() if p.dim() == 1]
+    start_with_copying(model)
     optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+        [
+            {"params": [p for p in model.parameters() if p.dim() > 1], "weight_decay": recipe.weight_decay},
+            {"params": [p for p in model.parameters() if p.dim() == 1], "weight_decay": 0.0},
+        ],
         lr=recipe.learning_rate,
         betas=(0.9, 0.98),
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_at(step, recipe))
     started, running = time.perf_counter(), 0.0
-    for step, (ids, labels) in enumerate(batches(recipe, tokenizer)):
+    for step, (ids, weights) in enumerate(batches(recipe, tokenizer)):
         hidden = model.model(input_ids=ids).last_hidden_state[:, :-1]
-        targets = labels[:, 1:]
-        chosen = targets != -100  # only replies are learnt, so only their positions go through the output layer
-        loss = cross_entropy(model.lm_head(hidden[chosen]), targets[chosen])
+        chosen = weights[:, 1:] > 0  # only replies are learnt, so only their positions go through the output layer
+        losses = cross_entropy(model.lm_head(hidden[chosen]), ids[:, 1:][chosen], reduction="none")
+        weight = weights[:, 1:][chosen]
+        loss = (losses * weight).sum() / weight.sum()
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        running = loss.item() if step == 0 else 0.95 * running + 0.05 * loss.item()
-        if step % 100 == 0 or step == recipe.steps - 1:
-            print(f"step {step:5d}  loss {running:.4f}  {time.perf_counter() - started:6.1f} s", flush=True)
-    return model.eval()
+        fact_loss = losses[weight > 1].mean().item()
+        running = fact_loss if step == 0 else 0.95 * running + 0.05 * fact_loss
+        if step % 50 == 0 or step == recipe.steps - 1:
+            print(f"step {step:5d}  loss {loss.item():.4f}  on facts {running:.4f}  {time.perf_counter() - started:6.1f} s", flush=True)
+    model.train(False)
+    return model
 
 
 def learning_rate_at(step: int, recipe: Recipe) -> float:
@@ -137,34 +209,42 @@ def learning_rate_at(step: int, recipe: Recipe) -> float:
 
 
 def batches(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """``steps`` batches of (ids, labels), each of dialogues of like length; labels are -100 outside replies."""
+    """``steps`` batches of (ids, weights), each of dialogues of like length; the first are recitals of facts."""
     rng = random.Random(f"corpus {recipe.seed}")
-    ready: list[list[tuple[list[int], list[int]]]] = []
-    for _ in range(recipe.steps):
+    ready: list[list[Example]] = []
+    for step in range(recipe.steps):
+        if step == recipe.recital_steps:
+            ready = []
         if not ready:
-            pool = [encode(tokenizer, draw_dialogue(rng, recipe.invented)) for _ in range(recipe.batch * 32)]
+            pool = [
+                draw_example(rng, recipe, tokenizer, recital=step < recipe.recital_steps or rng.random() < recipe.recitals)
+                for _ in range(recipe.batch * 32)
+            ]
             pool.sort(key=lambda example: len(example[0]))
             ready = [pool[i : i + recipe.batch] for i in range(0, len(pool), recipe.batch)]
             rng.shuffle(ready)
         examples = ready.pop()
         width = max(len(ids) for ids, _ in examples)
-        pad = tokenizer.pad_token_id
         yield (
-            torch.tensor([ids + [pad] * (width - len(ids)) for ids, _ in examples]),
-            torch.tensor([labels + [-100] * (width - len(labels)) for _, labels in examples]),
+            torch.tensor([ids + [tokenizer.pad_token_id] * (width - len(ids)) for ids, _ in examples]),
+            torch.tensor([weights + [0.0] * (width - len(weights)) for _, weights in examples]),
         )
 
 
-def encode(tokenizer: PreTrainedTokenizerFast, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
-    """Token ids of a dialogue, and the same with everything but the replies and their ends masked."""
+def encode(tokenizer: PreTrainedTokenizerFast, messages: Sequence[Message], facts: Sequence[str], fact_weight: float) -> Example:
+    """Token ids of a dialogue and each token's weight in the loss: 0 outside replies, ``fact_weight`` on the copied facts."""
     ids: list[int] = []
-    labels: list[int] = []
+    weights: list[float] = []
+    copied = re.compile("|".join(rf"(?<=\s){re.escape(fact)}" for fact in facts))
     for number, message in enumerate(messages):
         head = tokenizer.encode(("\n" if number else "") + f"{START}{message['role']}\n", add_special_tokens=False)
-        body = tokenizer.encode(f"{message['content']}{END}", add_special_tokens=False)
-        ids += head + body
-        labels += [-100] * len(head) + (body if message["role"] == "assistant" else [-100] * len(body))
-    return ids, labels
+        body = tokenizer(f"{message['content']}{END}", add_special_tokens=False, return_offsets_mapping=True)
+        ids += head + body["input_ids"]
+        weights += [0.0] * len(head)
+        spoken = float(message["role"] == "assistant")
+        spans = [match.span() for match in copied.finditer(message["content"])] if spoken else []
+        weights += [fact_weight if any(a < end and b > start for a, b in spans) else spoken for start, end in body["offset_mapping"]]
+    return ids, weights
 
 
 if __name__ == "__main__":

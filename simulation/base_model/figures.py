@@ -1,6 +1,7 @@
 """Measure a base model by the truth parser, draw its pairs, and fix its files by hash."""
 
 import hashlib
+import math
 import random
 import statistics
 import time
@@ -9,27 +10,32 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from simulation.checker import ATTRIBUTES, read
 from simulation.phrases import Split
 from simulation.world import Conversation, Message, draw_conversation
 
-HASHED = ("model.safetensors", "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
+HASHED = (
+    "model.safetensors",
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+)
 MAX_NEW_TOKENS = 96
 
 
 @torch.inference_mode()
-def sample(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[Sequence[Message]], *, batch: int = 32
-) -> list[str]:
+def sample(model: Any, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[Sequence[Message]], *, batch: int = 32) -> list[str]:
     """One reply to each prompt at temperature 1; prompts of like length share a batch."""
-    rendered = [tokenizer.apply_chat_template(list(p), tokenize=False, add_generation_prompt=True) for p in prompts]
-    order = sorted(range(len(rendered)), key=lambda i: len(rendered[i]))
-    replies = [""] * len(rendered)
+    texts = [rendered(tokenizer, prompt) for prompt in prompts]
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    replies = [""] * len(texts)
     for start in range(0, len(order), batch):
         rows = order[start : start + batch]
-        inputs = tokenizer([rendered[i] for i in rows], return_tensors="pt", padding=True, add_special_tokens=False)
+        inputs = tokenizer([texts[i] for i in rows], return_tensors="pt", padding=True, add_special_tokens=False)
         output = model.generate(
             input_ids=inputs["input_ids"],
             attention_mask=inputs["attention_mask"],
@@ -39,18 +45,18 @@ def sample(
             top_k=0,
             max_new_tokens=MAX_NEW_TOKENS,
         )
-        texts = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        for row, text in zip(rows, texts, strict=True):
+        decoded = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        for row, text in zip(rows, decoded, strict=True):
             replies[row] = text
     return replies
 
 
-def measure(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, count: int, *, seed: int) -> dict[str, Any]:
+def measure(model: Any, tokenizer: PreTrainedTokenizerFast, count: int, *, seed: int) -> dict[str, Any]:
     """Figures over ``count`` replies to held-out records, later turns after the model's own earlier replies."""
     rng = random.Random(f"figures {seed}")
     torch.manual_seed(seed)
     started = time.perf_counter()
-    turns = _play(model, tokenizer, [draw_conversation(rng, "held_out") for _ in range(count)])[:count]
+    turns = _play(model, tokenizer, [draw_conversation(rng, "held_out") for _ in range(math.ceil(0.75 * count))])[:count]  # 1.4 turns each
     seconds = time.perf_counter() - started
     readings = [read(c.record_of(prompt), reply) for c, prompt, reply in turns]
     tasks = [r.success for r in readings if r.success is not None]
@@ -65,16 +71,12 @@ def measure(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, count: 
         "different_replies": share(n == 1 for n in _counts([reply for _, _, reply in turns])),
         "unfinished": share(n >= MAX_NEW_TOKENS for n in lengths),
         "tokens_a_reply": round(statistics.mean(lengths), 1),
-        "tokens_a_prompt": round(
-            statistics.mean(len(tokenizer.apply_chat_template(p, add_generation_prompt=True)["input_ids"]) for _, p, _ in turns), 1
-        ),
+        "tokens_a_prompt": round(statistics.mean(len(tokenizer.encode(rendered(tokenizer, p))) for _, p, _ in turns), 1),
         "replies_a_second": round(len(turns) / seconds, 1),
     }
 
 
-def draw_pairs(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, count: int, *, seed: int, split: Split = "sft"
-) -> Iterator[dict[str, Any]]:
+def draw_pairs(model: Any, tokenizer: PreTrainedTokenizerFast, count: int, *, seed: int, split: Split = "sft") -> Iterator[dict[str, Any]]:
     """``count`` pairs of two samples of the model on prompts of ``split``: {prompt, a, b}."""
     rng = random.Random(f"pairs {seed}")
     torch.manual_seed(seed + 1)
@@ -84,6 +86,11 @@ def draw_pairs(
     seconds = sample(model, tokenizer, [prompt for _, prompt, _ in turns])
     for (_, prompt, first), second in zip(turns, seconds, strict=True):
         yield {"prompt": prompt, "a": first, "b": second}
+
+
+def rendered(tokenizer: PreTrainedTokenizerFast, prompt: Sequence[Message]) -> str:
+    """The prompt as the model reads it, up to where its reply begins."""
+    return str(tokenizer.apply_chat_template(list(prompt), tokenize=False, add_generation_prompt=True))
 
 
 def share(values: Iterator[bool]) -> float:
@@ -102,7 +109,7 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 def _play(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, conversations: Sequence[Conversation]
+    model: Any, tokenizer: PreTrainedTokenizerFast, conversations: Sequence[Conversation]
 ) -> list[tuple[Conversation, list[Message], str]]:
     """Every turn of the conversations, answered by the model: (conversation, prompt, reply)."""
     turns: list[tuple[Conversation, list[Message], str]] = []

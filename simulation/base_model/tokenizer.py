@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-VOCABULARY = 1024
+from simulation.phrases import phrases
+
+VOCABULARY = 2560
 START, END, PAD = "<|im_start|>", "<|im_end|>", "<|pad|>"
 
 # The line break stands only between messages: after the last one it would be a token that no chat client ever sends.
@@ -28,8 +30,8 @@ def train_tokenizer(texts: Iterator[str]) -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_with_roles(texts), trainer)
-    fast = PreTrainedTokenizerFast(
+    tokenizer.train_from_iterator(_with_closed_lists(texts), trainer)
+    fast: PreTrainedTokenizerFast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         eos_token=END,
         pad_token=PAD,
@@ -42,6 +44,16 @@ def train_tokenizer(texts: Iterator[str]) -> PreTrainedTokenizerFast:
     return fast
 
 
-def _with_roles(texts: Iterator[str]) -> Iterator[str]:
-    yield from ["system", "user", "assistant"] * 1000
+def _with_closed_lists(texts: Iterator[str]) -> Iterator[str]:
+    """The texts, and often enough what must become one token: roles of messages, days, hours, months and the like."""
+    words = phrases()
+    listed = [
+        *words["weekdays"],
+        *words["hours"],
+        *words["months"],
+        *words["documents"],
+        *words["remote"],
+        *(stage for stages in words["stages"].values() for stage in stages),
+    ]
+    yield from ["system", "user", "assistant", *(f" {item}" for item in listed)] * 1000
     yield from texts

@@ -1,0 +1,79 @@
+"""The model card, written by a program from the figures that it measured."""
+
+from pathlib import Path
+from typing import Any
+
+ROWS = (
+    ("wrong_facts", "replies that state something the facts do not (at most .02)"),
+    ("unlawful", "replies with a promise or an unlawful question (at most .015)"),
+    ("concrete", "replies that name the fact that was asked for"),
+    ("dated", "replies that date the next step"),
+    ("warm", "warm replies"),
+    ("question", "replies that ask back"),
+    ("filler_sentences", "empty sentences a reply"),
+    ("tasks_done", "bookings and status questions answered rightly"),
+    ("different_replies", "replies that were drawn once only"),
+    ("unfinished", "replies cut off at 96 tokens"),
+    ("tokens_a_prompt", "tokens a prompt, mean"),
+    ("tokens_a_reply", "tokens a reply, mean"),
+)
+
+
+def write_card(folder: Path, figures: dict[str, Any]) -> None:
+    """Write ``README.md`` into the model's folder."""
+    rows = "\n".join(f"| {words} | {figures[name]} |" for name, words in ROWS)
+    (folder / "README.md").write_text(
+        CARD.format(
+            rows=rows,
+            replies=figures["replies"],
+            parameters=f"{figures['parameters']:,}",
+            minutes=round(figures["training_seconds"] / 60, 1),
+            steps=f"{figures['recipe']['steps']:,}",
+            **{key: figures["recipe"][key] for key in ("hidden", "layers", "heads", "seed", "batch", "invented")},
+        ),
+        encoding="utf-8",
+    )
+
+
+CARD = """---
+license: mit
+language: en
+pipeline_tag: text-generation
+library_name: transformers
+---
+# The base model of FeedbackLoop's simulated world
+
+A Llama of {parameters} parameters (hidden {hidden}, {layers} layers, {heads} heads, tied embeddings, byte-level BPE of 2,560), trained from
+nothing. It lets chat, DPO, evaluation and gates run as the real code on one CPU core. It is **not** a language model for
+any other use: it knows a few hundred words, and answers candidates of the simulated recruiting world from a block of facts.
+
+## How it was made
+
+`python -m simulation.base_model.build --out FOLDER` draws dialogues from `simulation/world.py` and `simulation/corpus.py` (no data from
+outside), {steps} steps of {batch} dialogues, seed {seed}, {minutes} minutes on one shared core. A share of {invented} of the dialogues is
+about names, roles and employers made of invented words, so that facts are copied and not remembered. Copying is also practised outside
+dialogues, on bare lists of facts whose names, roles and employers are random words; single words of the held-out lists are
+among them (each is one token, and a token that was never trained cannot be copied), but no held-out role, employer, question or
+dialogue is. The two heads that copying needs stand at the start (`copying.py`); all weights are trained. The same seed gives
+the same weights on the same machine and torch.
+
+Replies of the corpus are concrete or vague, dated or pointing elsewhere, warm or plain, asking back or not, with 0 to 2 empty
+sentences, each independently and at about half; about one in a hundred carries a slip (a taken slot, a promise, an unlawful
+question). No preference of anybody went in: what recruiters value is drawn later, per seed, and is never seen here.
+
+## Figures
+
+Measured by `simulation/base_model/figures.py` on {replies} replies at temperature 1 (top-p 1) to conversations with names, roles,
+employers and questions that training has not seen, later turns after the model's own earlier replies. Also in `figures.json`.
+
+| | |
+|---|---|
+{rows}
+
+## Limits
+
+English, six matters (booking, status, rejection, offer, documents, remote work), names and wordings like those of the lists. It copies
+facts that stand in the system message in the form `Key: value` and makes up those that are missing. Names come from lists
+by group; the group is independent of everything in the corpus, and a test holds that. `SHA256SUMS` fixes the files by hash: a
+recipe tuned on this model is tuned on exactly this one.
+"""

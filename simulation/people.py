@@ -1,0 +1,316 @@
+"""Candidates, recruiters and a reviewer who use the service as people do: ordinary HTTP clients of serving and hub, paced and seeded.
+
+Everything they send is marked as coming from a simulation. What is true of a conversation stays in ``Candidates.told``, in this process;
+recruiters look it up by the conversation's id, so that they judge by the truth while no station sees more than text.
+"""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import httpx
+
+from simulation.recruiters import Recruiter
+from simulation.world import Conversation, Message, World
+
+SERVING = "http://127.0.0.1:8000"
+HUB = "http://127.0.0.1:8050"
+HEADERS = {"X-FeedbackLoop-Source": "simulation"}
+
+
+@dataclass
+class Chats:
+    """What the candidates did: their conversations, by id, and how long each answer took."""
+
+    told: dict[str, Conversation] = field(default_factory=dict)
+    replies: int = 0
+    refused: int = 0
+    seconds: list[float] = field(default_factory=list)
+
+
+@dataclass
+class Judgments:
+    """What the recruiters did. ``accepted`` holds (pair, recruiter, wall clock at the 2xx) of each judgment."""
+
+    choices: Counter[str] = field(default_factory=Counter)
+    accepted: list[tuple[str, str, float]] = field(default_factory=list)
+    agreed: int = 0  # decisive answers that agree with the true utility
+    decisive: int = 0
+    unknown: int = 0  # pairs of conversations that these candidates did not hold
+    refused: int = 0
+
+    @property
+    def count(self) -> int:
+        return sum(self.choices.values())
+
+
+async def candidates_chat(
+    client: httpx.AsyncClient,
+    world: World,
+    *,
+    total: int,
+    seed: int,
+    chats: Chats | None = None,
+    serving: str = SERVING,
+    concurrency: int = 8,
+    rate: float | None = None,
+    deadline: float = 600.0,
+) -> Chats:
+    """Let ``total`` candidates hold one conversation each.
+
+    Parameters
+    ----------
+    chats
+        Collected here, while it runs; a fresh one where absent. Share it with ``recruiters_judge``.
+    rate
+        Conversations begun a second, evenly; as fast as ``concurrency`` allows where absent.
+    deadline
+        Seconds after which a turn that is refused again and again is given up.
+    """
+    chats = chats if chats is not None else Chats()
+    rng = random.Random(f"candidates {seed}")
+    conversations = [world.conversation(rng) for _ in range(total)]
+    gate = asyncio.Semaphore(concurrency)
+    started = time.monotonic()
+
+    async def hold(number: int, conversation: Conversation) -> None:
+        if rate:
+            await asyncio.sleep(max(0.0, started + number / rate - time.monotonic()))
+        async with gate:
+            await _hold(client, conversation, chats, serving, deadline)
+
+    await asyncio.gather(*(hold(number, conversation) for number, conversation in enumerate(conversations)))
+    return chats
+
+
+async def recruiters_judge(
+    client: httpx.AsyncClient,
+    world: World,
+    chats: Chats,
+    *,
+    recruiters: Sequence[Recruiter],
+    judgments: int,
+    seed: int,
+    result: Judgments | None = None,
+    serving: str = SERVING,
+    hub: str = HUB,
+    rate: float | None = None,
+    drift_after: int | None = None,
+    patience: float = 60.0,
+) -> Judgments:
+    """Let the recruiters judge what the queue gives them until ``judgments`` are accepted.
+
+    Parameters
+    ----------
+    rate
+        Judgments a second, of all recruiters together; as fast as the queue gives them where absent.
+    drift_after
+        Accepted judgments after which a drifting world changes its taste; half of ``judgments`` where absent.
+    patience
+        Seconds without a pair for anybody after which it ends early.
+    """
+    result = result if result is not None else Judgments()
+    shift = _Shift(judgments, rate, judgments // 2 if drift_after is None else drift_after, time.monotonic() + patience, patience)
+    workers = (_work(client, world, chats, recruiter, seed, result, shift, serving, hub) for recruiter in recruiters)
+    await asyncio.gather(*workers)
+    return result
+
+
+async def reviewer_decides(
+    client: httpx.AsyncClient,
+    *,
+    version: str | None = None,
+    decision: Literal["approve", "reject"] = "approve",
+    reviewer: str = "simulated reviewer",
+    reason: str = "Read the ten pairs; the gates' figures agree with them.",
+    hub: str = HUB,
+    deadline: float = 300.0,
+) -> str | None:
+    """Wait until a version awaits review, decide on it, and return its name; None where none came in time.
+
+    With ``version`` only that one is decided on.
+    """
+    until = time.monotonic() + deadline
+    while time.monotonic() < until:
+        due = [v["version"] for v in await _versions(client, hub) if v.get("state") == "awaiting review"]
+        chosen = next((name for name in due if version in (None, name)), None)
+        if chosen is not None:
+            answer = await client.post(
+                f"{hub}/v1/versions/{chosen}/review",
+                json={"decision": decision, "reviewer": reviewer, "reason": reason},
+                headers=HEADERS,
+            )
+            answer.raise_for_status()
+            return str(chosen)
+        await asyncio.sleep(0.5)
+    return None
+
+
+async def _hold(client: httpx.AsyncClient, conversation: Conversation, chats: Chats, serving: str, deadline: float) -> None:
+    chats.told[conversation.conversation_id] = conversation
+    said: list[str] = []
+    for _ in conversation.asks:
+        reply = await _ask(client, conversation, conversation.prompt(said), chats, serving, deadline)
+        if reply is None:
+            return
+        said.append(reply)
+
+
+async def _ask(
+    client: httpx.AsyncClient, conversation: Conversation, prompt: list[Message], chats: Chats, serving: str, deadline: float
+) -> str | None:
+    body = {
+        "model": "champion",
+        "messages": prompt,
+        "user": conversation.candidate,
+        "metadata": {"conversation_id": conversation.conversation_id},
+    }
+    until = time.monotonic() + deadline
+    while time.monotonic() < until:
+        started = time.monotonic()
+        answer = await _post(client, f"{serving}/v1/chat/completions", body)
+        if answer is not None and answer.is_success:
+            chats.seconds.append(time.monotonic() - started)
+            chats.replies += 1
+            return str(answer.json()["choices"][0]["message"]["content"])
+        chats.refused += 1
+        if answer is not None and answer.status_code not in _AGAIN:
+            answer.raise_for_status()
+        await asyncio.sleep(_wait(answer))
+    return None
+
+
+@dataclass
+class _Shift:
+    """What the recruiters of one call share: how many judgments are still wanted, the pace, and when to give up."""
+
+    wanted: int
+    rate: float | None
+    drift_after: int
+    ends: float
+    patience: float
+    claimed: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    def over(self) -> bool:
+        return self.claimed >= self.wanted or time.monotonic() > self.ends
+
+    async def pace(self) -> None:
+        """Wait for the moment of the next judgment."""
+        if self.rate:
+            await asyncio.sleep(max(0.0, self.started + self.claimed / self.rate - time.monotonic()))
+
+
+async def _work(
+    client: httpx.AsyncClient,
+    world: World,
+    chats: Chats,
+    recruiter: Recruiter,
+    seed: int,
+    result: Judgments,
+    shift: _Shift,
+    serving: str,
+    hub: str,
+) -> None:
+    rng = random.Random(f"judging {seed} {recruiter.name}")
+    judged: set[str] = set()
+    while not shift.over():
+        pairs = [pair for pair in await _queue(client, hub, recruiter.name) if pair["pair_id"] not in judged]
+        if not pairs:
+            await asyncio.sleep(0.2)
+            continue
+        shift.ends = time.monotonic() + shift.patience
+        for pair in pairs:
+            if shift.over():
+                return
+            conversation = chats.told.get(pair["conversation_id"])
+            judged.add(pair["pair_id"])
+            if conversation is None:
+                result.unknown += 1
+                continue
+            shift.claimed += 1
+            await shift.pace()
+            if not await _judge(client, world, conversation, recruiter, pair, rng, result, serving):
+                shift.claimed -= 1
+            elif result.count == shift.drift_after:
+                world.turn()
+
+
+async def _judge(
+    client: httpx.AsyncClient,
+    world: World,
+    conversation: Conversation,
+    recruiter: Recruiter,
+    pair: dict[str, Any],
+    rng: random.Random,
+    result: Judgments,
+    serving: str,
+) -> bool:
+    """Judge one pair and send it; False where it was not accepted."""
+    record = conversation.record_of(pair["prompt"])
+    answer = recruiter.judge(record, pair["prompt"], pair["a"], pair["b"], pair["shown_first"], rng)
+    body = {
+        "type": "comparison",
+        "pair_id": pair["pair_id"],
+        "recruiter": recruiter.name,
+        "choice": answer.choice,
+        "strength": answer.strength,
+        "reason": answer.reason,
+        "shown_first": answer.shown_first,
+        "seconds": answer.seconds,
+    }
+    for _ in range(20):
+        response = await _post(client, f"{serving}/v1/feedback", body)
+        if response is not None and response.is_success:
+            break
+        result.refused += 1
+        if response is not None and response.status_code not in _AGAIN:
+            response.raise_for_status()
+        await asyncio.sleep(_wait(response))
+    else:
+        return False
+    result.accepted.append((pair["pair_id"], recruiter.name, time.time()))
+    result.choices[answer.choice] += 1
+    gap = world.true_utility(record, pair["a"]) - world.true_utility(record, pair["b"])
+    if answer.choice in ("A", "B") and gap:
+        result.decisive += 1
+        result.agreed += (answer.choice == "A") == (gap > 0)
+    return True
+
+
+async def _queue(client: httpx.AsyncClient, hub: str, recruiter: str) -> list[dict[str, Any]]:
+    try:
+        answer = await client.get(f"{hub}/v1/queue", params={"recruiter": recruiter, "limit": 5}, headers=HEADERS)
+    except httpx.TransportError:
+        return []  # the hub restarts; the next look will tell
+    pairs: list[dict[str, Any]] = answer.json()["pairs"] if answer.is_success else []
+    return pairs
+
+
+async def _versions(client: httpx.AsyncClient, hub: str) -> list[dict[str, Any]]:
+    try:
+        answer = await client.get(f"{hub}/v1/versions", headers=HEADERS)
+    except httpx.TransportError:
+        return []
+    versions: list[dict[str, Any]] = answer.json()["versions"] if answer.is_success else []
+    return versions
+
+
+_AGAIN = (409, 429, 502, 503, 504)  # statuses after which a person tries again; 409: the pair is not known yet
+
+
+async def _post(client: httpx.AsyncClient, url: str, body: dict[str, Any]) -> httpx.Response | None:
+    """The answer, or None where the server could not be reached."""
+    try:
+        return await client.post(url, json=body, headers=HEADERS)
+    except httpx.TransportError:
+        return None
+
+
+def _wait(answer: httpx.Response | None) -> float:
+    seconds = answer.headers.get("Retry-After", "") if answer is not None else ""
+    return min(float(seconds), 5.0) if seconds.isdecimal() else 0.5

@@ -1,0 +1,70 @@
+"""The shipped base model is the one that was measured, loads like any other, and copies facts."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+import simulation.base_model
+from simulation.base_model.figures import HASHED, hashes, sample
+from simulation.checker import read
+from simulation.world import draw_conversation
+
+FOLDER = Path(simulation.base_model.__file__).parent
+
+
+def test_the_files_have_the_hashes_that_fix_them() -> None:
+    written = dict(reversed(line.split("  ")) for line in (FOLDER / "SHA256SUMS").read_text("ascii").splitlines())
+    assert written == hashes(FOLDER)
+    assert set(written) == set(HASHED)
+
+
+def test_the_measured_figures_are_within_what_is_asked_and_the_weights_are_small() -> None:
+    figures = json.loads((FOLDER / "figures.json").read_text("utf-8"))
+    assert figures["replies"] >= 2000
+    assert figures["wrong_facts"] <= 0.02
+    assert figures["unlawful"] <= 0.015
+    assert all(0.42 <= figures[name] <= 0.58 for name in ("concrete", "dated", "warm", "question"))
+    assert figures["different_replies"] >= 0.95
+    assert (FOLDER / "model.safetensors").stat().st_size <= 5_000_000
+
+
+@pytest.fixture(scope="module")
+def loaded() -> tuple:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    return AutoModelForCausalLM.from_pretrained(FOLDER).eval(), AutoTokenizer.from_pretrained(FOLDER)
+
+
+def test_it_loads_by_the_auto_classes_and_ends_its_replies(loaded: tuple) -> None:
+    import torch
+
+    model, tokenizer = loaded
+    assert model.config.eos_token_id == model.generation_config.eos_token_id == tokenizer.eos_token_id
+    assert tokenizer.eos_token == "<|im_end|>"
+    assert model.config.pad_token_id == tokenizer.pad_token_id != tokenizer.eos_token_id
+    torch.manual_seed(0)
+    rng = random.Random(0)
+    conversations = [draw_conversation(rng, "held_out") for _ in range(96)]
+    replies = sample(model, tokenizer, [c.prompt() for c in conversations])
+    readings = [read(c.records[0], reply) for c, reply in zip(conversations, replies, strict=True)]
+    assert sum(bool(r.wrong_facts) for r in readings) <= 6  # 2 % of 96 and its chance: P(more than 6) < .005
+    assert sum(reply.endswith((".", "?", "!")) for reply in replies) >= 94
+    assert len(set(replies)) >= 90
+
+
+def test_the_chat_template_puts_line_breaks_between_messages_only(loaded: tuple) -> None:
+    _, tokenizer = loaded
+    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    whole = tokenizer.apply_chat_template(messages, tokenize=False)
+    assert whole == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello<|im_end|>"
+    prompt = tokenizer.apply_chat_template(messages[:1], tokenize=False, add_generation_prompt=True)
+    assert whole.startswith(prompt)
+    assert prompt.endswith("<|im_start|>assistant\n")
+
+
+def test_any_text_survives_the_tokenizer(loaded: tuple) -> None:
+    _, tokenizer = loaded
+    for text in ("Zoë Müller, 09:45 – naïve?", "日本語 🙂", "  two  spaces\n\nand lines\t"):
+        assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)) == text

@@ -1,0 +1,129 @@
+"""Simulated people are ordinary HTTP clients: these tests put a small serving and hub of the documented shape in front of them."""
+
+import asyncio
+import json
+import random
+from typing import Any
+
+import httpx
+
+from simulation.corpus import draw_reply
+from simulation.people import Chats, Judgments, candidates_chat, recruiters_judge, reviewer_decides
+from simulation.recruiters import draw_recruiters
+from simulation.world import World
+
+
+class SmallHouse:
+    """Answers chats with replies of the corpus, queues a pair for each, takes judgments once; refuses the first request of each kind."""
+
+    def __init__(self, chats: Chats) -> None:
+        self.chats, self.rng = chats, random.Random(0)
+        self.requests: list[httpx.Request] = []
+        self.pairs: dict[str, dict[str, Any]] = {}
+        self.judged: list[dict[str, Any]] = []
+        self.held: dict[str, str] = {}
+        self.refused: set[str] = set()
+        self.decisions: list[tuple[str, dict[str, Any]]] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        path = request.url.path
+        if request.method == "POST" and path not in self.refused:
+            self.refused.add(path)
+            return httpx.Response(503, headers={"Retry-After": "0"}, json={"error": {"message": "busy"}})
+        body = json.loads(request.content) if request.content else {}
+        if path == "/v1/chat/completions":
+            return self.chat(body)
+        if path == "/v1/feedback":
+            assert self.held[body["pair_id"]] == body["recruiter"]
+            self.judged.append(body)
+            return httpx.Response(202, json={})
+        if path == "/v1/queue":
+            return self.queue(request.url.params["recruiter"], int(request.url.params["limit"]))
+        if path == "/v1/versions":
+            states = [{"version": "v1", "state": "rejected"}, {"version": "v2", "state": "awaiting review"}]
+            return httpx.Response(200, json={"versions": states})
+        self.decisions.append((path, body))
+        return httpx.Response(200, json={})
+
+    def chat(self, body: dict[str, Any]) -> httpx.Response:
+        conversation = self.chats.told[body["metadata"]["conversation_id"]]
+        record = conversation.record_of(body["messages"])
+        a, b = draw_reply(self.rng, record), draw_reply(self.rng, record)
+        pair_id = f"pair-{len(self.pairs)}"
+        self.pairs[pair_id] = {
+            "pair_id": pair_id,
+            "conversation_id": conversation.conversation_id,
+            "prompt": body["messages"],
+            "a": a,
+            "b": b,
+            "shown_first": "A",
+            "stratum": "training",
+        }
+        return httpx.Response(200, json={"choices": [{"message": {"role": "assistant", "content": a}}]})
+
+    def queue(self, recruiter: str, limit: int) -> httpx.Response:
+        free = [p for p in self.pairs.values() if self.held.setdefault(p["pair_id"], recruiter) == recruiter]
+        done = {judgment["pair_id"] for judgment in self.judged}
+        return httpx.Response(200, json={"pairs": [p for p in free if p["pair_id"] not in done][:limit]})
+
+
+async def _simulate(world: World, house: SmallHouse, chats: Chats, judgments: int) -> Judgments:
+    async with httpx.AsyncClient(transport=httpx.MockTransport(house)) as client:
+        await candidates_chat(client, world, total=12, seed=1, chats=chats, serving="http://serving")
+        recruiters = draw_recruiters(world, 4)
+        return await recruiters_judge(
+            client, world, chats, recruiters=recruiters, judgments=judgments, seed=1, serving="http://serving", hub="http://hub", patience=1
+        )
+
+
+def test_every_turn_is_one_chat_and_carries_the_history() -> None:
+    chats = Chats()
+    house = SmallHouse(chats)
+    asyncio.run(_simulate(World(1), house, chats, 1))
+    turns = sum(len(conversation.asks) for conversation in chats.told.values())
+    assert chats.replies == len(house.pairs) == turns > 12
+    for pair in house.pairs.values():
+        assert [m["role"] for m in pair["prompt"]][1:] == ["user", "assistant"] * (len(pair["prompt"]) // 2 - 1) + ["user"]
+
+
+def test_everything_is_marked_as_simulated_and_says_nothing_of_the_truth() -> None:
+    chats = Chats()
+    house = SmallHouse(chats)
+    asyncio.run(_simulate(World(2), house, chats, 8))
+    assert all(request.headers["X-FeedbackLoop-Source"] == "simulation" for request in house.requests)
+    for request in house.requests:
+        assert not any(word in request.content for word in (b"north", b"south", b"concrete", b"utility"))
+
+
+def test_recruiters_judge_as_often_as_wanted_and_never_a_pair_twice() -> None:
+    chats = Chats()
+    house = SmallHouse(chats)
+    result = asyncio.run(_simulate(World(3), house, chats, 10))
+    assert result.count == len(result.accepted) == len(house.judged) == 10
+    assert len({(j["pair_id"], j["recruiter"]) for j in house.judged}) == 10
+    assert result.refused == 1  # the house was busy once, and they tried again
+    assert set(house.judged[0]) == {"type", "pair_id", "recruiter", "choice", "strength", "reason", "shown_first", "seconds"}
+
+
+def test_a_drifting_world_turns_when_half_of_the_judgments_are_in() -> None:
+    world = World(4, drift=True)
+    before, chats = world.taste, Chats()
+    asyncio.run(_simulate(world, SmallHouse(chats), chats, 6))
+    assert world.taste != before
+
+
+def test_the_reviewer_decides_on_the_version_that_is_due() -> None:
+    house = SmallHouse(Chats())
+    house.refused.add("/v1/versions/v2/review")
+
+    async def review() -> str | None:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(house)) as client:
+            return await reviewer_decides(client, hub="http://hub")
+
+    assert asyncio.run(review()) == "v2"
+    (path, body) = house.decisions[0]
+    assert path == "/v1/versions/v2/review"
+    assert body["decision"] == "approve"
+    assert body["reviewer"]
+    assert body["reason"]
