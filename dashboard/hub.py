@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import Annotated
 
+import pyarrow as pa
 import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
@@ -59,6 +61,7 @@ class Hub:
         own = settings.section("hub", HubSettings)
         rule = settings.section("retraining", RetrainingRule)
         common = settings.common
+        pa.array([None])  # pyarrow imports pandas with its first array, for a second or more: now, and not before the first judgment
         common.home.mkdir(parents=True, exist_ok=True)
         self.failure: BaseException | None = None
         self.failed = threading.Event()
@@ -152,7 +155,7 @@ def run(settings: Settings) -> None:
     stop = stop_on_signals()
     address = listen(own.host, own.port)
     with Hub(settings) as hub:
-        server = uvicorn.Server(uvicorn.Config(hub.app, log_level="warning", timeout_graceful_shutdown=GRACE, ws="websockets-sansio"))
+        server = Server(hub)
         threading.Thread(target=_end_server, args=(server, [stop, hub.streams.crashed, hub.failed]), name="end", daemon=True).start()
         hub.streams.start()
         log.info("hub on http://%s:%d", own.host, address.getsockname()[1])
@@ -161,6 +164,18 @@ def run(settings: Settings) -> None:
             raise FeedbackLoopError("the hub's readings failed; its log says where") from hub.failure
         if hub.streams.crashed.is_set():
             raise FeedbackLoopError("a consumer of the hub crashed; its log says where")
+
+
+class Server(uvicorn.Server):
+    """Serves a hub; ends the answers that have no end before it waits for the others."""
+
+    def __init__(self, hub: Hub) -> None:
+        super().__init__(uvicorn.Config(hub.app, log_level="warning", timeout_graceful_shutdown=GRACE, ws="websockets-sansio"))
+        self._live = hub.live
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._live.close()
+        await super().shutdown(sockets)
 
 
 def _end_server(server: uvicorn.Server, ends: Sequence[threading.Event]) -> None:

@@ -60,9 +60,13 @@ class Live:
                     self._changed.notify_all()
                 await asyncio.sleep(max(FRAME, SHARE * (time.monotonic() - began)))
         finally:
-            self._closed = True
-            async with self._changed:
-                self._changed.notify_all()
+            await self.close()
+
+    async def close(self) -> None:
+        """End every watch: what streams to pages and clients would otherwise hold up the server's stop."""
+        self._closed = True
+        async with self._changed:
+            self._changed.notify_all()
 
     async def watch(self) -> AsyncIterator[Reading | None]:
         """Every reading from now on, the newest first; ``None`` as a heartbeat when nothing has changed for a while."""

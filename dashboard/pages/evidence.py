@@ -107,7 +107,7 @@ def _beside(report: ShownReport) -> Any:
         ("Judgments it learnt from", words.count(data.used if data.used is not None else data.training_judgments)),
         (
             "Judgments it was judged by",
-            f"{words.count(data.evaluation_judgments)} of {words.plural(data.evaluation_recruiters, 'recruiter')}",
+            f"{words.count(data.evaluation_judgments)}, by {words.plural(data.evaluation_recruiters, 'recruiter')}",
         ),
         ("Win rate at equal length", words.percent(win.length_controlled, 1)),
         ("Champion against itself", words.percent(win.null, 1)),

@@ -23,7 +23,7 @@ def layout(_rest: str) -> Any:
                     [
                         html.H2("How well the reward model predicts recruiters"),
                         html.P(
-                            "Share of the latest decisive judgments predicted right before they were learnt. Half is a coin.",
+                            "Share of the latest decisive judgments predicted right before they were learnt. 50 % is a coin toss.",
                             className="hint",
                         ),
                         html.Div(id="overview-curve"),
@@ -63,7 +63,7 @@ def register(app: Dash) -> None:
                 "No judgment learnt yet", ["Rate a pair on the page ", dcc.Link("Rate", href="/rate"), " and the curve starts."], "reward"
             )
         return dcc.Graph(
-            id="curve", figure=charts.accuracy(points), config=charts.CONFIG, responsive=True, className="chart", style={"height": 380}
+            id="curve", figure=charts.accuracy(points), config=charts.CONFIG, responsive=True, className="chart", style={"height": 420}
         )
 
 

@@ -11,9 +11,8 @@ from typing import Any, Literal
 import httpx
 import numpy as np
 import orjson
-import uvicorn
 
-from dashboard.hub import Hub
+from dashboard.hub import Hub, Server
 from storage.artifacts import Artifacts
 from storage.events import (
     Choice,
@@ -342,13 +341,13 @@ def wait_until(look: Callable[[], Any], reached: Callable[[Any], bool], seconds:
 
 
 @contextmanager
-def running_hub(home: Path) -> Iterator[RunningHub]:
-    """A whole hub on an empty home, served on a free port by a thread."""
+def running_hub(home: Path, port: int = 0) -> Iterator[RunningHub]:
+    """A whole hub on ``home``, served by a thread on ``port``, or on a free one."""
     settings = Settings.read(home, environ={}).with_values({"home": home, "sources": ("product", "simulation")})
-    address = listen("127.0.0.1", 0)
+    address = listen("127.0.0.1", port)
     url = f"http://127.0.0.1:{address.getsockname()[1]}"
     with open_bus(settings.common.bus_url) as bus, Hub(settings) as hub, httpx.Client(base_url=url, timeout=20) as client:
-        server = uvicorn.Server(uvicorn.Config(hub.app, log_level="warning", timeout_graceful_shutdown=1, ws="websockets-sansio"))
+        server = Server(hub)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [address]}, daemon=True)
         thread.start()
         hub.streams.start()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page, Playwright, expect, sync_playwright
 
-from tests.dashboard.small_world import RunningHub
+from tests.dashboard.small_world import RunningHub, running_hub
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGUMENTS = (
@@ -35,13 +35,18 @@ def driver() -> Iterator[Playwright]:
 
 
 @pytest.fixture
-def browser(driver: Playwright, tmp_path: Path) -> Iterator[BrowserContext]:
+def errors() -> list[str]:
+    """What pages have complained of; what is left in it at the end fails the test."""
+    return []
+
+
+@pytest.fixture
+def browser(driver: Playwright, tmp_path: Path, errors: list[str]) -> Iterator[BrowserContext]:
     """A browser with an empty profile; a page's error fails the test."""
     context = driver.chromium.launch_persistent_context(
         tmp_path / "profile", executable_path=CHROMIUM, headless=True, args=ARGUMENTS.split(), viewport=WIDE, color_scheme="light"
     )
     context.set_default_timeout(10_000)
-    errors: list[str] = []
     context.on("weberror", lambda error: errors.append(str(error.error)))
     context.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     yield context
@@ -215,3 +220,18 @@ def phone(page: Page, hub: RunningHub, shoot: Shoot) -> None:
         expect(page.locator("h1")).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
         shoot(page, f"phone{path.replace('/', '-').rstrip('-')}")
+
+
+def test_an_open_page_goes_on_by_itself_after_the_hub_was_restarted(tmp_path: Path, browser: BrowserContext, errors: list[str]) -> None:
+    page = browser.new_page()
+    with running_hub(tmp_path / "home") as hub:
+        page.goto(hub.url)
+        expect(page.locator("#live-word")).to_have_text("Live")
+        expect(page.locator("#overview-lead")).to_contain_text("Nothing has been said yet")
+        port = int(hub.url.rsplit(":", 1)[1])
+    with running_hub(tmp_path / "home", port) as hub:
+        hub.world.chat(3)
+        expect(page.locator(".station-chat .station-figure")).to_have_text("3", timeout=20_000)
+        hub.world.chat(1)
+        expect(page.locator(".station-chat .station-figure")).to_have_text("4", timeout=2_000)
+    errors.clear()  # the browser reports the connections that it lost meanwhile
