@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import httpx
 
-from simulation.people import HUB, SERVING, Chats, Judgments, candidates_chat, recruiters_judge, reviewer_decides
+from simulation.calls import HUB, SERVING
+from simulation.people import Chats, Judgments, candidates_chat, recruiters_judge, reviewer_decides
 from simulation.recruiters import Recruiter
 from simulation.world import World
 

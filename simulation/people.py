@@ -14,12 +14,9 @@ from typing import Any, Literal
 
 import httpx
 
+from simulation.calls import AGAIN, HEADERS, HUB, SERVING, pause, post, queue, versions
 from simulation.recruiters import Recruiter
 from simulation.world import Conversation, Message, World
-
-SERVING = "http://127.0.0.1:8000"
-HUB = "http://127.0.0.1:8050"
-HEADERS = {"X-FeedbackLoop-Source": "simulation"}
 
 
 @dataclass
@@ -136,7 +133,7 @@ async def reviewer_decides(
     """
     until = time.monotonic() + deadline
     while time.monotonic() < until:
-        due = [v["version"] for v in await _versions(client, hub) if v.get("state") == "awaiting review"]
+        due = [v["version"] for v in await versions(client, hub) if v.get("state") == "awaiting review"]
         chosen = next((name for name in due if version in (None, name)), None)
         if chosen is not None:
             answer = await client.post(
@@ -172,15 +169,15 @@ async def _ask(
     until = time.monotonic() + deadline
     while time.monotonic() < until:
         started = time.monotonic()
-        answer = await _post(client, f"{serving}/v1/chat/completions", body)
+        answer = await post(client, f"{serving}/v1/chat/completions", body)
         if answer is not None and answer.is_success:
             chats.seconds.append(time.monotonic() - started)
             chats.replies += 1
             return str(answer.json()["choices"][0]["message"]["content"])
         chats.refused += 1
-        if answer is not None and answer.status_code not in _AGAIN:
+        if answer is not None and answer.status_code not in AGAIN:
             answer.raise_for_status()
-        await asyncio.sleep(_wait(answer))
+        await asyncio.sleep(pause(answer))
     return None
 
 
@@ -219,7 +216,7 @@ async def _work(
     rng = random.Random(f"judging {seed} {recruiter.name}")
     judged: set[str] = set()
     while not shift.over():
-        pairs = [pair for pair in await _queue(client, hub, recruiter.name) if pair["pair_id"] not in judged]
+        pairs = [pair for pair in await queue(client, hub, recruiter.name) if pair["pair_id"] not in judged]
         if not pairs:
             await asyncio.sleep(0.2)
             continue
@@ -264,13 +261,13 @@ async def _judge(
         "seconds": answer.seconds,
     }
     for _ in range(20):
-        response = await _post(client, f"{serving}/v1/feedback", body)
+        response = await post(client, f"{serving}/v1/feedback", body)
         if response is not None and response.is_success:
             break
         result.refused += 1
-        if response is not None and response.status_code not in _AGAIN:
+        if response is not None and response.status_code not in AGAIN:
             response.raise_for_status()
-        await asyncio.sleep(_wait(response))
+        await asyncio.sleep(pause(response))
     else:
         return False
     result.accepted.append((pair["pair_id"], recruiter.name, time.time()))
@@ -280,37 +277,3 @@ async def _judge(
         result.decisive += 1
         result.agreed += (answer.choice == "A") == (gap > 0)
     return True
-
-
-async def _queue(client: httpx.AsyncClient, hub: str, recruiter: str) -> list[dict[str, Any]]:
-    try:
-        answer = await client.get(f"{hub}/v1/queue", params={"recruiter": recruiter, "limit": 5}, headers=HEADERS)
-    except httpx.TransportError:
-        return []  # the hub restarts; the next look will tell
-    pairs: list[dict[str, Any]] = answer.json()["pairs"] if answer.is_success else []
-    return pairs
-
-
-async def _versions(client: httpx.AsyncClient, hub: str) -> list[dict[str, Any]]:
-    try:
-        answer = await client.get(f"{hub}/v1/versions", headers=HEADERS)
-    except httpx.TransportError:
-        return []
-    versions: list[dict[str, Any]] = answer.json()["versions"] if answer.is_success else []
-    return versions
-
-
-_AGAIN = (409, 429, 502, 503, 504)  # statuses after which a person tries again; 409: the pair is not known yet
-
-
-async def _post(client: httpx.AsyncClient, url: str, body: dict[str, Any]) -> httpx.Response | None:
-    """The answer, or None where the server could not be reached."""
-    try:
-        return await client.post(url, json=body, headers=HEADERS)
-    except httpx.TransportError:
-        return None
-
-
-def _wait(answer: httpx.Response | None) -> float:
-    seconds = answer.headers.get("Retry-After", "") if answer is not None else ""
-    return min(float(seconds), 5.0) if seconds.isdecimal() else 0.5

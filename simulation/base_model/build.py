@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from simulation.base_model.card import write_card
 from simulation.base_model.copying import start_with_copying
@@ -94,7 +94,7 @@ def write_samples(file: Path, count: int, seed: int) -> None:
     """Pairs {prompt, a, b} of the shipped model on "sft" prompts, a line each: what its replies look like, unjudged."""
     folder = Path(__file__).parent
     model = AutoModelForCausalLM.from_pretrained(folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)
     with file.open("w", encoding="utf-8") as lines:
         for pair in draw_pairs(model, tokenizer, count, seed=seed):
             lines.write(json.dumps(pair) + "\n")

@@ -1,0 +1,46 @@
+"""Requests as an ordinary product sends them, marked as a simulation's; a server that is busy or restarts is tried again."""
+
+from typing import Any
+
+import httpx
+
+SERVING = "http://127.0.0.1:8000"
+HUB = "http://127.0.0.1:8050"
+HEADERS = {"X-FeedbackLoop-Source": "simulation"}
+
+
+async def queue(client: httpx.AsyncClient, hub: str, recruiter: str) -> list[dict[str, Any]]:
+    """The pairs that wait for this recruiter."""
+    try:
+        answer = await client.get(f"{hub}/v1/queue", params={"recruiter": recruiter, "limit": 5}, headers=HEADERS)
+    except httpx.TransportError:
+        return []  # the hub restarts; the next look will tell
+    pairs: list[dict[str, Any]] = answer.json()["pairs"] if answer.is_success else []
+    return pairs
+
+
+async def versions(client: httpx.AsyncClient, hub: str) -> list[dict[str, Any]]:
+    """The model versions, with their states."""
+    try:
+        answer = await client.get(f"{hub}/v1/versions", headers=HEADERS)
+    except httpx.TransportError:
+        return []
+    found: list[dict[str, Any]] = answer.json()["versions"] if answer.is_success else []
+    return found
+
+
+AGAIN = (409, 429, 502, 503, 504)  # statuses after which a person tries again; 409: the pair is not known yet
+
+
+async def post(client: httpx.AsyncClient, url: str, body: dict[str, Any]) -> httpx.Response | None:
+    """The answer, or None where the server could not be reached."""
+    try:
+        return await client.post(url, json=body, headers=HEADERS)
+    except httpx.TransportError:
+        return None
+
+
+def pause(answer: httpx.Response | None) -> float:
+    """Seconds to wait before another try: what the server asks for, at most five."""
+    seconds = answer.headers.get("Retry-After", "") if answer is not None else ""
+    return min(float(seconds), 5.0) if seconds.isdecimal() else 0.5
