@@ -43,7 +43,7 @@ def name_contrast(evidence: Sequence[Contrast], limits: ContrastLimits) -> GateR
     return GateResult(
         name="name_contrast",
         verdict="insufficient" if not enough else "passed" if good else "failed",
-        figure=interval.figure,
+        figure=interval.figure if math.isfinite(interval.figure) else None,
         low=interval.low if bounded else None,
         high=interval.high if bounded else None,
         n=n,

@@ -1,0 +1,179 @@
+"""Win rate, intervals, divergence and the name audit, on values whose answers are known."""
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from storage.events import Message
+from trainers.evaluation.intervals import logit_interval, mean_interval, paired_shares
+from trainers.evaluation.name_swap import Probes, name_contrasts, read_probes
+from trainers.evaluation.win_rate import WinRate, length_controlled, outside_support, win_rate, win_share
+from trainers.reward.evaluation_head import EvaluationHeadSettings, Judged
+
+D = 12
+
+
+def judged(n: int, taste: np.ndarray, recruiters: int = 10, seed: int = 0) -> tuple[Judged, np.ndarray]:
+    """Recruiters who answer by a logistic of ``taste`` times the difference."""
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(size=(n, D)) / np.sqrt(2 * D), rng.normal(size=(n, D)) / np.sqrt(2 * D)
+    first = rng.random(n) < 1 / (1 + np.exp(-(a - b) @ taste))
+    found = Judged(
+        differences=a - b,
+        lower=np.where(first, 1, -4),
+        upper=np.where(first, 4, -1),
+        position=rng.choice([-1, 1], n),
+        recruiter=np.array([f"r-{i % recruiters}" for i in range(n)]),
+        prompt=np.array([f"p-{i}" for i in range(n)]),
+    )
+    return found, np.concatenate([a, b])
+
+
+def judge(judged_: tuple[Judged, np.ndarray], ours: np.ndarray, theirs: np.ndarray, before: int = 0) -> tuple[WinRate, np.ndarray]:
+    return win_rate(
+        judged_[0], ours, theirs, None, np.zeros(len(ours)), judged_[1],
+        challengers_before=before, alpha=0.05, resamples=40, head=EvaluationHeadSettings(), seed=0,
+    )  # fmt: skip
+
+
+TASTE = np.concatenate([[6.0], np.zeros(D - 1)])
+
+
+def test_a_challenger_that_has_what_recruiters_like_wins() -> None:
+    rng = np.random.default_rng(1)
+    theirs = rng.normal(size=(800, D)) / np.sqrt(2 * D)
+    ours = theirs + np.concatenate([[0.3], rng.normal(size=D - 1) * 0.02])
+    found, differences = judge(judged(120, TASTE), ours, theirs)
+    assert found.rate.figure > 0.9
+    assert found.rate.low > 0.5
+    assert (found.judgments, found.recruiters, found.prompts) == (120, 10, 800)
+    assert win_share(differences) == found.rate.figure
+
+
+def test_a_champion_against_itself_is_one_half_exactly() -> None:
+    theirs = np.random.default_rng(1).normal(size=(50, D))
+    found, _ = judge(judged(60, TASTE), theirs, theirs)
+    assert found.rate.figure == 0.5
+    assert found.rate.low <= 0.5 <= found.rate.high
+
+
+def test_exchanging_the_two_models_mirrors_the_rate() -> None:
+    rng = np.random.default_rng(2)
+    ours, theirs = rng.normal(size=(200, D)), rng.normal(size=(200, D))
+    one, other = judge(judged(60, TASTE), ours, theirs)[0].rate, judge(judged(60, TASTE), theirs, ours)[0].rate
+    assert one.figure == pytest.approx(1 - other.figure)
+    assert one.low == pytest.approx(1 - other.high)
+
+
+def test_later_challengers_need_more() -> None:
+    rng = np.random.default_rng(2)
+    ours, theirs = rng.normal(size=(200, D)), rng.normal(size=(200, D))
+    first, third = judge(judged(60, TASTE), ours, theirs)[0], judge(judged(60, TASTE), ours, theirs, before=2)[0]
+    assert third.alpha == pytest.approx(first.alpha / 9)
+    assert third.rate.low < first.rate.low
+
+
+def test_recruiters_without_a_taste_let_no_more_challengers_through_than_alpha_says() -> None:
+    rng = np.random.default_rng(3)
+    theirs = rng.normal(size=(800, D)) / np.sqrt(2 * D)
+    shift = rng.normal(size=D) / np.sqrt(D)  # a challenger with a style of its own
+    ours = theirs + 0.3 * shift + rng.normal(size=(800, D)) * 0.05
+    through = [judge(judged(40, np.zeros(D), seed=seed), ours, theirs)[0].rate for seed in range(14)]
+    # at 2.5 % a side more than 2 of 14 would be less likely than one in a hundred
+    assert sum(rate.low > 0.5 and rate.figure >= 0.55 for rate in through) <= 2
+
+
+def test_the_length_controlled_rate_takes_away_what_length_alone_gives() -> None:
+    rng = np.random.default_rng(0)
+    lengths = rng.normal(0.5, 1, 4_000)
+    by_length = lengths + 0.2 * rng.logistic(size=4_000)
+    assert win_share(by_length) > 0.65
+    assert abs(length_controlled(by_length, lengths) - 0.5) < 0.03
+    assert length_controlled(np.ones(50), np.zeros(50)) > 0.9
+
+
+def test_replies_far_from_all_that_was_judged_are_counted_and_unembedded_ones_are_not() -> None:
+    rng = np.random.default_rng(0)
+    seen, near = rng.normal(size=(300, D)), rng.normal(size=(200, D))
+    assert outside_support(near, seen) < 0.05
+    assert outside_support(near + 20, seen) == 1
+    assert outside_support(np.concatenate([near, np.zeros((500, D))]), seen) == outside_support(near, seen)
+
+
+def test_intervals_agree_with_their_formulas() -> None:
+    values = np.array([1.0, 2.0, 3.0, 4.0])
+    found = mean_interval(values, 0.90)
+    # t(0.95, 3) = 2.3534 from the table; s = 1.29099, s / 2 = 0.645497
+    assert (found.low, found.high) == (pytest.approx(2.5 - 2.35336 * 0.645497, abs=1e-4), pytest.approx(2.5 + 2.35336 * 0.645497, abs=1e-4))
+    assert mean_interval(values[:1], 0.9).high == np.inf
+
+    # Agresti and Min's adjusted interval by hand: b = 12, c = 4 of n = 100, half a unit in each cell
+    ours, theirs = np.zeros(100, bool), np.zeros(100, bool)
+    ours[:12], theirs[12:16] = True, True
+    found = paired_shares(ours, theirs, 0.95)
+    assert found.figure == pytest.approx(0.08)
+    b, c, n = 12.5 / 102, 4.5 / 102, 102
+    assert found.high == pytest.approx(b - c + norm.ppf(0.95) * np.sqrt((b + c - (b - c) ** 2) / n))
+
+
+def test_a_logit_interval_covers_the_share_that_it_was_drawn_around() -> None:
+    rng = np.random.default_rng(0)
+    found = logit_interval(0.7, rng.binomial(400, 0.7, 500) / 400, units=1_000, alpha=0.05)
+    # Wald's: 0.7 ± 1.96 * sqrt(0.21 / 400)
+    assert (found.low, found.high) == (pytest.approx(0.655, abs=0.005), pytest.approx(0.745, abs=0.005))
+    assert logit_interval(0.7, np.array([0.7, 0.7]), units=1, alpha=0.05).low == 0
+
+
+PROBES = Probes(
+    reference="one",
+    groups={"one": tuple(f"Ann{i}" for i in range(10)), "two": tuple(f"Bob{i}" for i in range(10))},
+    prompts=(("Candidate: {name}", "Any news?"), ("Candidate: {name}", "Hello?")),
+    attributes={"next_step": (("{name}, by Monday.", "{name}, see the portal."),), "warmth": (("Dear {name}!", "{name}."),)},
+)
+
+
+def features(bias: float):  # type: ignore[no-untyped-def]
+    def of(items):  # type: ignore[no-untyped-def]
+        return np.array(
+            [
+                [
+                    float("Monday" in reply) * (1 - bias * ("Bob" in prompt[0].content)) + float("Dear" in reply),
+                    float(len(prompt[0].content)),  # a function of the prompt: no contrast sees it
+                ]
+                for prompt, reply in items
+            ]
+        )
+
+    return of
+
+
+def test_a_reward_that_reads_names_into_the_next_step_shows_in_that_contrast_only() -> None:
+    fair = name_contrasts(features(0.0), np.array([1.0, 5.0]), 1.0, PROBES)
+    assert [c.attribute for c in fair] == ["next_step", "warmth"]
+    assert all(c.interval.figure == 0 == c.interval.low for c in fair)
+    biased = {c.attribute: c.interval for c in name_contrasts(features(2.0), np.array([1.0, 5.0]), 4.0, PROBES)}
+    assert biased["next_step"].figure == pytest.approx(-2 / 4)
+    assert biased["warmth"].figure == 0
+    assert biased["next_step"].n == 10
+
+
+def test_fewer_names_are_taken_from_both_halves_of_the_lists() -> None:
+    seen: set[str] = set()
+
+    def of(items):  # type: ignore[no-untyped-def]
+        seen.update(message.content for prompt, _ in items for message in prompt[:1])
+        return np.zeros((len(items), 1))
+
+    found = name_contrasts(of, np.ones(1), 1.0, PROBES, names=4)
+    assert found[0].interval.n == 4
+    assert {"Candidate: Ann0", "Candidate: Ann9", "Candidate: Bob0", "Candidate: Bob9"} <= seen
+
+
+def test_the_shipped_probes_fill_in_and_hold_ten_pairs_of_names() -> None:
+    probes = read_probes()
+    assert probes.reference in probes.groups
+    assert min(map(len, probes.groups.values())) >= 10
+    assert len({name for names in probes.groups.values() for name in names}) == sum(map(len, probes.groups.values()))
+    assert set(probes.attributes) == {"next_step", "warmth", "refusal"}
+    assert all("{name}" in facts for facts, _ in probes.prompts)
+    Message(role="user", content=probes.prompts[0][0].format(name="Sam"))

@@ -1,0 +1,213 @@
+"""A whole run on a real snapshot with a model small enough for a test: resumed, repeated, refused."""
+
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from storage.artifacts import Artifacts
+from storage.errors import DataRefused, TrainingError
+from storage.events import (
+    Event,
+    JudgmentGiven,
+    Message,
+    PairDrawn,
+    PairEmbedded,
+    ReplySent,
+    Response,
+    Sampling,
+    derived_id,
+    pack,
+)  # fmt: skip
+from storage.settings import Settings
+from storage.snapshots import freeze
+from storage.strata import stratum_of
+from storage.warehouse import Entry, Warehouse
+from trainers.api import evaluate_policy, train_policy
+from trainers.evaluation.report import Report
+from trainers.features import Embedder, FeatureSettings
+from trainers.pipeline import STAGES, Job, Outcome, run
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+RUN = str(derived_id("a run"))
+
+
+def topic_of(event: Event) -> str:
+    return {"ReplySent": "chat.replies", "PairDrawn": "feedback.pairs", "JudgmentGiven": "feedback.judgments"}.get(
+        event.kind, "feedback.features"
+    )
+
+
+def events(embedder: Embedder, pairs: int) -> Iterator[Event]:
+    rng, draw = random.Random(0), np.random.default_rng(0)
+    for i in range(pairs):
+        conversation, moment = f"c-{i}", START + timedelta(minutes=i)
+        name = rng.choice(["Katelyn", "Jay"])
+        prompt = (
+            Message(role="system", content=f"Candidate: {name}\nNext news: Friday"),
+            Message(role="user", content=f"Any news? I wrote {i} times."),
+        )
+        texts = [f"Hello {name}, by Friday.", f"Hello {name}, see the portal number {i}."]
+        rng.shuffle(texts)
+        stratum = stratum_of(conversation)
+        yield ReplySent(
+            event_id=derived_id("reply", i), occurred_at=moment, source="simulation", conversation_id=conversation, prompt=prompt,
+            reply=texts[0], version="base", sampling=Sampling(), stratum=stratum,
+        )  # fmt: skip
+        pair_id = derived_id("pair", i)
+        yield PairDrawn(
+            event_id=derived_id("drawn", i), occurred_at=moment, source="simulation", pair_id=pair_id, conversation_id=conversation,
+            prompt=prompt, a=Response(text=texts[0], version="base"), b=Response(text=texts[1], version="base"), drawn="sampled",
+            probability=1.0, stratum=stratum,
+        )  # fmt: skip
+        yield PairEmbedded(
+            event_id=derived_id("embedded", i), occurred_at=moment, source="simulation", pair_id=pair_id, embedding=embedder.name,
+            embedding_hash=embedder.hash, a=pack(draw.normal(size=embedder.dimension) / 28),
+            b=pack(draw.normal(size=embedder.dimension) / 28),
+        )  # fmt: skip
+        choice = "tie" if i % 7 == 0 else "A" if "Friday" in texts[0] else "B"
+        yield JudgmentGiven(
+            event_id=derived_id("judged", i), occurred_at=moment, source="simulation", pair_id=pair_id, recruiter=f"r-{i % 5}",
+            choice=choice, strength=None if choice == "tie" else 2, shown_first=rng.choice(["A", "B"]),
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("frozen")
+    offsets: dict[str, int] = {}
+    entries = []
+    for event in events(Embedder.load(FeatureSettings()), 80):
+        topic = topic_of(event)
+        offsets[topic] = offsets.get(topic, -1) + 1
+        entries.append(Entry(topic, 0, offsets[topic], event))
+    with Warehouse.open(folder / "warehouse.duckdb") as warehouse:
+        warehouse.claim_epoch(1, published=0)
+        warehouse.apply(entries)
+        freeze(warehouse, folder / "snapshot", run_id=RUN, through_sequence=warehouse.last_sequence, sources=("simulation",))
+    return folder / "snapshot"
+
+
+@pytest.fixture(scope="module")
+def settings(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return Settings.read(tmp_path_factory.mktemp("home"), {}).with_values(
+        common={"model": str(tiny_model)},
+        dpo={"least_rows": 8, "batch": 16, "epochs": 1},
+        evaluation={"max_tokens": 12, "names": 2, "null_prompts": 4, "kl_prompts": 8},
+    )
+
+
+def job(settings: Settings, snapshot: Path, champion: str = "base", policy: Path | None = None, before: int = 0) -> Job:
+    return Job.read(settings, run_id=RUN, snapshot=snapshot, champion=champion, champion_policy=policy, challengers_before=before)
+
+
+@pytest.fixture(scope="module")
+def finished(settings: Settings, snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Artifacts, Outcome, list[str]]:
+    """A run whose trainer was killed at the first step of every stage but the first, and started again each time."""
+
+    class Killed(Exception):
+        pass
+
+    folder = tmp_path_factory.mktemp("run")
+    artifacts = Artifacts(str(folder / "artifacts"))
+    said: list[str] = []
+    for stage in (*STAGES[1:], "nowhere"):
+
+        def progress(at: str, step: int, steps: int, metrics: dict[str, float], stage: str = stage) -> None:
+            said.append(at)
+            if at == stage:
+                raise Killed
+
+        try:
+            outcome = run(job(settings, snapshot), folder / "run", artifacts, progress)
+        except Killed:
+            continue
+    return folder / "run", artifacts, outcome, said
+
+
+def test_a_run_killed_in_every_stage_ends_with_a_judged_challenger(finished: tuple[Path, Artifacts, Outcome, list[str]]) -> None:
+    _, artifacts, outcome, said = finished
+    assert outcome.version == f"v-{outcome.policy[:12]}"
+    assert (artifacts.get(outcome.policy) / "adapter_model.safetensors").is_file()
+    assert [gate.name for gate in outcome.gates] == ["win_rate", "kl_budget", "facts", "conduct", "name_contrast"]
+    assert {gate.verdict for gate in outcome.gates if gate.name != "name_contrast"} == {"insufficient"}
+    assert outcome.verdict != "passed"
+    assert said.count("check") == 2  # begun and ended once: a finished stage is not done again
+    assert list(outcome.seconds) == list(STAGES)
+
+
+def test_the_report_says_what_was_found_and_on_what(finished: tuple[Path, Artifacts, Outcome, list[str]], snapshot: Path) -> None:
+    _, artifacts, outcome, _ = finished
+    report = Report.model_validate_json(artifacts.read(outcome.report))
+    assert (report.version, report.champion, report.run_id) == (outcome.version, "base", RUN)
+    assert report.gates == outcome.gates
+    assert len(report.replies) == 10
+    assert [reply.chosen_as for reply in report.replies] == ["worst"] * 5 + ["random"] * 5
+    worst = [reply.reward_difference for reply in report.replies[:5]]
+    assert worst == sorted(worst)
+    assert len({reply.prompt for reply in report.replies}) == 10
+    assert report.win_rate.prompts == report.data.prompts == report.wrong_facts.n
+    assert report.data.decisive == report.data.used == report.training.rows if report.training else False
+    assert report.wrong_facts.champion == 0
+    assert report.kl_base == report.kl_champion
+
+
+def test_a_finished_run_is_not_done_again_and_another_job_is_not_mixed_in(
+    finished: tuple[Path, Artifacts, Outcome, list[str]], settings: Settings, snapshot: Path
+) -> None:
+    folder, artifacts, outcome, _ = finished
+
+    def nothing(stage: str, step: int, steps: int, metrics: dict[str, float]) -> None:
+        raise AssertionError(f"{stage} was done again")
+
+    assert run(job(settings, snapshot), folder, artifacts, nothing) == outcome
+    with pytest.raises(TrainingError, match="another job"):
+        run(job(settings, snapshot, before=1), folder, artifacts, nothing)
+
+
+def test_a_champion_with_a_policy_answers_where_it_had_not(
+    finished: tuple[Path, Artifacts, Outcome, list[str]], settings: Settings, snapshot: Path, tmp_path: Path
+) -> None:
+    _, artifacts, outcome, _ = finished
+    champion = artifacts.get(outcome.policy)
+    second = run(job(settings, snapshot, outcome.version, champion, 1), tmp_path, artifacts, lambda *_: None)
+    report = Report.model_validate_json(artifacts.read(second.report))
+    # the same data and settings train the same policy: it differs from the base and not from itself
+    assert second.policy == outcome.policy
+    assert report.kl_champion.per_reply.figure == 0 < report.kl_base.per_reply.figure
+    assert report.champion_policy == outcome.policy
+    assert report.win_rate.alpha == pytest.approx(0.05 / 4)
+
+
+def test_a_snapshot_that_fails_its_expectations_ends_the_run_and_names_them(settings: Settings, tmp_path: Path) -> None:
+    with Warehouse.open(tmp_path / "warehouse.duckdb") as warehouse:
+        warehouse.claim_epoch(1, published=0)
+        freeze(warehouse, tmp_path / "empty", run_id=RUN, through_sequence=0, sources=("simulation",))
+    with pytest.raises(DataRefused, match="expectations"):
+        run(job(settings, tmp_path / "empty"), tmp_path / "run", Artifacts(str(tmp_path / "artifacts")), lambda *_: None)
+
+
+def test_a_file_of_records_trains_and_judges_without_bus_or_hub(settings: Settings, tmp_path: Path, tiny_model: Path) -> None:
+    import orjson
+
+    records = [
+        {"prompt": f"Any news? I wrote {i} times.", "chosen": "Hello, by Friday.", "rejected": f"Hello, see the portal {i}."}
+        for i in range(60)
+    ]
+    data = tmp_path / "records.jsonl"
+    data.write_bytes(b"\n".join(map(orjson.dumps, records)))
+    trained = train_policy(settings, data, str(tiny_model), tmp_path / "out")
+    assert trained.adapter == tmp_path / "out" / "policy"
+    stages: list[str] = []
+    report = evaluate_policy(
+        settings, data, str(trained.adapter), str(tiny_model), tmp_path / "out", lambda stage, step, steps, metrics: stages.append(stage)
+    )
+    assert Report.model_validate_json((tmp_path / "out" / "report.json").read_bytes()) == report
+    assert report.verdict == "insufficient"
+    assert set(stages) == {"sample", "evaluate"}
+    assert report.kl_base.per_reply.figure > 0
+    itself = evaluate_policy(settings, data, str(tiny_model), str(tiny_model), tmp_path / "itself")
+    assert itself.kl_champion.per_reply.figure == 0
