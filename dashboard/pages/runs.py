@@ -64,7 +64,7 @@ def card(run: Run, *, newest: bool) -> Any:
             html.Div(
                 [
                     state(run),
-                    html.Span(f"{'heard from' if run.state == 'training' else 'since'} {words.clock(run.updated_at)}", className="hint"),
+                    html.Span(("heard from " if run.state == "training" else "") + words.clock(run.updated_at), className="hint"),
                 ],
                 className="card-state",
             ),

@@ -24,6 +24,8 @@ PHONE = {"width": 390, "height": 844}
 if CHROMIUM is None and os.environ.get("CI") != "true":
     pytest.skip("no chromium here: apt-get install chromium, and this test goes through every page", allow_module_level=True)
 
+expect.set_options(timeout=15_000)  # a busy machine; what has to be quick is timed where it happens
+
 Shoot = Callable[[Page, str], None]
 
 
@@ -46,7 +48,7 @@ def browser(driver: Playwright, tmp_path: Path, errors: list[str]) -> Iterator[B
     context = driver.chromium.launch_persistent_context(
         tmp_path / "profile", executable_path=CHROMIUM, headless=True, args=ARGUMENTS.split(), viewport=WIDE, color_scheme="light"
     )
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(15_000)
     context.on("weberror", lambda error: errors.append(str(error.error)))
     context.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     yield context
@@ -138,7 +140,7 @@ def rate(hub: RunningHub, browser: BrowserContext, overview: Page, shoot: Shoot)
     assert took < 200, f"the next pair came after {took:.0f} ms"
     began = time.monotonic()
     expect(count).to_have_text("338")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 4, "only the fallback, which asks every 5 s, brought the judgment"
     judgment = hub.wait_for(lambda status: status["counts"]["judgments"] == 338)
     row = hub.hub.warehouse.query("recent_judgments", {"limit": 1}).to_pylist()[0]
     assert judgment["sources"] == {"product": 1, "simulation": 337}
