@@ -6,15 +6,13 @@ distance, and the usual batch asks the warehouse nothing.
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
+from storage.entries import Entry
 from storage.errors import EventUnreadable
 from storage.events import Event
 from storage.rows import row_of
-
-if TYPE_CHECKING:
-    from storage.warehouse import Entry
 
 Row = dict[str, Any]
 StoredRows = Callable[[type[Event], Collection[UUID]], Sequence[Mapping[str, Any]]]
@@ -40,7 +38,7 @@ class Repeats:
         if len(ids) > self.WINDOW:
             self._forgotten_until = _milliseconds(UUID(newest)) if newest else 0
 
-    def sift(self, facts: "Sequence[Entry]", stored_rows: StoredRows) -> "tuple[list[tuple[Entry, Row]], list[tuple[Entry, str]]]":
+    def sift(self, facts: Sequence[Entry], stored_rows: StoredRows) -> tuple[list[tuple[Entry, Row]], list[tuple[Entry, str]]]:
         """The new ones with their rows, and those that cannot be stored with the reason. Repeats are in neither."""
         stored = self._look_up(facts, stored_rows)
         fresh: list[tuple[Entry, Row]] = []
@@ -74,7 +72,7 @@ class Repeats:
             self._ids.discard(old)
             self._forgotten_until = max(self._forgotten_until, _milliseconds(old) if old.version == 7 else 0)
 
-    def _look_up(self, facts: "Sequence[Entry]", stored_rows: StoredRows) -> dict[UUID, tuple[type[Event], Mapping[str, Any]]]:
+    def _look_up(self, facts: Sequence[Entry], stored_rows: StoredRows) -> dict[UUID, tuple[type[Event], Mapping[str, Any]]]:
         suspects: dict[type[Event], set[UUID]] = defaultdict(set)
         for entry in facts:
             if entry.event is not None and self._may_be_stored(entry.event.event_id):

@@ -7,20 +7,24 @@ batch are one transaction, so a process killed at any moment finds on restart th
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import duckdb
 import pyarrow as pa
 
 from storage.database import connect, statement
+from storage.entries import Applied, Entry, Refusal, logged_row, position_of
 from storage.errors import WarehouseError
-from storage.events import Event, HubClaimed, JudgmentGiven, PreferenceJoined, PreferenceRemoved
-from storage.joining import Features, Join, Numbered, Pair, Standing
+from storage.events import Event, PreferenceJoined, PreferenceRemoved
+from storage.join_rows import incomplete_pairs, known_pairs, missed_judgments
+from storage.joining import Join, Numbered
+from storage.numbering import Numbering, read_back
 from storage.repeats import Repeats
 from storage.rows import TABLES, arrow_of, event_of, row_of
+
+__all__ = ["LOGGED", "Applied", "Entry", "Refusal", "Warehouse"]
 
 LOGGED = "preference_logged"
 REMEMBER_OFFSETS = """
@@ -28,32 +32,6 @@ REMEMBER_OFFSETS = """
     WHEN MATCHED THEN UPDATE SET log_offset = incoming.log_offset
     WHEN NOT MATCHED THEN INSERT (log_topic, log_partition, log_offset) VALUES (log_topic, log_partition, log_offset)
 """
-
-
-class Entry(NamedTuple):
-    """An event and where it stands on the log; ``event`` is None where the bytes were no event and only the position counts."""
-
-    topic: str
-    partition: int
-    offset: int
-    event: Event | None
-
-
-class Refusal(NamedTuple):
-    """An entry that cannot become a row, for the quarantine."""
-
-    entry: Entry
-    reason: str
-
-
-@dataclass(frozen=True)
-class Applied:
-    """What a batch came to: new rows, entries passed over as repeats, entries for the quarantine, preferences numbered by it."""
-
-    stored: tuple[Entry, ...]
-    repeated: int
-    refused: tuple[Refusal, ...]
-    numbered: tuple[Numbered, ...]
 
 
 class Warehouse:
@@ -102,8 +80,6 @@ class Warehouse:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # What is written
-
     def apply(self, batch: Sequence[Entry]) -> Applied:
         """Store the batch: rows, offsets, join and numbers in one transaction. Entries that were applied before are passed over.
 
@@ -114,35 +90,31 @@ class Warehouse:
         WarehouseError
             ``feedback.preferences`` says otherwise than what was numbered here, or another hub numbers.
         """
-        with self._transaction():
-            offsets = dict(self._offsets)
-            unread = []
-            for entry in batch:
-                if entry.offset > offsets.get(entry[:2], -1):
-                    offsets[entry[:2]] = entry.offset
-                    unread.append(entry)
-            preferences = [entry for entry in unread if isinstance(entry.event, PreferenceJoined | PreferenceRemoved)]
-            facts = [entry for entry in unread if not isinstance(entry.event, PreferenceJoined | PreferenceRemoved)]
-            fresh, refused = self._repeats.sift(facts, self._stored_rows)
-            self._read_back(unread)
-            numbered = self._join.step(entry.event for entry, _ in fresh if entry.event) if self._join else []
-            for kind, table in TABLES.items():
-                self._insert(table, [row | _position(entry) for entry, row in fresh if type(entry.event) is kind])
-            self._insert(LOGGED, [_logged(entry) for entry in preferences])
-            self._insert_numbered(numbered)
-            changed = offsets.items() - self._offsets.items()
-            if changed:
-                rows = [{"log_topic": topic, "log_partition": number, "log_offset": offset} for (topic, number), offset in sorted(changed)]
-                with self._incoming(arrow_of(rows, self._schema("offsets"))):
-                    self._connection.execute(REMEMBER_OFFSETS)
-        # Only what is committed is remembered; a batch that failed has reset everything that is kept in memory.
-        self._offsets = offsets
-        self._repeats.remember(entry.event.event_id for entry, _ in fresh if entry.event)
+        with self._lock:
+            with self._transaction():
+                offsets = dict(self._offsets)
+                unread = []
+                for entry in batch:
+                    if entry.offset > offsets.get(entry[:2], -1):
+                        offsets[entry[:2]] = entry.offset
+                        unread.append(entry)
+                preferences = [entry for entry in unread if isinstance(entry.event, PreferenceJoined | PreferenceRemoved)]
+                facts = [entry for entry in unread if not isinstance(entry.event, PreferenceJoined | PreferenceRemoved)]
+                fresh, refused = self._repeats.sift(facts, self._stored_rows)
+                self._read_back([entry.event for entry in unread])
+                numbered = self._join.step(entry.event for entry, _ in fresh if entry.event) if self._join else []
+                for kind, table in TABLES.items():
+                    self._insert(table, [row | position_of(entry) for entry, row in fresh if type(entry.event) is kind])
+                self._insert(LOGGED, [logged_row(entry) for entry in preferences])
+                self._insert_numbered(numbered)
+                self._remember_offsets(offsets)
+            # Only what is committed is remembered; a batch that failed has reset everything that is kept in memory.
+            self._offsets = offsets
+            self._repeats.remember(entry.event.event_id for entry, _ in fresh if entry.event)
         stored = {entry[:3] for entry, _ in fresh} | {entry[:3] for entry in preferences}
-        readable = sum(entry.event is not None for entry in batch)
         return Applied(
             stored=tuple(entry for entry in unread if entry[:3] in stored),
-            repeated=readable - len(stored) - len(refused),
+            repeated=sum(entry.event is not None for entry in batch) - len(stored) - len(refused),
             refused=tuple(Refusal(entry, reason) for entry, reason in refused),
             numbered=tuple(numbered),
         )
@@ -176,25 +148,10 @@ class Warehouse:
             self._numbering = True
             self._epoch = epoch
             join = self._new_join()
-            missed = [
-                (
-                    Pair(
-                        row["stratum"],
-                        Features(row["embedding_hash"], row["a"], row["b"]),
-                        standing={row["recruiter"]: Standing(row["held_at"], UUID(row["held_id"]), row["held_sequence"])}
-                        if row["held_id"]
-                        else {},
-                    ),
-                    event_of(JudgmentGiven, row),
-                )
-                for row in self._named("join_missed").to_pylist()
-            ]
-            numbered = join.settle(missed)
+            numbered = join.settle(missed_judgments(self._ask))
             self._insert_numbered(numbered)
             self._join = join
         return tuple(numbered)
-
-    # What is read
 
     @property
     def last_sequence(self) -> int:
@@ -262,8 +219,6 @@ class Warehouse:
         cursor: duckdb.DuckDBPyConnection = self._threads.cursor
         return cursor
 
-    # Inside
-
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         with self._lock:
@@ -281,71 +236,40 @@ class Warehouse:
         self._offsets = {
             (row["log_topic"], row["log_partition"]): row["log_offset"] for row in self._sql("SELECT * FROM offsets").to_pylist()
         }
-        state = self._named("numbering_state").to_pylist()[0]
+        state = self._ask("numbering_state")[0]
         self._epoch = state["epoch"]
         self._log_epoch = state["log_epoch"]
         self._last_sequence = state["last_sequence"]
-        latest = self._named("latest_ids", {"limit": Repeats.WINDOW + 1})["event_id"].to_pylist()
-        self._repeats = Repeats(latest, self._named("newest_clock_id").to_pylist()[0]["event_id"])
+        latest = [row["event_id"] for row in self._ask("latest_ids", {"limit": Repeats.WINDOW + 1})]
+        self._repeats = Repeats(latest, self._ask("newest_clock_id")[0]["event_id"])
         self._join = self._new_join() if self._numbering else None
 
     def _new_join(self) -> Join:
-        incomplete = {
-            UUID(row["pair_id"]): Pair(row["stratum"], Features(row["embedding_hash"], row["a"], row["b"]) if row["a"] else None)
-            for row in self._named("join_incomplete").to_pylist()
-        }
-        for row in self._named("join_waiting").to_pylist():
-            incomplete.setdefault(UUID(row["pair_id"]), Pair()).waiting.append(event_of(JudgmentGiven, row))
-        return Join(self._epoch, self._last_sequence, incomplete, self._known_pairs)
+        return Join(self._epoch, self._last_sequence, incomplete_pairs(self._ask), lambda ids: known_pairs(self._ask, ids))
 
-    def _known_pairs(self, ids: Collection[UUID]) -> dict[UUID, Pair]:
-        asked = {"ids": [str(pair_id) for pair_id in ids]}
-        pairs = {
-            UUID(row["pair_id"]): Pair(row["stratum"], Features(row["embedding_hash"], row["a"], row["b"]))
-            for row in self._named("join_known", asked).to_pylist()
-        }
-        for row in self._named("join_standing", asked).to_pylist():
-            standing = Standing(row["occurred_at"], UUID(row["event_id"]), row["sequence"])
-            if (pair := pairs.get(UUID(row["pair_id"]))) is not None:
-                pair.standing[row["recruiter"]] = standing
-        return pairs
-
-    def _read_back(self, unread: Sequence[Entry]) -> None:
-        """Compare what comes back on ``feedback.preferences`` with what is numbered here; before the claim, take over what is new."""
-        ours = [entry.event for entry in unread if isinstance(entry.event, PreferenceJoined | PreferenceRemoved | HubClaimed)]
-        sequences = [event.sequence for event in ours if not isinstance(event, HubClaimed)]
+    def _read_back(self, events: Sequence[Event | None]) -> None:
+        sequences = [event.sequence for event in events if isinstance(event, PreferenceJoined | PreferenceRemoved)]
         known: dict[int, str] = {}
         if sequences:
             bounds = {"low": min(sequences), "high": max(sequences)}
-            known = {row["sequence"]: row["event_id"] for row in self._named("numbered_between", bounds).to_pylist()}
-        adopted: list[Numbered] = []
-        for event in ours:
-            if isinstance(event, HubClaimed):
-                if self._numbering and event.epoch > self._epoch:
-                    raise WarehouseError(
-                        f"hub {event.hub!r} has claimed epoch {event.epoch} above ours, {self._epoch}: stop one of the two"
-                    )
-                self._log_epoch = max(self._log_epoch, event.epoch)
-                continue
-            if event.epoch < self._log_epoch:
-                continue  # written by a hub that had been superseded
-            if event.sequence in known:
-                if known[event.sequence] != str(event.event_id):
-                    raise _disagreement(self.path, f"entry {event.sequence} is {event.event_id} there and {known[event.sequence]} here")
-            elif self._numbering or event.sequence != self._last_sequence + 1:
-                raise _disagreement(self.path, f"it has entry {event.sequence}, and here the last one is {self.last_sequence}")
-            else:
-                self._last_sequence = event.sequence
-                known[event.sequence] = str(event.event_id)
-                adopted.append(event)
+            known = {row["sequence"]: row["event_id"] for row in self._ask("numbered_between", bounds)}
+        place = Numbering(self._epoch, self._log_epoch, self.last_sequence, self._numbering)
+        adopted, self._log_epoch = read_back(events, known, place, self.path)
         self._insert_numbered(adopted)
+        self._last_sequence = adopted[-1].sequence if adopted else self._last_sequence
 
     def _stored_rows(self, kind: type[Event], ids: Collection[UUID]) -> list[dict[str, Any]]:
         wanted = {"ids": [str(event_id) for event_id in ids]}
-        rows: list[dict[str, Any]] = self._sql(
-            f"SELECT * FROM {TABLES[kind]} WHERE event_id IN (SELECT unnest($ids)::UUID)", wanted
-        ).to_pylist()
+        text = f"SELECT * FROM {TABLES[kind]} WHERE event_id IN (SELECT unnest($ids)::UUID)"
+        rows: list[dict[str, Any]] = self._sql(text, wanted).to_pylist()
         return rows
+
+    def _remember_offsets(self, offsets: Mapping[tuple[str, int], int]) -> None:
+        changed = sorted(offsets.items() - self._offsets.items())
+        rows = [{"log_topic": topic, "log_partition": number, "log_offset": offset} for (topic, number), offset in changed]
+        if rows:
+            with self._incoming(arrow_of(rows, self._schema("offsets"))):
+                self._connection.execute(REMEMBER_OFFSETS)
 
     def _insert_numbered(self, numbered: Sequence[Numbered]) -> None:
         for kind in (PreferenceJoined, PreferenceRemoved):
@@ -369,22 +293,9 @@ class Warehouse:
         finally:
             self._connection.unregister("incoming")
 
-    def _named(self, name: str, parameters: dict[str, Any] | None = None) -> pa.Table:
-        return self._sql(statement(name), parameters)
+    def _ask(self, name: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self._sql(statement(name), parameters).to_pylist()
+        return rows
 
-    def _sql(self, text: str, parameters: dict[str, Any] | None = None) -> pa.Table:
-        return self._connection.sql(text, params=parameters).to_arrow_table()
-
-
-def _disagreement(path: Path, what: str) -> WarehouseError:
-    return WarehouseError(f"feedback.preferences and {path} disagree: {what}; the log is right: rebuild with feedbackloop replay")
-
-
-def _position(entry: Entry) -> dict[str, Any]:
-    return {"log_topic": entry.topic, "log_partition": entry.partition, "log_offset": entry.offset}
-
-
-def _logged(entry: Entry) -> dict[str, Any]:
-    event = entry.event
-    assert isinstance(event, PreferenceJoined | PreferenceRemoved)
-    return _position(entry) | {"event_id": str(event.event_id), "epoch": event.epoch, "sequence": event.sequence}
+    def _sql(self, text: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        return self._connection.sql(text, params=dict(parameters) if parameters else None).to_arrow_table()

@@ -196,7 +196,7 @@ def test_readers_of_other_threads_see_whole_batches_only(warehouse: Warehouse) -
     reader = threading.Thread(target=read)
     reader.start()
     log = Log()
-    for number in range(30):
+    for number in range(8):
         apply(warehouse, log, pair(number), features(number))
     stop.set()
     reader.join(timeout=30)

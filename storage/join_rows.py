@@ -1,0 +1,44 @@
+"""The state of the join, read from the rows: what a hub that starts, or has lost a pair from memory, asks the warehouse for."""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+from uuid import UUID
+
+from storage.events import JudgmentGiven
+from storage.joining import Features, Pair, Standing
+from storage.rows import event_of
+
+Row = Mapping[str, Any]
+Ask = Callable[[str, Mapping[str, Any] | None], list[dict[str, Any]]]  # the rows of a named query
+
+
+def incomplete_pairs(ask: Ask) -> dict[UUID, Pair]:
+    """Every pair that lacks itself or its features, with the judgments that wait for it."""
+    pairs = {UUID(row["pair_id"]): Pair(row["stratum"], _features(row) if row["a"] else None) for row in ask("join_incomplete", None)}
+    for row in ask("join_waiting", None):
+        pairs.setdefault(UUID(row["pair_id"]), Pair()).waiting.append(event_of(JudgmentGiven, row))
+    return pairs
+
+
+def known_pairs(ask: Ask, ids: Collection[UUID]) -> dict[UUID, Pair]:
+    """The complete pairs among ``ids``, with the judgment that holds for each recruiter."""
+    asked = {"ids": [str(pair_id) for pair_id in ids]}
+    pairs = {UUID(row["pair_id"]): Pair(row["stratum"], _features(row)) for row in ask("join_known", asked)}
+    for row in ask("join_standing", asked):
+        if (pair := pairs.get(UUID(row["pair_id"]))) is not None:
+            pair.standing[row["recruiter"]] = Standing(row["occurred_at"], UUID(row["event_id"]), row["sequence"])
+    return pairs
+
+
+def missed_judgments(ask: Ask) -> list[tuple[Pair, JudgmentGiven]]:
+    """Judgments that hold and are complete and that the numbers do not reflect, each with what the numbers say of its recruiter."""
+    missed = []
+    for row in ask("join_missed", None):
+        held = Standing(row["held_at"], UUID(row["held_id"]), row["held_sequence"]) if row["held_id"] else None
+        pair = Pair(row["stratum"], _features(row), standing={row["recruiter"]: held} if held else {})
+        missed.append((pair, event_of(JudgmentGiven, row)))
+    return missed
+
+
+def _features(row: Row) -> Features:
+    return Features(row["embedding_hash"], row["a"], row["b"])

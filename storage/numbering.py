@@ -1,0 +1,65 @@
+"""What comes back on ``feedback.preferences``, compared with what is numbered here; before the claim, what is new there is taken over.
+
+One hub numbers. Its claim has the highest epoch, and what an older hub still writes after that claim counts for nobody.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.errors import WarehouseError
+from storage.events import Event, HubClaimed, PreferenceJoined, PreferenceRemoved
+from storage.joining import Numbered
+
+
+@dataclass(frozen=True)
+class Numbering:
+    """Where the numbering stands: the epoch claimed here, the highest claim read from the log, the last number.
+
+    ``claimed`` says that this process numbers.
+    """
+
+    epoch: int
+    log_epoch: int
+    last: int
+    claimed: bool
+
+
+def read_back(events: Iterable[Event | None], known: Mapping[int, str], at: Numbering, path: Path) -> tuple[list[Numbered], int]:
+    """The entries to take over, and the highest claim seen.
+
+    Parameters
+    ----------
+    events : what was read, in order; all but claims and preferences is passed over
+    known : number → event id of what is numbered here, over the range of numbers in ``events``
+    path : the warehouse, for the message
+
+    Raises
+    ------
+    WarehouseError
+        The log says otherwise than the numbers here, or another hub numbers.
+    """
+    here = dict(known)
+    log_epoch, last = at.log_epoch, at.last
+    adopted: list[Numbered] = []
+    for event in events:
+        if isinstance(event, HubClaimed):
+            if at.claimed and event.epoch > at.epoch:
+                raise WarehouseError(f"hub {event.hub!r} has claimed epoch {event.epoch} above ours, {at.epoch}: stop one of the two")
+            log_epoch = max(log_epoch, event.epoch)
+        elif not isinstance(event, PreferenceJoined | PreferenceRemoved) or event.epoch < log_epoch:
+            continue
+        elif event.sequence in here:
+            if here[event.sequence] != str(event.event_id):
+                raise _disagreement(path, f"entry {event.sequence} is {event.event_id} there and {here[event.sequence]} here")
+        elif at.claimed or event.sequence != last + 1:
+            raise _disagreement(path, f"it has entry {event.sequence}, and here the last one is {last}")
+        else:
+            last = event.sequence
+            here[last] = str(event.event_id)
+            adopted.append(event)
+    return adopted, log_epoch
+
+
+def _disagreement(path: Path, what: str) -> WarehouseError:
+    return WarehouseError(f"feedback.preferences and {path} disagree: {what}; the log is right: rebuild with feedbackloop replay")
