@@ -5,6 +5,7 @@
 
 import argparse
 import json
+import operator
 import os
 import platform
 import sys
@@ -13,6 +14,8 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+COMPARISONS = {">=": operator.ge, "<=": operator.le, "==": operator.eq}
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ def is_reached(figure: dict[str, Any]) -> bool | None:
     reach: str = figure["reach"]
     if not reach:
         return None
-    for sign, holds in ((">=", lambda x, y: x >= y), ("<=", lambda x, y: x <= y), ("==", lambda x, y: x == y)):
+    for sign, holds in COMPARISONS.items():
         if reach.startswith(sign):
             return bool(holds(figure["value"], float(reach.removeprefix(sign))))
     raise ValueError(f"reach = {reach!r}: begin with >=, <= or ==")

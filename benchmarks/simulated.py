@@ -12,7 +12,7 @@ from pathlib import Path
 
 from simulation.recruiters import Recruiter
 from simulation.world import Conversation, World
-from storage.events import Event, JudgmentGiven, Message, PairDrawn, PairEmbedded, ReplySent, Response, Sampling, derived_id, pack
+from storage.events import Event, JudgmentGiven, Message, PairDrawn, PairEmbedded, ReplySent, Response, Sampling, Side, derived_id, pack
 from storage.snapshots import freeze
 from storage.strata import stratum_of
 from storage.warehouse import Entry, Warehouse
@@ -21,6 +21,7 @@ from trainers.features import Embedder
 from trainers.generation import Policy, generate
 
 START = datetime(2026, 1, 1, tzinfo=UTC)  # a fixed clock: the same seed gives the same bytes
+SIDES: tuple[Side, Side] = ("A", "B")
 SAMPLING = Sampling(temperature=1.0, top_p=1.0, max_tokens=128)
 
 
@@ -107,7 +108,7 @@ def _judge(
 ) -> list[tuple[PairDrawn, JudgmentGiven]]:
     judged = []
     for pair in pairs:
-        recruiter, shown_first = rng.choice(recruiters), rng.choice(("A", "B"))
+        recruiter, shown_first = rng.choice(recruiters), rng.choice(SIDES)
         prompt = [message.model_dump() for message in pair.prompt]
         record = conversations[pair.conversation_id].record_of(prompt)
         answer = recruiter.judge(record, prompt, pair.a.text, pair.b.text, shown_first, rng)

@@ -1,0 +1,161 @@
+"""One judgment's way through the files, as docs/architecture.md tells it, held against what runs.
+
+Serving, hub, processor and trainer run in this process on a real log, warehouse, encoder and language model; training is short and the
+limits of the gates are set so low that a version stands before the reviewer whatever was learnt.
+"""
+
+import inspect
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from dashboard.hub import Hub
+from serving.app import create_app
+from storage.settings import Settings
+from streams.bus import open_bus
+from streams.processor import start_consumers
+from streams.runner import Runner
+from streams.trainer import Trainer, training
+from trainers.features import Embedder, FeatureSettings
+
+ROOT = Path(__file__).parents[2]
+STATION = re.compile(r"^\d+\. `(?P<file>[\w/]+\.py)` `(?P<function>\w+)`", re.MULTILINE)
+JUDGMENTS = 24
+SIMULATED = {"X-FeedbackLoop-Source": "simulation"}
+QUESTIONS = ("When is my interview?", "Which documents do you need?", "How is my application going?", "Can I work from home?")
+
+
+def stations() -> list[tuple[str, str]]:
+    return [(match["file"], match["function"]) for match in STATION.finditer((ROOT / "docs" / "architecture.md").read_text("utf-8"))]
+
+
+def codes_of(file: str, function: str) -> list[CodeType]:
+    """The code of every function of that name in the file: at its top, in its classes, or inside another function."""
+
+    def within(code: CodeType) -> Iterator[CodeType]:
+        for constant in code.co_consts:
+            if inspect.iscode(constant):
+                if constant.co_name == function:
+                    yield constant
+                yield from within(constant)
+
+    return list(within(compile((ROOT / file).read_text("utf-8"), file, "exec")))
+
+
+class Trace:
+    """Which of the stations were entered, in order, in any thread."""
+
+    def __init__(self, wanted: list[tuple[str, str]]) -> None:
+        self._wanted = {(str(ROOT / file), function): (file, function) for file, function in wanted}
+        self.passed: list[tuple[str, str]] = []
+
+    def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
+        if event == "call":
+            station = self._wanted.get((frame.f_code.co_filename, frame.f_code.co_name))
+            if station is not None:
+                self.passed.append(station)
+
+    def missing_after(self, way: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """What is left of ``way`` when the passed stations are followed along it."""
+        passed = iter(list(self.passed))
+        left = list(way)
+        while left and any(station == left[0] for station in passed):
+            left.pop(0)
+        return left
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    shares = {"margin": 1.0, "confidence": 0.51, "min_prompts": 1}
+    return Settings.read(tmp_path, {}).with_values(
+        {"home": tmp_path, "sources": ("simulation",)},
+        retraining={"every": JUDGMENTS},
+        serving={"pairing_share": 1.0, "max_tokens": 32},
+        dpo={"epochs": 1},
+        evaluation={"max_tokens": 16, "null_prompts": 0, "kl_prompts": 2, "names": 2},
+        gates={
+            "win_rate": {"least": 0.0, "above": 0.0, "min_prompts": 1, "min_judgments": 1, "min_recruiters": 1},
+            "kl_budget": {"budget": 1e6, "min_prompts": 1},
+            "facts": shares,
+            "conduct": shares,
+            "name_contrast": {"within": 1e6, "min_names": 2},
+        },
+    )
+
+
+def until(condition: Callable[[], Any], seconds: float = 90) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        time.sleep(0.02)
+    return found
+
+
+def test_every_station_of_the_architecture_page_exists() -> None:
+    way = stations()
+    assert len(way) > 15
+    assert [station for station in way if not codes_of(*station)] == []
+
+
+def test_a_judgment_passes_the_stations_in_the_order_of_the_architecture_page(settings: Settings) -> None:
+    way = stations()
+    trace = Trace(way)
+    stop = threading.Event()
+    threading.setprofile(trace)
+    sys.setprofile(trace)
+    try:
+        with closing(open_bus(settings.common.bus_url)) as bus, Hub(settings) as hub:
+            runner = Runner(stop)
+            hub.streams.start()
+            start_consumers(runner, bus, settings, Embedder.load(settings.section("features", FeatureSettings)), stop)
+            runner.start("trainer", lambda: Trainer(bus, settings.common.home, "trainer-1", training(settings), stop))
+            try:
+                with TestClient(hub.app) as pages, TestClient(create_app(settings, bus=bus)) as chat:
+                    walk(chat, pages, trace)
+            finally:
+                stop.set()
+                runner.join(10)
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+    assert trace.missing_after(way) == []
+
+
+def walk(chat: TestClient, pages: TestClient, trace: Trace) -> None:
+    """Chat, judge until the threshold is crossed, approve, and wait until the new version answers."""
+    until(lambda: chat.get("/readyz").status_code == 200)
+    judged = 0
+    while counted(pages)["judgments_seen"] < JUDGMENTS:
+        body = {"model": "champion", "messages": [{"role": "user", "content": f"{QUESTIONS[judged % 4]} I am number {judged}."}]}
+        assert chat.post("/v1/chat/completions", json=body, headers=SIMULATED).status_code == 200
+        pairs = until(lambda: pages.get("/v1/queue", params={"recruiter": "one", "limit": 1}).json()["pairs"])
+        if counted(pages)["judgments_seen"] == JUDGMENTS - 1:
+            trace.passed.clear()  # the one that is followed, if it belongs to the training stratum
+        said = {"type": "comparison", "pair_id": pairs[0]["pair_id"], "recruiter": "one", "choice": "AB"[judged % 2], "strength": 2}
+        assert chat.post("/v1/feedback", json=said, headers=SIMULATED).status_code == 200
+        judged += 1
+        station = "learnt" if pairs[0]["stratum"] == "training" else "preferences"
+        until(partial(reached, pages, station, judged))
+    version = until(lambda: pages.get("/v1/status").json()["awaiting_review"])[0]
+    decision = {"decision": "approve", "reviewer": "a reviewer", "reason": "It reads well."}
+    assert pages.post(f"/v1/versions/{version}/review", json=decision, headers=SIMULATED).status_code == 202
+    until(lambda: chat.get("/v1/models").json()["data"][0]["id"] == version)
+
+
+def reached(pages: TestClient, station: str, number: int) -> bool:
+    return counted(pages)[station] >= number
+
+
+def counted(pages: TestClient) -> dict[str, int]:
+    counts: dict[str, int] = pages.get("/v1/status").json()["counts"]
+    return counts
