@@ -25,7 +25,7 @@ from trainers.guards import FLOOR, GUARDS, fingerprint, guards
 FORMULATION = 1  # raise it with every change that gives the same texts other features
 SHIPPED_WHITENING = Path(__file__).parent / "whitening" / "minilm.safetensors"
 COMPONENTS = 384  # of P; with the guards and the fingerprint 393 features
-SHRINKAGE = 10.0  # in mean eigenvalues, see fit_whitening
+SHRINKAGE = 30.0  # in mean eigenvalues, see fit_whitening
 BLOCK_SHARES = (1.0, 1.0, 0.5)  # standard deviations that the three blocks bring, before whitening
 GUARD_SHARE = 0.2  # each guard's, where the whitened embeddings together have 1
 FINGERPRINT_SHARE = 1e-3
@@ -178,7 +178,7 @@ def fit_whitening(
     values, directions = values[::-1][:components], directions[:, ::-1][:, :components]
     projection = (directions / np.sqrt(values.clip(0) + shrinkage * values.clip(0).sum() / blocks.shape[1])).T * balance
     projection /= np.sqrt(((blocks @ projection.T) ** 2).sum(axis=1).mean())
-    return projection.astype(np.float32), GUARD_SHARE / np.maximum(surface.std(axis=0), FLOOR)
+    return np.ascontiguousarray(projection, np.float32), GUARD_SHARE / np.maximum(surface.std(axis=0), FLOOR)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

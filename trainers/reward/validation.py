@@ -1,0 +1,191 @@
+"""Train a reward head on preference records and say how well it foresees held-out ones: ``feedbackloop train --phase reward``.
+
+Prompts are split by ``storage.strata``, as everywhere; beside that split stands five-fold cross-validation over all prompts, whose interval
+is narrower. Needs no bus and no hub.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from storage.errors import DataRefused
+from storage.settings import Settings
+from trainers.datasets import Comparison, read_preferences
+from trainers.features import Embedder, FeatureSettings
+from trainers.reward import measures, ordinal
+from trainers.reward.head import HeadSettings
+from trainers.reward.measures import Figure
+from trainers.reward.posterior import Answers, latents, most_probable, posterior_at
+
+SCALES = (0.2, 0.4, 0.8, 1.6)  # of the prior, among which cross-validation inside the training part chooses
+FOLDS = 5
+ROWS_AT_ONCE = 64
+
+Progress = Callable[[str, int, int], None]
+
+
+class Validated(BaseModel):
+    """What was found on comparisons that the head had not seen. ``longer`` is the accuracy of always choosing the longer reply."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pairs: int
+    prompts: int
+    accuracy: Figure
+    auc: Figure
+    log_loss: float
+    calibration_error: float
+    calibration_error_if_calibrated: float
+    longer: Figure
+
+
+class RewardReport(BaseModel):
+    """A reward head's training in figures. Ties teach, and are left out of every figure."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    records: int
+    bad_lines: int
+    first_bad_line: str | None
+    training_pairs: int
+    ties: int
+    embedding_hash: str
+    prior_scale: float
+    held_out: Validated
+    cross_validated: Validated
+
+    def as_text(self) -> str:
+        """The report as a table for people."""
+        parts = (("held out", self.held_out), (f"{FOLDS}-fold", self.cross_validated))
+        lines = [f"{self.records} records, {self.training_pairs} train; prior scale {self.prior_scale:g}; split by prompt"]
+        if self.bad_lines:
+            lines.append(f"{self.bad_lines} lines are no records; the first: {self.first_bad_line}")
+        lines.append(f"{'':24}" + "".join(f"{name + f' ({part.pairs})':>26}" for name, part in parts))
+        for name, words in (("accuracy", "accuracy"), ("auc", "AUC"), ("longer", "always the longer")):
+            figures = [getattr(part, name) for _, part in parts]
+            lines.append(f"{words:24}" + "".join(f"{f'{f.value:.3f} [{f.low:.3f}, {f.high:.3f}]':>26}" for f in figures))
+        for name, words in (("log_loss", "log loss"), ("calibration_error", "calibration error"),
+                            ("calibration_error_if_calibrated", "  if it were calibrated")):  # fmt: skip
+            lines.append(f"{words:24}" + "".join(f"{getattr(part, name):>26.3f}" for _, part in parts))
+        return "\n".join(lines)
+
+
+def train_reward(path: Path, settings: Settings, progress: Progress | None = None) -> RewardReport:
+    """Train on the training stratum of a file or snapshot and validate on the rest.
+
+    Raises
+    ------
+    ConfigurationError
+        There is nothing readable at ``path``.
+    DataRefused
+        It holds too little, or nothing on one side of the split.
+    """
+    data = read_preferences(path)
+    embedder = Embedder.load(settings.section("features", FeatureSettings))
+    comparisons = data.comparisons
+    features = _embedded(comparisons, embedder, progress or (lambda stage, step, steps: None))
+    held_out = np.array([c.stratum == "evaluation" for c in comparisons])
+    decisive = np.array([c.choice != "tie" for c in comparisons])
+    if (held_out & decisive).sum() < 10 or (~held_out & decisive).sum() < 20:
+        raise DataRefused(
+            f"{path}: {(~held_out & decisive).sum()} decisive comparisons to train on and {(held_out & decisive).sum()} held out; "
+            "at least 20 and 10 are needed, on different prompts"
+        )
+    rows = _Rows.of(comparisons, features, settings.section("learning", HeadSettings))
+    scale, margins = _margins(rows, ~held_out, held_out)
+    folds = np.array([hashlib.sha256(f"fold {c.conversation_id}".encode()).digest()[0] % FOLDS for c in comparisons])
+    crossed = np.zeros(len(comparisons))
+    for fold in np.unique(folds):
+        crossed[folds == fold] = _margins(rows, folds != fold, folds == fold)[1]
+    at = np.flatnonzero(held_out)
+    return RewardReport(
+        records=len(comparisons),
+        bad_lines=len(data.bad),
+        first_bad_line=f"{data.bad[0].number}: {data.bad[0].reason}" if data.bad else None,
+        training_pairs=int((~held_out).sum()),
+        ties=int((~decisive).sum()),
+        embedding_hash=embedder.hash,
+        prior_scale=scale,
+        held_out=_validated([comparisons[i] for i in at[decisive[at]]], margins[decisive[at]]),
+        cross_validated=_validated([comparisons[i] for i in np.flatnonzero(decisive)], crossed[decisive]),
+    )
+
+
+def _embedded(comparisons: Sequence[Comparison], embedder: Embedder, progress: Progress) -> np.ndarray:
+    """Features of each comparison's chosen reply (a tie's A) minus the other's, ``(n, d)``."""
+    found = [np.empty((0, embedder.dimension), np.float32)]
+    for start in range(0, len(comparisons), ROWS_AT_ONCE):
+        some = comparisons[start : start + ROWS_AT_ONCE]
+        both = embedder.features([(c.prompt, text) for c in some for text in ((c.b, c.a) if c.choice == "B" else (c.a, c.b))])
+        found.append(both[::2] - both[1::2])
+        progress("embed", start + len(some), len(comparisons))
+    return np.concatenate(found)
+
+
+class _Rows:
+    """Comparisons as the posterior takes them, the chosen side up."""
+
+    def __init__(self, answers: Answers, position_scale: float, prompts: np.ndarray, cut: float) -> None:
+        self.answers, self.position_scale, self.prompts, self.cut = answers, position_scale, prompts, cut
+
+    @classmethod
+    def of(cls, comparisons: Sequence[Comparison], differences: np.ndarray, settings: HeadSettings) -> "_Rows":
+        shown = [{"A": 1, "B": -1, None: 0}[c.shown_first] * (-1 if c.choice == "B" else 1) for c in comparisons]
+        levels = np.array([ordinal.levels("tie" if c.choice == "tie" else "A", c.strength) for c in comparisons], int).reshape(-1, 2)
+        low, high = ordinal.interval(levels[:, 0], levels[:, 1], settings.cut_points)
+        n = len(comparisons)
+        answers = Answers(np.column_stack([differences, np.array(shown, np.float32)]), low, high, np.zeros(n), np.ones(n))
+        return cls(answers, settings.position_scale, np.array([c.conversation_id for c in comparisons]), settings.cut_points[0])
+
+    def only(self, which: np.ndarray) -> Answers:
+        a = self.answers
+        return Answers(a.differences[which], a.low[which], a.high[which], a.offset[which], a.weight[which])
+
+    def precision(self, scale: float) -> np.ndarray:
+        return np.append(np.full(self.answers.differences.shape[1] - 1, scale**-2.0), self.position_scale**-2.0)
+
+
+def _margins(rows: _Rows, training: np.ndarray, wanted: np.ndarray) -> tuple[float, np.ndarray]:
+    """The prior scale chosen on the training part, and the log-odds for the chosen side of the wanted ones under the head trained on it."""
+    part = np.array([hashlib.sha256(f"inner {prompt}".encode()).digest()[0] % 3 for prompt in rows.prompts])
+    losses = []
+    for scale in SCALES:
+        total = 0.0
+        for inner in range(3):
+            held, rest = training & (part == inner), training & (part != inner)
+            weights = most_probable(rows.only(rest), rows.precision(scale), tolerance=1e-5)
+            against = rows.only(held)
+            total -= float(ordinal.log_likelihood(latents(against.differences, weights), against.low, against.high).sum())
+        losses.append(total)
+    scale = SCALES[int(np.argmin(losses))]
+    answers, precision = rows.only(training), rows.precision(scale)
+    weights = most_probable(answers, precision)
+    covariance = posterior_at(weights, answers, precision).covariance
+    differences = rows.answers.differences[wanted].astype(float)
+    differences[:, -1] = 0  # what is wanted is the replies' merit, not which was shown first
+    variance = np.einsum("ij,ij->i", differences @ covariance, differences)
+    return scale, _decisive_log_odds(differences @ weights, variance, rows.cut)
+
+
+def _decisive_log_odds(mean: np.ndarray, variance: np.ndarray, cut: float) -> np.ndarray:
+    """log P(first) - log P(second), each as the online head predicts it; 0 at a mean of 0 and odd in it."""
+    kappa = 1 / np.sqrt(1 + np.pi * variance / 8)
+    return np.asarray(np.logaddexp(0, kappa * (mean + cut)) - np.logaddexp(0, kappa * (cut - mean)))
+
+
+def _validated(comparisons: Sequence[Comparison], margins: np.ndarray) -> Validated:
+    prompts = np.array([c.conversation_id for c in comparisons])
+    longer = np.array([float(len(c.a) - len(c.b)) * (1 if c.choice == "A" else -1) for c in comparisons])
+    return Validated(
+        pairs=len(comparisons),
+        prompts=len(set(prompts)),
+        accuracy=measures.with_interval(measures.accuracy, margins, prompts),
+        auc=measures.with_interval(measures.auc, margins, prompts),
+        log_loss=measures.log_loss(margins),
+        calibration_error=measures.calibration_error(margins),
+        calibration_error_if_calibrated=measures.calibration_error_if_calibrated(margins),
+        longer=measures.with_interval(measures.accuracy, longer, prompts),
+    )
