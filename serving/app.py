@@ -4,9 +4,10 @@ Started as ``feedbackloop serving``. The socket is bound first and the model loa
 or a host beyond this machine is said at once, and ``/readyz`` says what is waited for.
 """
 
+import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -139,9 +140,10 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
         if promotions is not None:
             promotions.start()
         yield
-        await pairing.stop(within=PAIRING)
+        ends: list[Coroutine[Any, Any, None]] = [pairing.stop(within=PAIRING)]
         if promotions is not None:
-            promotions.stop()
+            ends.append(asyncio.to_thread(promotions.stop))
+        await asyncio.gather(*ends)
         await backend.close()
         bus.close()
 

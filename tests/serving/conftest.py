@@ -134,7 +134,7 @@ def run_app(app: FastAPI) -> Iterator[str]:
 def run_serving(settings: Settings, bus: Bus | None = None) -> Iterator[Server]:
     """The serving process's app, ready to answer."""
     with run_app(create_app(settings, bus=bus)) as url:
-        until(lambda: httpx.get(f"{url}/readyz").status_code == 200, 120)
+        until(lambda: httpx.get(f"{url}/readyz").status_code == 200, 200)
         reader = open_bus(settings.common.bus_url)
         try:
             yield Server(url, reader, settings)
