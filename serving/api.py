@@ -206,7 +206,7 @@ def _receipt(event_id: UUID, pairing: Pairing, pair_id: UUID) -> Response:
     drawn = pairing.is_drawn(pair_id)
     waiting = None if drawn is None else not drawn
     body: dict[str, Any] = {"status": "accepted", "event_id": str(event_id), "pair_id": str(pair_id), "waiting": waiting}
-    return answers.json(body, 200 if drawn else 202)
+    return answers.json(body)
 
 
 async def _published(publish: Callable[[], Done], fields: dict[str, str]) -> Done:
