@@ -85,6 +85,11 @@ class Join:
         self._load = load
         self.waiting = sum(len(pair.waiting) for pair in incomplete.values())
 
+    @property
+    def incomplete(self) -> int:
+        """How many pairs lack themselves or their features; they are what the state grows with."""
+        return len(self._incomplete)
+
     def step(self, events: Iterable[Event]) -> list[Numbered]:
         """Take in the events, in order, and number what they complete, replace or withdraw."""
         ours = [event for event in events if isinstance(event, PairDrawn | PairEmbedded | JudgmentGiven)]

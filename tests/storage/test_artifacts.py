@@ -83,7 +83,7 @@ def test_a_spoilt_copy_of_a_remote_artifact_is_fetched_again(adapter: Path, tmp_
     assert content(store.get(sha))["tokenizer/vocab.json"] == b'{"a": 0}'
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "add", "listing"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "add", "listing", "both"])
 def test_a_folder_that_was_tampered_with_is_refused(adapter: Path, tmp_path: Path, damage: str) -> None:
     store = Artifacts(str(tmp_path / "store"))
     sha = store.put(adapter)
@@ -98,6 +98,10 @@ def test_a_folder_that_was_tampered_with_is_refused(adapter: Path, tmp_path: Pat
         weights.unlink()
     elif damage == "add":
         (place / "extra.py").write_text("import this")
+    elif damage == "both":
+        old, new = hashlib.sha256(data).hexdigest(), hashlib.sha256(b"other weights").hexdigest()
+        weights.write_bytes(b"other weights")
+        (place / "folder.json").write_text((place / "folder.json").read_text().replace(old, new))
     else:
         (place / "folder.json").write_text("{}")
     with pytest.raises(ArtifactError, match=sha):

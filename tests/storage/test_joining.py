@@ -123,8 +123,10 @@ def test_finding_a_recent_partner_asks_the_warehouse_nothing() -> None:
 
     join = Join(1, 0, {}, load)
     assert join.step([pair(n) for n in range(9)]) == []
+    assert join.incomplete == 9
     assert join.step([features(n) for n in range(9)]) == []
     assert [entry.sequence for entry in join.step([judgment(n) for n in range(9)])] == list(range(1, 10))
+    assert (join.incomplete, join.waiting) == (0, 0)
 
 
 def test_what_waits_is_there_again_after_a_restart(tmp_path: Path) -> None:

@@ -75,10 +75,14 @@ def test_the_preferences_are_those_that_hold_with_all_that_training_needs(loop: 
 def test_a_judgment_without_an_overall_choice_is_a_row_for_each_objective_it_answers(loop: tuple[Warehouse, Log], tmp_path: Path) -> None:
     warehouse, log = loop
     answers = {"safe": "B", "helpful": "A", "short": "skip"}
-    apply(warehouse, log, pair(30), features(30), judgment(30, None, objectives=answers))
+    apply(warehouse, log, pair(30), features(30), judgment(30, None, objectives=answers), judgment(2, "tie", "r-2"))
     frozen(warehouse, tmp_path / "s")
-    rows = open_snapshot(tmp_path / "s").preferences.to_pylist()[-2:]
-    assert [(row["sequence"], row["objective"], row["choice"]) for row in rows] == [(11, "helpful", "A"), (11, "safe", "B")]
+    rows = open_snapshot(tmp_path / "s").preferences.to_pylist()[-3:]
+    assert [(row["sequence"], row["objective"], row["choice"]) for row in rows] == [
+        (11, "helpful", "A"),
+        (11, "safe", "B"),
+        (12, "overall", "tie"),
+    ]
 
 
 def test_only_the_named_sources_enter(loop: tuple[Warehouse, Log], tmp_path: Path) -> None:
