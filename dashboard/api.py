@@ -177,7 +177,7 @@ def _records(router: APIRouter, doors: Doors) -> None:
         format: Literal["jsonl", "parquet"] = "jsonl",
         source: Annotated[list[Literal["product", "simulation", "import", "ai"]] | None, Query()] = None,
     ) -> Response:
-        """The decisive judgments of the training stratum as preference records in TRL's columns."""
+        """The decisive judgments of both strata as preference records in TRL's columns."""
         raw = await run_in_threadpool(doors.exporter.export, format, tuple(source or ()))
         kind = "application/x-ndjson" if format == "jsonl" else "application/vnd.apache.parquet"
         return Response(raw, media_type=kind, headers={"Content-Disposition": f'attachment; filename="preferences.{format}"'})

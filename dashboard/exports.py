@@ -65,6 +65,7 @@ def as_record(row: dict[str, Any]) -> dict[str, Any] | None:
         "objective": row["objective"],
         "strength": row["strength"],
         "conversation_id": row["conversation_id"],
+        "stratum": row["stratum"],
         "source": row["source"],
     }
 
@@ -78,6 +79,7 @@ SCHEMA = pa.schema(
         ("objective", pa.string()),
         ("strength", pa.int64()),
         ("conversation_id", pa.string()),
+        ("stratum", pa.string()),
         ("source", pa.string()),
     ]
 )

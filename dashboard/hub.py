@@ -6,7 +6,6 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from types import TracebackType
 from typing import Annotated
 
@@ -15,19 +14,19 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
-from dashboard import readings
 from dashboard.api import Doors, add_routes
 from dashboard.exports import Exporter
 from dashboard.live import Live
 from dashboard.pages.site import mount
 from dashboard.rating_queue import RatingQueue
+from dashboard.readings import Readings, Sources, version_events
 from dashboard.reports import read_report
 from dashboard.reviews import Reviews
 from dashboard.runs_by_hand import RunsByHand
 from storage.artifacts import Artifacts
 from storage.errors import FeedbackLoopError
 from storage.settings import Settings
-from storage.warehouse import Warehouse
+from storage.warehouse import Applied, Warehouse
 from streams import versions as life
 from streams.bus import open_bus
 from streams.health import health_router, listen
@@ -69,10 +68,10 @@ class Hub:
         self.warehouse = Warehouse.open(common.home / "warehouse.duckdb", memory_limit=own.memory_limit, threads=own.threads)
         artifacts = Artifacts(common.artifacts_url)
         self.streams = HubStreams(self.bus, self.warehouse, artifacts, common.home)
-        sources = readings.Sources(self.warehouse, self._lag, self._problems, rule.every)
-        self.live = Live(partial(readings.read, sources))
-        self.streams.listeners.append(lambda _applied: self.live.wake())
-        reviews = Reviews(self.bus, lambda: life.fold(readings.version_events(self.warehouse)))
+        self.readings = Readings(Sources(self.warehouse, self._lag, self._problems, rule.every))
+        self.live = Live(self.readings.take)
+        self.streams.listeners.append(self._stored)
+        reviews = Reviews(self.bus, lambda: life.fold(version_events(self.warehouse)))
         doors = Doors(
             live=self.live,
             queue=RatingQueue(self.warehouse),
@@ -92,6 +91,10 @@ class Hub:
             log.warning("a consumer did not finish its step in time; what it had not committed is read again at the next start")
         self.warehouse.close()
         self.bus.close()
+
+    def _stored(self, applied: Applied) -> None:
+        self.readings.note(applied)
+        self.live.wake()
 
     def _fail(self, error: BaseException) -> None:
         self.failure = error

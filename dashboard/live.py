@@ -11,8 +11,7 @@ from contextlib import suppress
 from dashboard.status import Reading
 
 FRAME = 0.1  # seconds: people see no more than ten pictures a second, and a burst of commits needs no reading each
-SHARE = 4  # a reading that took long is followed by a pause so many times as long: the sink needs the machine more
-HEARTBEAT = 10.0  # seconds: a page that has heard nothing for longer knows that its line is dead
+HEARTBEAT = 8.0  # seconds: a page that has heard nothing for longer than that takes its line for dead
 
 
 class Live:
@@ -45,12 +44,13 @@ class Live:
             self._loop.call_soon_threadsafe(self._woken.set)
 
     async def run(self) -> None:
-        """Take a reading after each wake, at most one a frame, until cancelled."""
+        """Take a reading after each wake, at most one a frame and at least one a heartbeat, until cancelled."""
         self._loop = asyncio.get_running_loop()
         self._woken.set()
         try:
             while True:
-                await self._woken.wait()
+                with suppress(TimeoutError):  # also without a commit: a consumer that has stopped commits nothing, and has to be seen
+                    await asyncio.wait_for(self._woken.wait(), HEARTBEAT)
                 self._woken.clear()
                 began = time.monotonic()
                 revision = self._reading.status.revision + 1 if self._reading else 1
@@ -58,7 +58,7 @@ class Live:
                 async with self._changed:
                     self._reading = reading
                     self._changed.notify_all()
-                await asyncio.sleep(max(FRAME, SHARE * (time.monotonic() - began)))
+                await asyncio.sleep(max(FRAME, time.monotonic() - began))  # where readings are slow the sink needs the machine more
         finally:
             await self.close()
 

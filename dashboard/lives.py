@@ -6,6 +6,8 @@ from dashboard.status import Champion, Passage, Review, Versions, VersionShown
 from storage.events import Event, GateResult, ModelEvaluated, ModelPromoted, ModelRolledBack, ReviewDecided
 from streams import versions as life
 
+PROMOTED = "became champion"
+
 
 def shown_versions(lives: life.Versions, events: Sequence[Event], simulated: Mapping[str, bool]) -> Versions:
     """The fold, newest challenger first, and the events that it was folded from as a history.
@@ -88,7 +90,7 @@ def _passage(event: Event, objection: str | None) -> Passage:
         case ReviewDecided():
             what, who, reason = {"approve": "approved", "reject": "rejected"}[event.decision], event.reviewer, event.reason
         case ModelPromoted():
-            what, who, reason = "became champion", None, None
+            what, who, reason = PROMOTED, None, None
         case ModelRolledBack():
             what, who, reason = "rolled back", event.reviewer, event.reason
         case _:

@@ -9,12 +9,17 @@ import orjson
 
 from dashboard import lives
 from dashboard import status as shown
-from storage.events import Event, ModelEvaluated, ModelPromoted, ModelRolledBack, ReviewDecided
-from storage.warehouse import Warehouse
+from dashboard.tally import Tally
+from storage.events import Event, JudgmentGiven, ModelEvaluated, PairDrawn, PairEmbedded, RewardUpdated
+from storage.warehouse import Applied, Warehouse
 from streams import versions as life
+from streams.topics import FROZEN, PROGRESS, REQUESTED, VERSIONS
 
 CURVE = 400  # points of the accuracy curve
 STEPS = 120  # points of a run's curves
+VERSION_KINDS = frozenset(VERSIONS.kinds)
+PAIR_KINDS = frozenset({PairDrawn, PairEmbedded, JudgmentGiven})
+RUN_KINDS = frozenset({*REQUESTED.kinds, *FROZEN.kinds, *PROGRESS.kinds, ModelEvaluated})
 
 
 @dataclass(frozen=True)
@@ -34,94 +39,93 @@ class Sources:
     every: int
 
 
-def read(sources: Sources, revision: int) -> shown.Reading:
-    """Everything that is shown, at this moment."""
-    warehouse = sources.warehouse
-    runs = tuple(_run(row, warehouse, place) for place, row in enumerate(_rows(warehouse, "runs")))
-    events = version_events(warehouse)
-    fold = life.fold(events)
-    history = _rows(warehouse, "reward_history", limit=CURVE)
-    versions = lives.shown_versions(fold, events, {run.run_id: "simulation" in run.sources for run in runs})
-    return shown.Reading(
-        status=_status(sources, revision, history, versions, lives.champion(fold, events)),
-        curve=tuple(_point(row) for row in history),
-        runs=runs,
-        versions=versions,
-    )
+class Readings:
+    """Takes readings one after the other, and asks the warehouse only for what has changed since the one before."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._tally = Tally(sources.warehouse)
+        self._runs: tuple[shown.Run, ...] = ()
+        self._history: list[dict[str, Any]] = []
+        self._lives = life.Versions()
+        self._passages: list[Event] = []
+        self._to_rate = 0
+
+    def note(self, applied: Applied) -> None:
+        """Remember what a commit has stored. Called in the sink's thread."""
+        self._tally.note(applied)
+
+    def take(self, revision: int) -> shown.Reading:
+        """Everything that is shown, at this moment. One call at a time."""
+        warehouse = self._sources.warehouse
+        changed = self._tally.changed()
+        if changed & RUN_KINDS:
+            self._runs = tuple(_run(row, warehouse, place) for place, row in enumerate(_rows(warehouse, "runs")))
+        if changed & VERSION_KINDS:
+            self._passages = version_events(warehouse)
+            self._lives = life.fold(self._passages)
+        if changed & PAIR_KINDS:
+            self._to_rate = _rows(warehouse, "pairs_to_rate")[0]["n"]
+        if RewardUpdated in changed:
+            self._history = _rows(warehouse, "reward_history", limit=CURVE)
+        simulated = {run.run_id: "simulation" in run.sources for run in self._runs}
+        versions = lives.shown_versions(self._lives, self._passages, simulated)
+        return shown.Reading(
+            status=self._status(revision, versions),
+            curve=tuple(_point(row) for row in self._history),
+            runs=self._runs,
+            versions=versions,
+        )
+
+    def _status(self, revision: int, versions: shown.Versions) -> shown.Status:
+        sources, tally, every = self._sources, self._tally, self._sources.every
+        last = self._history[-1] if self._history else None
+        reward = shown.Reward(**{name: last[name] for name in shown.Reward.model_fields}) if last else None
+        seen = reward.judgments_seen if reward else 0
+        problems = tuple(sources.problems())
+        return shown.Status(
+            revision=revision,
+            at=datetime.now(UTC),
+            epoch=sources.warehouse.epoch,
+            simulated=tally.simulated,
+            sources=tally.judgments,
+            counts=shown.Counts(
+                **tally.counts,
+                learnt=reward.sequence if reward else 0,
+                judgments_seen=seen,
+                runs=len(self._runs),
+                evaluated=len(versions.versions),
+                promoted=sum(each.what == lives.PROMOTED for each in versions.history),
+            ),
+            threshold=shown.Threshold(since=seen % every, every=every, k=seen // every),
+            waiting=self._waiting(),
+            champion=lives.champion(self._lives, self._passages),
+            awaiting_review=tuple(version.version for version in versions.versions if version.reviewable),
+            reward=reward,
+            newest=shown.Newest(
+                judgment=tally.newest,
+                reward=shown.Stamp(id=str(reward.sequence), occurred_at=reward.occurred_at) if reward else None,
+            ),
+            lag=dict(sources.lag()),
+            health=shown.Health(ready=not problems, problems=problems),
+        )
+
+    def _waiting(self) -> shown.Waiting:
+        warehouse, counts = self._sources.warehouse, self._tally.counts
+        rows = _rows(warehouse, "waiting", limit=1000) if warehouse.waiting else []
+        without_pair = sum("pair" in row["waits_for"] for row in rows)
+        return shown.Waiting(
+            to_rate=self._to_rate,
+            judgments_without_pair=without_pair,
+            judgments_without_features=len(rows) - without_pair,
+            pairs_without_features=max(0, counts["pairs"] - counts["embedded"]),
+            oldest_seconds=float(rows[0]["seconds"]) if rows else None,
+        )
 
 
 def version_events(warehouse: Warehouse) -> list[Event]:
     """What ``models.versions`` says, in the order of the log."""
-    return [
-        entry.event for entry in warehouse.events(ModelEvaluated, ReviewDecided, ModelPromoted, ModelRolledBack) if entry.event is not None
-    ]
-
-
-def _status(
-    sources: Sources,
-    revision: int,
-    history: Sequence[Mapping[str, Any]],
-    versions: shown.Versions,
-    champion: shown.Champion,
-) -> shown.Status:
-    warehouse = sources.warehouse
-    now = datetime.now(UTC)
-    at = {row["station"]: row["n"] for row in _rows(warehouse, "counts")}
-    newest = _rows(warehouse, "recent_judgments", limit=1)
-    reward = shown.Reward(**{name: history[-1][name] for name in shown.Reward.model_fields}) if history else None
-    seen = reward.judgments_seen if reward else 0
-    by_source = _rows(warehouse, "sources")
-    problems = tuple(sources.problems())
-    return shown.Status(
-        revision=revision,
-        at=now,
-        epoch=warehouse.epoch,
-        simulated=any(row["source"] == "simulation" for row in by_source),
-        sources={row["source"]: row["n"] for row in by_source if row["station"] == "judgments"},
-        counts=shown.Counts(
-            **{
-                name: at.get(name, 0)
-                for name in (
-                    "replies",
-                    "pairs",
-                    "judgments",
-                    "ratings",
-                    "embedded",
-                    "preferences",
-                    "removed",
-                    "evaluated",
-                    "promoted",
-                    "quarantined",
-                )
-            },
-            learnt=reward.sequence if reward else 0,
-            judgments_seen=seen,
-            runs=at.get("requested", 0),
-        ),
-        threshold=shown.Threshold(since=seen % sources.every, every=sources.every, k=seen // sources.every),
-        waiting=_waiting(warehouse, at),
-        champion=champion,
-        awaiting_review=tuple(version.version for version in versions.versions if version.reviewable),
-        reward=reward,
-        newest=shown.Newest(
-            judgment=shown.Stamp(id=str(newest[0]["event_id"]), occurred_at=newest[0]["occurred_at"]) if newest else None,
-            reward=shown.Stamp(id=str(reward.sequence), occurred_at=reward.occurred_at) if reward else None,
-        ),
-        lag=dict(sources.lag()),
-        health=shown.Health(ready=not problems, problems=problems),
-    )
-
-
-def _waiting(warehouse: Warehouse, at: Mapping[str, int]) -> shown.Waiting:
-    rows = _rows(warehouse, "waiting", limit=1000)
-    without_pair = sum("pair" in row["waits_for"] for row in rows)
-    return shown.Waiting(
-        to_rate=_rows(warehouse, "pairs_to_rate")[0]["n"],
-        judgments_without_pair=without_pair,
-        judgments_without_features=len(rows) - without_pair,
-        pairs_without_features=max(0, at.get("pairs", 0) - at.get("embedded", 0)),
-        oldest_seconds=float(rows[0]["seconds"]) if rows else None,
-    )
+    return [entry.event for entry in warehouse.events(*VERSIONS.kinds) if entry.event is not None]
 
 
 def _point(row: Mapping[str, Any]) -> shown.CurvePoint:

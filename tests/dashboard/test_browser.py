@@ -24,7 +24,7 @@ PHONE = {"width": 390, "height": 844}
 if CHROMIUM is None and os.environ.get("CI") != "true":
     pytest.skip("no chromium here: apt-get install chromium, and this test goes through every page", allow_module_level=True)
 
-expect.set_options(timeout=15_000)  # a busy machine; what has to be quick is timed where it happens
+expect.set_options(timeout=30_000)  # a busy machine; what has to be quick is timed where it happens
 
 Shoot = Callable[[Page, str], None]
 
@@ -48,7 +48,7 @@ def browser(driver: Playwright, tmp_path: Path, errors: list[str]) -> Iterator[B
     context = driver.chromium.launch_persistent_context(
         tmp_path / "profile", executable_path=CHROMIUM, headless=True, args=ARGUMENTS.split(), viewport=WIDE, color_scheme="light"
     )
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(30_000)
     context.on("weberror", lambda error: errors.append(str(error.error)))
     context.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     yield context
