@@ -1,6 +1,7 @@
 """Replies drawn in this process by transformers: one thread fills whatever waits, together, and a promoted policy takes over in between.
 
-Candidates and second responses wait in separate lanes; a second response gets a turn only while no candidate waits or is being answered.
+Candidates join first. Second responses ride along in places that no candidate waits for, in at most half of them: a row more costs a pass
+little, and a server that is always busy still draws its pairs.
 """
 
 import asyncio
@@ -28,24 +29,24 @@ JOINING = 8  # requests that join between two tokens; more would hold up those u
 
 
 class Lane:
-    """Requests of one urgency: those that wait, and the batches under way (two while a new policy takes over)."""
+    """Who waits (candidates, and ``patient`` second responses), and the batches under way (two while a new policy takes over)."""
 
     def __init__(self, capacity: int) -> None:
         self.waiting: deque[Draw] = deque()
+        self.patient: deque[Draw] = deque()
         self.batches: list[Batch] = []
         self._capacity = capacity
         self._joining: list[Draw] = []
+        self._riding: list[Draw] = []  # second responses under way
 
     def busy(self) -> bool:
-        return bool(self.waiting) or any(batch.draws for batch in self.batches)
+        return bool(self.waiting or self.patient) or any(batch.draws for batch in self.batches)
 
     def turn(self, served: "Served") -> None:
         """Let newcomers join the batch of ``served``, then draw one token for every row."""
         from serving.batching import Batch
 
-        room = self._capacity - sum(len(batch.draws) for batch in self.batches)
-        joining = [self.waiting.popleft() for _ in range(min(room, JOINING, len(self.waiting)))]
-        self._joining = joining = [draw for draw in joining if not draw.cancelled]
+        self._joining = joining = self._newcomers()
         if joining and (not self.batches or self.batches[-1].served is not served):
             self.batches.append(Batch(served, self._capacity))
         if joining:
@@ -55,11 +56,22 @@ class Lane:
             batch.step()
         self.batches = [batch for batch in self.batches if batch.draws or batch.served is served]
 
+    def _newcomers(self) -> "list[Draw]":
+        room = min(JOINING, self._capacity - sum(len(batch.draws) for batch in self.batches))
+        joining = [self.waiting.popleft() for _ in range(min(room, len(self.waiting)))]
+        self._riding = [draw for draw in self._riding if not draw.cancelled]
+        if not self.waiting:
+            places = min(room - len(joining), max(1, self._capacity // 2) - len(self._riding))
+            riding = [self.patient.popleft() for _ in range(min(places, len(self.patient)))]
+            self._riding += riding
+            joining += riding
+        return [draw for draw in joining if not draw.cancelled]
+
     def fail(self, error: Exception) -> None:
         """Tell everyone who is under way, and start afresh."""
         for draw in [*self._joining, *(draw for batch in self.batches for draw in batch.draws)]:
             draw.deliver(error)
-        self.batches, self._joining = [], []
+        self.batches, self._joining, self._riding = [], [], []
 
 
 class LocalBackend:
@@ -73,8 +85,7 @@ class LocalBackend:
         self._reason = "the model is being loaded"
         self._changed = threading.Condition()
         self._reading = threading.Lock()  # a tokenizer is not to be used by two threads at a time
-        self._candidates = Lane(capacity)
-        self._patient = Lane(capacity)
+        self._lane = Lane(capacity)
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="generation", daemon=True)
         self._thread.start()
@@ -137,8 +148,8 @@ class LocalBackend:
         served = self._served
         if served is None:
             raise NotReady(f"no reply yet: {self._reason}")
-        lane = self._patient if patient else self._candidates
-        if len(lane.waiting) >= self._most_waiting:
+        waiting = self._lane.patient if patient else self._lane.waiting
+        if len(waiting) >= self._most_waiting:
             raise Overloaded(f"{self._most_waiting} requests wait for a reply already", retry_after=1)
         ids = await asyncio.to_thread(self._tokens, served, prompt)
         room = served.window - len(ids)
@@ -148,7 +159,7 @@ class LocalBackend:
 
         draw = Draw(ids, sampling, min(sampling.max_tokens, room), deliver, pieces=pieces)
         with self._changed:
-            lane.waiting.append(draw)
+            waiting.append(draw)
             self._changed.notify()
         return draw
 
@@ -169,24 +180,20 @@ class LocalBackend:
         except jinja2.TemplateError as error:
             raise InputRefused(f"messages: the model's chat template refuses them: {error}", "messages") from error
 
-    def _most_urgent(self) -> Lane:
-        return self._candidates if self._candidates.busy() else self._patient
-
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not self._stopping and not (self._served and (self._candidates.busy() or self._patient.busy())):
+                while not self._stopping and not (self._served and self._lane.busy()):
                     self._changed.wait()
                 if self._stopping:
                     return
                 served = self._served
-                lane = self._most_urgent()
             assert served is not None
             try:
-                lane.turn(served)
+                self._lane.turn(served)
             except Exception as error:
-                log.exception("drawing replies failed; %d requests are told", sum(len(batch.draws) for batch in lane.batches))
-                lane.fail(error)
+                log.exception("drawing replies failed; %d requests are told", sum(len(batch.draws) for batch in self._lane.batches))
+                self._lane.fail(error)
 
 
 def _on(loop: asyncio.AbstractEventLoop, receive: Callable[[str | Reply | Exception], None]) -> "Deliver":

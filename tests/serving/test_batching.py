@@ -77,10 +77,10 @@ def test_beyond_the_bound_a_request_is_turned_away_at_once(served):
     async def course() -> None:
         backend = LocalBackend(capacity=2, most_waiting=3)
         backend._served = served  # its thread is not told, so those that wait go on waiting
-        backend._candidates.waiting.extend(drawn([5, 6], seed, 5, print) for seed in range(3))
+        backend._lane.waiting.extend(drawn([5, 6], seed, 5, print) for seed in range(3))
         with pytest.raises(Overloaded):
             await backend.complete([Message(role="user", content="yes ?")], Sampling())
-        backend._candidates.waiting.clear()
+        backend._lane.waiting.clear()
         await backend.close()
 
     asyncio.run(course())

@@ -130,7 +130,7 @@ def test_a_greater_share_chooses_whatever_a_smaller_one_does(reply_id: UUID, one
     assert pair_of(reply_id) == pair_of(reply_id) != reply_id
 
 
-def test_no_second_response_moves_on_while_a_candidate_waits_or_is_being_answered(tiny_model):
+def test_candidates_join_first_and_second_responses_ride_along_in_at_most_half_of_the_places(tiny_model):
     from serving.batching import Served
     from serving.decoding import Draw
     from serving.local import LocalBackend
@@ -138,22 +138,28 @@ def test_no_second_response_moves_on_while_a_candidate_waits_or_is_being_answere
 
     served = Served("base", load_policy(str(tiny_model)))
     backend = LocalBackend(capacity=4, most_waiting=10)  # without a policy its thread sleeps: the turns are taken here
+    lane = backend._lane
     answered: list[str] = []
 
     def draw(name: str, tokens: int, seed: int) -> Draw:
         sampling = Sampling(max_tokens=tokens, seed=seed, top_p=0.9)
         return Draw([1, 6, 9, 10], sampling, tokens, lambda item: answered.append(name) if isinstance(item, Reply) else None, pieces=False)
 
+    def under_way() -> int:
+        return sum(len(batch.draws) for batch in lane.batches)
+
     seconds = [draw("second", 60, seed) for seed in range(4)]
-    backend._patient.waiting.extend(seconds)
-    for _ in range(3):
-        backend._most_urgent().turn(served)
-    under_way = [second._tokens for second in seconds]
-    backend._candidates.waiting.extend(draw("candidate", 20, seed) for seed in range(6))  # more than fit at a time
+    lane.patient.extend(seconds)
+    lane.turn(served)
+    assert under_way() == 2  # with nobody else there
+    lane.waiting.extend(draw("candidate", 20, seed) for seed in range(6))  # more than fit at a time
+    lane.turn(served)
+    assert under_way() == 4
     while answered.count("candidate") < 6:
-        backend._most_urgent().turn(served)
-    assert [second._tokens for second in seconds] == under_way
-    while answered.count("second") < 4:
-        backend._most_urgent().turn(served)
-    assert answered == ["candidate"] * 6 + ["second"] * 4
+        assert not (lane.waiting and under_way() < 2)
+        assert sum(second._tokens > 0 for second in seconds if not second.cancelled) <= 2
+        lane.turn(served)
+    while lane.busy():
+        lane.turn(served)
+    assert answered.count("second") == 4
     asyncio.run(backend.close())
