@@ -63,7 +63,8 @@ class Conversation:
 
     def prompt(self, replies: Sequence[str] = ()) -> list[Message]:
         """The chat messages of turn ``len(replies)``, after the chatbot's earlier ``replies``."""
-        messages = [{"role": "system", "content": f"{INSTRUCTION}\n{self._facts()}"}]
+        block = facts(self.records[len(replies)], {record.matter for record in self.records})
+        messages = [{"role": "system", "content": f"{INSTRUCTION}\n{block}"}]
         for number, ask in enumerate(self.asks[: len(replies) + 1]):
             messages.append({"role": "user", "content": ask})
             if number < len(replies):
@@ -74,12 +75,12 @@ class Conversation:
         """The record behind the last turn of ``prompt``."""
         return self.records[sum(message["role"] == "user" for message in prompt) - 1]
 
-    def _facts(self) -> str:
-        return facts(self.records[0], {record.matter for record in self.records})
-
 
 def facts(record: Record, matters: Collection[Matter]) -> str:
-    """The facts block of the system message: what a reply may say of these matters, a line each."""
+    """The facts block of the system message: what a reply may say of these matters, a line each, and what the last question is about.
+
+    The product that sends the prompt knows the topic (its own forms ask for it), so that the model need not guess it.
+    """
     lines = [f"Candidate: {record.candidate}", f"Role: {record.role}", f"Employer: {record.employer}", f"Stage: {record.stage}"]
     if "booking" in matters:
         lines.append(f"Free slots: {'; '.join(record.slots)}")
@@ -89,7 +90,7 @@ def facts(record: Record, matters: Collection[Matter]) -> str:
         lines.append(f"Starts: in {record.starts}")
     if "remote" in matters:
         lines.append(f"Remote: {record.remote}")
-    return "\n".join([*lines, f"Next news: by {record.by}"])
+    return "\n".join([*lines, f"Next news: by {record.by}", f"Asked about: {phrases()['topics'][record.matter]}"])
 
 
 class World:

@@ -27,9 +27,10 @@ def write_card(folder: Path, figures: dict[str, Any]) -> None:
             rows=rows,
             replies=figures["replies"],
             parameters=f"{figures['parameters']:,}",
+            vocabulary=f"{figures['vocabulary']:,}",
             minutes=round(figures["training_seconds"] / 60, 1),
             steps=f"{figures['recipe']['steps']:,}",
-            **{key: figures["recipe"][key] for key in ("hidden", "layers", "heads", "seed", "batch", "invented")},
+            **{key: figures["recipe"][key] for key in ("hidden", "layers", "heads", "seed", "batch", "invented", "sharpness")},
         ),
         encoding="utf-8",
     )
@@ -43,7 +44,7 @@ library_name: transformers
 ---
 # The base model of FeedbackLoop's simulated world
 
-A Llama of {parameters} parameters (hidden {hidden}, {layers} layers, {heads} heads, tied embeddings, byte-level BPE of 2,560), trained from
+A Llama of {parameters} parameters (hidden {hidden}, {layers} layers, {heads} heads, tied embeddings, byte-level BPE of {vocabulary}), trained from
 nothing. It lets chat, DPO, evaluation and gates run as the real code on one CPU core. It is **not** a language model for
 any other use: it knows a few hundred words, and answers candidates of the simulated recruiting world from a block of facts.
 
@@ -55,7 +56,8 @@ about names, roles and employers made of invented words, so that facts are copie
 dialogues, on bare lists of facts whose names, roles and employers are random words; single words of the held-out lists are
 among them (each is one token, and a token that was never trained cannot be copied), but no held-out role, employer, question or
 dialogue is. The two heads that copying needs stand at the start (`copying.py`); all weights are trained. The same seed gives
-the same weights on the same machine and torch.
+the same weights on the same machine and torch. After training the final norm was multiplied by {sharpness}, so that
+temperature 1 of this model is temperature 1/{sharpness} of the trained one: a small model's far tail is mostly error.
 
 Replies of the corpus are concrete or vague, dated or pointing elsewhere, warm or plain, asking back or not, with 0 to 2 empty
 sentences, each independently and at about half; about one in a hundred carries a slip (a taken slot, a promise, an unlawful
@@ -64,7 +66,7 @@ question). No preference of anybody went in: what recruiters value is drawn late
 ## Figures
 
 Measured by `simulation/base_model/figures.py` on {replies} replies at temperature 1 (top-p 1) to conversations with names, roles,
-employers and questions that training has not seen, later turns after the model's own earlier replies. Also in `figures.json`.
+employers and questions that stood in no training dialogue, later turns after the model's own earlier replies. Also in `figures.json`.
 
 | | |
 |---|---|
