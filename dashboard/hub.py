@@ -25,6 +25,7 @@ from dashboard.reviews import Reviews
 from dashboard.runs_by_hand import RunsByHand
 from storage.artifacts import Artifacts
 from storage.errors import FeedbackLoopError
+from storage.events import JudgmentGiven
 from storage.settings import Settings
 from storage.warehouse import Applied, Warehouse
 from streams import versions as life
@@ -70,11 +71,12 @@ class Hub:
         self.streams = HubStreams(self.bus, self.warehouse, artifacts, common.home)
         self.readings = Readings(Sources(self.warehouse, self._lag, self._problems, rule.every))
         self.live = Live(self.readings.take)
+        self.queue = RatingQueue(self.warehouse)
         self.streams.listeners.append(self._stored)
         reviews = Reviews(self.bus, lambda: life.fold(version_events(self.warehouse)))
         doors = Doors(
             live=self.live,
-            queue=RatingQueue(self.warehouse),
+            queue=self.queue,
             intake=Intake(self.bus, pseudonym_key(common)),
             reviews=reviews,
             artifacts=artifacts,
@@ -94,6 +96,9 @@ class Hub:
 
     def _stored(self, applied: Applied) -> None:
         self.readings.note(applied)
+        for entry in applied.stored:
+            if isinstance(entry.event, JudgmentGiven):  # from whichever door
+                self.queue.judged(entry.event.recruiter, str(entry.event.pair_id))
         self.live.wake()
 
     def _fail(self, error: BaseException) -> None:

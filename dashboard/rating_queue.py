@@ -18,7 +18,7 @@ from storage.warehouse import Warehouse
 
 LEASE = 120.0  # seconds a pair stays with the recruiter it was handed to
 JUDGED = 60.0  # seconds for which a judgment accepted here is remembered; by then it is in the warehouse
-DEPTH = 200  # pairs looked at before leases are taken off
+CHOICE = 50  # pairs more than are asked for, to find some among them that nobody has judged
 
 
 @dataclass(frozen=True)
@@ -51,20 +51,27 @@ class RatingQueue:
         self._judged: dict[tuple[str, str], float] = {}
 
     def take(self, recruiter: str, limit: int, order: Literal["newest", "oldest"] = "newest") -> list[QueuedPair]:
-        """Up to ``limit`` pairs that ``recruiter`` (a pseudonym) has not judged and nobody else holds; leased from now on."""
-        found = self._warehouse.query(f"queue_{order}", {"recruiter": recruiter, "limit": DEPTH + limit}).to_pylist()
+        """Up to ``limit`` pairs that ``recruiter`` (a pseudonym) has not judged and nobody else holds; leased from now on.
+
+        Those come first that nobody has judged at all.
+        """
         now = self._clock()
         with self._lock:
             self._forget(now)
-            free = [row for row in found if self._is_free(str(row["pair_id"]), recruiter)][:limit]
+            taken = len(self._leases) + len(self._judged)
+        found = self._warehouse.query(f"queue_{order}", {"recruiter": recruiter, "limit": limit + taken + CHOICE}).to_pylist()
+        with self._lock:
+            free = [row for row in found if self._is_free(str(row["pair_id"]), recruiter)]
+            free = sorted(free, key=lambda row: row["judgments"] > 0)[:limit]
             for row in free:
                 self._leases[str(row["pair_id"])] = (recruiter, now + LEASE)
         return [_queued(row, recruiter) for row in free]
 
     def judged(self, recruiter: str, pair_id: str) -> None:
-        """``recruiter`` has just judged the pair; the warehouse will know in a moment."""
+        """``recruiter`` has judged the pair, just now at this door or as the sink tells; the lease ends."""
         with self._lock:
-            self._leases.pop(pair_id, None)
+            if self._leases.get(pair_id, ("", 0.0))[0] == recruiter:
+                del self._leases[pair_id]
             self._judged[recruiter, pair_id] = self._clock() + JUDGED
 
     def _is_free(self, pair_id: str, recruiter: str) -> bool:

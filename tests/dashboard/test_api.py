@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import pytest
 
+from dashboard.readings import Readings, Sources
 from tests.dashboard.small_world import RunningHub, wait_until
 
 
@@ -132,12 +133,29 @@ def test_runs_are_listed_with_how_far_they_are(hub: RunningHub) -> None:
     assert run["reason"] == "too few rows"
 
 
+def test_a_judgment_whose_pair_has_not_come_is_accepted_and_shown_as_waiting(hub: RunningHub) -> None:
+    early = {"pair_id": str(uuid4()), "recruiter": "Noor", "choice": "A"}
+    assert hub.client.post("/v1/judgments", json=early).status_code == 202
+    status = hub.wait_for(lambda status: status["waiting"]["judgments_without_pair"] == 1)
+    assert status["waiting"]["oldest_seconds"] >= 0
+
+
 def test_export_gives_trl_columns_and_leaves_ties_out(hub: RunningHub) -> None:
     rows = [json.loads(line) for line in hub.client.get("/v1/export").text.splitlines()]
     assert rows
     assert all(row["chosen"][0]["role"] == "assistant" and row["chosen"] != row["rejected"] for row in rows)
     assert hub.client.get("/v1/export", params={"source": "import"}).text == ""
     assert hub.client.get("/v1/export", params={"format": "parquet"}).content[:4] == b"PAR1"
+
+
+def test_what_was_counted_along_is_what_the_warehouse_holds(hub: RunningHub) -> None:
+    status = hub.wait_for(lambda status: sum(status["lag"].values()) == 0)
+    rows = {row["station"]: row["n"] for row in hub.hub.warehouse.query("counts").to_pylist()}
+    counted = {name: n for name, n in status["counts"].items() if name in rows}
+    assert len(counted) == 10
+    assert counted == {name: rows[name] for name in counted}
+    assert status["counts"]["runs"] == rows["requested"]
+    assert Readings(Sources(hub.hub.warehouse, dict, list, 200)).take(1).status.counts.model_dump() == status["counts"]
 
 
 def test_log_and_warehouse_agree(hub: RunningHub) -> None:
