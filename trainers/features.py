@@ -27,7 +27,7 @@ SHIPPED_WHITENING = Path(__file__).parent / "whitening" / "minilm.safetensors"
 COMPONENTS = 384  # of P; with the guards and the fingerprint 393 features
 SHRINKAGE = 30.0  # in mean eigenvalues, see fit_whitening
 BLOCK_SHARES = (1.0, 1.0, 0.5)  # standard deviations that the three blocks bring, before whitening
-GUARD_SHARE = 0.2  # each guard's, where the whitened embeddings together have 1
+GUARD_SHARE = 0.3  # each guard's, where the whitened embeddings together have 1
 FINGERPRINT_SHARE = 1e-3
 CACHED_PROMPTS = 4_096
 
@@ -62,6 +62,7 @@ class Embedder:
     ----------
     name, hash : the embedding's identity; the hash covers encoder, whitening and whatever else decides the features but rounding
     dimension : components of a feature vector
+    guards : how many of the last ones are no embedding but guards and fingerprint
     """
 
     def __init__(
@@ -73,7 +74,8 @@ class Embedder:
         self._prompt_tokens = settings.prompt_tokens
         self._cache: dict[tuple[int, ...], np.ndarray] = {}
         self.name = f"{(settings.encoder or Path('all-MiniLM-L6-v2')).name}-whitened"
-        self.dimension = len(projection) + len(GUARDS) + 1
+        self.guards = len(GUARDS) + 1
+        self.dimension = len(projection) + self.guards
         parts = [FORMULATION, encoder.hash, whitening, settings.prompt_tokens, GUARD_SHARE]
         self.hash = hashlib.sha256(orjson.dumps(parts)).hexdigest()
 

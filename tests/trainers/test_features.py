@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from storage.errors import ConfigurationError, ModelNotFound
 from storage.events import Message
 from trainers.encoder import Encoder, shipped_folder
-from trainers.features import Embedder, FeatureSettings, fit_whitening, main
+from trainers.features import GUARD_SHARE, Embedder, FeatureSettings, fit_whitening, main
 from trainers.guards import GUARDS, guards
 
 
@@ -152,7 +152,7 @@ def test_shrinkage_keeps_directions_of_little_variance_small() -> None:
         sizes = (blocks @ projection.T).std(axis=0)
         gain[shrinkage] = sizes[0] / sizes[-1]
         assert ((blocks @ projection.T) ** 2).sum(axis=1).mean() == pytest.approx(1, rel=1e-3)
-        assert np.allclose((surface * guard_scale).std(axis=0), 0.2, rtol=1e-6)
+        assert np.allclose((surface * guard_scale).std(axis=0), GUARD_SHARE, rtol=1e-6)
     assert gain[1e-6] < 3  # nearly white
     assert gain[30.0] > 20  # each third of the columns is a block of its own, 21 times as wide in its first direction as in its last
 

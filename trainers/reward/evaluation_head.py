@@ -23,17 +23,18 @@ class EvaluationHeadSettings(BaseModel):
 
     Attributes
     ----------
-    scales : standard deviations of the log-odds between two typical replies among which the marginal likelihood chooses
-    scale_center, scale_spread : a log-normal prior on that choice, which decides where few judgments say little
+    scales : prior standard deviations of the log-odds between two typical judged replies, among which the marginal likelihood chooses
+    scale_center, scale_spread : a log-normal prior on that choice, which decides where few judgments say little. What ranks best is smaller
+        than what the likelihood alone prefers (150 simulated judgments, accuracy by scale: .25 .785, .5 .783, 1 .766, 2 .728)
     head : cut points and the priors of position, pull and lapses, as for the online head
     rounds : of fitting the recruiters' reliability
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.3, 0.6, 1.2, 2.4)
-    scale_center: Positive = 1.0
-    scale_spread: Positive = 1.0
+    scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.15, 0.3, 0.6)
+    scale_center: Positive = 0.3
+    scale_spread: Positive = 0.6
     head: HeadSettings = HeadSettings()
     rounds: Annotated[int, Field(ge=0, le=20)] = 2
 
@@ -115,8 +116,12 @@ def bootstrap(judged: Judged, *, draws: int, seed: int, settings: EvaluationHead
 
 @dataclass(frozen=True)
 class _Kernels:
-    """Prior covariances of the judgments' latents, ``(n, n)``: of the features at scale 1, and of position and recruiters' pulls."""
+    """Prior covariances of the judgments' latents, ``(n, n)``: of the features at scale 1, and of position and recruiters' pulls.
 
+    ``size`` is the mean squared length of the differences, by which those of the features are divided.
+    """
+
+    size: float
     features: np.ndarray
     position: np.ndarray
     low: np.ndarray
@@ -128,7 +133,9 @@ class _Kernels:
         shown = np.outer(judged.position, judged.position).astype(float)
         position = shown * (settings.head.position_scale**2 + same * settings.head.pull_scale**2)
         low, high = ordinal.interval(judged.lower, judged.upper, settings.head.cut_points)
-        return cls(judged.differences @ judged.differences.T, position, low, high)
+        products = judged.differences @ judged.differences.T
+        size = float(np.trace(products) / max(len(judged), 1)) or 1.0
+        return cls(size, products / size, position, low, high)
 
 
 def _fit(judged: Judged, kernels: _Kernels, settings: EvaluationHeadSettings, counts: np.ndarray) -> EvaluationHead:
@@ -152,7 +159,7 @@ def _fit(judged: Judged, kernels: _Kernels, settings: EvaluationHeadSettings, co
             total = np.bincount(who, weights=counts, minlength=len(names))
             lapse = (prior.lapsed + lapsed) / (prior.lapsed + prior.attentive + total)
     return EvaluationHead(
-        weights=scale**2 * (mode.dual @ judged.differences[at]),
+        weights=scale**2 / kernels.size * (mode.dual @ judged.differences[at]),
         scale=scale,
         lapses={str(name): float(value) for name, value in zip(names, lapse, strict=True)},
         log_evidence=evidence[best],

@@ -6,6 +6,8 @@ is narrower. Needs no bus and no hub.
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,10 @@ from trainers.reward.head import HeadSettings
 from trainers.reward.measures import Figure
 from trainers.reward.posterior import Answers, latents, most_probable, posterior_at
 
-SCALES = (0.2, 0.4, 0.8, 1.6)  # of the prior, among which cross-validation inside the training part chooses
+# Cross-validation inside the training part chooses the prior: the standard deviation of the log-odds that the embeddings bring to a pair of
+# that part's typical size, and the guards' as a share of it. Texts of another kind than the whitening was fitted on differ in both.
+SCALES = (0.15, 0.3, 0.6, 1.2)
+GUARD_SHARES = (1.0, 0.3, 0.1)
 FOLDS = 5
 ROWS_AT_ONCE = 64
 
@@ -54,13 +59,15 @@ class RewardReport(BaseModel):
     ties: int
     embedding_hash: str
     prior_scale: float
+    guard_share: float
     held_out: Validated
     cross_validated: Validated
 
     def as_text(self) -> str:
         """The report as a table for people."""
         parts = (("held out", self.held_out), (f"{FOLDS}-fold", self.cross_validated))
-        lines = [f"{self.records} records, {self.training_pairs} train; prior scale {self.prior_scale:g}; split by prompt"]
+        prior = f"prior scale {self.prior_scale:g}, guards {self.guard_share:g}"
+        lines = [f"{self.records} records, {self.training_pairs} train; {prior}; split by prompt"]
         if self.bad_lines:
             lines.append(f"{self.bad_lines} lines are no records; the first: {self.first_bad_line}")
         lines.append(f"{'':24}" + "".join(f"{name + f' ({part.pairs})':>26}" for name, part in parts))
@@ -94,8 +101,8 @@ def train_reward(path: Path, settings: Settings, progress: Progress | None = Non
             f"{path}: {(~held_out & decisive).sum()} decisive comparisons to train on and {(held_out & decisive).sum()} held out; "
             "at least 20 and 10 are needed, on different prompts"
         )
-    rows = _Rows.of(comparisons, features, settings.section("learning", HeadSettings))
-    scale, margins = _margins(rows, ~held_out, held_out)
+    rows = _Rows.of(comparisons, features, embedder.guards, settings.section("learning", HeadSettings))
+    prior, margins = _margins(rows, ~held_out, held_out)
     folds = np.array([hashlib.sha256(f"fold {c.conversation_id}".encode()).digest()[0] % FOLDS for c in comparisons])
     crossed = np.zeros(len(comparisons))
     for fold in np.unique(folds):
@@ -108,7 +115,8 @@ def train_reward(path: Path, settings: Settings, progress: Progress | None = Non
         training_pairs=int((~held_out).sum()),
         ties=int((~decisive).sum()),
         embedding_hash=embedder.hash,
-        prior_scale=scale,
+        prior_scale=prior[0],
+        guard_share=prior[1],
         held_out=_validated([comparisons[i] for i in at[decisive[at]]], margins[decisive[at]]),
         cross_validated=_validated([comparisons[i] for i in np.flatnonzero(decisive)], crossed[decisive]),
     )
@@ -125,49 +133,62 @@ def _embedded(comparisons: Sequence[Comparison], embedder: Embedder, progress: P
     return np.concatenate(found)
 
 
+@dataclass(frozen=True)
 class _Rows:
-    """Comparisons as the posterior takes them, the chosen side up."""
+    """Comparisons as the posterior takes them, the chosen side up; the last ``guards`` features are no embedding."""
 
-    def __init__(self, answers: Answers, position_scale: float, prompts: np.ndarray, cut: float) -> None:
-        self.answers, self.position_scale, self.prompts, self.cut = answers, position_scale, prompts, cut
+    answers: Answers
+    guards: int
+    position_scale: float
+    prompts: np.ndarray
+    cut: float
 
     @classmethod
-    def of(cls, comparisons: Sequence[Comparison], differences: np.ndarray, settings: HeadSettings) -> "_Rows":
+    def of(cls, comparisons: Sequence[Comparison], differences: np.ndarray, guards: int, settings: HeadSettings) -> "_Rows":
         shown = [{"A": 1, "B": -1, None: 0}[c.shown_first] * (-1 if c.choice == "B" else 1) for c in comparisons]
         levels = np.array([ordinal.levels("tie" if c.choice == "tie" else "A", c.strength) for c in comparisons], int).reshape(-1, 2)
         low, high = ordinal.interval(levels[:, 0], levels[:, 1], settings.cut_points)
         n = len(comparisons)
         answers = Answers(np.column_stack([differences, np.array(shown, np.float32)]), low, high, np.zeros(n), np.ones(n))
-        return cls(answers, settings.position_scale, np.array([c.conversation_id for c in comparisons]), settings.cut_points[0])
+        return cls(answers, guards, settings.position_scale, np.array([c.conversation_id for c in comparisons]), settings.cut_points[0])
 
     def only(self, which: np.ndarray) -> Answers:
         a = self.answers
         return Answers(a.differences[which], a.low[which], a.high[which], a.offset[which], a.weight[which])
 
-    def precision(self, scale: float) -> np.ndarray:
-        return np.append(np.full(self.answers.differences.shape[1] - 1, scale**-2.0), self.position_scale**-2.0)
+    def precision(self, scale: float, guard_share: float, typical: np.ndarray) -> np.ndarray:
+        """The prior's, for pairs whose embeddings' and guards' differences have the lengths ``typical``."""
+        deviations = np.full(self.answers.differences.shape[1], scale / typical[0])
+        deviations[-1 - self.guards : -1] = scale * guard_share / typical[1]
+        deviations[-1] = self.position_scale
+        return np.asarray(deviations**-2)
+
+    def typical(self, which: np.ndarray) -> np.ndarray:
+        """The root mean squared lengths of the embeddings' and of the guards' differences."""
+        squares = self.answers.differences[which, :-1].astype(float) ** 2
+        parts = np.split(squares, [squares.shape[1] - self.guards], axis=1)
+        return np.sqrt([max(float(part.sum(axis=1).mean()), 1e-12) for part in parts])
 
 
-def _margins(rows: _Rows, training: np.ndarray, wanted: np.ndarray) -> tuple[float, np.ndarray]:
-    """The prior scale chosen on the training part, and the log-odds for the chosen side of the wanted ones under the head trained on it."""
+def _margins(rows: _Rows, training: np.ndarray, wanted: np.ndarray) -> tuple[tuple[float, float], np.ndarray]:
+    """The prior chosen on the training part, and the log-odds for the chosen side of the wanted ones under the head trained on it."""
+    typical = rows.typical(training)
     part = np.array([hashlib.sha256(f"inner {prompt}".encode()).digest()[0] % 3 for prompt in rows.prompts])
-    losses = []
-    for scale in SCALES:
-        total = 0.0
-        for inner in range(3):
-            held, rest = training & (part == inner), training & (part != inner)
-            weights = most_probable(rows.only(rest), rows.precision(scale), tolerance=1e-5)
-            against = rows.only(held)
-            total -= float(ordinal.log_likelihood(latents(against.differences, weights), against.low, against.high).sum())
-        losses.append(total)
-    scale = SCALES[int(np.argmin(losses))]
-    answers, precision = rows.only(training), rows.precision(scale)
+    loss = dict.fromkeys(product(SCALES, GUARD_SHARES), 0.0)
+    for inner in range(3):
+        rest, against = rows.only(training & (part != inner)), rows.only(training & (part == inner))
+        weights = None
+        for prior in loss:
+            weights = most_probable(rest, rows.precision(*prior, typical), weights, tolerance=1e-4)
+            loss[prior] -= float(ordinal.log_likelihood(latents(against.differences, weights), against.low, against.high).sum())
+    best = min(loss, key=loss.__getitem__)
+    answers, precision = rows.only(training), rows.precision(*best, typical)
     weights = most_probable(answers, precision)
     covariance = posterior_at(weights, answers, precision).covariance
     differences = rows.answers.differences[wanted].astype(float)
     differences[:, -1] = 0  # what is wanted is the replies' merit, not which was shown first
     variance = np.einsum("ij,ij->i", differences @ covariance, differences)
-    return scale, _decisive_log_odds(differences @ weights, variance, rows.cut)
+    return best, _decisive_log_odds(differences @ weights, variance, rows.cut)
 
 
 def _decisive_log_odds(mean: np.ndarray, variance: np.ndarray, cut: float) -> np.ndarray:
