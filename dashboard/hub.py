@@ -44,7 +44,7 @@ GRACE = 1  # seconds for answers under way when the process is told to stop; pag
 
 
 class HubSettings(BaseModel):
-    """The section ``[hub]``: where API and pages are served, and what the warehouse may take."""
+    """The section ``[hub]``: where API and pages are served, what the warehouse may take, and how many recruiters judge each pair."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -52,6 +52,7 @@ class HubSettings(BaseModel):
     port: Annotated[int, Field(ge=0, le=65535)] = 8050
     memory_limit: str = "1GB"
     threads: Annotated[int, Field(ge=1)] = 2
+    opinions: Annotated[int, Field(ge=1)] = 1
 
 
 class Hub:
@@ -71,7 +72,7 @@ class Hub:
         self.streams = HubStreams(self.bus, self.warehouse, artifacts, common.home)
         self.readings = Readings(Sources(self.warehouse, self._lag, self._problems, rule.every))
         self.live = Live(self.readings.take)
-        self.queue = RatingQueue(self.warehouse)
+        self.queue = RatingQueue(self.warehouse, own.opinions)
         self.streams.listeners.append(self._stored)
         reviews = Reviews(self.bus, lambda: life.fold(version_events(self.warehouse)))
         doors = Doors(

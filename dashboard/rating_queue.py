@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 import orjson
 
@@ -18,7 +17,6 @@ from storage.warehouse import Warehouse
 
 LEASE = 120.0  # seconds a pair stays with the recruiter it was handed to
 JUDGED = 60.0  # seconds for which a judgment accepted here is remembered; by then it is in the warehouse
-CHOICE = 50  # pairs more than are asked for, to find some among them that nobody has judged
 
 
 @dataclass(frozen=True)
@@ -41,28 +39,28 @@ def shown_first(recruiter: str, pair_id: str) -> Side:
 
 
 class RatingQueue:
-    """Hands out pairs from the warehouse; leases live in memory, for losing them costs at most a second opinion."""
+    """Hands out pairs from the warehouse until ``opinions`` recruiters have judged each; leases live in memory, for losing them costs at
+    most one opinion more."""
 
-    def __init__(self, warehouse: Warehouse, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, warehouse: Warehouse, opinions: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._warehouse = warehouse
+        self._opinions = opinions
         self._clock = clock
         self._lock = threading.Lock()
         self._leases: dict[str, tuple[str, float]] = {}
         self._judged: dict[tuple[str, str], float] = {}
 
-    def take(self, recruiter: str, limit: int, order: Literal["newest", "oldest"] = "newest") -> list[QueuedPair]:
-        """Up to ``limit`` pairs that ``recruiter`` (a pseudonym) has not judged and nobody else holds; leased from now on.
-
-        Those come first that nobody has judged at all.
-        """
+    def take(self, recruiter: str, limit: int) -> list[QueuedPair]:
+        """Up to ``limit`` pairs that ``recruiter`` (a pseudonym) has not judged and nobody else holds; leased from now on."""
         now = self._clock()
         with self._lock:
             self._forget(now)
             taken = len(self._leases) + len(self._judged)
-        found = self._warehouse.query(f"queue_{order}", {"recruiter": recruiter, "limit": limit + taken + CHOICE}).to_pylist()
+        found = self._warehouse.query(
+            "rating_queue", {"recruiter": recruiter, "opinions": self._opinions, "limit": limit + taken}
+        ).to_pylist()
         with self._lock:
-            free = [row for row in found if self._is_free(str(row["pair_id"]), recruiter)]
-            free = sorted(free, key=lambda row: row["judgments"] > 0)[:limit]
+            free = [row for row in found if self._is_free(str(row["pair_id"]), recruiter)][:limit]
             for row in free:
                 self._leases[str(row["pair_id"])] = (recruiter, now + LEASE)
         return [_queued(row, recruiter) for row in free]

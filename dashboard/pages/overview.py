@@ -23,7 +23,7 @@ def layout(_rest: str) -> Any:
                     [
                         html.H2("How well the reward model predicts recruiters"),
                         html.P(
-                            "Share of the latest decisive judgments predicted right before they were learnt. 50 % is a coin toss.",
+                            "Share of the latest decisive judgments predicted right before they were learnt.",
                             className="hint",
                         ),
                         html.Div(id="overview-curve"),

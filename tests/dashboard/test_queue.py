@@ -42,7 +42,7 @@ def test_a_page_loaded_again_shows_the_same_order(recruiter: str, pair: object) 
 
 def test_a_lease_runs_out_and_the_pair_goes_to_somebody_else(warehouse: Warehouse) -> None:
     now = [0.0]
-    queue = RatingQueue(warehouse, clock=lambda: now[0])
+    queue = RatingQueue(warehouse, 2, clock=lambda: now[0])
     taken = {pair.pair_id for pair in queue.take("r-1", 6)}
     assert len(taken) == 6
     now[0] = LEASE - 1
@@ -53,7 +53,7 @@ def test_a_lease_runs_out_and_the_pair_goes_to_somebody_else(warehouse: Warehous
 
 
 def test_a_judged_pair_is_free_for_others_and_gone_for_its_recruiter(warehouse: Warehouse) -> None:
-    queue = RatingQueue(warehouse, clock=lambda: 0.0)
+    queue = RatingQueue(warehouse, 2, clock=lambda: 0.0)
     (pair,) = queue.take("r-1", 1)
     queue.judged("r-1", pair.pair_id)
     assert pair.pair_id not in {each.pair_id for each in queue.take("r-1", 3)}
