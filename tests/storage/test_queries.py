@@ -28,6 +28,7 @@ EXAMPLES: dict[str, Any] = {
     "high": 9,
     "through_sequence": 9,
     "sources": ["product"],
+    "opinions": 1,
     "partitions": [0],
     "cut": [9],
 }
@@ -75,12 +76,13 @@ def test_the_queue_holds_what_this_recruiter_may_still_judge(warehouse: Warehous
     log = Log()
     log.add(b"")
     apply(warehouse, log, judgment(2, "A", "r-1"), judgment(2, "B", "r-2"), judgment(3, "skip", "r-2"))
-    newest = ask(warehouse, "queue_newest", recruiter="r-1", limit=3)
+    newest = ask(warehouse, "rating_queue", recruiter="r-1", opinions=1, limit=3)
     assert [row["pair_id"] for row in newest] == [str(id_of("pair", n)) for n in (5, 4, 3)]
-    assert [row["judgments"] for row in newest] == [0, 0, 1]
-    oldest = ask(warehouse, "queue_oldest", recruiter="r-2", limit=10)
-    assert [row["pair_id"] for row in oldest] == [str(id_of("pair", n)) for n in (1, 4, 5)]
-    assert (oldest[0]["a"], orjson.loads(oldest[0]["prompt"])[1]["content"]) == (pair(1).a.text, pair(1).prompt[1].content)
+    assert [row["judgments"] for row in newest] == [0, 0, 1]  # a skip is no opinion
+    assert (newest[0]["a"], orjson.loads(newest[0]["prompt"])[1]["content"]) == (pair(5).a.text, pair(5).prompt[1].content)
+    once_more = ask(warehouse, "rating_queue", recruiter="r-3", opinions=3, limit=10)
+    assert [row["pair_id"] for row in once_more] == [str(id_of("pair", n)) for n in (5, 4, 3, 2, 1)]
+    assert str(id_of("pair", 2)) not in {row["pair_id"] for row in ask(warehouse, "rating_queue", recruiter="r-3", opinions=2, limit=10)}
 
 
 def test_one_pair_is_found_with_its_judgments(warehouse: Warehouse) -> None:
