@@ -61,8 +61,8 @@ def test_intervals_are_wider_where_prompts_repeat() -> None:
     assert clustered.low < clustered.value == pretended.value < clustered.high
 
 
-def records(n: int, *, swapped: bool = False) -> list[bytes]:
-    """Somebody likes dates; the words around them differ. ``swapped`` exchanges what the hash of a record would put on side A."""
+def records(n: int) -> list[bytes]:
+    """Somebody likes dates, nine times in ten; the words around them differ."""
     rng = np.random.default_rng(3)
     lines = []
     for i in range(n):
@@ -96,7 +96,7 @@ def test_a_plain_taste_is_learnt_and_foreseen_on_prompts_never_seen(tmp_path: Pa
 def test_with_all_sides_swapped_it_prints_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from trainers import datasets
 
-    lines = records(80)
+    lines = records(60)
     before = found_in(tmp_path / "data.jsonl", lines)
     ordinary = datasets.PreferenceRecord.chosen_side.fget  # type: ignore[attr-defined]
     monkeypatch.setattr(datasets.PreferenceRecord, "chosen_side", property(lambda self: "B" if ordinary(self) == "A" else "A"))
@@ -113,7 +113,7 @@ def test_too_little_or_one_sided_data_is_refused(tmp_path: Path) -> None:
 @pytest.mark.skipif(not REAL.exists(), reason="the real preference data lies beside the project only where it is developed")
 def test_real_preferences_are_foreseen_better_than_by_length(tmp_path: Path) -> None:
     with gzip.open(REAL) as stream:
-        some = [line.rstrip() for line, _ in zip(stream, range(240), strict=False)]
+        some = [line.rstrip() for line, _ in zip(stream, range(160), strict=False)]
     report = found_in(tmp_path / "data.jsonl", some)
     assert report.bad_lines == 0
     assert report.cross_validated.auc.value > 0.6

@@ -38,7 +38,7 @@ class HeadSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    prior_scale: Positive = 1.0
+    prior_scale: Positive = 0.7
     position_scale: Positive = 0.5
     cut_points: tuple[Positive, Positive, Positive, Positive] = (0.4, 1.0, 1.8, 2.8)
     lapsed: Positive = 1.0

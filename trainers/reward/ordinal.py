@@ -72,4 +72,4 @@ def expected(mean: np.ndarray, variance: np.ndarray, low: np.ndarray, high: np.n
     MacKay (1992), "The evidence framework applied to classification networks", equation 10.
     """
     kappa = 1 / np.sqrt(1 + np.pi * np.asarray(variance) / 8)
-    return np.exp(log_likelihood(kappa * mean, kappa * low, kappa * high))
+    return np.asarray(np.exp(log_likelihood(kappa * mean, kappa * low, kappa * high)))
