@@ -40,6 +40,7 @@ def unsupported(reply: str, question: str = "When could I have my interview?") -
         "It is two days a week from home, or 2 days if you like.",
         "Thank you so much for writing! We have a final word soon, and a permit is no problem. It is precious to us.",
         "Katelyn, we are still at work on your application.",
+        "Your place as Bus Driver Katelyn is Maple Transit's.",
         "",
     ],
 )
@@ -64,6 +65,7 @@ def test_what_the_prompt_supports_is_no_wrong_fact(reply: str) -> None:
         ("There are 45 applicants.", "45"),
         ("At Willow Care we like you.", "Willow Care"),
         ("Your role as Bus Chef is open.", "Bus Chef"),
+        ("We will not go on with you at Maple.", "Maple"),
     ],
 )
 def test_what_the_prompt_does_not_support_is_found(reply: str, wrong: str) -> None:

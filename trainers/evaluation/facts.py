@@ -24,6 +24,7 @@ _DEADLINE = re.compile(rf"\b(?:by|until|before) ({DAYS})\b")
 _DIGITS = re.compile(r"(?<![\w:.,])\d+(?:[.,]\d+)*(?![\w:])")
 _COUNT = re.compile(rf"\b({'|'.join(NUMBERS)}) (?:minute|hour|day|week|month|year)s?\b", re.I)
 _SENTENCE = re.compile(r"[^.!?\n]+[.!?]*")
+_PERSON = re.compile(r"name|candidate|applicant|contact|recruiter|manager", re.I)
 _TITLES = re.compile(r"\b[A-Z][\w'’-]*(?: [A-Z][\w'’-]*)*")
 # Capitalised inside a sentence in any conversation, whatever the facts.
 _ORDINARY = frozenset(
@@ -113,9 +114,11 @@ def _unsupported(prompt: Sequence[Message], reply: str, values: Values) -> Itera
     if values.pattern is not None:
         yield from (match.group() for match in values.pattern.finditer(rest) if not _stands_in(match.group(), folded))
     known = {part.casefold() for fact in facts.values() for part in _split(fact)}
+    # half of an employer's or a role's name is not its name, but people are called by one of theirs
+    apart = "\n".join([FACT.sub("", support), *(fact for key, fact in facts.items() if _PERSON.search(key))]).casefold()
     for sentence in _SENTENCE.findall(rest):
         inside = re.sub(r"^[\s\"'(-]*\S+", "", sentence)
-        yield from (title for title in _TITLES.findall(inside) if not _title_stands(title, folded, known))
+        yield from (title for title in _TITLES.findall(inside) if not _title_stands(title, apart, known))
 
 
 def _supported_apart(slot: str, support: str, hours: set[str]) -> bool:
@@ -135,12 +138,12 @@ def _stands_in(phrase: str, folded: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(phrase.casefold())}(?!\w)", folded) is not None
 
 
-def _title_stands(title: str, folded: str, known: set[str]) -> bool:
-    """A run of capitalised words stands in the prompt, or falls into parts that are facts or ordinary words."""
-    if title in _ORDINARY or re.fullmatch(f"{DAYS}|{MONTHS}", title) or _stands_in(title.removesuffix("'s").removesuffix("’s"), folded):
+def _title_stands(title: str, apart: str, known: set[str]) -> bool:
+    """A run of capitalised words is a fact's whole value, stands in the prompt apart from such, or falls into parts that do."""
+    bare = re.sub(r"['’]s$", "", title)
+    if bare in _ORDINARY or bare.casefold() in known or re.fullmatch(f"{DAYS}|{MONTHS}", bare) or _stands_in(bare, apart):
         return True
     words = title.split()
     return any(
-        (" ".join(words[:i]) in _ORDINARY or " ".join(words[:i]).casefold() in known) and _title_stands(" ".join(words[i:]), folded, known)
-        for i in range(1, len(words))
+        _title_stands(" ".join(words[:i]), apart, known) and _title_stands(" ".join(words[i:]), apart, known) for i in range(1, len(words))
     )

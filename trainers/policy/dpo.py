@@ -5,6 +5,7 @@ base model, which is also the reference: a run is never a run on top of a run.
 """
 
 import contextlib
+import ctypes
 import hashlib
 import json
 import math
@@ -142,6 +143,7 @@ def train_dpo(base: str, rows: Iterable[PreferenceRow], settings: DPOSettings, o
     from trainers.generation import load_policy
 
     disable_progress_bars()
+    _keep_memory()
     set_seed(settings.seed)
     policy = load_policy(base)
     policy.tokenizer.padding_side = "right"
@@ -266,6 +268,14 @@ def _write_adapter(model: Any, base: str, folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     half.rename(folder)
     return folder
+
+
+def _keep_memory() -> None:
+    """Let glibc keep large blocks instead of mapping and clearing them anew at every step, which took a fifth of training on a CPU."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc only
+    if mallopt is not None:
+        for parameter, value in ((-3, 1 << 30), (-1, 2**31 - 1)):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+            mallopt(parameter, value)
 
 
 @contextlib.contextmanager
