@@ -131,8 +131,9 @@ def raw_features(
         [encoder.sequence(heads[text], piece) for piece in _pieces(replies[y], encoder.limit - 3 - prompt_tokens)]
         for text, (_, y) in zip(texts, items, strict=True)
     ]
-    wanted = list({sequence for group in (*joint, *alone, asked) for sequence in group if sequence not in cache})
-    vectors = cache | dict(zip(wanted, encoder.encode(wanted), strict=True))
+    known = dict(cache)  # another thread may empty it
+    wanted = list({sequence for group in (*joint, *alone, asked) for sequence in group if sequence not in known})
+    vectors = known | dict(zip(wanted, encoder.encode(wanted), strict=True))
     if len(cache) > CACHED_PROMPTS:
         cache.clear()
     cache.update((sequence, vectors[sequence]) for sequence in asked)

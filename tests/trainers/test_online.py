@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit
+from threadpoolctl import threadpool_limits
 
 from storage.errors import ArtifactError, EventError
 from storage.events import unpack
@@ -43,6 +44,17 @@ def test_the_same_preferences_give_the_same_weights_bit_by_bit_however_they_are_
     assert same_bits(at_once, in_parts)
     assert at_once.prequential == one_by_one.prequential
     assert at_once.recruiters == one_by_one.recruiters
+
+
+def test_the_weights_bits_do_not_depend_on_the_number_of_threads() -> None:
+    width = 320  # enough for the library to share the work out
+    events = drawn(60, width, seed=1)
+    start = new_head(HeadSettings(reconcile_every=50), EMBEDDING, width, ("product",))
+    heads = []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            heads.append(learn_all(start, events))
+    assert same_bits(*heads)
 
 
 def test_learning_leaves_the_head_it_starts_from_as_it_was() -> None:

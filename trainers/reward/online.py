@@ -6,7 +6,7 @@ rebuilt from the judgments that then hold (docs: formulation of the online head)
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -14,11 +14,11 @@ from scipy.linalg.blas import dsymv, dsyr
 
 from storage.errors import EventError
 from storage.events import PreferenceJoined, PreferenceRemoved, unpack
-from trainers.reward import ordinal, recruiters
+from trainers.reward import ordinal
 from trainers.reward.checkpoint import load, save
 from trainers.reward.head import Head, HeadSettings, Prediction, head_id, new_head, predict
 from trainers.reward.history import ROW
-from trainers.reward.posterior import Answers, most_probable, posterior_at
+from trainers.reward.reconciliation import one_thread, reconcile
 
 __all__ = [
     "Head",
@@ -51,20 +51,24 @@ def learn_all(head: Head, events: Iterable[PreferenceJoined | PreferenceRemoved]
     EventError
         A sequence number is missing before one of the entries, or its features have another length than the head's.
     """
-    head = replace(head, mean=head.mean.copy(), covariance=head.covariance.copy(order="F"))  # the steps below work in place on these
-    for event in events:
-        if event.sequence <= head.sequence:
-            continue
-        if event.sequence != head.sequence + 1:
-            raise EventError(f"preference {event.sequence} came after {head.sequence}: read feedback.preferences from {head.sequence + 1}")
-        if isinstance(event, PreferenceRemoved):
-            head = _remove(head, event)
-        elif admissible(head, event):
-            head = _add(head, event)
-        head = replace(head, sequence=event.sequence)
-        if head.sequence % head.settings.reconcile_every == 0:
-            head = reconcile(head)
+    with one_thread():
+        head = replace(head, mean=head.mean.copy(), covariance=head.covariance.copy(order="F"))  # the steps work in place on these
+        for event in events:
+            head = _next(head, event)
     return head
+
+
+def _next(head: Head, event: PreferenceJoined | PreferenceRemoved) -> Head:
+    if event.sequence <= head.sequence:
+        return head
+    if event.sequence != head.sequence + 1:
+        raise EventError(f"preference {event.sequence} came after {head.sequence}: read feedback.preferences from {head.sequence + 1}")
+    if isinstance(event, PreferenceRemoved):
+        head = _remove(head, event)
+    elif admissible(head, event):
+        head = _add(head, event)
+    head = replace(head, sequence=event.sequence)
+    return reconcile(head) if head.sequence % head.settings.reconcile_every == 0 else head
 
 
 def admissible(head: Head, event: PreferenceJoined) -> bool:
@@ -183,54 +187,3 @@ def _remove(head: Head, event: PreferenceRemoved) -> Head:
     dsyr(h / rest, s, lower=1, a=head.covariance, overwrite_a=1)
     seen = head.judgments_seen - int(row["counts"])
     return replace(head, history=head.history.without(event.removes), judgments_seen=seen, marked=True)
-
-
-def reconcile(head: Head) -> Head:
-    """The head whose posterior is rebuilt from the prior and every judgment it holds, as if the removed ones had never been.
-
-    Recruiters are fitted from fixed starting values, weights by Newton to the most probable ones, the sites at these. Called by
-    :func:`learn_all` at fixed sequence numbers; elsewhere it makes a copy that is better for reading (a snapshot's evaluation) and
-    that must not go on learning in the first one's place.
-    """
-    settings, history = head.settings, head.history
-    rows, names = history.rows(), history.names
-    fresh = new_head(settings, head.embedding_hash, head.dimension, head.sources)
-    if not len(rows):
-        return replace(fresh, sequence=head.sequence, reconciled_at=head.sequence)
-    differences = np.concatenate([history.differences(), rows["position"][:, None].astype("<f4")], axis=1)
-    precision = 1 / np.diag(fresh.covariance)
-    low, high = ordinal.interval(rows["lower"], rows["upper"], settings.cut_points)
-    age = _age_weights(rows["occurred_at"], settings.half_life_days)
-    found = dict.fromkeys(names, settings.recruiter_prior.start)
-    mean = np.zeros(head.dimension + 1)
-    for round_ in range(settings.rounds + 1):
-        pull = np.array([found[name].pull for name in names])[rows["recruiter"]] * rows["position"]
-        weight = np.array([found[name].weight for name in names])[rows["recruiter"]] * age
-        answers = Answers(differences, low, high, pull, weight)
-        last = round_ == settings.rounds
-        mean = most_probable(answers, precision, mean, tolerance=1e-10 if last else 1e-3)
-        posterior = posterior_at(mean, answers, precision)
-        h = weight * ordinal.curvature(posterior.latent, low, high)
-        slope = weight * ordinal.slope(posterior.latent, low, high)
-        if not last:
-            kept = 1 - h * posterior.spread
-            left_out = posterior.latent - pull - posterior.spread * slope / kept
-            spread = posterior.spread / kept
-            found = recruiters.step(found, settings.recruiter_prior, names, rows, left_out, spread, low, high)
-    rows["site_precision"], rows["site_linear"] = h, h * (posterior.latent - pull) + slope
-    return replace(
-        head,
-        mean=mean,
-        covariance=posterior.covariance,
-        history=history.settle(rows),
-        recruiters=found,
-        marked=False,
-        reconciled_at=head.sequence,
-    )
-
-
-def _age_weights(occurred_at: Sequence[float] | np.ndarray, half_life_days: float | None) -> np.ndarray:
-    moments = np.asarray(occurred_at)
-    if half_life_days is None:
-        return np.ones(len(moments))
-    return np.asarray(np.exp2((moments - moments.max()) / (half_life_days * 86_400)))

@@ -1,0 +1,82 @@
+"""Rebuild the online head from every judgment that it holds: most probable weights, recruiters, and each judgment's site.
+
+Between reconciliations a judgment's site stays where it was linearised when it came, and what a removed one had moved stays moved. Part of
+the fold at fixed sequence numbers, so that a replay reconciles where the live head did.
+"""
+
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from trainers.reward import ordinal, recruiters
+from trainers.reward.head import Head, new_head
+from trainers.reward.posterior import Answers, most_probable, posterior_at
+
+
+def reconcile(head: Head) -> Head:
+    """The head whose posterior is rebuilt from the prior and every judgment it holds, as if the removed ones had never been.
+
+    Recruiters are fitted from fixed starting values, weights by Newton to the most probable ones, the sites at these. ``learn_all`` calls
+    it at fixed sequence numbers; elsewhere it makes a copy that is better for reading (a snapshot's evaluation) and that must not go on
+    learning in the first one's place.
+    """
+    with one_thread():
+        return _reconciled(head)
+
+
+@lru_cache(maxsize=1)
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def one_thread() -> AbstractContextManager[object]:
+    """Two threads of linear algebra add up in another order than one: the weights' bits must not depend on the machine's cores."""
+    limit: AbstractContextManager[object] = _libraries().limit(limits=1, user_api="blas")
+    return limit
+
+
+def _reconciled(head: Head) -> Head:
+    settings, history = head.settings, head.history
+    rows, names = history.rows(), history.names
+    fresh = new_head(settings, head.embedding_hash, head.dimension, head.sources)
+    if not len(rows):
+        seen = head.judgments_seen
+        return replace(fresh, sequence=head.sequence, judgments_seen=seen, reconciled_at=head.sequence)
+    differences = np.concatenate([history.differences(), rows["position"][:, None].astype("<f4")], axis=1)
+    precision = 1 / np.diag(fresh.covariance)
+    low, high = ordinal.interval(rows["lower"], rows["upper"], settings.cut_points)
+    age = _age_weights(rows["occurred_at"], settings.half_life_days)
+    found = dict.fromkeys(names, settings.recruiter_prior.start)
+    mean = np.zeros(head.dimension + 1)
+    for round_ in range(settings.rounds + 1):
+        pull = np.array([found[name].pull for name in names])[rows["recruiter"]] * rows["position"]
+        weight = np.array([found[name].weight for name in names])[rows["recruiter"]] * age
+        answers = Answers(differences, low, high, pull, weight)
+        last = round_ == settings.rounds
+        mean = most_probable(answers, precision, mean, tolerance=1e-10 if last else 1e-3)
+        posterior = posterior_at(mean, answers, precision)
+        h = weight * ordinal.curvature(posterior.latent, low, high)
+        slope = weight * ordinal.slope(posterior.latent, low, high)
+        if not last:
+            kept = 1 - h * posterior.spread  # leave each judgment out before asking how well its recruiter was foreseen
+            left_out = posterior.latent - pull - posterior.spread * slope / kept
+            found = recruiters.step(found, settings.recruiter_prior, names, rows, left_out, posterior.spread / kept, low, high)
+    rows["site_precision"], rows["site_linear"] = h, h * (posterior.latent - pull) + slope
+    return replace(
+        head,
+        mean=mean,
+        covariance=posterior.covariance,
+        history=history.settle(rows),
+        recruiters={name: found[name] for name in sorted(found)},
+        marked=False,
+        reconciled_at=head.sequence,
+    )
+
+
+def _age_weights(occurred_at: np.ndarray, half_life_days: float | None) -> np.ndarray:
+    if half_life_days is None:
+        return np.ones(len(occurred_at))
+    return np.asarray(np.exp2((occurred_at - occurred_at.max()) / (half_life_days * 86_400)))
