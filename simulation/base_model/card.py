@@ -44,9 +44,10 @@ library_name: transformers
 ---
 # The base model of FeedbackLoop's simulated world
 
-A Llama of {parameters} parameters (hidden {hidden}, {layers} layers, {heads} heads, tied embeddings, byte-level BPE of {vocabulary}), trained from
-nothing. It lets chat, DPO, evaluation and gates run as the real code on one CPU core. It is **not** a language model for
-any other use: it knows a few hundred words, and answers candidates of the simulated recruiting world from a block of facts.
+A Llama of {parameters} parameters (hidden {hidden}, {layers} layers, {heads} heads, tied embeddings, byte-level BPE of
+{vocabulary}), trained from nothing. It lets chat, DPO, evaluation and gates run as the real code on one CPU core. It is **not** a
+language model for any other use: it knows a few hundred words, and answers candidates of the simulated recruiting world from a
+block of facts.
 
 ## How it was made
 

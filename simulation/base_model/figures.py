@@ -80,7 +80,7 @@ def draw_pairs(model: Any, tokenizer: PreTrainedTokenizerFast, count: int, *, se
     """``count`` pairs of two samples of the model on prompts of ``split``: {prompt, a, b}."""
     rng = random.Random(f"pairs {seed}")
     torch.manual_seed(seed + 1)
-    turns = _play(model, tokenizer, [draw_conversation(rng, split) for _ in range(count)])
+    turns = _play(model, tokenizer, [draw_conversation(rng, split) for _ in range(math.ceil(0.75 * count))])
     rng.shuffle(turns)
     turns = turns[:count]
     seconds = sample(model, tokenizer, [prompt for _, prompt, _ in turns])
