@@ -285,12 +285,15 @@ def train(
     source: Annotated[
         list[Origin] | None, typer.Option(help="Whose judgments of the warehouse; the settings' sources and imports where absent.")
     ] = None,
+    swap_sides: Annotated[
+        bool, typer.Option("--swap-sides", help="reward: exchange A and B everywhere first; it prints the same.")
+    ] = False,
     json_file: JSONOption = None,
 ) -> None:
     """Train one phase on a file or on the warehouse, without bus or hub."""
     from deploy.training import trained
 
-    found, text = trained(Settings.read(), phase.value, data, model, out, [origin.value for origin in source or ()], _say)
+    found, text = trained(Settings.read(), phase.value, data, model, out, [origin.value for origin in source or ()], _say, swap_sides)
     _say(text)
     _write_json(json_file, found)
 

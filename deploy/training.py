@@ -24,11 +24,12 @@ def trained(
     out: Path,
     sources: Sequence[Source],
     say: Callable[[str], None],
+    swap_sides: bool = False,
 ) -> Found:
     """Train one phase: ``reward`` on held-out prompts, or ``dpo`` into ``out/policy``."""
     with _data(settings, data, sources) as file:
         if phase == "reward":
-            return _reward(settings, file)
+            return _reward(settings, file, swap_sides)
         from trainers.api import train_policy
 
         done = train_policy(settings, file, model or settings.common.model, out, _progress(say))
@@ -47,10 +48,10 @@ def evaluated(settings: Settings, data: Path, model: str, champion: str | None, 
     return found, gates_as_text(found["gates"], report.verdict) + f"\nreport: {out / 'report.json'}"
 
 
-def _reward(settings: Settings, file: Path) -> Found:
+def _reward(settings: Settings, file: Path, swap_sides: bool) -> Found:
     from trainers.reward.validation import train_reward
 
-    report = train_reward(file, settings)
+    report = train_reward(file, settings, swap_sides=swap_sides)
     return json.loads(report.model_dump_json()), report.as_text()
 
 

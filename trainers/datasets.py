@@ -8,7 +8,7 @@ import gzip
 import hashlib
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -196,6 +196,15 @@ class Comparison:
     strength: int | None = None
     recruiter: str | None = None
     shown_first: Side | None = None
+
+    def swapped(self) -> "Comparison":
+        """The same answer with A and B exchanged."""
+        choice, first = _OTHER_CHOICE[self.choice], None if self.shown_first is None else _OTHER_SIDE[self.shown_first]
+        return replace(self, a=self.b, b=self.a, choice=choice, shown_first=first)
+
+
+_OTHER_CHOICE: dict[Literal["A", "B", "tie"], Literal["A", "B", "tie"]] = {"A": "B", "B": "A", "tie": "tie"}
+_OTHER_SIDE: dict[Side, Side] = {"A": "B", "B": "A"}
 
 
 @dataclass(frozen=True)

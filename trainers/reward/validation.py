@@ -80,8 +80,10 @@ class RewardReport(BaseModel):
         return "\n".join(lines)
 
 
-def train_reward(path: Path, settings: Settings, progress: Progress | None = None) -> RewardReport:
+def train_reward(path: Path, settings: Settings, progress: Progress | None = None, *, swap_sides: bool = False) -> RewardReport:
     """Train on the training stratum of a file or snapshot and validate on the rest.
+
+    With ``swap_sides`` every A and B change places first: the report is the same, which anybody may check.
 
     Raises
     ------
@@ -92,7 +94,7 @@ def train_reward(path: Path, settings: Settings, progress: Progress | None = Non
     """
     data = read_preferences(path)
     embedder = Embedder.load(settings.section("features", FeatureSettings))
-    comparisons = data.comparisons
+    comparisons = tuple(c.swapped() for c in data.comparisons) if swap_sides else data.comparisons
     features = _embedded(comparisons, embedder, progress or (lambda stage, step, steps: None))
     held_out = np.array([c.stratum == "evaluation" for c in comparisons])
     decisive = np.array([c.choice != "tie" for c in comparisons])
