@@ -45,7 +45,7 @@ class DPOSettings(BaseModel):
     sft_weight: Annotated[float, Field(ge=0)] = 0.3
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     epochs: Annotated[int, Field(ge=1)] = 3
-    batch: Annotated[int, Field(ge=1)] = 16
+    batch: Annotated[int, Field(ge=1)] = 8
     gradient_accumulation: Annotated[int, Field(ge=1)] = 1
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
     lora_rank: Annotated[int, Field(ge=1)] = 8
