@@ -127,3 +127,26 @@ def test_files_that_cannot_be_read_say_so(tmp_path: Path) -> None:
             read_preferences(tmp_path / name)
     with pytest.raises(DataRefused, match="line 1: not JSON"):
         read_preferences(write(tmp_path / "data.jsonl", [b"nothing"]))
+
+
+def test_a_snapshot_gives_its_judgments_ties_orders_and_strata(tmp_path: Path) -> None:
+    from storage.snapshots import freeze
+    from storage.warehouse import Warehouse
+    from tests.storage.facts import Log, apply, features, id_of, judgment, pair
+
+    with Warehouse.open(tmp_path / "warehouse.duckdb") as warehouse:
+        warehouse.claim_epoch(1, published=0)
+        apply(warehouse, Log(), *(make(n) for n in range(8) for make in (pair, features)))
+        answers = [judgment(n) for n in range(6)]
+        apply(warehouse, Log(), *answers, judgment(6, "tie", "r-2", shown_first="B"), judgment(7, "skip"))
+        freeze(
+            warehouse, tmp_path / "snapshot", run_id=id_of("run"), through_sequence=warehouse.last_sequence, sources=("product",)
+        )  # fmt: skip
+    found = read_preferences(tmp_path / "snapshot")
+    assert found.bad == ()
+    assert [c.choice for c in found.comparisons] == [*(answer.choice for answer in answers), "tie"]
+    assert [c.strength for c in found.comparisons[:6]] == [answer.strength for answer in answers]
+    assert (found.comparisons[-1].recruiter, found.comparisons[-1].shown_first) == ("r-2", "B")
+    for comparison, drawn in zip(found.comparisons, (pair(n) for n in range(7)), strict=True):
+        assert (comparison.prompt, comparison.a, comparison.b) == (drawn.prompt, drawn.a.text, drawn.b.text)
+        assert (comparison.stratum, comparison.conversation_id) == (drawn.stratum, drawn.conversation_id)
