@@ -49,7 +49,7 @@ class DPOSettings(BaseModel):
     gradient_accumulation: Annotated[int, Field(ge=1)] = 1
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
     lora_rank: Annotated[int, Field(ge=1)] = 8
-    lora_alpha: Annotated[int, Field(ge=1)] = 16
+    lora_alpha: Annotated[int, Field(ge=1)] = 32
     lora_modules: str | tuple[str, ...] = "all-linear"
     max_length: Annotated[int, Field(ge=16)] = 1024
     half_life_days: Annotated[float, Field(gt=0)] | None = 180
@@ -104,6 +104,10 @@ def admissible(rows: Iterable[PreferenceRow], half_life_days: float | None) -> l
     return [row for row in agreed if row.occurred_at is None or _lot(row) < 0.5 ** ((newest - row.occurred_at) / timedelta(half_life_days))]
 
 
+def _characters(row: PreferenceRow) -> int:
+    return sum(len(message.content) for message in row.prompt) + max(len(row.chosen), len(row.rejected))
+
+
 def _later(moment: datetime | None, other: datetime | None) -> bool:
     return moment is not None and (other is None or moment > other)
 
@@ -138,9 +142,9 @@ def train_dpo(base: str, rows: Iterable[PreferenceRow], settings: DPOSettings, o
     from datasets import Dataset, disable_progress_bars
     from peft import LoraConfig
     from transformers import PrinterCallback, set_seed
-    from trl.trainer.dpo_trainer import DPOTrainer
 
     from trainers.generation import load_policy
+    from trainers.policy.batching import LengthBatchedDPO
 
     disable_progress_bars()
     _keep_memory()
@@ -154,13 +158,13 @@ def train_dpo(base: str, rows: Iterable[PreferenceRow], settings: DPOSettings, o
                 "chosen": [{"role": "assistant", "content": row.chosen}],
                 "rejected": [{"role": "assistant", "content": row.rejected}],
             }
-            for row in kept
+            for row in sorted(kept, key=_characters)  # rows of a length together: less padding in the reference's pass
         ]
     )
     checkpoints = output / "checkpoints"
     reporter = _reporter(progress)
     with _quiet(), _scored_at_replies():
-        trainer = DPOTrainer(
+        trainer = LengthBatchedDPO(
             model=policy.model,
             args=_arguments(settings, checkpoints, len(kept)),
             train_dataset=dataset,
