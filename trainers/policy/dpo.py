@@ -42,14 +42,14 @@ class DPOSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     beta: Annotated[float, Field(gt=0)] = 0.3
-    sft_weight: Annotated[float, Field(ge=0)] = 0.3
+    sft_weight: Annotated[float, Field(ge=0)] = 1.0
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     epochs: Annotated[int, Field(ge=1)] = 3
     batch: Annotated[int, Field(ge=1)] = 8
     gradient_accumulation: Annotated[int, Field(ge=1)] = 1
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
     lora_rank: Annotated[int, Field(ge=1)] = 8
-    lora_alpha: Annotated[int, Field(ge=1)] = 32
+    lora_alpha: Annotated[int, Field(ge=1)] = 16
     lora_modules: str | tuple[str, ...] = "all-linear"
     max_length: Annotated[int, Field(ge=16)] = 1024
     half_life_days: Annotated[float, Field(gt=0)] | None = 180
