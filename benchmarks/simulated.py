@@ -31,7 +31,7 @@ class Plan:
 
     training_judgments: int = 480
     recruiters: int = 12
-    paired: float = 0.17
+    paired: float = 0.19
     minimum_prompts: int = 900  # of the evaluation stratum; chats go on until there are as many
 
 

@@ -26,7 +26,7 @@ from streams.topics import PROGRESS, REQUESTED, TOPICS, VERSIONS
 Until = Literal["review", "promoted"]
 
 JUDGMENTS_TO_TRAIN = 480  # of the training stratum: what held in LEARNING.md 4; a quarter as many again goes to the evaluation stratum
-PAIRED_SHARE = 0.17  # so that 480 training judgments come with some 900 prompts of the evaluation stratum
+PAIRED_SHARE = 0.19  # so that 480 training judgments come with some 900 prompts of the evaluation stratum
 
 
 @dataclass(frozen=True)

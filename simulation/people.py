@@ -218,7 +218,7 @@ async def _work(
     while not shift.over():
         pairs = [pair for pair in await queue(client, hub, recruiter.name) if pair["pair_id"] not in judged]
         if not pairs:
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(1.0)
             continue
         shift.ends = time.monotonic() + shift.patience
         for pair in pairs:
