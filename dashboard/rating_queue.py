@@ -7,6 +7,7 @@ shown is a hash of recruiter and pair: random over pairs, the same when the page
 import hashlib
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -60,7 +61,8 @@ class RatingQueue:
             "rating_queue", {"recruiter": recruiter, "opinions": self._opinions, "limit": limit + taken}
         ).to_pylist()
         with self._lock:
-            free = [row for row in found if self._is_free(str(row["pair_id"]), recruiter)][:limit]
+            judged = Counter(pair for _, pair in self._judged)  # also those that the query above came too early to see
+            free = [row for row in found if self._is_free(str(row["pair_id"]), recruiter, judged)][:limit]
             for row in free:
                 self._leases[str(row["pair_id"])] = (recruiter, now + LEASE)
         return [_queued(row, recruiter) for row in free]
@@ -72,7 +74,9 @@ class RatingQueue:
                 del self._leases[pair_id]
             self._judged[recruiter, pair_id] = self._clock() + JUDGED
 
-    def _is_free(self, pair_id: str, recruiter: str) -> bool:
+    def _is_free(self, pair_id: str, recruiter: str, judged: Counter[str]) -> bool:
+        if judged[pair_id] >= self._opinions:
+            return False
         holder = self._leases.get(pair_id, (recruiter, 0.0))[0]
         return holder == recruiter and (recruiter, pair_id) not in self._judged
 

@@ -134,7 +134,7 @@ def _until_evaluated(
     demo: Demo, supervisor: Supervisor, people: "People", bus: Bus, feed: "LiveFeed", clock: Clock, report: Callable[[str], None]
 ) -> ModelEvaluated:
     deadline = time.monotonic() + demo.give_up_after
-    said = 0.0
+    said, progress = 0.0, None
     for event in _follow(bus, (REQUESTED.name, PROGRESS.name, VERSIONS.name)):
         supervisor.check()
         if time.monotonic() > deadline:
@@ -145,6 +145,7 @@ def _until_evaluated(
             people.stop()
         elif isinstance(event, TrainingProgress):
             clock.reached(f"stage_{event.stage}")
+            progress = event
         elif isinstance(event, TrainingFailed) and event.final:
             raise FeedbackLoopError(f"the run failed in stage {event.stage}: {event.reason}")
         elif isinstance(event, ModelEvaluated):
@@ -154,7 +155,7 @@ def _until_evaluated(
             people.check()
             if time.monotonic() - said > 5:
                 said = time.monotonic()
-                report(_progress_line(feed.latest, event))
+                report(_progress_line(feed.latest, progress))
     raise AssertionError("the log does not end")
 
 
@@ -170,9 +171,9 @@ def _follow(bus: Bus, topics: tuple[str, ...]) -> Iterator[Event | None]:
             yield None
 
 
-def _progress_line(status: dict[str, Any], event: Event | None) -> str:
-    if isinstance(event, TrainingProgress):
-        return f"  training: {event.stage}, {event.step} of {event.steps}"
+def _progress_line(status: dict[str, Any], progress: TrainingProgress | None) -> str:
+    if progress is not None:
+        return f"  training: {progress.stage}, {progress.step} of {progress.steps}"
     counts, threshold = status.get("counts", {}), status.get("threshold", {})
     return (
         f"  {counts.get('replies', 0)} replies · {counts.get('pairs', 0)} pairs · {counts.get('judgments', 0)} judgments · "

@@ -36,7 +36,13 @@ class People:
 
     def review(self, version: str) -> None:
         """Let the simulated reviewer decide on ``version``."""
-        if self._launch("review", "--version", version).wait(60) != 0:
+        reviewer = self._launch("review", "--version", version)
+        try:
+            decided = reviewer.wait(60) == 0
+        except subprocess.TimeoutExpired:
+            reviewer.kill()
+            decided = False
+        if not decided:
             raise FeedbackLoopError(f"the simulated reviewer could not decide; see {self._log_path}")
 
     def check(self) -> None:

@@ -100,7 +100,7 @@ async def _people(arguments: argparse.Namespace) -> int:
 
 async def _review(arguments: argparse.Namespace) -> int:
     async with httpx.AsyncClient(timeout=60) as client:
-        decided = await reviewer_decides(client, version=arguments.version, hub=arguments.hub, deadline=60.0)
+        decided = await reviewer_decides(client, version=arguments.version, hub=arguments.hub, deadline=45.0)
     print(f"approved {decided}" if decided else "no version awaits review", flush=True)
     return 0 if decided else 1
 

@@ -133,7 +133,7 @@ async def reviewer_decides(
     """
     until = time.monotonic() + deadline
     while time.monotonic() < until:
-        due = [v["version"] for v in await versions(client, hub) if v.get("state") == "awaiting review"]
+        due = [v["version"] for v in await versions(client, hub) if v.get("status") == "awaiting review"]
         chosen = next((name for name in due if version in (None, name)), None)
         if chosen is not None:
             answer = await client.post(

@@ -41,7 +41,7 @@ class SmallHouse:
         if path == "/v1/queue":
             return self.queue(request.url.params["recruiter"], int(request.url.params["limit"]))
         if path == "/v1/versions":
-            states = [{"version": "v1", "state": "rejected"}, {"version": "v2", "state": "awaiting review"}]
+            states = [{"version": "v1", "status": "rejected"}, {"version": "v2", "status": "awaiting review"}]
             return httpx.Response(200, json={"versions": states})
         self.decisions.append((path, body))
         return httpx.Response(200, json={})
