@@ -144,7 +144,7 @@ def _rating(router: APIRouter, doors: Doors) -> None:
     def judge(body: JudgmentBody, x_feedbackloop_source: Annotated[Origin, Header()] = "product") -> dict[str, Any]:
         """Accept a recruiter's judgment; durable when answered."""
         event = doors.intake.judgment(**body.model_dump(), source=x_feedbackloop_source)
-        doors.queue.judged(event.recruiter, str(event.pair_id))
+        doors.queue.judged(event.recruiter, str(event.pair_id), opinion=event.choice != "skip")
         return _accepted(event)
 
 

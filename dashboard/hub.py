@@ -99,7 +99,7 @@ class Hub:
         self.readings.note(applied)
         for entry in applied.stored:
             if isinstance(entry.event, JudgmentGiven):  # from whichever door
-                self.queue.judged(entry.event.recruiter, str(entry.event.pair_id))
+                self.queue.judged(entry.event.recruiter, str(entry.event.pair_id), opinion=entry.event.choice != "skip")
         self.live.wake()
 
     def _fail(self, error: BaseException) -> None:

@@ -49,7 +49,7 @@ class RatingQueue:
         self._clock = clock
         self._lock = threading.Lock()
         self._leases: dict[str, tuple[str, float]] = {}
-        self._judged: dict[tuple[str, str], float] = {}
+        self._judged: dict[tuple[str, str], tuple[float, bool]] = {}  # until when, and whether it was an opinion
 
     def take(self, recruiter: str, limit: int) -> list[QueuedPair]:
         """Up to ``limit`` pairs that ``recruiter`` (a pseudonym) has not judged and nobody else holds; leased from now on."""
@@ -61,18 +61,20 @@ class RatingQueue:
             "rating_queue", {"recruiter": recruiter, "opinions": self._opinions, "limit": limit + taken}
         ).to_pylist()
         with self._lock:
-            judged = Counter(pair for _, pair in self._judged)  # also those that the query above came too early to see
+            judged = Counter(
+                pair for (_, pair), (_, opinion) in self._judged.items() if opinion
+            )  # also those that the query above came too early to see
             free = [row for row in found if self._is_free(str(row["pair_id"]), recruiter, judged)][:limit]
             for row in free:
                 self._leases[str(row["pair_id"])] = (recruiter, now + LEASE)
         return [_queued(row, recruiter) for row in free]
 
-    def judged(self, recruiter: str, pair_id: str) -> None:
-        """``recruiter`` has judged the pair, just now at this door or as the sink tells; the lease ends."""
+    def judged(self, recruiter: str, pair_id: str, *, opinion: bool = True) -> None:
+        """``recruiter`` has judged the pair, just now at this door or as the sink tells; the lease ends. A skip is no ``opinion``."""
         with self._lock:
             if self._leases.get(pair_id, ("", 0.0))[0] == recruiter:
                 del self._leases[pair_id]
-            self._judged[recruiter, pair_id] = self._clock() + JUDGED
+            self._judged[recruiter, pair_id] = (self._clock() + JUDGED, opinion)
 
     def _is_free(self, pair_id: str, recruiter: str, judged: Counter[str]) -> bool:
         if judged[pair_id] >= self._opinions:
@@ -82,7 +84,7 @@ class RatingQueue:
 
     def _forget(self, now: float) -> None:
         self._leases = _still(self._leases.items(), now)
-        self._judged = {key: until for key, until in self._judged.items() if until > now}
+        self._judged = {key: (until, opinion) for key, (until, opinion) in self._judged.items() if until > now}
 
 
 def _still(leases: Iterable[tuple[str, tuple[str, float]]], now: float) -> dict[str, tuple[str, float]]:
