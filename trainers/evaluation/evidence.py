@@ -129,6 +129,15 @@ def with_features(judgments: Sequence[Judgment], embedding: Embedding) -> tuple[
     return a, b
 
 
+def stored_features(judgments: Sequence[Judgment], embedding: Embedding) -> dict[tuple[tuple[Message, ...], str], np.ndarray]:
+    """The features that the loop has computed already under this embedding, by prompt and reply: many of the champion's were judged."""
+    found = {}
+    for judgment in judgments:
+        if judgment.features is not None and judgment.embedding_hash == embedding.hash:
+            found[judgment.prompt, judgment.a], found[judgment.prompt, judgment.b] = judgment.features
+    return found
+
+
 def training_head(judgments: Sequence[Judgment], embedding: Embedding, settings: HeadSettings) -> Head:
     """The online head as it stands after these judgments' training stratum, reconciled: the reward that ranks and that is audited."""
     held = [j for j in judgments if j.stratum == "training" and j.choice in ("A", "B", "tie")]

@@ -28,8 +28,8 @@ class EvaluationSettings(BaseModel):
     temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     max_tokens: Annotated[int, Field(ge=1, le=8192)] = 128
-    prompts: Count = 840
-    null_prompts: Annotated[int, Field(ge=0)] = 100
+    prompts: Count = 810
+    null_prompts: Annotated[int, Field(ge=0)] = 60
     kl_prompts: Count = 224
     names: Annotated[int, Field(ge=2)] = 10
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05

@@ -12,7 +12,7 @@ import numpy as np
 from storage.errors import DataRefused
 from storage.events import Message
 from trainers.evaluation import facts
-from trainers.evaluation.evidence import Embedding, Judgment, judged, reward_spread, training_head
+from trainers.evaluation.evidence import Embedding, Judgment, judged, reward_spread, stored_features, training_head
 from trainers.evaluation.kl import Divergence, kl
 from trainers.evaluation.name_swap import Contrast, name_contrasts, read_probes
 from trainers.evaluation.report import PairedReply
@@ -83,6 +83,8 @@ def try_out(
     twice = [i for i, text in enumerate(replies.again) if text != replies.champion[i]]
     items += [(replies.prompts[i], text) for i in twice for text in (replies.champion[i], replies.again[i])]
     unique = list(dict.fromkeys(items))
+    vectors = stored_features(judgments, embedding)
+    unique = [item for item in unique if item not in vectors]
     steps = 5 + -(-len(unique) // AT_ONCE)
     done = 0
 
@@ -91,7 +93,6 @@ def try_out(
         done += 1
         progress(done, steps)
 
-    vectors: dict[tuple[tuple[Message, ...], str], np.ndarray] = {}
     for start in range(0, len(unique), AT_ONCE):
         chunk = unique[start : start + AT_ONCE]
         vectors.update(zip(chunk, embedding.features(chunk), strict=True))
