@@ -47,7 +47,7 @@ class Recipe:
     recitals: float = 0.15  # and a share of recitals later on
     blurred: float = 0.2  # share of dialogues in which some of the candidate's words are unknown
     fact_weight: float = 4.0  # of a copied token's loss; where a model errs at temperature 1, it errs there
-    sharpness: float = 1.2  # what the final logits are multiplied by after training, so that temperature 1 draws less from the far tail
+    sharpness: float = 1.6  # what the final logits are multiplied by after training, so that temperature 1 draws less from the far tail
     invented: float = 0.6  # share of dialogues with invented names, roles and employers
 
 

@@ -11,11 +11,19 @@ Role: Bus Driver
 Employer: Maple Transit
 Stage: first interview
 Free slots: Tuesday 10:30; Friday 9:00
-Documents: passport, diploma
+Documents: passport and diploma
 Remote: two days
-Next news: Thursday"""
+Next news: by Thursday
+Asked about: interview"""
 
-OTHER = "Candidate: Precious\nRole: Pastry Chef\nStage: final round\nDocuments: work permit, diploma\nRemote: three days\nStarts: March"
+OTHER = """Candidate: Precious
+Role: Pastry Chef
+Employer: Marks and Spencer
+Stage: final round
+Documents: work permit and licence; diploma
+Remote: three days
+Starts: March
+Asked about: home"""
 
 
 def asked(question: str = "When could I have my interview?", facts: str = FACTS) -> tuple[Message, ...]:
@@ -40,6 +48,8 @@ def unsupported(reply: str, question: str = "When could I have my interview?") -
         "It is two days a week from home, or 2 days if you like.",
         "Thank you so much for writing! We have a final word soon, and a permit is no problem. It is precious to us.",
         "Katelyn, we are still at work on your application.",
+        "There are several ways to work with us, also from home.",
+        "Marks on the form do not matter.",
         "Your place as Bus Driver Katelyn is Maple Transit's.",
         "",
     ],
@@ -61,6 +71,8 @@ def test_what_the_prompt_supports_is_no_wrong_fact(reply: str) -> None:
         ("Your application for Pastry Chef moves along.", "Pastry Chef"),
         ("Your file is at the final round.", "final round"),
         ("Please bring your work permit.", "work permit"),
+        ("For Bus Driver we need your licence application.", "licence"),
+        ("At Marks and Spencer we like you.", "Marks and Spencer"),
         ("You can work from home three days a week.", "three days"),
         ("There are 45 applicants.", "45"),
         ("At Willow Care we like you.", "Willow Care"),

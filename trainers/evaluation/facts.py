@@ -21,10 +21,12 @@ _DAY = re.compile(rf"\b({DAYS})\b")
 _MONTH = re.compile(rf"\b({MONTHS})\b")
 _SLOT = re.compile(rf"\b({DAYS}),?(?: at)? (?:([01]?\d|2[0-3])[:.h]([0-5]\d))\b")
 _DEADLINE = re.compile(rf"\b(?:by|until|before) ({DAYS})\b")
+_DUE = re.compile(rf"(?:(?:by|until|before) )?({DAYS})")
 _DIGITS = re.compile(r"(?<![\w:.,])\d+(?:[.,]\d+)*(?![\w:])")
 _COUNT = re.compile(rf"\b({'|'.join(NUMBERS)}) (?:minute|hour|day|week|month|year)s?\b", re.I)
 _SENTENCE = re.compile(r"[^.!?\n]+[.!?]*")
 _PERSON = re.compile(r"name|candidate|applicant|contact|recruiter|manager", re.I)
+_SUBJECT = re.compile(r"asked|about|topic|subject|question|intent", re.I)  # keys that say what is talked about, which is no claim
 _TITLES = re.compile(r"\b[A-Z][\w'’-]*(?: [A-Z][\w'’-]*)*")
 # Capitalised inside a sentence in any conversation, whatever the facts.
 _ORDINARY = frozenset(
@@ -79,15 +81,19 @@ class Values:
 def values_of(prompts: Iterable[Sequence[Message]]) -> Values:
     """The values that facts take in ``prompts``: a stage, a role or a document that one prompt names is no fact of another that does not.
 
-    Lower-case values of fewer than four letters are left out: they are words of any sentence.
+    Lower-case values of fewer than four letters are left out, and what a line like "Asked about: home" says: they are words of any
+    sentence.
     """
-    found = {value for prompt in prompts for fact in facts_of(prompt).values() for value in _split(fact)}
+    facts = (fact for prompt in prompts for key, fact in facts_of(prompt).items() if not _SUBJECT.search(key))
+    found = {value for fact in facts for value in _split(fact)}
     wanted = sorted((v for v in found if len(v) <= 80 and (len(v) >= 4 or v[:1].isupper()) and not v.isdigit()), key=lambda v: (-len(v), v))
     return Values(re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, wanted)) + r")(?!\w)") if wanted else None)
 
 
 def _split(fact: str) -> list[str]:
-    return [part.strip(" .") for part in re.split(r"[;,]", fact) if part.strip(" .")]
+    """The single values of a fact: "passport and diploma" holds two, "Marks and Spencer" is one."""
+    parts = [part.strip(" .") for part in re.split(r"[;,]", fact)]
+    return [value for part in parts for value in (part.split(" and ") if part.islower() else [part]) if value]
 
 
 def _unsupported(prompt: Sequence[Message], reply: str, values: Values) -> Iterable[str]:
@@ -101,8 +107,8 @@ def _unsupported(prompt: Sequence[Message], reply: str, values: Values) -> Itera
             yield slot
     rest = _SLOT.sub(" ", reply)
     yield from (hour for hour in _hours(rest) if hour not in hours)
-    bare_days = {value for fact in facts.values() for value in _split(fact) if re.fullmatch(DAYS, value)}
-    yield from (f"by {day}" for day in _DEADLINE.findall(rest) if bare_days and day not in bare_days)
+    due = {found[1] for fact in facts.values() for value in _split(fact) if (found := _DUE.fullmatch(value))}
+    yield from (f"by {day}" for day in _DEADLINE.findall(rest) if due and day not in due)
     yield from (word for word in [*_DAY.findall(rest), *_MONTH.findall(rest)] if not _stands_in(word, folded))
     rest = _HOUR.sub(" ", rest)
     for number in _DIGITS.findall(rest):
