@@ -1,9 +1,9 @@
-# make setup | demo ARGS=… | test ARGS=… | lint | lock
+# make setup | demo ARGS=… | test ARGS=… | lint | kafka | lock
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test lint lock
+.PHONY: setup demo test lint kafka lock
 
 setup: $(STAMP)
 
@@ -26,6 +26,9 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+kafka: setup
+	$(BIN)/python -m deploy.broker $(ARGS)
 
 lock:
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --extra dev pyproject.toml --output-file requirements.lock

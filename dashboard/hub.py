@@ -29,7 +29,7 @@ from storage.events import JudgmentGiven
 from storage.settings import Settings
 from storage.warehouse import Applied, Warehouse
 from streams import versions as life
-from streams.bus import open_bus
+from streams.bus import bus_of, outlet_of
 from streams.health import health_router, listen
 from streams.hub import HubStreams
 from streams.intake import Intake
@@ -66,7 +66,8 @@ class Hub:
         common.home.mkdir(parents=True, exist_ok=True)
         self.failure: BaseException | None = None
         self.failed = threading.Event()
-        self.bus = open_bus(common.bus_url)
+        self.bus = bus_of(settings)
+        self.outlet = outlet_of(settings, self.bus, "hub")
         self.warehouse = Warehouse.open(common.home / "warehouse.duckdb", memory_limit=own.memory_limit, threads=own.threads)
         artifacts = Artifacts(common.artifacts_url)
         self.streams = HubStreams(self.bus, self.warehouse, artifacts, common.home)
@@ -78,7 +79,7 @@ class Hub:
         doors = Doors(
             live=self.live,
             queue=self.queue,
-            intake=Intake(self.bus, pseudonym_key(common)),
+            intake=Intake(self.outlet, pseudonym_key(common)),
             reviews=reviews,
             artifacts=artifacts,
             exporter=Exporter(self.bus, self.warehouse),
@@ -93,6 +94,8 @@ class Hub:
         if not self.streams.stop():
             log.warning("a consumer did not finish its step in time; what it had not committed is read again at the next start")
         self.warehouse.close()
+        if self.outlet is not self.bus:
+            self.outlet.close()
         self.bus.close()
 
     def _stored(self, applied: Applied) -> None:

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from deploy.log_commands import quarantine, replay, schemas, topics
 from deploy.supervisor import PROCESSES, Supervisor, follow_lifeline, is_ready, url_of
 from storage.errors import ConfigurationError, FeedbackLoopError
 from storage.settings import Settings
@@ -28,9 +29,20 @@ app = typer.Typer(
 )
 
 
+app.add_typer(topics, name="topics")
+app.add_typer(quarantine, name="quarantine")
+app.command()(replay)
+app.command()(schemas)
+
+
 class Until(StrEnum):
     review = "review"
     promoted = "promoted"
+
+
+class LogKind(StrEnum):
+    sqlite = "sqlite"
+    kafka = "kafka"
 
 
 class Phase(StrEnum):
@@ -162,6 +174,7 @@ def demo(
     null: Annotated[bool, typer.Option("--null", help="Control: recruiters without any taste. No version should pass.")] = False,
     plant: Annotated[bool, typer.Option("--plant", help="Control: recruiters who treat one group of names differently.")] = False,
     drift: Annotated[bool, typer.Option("--drift", help="Control: a taste that changes sign half-way.")] = False,
+    bus: Annotated[LogKind, typer.Option(help="kafka: on a broker of the demo's own (needs a JDK 17 and Maven).")] = LogKind.sqlite,
 ) -> None:
     """Watch the whole loop learn from simulated people, on this machine."""
     from deploy.demo import Demo, run
@@ -169,7 +182,7 @@ def demo(
 
     signal.signal(signal.SIGTERM, _interrupt)
     controls = frozenset(name for name, asked in (("null", null), ("plant", plant), ("drift", drift)) if asked)
-    options = Demo(until=until.value if until else None, seed=seed, controls=controls)
+    options = Demo(until=until.value if until else None, seed=seed, controls=controls, bus=bus.value)
     summary: dict[str, Any] = {}
 
     def on_summary(found: dict[str, Any]) -> None:

@@ -20,13 +20,14 @@ from deploy.supervisor import Supervisor, is_ready, url_of
 from storage.errors import FeedbackLoopError
 from storage.events import Event, ModelEvaluated, ModelPromoted, TrainingFailed, TrainingProgress, TrainingRequested, decode
 from storage.settings import Settings
-from streams.bus import Bus, Partition, open_bus
+from streams.bus import Bus, Partition, bus_of
+from streams.kafka_settings import KafkaSettings
 from streams.topics import PROGRESS, REQUESTED, TOPICS, VERSIONS
 
 Until = Literal["review", "promoted"]
 
 JUDGMENTS_TO_TRAIN = 480  # of the training stratum: what held in LEARNING.md 4; a quarter as many again goes to the evaluation stratum
-PAIRED_SHARE = 0.19  # so that 480 training judgments come with some 900 prompts of the evaluation stratum
+PAIRED_SHARE = 0.16  # so that 480 training judgments come with 900 prompts of the evaluation stratum and more, where 800 are needed
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Demo:
     until: Until | None = None
     seed: int = 0
     controls: frozenset[str] = frozenset()  # of "null", "plant", "drift" (LEARNING.md 5, item 10)
+    bus: Literal["sqlite", "kafka"] = "sqlite"
     judgments: int = JUDGMENTS_TO_TRAIN
     give_up_after: float = 900.0  # seconds
 
@@ -84,6 +86,23 @@ def run(demo: Demo, settings: Settings, report: Callable[[str], None], on_summar
     """
     clock = Clock()
     settings = demo_settings(settings, demo)
+    with _kafka(settings, report) if demo.bus == "kafka" else contextlib.nullcontext(settings) as settings:
+        _run(demo, settings, clock, report, on_summary)
+
+
+@contextlib.contextmanager
+def _kafka(settings: Settings, report: Callable[[str], None]) -> Iterator[Settings]:
+    """A broker of the demo's own with its topics, and the settings that name it."""
+    from deploy.broker import Broker
+    from streams.kafka_topics import create_topics
+
+    report("starting a Kafka broker")
+    with Broker(settings.common.home / "kafka") as broker:
+        create_topics(broker.servers, KafkaSettings())
+        yield settings.with_values({"bus": broker.url})
+
+
+def _run(demo: Demo, settings: Settings, clock: Clock, report: Callable[[str], None], on_summary: Callable[[dict[str, Any]], None]) -> None:
     serving, hub = url_of(settings, "serving"), url_of(settings, "hub")
     with (
         Supervisor(settings, environment_of(settings), report) as supervisor,
@@ -97,7 +116,7 @@ def run(demo: Demo, settings: Settings, report: Callable[[str], None], on_summar
         supervisor.wait_ready(("hub", "serving", "processor", "trainer"), 120)
         clock.reached("all_ready")
         people.start(pace="fast")
-        with contextlib.closing(open_bus(settings.common.bus_url)) as bus, LiveFeed(hub) as feed:
+        with contextlib.closing(bus_of(settings)) as bus, LiveFeed(hub) as feed:
             evaluated = _until_evaluated(demo, supervisor, people, bus, feed, clock, report)
             summary = _summary(bus, evaluated, hub, clock, feed.seen)
             if demo.until == "promoted":

@@ -13,7 +13,7 @@ from storage.errors import ConfigurationError
 from storage.events import Source
 from storage.settings import Settings
 from storage.warehouse import Warehouse
-from streams.bus import Bus, open_bus
+from streams.bus import Bus, bus_of
 from streams.consumers import consumer
 from streams.embed import embed_pairs
 from streams.imports import ImportReport, import_file
@@ -70,7 +70,7 @@ def records(settings: Settings, sources: Sequence[Source]) -> list[dict[str, Any
 
 def _bus(settings: Settings) -> Bus:
     settings.common.home.mkdir(parents=True, exist_ok=True)
-    return open_bus(settings.common.bus_url)
+    return bus_of(settings)
 
 
 @contextmanager

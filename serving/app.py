@@ -25,7 +25,7 @@ from serving.upstream import UpstreamBackend
 from storage.artifacts import Artifacts
 from storage.errors import ConfigurationError
 from storage.settings import Settings
-from streams.bus import Bus, open_bus
+from streams.bus import Bus, bus_of, outlet_of
 from streams.health import health_router, listen
 from streams.intake import Intake
 from streams.pseudonyms import pseudonym_key
@@ -112,8 +112,9 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
     loaded at all.
     """
     section = settings.section("serving", ServingSettings)
-    bus = bus or open_bus(settings.common.bus_url)
-    intake = Intake(bus, pseudonym_key(settings.common))
+    bus = bus or bus_of(settings)
+    outlet = outlet_of(settings, bus, "serving")
+    intake = Intake(outlet, pseudonym_key(settings.common))
     backend: Backend
     promotions: Promotions | None = None
     if section.upstream_url:
@@ -145,6 +146,8 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
             ends.append(asyncio.to_thread(promotions.stop))
         await asyncio.gather(*ends)
         await backend.close()
+        if outlet is not bus:
+            await asyncio.to_thread(outlet.close)
         bus.close()
 
     app = FastAPI(openapi_url=None, lifespan=life)  # the protocol is OpenAI's; requests are read by serving.requests

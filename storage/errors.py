@@ -8,7 +8,7 @@
     │   ├── PortInUse           another program listens there
     │   └── NotReachable        a hub or server that this command needs does not answer
     ├── InputRefused            what a client sent is not acceptable (4xx, names the field)
-    ├── Overloaded              the local log has reached its bound (503 with Retry-After)
+    ├── Overloaded              the log takes or gives nothing just now, or the local one has reached its bound (503 with Retry-After)
     ├── EventError              something on the bus
     │   ├── EventUnreadable     bytes that are no event: quarantine, go on
     │   ├── SchemaTooNew        written by a newer program: the reader stops and says so
@@ -50,7 +50,7 @@ class InputRefused(FeedbackLoopError):
 
 
 class Overloaded(FeedbackLoopError):
-    """The local log has reached its bound; try again after ``retry_after`` seconds."""
+    """The log takes or gives nothing just now, or the local one has reached its bound; try again after ``retry_after`` seconds."""
 
     def __init__(self, message: str, retry_after: int = 5) -> None:
         super().__init__(message)

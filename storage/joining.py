@@ -150,7 +150,7 @@ class Join:
         sequence = None
         if is_decisive(judgment):
             sequence = self._next()
-            yield PreferenceJoined(
+            yield PreferenceJoined.model_construct(  # of parts that were validated when they were read
                 event_id=derived_id("PreferenceJoined", judgment.event_id),
                 occurred_at=judgment.occurred_at,
                 source=judgment.source,

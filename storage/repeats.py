@@ -1,88 +1,112 @@
 """Which events of a batch are new: the same fact may be on the log twice, and counts once.
 
-Recent ids are kept in memory; one that is not among them is looked up only where it could be an old one. So the answer is exact at any
-distance, and the usual batch asks the warehouse nothing.
+Every id that was ever stored is remembered by 64 of its bits, eight bytes an event. An id that is not among them is new; one that is, is
+looked up. So the answer is exact at any distance, and a batch without repeats asks the warehouse nothing.
 """
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+import numpy as np
+
 from storage.entries import Entry
 from storage.errors import EventUnreadable
-from storage.events import Event
-from storage.rows import row_of
+from storage.events import EVENTS, Event
+from storage.rows import refuse_unstorable, row_of
 
 Row = dict[str, Any]
 StoredRows = Callable[[type[Event], Collection[UUID]], Sequence[Mapping[str, Any]]]
 
+LOW = 2**64 - 1  # the half of a UUID that is random (version 7) or a hash (version 5)
 
-class Repeats:
-    """The ids seen lately.
 
-    Parameters
-    ----------
-    latest : ids of the newest rows, at most ``WINDOW + 1``; one more than the window means that there are older rows
-    newest : the newest id of all rows that was made by a clock
+class Seen:
+    """A set of 64-bit numbers that only grows: sorted runs, each at least twice as long as the next, and the newest in a set.
+
+    Eight bytes a number, and a look-up is a binary search in each of the few runs (a log-structured merge tree in memory).
     """
 
-    WINDOW = 200_000
+    NEWEST = 20_000
 
-    def __init__(self, latest: Sequence[str], newest: str | None) -> None:
-        ids = [UUID(text) for text in reversed(latest)]
-        self._order: deque[UUID] = deque(ids)
-        self._ids = set(ids)
-        # Ids made up to this moment may be stored and forgotten here; later ones, made by a clock (version 7), cannot.
-        self._forgotten_until = -1
-        if len(ids) > self.WINDOW:
-            self._forgotten_until = _milliseconds(UUID(newest)) if newest else 0
+    def __init__(self, numbers: np.ndarray) -> None:
+        """``numbers``: uint64 ``(n,)``, in any order."""
+        self._runs = [np.unique(numbers)] if len(numbers) else []
+        self._newest: set[int] = set()
 
-    def sift(self, facts: Sequence[Entry], stored_rows: StoredRows) -> tuple[list[tuple[Entry, Row]], list[tuple[Entry, str]]]:
-        """The new ones with their rows, and those that cannot be stored with the reason. Repeats are in neither."""
+    def __len__(self) -> int:
+        return sum(map(len, self._runs)) + len(self._newest)
+
+    def among(self, numbers: Sequence[int]) -> set[int]:
+        """Those of ``numbers`` that were added before."""
+        found = self._newest.intersection(numbers)
+        asked = np.array(numbers, np.uint64)
+        for run in self._runs:
+            at = np.searchsorted(run, asked)
+            hit = run[np.minimum(at, len(run) - 1)] == asked
+            found.update(map(int, asked[hit]))
+        return found
+
+    def add(self, numbers: Iterable[int]) -> None:
+        self._newest.update(numbers)
+        if len(self._newest) < self.NEWEST:
+            return
+        run = np.fromiter(self._newest, np.uint64, len(self._newest))
+        self._newest = set()
+        while self._runs and len(self._runs[-1]) < 2 * len(run):
+            run = np.concatenate([self._runs.pop(), run])
+        self._runs.append(np.unique(run))
+
+
+class Repeats:
+    """The ids of all stored facts; ``stored`` are the lower halves of those that the warehouse held when it was opened."""
+
+    def __init__(self, stored: np.ndarray) -> None:
+        self._seen = Seen(stored)
+
+    def sift(self, facts: Sequence[Entry], stored_rows: StoredRows) -> tuple[list[Entry], list[tuple[Entry, str]]]:
+        """The new ones, and those that cannot be stored with the reason. Repeats are in neither."""
         stored = self._look_up(facts, stored_rows)
-        fresh: list[tuple[Entry, Row]] = []
+        here: dict[UUID, Event] = {}
+        fresh: list[Entry] = []
         refused: list[tuple[Entry, str]] = []
         for entry in facts:
             event = entry.event
             if event is None:
                 continue
             try:
-                row = row_of(event)
+                refuse_unstorable(event)
             except EventUnreadable as error:
                 refused.append((entry, str(error)))
                 continue
             known = stored.get(event.event_id)
-            if known is None and event.event_id in self._ids:
-                refused.append((entry, f"event id {event.event_id} belongs to an event of another kind"))
-            elif known is None:
-                stored[event.event_id] = (type(event), row)
-                fresh.append((entry, row))
-            elif (differing := _differing(known, type(event), row)) is not None:
+            if known is None and (first := here.get(event.event_id)) is not None:
+                known = type(first), row_of(first)
+            if known is None:
+                here[event.event_id] = event
+                fresh.append(entry)
+            elif (differing := _differing(known, type(event), row_of(event))) is not None:
                 refused.append((entry, f"event id {event.event_id} was used before with other content ({differing})"))
         return fresh, refused
 
     def remember(self, ids: Iterable[UUID]) -> None:
         """Called when the rows are committed."""
-        for event_id in ids:
-            self._ids.add(event_id)
-            self._order.append(event_id)
-        while len(self._order) > self.WINDOW:
-            old = self._order.popleft()
-            self._ids.discard(old)
-            self._forgotten_until = max(self._forgotten_until, _milliseconds(old) if old.version == 7 else 0)
+        self._seen.add(event_id.int & LOW for event_id in ids)
 
     def _look_up(self, facts: Sequence[Entry], stored_rows: StoredRows) -> dict[UUID, tuple[type[Event], Mapping[str, Any]]]:
+        """The stored rows of the ids that are known, of whatever kind they are."""
+        events = {entry.event.event_id: type(entry.event) for entry in facts if entry.event is not None}
+        known = self._seen.among([event_id.int & LOW for event_id in events])
         suspects: dict[type[Event], set[UUID]] = defaultdict(set)
-        for entry in facts:
-            if entry.event is not None and self._may_be_stored(entry.event.event_id):
-                suspects[type(entry.event)].add(entry.event.event_id)
-        return {UUID(row["event_id"]): (kind, row) for kind, ids in suspects.items() for row in stored_rows(kind, ids)}
-
-    def _may_be_stored(self, event_id: UUID) -> bool:
-        if event_id in self._ids:
-            return True
-        return self._forgotten_until >= 0 and (event_id.version != 7 or _milliseconds(event_id) <= self._forgotten_until)
+        for event_id, kind in events.items():
+            if event_id.int & LOW in known:
+                suspects[kind].add(event_id)
+        found = {UUID(row["event_id"]): (kind, row) for kind, ids in suspects.items() for row in stored_rows(kind, ids)}
+        elsewhere = {event_id for ids in suspects.values() for event_id in ids} - found.keys()
+        for kind in EVENTS.values() if elsewhere else ():  # an id of another kind, or, once in 2^64, another id with the same half
+            found |= {UUID(row["event_id"]): (kind, row) for row in stored_rows(kind, elsewhere)}
+        return found
 
 
 def _differing(known: tuple[type[Event], Mapping[str, Any]], kind: type[Event], row: Row) -> str | None:
@@ -90,7 +114,3 @@ def _differing(known: tuple[type[Event], Mapping[str, Any]], kind: type[Event], 
         return f"then {known[0].__name__}, now {kind.__name__}"
     columns = [name for name, value in row.items() if known[1][name] != value]
     return ", ".join(columns) or None
-
-
-def _milliseconds(event_id: UUID) -> int:
-    return event_id.int >> 80

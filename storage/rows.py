@@ -5,8 +5,9 @@ The tables themselves are declared in ``migrations``; a column there that no eve
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar, get_origin
 from uuid import UUID
 
@@ -24,11 +25,13 @@ Kind = TypeVar("Kind", bound=Event)
 
 
 class Column(NamedTuple):
-    """A column, the fields that lead to it, and whether it holds JSON text."""
+    """A column, the fields that lead to it, what reads it from an event, and whether it holds JSON text."""
 
     name: str
     path: tuple[str, ...]
+    read: Callable[[Event], Any]
     is_json: bool
+    is_whole: bool
 
 
 def table_of(kind: type[Event]) -> str:
@@ -53,7 +56,21 @@ def _columns(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[Column]:
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from _columns(field.annotation, here)
         else:
-            yield Column("_".join(here), here, get_origin(field.annotation) in (tuple, dict))
+            is_json = get_origin(field.annotation) in (tuple, dict)
+            is_whole = field.annotation in (int, int | None)
+            yield Column(
+                "_".join(here), here, _reader(here, is_json, field.annotation is UUID or field.annotation == UUID | None), is_json, is_whole
+            )
+
+
+def _reader(path: tuple[str, ...], is_json: bool, is_id: bool) -> Callable[[Event], Any]:
+    """What makes the column's value of an event; most are plain attributes, and those cost next to nothing."""
+    get = attrgetter(".".join(path))
+    if is_json:
+        return lambda event: orjson.dumps(get(event), default=_plain).decode()
+    if is_id:
+        return lambda event: None if (value := get(event)) is None else str(value)
+    return get
 
 
 def row_of(event: Event) -> dict[str, Any]:
@@ -64,20 +81,22 @@ def row_of(event: Event) -> dict[str, Any]:
     EventUnreadable
         A whole number does not fit into 64 bits. No program of ours writes such, but the log may hold one.
     """
-    return {column.name: _stored(event, column) for column in columns_of(type(event))}
+    refuse_unstorable(event)
+    return {column.name: column.read(event) for column in columns_of(type(event))}
 
 
-def _stored(event: Event, column: Column) -> Any:
-    value: Any = event
-    for name in column.path:
-        value = getattr(value, name)
-    if column.is_json:
-        return orjson.dumps(value, default=_plain).decode()
-    if isinstance(value, UUID):
-        return str(value)
-    if isinstance(value, int) and not -LARGEST <= value < LARGEST:
-        raise EventUnreadable(f"{'.'.join(column.path)}: {value} does not fit into 64 bits")
-    return value
+def refuse_unstorable(event: Event) -> None:
+    """Raise ``EventUnreadable`` where :func:`row_of` would."""
+    for column in whole_columns(type(event)):
+        value = column.read(event)
+        if value is not None and not -LARGEST <= value < LARGEST:
+            raise EventUnreadable(f"{'.'.join(column.path)}: {value} does not fit into 64 bits")
+
+
+@cache
+def whole_columns(kind: type[Event]) -> tuple[Column, ...]:
+    """The columns of whole numbers, which Python does not bound."""
+    return tuple(column for column in columns_of(kind) if column.is_whole)
 
 
 def _plain(part: Any) -> Any:
@@ -94,6 +113,12 @@ def event_of(kind: type[Kind], row: Mapping[str, Any]) -> Kind:
         value = row[column.name]
         inner[column.path[-1]] = orjson.loads(value) if column.is_json else value
     return kind.model_validate(fields)
+
+
+def table_of_events(kind: type[Event], events: Sequence[Event], schema: pa.Schema, **positions: Sequence[Any]) -> pa.Table:
+    """The rows of many events of one kind as an Arrow table, column by column; ``positions`` are columns that no event has."""
+    values = {column.name: list(map(column.read, events)) for column in columns_of(kind)} | positions
+    return pa.table([pa.array(values[field.name], field.type) for field in schema], schema=schema)
 
 
 def arrow_of(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:

@@ -19,7 +19,20 @@ from storage.errors import ConfigurationError
 from storage.events import Source, problems
 
 PREFIX = "FEEDBACKLOOP_"
-SECTIONS = ("serving", "hub", "processor", "trainer", "features", "learning", "retraining", "dpo", "evaluation", "gates", "simulation")
+SECTIONS = (
+    "serving",
+    "hub",
+    "processor",
+    "trainer",
+    "kafka",
+    "features",
+    "learning",
+    "retraining",
+    "dpo",
+    "evaluation",
+    "gates",
+    "simulation",
+)
 
 Section = TypeVar("Section", bound=BaseModel)
 

@@ -5,24 +5,25 @@ batch are one transaction, so a process killed at any moment finds on restart th
 """
 
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from storage.database import connect, statement
-from storage.entries import Applied, Entry, Refusal, logged_row, position_of
+from storage.entries import Applied, Entry, Refusal, logged_row
 from storage.errors import WarehouseError
 from storage.events import Event, PreferenceJoined, PreferenceRemoved
 from storage.join_rows import incomplete_pairs, known_pairs, missed_judgments
 from storage.joining import Join, Numbered
 from storage.numbering import Numbering, read_back
 from storage.repeats import Repeats
-from storage.rows import TABLES, arrow_of, event_of, row_of
+from storage.rows import TABLES, arrow_of, event_of, table_of_events
 
 __all__ = ["LOGGED", "Applied", "Entry", "Refusal", "Warehouse"]
 
@@ -46,7 +47,7 @@ class Warehouse:
         self._numbering = False
         self._epoch = self._log_epoch = self._last_sequence = 0
         self._offsets: dict[tuple[str, int], int] = {}
-        self._repeats = Repeats((), None)
+        self._repeats = Repeats(np.empty(0, np.uint64))
         self._schemas: dict[str, pa.Schema] = {}
         self._reset()
 
@@ -102,16 +103,16 @@ class Warehouse:
                 facts = [entry for entry in unread if not isinstance(entry.event, PreferenceJoined | PreferenceRemoved)]
                 fresh, refused = self._repeats.sift(facts, self._stored_rows)
                 self._read_back([entry.event for entry in unread])
-                numbered = self._join.step(entry.event for entry, _ in fresh if entry.event) if self._join else []
-                for kind, table in TABLES.items():
-                    self._insert(table, [row | position_of(entry) for entry, row in fresh if type(entry.event) is kind])
-                self._insert(LOGGED, [logged_row(entry) for entry in preferences])
+                numbered = self._join.step(entry.event for entry in fresh if entry.event) if self._join else []
+                self._insert_facts(fresh)
+                if preferences:
+                    self._insert(LOGGED, arrow_of([logged_row(entry) for entry in preferences], self._schema(LOGGED)))
                 self._insert_numbered(numbered)
                 self._remember_offsets(offsets)
             # Only what is committed is remembered; a batch that failed has reset everything that is kept in memory.
             self._offsets = offsets
-            self._repeats.remember(entry.event.event_id for entry, _ in fresh if entry.event)
-        stored = {entry[:3] for entry, _ in fresh} | {entry[:3] for entry in preferences}
+            self._repeats.remember(entry.event.event_id for entry in fresh if entry.event)
+        stored = {entry[:3] for entry in fresh} | {entry[:3] for entry in preferences}
         return Applied(
             stored=tuple(entry for entry in unread if entry[:3] in stored),
             repeated=sum(entry.event is not None for entry in batch) - len(stored) - len(refused),
@@ -240,8 +241,7 @@ class Warehouse:
         self._epoch = state["epoch"]
         self._log_epoch = state["log_epoch"]
         self._last_sequence = state["last_sequence"]
-        latest = [row["event_id"] for row in self._ask("latest_ids", {"limit": Repeats.WINDOW + 1})]
-        self._repeats = Repeats(latest, self._ask("newest_clock_id")[0]["event_id"])
+        self._repeats = Repeats(self._sql(statement("known_ids"))["half"].to_numpy())
         self._join = self._new_join() if self._numbering else None
 
     def _new_join(self) -> Join:
@@ -273,12 +273,21 @@ class Warehouse:
 
     def _insert_numbered(self, numbered: Sequence[Numbered]) -> None:
         for kind in (PreferenceJoined, PreferenceRemoved):
-            self._insert(TABLES[kind], [row_of(entry) for entry in numbered if type(entry) is kind])
+            if events := [entry for entry in numbered if type(entry) is kind]:
+                self._insert(TABLES[kind], table_of_events(kind, events, self._schema(TABLES[kind])))
 
-    def _insert(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        if rows:
-            with self._incoming(arrow_of(rows, self._schema(table))):
-                self._connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming")
+    def _insert_facts(self, entries: Iterable[Entry]) -> None:
+        kinds: dict[type[Event], list[Entry]] = {}
+        for entry in entries:
+            kinds.setdefault(type(entry.event), []).append(entry)  # type: ignore[arg-type]  # facts have events
+        for kind, some in kinds.items():
+            topics, partitions, offsets, events = zip(*some, strict=True)
+            positions = {"log_topic": topics, "log_partition": partitions, "log_offset": offsets}
+            self._insert(TABLES[kind], table_of_events(kind, events, self._schema(TABLES[kind]), **positions))
+
+    def _insert(self, table: str, rows: pa.Table) -> None:
+        with self._incoming(rows):
+            self._connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming")
 
     def _schema(self, table: str) -> pa.Schema:
         if table not in self._schemas:

@@ -8,6 +8,8 @@ from typing import NamedTuple, Protocol
 
 from storage.errors import ConfigurationError
 from storage.events import Event, encode
+from storage.settings import Settings
+from streams.kafka_settings import KafkaSettings, is_kafka, servers_of
 from streams.topics import TOPIC_OF, key_of
 
 
@@ -38,7 +40,16 @@ class Logged(NamedTuple):
     value: bytes
 
 
-class Bus(Protocol):
+class Outlet(Protocol):
+    """Where events are published: a bus, or the local log before it."""
+
+    def publish(self, records: Sequence[Record], *, timeout: float) -> list[Position]:
+        """Append in order; durable on return. ``Overloaded`` when it takes nothing within ``timeout`` seconds."""
+
+    def close(self) -> None: ...
+
+
+class Bus(Outlet, Protocol):
     """A durable, ordered log of topics. Implementations are safe to use from several threads."""
 
     def publish(self, records: Sequence[Record], *, timeout: float) -> list[Position]:
@@ -67,13 +78,32 @@ class Bus(Protocol):
     def close(self) -> None: ...
 
 
-def open_bus(url: str) -> Bus:
-    """The bus that ``url`` names: ``sqlite:///path``."""
+def open_bus(url: str, kafka: KafkaSettings | None = None) -> Bus:
+    """The bus that ``url`` names: ``sqlite:///path`` or ``kafka://host:port,host:port``."""
     if url.startswith("sqlite:///"):
         from streams.sqlite_bus import SQLiteBus
 
         return SQLiteBus(url.removeprefix("sqlite:///"))
-    raise ConfigurationError(f"bus = {url!r}: use sqlite:///path")
+    if is_kafka(url):
+        from streams.kafka_bus import KafkaBus
+
+        return KafkaBus(servers_of(url), kafka or KafkaSettings())
+    raise ConfigurationError(f"bus = {url!r}: use sqlite:///path or kafka://host:port")
+
+
+def bus_of(settings: Settings) -> Bus:
+    """The bus that the settings name."""
+    return open_bus(settings.common.bus_url, settings.section("kafka", KafkaSettings))
+
+
+def outlet_of(settings: Settings, bus: Bus, process: str) -> Outlet:
+    """Where ``process`` publishes what people sent: on Kafka through a local log of its own; else the bus is the local log."""
+    if not is_kafka(settings.common.bus_url):
+        return bus
+    from streams.outbox import Outbox
+
+    most = settings.section("kafka", KafkaSettings).outbox_mb * 2**20
+    return Outbox(settings.common.home / f"outbox-{process}.sqlite", bus, most=most)
 
 
 def records_of(events: Iterable[Event]) -> list[Record]:

@@ -10,8 +10,9 @@ import threading
 from collections.abc import Callable, Mapping
 
 import uvicorn
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from storage.errors import ConfigurationError, PortInUse
 
@@ -19,7 +20,8 @@ Check = Callable[[], str | None]  # None: ready; else the reason why not
 
 
 def health_router(checks: Mapping[str, Check]) -> APIRouter:
-    """``/healthz`` answers 200 while the process lives; ``/readyz`` answers 503 with the reasons until no check has one."""
+    """``/healthz`` answers 200 while the process lives; ``/readyz`` answers 503 with the reasons until no check has one; ``/metrics``: see
+    :mod:`streams.metrics`."""
     router = APIRouter()
 
     @router.get("/healthz", include_in_schema=False)
@@ -30,6 +32,10 @@ def health_router(checks: Mapping[str, Check]) -> APIRouter:
     async def readyz() -> JSONResponse:
         reasons = {name: reason for name, check in checks.items() if (reason := check()) is not None}
         return JSONResponse({"ready": not reasons, "reasons": reasons}, status_code=503 if reasons else 200)
+
+    @router.get("/metrics", include_in_schema=False)
+    def metrics() -> Response:  # in a worker thread: a gauge may ask the log
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     return router
 

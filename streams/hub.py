@@ -23,11 +23,12 @@ from storage.events import (
     TrainingRequested,
 )
 from storage.warehouse import Applied, Warehouse
-from streams import freeze, runs, versions
+from streams import freeze, metrics, runs, versions
 from streams.bus import Bus, records_of
 from streams.health import Check
 from streams.runner import Runner
-from streams.sink import TIMEOUT, Listener, Sink
+from streams.sink import GROUP, TIMEOUT, Listener, Sink
+from streams.topics import TOPICS
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ class HubStreams:
         self.sink = Sink(bus, warehouse, f"hub-{secrets.token_hex(4)}")
         self.desk = Desk(bus, warehouse, artifacts, home / "freezing", self._stop)
         self.sink.listeners.append(self.desk.wake_for)
+        metrics.reader_lag(bus, GROUP, list(TOPICS.values()))
+        metrics.waiting_judgments(lambda: warehouse.waiting)
 
     @property
     def listeners(self) -> list[Listener]:

@@ -29,7 +29,7 @@ from storage.events import (
     problems,
 )
 from storage.strata import conversation_of, stratum_of
-from streams.bus import Bus, records_of
+from streams.bus import Outlet, records_of
 from streams.pseudonyms import pseudonym
 
 MAX_PROMPT = 200_000  # characters over all messages
@@ -48,13 +48,13 @@ _IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
 
 
 class Intake:
-    """Turns what clients send into events on ``bus``; ``key`` is what pseudonyms are made with.
+    """Turns what clients send into events on ``outlet``; ``key`` is what pseudonyms are made with.
 
     Every method raises ``InputRefused``, naming the field, for what is not acceptable, and ``Overloaded`` when the log does not take it.
     """
 
-    def __init__(self, bus: Bus, key: bytes) -> None:
-        self._bus = bus
+    def __init__(self, outlet: Outlet, key: bytes) -> None:
+        self._outlet = outlet
         self._key = key
 
     def reply(
@@ -179,7 +179,7 @@ class Intake:
 
     def publish(self, events: Sequence[Event]) -> None:
         """Make events that were validated here durable, all together."""
-        self._bus.publish(records_of(events), timeout=TIMEOUT)
+        self._outlet.publish(records_of(events), timeout=TIMEOUT)
 
     def pseudonym(self, role: str, name: str) -> str:
         """``r-…`` for a recruiter, ``c-…`` for a candidate: the same for the same name, and not to be turned back without the key."""

@@ -2,6 +2,8 @@
 
 Exact by itself: the checkpoint holds weights and number in one file, repeats are passed over, and a hole or an older checkpoint sends it
 back to the log. From ``feedback.preferences`` (the hub's publisher) to ``models.reward.updated`` (trigger, serving, dashboard).
+
+The checkpoint lies in a local folder; one in a thousand numbers also goes to the artifacts, for the worker that is given the learner next.
 """
 
 import hashlib
@@ -11,12 +13,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from storage.artifacts import Artifacts
 from storage.errors import ArtifactError, EventError, OffsetLost
 from storage.events import EventQuarantined, RewardUpdated, Source, derived_id, pack
+from streams import metrics
 from streams.bus import Bus, Logged, Partition, records_of
 from streams.preferences import PARTITION, Numbered, Place, SequenceGap, advance, resume
 from streams.quarantine import decoded, event_in, quarantined
-from streams.topics import REWARD
+from streams.topics import PREFERENCES, REWARD
 from trainers.reward.online import Head, HeadSettings, head_id, learn, learn_all, load, new_head, save
 
 log = logging.getLogger(__name__)
@@ -24,6 +28,8 @@ log = logging.getLogger(__name__)
 BATCH = 500
 INTERVAL = 0.1  # seconds between updates: at most 10 a second
 SHARE = 4  # and at least so many times what writing a checkpoint takes, so that most of the time is left for learning
+KEEP_EVERY = 1_000  # numbers between two checkpoints that go to the artifacts
+LOOK_BACK = 2_000  # reward updates that are looked through for one
 CATCHING_UP = 5.0  # seconds between checkpoints while nothing is published yet
 TIMEOUT = 30.0
 
@@ -40,13 +46,15 @@ class Learner:
         embedding_hash: str,
         dimension: int,
         sources: Sequence[Source],
+        artifacts: Artifacts | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._bus, self._clock = bus, clock
+        self._bus, self._artifacts, self._clock = bus, artifacts, clock
         self.head_id = head_id(settings, embedding_hash, sources)
         self._reader = f"learner-{self.head_id[:16]}"
         self._path = folder / self.head_id / "head.safetensors"
-        self.head = self._loaded() or new_head(settings, embedding_hash, dimension, sources)
+        found = [head for head in (self._loaded(), self._kept()) if head is not None]
+        self.head = max(found, key=lambda head: head.sequence, default=None) or new_head(settings, embedding_hash, dimension, sources)
         self._offset, self._place = resume(bus, self._reader)
         if self._place.sequence > self.head.sequence:
             self._offset, self._place = -1, Place()  # the checkpoint is older than the mark
@@ -54,10 +62,12 @@ class Learner:
         self._numbered_at = -1  # offset of the last number taken
         self._source: Source = "product"
         self._went_back_for: int | None = None
+        self._taken: list[Numbered] = []  # since the last checkpoint
         self._published = last_update(bus)
         self._tail_at_start = bus.bounds([PARTITION.topic])[PARTITION][1] - 1
         self._saved_sequence = self.head.sequence
         self._flushed_at, self._flush_took = clock() - CATCHING_UP, 0.0
+        metrics.reader_lag(bus, self._reader, (PREFERENCES,))
 
     def step(self, wait: float) -> None:
         """Learn what is there; publish when something new may be said."""
@@ -65,6 +75,14 @@ class Learner:
         entries = self._bus.read({PARTITION: self._offset}, limit=BATCH, wait=min(wait, self._left()) if waiting else wait)
         self._take(entries)
         if self._left() <= 0 and (self._unsaid or self.head.sequence > self._saved_sequence):
+            self.flush()
+
+    def answer(self, entries: Sequence[Logged]) -> None:
+        """Learn up to these entries, from the log itself, and return when the checkpoint is written and the head's state is said."""
+        while self._offset < entries[-1].offset:
+            self.step(0)
+        if self._unsaid or self.head.sequence > self._saved_sequence:
+            time.sleep(self._left())
             self.flush()
 
     def flush(self) -> RewardUpdated | None:
@@ -75,8 +93,12 @@ class Learner:
         self._saved_sequence = self.head.sequence
         update = self._update() if self._unsaid and self._caught_up else None
         if update is not None:
+            if self._artifacts is not None and _crossed(self._published, update):
+                self._artifacts.put(self._path)
             self._bus.publish(records_of([update]), timeout=TIMEOUT)
             self._published = update
+            metrics.reached("learner", self._taken)
+        self._taken = []
         if self._numbered_at >= 0:
             self._bus.mark(self._reader, {PARTITION: self._numbered_at})
         self._flushed_at = self._clock()
@@ -141,6 +163,7 @@ class Learner:
                     self._set_aside(quarantined(entry, "learner", str(error)))
                     self.head = replace(self.head, sequence=event.sequence)
         self._source = taken[-1][1].source
+        self._taken += [event for _, event in taken]
 
     def _set_aside(self, event: EventQuarantined) -> None:
         self._bus.publish(records_of([event]), timeout=TIMEOUT)
@@ -159,6 +182,23 @@ class Learner:
             return load(self._path)
         except ArtifactError as error:
             log.warning("%s; learning again from the first preference", error)
+            return None
+
+    def _kept(self) -> Head | None:
+        """The newest checkpoint of this head among the artifacts that the log speaks of."""
+        if self._artifacts is None:
+            return None
+        before, kept = None, None
+        for update in _last_updates(self._bus, LOOK_BACK):
+            if update.head_id == self.head_id:
+                kept = update if _crossed(before, update) and update.checkpoint in self._artifacts else kept
+                before = update
+        if kept is None:
+            return None
+        try:
+            return load(self._artifacts.get(kept.checkpoint))
+        except ArtifactError as error:
+            log.warning("%s; going on without it", error)
             return None
 
     def _update(self) -> RewardUpdated:
@@ -187,6 +227,23 @@ def last_update(bus: Bus) -> RewardUpdated | None:
             if isinstance(event, RewardUpdated) and (newest is None or event.occurred_at > newest.occurred_at):
                 newest = event
     return newest
+
+
+def _last_updates(bus: Bus, count: int) -> list[RewardUpdated]:
+    """The newest reward updates, oldest first."""
+    bounds = bus.bounds([REWARD.name])
+    after = {partition: max(first, following - count) - 1 for partition, (first, following) in bounds.items()}
+    found: list[RewardUpdated] = []
+    while entries := bus.read(after, limit=count, wait=0):
+        found += [event for _, event in decoded(entries, "learner").events if isinstance(event, RewardUpdated)]
+        after.update({entry.partition: entry.offset for entry in entries})
+    return found
+
+
+def _crossed(before: RewardUpdated | None, update: RewardUpdated) -> bool:
+    """Does this update pass a number at which a checkpoint is kept?"""
+    same = before is not None and before.head_id == update.head_id
+    return update.sequence // KEEP_EVERY > (before.sequence if before is not None and same else 0) // KEEP_EVERY
 
 
 def _entry(bus: Bus, partition: Partition, offset: int) -> Logged:

@@ -1,37 +1,44 @@
 """The processor: embeds pairs, learns from preferences, asks for training.
 
-On the SQLite bus each consumer is a thread of the embedded runner. Besides the two bus files this is the one place that knows which bus
-it is on.
+On the SQLite bus each consumer is a thread of the embedded runner, on Kafka a Faust agent; the stations are the same. Besides the two bus
+files this is the one place that knows which bus it is on.
 """
 
+import asyncio
 import fcntl
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from storage.artifacts import Artifacts
 from storage.errors import ConfigurationError
 from storage.events import Event, RewardUpdated, now
 from storage.settings import Settings
-from streams.bus import Bus, open_bus, records_of
+from streams import metrics
+from streams.bus import Bus, bus_of, records_of
 from streams.consumers import consumer
 from streams.embed import Encoder, embed_pairs
 from streams.health import Check, HealthServer
+from streams.kafka_settings import KafkaSettings, is_kafka, servers_of
 from streams.learner import Learner
-from streams.runner import TIMEOUT, Every, HandlerStation, Runner, stop_on_signals
+from streams.runner import TIMEOUT, Answering, Every, HandlerStation, Runner, stop_on_signals
 from streams.trigger import RetrainingRule, due_by_time, on_reward_updated
 from trainers.reward.online import HeadSettings
 
+if TYPE_CHECKING:
+    from streams.agents import Agents  # Faust takes half a second to import, and only Kafka needs it
+
 log = logging.getLogger(__name__)
 
-EMBED_BATCH = 8  # pairs: a fraction of a second of MiniLM on one core, so that a pair never waits long behind an import
-TRIGGER_BATCH = 100
+# Entries that a station takes at a time. 8 pairs are a fraction of a second of MiniLM on one core: none waits long behind an import.
+BATCH = {"embed": 8, "learner": 500, "trigger": 100}
 TICK = 60.0  # seconds between looks at the calendar
 STOPPING = 4.0  # seconds that the threads have to finish their step
 
@@ -64,34 +71,31 @@ def run(settings: Settings) -> None:
     settings.section("retraining", RetrainingRule)
     stop = stop_on_signals()
     checks: dict[str, Check] = {"embedder": lambda: "the embedding model is being loaded"}
-    with _only_one(settings.common.home), closing(open_bus(settings.common.bus_url)) as bus:
+    with _only_one(settings.common.home), closing(bus_of(settings)) as bus:
+        metrics.reader_lag(bus, "embed", consumer("embed").topics)
+        metrics.reader_lag(bus, "trigger", consumer("trigger").topics)
         health = HealthServer(checks, own.host, own.port)
         health.start()
-        runner = Runner(stop)
-        loading = threading.Thread(target=_load_and_start, args=(runner, bus, settings, stop, checks), name="load", daemon=True)
-        loading.start()
-        stop.wait()
-        loading.join(STOPPING)
-        ended = runner.join(STOPPING) and not loading.is_alive()
-        health.stop()
+        try:
+            run_here = _run_agents if is_kafka(settings.common.bus_url) else _run_threads
+            crashed, ended = run_here(bus, settings, stop, checks)
+        finally:
+            health.stop()
         if not ended:
             log.warning("a step is still running; it has left no mark and is done again at the next start")
-            os._exit(1 if runner.crashed.is_set() else 0)
-    if runner.crashed.is_set():
+            os._exit(1 if crashed else 0)
+    if crashed:
         raise SystemExit(1)
 
 
-def start_consumers(runner: Runner, bus: Bus, settings: Settings, embedder: Embedding, stop: threading.Event) -> None:
-    """A thread for each consumer that the table gives to the processor."""
+def stations(bus: Bus, settings: Settings, embedder: Embedding) -> dict[str, Callable[[], Answering]]:
+    """How to build the station of each consumer that the table gives to the processor."""
     common = settings.common
     rule = settings.section("retraining", RetrainingRule)
 
     def ask(events: Sequence[Event]) -> list[Event]:
         updates = [event for event in events if isinstance(event, RewardUpdated)]
         return [request for update in updates for request in on_reward_updated(update, rule, common.sources)]
-
-    def look_at_the_calendar() -> None:
-        bus.publish(records_of(due_by_time(bus, rule, common.sources, now())), timeout=TIMEOUT)
 
     learner = partial(
         Learner,
@@ -101,38 +105,102 @@ def start_consumers(runner: Runner, bus: Bus, settings: Settings, embedder: Embe
         embedding_hash=embedder.hash,
         dimension=embedder.dimension,
         sources=common.sources,
+        artifacts=Artifacts(common.artifacts_url) if is_kafka(common.bus_url) else None,  # on one machine the folder is enough
     )
     embed = partial(embed_pairs, embedder=embedder)
-    runner.start("learner", learner)
-    runner.start("embed", lambda: HandlerStation(bus, "embed", consumer("embed").topics, embed, batch=EMBED_BATCH))
-    runner.start("trigger", lambda: HandlerStation(bus, "trigger", consumer("trigger").topics, ask, batch=TRIGGER_BATCH))
-    runner.start("calendar", lambda: Every(TICK, look_at_the_calendar, stop))
+    return {
+        "learner": learner,
+        "embed": lambda: HandlerStation(bus, "embed", consumer("embed").topics, embed, batch=BATCH["embed"]),
+        "trigger": lambda: HandlerStation(bus, "trigger", consumer("trigger").topics, ask, batch=BATCH["trigger"]),
+    }
 
 
-def _load_and_start(runner: Runner, bus: Bus, settings: Settings, stop: threading.Event, checks: dict[str, Check]) -> None:
+def start_consumers(runner: Runner, bus: Bus, settings: Settings, embedder: Embedding, stop: threading.Event) -> None:
+    """A thread for each consumer, and one for the calendar."""
+    for name, build in stations(bus, settings, embedder).items():
+        runner.start(name, build)
+    runner.start("calendar", _calendar(bus, settings, stop))
+
+
+def agents_for(bus: Bus, settings: Settings, embedder: Embedding) -> "Agents":
+    """A Faust agent for each consumer, as a member of the group of workers."""
+    from streams.agents import Agents
+
+    common = settings.common
+    agents = Agents(servers_of(common.bus_url), settings.section("kafka", KafkaSettings), common.home / "faust")
+    for name, build in stations(bus, settings, embedder).items():
+        agents.add(consumer(name), build, batch=BATCH[name])
+    return agents
+
+
+def _calendar(bus: Bus, settings: Settings, stop: threading.Event) -> Callable[[], Every]:
+    """Looks once a minute whether it is time to train. Every worker may: what one asks for has the id that the others would give it."""
+    rule = settings.section("retraining", RetrainingRule)
+
+    def look() -> None:
+        bus.publish(records_of(due_by_time(bus, rule, settings.common.sources, now())), timeout=TIMEOUT)
+
+    return lambda: Every(TICK, look, stop)
+
+
+def _run_threads(bus: Bus, settings: Settings, stop: threading.Event, checks: dict[str, Check]) -> tuple[bool, bool]:
+    """Run on the embedded bus until the stop: did it crash, and has every step ended?"""
+    runner = Runner(stop)
+
+    def load_and_start() -> None:
+        embedder = _load(settings, stop, checks)
+        if embedder is None:
+            runner.crashed.set()
+            stop.set()
+        elif not stop.is_set():
+            start_consumers(runner, bus, settings, embedder, stop)
+            checks.update(runner.checks)
+            del checks["embedder"]
+
+    loading = threading.Thread(target=load_and_start, name="load", daemon=True)
+    loading.start()
+    stop.wait()
+    loading.join(STOPPING)
+    ended = runner.join(STOPPING) and not loading.is_alive()
+    return runner.crashed.is_set(), ended
+
+
+def _run_agents(bus: Bus, settings: Settings, stop: threading.Event, checks: dict[str, Check]) -> tuple[bool, bool]:
+    """The same on Kafka, as a member of the group of workers."""
+    embedder = _load(settings, stop, checks)
+    if embedder is None:
+        return True, True
+    agents = agents_for(bus, settings, embedder)
+    runner = Runner(stop)
+    runner.start("calendar", _calendar(bus, settings, stop))
+    checks.update({**agents.checks, **runner.checks})
+    del checks["embedder"]
+    crash = asyncio.run(agents.run(stop))
+    stop.set()
+    if crash is not None:
+        log.error("the Faust app crashed: %s", crash)
+    return crash is not None or runner.crashed.is_set(), runner.join(STOPPING) and agents.idle
+
+
+def _load(settings: Settings, stop: threading.Event, checks: dict[str, Check]) -> Embedding | None:
+    """The embedding model; None, with the reason among the checks, where it cannot be loaded."""
     try:
         import torch
 
         from trainers.features import Embedder, FeatureSettings
 
         torch.set_num_threads(1)  # two collapse where serving and trainer share the cores
-        embedder = Embedder.load(settings.section("features", FeatureSettings))
+        return Embedder.load(settings.section("features", FeatureSettings))
     except Exception as error:
         log.exception("the embedding model could not be loaded")
         reason = str(error)
         checks["embedder"] = lambda: reason
-        runner.crashed.set()
-        stop.set()
-        return
-    if not stop.is_set():
-        start_consumers(runner, bus, settings, embedder, stop)
-        checks.update(runner.checks)
-        del checks["embedder"]
+        return None
 
 
 @contextmanager
 def _only_one(home: Path) -> Iterator[None]:
-    """On the embedded bus one processor works on a home: two would write the same checkpoint."""
+    """One processor works on a home: two would write the same checkpoint. On Kafka each worker has a home of its own."""
     home.mkdir(parents=True, exist_ok=True)
     with open(home / "processor.lock", "w", encoding="ascii") as lock:
         try:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from storage.errors import EventUnreadable, SchemaTooNew
 from storage.events import Event, EventQuarantined, decode, derived_id
+from streams import metrics
 from streams.bus import Logged, Partition
 from streams.topics import TOPICS
 
@@ -68,6 +69,7 @@ def event_in(entry: Logged) -> Event:
 def quarantined(entry: Logged, reader: str, reason: str) -> EventQuarantined:
     """The entry set aside by ``reader``; setting it aside again is the same event."""
     topic, partition = entry.partition
+    metrics.set_aside(reader)
     return EventQuarantined(
         event_id=derived_id("EventQuarantined", topic, partition, entry.offset, reader),
         source="product",

@@ -13,7 +13,8 @@ from typing import Protocol
 
 from storage.errors import FeedbackLoopError, Overloaded
 from storage.events import Event
-from streams.bus import Bus, Partition, records_of
+from streams import metrics
+from streams.bus import Bus, Logged, Partition, records_of
 from streams.health import Check
 from streams.quarantine import Batch, decoded, quarantined
 from streams.topics import Topic
@@ -36,6 +37,13 @@ class Station(Protocol):
         """Called after the last step."""
 
 
+class Answering(Station, Protocol):
+    """A station that can also be told of entries instead of reading them: what a Faust agent runs."""
+
+    def answer(self, entries: Sequence[Logged]) -> None:
+        """Return when the effect of these entries is durable."""
+
+
 class HandlerStation:
     """Runs a pure handler over a consumer group's topics, ``batch`` events at a time."""
 
@@ -45,11 +53,15 @@ class HandlerStation:
 
     def step(self, wait: float) -> None:
         entries = self._bus.read(self._after, limit=self._batch, wait=wait)
-        if not entries:
-            return
+        if entries:
+            self.answer(entries)
+
+    def answer(self, entries: Sequence[Logged]) -> None:
+        """Handle the entries, publish what they lead to, and only then mark them."""
         batch = decoded(entries, self._group)
         made = [*self._handled(batch), *batch.unreadable]
         self._bus.publish(records_of(made), timeout=TIMEOUT)
+        metrics.reached(self._group, (event for _, event in batch.events))
         self._bus.mark(self._group, batch.upto)
         self._after.update(batch.upto)
         if batch.too_new:
@@ -120,15 +132,17 @@ class Runner:
         return lambda: self._problems.get(name)
 
     def _run(self, name: str, build: Callable[[], Station]) -> None:
+        station: Station | None = None
         try:
-            station = build()
             while not self._stop.is_set():
                 try:
+                    station = station or build()
                     station.step(WAIT)
                 except Overloaded as error:
                     log.warning("%s: %s", name, error)
                     self._stop.wait(CATCH_BREATH)
-            station.close()
+            if station is not None:
+                station.close()
         except FeedbackLoopError as error:
             log.error("%s stops: %s", name, error)
             self._problems[name] = str(error)

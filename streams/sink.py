@@ -13,6 +13,7 @@ from storage.errors import WarehouseError
 from storage.events import Event, HubClaimed, PairDrawn, PreferenceJoined, PreferenceRemoved, now
 from storage.rows import event_of
 from storage.warehouse import Applied, Entry, Refusal, Warehouse
+from streams import metrics
 from streams.bus import Bus, Logged, Partition, records_of
 from streams.lag import lag
 from streams.preferences import PARTITION, Place, SequenceGap, advance, resume
@@ -88,6 +89,7 @@ class Sink:
         self._after.update(batch.upto)
         if applied.numbered:
             self._publish_numbered()
+        metrics.reached(GROUP, (entry.event for entry in applied.stored if entry.event))
         if applied.stored:
             for listener in self.listeners:
                 listener(applied)

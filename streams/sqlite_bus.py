@@ -33,6 +33,9 @@ BOUNDS = "SELECT first, next FROM head WHERE topic = ?"
 BEYOND = "SELECT id FROM log WHERE topic = ? AND offset > ? ORDER BY offset LIMIT ?"  # answered from the index alone
 ENTRIES = "SELECT topic, offset, key, value FROM log WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
 MARK = "INSERT INTO offsets VALUES (?, ?, ?) ON CONFLICT (reader, topic) DO UPDATE SET upto = excluded.upto"
+PRUNE = "DELETE FROM log WHERE topic = ? AND offset <= ?"
+BEGIN = "UPDATE head SET first = max(first, ?) WHERE topic = ?"
+SIZE = "SELECT count(*), coalesce(sum(length(value)), 0) FROM log"
 MARKED = "SELECT topic, upto FROM offsets WHERE reader = ?"
 
 
@@ -101,6 +104,18 @@ class SQLiteBus:
     def marked(self, reader: str) -> Mapping[Partition, int]:
         with self._reader() as idle:
             return {Partition(topic, 0): upto for topic, upto in idle.connection.execute(MARKED, (reader,))}
+
+    def prune(self, upto: Mapping[Partition, int]) -> None:
+        """Delete the entries up to these offsets; whoever asks for them later is told that they are lost."""
+        with self._writing, self._transaction(self._writer, BUSY):
+            self._writer.executemany(PRUNE, [(_topic(partition), offset) for partition, offset in upto.items()])
+            self._writer.executemany(BEGIN, [(offset + 1, _topic(partition)) for partition, offset in upto.items()])
+
+    def size(self) -> tuple[int, int]:
+        """Entries kept, and the bytes of their values."""
+        with self._reader() as reader:
+            count, size = reader.connection.execute(SIZE).fetchone()
+        return count, size
 
     def close(self) -> None:
         """Close the file; what is still reading in other threads returns with nothing."""

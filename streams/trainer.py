@@ -24,7 +24,7 @@ from storage.errors import FeedbackLoopError, TrainingError
 from storage.events import GateResult, ModelEvaluated, RunClaimed, TrainingFailed, Verdict, derived_id, now
 from storage.settings import Settings
 from streams import runs
-from streams.bus import Bus, open_bus, records_of
+from streams.bus import Bus, bus_of, records_of
 from streams.consumers import consumer
 from streams.health import Check, HealthServer
 from streams.heartbeat import Heartbeat, Interrupted
@@ -221,7 +221,7 @@ def run(settings: Settings) -> None:
     stop = stop_on_signals()
     checks: dict[str, Check] = {}
     home = settings.common.home
-    with _identity(home / "trainers") as name, closing(open_bus(settings.common.bus_url)) as bus:
+    with _identity(home / "trainers") as name, closing(bus_of(settings)) as bus:
         health = HealthServer(checks, own.host, own.port)
         health.start()
         runner = Runner(stop)

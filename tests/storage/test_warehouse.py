@@ -1,14 +1,19 @@
 """Rows, offsets, repeats and what survives when the process does not."""
 
+import itertools
 import multiprocessing
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from storage.errors import ConfigurationError, WarehouseError
 from storage.events import EVENTS, Event, JudgmentGiven, ModelEvaluated, ModelPromoted, PairDrawn, ReplySent, Sampling
-from storage.repeats import Repeats
+from storage.repeats import LOW, Seen
 from storage.rows import event_of
 from storage.warehouse import Entry, Warehouse
 from tests.storage.facts import Log, apply, features, id_of, judgment, one_of_each, pair, reply
@@ -54,8 +59,8 @@ def test_an_event_that_is_twice_on_the_log_is_one_row(warehouse: Warehouse) -> N
     assert len(warehouse.events(JudgmentGiven)) == 1
 
 
-def test_an_old_repeat_is_recognised_when_its_id_has_long_left_memory(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Repeats, "WINDOW", 3)
+def test_a_repeat_is_recognised_at_any_distance_and_after_opening_again(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Seen, "NEWEST", 3)
     log = Log()
     first = [
         ReplySent(**dict(reply(n)) | {"event_id": ReplySent.model_fields["event_id"].get_default(call_default_factory=True)})
@@ -78,7 +83,26 @@ def test_an_id_used_again_for_something_else_is_refused_and_named(warehouse: War
     assert "choice, strength" in applied.refused[0].reason
     assert warehouse.offsets()["feedback.judgments", 0] == 2
     other_kind = reply(1, event_id=judgment(1, "A").event_id)
-    assert "another kind" in apply(warehouse, log, other_kind).refused[0].reason
+    assert "then JudgmentGiven, now ReplySent" in apply(warehouse, log, other_kind).refused[0].reason
+
+
+def test_another_id_with_the_same_remembered_half_is_new(warehouse: Warehouse) -> None:
+    known = judgment(1).event_id
+    twin = UUID(int=(known.int ^ 1 << 100))
+    assert twin.int & LOW == known.int & LOW
+    applied = apply(warehouse, Log(), judgment(1), judgment(2, event_id=twin))
+    assert [entry.event.event_id for entry in applied.stored if entry.event] == [known, twin]
+
+
+@given(batches=st.lists(st.lists(st.integers(0, 40)), max_size=20), first=st.lists(st.integers(0, 40)))
+def test_what_was_seen_is_what_a_set_would_hold(batches: list[list[int]], first: list[int]) -> None:
+    seen, truth = Seen(np.array(first, np.uint64)), set(first)
+    seen.NEWEST = 3  # type: ignore[misc]
+    for batch in batches:
+        assert seen.among(batch) == truth & set(batch)
+        seen.add(batch)
+        truth |= set(batch)
+    assert all(len(a) >= 2 * len(b) for a, b in itertools.pairwise(seen._runs)) or len(seen._runs) < 2
 
 
 def test_a_number_beyond_64_bits_is_refused_and_not_a_crash(warehouse: Warehouse) -> None:

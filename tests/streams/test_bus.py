@@ -20,9 +20,15 @@ from tests.streams.memory_bus import MemoryBus
 PAIRS = "feedback.pairs"
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=["sqlite", "memory", "kafka"])
 def bus(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bus]:
-    opened: Bus = open_bus(f"sqlite:///{tmp_path / 'bus.sqlite'}") if request.param == "sqlite" else MemoryBus()
+    match request.param:
+        case "sqlite":
+            opened: Bus = open_bus(f"sqlite:///{tmp_path / 'bus.sqlite'}")
+        case "memory":
+            opened = MemoryBus()
+        case _:
+            opened = open_bus(request.getfixturevalue("narrow_kafka"))
     yield opened
     opened.close()
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from storage.artifacts import Artifacts
 from storage.errors import OffsetLost, SchemaTooNew
 from storage.events import Event, EventQuarantined, RewardUpdated, Source, decode
 from streams.bus import Bus, Record, records_of
@@ -37,8 +38,19 @@ class Clock:
         return self.now
 
 
-def learner(bus: Bus, folder: Path, clock: Callable[[], float], sources: Sequence[Source] = ("product",)) -> Learner:
-    return Learner(bus, folder, HeadSettings(), embedding_hash=SmallEmbedder.hash, dimension=DIMENSION, sources=sources, clock=clock)
+def learner(
+    bus: Bus, folder: Path, clock: Callable[[], float], sources: Sequence[Source] = ("product",), artifacts: Artifacts | None = None
+) -> Learner:
+    return Learner(
+        bus,
+        folder,
+        HeadSettings(),
+        embedding_hash=SmallEmbedder.hash,
+        dimension=DIMENSION,
+        sources=sources,
+        artifacts=artifacts,
+        clock=clock,
+    )
 
 
 def publish(bus: Bus, *events: Event) -> None:
@@ -67,6 +79,24 @@ def test_it_learns_what_stands_on_the_log_and_says_so(tmp_path: Path) -> None:
     (checkpoint,) = tmp_path.glob("*/head.safetensors")
     assert load(checkpoint).sequence == 5
     assert sha_of(checkpoint) == update.checkpoint
+
+
+def test_another_worker_begins_at_the_newest_checkpoint_among_the_artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.learner.KEEP_EVERY", 4)
+    bus, clock, artifacts = MemoryBus(), Clock(), Artifacts(str(tmp_path / "artifacts"))
+    events = [claimed(1), *(joined(i) for i in range(1, 12))]
+    here = learner(bus, tmp_path / "here", clock, artifacts=artifacts)
+    for some in (events[:6], events[6:9], events[9:10], events[10:]):  # says 5, 8, 9 and 11: keeps 5 and 8
+        publish(bus, *some)
+        clock.now += 10
+        here.step(0)
+        here.step(0)
+    there = learner(bus, tmp_path / "there", clock, artifacts=artifacts)
+    assert there.head.sequence == 8
+    there.answer(everything(bus, PREFERENCES.name))
+    assert np.array_equal(there.head.mean, mean_after(*events))
+    elsewhere = learner(bus, tmp_path / "elsewhere", clock, artifacts=Artifacts(str(tmp_path / "empty")))
+    assert elsewhere.head.sequence == 0
 
 
 def test_it_speaks_at_most_ten_times_a_second_and_never_loses_the_last_word(tmp_path: Path) -> None:

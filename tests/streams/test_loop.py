@@ -1,12 +1,15 @@
 """The whole streams room as it runs, on the real log and the real warehouse: from a judgment to a champion, and through a restart."""
 
+import asyncio
 import itertools
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic
 
 import pytest
+from prometheus_client import generate_latest
 
 from storage.artifacts import Artifacts
 from storage.events import (
@@ -25,12 +28,11 @@ from storage.events import (
 from storage.settings import Settings
 from storage.snapshots import open_snapshot
 from storage.warehouse import Warehouse
-from streams.bus import records_of
+from streams.bus import bus_of, records_of
 from streams.hub import HubStreams
 from streams.intake import Intake
-from streams.processor import start_consumers
+from streams.processor import agents_for, start_consumers
 from streams.runner import Runner
-from streams.sqlite_bus import SQLiteBus
 from streams.topics import TOPIC_OF
 from streams.trainer import Progress, Trainer, Work
 from tests.streams.bus_contract import everything
@@ -44,11 +46,11 @@ RETRAINING = {"every": 20}
 class House:
     """Hub, processor and trainer in threads of this process, on one home; another one on the same home is the restart."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, bus: str = "") -> None:
         self.home = home
-        self.settings = Settings.read(home, {}).with_values({"home": home}, retraining=RETRAINING)
+        self.settings = Settings.read(home, {}).with_values({"home": home, "bus": bus}, retraining=RETRAINING)
         self.stop = threading.Event()
-        self.bus = SQLiteBus(home / "bus.sqlite")
+        self.bus = bus_of(self.settings)
         self.warehouse = Warehouse.open(home / "warehouse.duckdb")
         self.artifacts = Artifacts(self.settings.common.artifacts_url)
         self.hub = HubStreams(self.bus, self.warehouse, self.artifacts, home)
@@ -58,7 +60,12 @@ class House:
 
     def start(self) -> "House":
         self.hub.start()
-        start_consumers(self.runner, self.bus, self.settings, SmallEmbedder(), self.stop)
+        if self.settings.common.bus:
+            agents = agents_for(self.bus, self.settings, SmallEmbedder())
+            self.faust = threading.Thread(target=asyncio.run, args=(agents.run(self.stop),))
+            self.faust.start()
+        else:
+            start_consumers(self.runner, self.bus, self.settings, SmallEmbedder(), self.stop)
         self.runner.start("trainer", lambda: Trainer(self.bus, self.home, "trainer-1", self.train, self.stop))
         return self
 
@@ -109,9 +116,9 @@ class House:
         return update is not None and update.sequence == count
 
 
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    built = House(tmp_path).start()
+@pytest.fixture(params=["sqlite", "kafka"])
+def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
+    built = House(tmp_path, request.getfixturevalue("empty_kafka") if request.param == "kafka" else "").start()
     yield built
     built.close()
 
@@ -124,6 +131,11 @@ def test_judgments_become_a_reward_a_run_a_snapshot_a_version_and_with_an_approv
     assert update is not None
     assert update.judgments_seen == trained
     house.wait(lambda: bool(house.on(ModelEvaluated)))
+    said = generate_latest().decode()
+    assert 'feedbackloop_lag_entries{reader="embed"}' not in said or 'feedbackloop_lag_entries{reader="embed"} 0.0' in said
+    for station in ("embed", "sink", "learner"):
+        (count,) = re.findall(rf'^feedbackloop_latency_seconds_count{{station="{station}"}} (\d+)', said, re.M)
+        assert int(count) >= 40
 
     (request,) = house.on(TrainingRequested)
     assert isinstance(request, TrainingRequested)

@@ -1,0 +1,185 @@
+"""How fast does the hub take the log in, against DuckDB's own insert of the same rows?
+
+``python -m benchmarks.sink --json FILE``: bytes of the log are decoded, validated, told from repeats, joined, numbered and stored with
+their offsets, in batches of 1,000; the peer inserts the very same rows, as Arrow tables made beforehand, in as many transactions. Both are
+timed batch by batch in turn, so that a machine that slows down slows both. Then again on a warehouse that holds 5 million rows already.
+"""
+
+import argparse
+import itertools
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from benchmarks.figures import Figure, result, write
+from storage.database import connect
+from storage.events import JudgmentGiven, Message, PairDrawn, PairEmbedded, ReplySent, Response, Sampling, derived_id, new_id, pack
+from storage.strata import stratum_of
+from storage.warehouse import Entry, Warehouse
+from streams.bus import Logged, Partition, Record, records_of
+from streams.quarantine import decoded
+
+BATCH = 1_000
+DIMENSION = 392  # of the shipped features
+SYSTEM = "Answer the candidate by these facts.\nCandidate: Katelyn\nRole: Bus Driver\nEmployer: Maple Transit\nStage: first interview"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--quick", action="store_true", help="a tenth of it")
+    parser.add_argument("--batches", type=int, default=100)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    batches, held = (10, 500_000) if arguments.quick else (arguments.batches, 5_000_000)
+    empty = _compare(batches, 0)
+    full = _compare(batches, held)
+    figures = [
+        Figure("ratio_to_raw", *_ratio(*empty), "1", ">=0.5"),
+        Figure("ratio_at_5m_rows" if held == 5_000_000 else f"ratio_at_{held}_rows", *_ratio(*full), "1", ">=0.45"),
+        Figure("sink_events_per_second", BATCH / statistics.median(empty[0]), None, None, "1/s"),
+        Figure("raw_events_per_second", BATCH / statistics.median(empty[1]), None, None, "1/s"),
+    ]
+    write(result("sink", figures, ("duckdb", "pyarrow", "pydantic", "orjson")), arguments.json)
+
+
+class Recording(Warehouse):
+    """A warehouse that keeps the Arrow tables that it inserts, batch by batch."""
+
+    inserted: list[list[tuple[str, pa.Table]]]
+
+    def _insert(self, table: str, rows: pa.Table) -> None:
+        super()._insert(table, rows)
+        self.inserted[-1].append((table, rows))
+
+
+def _compare(batches: int, held: int) -> tuple[list[float], list[float]]:
+    """Seconds of each batch: the sink's work, and the raw insert."""
+    log = list(itertools.islice(_batches(), batches))
+    ours: list[float] = []
+    theirs: list[float] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _fill(folder / "full.duckdb", held)
+        for copy in ("recorded", "ours", "raw"):
+            shutil.copy(folder / "full.duckdb", folder / f"{copy}.duckdb")
+        recorded = _recorded(folder / "recorded.duckdb", log)
+        raw = connect(folder / "raw.duckdb", memory_limit="2GB", threads=2, read_only=False)
+        with Warehouse.open(folder / "ours.duckdb", memory_limit="2GB", threads=2) as warehouse:
+            warehouse.claim_epoch(1, published=0)
+            for entries, tables in zip(log, recorded, strict=True):
+                started = time.perf_counter()
+                batch = decoded(entries, "sink")
+                warehouse.apply([Entry(*entry.partition, entry.offset, event) for entry, event in batch.entries])
+                between = time.perf_counter()
+                raw.begin()
+                for table, rows in tables:
+                    raw.register("incoming", rows)
+                    raw.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming")
+                    raw.unregister("incoming")
+                raw.commit()
+                ours.append(between - started)
+                theirs.append(time.perf_counter() - between)
+        raw.close()
+    sys.stderr.write(
+        f"{held:,} rows there: sink {BATCH / statistics.median(ours):,.0f}/s, raw {BATCH / statistics.median(theirs):,.0f}/s\n"
+    )
+    return ours, theirs
+
+
+def _recorded(path: Path, log: Sequence[Sequence[Logged]]) -> list[list[tuple[str, pa.Table]]]:
+    with Recording.open(path, memory_limit="2GB", threads=2) as warehouse:
+        assert isinstance(warehouse, Recording)
+        warehouse.inserted = []
+        warehouse.claim_epoch(1, published=0)
+        for entries in log:
+            warehouse.inserted.append([])
+            warehouse.apply([Entry(*entry.partition, entry.offset, event) for entry, event in decoded(entries, "sink").entries])
+        return warehouse.inserted
+
+
+def _fill(path: Path, rows: int) -> None:
+    """Judged pairs of long ago, by DuckDB itself: pair, features, judgment and number are a row each."""
+    Warehouse.open(path).close()
+    connection = connect(path, memory_limit="4GB", threads=2, read_only=False)
+    common = "1, {id}, TIMESTAMPTZ '2025-01-01' + to_seconds(i), 'product'"
+    pairs = rows // 4
+    connection.execute(f"CREATE TEMP TABLE made AS SELECT i, uuid() AS pair, uuid() AS drawn, uuid() AS judged FROM range({pairs}) t(i)")
+    connection.execute(
+        f"INSERT INTO pair_drawn SELECT 'feedback.pairs', 1, i, {common.format(id='drawn')}, pair, 'c-' || i, '[]', 'a', 'base', 'b',"
+        " 'base', 'sampled', 1.0, 'training' FROM made"
+    )
+    connection.execute(
+        f"INSERT INTO pair_embedded SELECT 'feedback.features', 1, i, {common.format(id='uuid()')}, pair, 'MiniLM', 'e', 'AAAA',"
+        " 'AAAA' FROM made"
+    )
+    connection.execute(
+        f"INSERT INTO judgment_given SELECT 'feedback.judgments', 1, i, {common.format(id='judged')}, pair, 'r-' || (i % 50), 'A', '{{}}',"
+        " NULL, NULL, 'A', 1.0, true FROM made"
+    )
+    connection.execute(
+        f"INSERT INTO preference_joined SELECT {common.format(id='uuid()')}, 0, i + 1, 1, judged, TIMESTAMPTZ '2025-01-01' + to_seconds(i),"
+        " 'product', pair, 'r-' || (i % 50), 'A', '{}', NULL, NULL, 'A', 1.0, true, 'training', 'e', 'AAAA', 'AAAA' FROM made"
+    )
+    connection.execute("CHECKPOINT")
+    connection.close()
+
+
+def _batches() -> Iterator[list[Logged]]:
+    """What the log holds of a busy loop: for each pair a reply, the pair, its features and a judgment, as the hub reads it."""
+    rng = np.random.default_rng(0)
+    offsets: dict[str, int] = {}
+    for number in itertools.count():
+        records: list[Record] = []
+        for i in range(number * BATCH // 4, (number + 1) * BATCH // 4):
+            records += records_of(_judged_pair(i, rng))
+        entries = []
+        for record in records:
+            offset = offsets.get(record.topic, -1) + 1
+            offsets[record.topic] = offset
+            entries.append(Logged(Partition(record.topic, 0), offset, record.key, record.value))
+        yield entries
+
+
+def _judged_pair(i: int, rng: np.random.Generator) -> list[Any]:
+    prompt = (Message(role="system", content=SYSTEM), Message(role="user", content=f"Hello, is there news of application {i}?"))
+    conversation, pair_id = f"conversation-{i}", new_id()
+    stratum = stratum_of(conversation)
+    text = "Hello Katelyn, here is what we have. We have read your file. Your application for Bus Driver is now at first interview."
+    return [
+        ReplySent(
+            source="product", conversation_id=conversation, prompt=prompt, reply=f"{text} ({i})", version="base", sampling=Sampling(),
+            stratum=stratum,
+        ),
+        PairDrawn(
+            source="product", pair_id=pair_id, conversation_id=conversation, prompt=prompt, drawn="sampled", probability=1.0,
+            stratum=stratum,
+            a=Response(text=f"{text} ({i})", version="base"), b=Response(text=f"{text} More soon. ({i})", version="base"),
+        ),
+        PairEmbedded(
+            event_id=derived_id("PairEmbedded", pair_id), source="product", pair_id=pair_id, embedding="MiniLM", embedding_hash="e" * 64,
+            a=pack(rng.standard_normal(DIMENSION)), b=pack(rng.standard_normal(DIMENSION)),
+        ),
+        JudgmentGiven(
+            source="product", pair_id=pair_id, recruiter=f"r-{i % 50}", choice="AB"[i % 2], strength=1 + i % 4, shown_first="A",
+            seconds=3.5,
+        ),
+    ]  # fmt: skip
+
+
+def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float, float]:
+    """The peer's time over ours, with the quartiles of batches; the first tenth warms up."""
+    ratios = [b / a for a, b in zip(ours, theirs, strict=True)][len(ours) // 10 :]
+    low, _, high = statistics.quantiles(ratios, n=4)
+    return sum(theirs) / sum(ours), low, high
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Commands about the log itself: topics, quarantine, replay, schemas. None of them needs the hub or the warehouse's lock."""
+
+import base64
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from storage.errors import ConfigurationError, InputRefused
+from storage.events import EVENTS, EventQuarantined, newest_version
+from storage.settings import Settings
+from streams.bus import Bus, Partition, Record, bus_of
+from streams.kafka_settings import KafkaSettings, is_kafka, servers_of
+from streams.quarantine import decoded
+from streams.topics import QUARANTINE
+
+topics = typer.Typer(help="The topics on Kafka.", no_args_is_help=True)
+quarantine = typer.Typer(help="What could not be read or handled: look at it, and try again.", no_args_is_help=True)
+TIMEOUT = 30.0
+
+
+@topics.command()
+def create() -> None:
+    """Create the topics of the one table on the cluster that the settings name; doing it again changes nothing."""
+    from streams.kafka_topics import create_topics
+
+    settings = Settings.read()
+    url = settings.common.bus_url
+    if not is_kafka(url):
+        raise ConfigurationError(f"bus = {url!r} is no Kafka: set bus to kafka://host:port; the SQLite log makes its topics by itself")
+    for name, done in create_topics(servers_of(url), settings.section("kafka", KafkaSettings)).items():
+        typer.echo(f"{name:<26} {done}")
+
+
+@quarantine.command(name="list")
+def list_() -> None:
+    """Everything that was set aside, oldest first."""
+    with closing(bus_of(Settings.read())) as bus:
+        for one in quarantined_on(bus):
+            where = f"{one.topic}/{one.partition}@{one.offset}"
+            typer.echo(f"{one.event_id}  {one.occurred_at:%Y-%m-%d %H:%M:%S}  {where}  {one.reader}: {one.reason[:120]}")
+
+
+@quarantine.command()
+def show(event_id: str) -> None:
+    """One of them, whole, with what was kept of its bytes."""
+    with closing(bus_of(Settings.read())) as bus:
+        one = _find(bus, event_id)
+    typer.echo(json.dumps(one.model_dump(mode="json", exclude={"payload"}), indent=2))
+    typer.echo(base64.b64decode(one.payload).decode("utf-8", "backslashreplace"))
+
+
+@quarantine.command()
+def retry(event_id: str) -> None:
+    """Publish its bytes again at the end of their topic, for readers that were mended since. Who understood them passes over the repeat."""
+    with closing(bus_of(Settings.read())) as bus:
+        one = _find(bus, event_id)
+        (entry,) = bus.read({Partition(one.topic, one.partition): one.offset - 1}, limit=1, wait=0)
+        (position,) = bus.publish([Record(one.topic, entry.key, entry.value)], timeout=TIMEOUT)
+    typer.echo(f"published again as {position.partition.topic}/{position.partition.number}@{position.offset}")
+
+
+def replay(into: Annotated[Path, typer.Option(help="The file to write; it must not exist.")]) -> None:
+    """Rebuild the warehouse from the log into a new file, while the hub runs; prints what each table holds, by content."""
+    from streams.replay import replay as fill
+
+    def progress(done: int, total: int) -> None:
+        if done == total or done // 50_000 != (done - 1_000) // 50_000:
+            typer.echo(f"{done:,} of {total:,} entries")
+
+    with closing(bus_of(Settings.read())) as bus:
+        for table, content in fill(bus, into, progress).items():
+            typer.echo(f"{table:<22} {content.rows:>9,}  {content.sha256}")
+
+
+def schemas(out: Annotated[Path, typer.Option(help="The folder to write them to.")] = Path("schemas")) -> None:
+    """Write the JSON Schema of every event, for producers and consumers in other languages."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name, model in EVENTS.items():
+        file = out / f"{name}.v{newest_version(model)}.json"
+        file.write_text(json.dumps(model.model_json_schema(), indent=2) + "\n", encoding="utf-8")
+    typer.echo(f"{len(EVENTS)} schemas in {out}")
+
+
+def quarantined_on(bus: Bus) -> Iterator[EventQuarantined]:
+    """What stands on ``feedback.quarantine``."""
+    after = {partition: first - 1 for partition, (first, _) in bus.bounds([QUARANTINE.name]).items()}
+    while entries := bus.read(after, limit=1_000, wait=0):
+        batch = decoded(entries, "command-line")
+        yield from (event for _, event in batch.events if isinstance(event, EventQuarantined))
+        after.update({entry.partition: entry.offset for entry in entries})
+
+
+def _find(bus: Bus, event_id: str) -> EventQuarantined:
+    try:
+        wanted = UUID(event_id)
+    except ValueError as error:
+        raise InputRefused(f"{event_id!r} is no id; 'feedbackloop quarantine list' shows them") from error
+    for one in quarantined_on(bus):
+        if one.event_id == wanted:
+            return one
+    raise InputRefused(f"nothing with the id {event_id} is in quarantine; 'feedbackloop quarantine list' shows what is")

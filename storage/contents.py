@@ -1,0 +1,39 @@
+"""What a warehouse holds, as one hash a table: two that were filled from the same log agree, however it travelled.
+
+Rows are taken in the order of their ids and without their positions on the log, which differ between transports.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+from storage.rows import POSITION, TABLES
+from storage.warehouse import Warehouse
+
+AT_ONCE = 10_000  # rows
+
+
+@dataclass(frozen=True)
+class Content:
+    """How many rows a table has, and the SHA-256 of them all."""
+
+    rows: int
+    sha256: str
+
+
+def contents(warehouse: Warehouse) -> dict[str, Content]:
+    """Every table of events, of one moment."""
+    found: dict[str, Content] = {}
+    with warehouse.reading() as cursor:
+        for table in TABLES.values():
+            names = [row[0] for row in cursor.execute(f"SELECT * FROM {table} LIMIT 0").description or [] if row[0] not in POSITION]
+            row = ", ".join(f'"{name}" := "{name}"' for name in names)
+            lines = cursor.sql(f"SELECT to_json(struct_pack({row}))::VARCHAR AS line FROM {table} ORDER BY event_id").to_arrow_reader(
+                AT_ONCE
+            )
+            total, count = hashlib.sha256(), 0
+            for batch in lines:
+                for line in batch.column("line"):
+                    total.update(line.as_py().encode() + b"\n")
+                count += batch.num_rows
+            found[table] = Content(count, total.hexdigest())
+    return found

@@ -1,0 +1,78 @@
+"""How Kafka is spoken to: the section ``[kafka]``, the same for kafka-python and for Faust."""
+
+import ssl
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+SCHEME = "kafka://"
+
+
+def is_kafka(url: str) -> bool:
+    return url.startswith(SCHEME)
+
+
+def servers_of(url: str) -> str:
+    """``kafka://a:9092,b:9092`` → ``a:9092,b:9092``."""
+    return url.removeprefix(SCHEME).rstrip("/")
+
+
+class KafkaSettings(BaseModel):
+    """TLS and SASL, and how topics are made.
+
+    Attributes
+    ----------
+    cafile, certfile, keyfile : PEM files for TLS; the system's authorities where ``cafile`` is empty
+    outbox_mb : how much serving and the hub's intake keep on their disk while Kafka is away, before they answer 503
+    replication : copies of each partition; ``min_insync`` of them have to have an entry before it counts as published
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    cafile: str = ""
+    certfile: str = ""
+    keyfile: str = ""
+    replication: Annotated[int, Field(ge=1)] = 1
+    min_insync: Annotated[int, Field(ge=1)] = 1
+    outbox_mb: Annotated[int, Field(ge=1)] = 256
+
+    def options(self, servers: str) -> dict[str, Any]:
+        """What kafka-python's clients are given."""
+        options: dict[str, Any] = {
+            "bootstrap_servers": servers.split(","),
+            "security_protocol": self.security,
+            "client_id": "feedbackloop",
+            "reconnect_backoff_max_ms": 1_000,  # half a minute by default: as long as everything else would stand still
+        }
+        if self.security.startswith("SASL"):
+            options |= {
+                "sasl_mechanism": self.sasl_mechanism,
+                "sasl_plain_username": self.username,
+                "sasl_plain_password": self.password.get_secret_value(),
+            }
+        files = {"ssl_cafile": self.cafile, "ssl_certfile": self.certfile, "ssl_keyfile": self.keyfile}
+        return options | {name: path for name, path in files.items() if path}
+
+    def faust_credentials(self) -> Any:
+        """The same for Faust, which speaks through aiokafka."""
+        import faust
+
+        context = self._context() if "SSL" in self.security else None
+        if self.security.startswith("SASL"):
+            return faust.SASLCredentials(
+                username=self.username,
+                password=self.password.get_secret_value(),
+                mechanism=self.sasl_mechanism,
+                ssl_context=context,
+            )
+        return faust.SSLCredentials(context) if context is not None else None
+
+    def _context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=self.cafile or None)
+        if self.certfile:
+            context.load_cert_chain(self.certfile, self.keyfile or None)
+        return context

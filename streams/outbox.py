@@ -1,0 +1,109 @@
+"""Local first on Kafka: what a client was told is accepted lies on this machine's disk, and is carried to Kafka from there, in order.
+
+A candidate's reply never waits for a broker. While Kafka is away events are kept up to a bound, and refused beyond it; what has arrived is
+deleted here, so the file is as large as the longest outage was. A crash between arriving and deleting repeats events, which the readers
+recognise by their ids.
+"""
+
+import fcntl
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from storage.errors import ConfigurationError, Overloaded
+from streams import metrics
+from streams.bus import Bus, Partition, Position, Record
+from streams.sqlite_bus import SQLiteBus
+from streams.topics import TOPICS
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 500
+TIMEOUT = 30.0
+AGAIN = 1.0  # seconds after Kafka took nothing
+WAIT = 0.5
+LAST_CHANCE = 3.0  # seconds that closing goes on carrying
+
+
+class Outbox:
+    """The local log in ``path`` and a thread that carries it to ``bus``; ``most`` bytes may wait.
+
+    Raises
+    ------
+    ConfigurationError
+        Another process holds the file.
+    """
+
+    def __init__(self, path: Path, bus: Bus, *, most: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = path.with_suffix(".lock").open("a")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._lock.close()
+            raise ConfigurationError(f"another process writes {path}; stop it or name another home") from error
+        self._bus, self._most = bus, most
+        self._local = SQLiteBus(path)
+        self._after: dict[Partition, int] = {p: first - 1 for p, (first, _) in self._local.bounds(list(TOPICS)).items()}
+        self._guard = threading.Lock()
+        self.waiting, self._bytes = self._local.size()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._carry, name="outbox", daemon=True)
+        self._thread.start()
+        metrics.local_log(lambda: self.waiting)
+
+    def publish(self, records: Sequence[Record], *, timeout: float) -> list[Position]:
+        """Durable here on return; the positions are those of the local log. ``Overloaded`` at the bound."""
+        size = sum(len(record.value) for record in records)
+        with self._guard:
+            if self._bytes + size > self._most:
+                raise Overloaded(
+                    f"Kafka takes no events; {self.waiting} wait here, {self._bytes / 2**20:.0f} MB: as much as [kafka] outbox_mb"
+                    " allows; try again later",
+                    retry_after=30,
+                )
+            self.waiting += len(records)
+            self._bytes += size
+        try:
+            return self._local.publish(records, timeout=timeout)
+        except Overloaded:
+            with self._guard:
+                self.waiting -= len(records)
+                self._bytes -= size
+            raise
+
+    def close(self) -> None:
+        """Carry what can be carried in a few seconds; the rest stays on the disk for the next start."""
+        deadline = time.monotonic() + LAST_CHANCE
+        while self.waiting and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self._stopping.set()
+        self._thread.join(TIMEOUT)
+        self._local.close()
+        self._lock.close()
+
+    def _carry(self) -> None:
+        away = False
+        while not self._stopping.is_set():
+            entries = self._local.read(self._after, limit=AT_ONCE, wait=WAIT)
+            if not entries:
+                continue
+            try:
+                self._bus.publish([Record(entry.partition.topic, entry.key, entry.value) for entry in entries], timeout=TIMEOUT)
+            except Overloaded as error:
+                if not away:
+                    log.warning("%s; events wait in the local log", error)
+                away = True
+                self._stopping.wait(AGAIN)
+                continue
+            if away:
+                log.info("Kafka takes events again")
+            away = False
+            upto: Mapping[Partition, int] = {entry.partition: entry.offset for entry in entries}
+            self._local.prune(upto)
+            self._after.update(upto)
+            with self._guard:
+                self.waiting -= len(entries)
+                self._bytes -= sum(len(entry.value) for entry in entries)

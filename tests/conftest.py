@@ -1,0 +1,56 @@
+"""A broker for the tests that need one, shared by all of them; where Java or Maven is missing they say so, and fail under ``CI=true``."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+from kafka import KafkaAdminClient
+
+from deploy import broker as brokers
+from deploy.broker import Broker
+from streams.kafka_settings import KafkaSettings
+from streams.kafka_topics import create_topics
+from streams.topics import TOPICS
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A running broker without topics."""
+    lacking = brokers.missing()
+    if lacking is not None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"Kafka cannot be tested: {lacking}")
+        pytest.skip(f"Kafka is not tested here: {lacking}")
+    with Broker(tmp_path_factory.mktemp("kafka")) as running:
+        yield running
+
+
+@pytest.fixture
+def empty_kafka(broker: Broker) -> str:
+    """The broker's URL, with every topic of the table new and empty, and no marks."""
+    _clear(broker)
+    create_topics(broker.servers, KafkaSettings())
+    return broker.url
+
+
+@pytest.fixture
+def narrow_kafka(broker: Broker) -> str:
+    """The same with one partition a topic: what the bus contract speaks of."""
+    _clear(broker)
+    with closing(KafkaAdminClient(bootstrap_servers=[broker.servers])) as admin:
+        admin.create_topics({name: {"num_partitions": 1, "replication_factor": 1} for name in TOPICS}, wait_for_metadata=True)
+    return broker.url
+
+
+def _clear(broker: Broker) -> None:
+    with closing(KafkaAdminClient(bootstrap_servers=[broker.servers])) as admin:
+        if there := [name for name in admin.list_topics() if name in TOPICS]:
+            admin.delete_topics(there)
+        if groups := [found["group_id"] for found in admin.list_groups()]:
+            admin.delete_groups(groups)
+        deadline = time.monotonic() + 20
+        while any(name in TOPICS for name in admin.list_topics()):
+            assert time.monotonic() < deadline, "the topics do not go away"
+            time.sleep(0.05)

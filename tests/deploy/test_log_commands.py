@@ -1,0 +1,81 @@
+"""Commands about the log, as a person types them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from deploy.cli import app
+from storage.errors import ConfigurationError, FeedbackLoopError, InputRefused
+from storage.events import EVENTS, JudgmentGiven
+from streams.bus import Record, records_of
+from streams.quarantine import quarantined
+from streams.sqlite_bus import SQLiteBus
+from streams.topics import JUDGMENTS
+from tests.storage.facts import judgment, pair
+from tests.streams.bus_contract import everything
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SQLiteBus:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FEEDBACKLOOP_HOME", str(tmp_path / "home"))
+    return SQLiteBus(tmp_path / "home" / "bus.sqlite")
+
+
+def said(*words: str) -> str:
+    result = CliRunner().invoke(app, list(words), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def refused(kind: type[FeedbackLoopError], *words: str) -> str:
+    with pytest.raises(kind) as error:
+        CliRunner().invoke(app, list(words), catch_exceptions=False)
+    return str(error.value)
+
+
+def test_what_is_in_quarantine_is_listed_shown_and_published_again_as_it_was(log: SQLiteBus) -> None:
+    assert said("quarantine", "list") == ""
+    log.publish([Record(JUDGMENTS.name, b"key", b'{"kind": "JudgmentGiven", "caf\xc3\xa9": 1}')], timeout=5)
+    (entry,) = everything(log, JUDGMENTS.name)
+    event = quarantined(entry, "sink", "pair_id: Field required")
+    log.publish(records_of([event]), timeout=5)
+
+    (line,) = said("quarantine", "list").splitlines()
+    assert str(event.event_id) in line
+    assert "feedback.judgments/0@0  sink: pair_id: Field required" in line
+    shown = said("quarantine", "show", str(event.event_id))
+    assert '"reason": "pair_id: Field required"' in shown
+    assert '"café": 1' in shown
+    assert "feedback.judgments/0@1" in said("quarantine", "retry", str(event.event_id))
+    first, again = everything(log, JUDGMENTS.name)
+    assert (again.key, again.value) == (first.key, first.value)
+
+
+def test_an_id_that_is_not_there_says_where_to_look(log: SQLiteBus) -> None:
+    assert "quarantine list" in refused(InputRefused, "quarantine", "show", "nonsense")
+    assert "quarantine list" in refused(InputRefused, "quarantine", "retry", str(judgment(1).event_id))
+
+
+def test_the_warehouse_is_rebuilt_into_a_new_file_only(log: SQLiteBus, tmp_path: Path) -> None:
+    log.publish(records_of([pair(1), judgment(1)]), timeout=5)
+    output = said("replay", "--into", "new.duckdb")
+    assert "2 of 2 entries" in output
+    rows = {line.split()[0]: line.split()[1] for line in output.splitlines() if len(line.split()) == 3}
+    assert (rows["pair_drawn"], rows["judgment_given"], rows["reply_sent"]) == ("1", "1", "0")
+    assert "there already" in refused(ConfigurationError, "replay", "--into", "new.duckdb")
+
+
+def test_schemas_are_written_one_a_kind_and_accept_what_is_written(tmp_path: Path) -> None:
+    said("schemas", "--out", str(tmp_path / "schemas"))
+    files = {file.name for file in (tmp_path / "schemas").iterdir()}
+    assert files == {f"{kind}.v1.json" for kind in EVENTS}
+    schema = json.loads((tmp_path / "schemas" / "JudgmentGiven.v1.json").read_text())
+    assert set(schema["required"]) <= set(JudgmentGiven.model_fields)
+    assert schema["additionalProperties"] is False
+
+
+def test_topics_are_created_on_kafka_only(log: SQLiteBus) -> None:
+    assert "is no Kafka" in refused(ConfigurationError, "topics", "create")

@@ -1,0 +1,160 @@
+"""What only Kafka has: partitions, topics to create, passwords, and a broker that goes away."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+from deploy.broker import Broker
+from storage.errors import ConfigurationError, NotReachable, OffsetLost, Overloaded
+from streams import kafka_topics
+from streams.agents import Agents
+from streams.bus import Bus, Logged, Partition, Record, open_bus
+from streams.consumers import consumer
+from streams.kafka_settings import KafkaSettings
+from streams.kafka_topics import create_topics
+from streams.topics import PAIRS, TOPICS
+from tests.streams.bus_contract import everything
+
+ALICE = KafkaSettings(security="SASL_PLAINTEXT", username="alice", password="wonderland")  # type: ignore[arg-type]
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = monotonic() + seconds
+    while not condition():
+        assert monotonic() < deadline, f"not within {seconds} s"
+        sleep(0.05)
+
+
+@pytest.fixture
+def bus(empty_kafka: str) -> Iterator[Bus]:
+    with closing(open_bus(empty_kafka)) as opened:
+        yield opened
+
+
+def test_a_key_keeps_its_order_in_one_of_several_partitions(bus: Bus) -> None:
+    bus.publish([Record(PAIRS.name, f"key {i % 20}".encode(), str(i).encode()) for i in range(200)], timeout=20)
+    entries = []
+    after = {partition: first - 1 for partition, (first, _) in bus.bounds([PAIRS.name]).items()}
+    while found := bus.read(after, limit=64, wait=0):
+        entries += found
+        after.update({entry.partition: entry.offset for entry in found})
+    assert sorted(int(entry.value) for entry in entries) == list(range(200))
+    by_key: dict[bytes, list[Logged]] = {}
+    for entry in entries:
+        by_key.setdefault(entry.key, []).append(entry)
+    assert len({entry.partition for entry in entries}) > 4
+    for same in by_key.values():
+        assert len({entry.partition for entry in same}) == 1
+        assert [int(entry.value) for entry in same] == sorted(int(entry.value) for entry in same)
+
+
+def test_an_offset_beyond_the_log_is_an_error_for_a_reader_that_waits_too(bus: Bus) -> None:
+    with pytest.raises(OffsetLost, match=r"feedback\.pairs: offset 6 of partition 3"):
+        bus.read({Partition(PAIRS.name, 3): 5, Partition(PAIRS.name, 2): -1}, limit=10, wait=5)
+    assert bus.read({Partition(PAIRS.name, 3): -1}, limit=10, wait=0.1) == []
+
+
+def test_creating_topics_again_changes_nothing_adds_partitions_and_never_takes_one_away(
+    broker: Broker, empty_kafka: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert set(create_topics(broker.servers, KafkaSettings()).values()) == {"unchanged"}
+    monkeypatch.setitem(TOPICS, PAIRS.name, replace(PAIRS, partitions=10))
+    assert create_topics(broker.servers, KafkaSettings())[PAIRS.name] == "8 → 10 partitions"
+    with closing(open_bus(broker.url)) as opened:
+        until(lambda: len(opened.bounds([PAIRS.name])) == 10)
+    monkeypatch.setitem(TOPICS, PAIRS.name, PAIRS)
+    with pytest.raises(ConfigurationError, match="has 10 partitions and the table says 8: a topic cannot shrink"):
+        create_topics(broker.servers, KafkaSettings())
+
+
+def test_a_bus_without_topics_says_how_to_create_them(empty_kafka: str) -> None:
+    with closing(open_bus(empty_kafka)) as opened, pytest.raises(ConfigurationError, match="feedbackloop topics create"):
+        opened.bounds(["feedback.unheard"])
+
+
+def test_nobody_at_the_address_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_topics, "PATIENCE", 1_000)
+    with pytest.raises(NotReachable, match="does not answer"):
+        create_topics("127.0.0.1:9", KafkaSettings())
+
+
+def test_while_the_broker_is_away_publishing_is_refused_and_afterwards_everything_acknowledged_is_there(tmp_path: Path) -> None:
+    broker = Broker(tmp_path / "broker")
+    broker.start()
+    try:
+        create_topics(broker.servers, KafkaSettings())
+        with closing(open_bus(broker.url)) as bus:
+            bus.publish([Record(PAIRS.name, b"k", b"before")], timeout=20)
+            broker.kill()
+            with pytest.raises(Overloaded, match="Kafka took no entry within 1 s"):
+                bus.publish([Record(PAIRS.name, b"k", b"during")], timeout=1)
+            broker.start()
+            bus.publish([Record(PAIRS.name, b"k", b"after")], timeout=30)
+            (at,) = {position.partition for position in bus.publish([Record(PAIRS.name, b"k", b"last")], timeout=30)}
+            values = [entry.value for entry in bus.read({at: -1}, limit=10, wait=0)]
+            assert [value for value in values if value != b"during"] == [b"before", b"after", b"last"]
+    finally:
+        broker.stop()
+
+
+class Collector:
+    """A station that keeps what it is told of."""
+
+    def __init__(self) -> None:
+        self.entries: list[Logged] = []
+
+    def answer(self, entries: Sequence[Logged]) -> None:
+        self.entries += entries
+
+    def step(self, wait: float) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Broken(Collector):
+    """A station with a mistake in it."""
+
+    def answer(self, entries: Sequence[Logged]) -> None:
+        raise KeyError("a mistake")
+
+
+def test_what_nobody_expected_ends_the_worker_and_the_next_one_gets_the_same_entries(broker: Broker, bus: Bus, tmp_path: Path) -> None:
+    bus.publish([Record(PAIRS.name, str(i).encode(), b"pair") for i in range(20)], timeout=20)
+    broken = Agents(broker.servers, KafkaSettings(), tmp_path / "broken")
+    broken.add(consumer("embed"), Broken, batch=10)
+    assert isinstance(asyncio.run(broken.run(threading.Event())), KeyError)
+    collector, stop = Collector(), threading.Event()
+    mended = Agents(broker.servers, KafkaSettings(), tmp_path / "mended")
+    mended.add(consumer("embed"), lambda: collector, batch=10)
+    running = threading.Thread(target=asyncio.run, args=(mended.run(stop),))
+    running.start()
+    until(lambda: len({entry.key for entry in collector.entries}) == 20)
+    stop.set()
+    running.join(20)
+
+
+def test_a_broker_that_asks_for_a_password_is_spoken_to_by_bus_and_agents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    collector, stop = Collector(), threading.Event()
+    with Broker(tmp_path / "broker", sasl=("alice", "wonderland")) as broker:
+        with monkeypatch.context() as patch:
+            patch.setattr(kafka_topics, "PATIENCE", 2_000)
+            with pytest.raises(NotReachable, match=r"username and password in \[kafka\]"):
+                create_topics(broker.servers, ALICE.model_copy(update={"username": "mallory"}))
+        create_topics(broker.servers, ALICE)
+        agents = Agents(broker.servers, ALICE, tmp_path / "faust")
+        agents.add(consumer("embed"), lambda: collector, batch=10)
+        running = threading.Thread(target=asyncio.run, args=(agents.run(stop),))
+        running.start()
+        with closing(open_bus(broker.url, ALICE)) as bus:
+            bus.publish([Record(PAIRS.name, str(i).encode(), b"pair") for i in range(20)], timeout=20)
+            until(lambda: len(collector.entries) >= 20)
+            assert {entry[:2] for entry in collector.entries} == {entry[:2] for entry in everything(bus, PAIRS.name)}
+        stop.set()
+        running.join(20)
+    assert len({entry.key for entry in collector.entries}) == 20

@@ -1,0 +1,105 @@
+"""What was accepted reaches the bus behind the local log: in order, after outages and crashes, within a bound."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+from storage.errors import ConfigurationError, OffsetLost, Overloaded
+from streams.bus import Partition, Position, Record
+from streams.outbox import Outbox
+from streams.sqlite_bus import SQLiteBus
+from tests.streams.bus_contract import everything
+from tests.streams.memory_bus import MemoryBus
+
+PAIRS = "feedback.pairs"
+
+
+class Shaky(MemoryBus):
+    """A bus that is away until ``back`` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.back = threading.Event()
+
+    def publish(self, records: Sequence[Record], *, timeout: float) -> list[Position]:
+        if not self.back.is_set():
+            raise Overloaded("away")
+        return super().publish(records, timeout=timeout)
+
+
+def record(number: int, size: int = 1) -> Record:
+    return Record(PAIRS, b"k", str(number).encode() * size)
+
+
+def arrived(bus: MemoryBus, count: int) -> list[bytes]:
+    deadline = monotonic() + 20
+    while len(found := everything(bus, PAIRS)) < count:
+        assert monotonic() < deadline
+        sleep(0.01)
+    return [entry.value for entry in found]
+
+
+def test_what_is_published_here_arrives_there_in_order_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    bus = Shaky()
+    bus.back.set()
+    outbox = Outbox(tmp_path / "outbox.sqlite", bus, most=2**20)
+    for number in range(20):
+        outbox.publish([record(2 * number), record(2 * number + 1)], timeout=5)
+    assert arrived(bus, 40) == [str(number).encode() for number in range(40)]
+    outbox.close()
+    with SQLiteBus(tmp_path / "outbox.sqlite") as local:
+        assert local.size() == (0, 0)
+        assert local.bounds([PAIRS]) == {Partition(PAIRS, 0): (40, 40)}
+
+
+def test_while_the_bus_is_away_events_are_taken_up_to_the_bound_and_refused_beyond_it(tmp_path: Path) -> None:
+    bus = Shaky()
+    outbox = Outbox(tmp_path / "outbox.sqlite", bus, most=100)
+    for number in range(9):
+        outbox.publish([record(number, 10)], timeout=5)
+    with pytest.raises(Overloaded, match="outbox_mb") as refused:
+        outbox.publish([record(9, 11)], timeout=5)
+    assert refused.value.retry_after == 30
+    bus.back.set()
+    assert len(arrived(bus, 9)) == 9
+    deadline = monotonic() + 20
+    while outbox.waiting:  # there is room again when what has arrived is deleted here
+        assert monotonic() < deadline
+        sleep(0.01)
+    outbox.publish([record(9, 11)], timeout=5)
+    assert arrived(bus, 10)[-1] == b"9" * 11
+    outbox.close()
+
+
+def test_what_waited_when_the_process_ended_is_carried_by_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.outbox.LAST_CHANCE", 0.0)
+    bus = Shaky()
+    first = Outbox(tmp_path / "outbox.sqlite", bus, most=2**20)
+    first.publish([record(1), record(2)], timeout=5)
+    first.close()
+    bus.back.set()
+    second = Outbox(tmp_path / "outbox.sqlite", bus, most=2**20)
+    second.publish([record(3)], timeout=5)
+    assert arrived(bus, 3) == [b"1", b"2", b"3"]
+    second.close()
+
+
+def test_two_processes_do_not_share_an_outbox(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "outbox.sqlite", MemoryBus(), most=2**20)
+    with pytest.raises(ConfigurationError, match="another process"):
+        Outbox(tmp_path / "outbox.sqlite", MemoryBus(), most=2**20)
+    outbox.close()
+
+
+def test_what_was_pruned_is_lost_for_readers_and_says_so(tmp_path: Path) -> None:
+    with SQLiteBus(tmp_path / "bus.sqlite") as bus:
+        bus.publish([record(number) for number in range(5)], timeout=5)
+        bus.prune({Partition(PAIRS, 0): 2})
+        assert [entry.value for entry in bus.read({Partition(PAIRS, 0): 2}, limit=9, wait=0)] == [b"3", b"4"]
+        assert bus.size() == (2, 2)
+        with pytest.raises(OffsetLost):
+            bus.read({Partition(PAIRS, 0): 1}, limit=9, wait=0)
+        assert bus.publish([record(5)], timeout=5) == [Position(Partition(PAIRS, 0), 5)]
