@@ -57,11 +57,12 @@ class Sink:
             Log and warehouse disagree about what was numbered, or the log is shorter; the message says to replay.
         """
         self._compare()
-        self._catch_up({partition: following for partition, (_, following) in self._bus.bounds(list(TOPICS)).items()})
+        self._catch_up(self._ends())
         epoch = self._warehouse.epoch + 1
         (position,) = self._bus.publish(records_of([HubClaimed(source="product", epoch=epoch, hub=self._hub)]), timeout=TIMEOUT)
-        # What an older hub published before our claim still holds; the claim itself is applied only after numbering has begun.
-        self._catch_up({PARTITION: position.offset})
+        # What an older hub published before our claim still holds, and so does what it read for that: a judgment that we met only after we
+        # number would be numbered again. The claim itself is applied only after numbering has begun.
+        self._catch_up(self._ends() | {PARTITION: position.offset})
         self._published = self._tail(position.offset).sequence
         self._warehouse.claim_epoch(epoch, published=self._published)
         self._publish_numbered()
@@ -122,6 +123,9 @@ class Sink:
                     " was filled from; name the right one, or rebuild the warehouse with 'feedbackloop replay'"
                 )
 
+    def _ends(self) -> dict[Partition, int]:
+        return {partition: following for partition, (_, following) in self._bus.bounds(list(TOPICS)).items()}
+
     def _catch_up(self, upto: Mapping[Partition, int]) -> None:
         """Apply what is below these offsets."""
         while missing := {p: self._after[p] for p, following in upto.items() if self._after[p] + 1 < following}:
@@ -134,6 +138,8 @@ class Sink:
     def _tail(self, below: int) -> Place:
         """The last number on the log below an offset, from the publisher's mark on; from the log's start where the mark misleads."""
         offset, place = resume(self._bus, PUBLISHER)
+        if offset >= below:  # the mark of another hub, which has gone on
+            offset, place = -1, Place()
         try:
             return self._folded(offset, place, below)
         except SequenceGap:

@@ -1,7 +1,7 @@
 """The sink between a log and a real warehouse: exact over restarts, and nothing that cannot be read holds it up."""
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from streams.bus import Bus, Position, Record, records_of
 from streams.embed import embed_pairs
 from streams.intake import Intake
 from streams.lag import lag
-from streams.sink import LOST_AFTER, Sink
+from streams.sink import LOST_AFTER, PUBLISHER, Sink
 from streams.sqlite_bus import SQLiteBus
 from streams.topics import FEATURES, JUDGMENTS, PAIRS, PREFERENCES, QUARANTINE, TOPICS
 from tests.streams.bus_contract import everything
@@ -163,6 +163,61 @@ def test_a_deposed_hub_stops(hub: Hub) -> None:
     hub.bus.publish(records_of([claimed(9)]), timeout=5)
     with pytest.raises(WarehouseError, match="epoch 9"):
         hub.drain()
+
+
+class Rivalled(SQLiteBus):
+    """While a hub claims the numbering here, another one goes on: ``before`` is called ahead of the claim, ``behind`` after it."""
+
+    before: Callable[[], None] | None = None
+    behind: Callable[[], None] | None = None
+
+    def publish(self, records: Sequence[Record], *, timeout: float) -> list[Position]:
+        claims = any(isinstance(decode(record.value), HubClaimed) for record in records)
+        if claims and self.before is not None:
+            act, self.before = self.before, None
+            act()
+        positions = super().publish(records, timeout=timeout)
+        if claims and self.behind is not None:
+            act, self.behind = self.behind, None
+            act()
+        return positions
+
+
+def test_a_hub_that_takes_over_does_not_number_again_what_the_other_numbered_meanwhile(tmp_path: Path) -> None:
+    with Rivalled(tmp_path / "bus.sqlite") as bus:
+        first = Hub(tmp_path / "first.duckdb", bus)
+        judged_pair(bus, "Reply one")
+        first.drain()
+
+        def judge_and_number() -> None:
+            judged_pair(bus, "Reply two")
+            first.drain()
+
+        bus.before = judge_and_number
+        second = Hub(tmp_path / "second.duckdb", bus)
+        judged_pair(bus, "Reply three")
+        second.drain()
+        joined_here = [event for event in on(bus, PREFERENCES.name) if isinstance(event, PreferenceJoined)]
+        assert [(event.epoch, event.sequence) for event in joined_here] == [(1, 1), (1, 2), (2, 3)]
+        assert len({event.judgment.event_id for event in joined_here}) == 3
+
+
+def test_a_hub_takes_over_from_one_that_goes_on_publishing_behind_its_claim(tmp_path: Path) -> None:
+    with Rivalled(tmp_path / "bus.sqlite") as bus:
+        first = Hub(tmp_path / "first.duckdb", bus)
+        judged_pair(bus, "Reply one")
+        first.drain()
+
+        def publish_once_more() -> None:
+            (position,) = bus.publish(records_of([joined(2, epoch=1)]), timeout=1)
+            bus.mark(PUBLISHER, {position.partition: position.offset})
+
+        bus.behind = publish_once_more
+        second = Hub(tmp_path / "second.duckdb", bus)
+        judged_pair(bus, "Reply two")
+        second.drain()
+        effective = [event for event in on(bus, PREFERENCES.name) if isinstance(event, PreferenceJoined) and event.epoch == 2]
+        assert [event.sequence for event in effective] == [2]
 
 
 def test_bytes_that_are_no_event_are_set_aside_once_and_the_rest_goes_on(hub: Hub) -> None:
