@@ -34,6 +34,7 @@ from trainers.reward.checkpoint import load
 PROCESSES = ("hub", "serving", "processor", "trainer")
 BROKER_AWAY = 2.0  # seconds between a broker's end and its next start
 TAKES_OVER = 90.0  # seconds that a second hub has to claim the numbering
+RESTARTED_WITHIN = 60.0
 REIGN = 3.0  # seconds that it numbers
 RUN_TOPICS: tuple[Topic, ...] = (REQUESTED, FROZEN, PROGRESS, VERSIONS)
 
@@ -190,7 +191,7 @@ class House:
                 time.sleep(stopped)
                 os.kill(pid, signal.SIGCONT)
             else:
-                _until(lambda: supervisor.pids().get(process) not in (pid, None), 30, f"{process} is not started again")
+                _until(lambda: supervisor.pids().get(process) not in (pid, None), RESTARTED_WITHIN, f"{process} is not started again")
 
         working = self.runs.one_is_open if process == "trainer" else (lambda: True)
         return Target(name, process, lambda: process in supervisor.pids() and is_ready(url), working, hit)

@@ -5,7 +5,6 @@ What a person can mend ends with one line and exit code 2; what failed otherwise
 """
 
 import json
-import logging
 import signal
 import sys
 import threading
@@ -16,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from deploy.log_commands import quarantine, replay, schemas, topics
+from deploy.process_log import start_log
 from deploy.supervisor import PROCESSES, Supervisor, follow_lifeline, is_ready, url_of
 from storage.errors import ConfigurationError, FeedbackLoopError
 from storage.settings import Settings
@@ -148,9 +148,7 @@ def hub() -> None:
 
 
 def _process() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for chatty in ("httpx", "httpcore"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    start_log()
     follow_lifeline()
 
 

@@ -131,6 +131,7 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
             install=_installer(local, settings.common.model, section.threads),
             explain=local.explain,
             give_up=give_up or (lambda error: local.explain(str(error))),
+            memory=settings.common.home / "serving" / "champion.json",
         )
     rule = PairingRule(section.pairing_share, section.pairing_waiting, section.pairing_draws, section.pairing_temperature)
     pairing = Pairing(backend, intake, rule)

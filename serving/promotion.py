@@ -9,8 +9,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import orjson
+
 from storage.artifacts import Artifacts
-from storage.errors import ArtifactError, ConfigurationError, EventUnreadable, FeedbackLoopError
+from storage.errors import ArtifactError, ConfigurationError, EventUnreadable, FeedbackLoopError, Overloaded
 from storage.events import decode
 from streams.bus import Bus, Partition
 from streams.topics import VERSIONS
@@ -32,6 +34,7 @@ class Promotions:
     install : called with the version's name and its adapter's folder (``None``: the configured model itself); raises what it finds wrong
     explain : called with the reason while no champion can be installed
     give_up : called with a :class:`ConfigurationError` when the very first one cannot be: the person who started the program mends it
+    memory : file that remembers who served last, for a start while the log is away
     """
 
     def __init__(
@@ -42,12 +45,14 @@ class Promotions:
         install: Install,
         explain: Callable[[str], None],
         give_up: Callable[[ConfigurationError], None],
+        memory: Path,
     ) -> None:
         self._bus = bus
         self._artifacts = artifacts
         self._install = install
         self._explain = explain
         self._give_up = give_up
+        self._memory = memory
         self._versions = Versions()
         self._after: dict[Partition, int] = {}
         self._serving: tuple[str, str | None] | None = None
@@ -65,10 +70,8 @@ class Promotions:
         wait = 0.0
         while not self._stopping.is_set():
             try:
-                while self._read(wait):  # all that is there, before anything is loaded
-                    wait = 0.0
+                self._look(wait)
                 wait = WAIT
-                self._adopt()
             except ConfigurationError as error:
                 if self._serving is None:
                     self._give_up(error)
@@ -79,6 +82,21 @@ class Promotions:
             except Exception as error:
                 log.exception("following the champion failed")
                 self._hesitate(error)
+
+    def _look(self, wait: float) -> None:
+        """Adopt whom the log says; where it is away, candidates do not wait for it: who served last serves on."""
+        try:
+            while self._read(wait):  # all that is there, before anything is loaded
+                wait = 0.0
+        except Overloaded as away:
+            if self._serving is None and self._memory.exists():
+                log.warning("%s; the last champion serves meanwhile", away)
+                self._let_serve(*orjson.loads(self._memory.read_bytes()))
+            elif self._serving is None:
+                self._explain(str(away))
+            self._stopping.wait(WAIT)
+        else:
+            self._adopt()
 
     def _read(self, wait: float) -> bool:
         if not self._after:
@@ -96,10 +114,16 @@ class Promotions:
         champion = (self._versions.champion, self._versions.champion_policy)
         if champion == self._serving:
             return
-        name, policy = champion
+        self._let_serve(*champion)
+        self._memory.parent.mkdir(parents=True, exist_ok=True)
+        new = self._memory.with_suffix(".new")
+        new.write_bytes(orjson.dumps(champion))
+        new.replace(self._memory)
+
+    def _let_serve(self, name: str, policy: str | None) -> None:
         self._install(name, None if policy is None else self._artifacts.get(policy))
         log.info("%s serves", name)
-        self._serving = champion
+        self._serving = (name, policy)
 
     def _hesitate(self, error: Exception) -> None:
         kind = "its policy is missing" if isinstance(error, ArtifactError) else "it cannot be loaded"

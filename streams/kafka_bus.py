@@ -93,7 +93,7 @@ class KafkaBus:
     def mark(self, reader: str, upto: Mapping[Partition, int]) -> None:
         offsets = {TopicPartition(*partition): OffsetAndMetadata(offset + 1, "", -1) for partition, offset in upto.items()}
         with self._marking:
-            answered = _patiently(lambda: self._admin_client().alter_group_offsets(reader, offsets), f"Kafka took no mark of {reader}")
+            answered = _patiently(lambda: self._altered(reader, offsets), f"Kafka took no mark of {reader}")
         if failed := {tp: kind for tp, kind in answered.items() if kind.errno}:
             raise Overloaded(f"Kafka took no mark of {reader}: {failed}; is something subscribed under this name?")
 
@@ -112,7 +112,7 @@ class KafkaBus:
             producer, self._producer = self._producer, None
             admin, self._admin = self._admin, None
         if producer is not None:
-            _end(producer, 5)
+            _end(producer, 1)  # whoever published has waited for the answer
         if admin is not None:
             admin.close()
 
@@ -145,6 +145,14 @@ class KafkaBus:
             producer, self._producer = self._producer, None
         if producer is not None:
             _end(producer, 0)
+
+    def _altered(self, reader: str, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> Mapping[TopicPartition, type[KafkaError]]:
+        """What became of each partition's mark; raises where asking again helps."""
+        answered: Mapping[TopicPartition, type[KafkaError]] = self._admin_client().alter_group_offsets(reader, offsets)
+        for kind in answered.values():
+            if kind.retriable:
+                raise kind()
+        return answered
 
     def _admin_client(self) -> Any:
         if self._admin is None:

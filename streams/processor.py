@@ -175,11 +175,23 @@ def _run_agents(bus: Bus, settings: Settings, stop: threading.Event, checks: dic
     runner.start("calendar", _calendar(bus, settings, stop))
     checks.update({**agents.checks, **runner.checks})
     del checks["embedder"]
-    crash = asyncio.run(agents.run(stop))
-    stop.set()
-    if crash is not None:
-        log.error("the Faust app crashed: %s", crash)
-    return crash is not None or runner.crashed.is_set(), runner.join(STOPPING) and agents.idle
+    crashes: list[BaseException] = []
+
+    def answer() -> None:
+        try:
+            crash = asyncio.run(agents.run(stop))
+            if crash is not None:
+                log.error("the Faust app crashed: %s", crash)
+                crashes.append(crash)
+        finally:
+            stop.set()
+
+    answering = threading.Thread(target=answer, name="agents", daemon=True)
+    answering.start()
+    stop.wait()
+    answering.join(STOPPING)  # longer where the broker hangs
+    ended = runner.join(STOPPING) and agents.idle and not answering.is_alive()
+    return bool(crashes) or runner.crashed.is_set(), ended
 
 
 def _load(settings: Settings, stop: threading.Event, checks: dict[str, Check]) -> Embedding | None:
