@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError
+from kafka.errors import KafkaError, OffsetOutOfRangeError
 from kafka.structs import OffsetAndMetadata
 
 from storage.errors import ConfigurationError, OffsetLost, Overloaded
@@ -27,6 +27,7 @@ FETCHING = 30.0  # seconds that reading waits for entries that the broker says i
 PATIENCE = 10.0  # seconds that a question about marks is asked again
 DELIVERY = 30_000  # milliseconds until the producer gives an entry up
 REQUEST = 10_000  # milliseconds until a broker counts as gone
+METADATA = 10_000  # milliseconds until a partition that was added is heard of
 
 
 class KafkaBus:
@@ -47,14 +48,14 @@ class KafkaBus:
         if not records:
             return []
         deadline = time.monotonic() + timeout
+        producer: Any = None
         try:
             with self._sending:  # the entries of one call stand together in their partitions
                 producer = self._producer_within(deadline)
                 sent = [producer.send(record.topic, key=record.key, value=record.value) for record in records]
             found = [future.get(max(deadline - time.monotonic(), 0.001)) for future in sent]
         except KafkaError as error:
-            if not isinstance(error, KafkaTimeoutError):  # after a mere timeout it goes on trying, for up to DELIVERY
-                self._forget_producer()
+            self._forget(producer)
             raise Overloaded(f"Kafka took no entry within {timeout:g} s: {_said(error)}; try again") from error
         return [Position(Partition(one.topic, one.partition), one.offset) for one in found]
 
@@ -139,10 +140,14 @@ class KafkaBus:
             )
         return self._producer
 
-    def _forget_producer(self) -> None:
-        """After a failure nobody knows what it still holds: what has not left is given up, and the caller sends it again."""
+    def _forget(self, producer: Any) -> None:
+        """After a failure nobody knows what it still holds: what has not left is given up, and the caller sends it again.
+
+        Not even a timeout is waited out: in kafka-python 3.0.12 a producer may deliver nothing ever again once entries have expired in it.
+        """
         with self._sending:
-            producer, self._producer = self._producer, None
+            if self._producer is producer:
+                self._producer = None
         if producer is not None:
             _end(producer, 0)
 
@@ -195,6 +200,7 @@ class _Reader:
             max_partition_fetch_bytes=LARGEST,
             fetch_max_bytes=4 * LARGEST,
             request_timeout_ms=REQUEST,
+            metadata_max_age_ms=METADATA,
             metrics_enabled=False,
         )
         self.assigned: frozenset[Partition] = frozenset()

@@ -76,6 +76,7 @@ class Sink:
         self._publish_numbered()
         if self._clock() - self._looked_for_lost >= LOST_AFTER.total_seconds() / 4:
             self._looked_for_lost = self._clock()
+            self._meet_new_partitions()
             self._publish_lost_pairs()
 
     def close(self) -> None:
@@ -122,6 +123,11 @@ class Sink:
                     f"number {event.sequence} on feedback.preferences is another entry than in the warehouse: this is not the log that it"
                     " was filled from; name the right one, or rebuild the warehouse with 'feedbackloop replay'"
                 )
+
+    def _meet_new_partitions(self) -> None:
+        """Read also what 'topics create' has added while this hub runs."""
+        for partition, (first, _) in self._bus.bounds(list(TOPICS)).items():
+            self._after.setdefault(partition, first - 1)
 
     def _ends(self) -> dict[Partition, int]:
         return {partition: following for partition, (_, following) in self._bus.bounds(list(TOPICS)).items()}

@@ -1,6 +1,9 @@
 """What only Kafka has: partitions, topics to create, passwords, and a broker that goes away."""
 
 import asyncio
+import contextlib
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -12,7 +15,7 @@ import pytest
 
 from deploy.broker import Broker
 from storage.errors import ConfigurationError, NotReachable, OffsetLost, Overloaded
-from streams import kafka_topics
+from streams import kafka_bus, kafka_topics
 from streams.agents import Agents
 from streams.bus import Bus, Logged, Partition, Record, open_bus
 from streams.consumers import consumer
@@ -66,6 +69,7 @@ def test_creating_topics_again_changes_nothing_adds_partitions_and_never_takes_o
     assert set(create_topics(broker.servers, KafkaSettings()).values()) == {"unchanged"}
     monkeypatch.setitem(TOPICS, PAIRS.name, replace(PAIRS, partitions=10))
     assert create_topics(broker.servers, KafkaSettings())[PAIRS.name] == "8 → 10 partitions"
+    monkeypatch.setattr(kafka_bus, "METADATA", 500)
     with closing(open_bus(broker.url)) as opened:
         until(lambda: len(opened.bounds([PAIRS.name])) == 10)
     monkeypatch.setitem(TOPICS, PAIRS.name, PAIRS)
@@ -101,6 +105,30 @@ def test_while_the_broker_is_away_publishing_is_refused_and_afterwards_everythin
             assert [value for value in values if value != b"during"] == [b"before", b"after", b"last"]
     finally:
         broker.stop()
+
+
+def test_after_a_broker_has_hung_for_longer_than_entries_live_publishing_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_bus, "DELIVERY", 2_000)
+    monkeypatch.setattr(kafka_bus, "REQUEST", 1_000)
+    records = [Record(PAIRS.name, str(i).encode(), b"pair") for i in range(40)]
+
+    def published(bus: Bus) -> bool:
+        with contextlib.suppress(Overloaded):
+            return bool(bus.publish(records, timeout=4))
+        return False
+
+    with Broker(tmp_path / "broker") as broker:
+        assert broker.pid is not None
+        create_topics(broker.servers, KafkaSettings())
+        with closing(open_bus(broker.url)) as bus:
+            until(lambda: published(bus))
+            os.kill(broker.pid, signal.SIGSTOP)
+            try:
+                assert not published(bus)
+                assert not published(bus)
+            finally:
+                os.kill(broker.pid, signal.SIGCONT)
+            until(lambda: published(bus))
 
 
 class Collector:
