@@ -94,7 +94,7 @@ _NAMESPACE = uuid5(NAMESPACE_URL, "feedbackloop")
 
 def derived_id(*parts: object) -> UUID:
     """The UUIDv5 of what an event is derived from, so that deriving it again gives the same event."""
-    return uuid5(_NAMESPACE, "\x1f".join(map(str, parts)))
+    return uuid_utils.uuid5(_NAMESPACE, "\x1f".join(map(str, parts)))
 
 
 class Part(BaseModel):

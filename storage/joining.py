@@ -28,6 +28,7 @@ Numbered = PreferenceJoined | PreferenceRemoved
 
 REMEMBERED = 8_192  # complete pairs kept for the next judgment, about 5 kB each with 400 features a side
 DECISIVE = frozenset({"A", "B", "tie"})
+JOINED = (PairDrawn, PairEmbedded, JudgmentGiven)  # A | B would be put together again for each event
 
 
 class Features(NamedTuple):
@@ -93,10 +94,10 @@ class Join:
 
     def step(self, events: Iterable[Event]) -> list[Numbered]:
         """Take in the events, in order, and number what they complete, replace or withdraw."""
-        ours = [event for event in events if isinstance(event, PairDrawn | PairEmbedded | JudgmentGiven)]
+        ours = [event for event in events if isinstance(event, JOINED)]
         # A pair just drawn and not known to be incomplete is new: nothing can have been stored about it.
-        asked = {event.pair_id.int for event in ours if not isinstance(event, PairDrawn)} - self._incomplete.keys() - self._complete.keys()
-        asked -= {event.pair_id.int for event in ours if isinstance(event, PairDrawn)}
+        drawn = {event.pair_id.int for event in ours if isinstance(event, PairDrawn)}
+        asked = {event.pair_id.int for event in ours} - drawn - self._incomplete.keys() - self._complete.keys()
         for pair_id, pair in self._load([UUID(int=number) for number in asked]).items() if asked else ():
             (self._complete if pair.complete else self._incomplete)[pair_id.int] = pair
         numbered = [entry for event in ours for entry in self._take(event)]
