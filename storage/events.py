@@ -13,6 +13,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 import numpy as np
 import orjson
+import pybase64
 import uuid_utils.compat as uuid_utils
 from pydantic import (
     AfterValidator,
@@ -51,17 +52,17 @@ def _utc(moment: datetime) -> datetime:
 
 Moment = Annotated[AwareDatetime, AfterValidator(_utc)]
 
+_FLOAT32 = np.dtype("<f4")
+
 
 def _is_vector(text: str) -> str:
     try:
-        raw = binascii.a2b_base64(text)
-        if len(text) != -(-len(raw) // 3) * 4:  # it skips what is not base64; strict_mode would say so, at four times the price
-            raise ValueError("not base64")
+        raw = pybase64.b64decode(text, validate=True)  # ten times as quick as the standard library's
     except binascii.Error as error:
         raise ValueError("not base64") from error
     if not raw or len(raw) % 4:
         raise ValueError(f"{len(raw)} bytes are no float32 vector")
-    if not np.isfinite(np.frombuffer(raw, dtype="<f4")).all():
+    if not np.isfinite(np.frombuffer(raw, dtype=_FLOAT32)).all():
         raise ValueError("a component is not finite")
     return text
 
@@ -93,7 +94,7 @@ _NAMESPACE = uuid5(NAMESPACE_URL, "feedbackloop")
 
 def derived_id(*parts: object) -> UUID:
     """The UUIDv5 of what an event is derived from, so that deriving it again gives the same event."""
-    return uuid5(_NAMESPACE, "\x1f".join(map(str, parts)))
+    return uuid_utils.uuid5(_NAMESPACE, "\x1f".join(map(str, parts)))
 
 
 class Part(BaseModel):

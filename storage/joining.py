@@ -28,6 +28,7 @@ Numbered = PreferenceJoined | PreferenceRemoved
 
 REMEMBERED = 8_192  # complete pairs kept for the next judgment, about 5 kB each with 400 features a side
 DECISIVE = frozenset({"A", "B", "tie"})
+JOINED = (PairDrawn, PairEmbedded, JudgmentGiven)  # A | B would be put together again for each event
 
 
 class Features(NamedTuple):
@@ -80,8 +81,9 @@ class Join:
     def __init__(self, epoch: int, sequence: int, incomplete: Mapping[UUID, Pair], load: Load) -> None:
         self.epoch = epoch
         self.sequence = sequence
-        self._incomplete: dict[UUID, Pair] = dict(incomplete)
-        self._complete: OrderedDict[UUID, Pair] = OrderedDict()
+        # By the ids' numbers: Python hashes those at once, and a UUID by a function of its own.
+        self._incomplete: dict[int, Pair] = {pair_id.int: pair for pair_id, pair in incomplete.items()}
+        self._complete: OrderedDict[int, Pair] = OrderedDict()
         self._load = load
         self.waiting = sum(len(pair.waiting) for pair in incomplete.values())
 
@@ -92,12 +94,12 @@ class Join:
 
     def step(self, events: Iterable[Event]) -> list[Numbered]:
         """Take in the events, in order, and number what they complete, replace or withdraw."""
-        ours = [event for event in events if isinstance(event, PairDrawn | PairEmbedded | JudgmentGiven)]
+        ours = [event for event in events if isinstance(event, JOINED)]
         # A pair just drawn and not known to be incomplete is new: nothing can have been stored about it.
-        asked = {event.pair_id for event in ours if not isinstance(event, PairDrawn)} - self._incomplete.keys() - self._complete.keys()
-        asked -= {event.pair_id for event in ours if isinstance(event, PairDrawn)}
-        for pair_id, pair in self._load(asked).items() if asked else ():
-            self._keep(pair_id, pair)
+        drawn = {event.pair_id.int for event in ours if isinstance(event, PairDrawn)}
+        asked = {event.pair_id.int for event in ours} - drawn - self._incomplete.keys() - self._complete.keys()
+        for pair_id, pair in self._load([UUID(int=number) for number in asked]).items() if asked else ():
+            (self._complete if pair.complete else self._incomplete)[pair_id.int] = pair
         numbered = [entry for event in ours for entry in self._take(event)]
         while len(self._complete) > REMEMBERED:
             self._complete.popitem(last=False)
@@ -107,13 +109,11 @@ class Join:
         """Number judgments that are stored and complete and not reflected yet; each comes with a pair that tells what is numbered."""
         return [entry for pair, judgment in missed for entry in self._judge(pair, judgment)]
 
-    def _keep(self, pair_id: UUID, pair: Pair) -> None:
-        (self._complete if pair.complete else self._incomplete)[pair_id] = pair
-
     def _take(self, event: PairDrawn | PairEmbedded | JudgmentGiven) -> Iterator[Numbered]:
-        pair = self._complete.get(event.pair_id)
+        key = event.pair_id.int
+        pair = self._complete.get(key) or self._incomplete.get(key)
         if pair is None:
-            pair = self._incomplete.setdefault(event.pair_id, Pair())
+            pair = self._incomplete[key] = Pair()
         if isinstance(event, JudgmentGiven):
             pair.waiting.append(event)
             self.waiting += 1
@@ -123,9 +123,9 @@ class Join:
             pair.stratum = pair.stratum or event.stratum
         if not pair.complete:
             return
-        self._incomplete.pop(event.pair_id, None)
-        self._complete[event.pair_id] = pair
-        self._complete.move_to_end(event.pair_id)
+        self._incomplete.pop(key, None)
+        self._complete[key] = pair
+        self._complete.move_to_end(key)
         waiting, pair.waiting = pair.waiting, []
         self.waiting -= len(waiting)
         for judgment in waiting:

@@ -1,11 +1,12 @@
 """Which events of a batch are new: the same fact may be on the log twice, and counts once.
 
-Every id that was ever stored is remembered by 64 of its bits, eight bytes an event. An id that is not among them is new; one that is, is
-looked up. So the answer is exact at any distance, and a batch without repeats asks the warehouse nothing.
+Every id that was ever stored is remembered by its lower 64 bits, which are random (version 7) or a hash (version 5). An id that is not
+among them is new; one that is, is looked up. So the answer is exact at any distance, and a batch without repeats asks for no rows.
 """
 
+import itertools
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -19,44 +20,41 @@ from storage.rows import refuse_unstorable, row_of
 Row = dict[str, Any]
 StoredRows = Callable[[type[Event], Collection[UUID]], Sequence[Mapping[str, Any]]]
 
-LOW = 2**64 - 1  # the half of a UUID that is random (version 7) or a hash (version 5)
-
 
 class Seen:
-    """A set of 64-bit numbers that only grows: sorted runs, each at least twice as long as the next, and the newest in a set.
+    """A set of 64-bit numbers that only grows: sorted runs, each at least twice as long as the next.
 
     Eight bytes a number, and a look-up is a binary search in each of the few runs (a log-structured merge tree in memory).
     """
 
-    NEWEST = 20_000
-
     def __init__(self, numbers: np.ndarray) -> None:
         """``numbers``: uint64 ``(n,)``, in any order."""
         self._runs = [np.unique(numbers)] if len(numbers) else []
-        self._newest: set[int] = set()
 
     def __len__(self) -> int:
-        return sum(map(len, self._runs)) + len(self._newest)
+        return sum(map(len, self._runs))
 
-    def among(self, numbers: Sequence[int]) -> set[int]:
-        """Those of ``numbers`` that were added before."""
-        found = self._newest.intersection(numbers)
-        asked = np.array(numbers, np.uint64)
+    def among(self, numbers: np.ndarray) -> np.ndarray:
+        """Which of ``numbers`` were added before: bool ``(n,)``."""
+        found = np.zeros(len(numbers), bool)
+        order = np.argsort(numbers)  # neighbours are then looked up in the same corner of a run
+        asked = numbers[order]
         for run in self._runs:
-            at = np.searchsorted(run, asked)
-            hit = run[np.minimum(at, len(run) - 1)] == asked
-            found.update(map(int, asked[hit]))
+            found[order] |= run[np.minimum(np.searchsorted(run, asked), len(run) - 1)] == asked
         return found
 
-    def add(self, numbers: Iterable[int]) -> None:
-        self._newest.update(numbers)
-        if len(self._newest) < self.NEWEST:
-            return
-        run = np.fromiter(self._newest, np.uint64, len(self._newest))
-        self._newest = set()
+    def add(self, numbers: np.ndarray) -> None:
+        """``numbers``: uint64 ``(n,)``, in any order."""
+        run = np.unique(numbers)
         while self._runs and len(self._runs[-1]) < 2 * len(run):
-            run = np.concatenate([self._runs.pop(), run])
-        self._runs.append(np.unique(run))
+            run = np.union1d(self._runs.pop(), run)
+        if len(run):
+            self._runs.append(run)
+
+
+def halves(ids: Sequence[UUID]) -> np.ndarray:
+    """The lower halves of the ids: uint64 ``(n,)``."""
+    return np.frombuffer(b"".join([event_id.bytes for event_id in ids]), dtype=">u8")[1::2].astype(np.uint64)
 
 
 class Repeats:
@@ -68,7 +66,7 @@ class Repeats:
     def sift(self, facts: Sequence[Entry], stored_rows: StoredRows) -> tuple[list[Entry], list[tuple[Entry, str]]]:
         """The new ones, and those that cannot be stored with the reason. Repeats are in neither."""
         stored = self._look_up(facts, stored_rows)
-        here: dict[UUID, Event] = {}
+        here: dict[int, Event] = {}
         fresh: list[Entry] = []
         refused: list[tuple[Entry, str]] = []
         for entry in facts:
@@ -80,33 +78,33 @@ class Repeats:
             except EventUnreadable as error:
                 refused.append((entry, str(error)))
                 continue
-            known = stored.get(event.event_id)
-            if known is None and (first := here.get(event.event_id)) is not None:
+            number = event.event_id.int
+            known = stored.get(number)
+            if known is None and (first := here.get(number)) is not None:
                 known = type(first), row_of(first)
             if known is None:
-                here[event.event_id] = event
+                here[number] = event
                 fresh.append(entry)
             elif (differing := _differing(known, type(event), row_of(event))) is not None:
                 refused.append((entry, f"event id {event.event_id} was used before with other content ({differing})"))
         return fresh, refused
 
-    def remember(self, ids: Iterable[UUID]) -> None:
+    def remember(self, ids: Sequence[UUID]) -> None:
         """Called when the rows are committed."""
-        self._seen.add(event_id.int & LOW for event_id in ids)
+        self._seen.add(halves(ids))
 
-    def _look_up(self, facts: Sequence[Entry], stored_rows: StoredRows) -> dict[UUID, tuple[type[Event], Mapping[str, Any]]]:
-        """The stored rows of the ids that are known, of whatever kind they are."""
-        events = {entry.event.event_id: type(entry.event) for entry in facts if entry.event is not None}
-        known = self._seen.among([event_id.int & LOW for event_id in events])
+    def _look_up(self, facts: Sequence[Entry], stored_rows: StoredRows) -> dict[int, tuple[type[Event], Mapping[str, Any]]]:
+        """The stored rows of the ids that are known, of whatever kind they are, by the numbers of the ids."""
+        events = [entry.event for entry in facts if entry.event is not None]
+        known = self._seen.among(halves([event.event_id for event in events]))
         suspects: dict[type[Event], set[UUID]] = defaultdict(set)
-        for event_id, kind in events.items():
-            if event_id.int & LOW in known:
-                suspects[kind].add(event_id)
+        for event in itertools.compress(events, known):
+            suspects[type(event)].add(event.event_id)
         found = {UUID(row["event_id"]): (kind, row) for kind, ids in suspects.items() for row in stored_rows(kind, ids)}
         elsewhere = {event_id for ids in suspects.values() for event_id in ids} - found.keys()
         for kind in EVENTS.values() if elsewhere else ():  # an id of another kind, or, once in 2^64, another id with the same half
             found |= {UUID(row["event_id"]): (kind, row) for row in stored_rows(kind, elsewhere)}
-        return found
+        return {event_id.int: row for event_id, row in found.items()}
 
 
 def _differing(known: tuple[type[Event], Mapping[str, Any]], kind: type[Event], row: Row) -> str | None:

@@ -18,7 +18,8 @@ import pyarrow as pa
 from storage.database import connect, statement
 from storage.entries import Applied, Entry, Refusal, logged_row
 from storage.errors import WarehouseError
-from storage.events import Event, PreferenceJoined, PreferenceRemoved
+from storage.events import Event, HubClaimed, PreferenceJoined, PreferenceRemoved
+from storage.inserts import Inserts
 from storage.join_rows import incomplete_pairs, known_pairs, missed_judgments
 from storage.joining import Join, Numbered
 from storage.numbering import Numbering, read_back
@@ -28,11 +29,8 @@ from storage.rows import TABLES, arrow_of, event_of, table_of_events
 __all__ = ["LOGGED", "Applied", "Entry", "Refusal", "Warehouse"]
 
 LOGGED = "preference_logged"
-REMEMBER_OFFSETS = """
-    MERGE INTO offsets USING incoming USING (log_topic, log_partition)
-    WHEN MATCHED THEN UPDATE SET log_offset = incoming.log_offset
-    WHEN NOT MATCHED THEN INSERT (log_topic, log_partition, log_offset) VALUES (log_topic, log_partition, log_offset)
-"""
+NUMBERED = frozenset({PreferenceJoined, PreferenceRemoved})
+TOLD = NUMBERED | {HubClaimed}  # what the log says of the numbering
 
 
 class Warehouse:
@@ -48,7 +46,6 @@ class Warehouse:
         self._epoch = self._log_epoch = self._last_sequence = 0
         self._offsets: dict[tuple[str, int], int] = {}
         self._repeats = Repeats(np.empty(0, np.uint64))
-        self._schemas: dict[str, pa.Schema] = {}
         self._reset()
 
     @classmethod
@@ -99,22 +96,22 @@ class Warehouse:
                     if entry.offset > offsets.get(entry[:2], -1):
                         offsets[entry[:2]] = entry.offset
                         unread.append(entry)
-                preferences = [entry for entry in unread if isinstance(entry.event, PreferenceJoined | PreferenceRemoved)]
-                facts = [entry for entry in unread if not isinstance(entry.event, PreferenceJoined | PreferenceRemoved)]
+                preferences = [entry for entry in unread if type(entry.event) in NUMBERED]
+                facts = [entry for entry in unread if entry.event is not None and type(entry.event) not in NUMBERED]
                 fresh, refused = self._repeats.sift(facts, self._stored_rows)
-                self._read_back([entry.event for entry in unread])
+                self._read_back([entry.event for entry in unread if type(entry.event) in TOLD])
                 numbered = self._join.step(entry.event for entry in fresh if entry.event) if self._join else []
                 self._insert_facts(fresh)
                 if preferences:
-                    self._insert(LOGGED, arrow_of([logged_row(entry) for entry in preferences], self._schema(LOGGED)))
+                    self._insert(LOGGED, arrow_of([logged_row(entry) for entry in preferences], self._inserts.schema(LOGGED)))
                 self._insert_numbered(numbered)
-                self._remember_offsets(offsets)
+                self._inserts.remember(offsets, self._offsets)
             # Only what is committed is remembered; a batch that failed has reset everything that is kept in memory.
             self._offsets = offsets
-            self._repeats.remember(entry.event.event_id for entry in fresh if entry.event)
-        stored = {entry[:3] for entry in fresh} | {entry[:3] for entry in preferences}
+            self._repeats.remember([entry.event.event_id for entry in fresh if entry.event])
+        stored = {id(entry) for entry in fresh} | {id(entry) for entry in preferences}
         return Applied(
-            stored=tuple(entry for entry in unread if entry[:3] in stored),
+            stored=tuple(entry for entry in unread if id(entry) in stored),
             repeated=sum(entry.event is not None for entry in batch) - len(stored) - len(refused),
             refused=tuple(Refusal(entry, reason) for entry, reason in refused),
             numbered=tuple(numbered),
@@ -241,6 +238,7 @@ class Warehouse:
         self._epoch = state["epoch"]
         self._log_epoch = state["log_epoch"]
         self._last_sequence = state["last_sequence"]
+        self._inserts = Inserts(self._connection)
         self._repeats = Repeats(self._sql(statement("known_ids"))["half"].to_numpy())
         self._join = self._new_join() if self._numbering else None
 
@@ -264,17 +262,10 @@ class Warehouse:
         rows: list[dict[str, Any]] = self._sql(text, wanted).to_pylist()
         return rows
 
-    def _remember_offsets(self, offsets: Mapping[tuple[str, int], int]) -> None:
-        changed = sorted(offsets.items() - self._offsets.items())
-        rows = [{"log_topic": topic, "log_partition": number, "log_offset": offset} for (topic, number), offset in changed]
-        if rows:
-            with self._incoming(arrow_of(rows, self._schema("offsets"))):
-                self._connection.execute(REMEMBER_OFFSETS)
-
     def _insert_numbered(self, numbered: Sequence[Numbered]) -> None:
         for kind in (PreferenceJoined, PreferenceRemoved):
             if events := [entry for entry in numbered if type(entry) is kind]:
-                self._insert(TABLES[kind], table_of_events(kind, events, self._schema(TABLES[kind])))
+                self._insert(TABLES[kind], table_of_events(kind, events, self._inserts.schema(TABLES[kind])))
 
     def _insert_facts(self, entries: Iterable[Entry]) -> None:
         kinds: dict[type[Event], list[Entry]] = {}
@@ -283,24 +274,10 @@ class Warehouse:
         for kind, some in kinds.items():
             topics, partitions, offsets, events = zip(*some, strict=True)
             positions = {"log_topic": topics, "log_partition": partitions, "log_offset": offsets}
-            self._insert(TABLES[kind], table_of_events(kind, events, self._schema(TABLES[kind]), **positions))
+            self._insert(TABLES[kind], table_of_events(kind, events, self._inserts.schema(TABLES[kind]), **positions))
 
     def _insert(self, table: str, rows: pa.Table) -> None:
-        with self._incoming(rows):
-            self._connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming")
-
-    def _schema(self, table: str) -> pa.Schema:
-        if table not in self._schemas:
-            self._schemas[table] = self._sql(f"SELECT * FROM {table} LIMIT 0").schema
-        return self._schemas[table]
-
-    @contextmanager
-    def _incoming(self, rows: pa.Table) -> Iterator[None]:
-        self._connection.register("incoming", rows)
-        try:
-            yield
-        finally:
-            self._connection.unregister("incoming")
+        self._inserts.insert(table, rows)
 
     def _ask(self, name: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self._sql(statement(name), parameters).to_pylist()

@@ -11,6 +11,7 @@ from storage.contents import Content, contents
 from storage.errors import ConfigurationError, WarehouseError
 from storage.warehouse import Entry, Warehouse
 from streams.bus import Bus
+from streams.collector import collector_off
 from streams.quarantine import decoded
 from streams.topics import TOPICS
 
@@ -46,8 +47,9 @@ def replay(bus: Bus, into: Path, progress: Callable[[int, int], None]) -> dict[s
             entries = [entry for entry in read if entry.offset < cut[entry.partition]]
             if not entries:
                 raise WarehouseError(f"the log ends before {sorted(behind.items())[0]}: it has lost entries that it said it had")
-            batch = decoded(entries, GROUP)
-            applied = warehouse.apply([Entry(*entry.partition, entry.offset, event) for entry, event in batch.entries])
+            with collector_off():
+                batch = decoded(entries, GROUP)
+                applied = warehouse.apply([Entry(*entry.partition, entry.offset, event) for entry, event in batch.entries])
             for refusal in applied.refused:
                 log.warning("%s, partition %d, offset %d: %s", *refusal.entry[:3], refusal.reason)
             after.update(batch.upto)

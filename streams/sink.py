@@ -15,6 +15,7 @@ from storage.rows import event_of
 from storage.warehouse import Applied, Entry, Refusal, Warehouse
 from streams import metrics
 from streams.bus import Bus, Logged, Partition, records_of
+from streams.collector import collector_off
 from streams.lag import lag
 from streams.preferences import PARTITION, Place, SequenceGap, advance, resume
 from streams.quarantine import Batch, decoded, quarantined
@@ -72,7 +73,8 @@ class Sink:
         """Apply the next batch, publish what it numbered, tell the listeners."""
         entries = self._bus.read(self._after, limit=BATCH, wait=wait)
         if entries:
-            self._apply(entries)
+            with collector_off():
+                self._apply(entries)
         self._publish_numbered()
         if self._clock() - self._looked_for_lost >= LOST_AFTER.total_seconds() / 4:
             self._looked_for_lost = self._clock()
