@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -18,16 +18,19 @@ from typing import TypeVar
 
 import httpx
 
+from benchmarks.traffic import drawn_pair
 from deploy.broker import Broker
 from deploy.demo import environment_of
 from deploy.supervisor import MALLOC, is_ready, url_of
+from storage.events import Event
 from storage.settings import Settings
-from streams.bus import Bus, Partition
+from streams.bus import Bus, Partition, records_of
 from streams.kafka_settings import KafkaSettings
 from streams.kafka_topics import create_topics
 
 READY_WITHIN = 120.0  # seconds
 STOP_WITHIN = 10.0
+AT_ONCE = 2_000
 
 Found = TypeVar("Found")
 
@@ -108,6 +111,18 @@ def tails(bus: Bus, topic: str) -> dict[Partition, int]:
 def count(bus: Bus, topic: str) -> int:
     """How many entries there are."""
     return sum(offset + 1 for offset in tails(bus, topic).values())
+
+
+def publish(bus: Bus, events: Sequence[Event]) -> None:
+    for i in range(0, len(events), AT_ONCE):
+        bus.publish(records_of(events[i : i + AT_ONCE]), timeout=60)
+
+
+def wait_until_it_embeds(bus: Bus, process: Process) -> None:
+    """Return when the worker has its partitions: it has embedded one more pair."""
+    before = process.handled("embed")
+    publish(bus, [drawn_pair(-1)])
+    wait_for(lambda: process.handled("embed") > before or None, 60, "the worker embeds")
 
 
 def wait_for(ask: Callable[[], Found | None], seconds: float, what: str, every: float = 0.05) -> Found:

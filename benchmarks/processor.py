@@ -13,23 +13,20 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.figures import Figure, result, write
-from benchmarks.processes import Process, count, kafka, tails, wait_for, worker
+from benchmarks.processes import Process, count, kafka, publish, tails, wait_for, wait_until_it_embeds, worker
 from benchmarks.traffic import drawn_pair, embedding_in_use, judged_pairs
-from storage.events import Event, RewardUpdated
+from storage.events import RewardUpdated
 from storage.settings import Settings
 from streams.agents import APP
-from streams.bus import Bus, bus_of, records_of
+from streams.bus import Bus, bus_of
 from streams.learner import last_update
 from streams.topics import FEATURES, PAIRS
-
-AT_ONCE = 2_000
 
 
 def main() -> None:
@@ -105,18 +102,6 @@ def _refill(bus: Bus, waiting: int = 8_000) -> None:
     """So many pairs wait to be embedded that none of the workers runs dry."""
     drawn, embedded = count(bus, PAIRS.name), count(bus, FEATURES.name)
     publish(bus, [drawn_pair(i) for i in range(drawn, drawn + waiting - (drawn - embedded))])
-
-
-def publish(bus: Bus, events: Sequence[Event]) -> None:
-    for i in range(0, len(events), AT_ONCE):
-        bus.publish(records_of(events[i : i + AT_ONCE]), timeout=60)
-
-
-def wait_until_it_embeds(bus: Bus, process: Process) -> None:
-    """Return when the worker has its partitions: it has embedded one more pair."""
-    before = process.handled("embed")
-    publish(bus, [drawn_pair(-1)])
-    wait_for(lambda: process.handled("embed") > before or None, 60, "the worker embeds")
 
 
 def _learnt(bus: Bus, judgments: int) -> RewardUpdated | None:

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.figures import Figure, result, write
+from benchmarks.filled_warehouse import fill
 from benchmarks.traffic import judged_pairs
 from storage.database import connect
 from storage.warehouse import Entry, Warehouse
@@ -63,7 +64,7 @@ def _compare(batches: int, held: int) -> tuple[list[float], list[float]]:
     theirs: list[float] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _fill(folder / "full.duckdb", held)
+        fill(folder / "full.duckdb", held)
         for copy in ("recorded", "ours", "raw"):
             shutil.copy(folder / "full.duckdb", folder / f"{copy}.duckdb")
         recorded = _recorded(folder / "recorded.duckdb", log)
@@ -99,33 +100,6 @@ def _recorded(path: Path, log: Sequence[Sequence[Logged]]) -> list[list[tuple[st
             warehouse.inserted.append([])
             warehouse.apply([Entry(*entry.partition, entry.offset, event) for entry, event in decoded(entries, "sink").entries])
         return warehouse.inserted
-
-
-def _fill(path: Path, rows: int) -> None:
-    """Judged pairs of long ago, by DuckDB itself: pair, features, judgment and number are a row each."""
-    Warehouse.open(path).close()
-    connection = connect(path, memory_limit="4GB", threads=2, read_only=False)
-    common = "1, {id}, TIMESTAMPTZ '2025-01-01' + to_seconds(i), 'product'"
-    pairs = rows // 4
-    connection.execute(f"CREATE TEMP TABLE made AS SELECT i, uuid() AS pair, uuid() AS drawn, uuid() AS judged FROM range({pairs}) t(i)")
-    connection.execute(
-        f"INSERT INTO pair_drawn SELECT 'feedback.pairs', 1, i, {common.format(id='drawn')}, pair, 'c-' || i, '[]', 'a', 'base', 'b',"
-        " 'base', 'sampled', 1.0, 'training' FROM made"
-    )
-    connection.execute(
-        f"INSERT INTO pair_embedded SELECT 'feedback.features', 1, i, {common.format(id='uuid()')}, pair, 'MiniLM', 'e', 'AAAA',"
-        " 'AAAA' FROM made"
-    )
-    connection.execute(
-        f"INSERT INTO judgment_given SELECT 'feedback.judgments', 1, i, {common.format(id='judged')}, pair, 'r-' || (i % 50), 'A', '{{}}',"
-        " NULL, NULL, 'A', 1.0, true FROM made"
-    )
-    connection.execute(
-        f"INSERT INTO preference_joined SELECT {common.format(id='uuid()')}, 0, i + 1, 1, judged, TIMESTAMPTZ '2025-01-01' + to_seconds(i),"
-        " 'product', pair, 'r-' || (i % 50), 'A', '{}', NULL, NULL, 'A', 1.0, true, 'training', 'e', 'AAAA', 'AAAA' FROM made"
-    )
-    connection.execute("CHECKPOINT")
-    connection.close()
 
 
 def _batches() -> Iterator[list[Logged]]:
