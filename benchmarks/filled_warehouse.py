@@ -29,7 +29,7 @@ def fill(path: Path, rows: int) -> None:
         " NULL, NULL, 'A', 1.0, true FROM made"
     )
     connection.execute(
-        f"INSERT INTO preference_joined SELECT {common.format(id='uuid()')}, 0, i + 1, 1, judged, TIMESTAMPTZ '2025-01-01' + to_seconds(i),"
+        f"INSERT INTO preference_joined SELECT {common.format(id='uuid()')}, 1, i + 1, 1, judged, TIMESTAMPTZ '2025-01-01' + to_seconds(i),"
         f" 'product', pair, 'r-' || (i % 50), 'A', '{{}}', NULL, NULL, 'A', 1.0, true, 'training', repeat('e', 64), '{VECTOR}', '{VECTOR}'"
         " FROM made"
     )

@@ -36,6 +36,7 @@ from streams.bus import Bus, open_bus, records_of
 from streams.sink import PUBLISHER, Sink
 from streams.trigger import by_hand
 
+RECRUITERS = 5  # with the rating page open
 LIMIT = 12  # pairs that the rating page asks for at a time
 PAUSE = 0.05  # seconds between two rounds of questions; the hub itself takes a reading at most ten times a second
 PAST = 2_000  # reward updates and steps of training that there are already
@@ -101,16 +102,15 @@ def measured(folder: Path, judgments: int, backlog: int) -> tuple[Times, Times, 
         def ask() -> None:
             n = next(rounds)
             readings.take(n)
-            queue.take(f"recruiter-{n % 50}", LIMIT)
+            queue.take(f"recruiter-{n % RECRUITERS}", LIMIT)
             if n % 50 == 0:
                 asked_by_hand.ask("dpo")
 
         traffic = _traffic(judgments)
+        _take_in(bus, sink, itertools.islice(traffic, 2_000))
         warehouse.took = defaultdict(list)
         for _ in range(max(20, backlog // 500)):
-            publish(bus, [event for each in itertools.islice(traffic, 20) for event in each])
-            for _ in range(3):  # the events, what was numbered of them, and what that led to
-                sink.step(0)
+            _take_in(bus, sink, itertools.islice(traffic, 20))
             ask()
         idle, warehouse.took = warehouse.took, defaultdict(list)
         waiting = [event for each in itertools.islice(traffic, backlog) for event in each]
@@ -128,6 +128,13 @@ def measured(folder: Path, judgments: int, backlog: int) -> tuple[Times, Times, 
         took = time.monotonic() - began
         working.join()
         return idle, warehouse.took, 0.85 * len(waiting) / took
+
+
+def _take_in(bus: Bus, sink: Sink, traffic: Iterator[list[Event]]) -> None:
+    events = [event for each in traffic for event in each]
+    publish(bus, events)
+    for _ in range(3 + len(events) // 500):  # the events, and what was numbered of them
+        sink.step(0)
 
 
 def _work_off(sink: Sink, warehouse: Warehouse, upto: int, done: threading.Event) -> None:
