@@ -14,23 +14,20 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from benchmarks.figures import Figure, result, write
+from benchmarks.filled_warehouse import fill
+from benchmarks.traffic import judged_pairs
 from storage.database import connect
-from storage.events import JudgmentGiven, Message, PairDrawn, PairEmbedded, ReplySent, Response, Sampling, derived_id, new_id, pack
-from storage.strata import stratum_of
 from storage.warehouse import Entry, Warehouse
-from streams.bus import Logged, Partition, Record, records_of
+from streams.bus import Logged, Partition, records_of
 from streams.collector import collector_off
 from streams.quarantine import decoded
 
 BATCH = 1_000
-DIMENSION = 392  # of the shipped features
-SYSTEM = "Answer the candidate by these facts.\nCandidate: Katelyn\nRole: Bus Driver\nEmployer: Maple Transit\nStage: first interview"
 
 
 def main() -> None:
@@ -68,7 +65,7 @@ def _compare(batches: int, held: int) -> tuple[list[float], list[float]]:
     theirs: list[float] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _fill(folder / "full.duckdb", held)
+        fill(folder / "full.duckdb", held)
         for copy in ("recorded", "ours", "raw"):
             shutil.copy(folder / "full.duckdb", folder / f"{copy}.duckdb")
         recorded = _recorded(folder / "recorded.duckdb", log)
@@ -111,73 +108,18 @@ def _apply(warehouse: Warehouse, entries: Sequence[Logged]) -> None:
     warehouse.apply([Entry(*entry.partition, entry.offset, event) for entry, event in batch.entries])
 
 
-def _fill(path: Path, rows: int) -> None:
-    """Judged pairs of long ago, by DuckDB itself: pair, features, judgment and number are a row each."""
-    Warehouse.open(path).close()
-    connection = connect(path, memory_limit="4GB", threads=2, read_only=False)
-    common = "1, {id}, TIMESTAMPTZ '2025-01-01' + to_seconds(i), 'product'"
-    pairs = rows // 4
-    connection.execute(f"CREATE TEMP TABLE made AS SELECT i, uuid() AS pair, uuid() AS drawn, uuid() AS judged FROM range({pairs}) t(i)")
-    connection.execute(
-        f"INSERT INTO pair_drawn SELECT 'feedback.pairs', 1, i, {common.format(id='drawn')}, pair, 'c-' || i, '[]', 'a', 'base', 'b',"
-        " 'base', 'sampled', 1.0, 'training' FROM made"
-    )
-    connection.execute(
-        f"INSERT INTO pair_embedded SELECT 'feedback.features', 1, i, {common.format(id='uuid()')}, pair, 'MiniLM', 'e', 'AAAA',"
-        " 'AAAA' FROM made"
-    )
-    connection.execute(
-        f"INSERT INTO judgment_given SELECT 'feedback.judgments', 1, i, {common.format(id='judged')}, pair, 'r-' || (i % 50), 'A', '{{}}',"
-        " NULL, NULL, 'A', 1.0, true FROM made"
-    )
-    connection.execute(
-        f"INSERT INTO preference_joined SELECT {common.format(id='uuid()')}, 0, i + 1, 1, judged, TIMESTAMPTZ '2025-01-01' + to_seconds(i),"
-        " 'product', pair, 'r-' || (i % 50), 'A', '{}', NULL, NULL, 'A', 1.0, true, 'training', 'e', 'AAAA', 'AAAA' FROM made"
-    )
-    connection.execute("CHECKPOINT")
-    connection.close()
-
-
 def _batches() -> Iterator[list[Logged]]:
     """What the log holds of a busy loop: for each pair a reply, the pair, its features and a judgment, as the hub reads it."""
-    rng = np.random.default_rng(0)
+    pairs = judged_pairs(np.random.default_rng(0))
     offsets: dict[str, int] = {}
-    for number in itertools.count():
-        records: list[Record] = []
-        for i in range(number * BATCH // 4, (number + 1) * BATCH // 4):
-            records += records_of(_judged_pair(i, rng))
+    while True:
+        records = records_of(event for judged in itertools.islice(pairs, BATCH // 4) for event in judged.events)
         entries = []
         for record in records:
             offset = offsets.get(record.topic, -1) + 1
             offsets[record.topic] = offset
             entries.append(Logged(Partition(record.topic, 0), offset, record.key, record.value))
         yield entries
-
-
-def _judged_pair(i: int, rng: np.random.Generator) -> list[Any]:
-    prompt = (Message(role="system", content=SYSTEM), Message(role="user", content=f"Hello, is there news of application {i}?"))
-    conversation, pair_id = f"conversation-{i}", new_id()
-    stratum = stratum_of(conversation)
-    text = "Hello Katelyn, here is what we have. We have read your file. Your application for Bus Driver is now at first interview."
-    return [
-        ReplySent(
-            source="product", conversation_id=conversation, prompt=prompt, reply=f"{text} ({i})", version="base", sampling=Sampling(),
-            stratum=stratum,
-        ),
-        PairDrawn(
-            source="product", pair_id=pair_id, conversation_id=conversation, prompt=prompt, drawn="sampled", probability=1.0,
-            stratum=stratum,
-            a=Response(text=f"{text} ({i})", version="base"), b=Response(text=f"{text} More soon. ({i})", version="base"),
-        ),
-        PairEmbedded(
-            event_id=derived_id("PairEmbedded", pair_id), source="product", pair_id=pair_id, embedding="MiniLM", embedding_hash="e" * 64,
-            a=pack(rng.standard_normal(DIMENSION)), b=pack(rng.standard_normal(DIMENSION)),
-        ),
-        JudgmentGiven(
-            source="product", pair_id=pair_id, recruiter=f"r-{i % 50}", choice="AB"[i % 2], strength=1 + i % 4, shown_first="A",
-            seconds=3.5,
-        ),
-    ]  # fmt: skip
 
 
 def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float, float]:

@@ -17,6 +17,8 @@ from storage.events import Message, Side, Stratum
 from storage.warehouse import Warehouse
 
 LEASE = 120.0  # seconds a pair stays with the recruiter it was handed to
+NEWEST = 1_000  # pairs that are looked through first
+EVERYTHING = 2**62
 JUDGED = 60.0  # seconds for which a judgment accepted here is remembered; by then it is in the warehouse
 
 
@@ -56,17 +58,21 @@ class RatingQueue:
         now = self._clock()
         with self._lock:
             self._forget(now)
-            taken = len(self._leases) + len(self._judged)
-        found = self._warehouse.query(
-            "rating_queue", {"recruiter": recruiter, "opinions": self._opinions, "limit": limit + taken}
-        ).to_pylist()
-        with self._lock:
-            judged = Counter(
-                pair for (_, pair), (_, opinion) in self._judged.items() if opinion
-            )  # also those that the query above came too early to see
-            free = [row for row in found if self._is_free(str(row["pair_id"]), recruiter, judged)][:limit]
-            for row in free:
-                self._leases[str(row["pair_id"])] = (recruiter, now + LEASE)
+            leased, taken = len(self._leases), len(self._leases) + len(self._judged)
+        free: list[dict[str, object]] = []
+        # What recruiters judge is as a rule among the newest; only where that is not enough everything is looked through.
+        for window, most in ((NEWEST, limit + leased), (EVERYTHING, limit + taken)):
+            asked = {"recruiter": recruiter, "opinions": self._opinions, "limit": most, "window": window}
+            found = self._warehouse.query("rating_queue", asked).to_pylist()
+            with self._lock:
+                judged = Counter(
+                    pair for (_, pair), (_, opinion) in self._judged.items() if opinion
+                )  # also those that the query above came too early to see
+                free = [row for row in found if self._is_free(str(row["pair_id"]), recruiter, judged)][:limit]
+                if len(free) == limit or window == EVERYTHING:
+                    for row in free:
+                        self._leases[str(row["pair_id"])] = (recruiter, now + LEASE)
+                    break
         return [_queued(row, recruiter) for row in free]
 
     def judged(self, recruiter: str, pair_id: str, *, opinion: bool = True) -> None:

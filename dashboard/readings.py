@@ -9,8 +9,9 @@ import orjson
 
 from dashboard import lives
 from dashboard import status as shown
+from dashboard.outstanding import Outstanding
 from dashboard.tally import Tally
-from storage.events import Event, JudgmentGiven, ModelEvaluated, PairDrawn, PairEmbedded, RewardUpdated
+from storage.events import Event, ModelEvaluated, RewardUpdated
 from storage.warehouse import Applied, Warehouse
 from streams import versions as life
 from streams.topics import FROZEN, PROGRESS, REQUESTED, VERSIONS
@@ -18,7 +19,6 @@ from streams.topics import FROZEN, PROGRESS, REQUESTED, VERSIONS
 CURVE = 400  # points of the accuracy curve
 STEPS = 120  # points of a run's curves
 VERSION_KINDS = frozenset(VERSIONS.kinds)
-PAIR_KINDS = frozenset({PairDrawn, PairEmbedded, JudgmentGiven})
 RUN_KINDS = frozenset({*REQUESTED.kinds, *FROZEN.kinds, *PROGRESS.kinds, ModelEvaluated})
 
 
@@ -45,15 +45,16 @@ class Readings:
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
         self._tally = Tally(sources.warehouse)
+        self._outstanding = Outstanding(sources.warehouse)
         self._runs: tuple[shown.Run, ...] = ()
         self._history: list[dict[str, Any]] = []
         self._lives = life.Versions()
         self._passages: list[Event] = []
-        self._to_rate = 0
 
     def note(self, applied: Applied) -> None:
         """Remember what a commit has stored. Called in the sink's thread."""
         self._tally.note(applied)
+        self._outstanding.note(entry.event for entry in applied.stored if entry.event)
 
     def take(self, revision: int) -> shown.Reading:
         """Everything that is shown, at this moment. One call at a time."""
@@ -64,8 +65,6 @@ class Readings:
         if changed & VERSION_KINDS:
             self._passages = version_events(warehouse)
             self._lives = life.fold(self._passages)
-        if changed & PAIR_KINDS:
-            self._to_rate = _rows(warehouse, "pairs_to_rate")[0]["n"]
         if RewardUpdated in changed:
             self._history = _rows(warehouse, "reward_history", limit=CURVE)
         simulated = {run.run_id: "simulation" in run.sources for run in self._runs}
@@ -111,15 +110,13 @@ class Readings:
         )
 
     def _waiting(self) -> shown.Waiting:
-        warehouse, counts = self._sources.warehouse, self._tally.counts
-        rows = _rows(warehouse, "waiting", limit=1000) if warehouse.waiting else []
-        without_pair = sum("pair" in row["waits_for"] for row in rows)
+        counts, waiting = self._tally.counts, self._outstanding.waiting()
         return shown.Waiting(
-            to_rate=self._to_rate,
-            judgments_without_pair=without_pair,
-            judgments_without_features=len(rows) - without_pair,
+            to_rate=self._outstanding.to_rate,
+            judgments_without_pair=waiting.without_pair,
+            judgments_without_features=waiting.without_features,
             pairs_without_features=max(0, counts["pairs"] - counts["embedded"]),
-            oldest_seconds=float(rows[0]["seconds"]) if rows else None,
+            oldest_seconds=(datetime.now(UTC) - waiting.oldest).total_seconds() if waiting.oldest else None,
         )
 
 

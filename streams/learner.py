@@ -71,19 +71,17 @@ class Learner:
 
     def step(self, wait: float) -> None:
         """Learn what is there; publish when something new may be said."""
-        waiting = self._unsaid or self.head.sequence > self._saved_sequence
-        entries = self._bus.read({PARTITION: self._offset}, limit=BATCH, wait=min(wait, self._left()) if waiting else wait)
-        self._take(entries)
-        if self._left() <= 0 and (self._unsaid or self.head.sequence > self._saved_sequence):
+        self._take(self._bus.read({PARTITION: self._offset}, limit=BATCH, wait=min(wait, self._left()) if self._has_news else wait))
+        if self._has_news and self._left() <= 0:
             self.flush()
 
     def answer(self, entries: Sequence[Logged]) -> None:
-        """Learn up to these entries, from the log itself, and return when the checkpoint is written and the head's state is said."""
-        while self._offset < entries[-1].offset:
-            self.step(0)
-        if self._unsaid or self.head.sequence > self._saved_sequence:
-            time.sleep(self._left())
-            self.flush()
+        """Learn up to these entries, from the log itself, and return when the checkpoint is written and the head's state is said.
+
+        Until it may speak again it learns what comes meanwhile, so that one word is enough for all of it.
+        """
+        while self._offset < entries[-1].offset or self._has_news:
+            self.step(self._left())
 
     def flush(self) -> RewardUpdated | None:
         """Write the checkpoint, publish the head's state where it is news, then mark."""
@@ -101,14 +99,19 @@ class Learner:
         self._taken = []
         if self._numbered_at >= 0:
             self._bus.mark(self._reader, {PARTITION: self._numbered_at})
-        self._flushed_at = self._clock()
-        self._flush_took = self._flushed_at - started
+        self._flushed_at = started  # from one start to the next: what writing takes is no pause on top
+        self._flush_took = self._clock() - started
         return update
 
     def close(self) -> None:
         """Say and keep what was learnt last."""
-        if self._unsaid or self.head.sequence > self._saved_sequence:
+        if self._unsaid or self._has_news:
             self.flush()
+
+    @property
+    def _has_news(self) -> bool:
+        """Something is learnt and not kept yet, or not said though it may be."""
+        return self.head.sequence > self._saved_sequence or (self._unsaid and self._caught_up)
 
     @property
     def _caught_up(self) -> bool:

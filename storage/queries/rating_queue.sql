@@ -1,14 +1,30 @@
 -- Pairs that $recruiter may judge, newest first: embedded, drawn for judging, not judged by this recruiter, and by fewer than $opinions others.
+-- Only the $window newest pairs are looked at: judgments and features of those few are found quickly however many there are.
+WITH newest AS (
+    SELECT *
+    FROM pair_drawn
+    WHERE drawn NOT IN ('imported', 'edited')
+    ORDER BY occurred_at DESC, pair_id DESC
+    LIMIT $window
+),
+judged AS (
+    SELECT
+        pair_id,
+        count(*) AS judgments,
+        count(*) FILTER (choice IS DISTINCT FROM 'skip') AS opinions,
+        bool_or(recruiter = $recruiter) AS by_this_one
+    FROM judgment_given
+    WHERE pair_id IN (SELECT pair_id FROM newest)
+    GROUP BY pair_id
+)
 SELECT
     pair_id, conversation_id, prompt, a_text AS a, b_text AS b, a_version, b_version, drawn, stratum, source, occurred_at,
-    (SELECT count(*) FROM judgment_given AS given WHERE given.pair_id = pair_drawn.pair_id) AS judgments
-FROM pair_drawn
+    coalesce(judgments, 0) AS judgments
+FROM newest
+LEFT JOIN judged USING (pair_id)
 WHERE
-    drawn NOT IN ('imported', 'edited')
-    AND pair_id IN (SELECT pair_id FROM pair_embedded)
-    AND pair_id NOT IN (SELECT pair_id FROM judgment_given WHERE recruiter = $recruiter)
-    AND (
-        SELECT count(*) FROM judgment_given AS given WHERE given.pair_id = pair_drawn.pair_id AND given.choice IS DISTINCT FROM 'skip'
-    ) < $opinions
+    pair_id IN (SELECT pair_id FROM pair_embedded)
+    AND NOT coalesce(by_this_one, false)
+    AND coalesce(opinions, 0) < $opinions
 ORDER BY occurred_at DESC, pair_id DESC
 LIMIT $limit

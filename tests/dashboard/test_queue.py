@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dashboard import rating_queue
 from dashboard.rating_queue import LEASE, RatingQueue, shown_first
 from storage.settings import Settings
 from storage.warehouse import Entry, Warehouse
@@ -58,3 +59,13 @@ def test_a_judged_pair_is_free_for_others_and_gone_for_its_recruiter(warehouse: 
     queue.judged("r-1", pair.pair_id)
     assert pair.pair_id not in {each.pair_id for each in queue.take("r-1", 3)}
     assert pair.pair_id in {each.pair_id for each in queue.take("r-2", 6)}
+
+
+def test_a_pair_that_lies_far_back_is_found_when_the_newest_are_judged(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rating_queue, "NEWEST", 2)
+    queue = RatingQueue(warehouse, 1, clock=lambda: 0.0)
+    everything = queue.take("r-1", 6)
+    assert len(everything) == 6
+    for pair in everything[:5]:
+        queue.judged("r-1", pair.pair_id)
+    assert [pair.pair_id for pair in queue.take("r-1", 6)] == [everything[5].pair_id]

@@ -29,6 +29,7 @@ EXAMPLES: dict[str, Any] = {
     "through_sequence": 9,
     "sources": ["product"],
     "opinions": 1,
+    "window": 10,
     "partitions": [0],
     "cut": [9],
 }
@@ -76,13 +77,16 @@ def test_the_queue_holds_what_this_recruiter_may_still_judge(warehouse: Warehous
     log = Log()
     log.add(b"")
     apply(warehouse, log, judgment(2, "A", "r-1"), judgment(2, "B", "r-2"), judgment(3, "skip", "r-2"))
-    newest = ask(warehouse, "rating_queue", recruiter="r-1", opinions=1, limit=3)
+    newest = ask(warehouse, "rating_queue", recruiter="r-1", opinions=1, limit=3, window=1000)
     assert [row["pair_id"] for row in newest] == [str(id_of("pair", n)) for n in (5, 4, 3)]
     assert [row["judgments"] for row in newest] == [0, 0, 1]  # a skip is no opinion
     assert (newest[0]["a"], orjson.loads(newest[0]["prompt"])[1]["content"]) == (pair(5).a.text, pair(5).prompt[1].content)
-    once_more = ask(warehouse, "rating_queue", recruiter="r-3", opinions=3, limit=10)
+    once_more = ask(warehouse, "rating_queue", recruiter="r-3", opinions=3, limit=10, window=1000)
     assert [row["pair_id"] for row in once_more] == [str(id_of("pair", n)) for n in (5, 4, 3, 2, 1)]
-    assert str(id_of("pair", 2)) not in {row["pair_id"] for row in ask(warehouse, "rating_queue", recruiter="r-3", opinions=2, limit=10)}
+    twice = ask(warehouse, "rating_queue", recruiter="r-3", opinions=2, limit=10, window=1000)
+    assert str(id_of("pair", 2)) not in {row["pair_id"] for row in twice}
+    looked_at = ask(warehouse, "rating_queue", recruiter="r-3", opinions=3, limit=10, window=3)
+    assert [row["pair_id"] for row in looked_at] == [str(id_of("pair", n)) for n in (5, 4)]  # of the newest three one is not embedded
 
 
 def test_one_pair_is_found_with_its_judgments(warehouse: Warehouse) -> None:

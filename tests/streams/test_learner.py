@@ -19,6 +19,7 @@ from storage.errors import OffsetLost, SchemaTooNew
 from storage.events import Event, EventQuarantined, RewardUpdated, Source, decode
 from streams.bus import Bus, Record, records_of
 from streams.learner import INTERVAL, Learner
+from streams.preferences import PARTITION
 from streams.sqlite_bus import SQLiteBus
 from streams.topics import PREFERENCES, QUARANTINE, REWARD
 from streams.trigger import RetrainingRule, on_reward_updated
@@ -115,6 +116,22 @@ def test_it_speaks_at_most_ten_times_a_second_and_never_loses_the_last_word(tmp_
     clock.now += 1
     station.step(0)
     assert len(updates(bus)) <= 11, "and says nothing twice"
+
+
+def test_told_of_an_entry_it_learns_what_came_after_it_too_and_one_word_is_enough(tmp_path: Path) -> None:
+    bus = MemoryBus()
+    station = learner(bus, tmp_path, time.monotonic)
+    publish(bus, claimed(1), joined(1))
+    told = bus.read({PARTITION: -1}, limit=10, wait=0)
+    station.answer(told)
+    assert [update.sequence for update in updates(bus)] == [1]
+    publish(bus, joined(2), joined(3))
+    second, third = bus.read({PARTITION: told[-1].offset}, limit=10, wait=0)
+    station.answer([second])
+    assert [update.sequence for update in updates(bus)] == [1, 3]
+    assert load(next(tmp_path.glob("*/head.safetensors"))).sequence == 3, "it is kept before the entry counts as answered"
+    station.answer([third])
+    assert len(updates(bus)) == 2
 
 
 def test_between_two_words_no_threshold_is_missed_also_over_a_restart(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from storage.events import Source
 from trainers.reward.history import History
 from trainers.reward.recruiters import Recruiter, RecruiterPrior
 
-FORMULATION = 1  # raise it with every change that makes the same preferences give other weights
+FORMULATION = 2  # raise it with every change that makes the same preferences give other weights
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 

@@ -13,7 +13,7 @@ from threadpoolctl import ThreadpoolController
 
 from trainers.reward import ordinal, recruiters
 from trainers.reward.head import Head, new_head
-from trainers.reward.posterior import Answers, most_probable, posterior_at
+from trainers.reward.posterior import Answers, most_probable, posterior_at, spread_at
 
 
 def reconcile(head: Head) -> Head:
@@ -57,13 +57,14 @@ def _reconciled(head: Head) -> Head:
         answers = Answers(differences, low, high, pull, weight)
         last = round_ == settings.rounds
         mean = most_probable(answers, precision, mean, tolerance=1e-10 if last else 1e-3)
-        posterior = posterior_at(mean, answers, precision)
-        h = weight * ordinal.curvature(posterior.latent, low, high)
-        slope = weight * ordinal.slope(posterior.latent, low, high)
         if not last:
-            kept = 1 - h * posterior.spread  # leave each judgment out before asking how well its recruiter was foreseen
-            left_out = posterior.latent - pull - posterior.spread * slope / kept
-            found = recruiters.step(found, settings.recruiter_prior, names, rows, left_out, posterior.spread / kept, low, high)
+            latent, spread = spread_at(mean, answers, precision)
+            h, slope = _curvature_and_slope(answers, latent)
+            kept = 1 - h * spread  # leave each judgment out before asking how well its recruiter was foreseen
+            left_out = latent - pull - spread * slope / kept
+            found = recruiters.step(found, settings.recruiter_prior, names, rows, left_out, spread / kept, low, high)
+    posterior = posterior_at(mean, answers, precision)
+    h, slope = _curvature_and_slope(answers, posterior.latent)
     rows["site_precision"], rows["site_linear"] = h, h * (posterior.latent - pull) + slope
     return replace(
         head,
@@ -74,6 +75,12 @@ def _reconciled(head: Head) -> Head:
         marked=False,
         reconciled_at=head.sequence,
     )
+
+
+def _curvature_and_slope(answers: Answers, latent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each answer's weighted log-likelihood."""
+    h = answers.weight * ordinal.curvature(latent, answers.low, answers.high)
+    return h, answers.weight * ordinal.slope(latent, answers.low, answers.high)
 
 
 def _age_weights(occurred_at: np.ndarray, half_life_days: float | None) -> np.ndarray:

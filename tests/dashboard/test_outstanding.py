@@ -1,0 +1,36 @@
+"""What is counted along with commits is what the warehouse itself would say."""
+
+import tempfile
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dashboard.outstanding import Outstanding
+from storage.warehouse import Warehouse
+from tests.storage.facts import Log, apply, features, judgment, pair
+
+NUMBERS = st.integers(1, 5)
+EVENTS = st.one_of(
+    st.builds(pair, NUMBERS, drawn=st.sampled_from(["sampled", "imported", "edited"])),
+    st.builds(features, NUMBERS),
+    st.builds(judgment, NUMBERS, st.sampled_from(["A", "tie", "skip"]), st.sampled_from(["r-1", "r-2"]), st.integers(-3, 3)),
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(batches=st.lists(st.lists(EVENTS, max_size=6), max_size=5), restart=st.integers(0, 5))
+def test_in_any_order_and_over_a_restart_the_counts_are_those_of_the_tables(batches: list[list[object]], restart: int) -> None:
+    with tempfile.TemporaryDirectory() as folder, Warehouse.open(Path(folder) / "warehouse.duckdb") as warehouse:
+        log, counted = Log(), Outstanding(warehouse)
+        for number, batch in enumerate(batches):
+            if number == restart:
+                counted = Outstanding(warehouse)
+            applied = apply(warehouse, log, *batch)  # type: ignore[arg-type]
+            counted.note(entry.event for entry in applied.stored if entry.event)
+            rows = warehouse.query("waiting", {"limit": 100}).to_pylist()
+            waiting = counted.waiting()
+            assert counted.to_rate == warehouse.query("pairs_to_rate").to_pylist()[0]["n"]
+            assert waiting.without_pair == sum("pair" in row["waits_for"] for row in rows)
+            assert waiting.without_features == sum(row["waits_for"] == "features" for row in rows)
+            assert waiting.oldest == min((row["occurred_at"] for row in rows), default=None)
