@@ -6,11 +6,12 @@ each state it has reached; what waits is remembered whole, and is short where em
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+import numpy as np
 import pyarrow.compute as pc
 
 from storage.events import Event, JudgmentGiven, PairDrawn, PairEmbedded
@@ -54,7 +55,7 @@ class Outstanding:
         with self._lock:
             if not self._waiting:
                 return Waiting()
-            drawn = self._reached["drawn"].among(list(self._waiting))
+            drawn = _among(self._reached["drawn"], self._waiting)
             counts = {key: len(judgments) for key, judgments in self._waiting.items()}
             oldest = min(min(judgments.values()) for judgments in self._waiting.values())
         without_features = sum(count for key, count in counts.items() if key in drawn)
@@ -67,8 +68,7 @@ class Outstanding:
         if not keys:
             return
         with self._lock:
-            asked = list(keys)
-            before = {state: seen.among(asked) for state, seen in self._reached.items()}
+            before = {state: _among(seen, keys) for state, seen in self._reached.items()}
             after = {state: set(found) for state, found in before.items()}
             for event in ours:
                 key = event.pair_id.int % PRIME
@@ -82,10 +82,20 @@ class Outstanding:
                     if event.drawn in NOT_FOR_RATING:
                         after["settled"].add(key)
             for state, seen in self._reached.items():
-                seen.add(after[state] - before[state])
+                seen.add(_array(after[state] - before[state]))
             for key in after["drawn"] & after["embedded"]:
                 self._waiting.pop(key, None)
             self._to_rate += len(_open(after)) - len(_open(before))
+
+
+def _array(keys: Collection[int]) -> np.ndarray:
+    return np.fromiter(keys, np.uint64, len(keys))
+
+
+def _among(seen: Seen, keys: Collection[int]) -> set[int]:
+    asked = _array(keys)
+    found: set[int] = set(asked[seen.among(asked)].tolist())
+    return found
 
 
 def _open(reached: dict[str, set[int]]) -> set[int]:
