@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from operator import attrgetter
-from typing import Any, NamedTuple, TypeVar, get_origin
+from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 from uuid import UUID
 
 import orjson
@@ -25,7 +25,7 @@ Kind = TypeVar("Kind", bound=Event)
 
 
 class Column(NamedTuple):
-    """A column, the fields that lead to it, what reads it from an event, and whether it holds JSON text."""
+    """A column, the fields that lead to it, what reads it from an event, and whether it holds JSON text and whole numbers."""
 
     name: str
     path: tuple[str, ...]
@@ -57,10 +57,16 @@ def _columns(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[Column]:
             yield from _columns(field.annotation, here)
         else:
             is_json = get_origin(field.annotation) in (tuple, dict)
-            is_whole = field.annotation in (int, int | None)
+            is_whole = field.annotation in (int, int | None) or (is_json and _holds_whole(field.annotation))
             yield Column(
                 "_".join(here), here, _reader(here, is_json, field.annotation is UUID or field.annotation == UUID | None), is_json, is_whole
             )
+
+
+def _holds_whole(annotation: Any) -> bool:
+    """Is it a tuple of parts that have whole numbers of their own?"""
+    parts = [part for part in get_args(annotation) if isinstance(part, type) and issubclass(part, BaseModel)]
+    return any(field.annotation in (int, int | None) for part in parts for field in part.model_fields.values())
 
 
 def _reader(path: tuple[str, ...], is_json: bool, is_id: bool) -> Callable[[Event], Any]:
@@ -88,8 +94,11 @@ def row_of(event: Event) -> dict[str, Any]:
 def refuse_unstorable(event: Event) -> None:
     """Raise ``EventUnreadable`` where :func:`row_of` would."""
     for column in whole_columns(type(event)):
-        value = column.read(event)
-        if value is not None and not -LARGEST <= value < LARGEST:
+        try:
+            value = column.read(event)
+        except TypeError as error:  # orjson, of a number inside
+            raise EventUnreadable(f"{'.'.join(column.path)}: {error}: a number does not fit into 64 bits") from error
+        if isinstance(value, int) and not -LARGEST <= value < LARGEST:
             raise EventUnreadable(f"{'.'.join(column.path)}: {value} does not fit into 64 bits")
 
 
