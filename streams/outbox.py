@@ -25,6 +25,7 @@ TIMEOUT = 30.0
 AGAIN = 1.0  # seconds after Kafka took nothing
 WAIT = 0.5
 LAST_CHANCE = 3.0  # seconds that closing goes on carrying
+PARTING = 2.0  # and seconds that what is on its way then may take
 
 
 class Outbox:
@@ -80,7 +81,9 @@ class Outbox:
         while self.waiting and time.monotonic() < deadline:
             time.sleep(0.02)
         self._stopping.set()
-        self._thread.join(TIMEOUT)
+        self._thread.join(PARTING)
+        if self._thread.is_alive():  # it waits for a broker that is away, and holds the file until the process ends
+            return
         self._local.close()
         self._lock.close()
 

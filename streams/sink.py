@@ -44,9 +44,7 @@ class Sink:
         self._published = 0
         self._looked_for_lost = clock()
         self._again: dict[UUID, int] = {}
-        bounds = bus.bounds(list(TOPICS))
-        offsets = warehouse.offsets()
-        self._after = {partition: offsets.get((partition.topic, partition.number), first - 1) for partition, (first, _) in bounds.items()}
+        self._after: dict[Partition, int] = {}
 
     def start(self) -> None:
         """Catch up, claim the numbering under a higher epoch, and publish what is numbered above the topic's tail.
@@ -56,6 +54,9 @@ class Sink:
         WarehouseError, OffsetLost
             Log and warehouse disagree about what was numbered, or the log is shorter; the message says to replay.
         """
+        offsets = self._warehouse.offsets()
+        bounds = self._bus.bounds(list(TOPICS))
+        self._after = {partition: offsets.get((partition.topic, partition.number), first - 1) for partition, (first, _) in bounds.items()}
         self._compare()
         self._catch_up({partition: following for partition, (_, following) in self._bus.bounds(list(TOPICS)).items()})
         epoch = self._warehouse.epoch + 1

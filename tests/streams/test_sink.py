@@ -211,6 +211,7 @@ def test_a_pair_that_lost_its_features_is_published_again_after_a_minute_and_the
     monkeypatch.setattr("streams.sink.now", lambda: moment)
     hub = Hub(tmp_path / "warehouse.duckdb", bus)
     hub.sink = Sink(bus, hub.warehouse, "hub", clock=clock)
+    hub.sink.start()
     judged_pair(bus, "Reply one", embed=False)
     times = []
     for minute in range(6):
