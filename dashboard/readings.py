@@ -118,14 +118,13 @@ class Readings:
 
     def _waiting(self) -> shown.Waiting:
         warehouse, counts = self._sources.warehouse, self._tally.counts
-        rows = _rows(warehouse, "waiting", limit=1000) if warehouse.waiting else []
-        without_pair = sum("pair" in row["waits_for"] for row in rows)
+        waits = _rows(warehouse, "waiting_count")[0] if warehouse.waiting else {"without_pair": 0, "without_features": 0, "seconds": None}
         return shown.Waiting(
             to_rate=self._to_rate,
-            judgments_without_pair=without_pair,
-            judgments_without_features=len(rows) - without_pair,
+            judgments_without_pair=waits["without_pair"],
+            judgments_without_features=waits["without_features"],
             pairs_without_features=max(0, counts["pairs"] - counts["embedded"]),
-            oldest_seconds=float(rows[0]["seconds"]) if rows else None,
+            oldest_seconds=waits["seconds"],
         )
 
 
