@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 from storage.events import Source
 from storage.verify import verify
 from storage.warehouse import Warehouse
-from streams.bus import Bus, Partition
+from streams.bus import Bus, Logged, Partition
+from streams.quarantine import event_in
 from streams.topics import TOPICS
 
 EVERY_SOURCE: tuple[Source, ...] = ("product", "simulation", "import", "ai")
@@ -36,7 +37,7 @@ class Exporter:
 
     def verify(self) -> dict[str, Any]:
         """What differs between log and warehouse, by kind of difference."""
-        report = verify(self._warehouse, self._log())
+        report = verify(self._warehouse, self._log(), lambda entry: event_in(Logged(Partition(*entry[:2]), entry[2], b"", entry[3])))
         found: dict[str, Any] = {"ok": report.clean, "checked": report.entries} | report.model_dump(
             include={"unreadable", "behind", "unpublished"}
         )

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from dashboard.api import Doors, add_routes
 from dashboard.exports import Exporter
 from dashboard.live import Live
+from dashboard.log_lag import LogLag
 from dashboard.pages.site import mount
 from dashboard.rating_queue import RatingQueue
 from dashboard.readings import Readings, Sources, version_events
@@ -71,7 +72,7 @@ class Hub:
         self.warehouse = Warehouse.open(common.home / "warehouse.duckdb", memory_limit=own.memory_limit, threads=own.threads)
         artifacts = Artifacts(common.artifacts_url)
         self.streams = HubStreams(self.bus, self.warehouse, artifacts, common.home)
-        self.readings = Readings(Sources(self.warehouse, self._lag, self._problems, rule.every))
+        self.readings = Readings(Sources(self.warehouse, LogLag(self._lag), self._problems, rule.every))
         self.live = Live(self.readings.take)
         self.queue = RatingQueue(self.warehouse, own.opinions)
         self.streams.listeners.append(self._stored)

@@ -11,6 +11,7 @@ from dashboard import lives
 from dashboard import status as shown
 from dashboard.outstanding import Outstanding
 from dashboard.tally import Tally
+from storage.errors import Overloaded
 from storage.events import Event, ModelEvaluated, RewardUpdated
 from storage.warehouse import Applied, Warehouse
 from streams import versions as life
@@ -82,6 +83,11 @@ class Readings:
         reward = shown.Reward(**{name: last[name] for name in shown.Reward.model_fields}) if last else None
         seen = reward.judgments_seen if reward else 0
         problems = tuple(sources.problems())
+        try:
+            lag = dict(sources.lag())
+        except Overloaded as error:
+            lag = {}
+            problems += (f"The log is away ({error}): what is shown is as it was; judgments are kept on this machine until it is back.",)
         return shown.Status(
             revision=revision,
             at=datetime.now(UTC),
@@ -105,7 +111,7 @@ class Readings:
                 judgment=tally.newest,
                 reward=shown.Stamp(id=str(reward.sequence), occurred_at=reward.occurred_at) if reward else None,
             ),
-            lag=dict(sources.lag()),
+            lag=lag,
             health=shown.Health(ready=not problems, problems=problems),
         )
 

@@ -51,13 +51,16 @@ def fetch() -> None:
 
 
 class Broker:
-    """One broker with its data under ``folder``; ``sasl`` asks clients for that user and password (SCRAM-SHA-512).
+    """One broker with its data under ``folder``.
+
+    ``sasl`` asks clients for that user and password (SCRAM-SHA-512); ``tls`` is the broker's key with its certificate and the authority
+    that signed it, two PEM files.
 
     Use it as a context manager, or ``start``, ``kill`` and ``start`` again: the data stays.
     """
 
-    def __init__(self, folder: Path, port: int = 0, *, sasl: tuple[str, str] | None = None) -> None:
-        self.folder, self._sasl = folder, sasl
+    def __init__(self, folder: Path, port: int = 0, *, sasl: tuple[str, str] | None = None, tls: tuple[Path, Path] | None = None) -> None:
+        self.folder, self._sasl, self._tls = folder, sasl, tls
         self.port = port or _free_port()
         self._controller = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -118,7 +121,7 @@ class Broker:
         self.stop()
 
     def _properties(self) -> str:
-        protocol = "SASL_PLAINTEXT" if self._sasl else "PLAINTEXT"
+        protocol = ("SASL_" if self._sasl else "") + ("SSL" if self._tls else "PLAINTEXT")
         lines = [
             PROPERTIES.read_text(encoding="utf-8").rstrip(),
             f"controller.quorum.voters=1@127.0.0.1:{self._controller}",
@@ -133,6 +136,13 @@ class Broker:
                 "sasl.mechanism.inter.broker.protocol=SCRAM-SHA-512",
                 "listener.name.clients.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required"
                 f' username="{self._sasl[0]}" password="{self._sasl[1]}";',
+            ]
+        if self._tls:
+            lines += [
+                "ssl.keystore.type=PEM",
+                f"ssl.keystore.location={self._tls[0]}",
+                "ssl.truststore.type=PEM",
+                f"ssl.truststore.location={self._tls[1]}",
             ]
         return "\n".join(lines) + "\n"
 

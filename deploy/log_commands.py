@@ -11,7 +11,7 @@ from uuid import UUID
 import typer
 
 from storage.errors import ConfigurationError, InputRefused
-from storage.events import EVENTS, EventQuarantined, newest_version
+from storage.events import EVENTS, WRITTEN, EventQuarantined, newest_version
 from storage.settings import Settings
 from streams.bus import Bus, Partition, Record, bus_of
 from streams.kafka_settings import KafkaSettings, is_kafka, servers_of
@@ -82,7 +82,11 @@ def schemas(out: Annotated[Path, typer.Option(help="The folder to write them to.
     out.mkdir(parents=True, exist_ok=True)
     for name, model in EVENTS.items():
         file = out / f"{name}.v{newest_version(model)}.json"
-        file.write_text(json.dumps(model.model_json_schema(), indent=2) + "\n", encoding="utf-8")
+        schema = model.model_json_schema()
+        for part in (schema, *schema.get("$defs", {}).values()):
+            if "event_id" in part.get("properties", ()):  # whoever writes an event gives it an id, a time and a version
+                part["required"] = sorted({*part["required"], *WRITTEN})
+        file.write_text(json.dumps(schema, indent=2) + "\n", encoding="utf-8")
     typer.echo(f"{len(EVENTS)} schemas in {out}")
 
 

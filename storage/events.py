@@ -47,7 +47,10 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 def _utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC) if moment.utcoffset() else moment.replace(tzinfo=UTC)  # the same, ten times as quick
+    try:
+        return moment.astimezone(UTC) if moment.utcoffset() else moment.replace(tzinfo=UTC)  # the same, ten times as quick
+    except OverflowError as error:
+        raise ValueError(f"{moment} lies outside the years 1 to 9999 in UTC") from error
 
 
 Moment = Annotated[AwareDatetime, AfterValidator(_utc)]
@@ -409,6 +412,9 @@ EVENTS: dict[str, type[Event]] = {
 }
 
 
+# What a new event is given and an event on the log has to bring: else each reader would give it another id and another time.
+WRITTEN = frozenset({"schema_version", "event_id", "occurred_at"})
+
 _ANY: TypeAdapter[Event] = TypeAdapter(Annotated[Union[tuple(EVENTS.values())], Field(discriminator="kind")])  # type: ignore[arg-type]  # noqa: UP007
 
 
@@ -428,9 +434,14 @@ def decode(raw: bytes) -> Event:
         Anything else that keeps it from being one of ``EVENTS``; the message names the field.
     """
     try:
-        return _ANY.validate_json(raw)
+        event = _ANY.validate_json(raw)
     except ValidationError:
-        return _decode_slowly(raw)
+        event = _decode_slowly(raw)
+    for written in (event, event.judgment) if isinstance(event, PreferenceJoined) else (event,):
+        if not written.model_fields_set >= WRITTEN:
+            missing = ", ".join(sorted(WRITTEN - written.model_fields_set))
+            raise EventUnreadable(f"{written.kind}: {missing}: missing; only a new event is given these, one that was written has them")
+    return event
 
 
 def _decode_slowly(raw: bytes) -> Event:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from operator import attrgetter
-from typing import Any, NamedTuple, TypeVar, get_origin
+from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 from uuid import UUID
 
 import orjson
@@ -58,8 +58,15 @@ def _columns(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[Column]:
             yield from _columns(field.annotation, here)
         else:
             is_json = get_origin(field.annotation) in (tuple, dict)
-            is_id, is_whole = field.annotation in (UUID, UUID | None), field.annotation in (int, int | None)
+            is_id = field.annotation in (UUID, UUID | None)
+            is_whole = field.annotation in (int, int | None) or (is_json and _holds_whole(field.annotation))
             yield Column("_".join(here), here, _reader(here, is_json), is_json, is_id, is_whole)
+
+
+def _holds_whole(annotation: Any) -> bool:
+    """Is it a tuple of parts that have whole numbers of their own?"""
+    parts = [part for part in get_args(annotation) if isinstance(part, type) and issubclass(part, BaseModel)]
+    return any(field.annotation in (int, int | None) for part in parts for field in part.model_fields.values())
 
 
 def _reader(path: tuple[str, ...], is_json: bool) -> Callable[[Event], Any]:
@@ -86,8 +93,11 @@ def row_of(event: Event) -> dict[str, Any]:
 def refuse_unstorable(event: Event) -> None:
     """Raise ``EventUnreadable`` where :func:`row_of` would."""
     for column in whole_columns(type(event)):
-        value = column.read(event)
-        if value is not None and not -LARGEST <= value < LARGEST:
+        try:
+            value = column.read(event)
+        except TypeError as error:  # orjson, of a number inside
+            raise EventUnreadable(f"{'.'.join(column.path)}: {error}: a number does not fit into 64 bits") from error
+        if isinstance(value, int) and not -LARGEST <= value < LARGEST:
             raise EventUnreadable(f"{'.'.join(column.path)}: {value} does not fit into 64 bits")
 
 

@@ -5,7 +5,7 @@ compared column by column; what the join numbered is compared with ``feedback.pr
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, Literal
 from uuid import UUID
@@ -26,6 +26,7 @@ POSITIONED = {kind: table for kind, table in TABLES.items() if kind not in NUMBE
 What = Literal["missing", "doubled", "altered", "unknown", "offset", "preference"]
 LogEntry = tuple[str, int, int, bytes]
 Row = dict[str, Any]
+EventIn = Callable[[LogEntry], Event]
 
 
 class Finding(BaseModel):
@@ -63,18 +64,19 @@ class Report(BaseModel):
         return not self.findings
 
 
-def verify(warehouse: Warehouse, log: Iterable[LogEntry]) -> Report:
+def verify(warehouse: Warehouse, log: Iterable[LogEntry], event_in: EventIn = lambda entry: decode(entry[3])) -> Report:
     """Compare the whole log, given as (topic, partition, offset, value) with each partition in order, with the warehouse.
 
+    ``event_in`` says which event the log's readers see in an entry; it raises ``EventUnreadable`` where they see none.
     Memory holds a batch of the log and its rows, and the sequence numbers that the log has shown.
     """
     with warehouse.reading() as cursor:
-        return _Comparison(cursor).run(log)
+        return _Comparison(cursor, event_in).run(log)
 
 
 class _Comparison:
-    def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
-        self._cursor = cursor
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, event_in: EventIn) -> None:
+        self._cursor, self._event_in = cursor, event_in
         self._findings: dict[tuple[What, str], Finding] = {}
         self._entries = self._unreadable = self._behind = 0
         self._read = {(row["log_topic"], row["log_partition"]): row["log_offset"] for row in self._rows("SELECT * FROM offsets")}
@@ -110,10 +112,11 @@ class _Comparison:
         self._last[partition] = entries[-1][2]
         absent: dict[str, list[tuple[str, Event]]] = defaultdict(list)
         numbered: list[PreferenceJoined | PreferenceRemoved] = []
-        for topic, number, offset, value in entries:
+        for entry in entries:
+            topic, number, offset, _ = entry
             where = f"{topic}/{number}/{offset}"
             rows = stored.pop(offset, [])
-            event, expected = _expected(value)
+            event, expected = self._expected(entry)
             if isinstance(event, HubClaimed):
                 self._epoch = max(self._epoch, event.epoch)
             effective = isinstance(event, NUMBERED) and event.epoch >= self._epoch and event.sequence > self._tail
@@ -157,11 +160,13 @@ class _Comparison:
     def _report_absent(self, absent: dict[str, list[tuple[str, Event]]]) -> None:
         """An event without a row of its own is a repeat where its id has a row elsewhere, and missing otherwise."""
         for table, events in absent.items():
-            ids = [str(event.event_id) for _, event in events]
-            text = f"SELECT event_id FROM {table} WHERE event_id IN (SELECT unnest($ids)::UUID)"
-            known = set() if table == LOGGED else {row["event_id"] for row in self._rows(text, {"ids": ids})}
+            unknown = {str(event.event_id) for _, event in events}
+            for other in () if table == LOGGED else (table, *POSITIONED.values()):  # an id used again for another kind is in another table
+                if unknown:
+                    text = f"SELECT event_id FROM {other} WHERE event_id IN (SELECT unnest($ids)::UUID)"
+                    unknown -= {row["event_id"] for row in self._rows(text, {"ids": list(unknown)})}
             for where, event in events:
-                if str(event.event_id) not in known:
+                if str(event.event_id) in unknown:
                     self._found("missing", where, event.event_id, f"the log has this {event.kind}, and no row does")
 
     def _compare_numbered(self, events: Sequence[PreferenceJoined | PreferenceRemoved]) -> None:
@@ -219,18 +224,17 @@ class _Comparison:
         finding = Finding(what=what, where=where, event_id=UUID(str(event_id)) if event_id else None, words=words)
         self._findings.setdefault((what, str(event_id or where)), finding)
 
+    def _expected(self, entry: LogEntry) -> tuple[Event | None, Row]:
+        """The event of a log entry and the row it should have, without its position; None where it can have no row."""
+        try:
+            event = self._event_in(entry)
+            row = row_of(event)
+        except (EventUnreadable, SchemaTooNew):
+            return None, {}
+        if isinstance(event, NUMBERED):
+            return event, {"event_id": str(event.event_id), "epoch": event.epoch, "sequence": event.sequence}
+        return event, row
+
     def _rows(self, text: str, parameters: Row | None = None) -> list[Row]:
         rows: list[Row] = self._cursor.sql(text, params=parameters).to_arrow_table().to_pylist()
         return rows
-
-
-def _expected(value: bytes) -> tuple[Event | None, Row]:
-    """The event of a log entry and the row it should have, without its position; None where it can have no row."""
-    try:
-        event = decode(value)
-        row = row_of(event)
-    except (EventUnreadable, SchemaTooNew):
-        return None, {}
-    if isinstance(event, NUMBERED):
-        return event, {"event_id": str(event.event_id), "epoch": event.epoch, "sequence": event.sequence}
-    return event, row

@@ -62,7 +62,7 @@ class HubStreams:
         return {
             "sink": lambda: self._runner.problems.get("sink"),
             "freeze": lambda: self._runner.problems.get("freeze"),
-            "numbering": lambda: None if self._numbering.is_set() else "the hub is catching up with the log",
+            "numbering": self._not_numbering,
         }
 
     @property
@@ -79,6 +79,9 @@ class HubStreams:
         self._stop.set()
         self.desk.wake()
         return self._runner.join(timeout)
+
+    def _not_numbering(self) -> str | None:
+        return None if self._numbering.is_set() else self._runner.held_up.get("sink", "the hub is catching up with the log")
 
     def _started_sink(self) -> Sink:
         self.sink.start()

@@ -26,6 +26,7 @@ LARGEST = 8 * 2**20  # bytes of one entry; the longest prompt that intake takes 
 FETCHING = 30.0  # seconds that reading waits for entries that the broker says it has
 PATIENCE = 10.0  # seconds that a question about marks is asked again
 DELIVERY = 30_000  # milliseconds until the producer gives an entry up
+BOOTSTRAP = 5_000  # milliseconds to find the first broker; half a minute by default, however short the call's own limit
 REQUEST = 10_000  # milliseconds until a broker counts as gone
 METADATA = 10_000  # milliseconds until a partition that was added is heard of
 
@@ -134,6 +135,7 @@ class KafkaBus:
                 max_request_size=LARGEST,
                 request_timeout_ms=REQUEST,
                 delivery_timeout_ms=DELIVERY,
+                bootstrap_timeout_ms=max(int((deadline - time.monotonic()) * 1000), 1),
                 max_block_ms=max(int((deadline - time.monotonic()) * 1000), 1),
                 allow_auto_create_topics=False,
                 metrics_enabled=False,
@@ -161,7 +163,7 @@ class KafkaBus:
 
     def _admin_client(self) -> Any:
         if self._admin is None:
-            self._admin = KafkaAdminClient(**self._options, request_timeout_ms=REQUEST)
+            self._admin = KafkaAdminClient(**self._options, request_timeout_ms=REQUEST, bootstrap_timeout_ms=BOOTSTRAP)
         return self._admin
 
     @contextmanager
@@ -201,6 +203,7 @@ class _Reader:
             fetch_max_bytes=4 * LARGEST,
             request_timeout_ms=REQUEST,
             metadata_max_age_ms=METADATA,
+            bootstrap_timeout_ms=BOOTSTRAP,
             metrics_enabled=False,
         )
         self.assigned: frozenset[Partition] = frozenset()

@@ -1,5 +1,6 @@
 """How Kafka is spoken to: the section ``[kafka]``, the same for kafka-python and for Faust."""
 
+import socket
 import ssl
 from typing import Annotated, Any, Literal
 
@@ -70,6 +71,19 @@ class KafkaSettings(BaseModel):
                 ssl_context=context,
             )
         return faust.SSLCredentials(context) if context is not None else None
+
+    def tls_complaint(self, servers: str) -> str | None:
+        """What TLS finds wrong with the first of the servers; the clients only say that they could not connect."""
+        if "SSL" not in self.security:
+            return None
+        host, _, port = servers.split(",")[0].rpartition(":")
+        try:
+            with socket.create_connection((host, int(port)), timeout=5) as plain, self._context().wrap_socket(plain, server_hostname=host):
+                return None
+        except ssl.SSLError as error:
+            return str(error)
+        except OSError:  # nobody is there: that is no matter of trust
+            return None
 
     def _context(self) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=self.cafile or None)

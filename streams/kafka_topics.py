@@ -31,6 +31,8 @@ def create_topics(servers: str, settings: KafkaSettings) -> dict[str, str]:
         admin = KafkaAdminClient(**settings.options(servers), request_timeout_ms=10_000, bootstrap_timeout_ms=PATIENCE)
     except KafkaError as error:
         mend = "see username and password in [kafka]" if settings.username else "start the broker ('make kafka' for one here)"
+        if (complaint := settings.tls_complaint(servers)) is not None:
+            raise NotReachable(f"kafka://{servers} cannot be trusted: {complaint}; see cafile in [kafka]") from error
         raise NotReachable(f"kafka://{servers} does not answer: {error}; {mend}") from error
     try:
         return _create(admin, settings)

@@ -14,10 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from storage.artifacts import Artifacts
-from storage.errors import ArtifactError, EventError, OffsetLost
+from storage.errors import ArtifactError, EventError, EventUnreadable, OffsetLost
 from storage.events import EventQuarantined, RewardUpdated, Source, derived_id, pack
 from streams import metrics
-from streams.bus import Bus, Logged, Partition, records_of
+from streams.bus import Bus, Logged, records_of
 from streams.preferences import PARTITION, Numbered, Place, SequenceGap, advance, resume
 from streams.quarantine import decoded, event_in, quarantined
 from streams.topics import PREFERENCES, REWARD
@@ -225,10 +225,15 @@ def last_update(bus: Bus) -> RewardUpdated | None:
     """The newest reward update on the log: what was said last, whatever a checkpoint remembers."""
     newest: RewardUpdated | None = None
     for partition, (first, following) in bus.bounds([REWARD.name]).items():
-        if following > first:
-            event = event_in(_entry(bus, partition, following - 1))
+        for offset in range(following - 1, first - 1, -1):  # the last entry, unless that one cannot be read
+            (entry,) = bus.read({partition: offset - 1}, limit=1, wait=0)
+            try:
+                event = event_in(entry)
+            except EventUnreadable:
+                continue
             if isinstance(event, RewardUpdated) and (newest is None or event.occurred_at > newest.occurred_at):
                 newest = event
+            break
     return newest
 
 
@@ -247,7 +252,3 @@ def _crossed(before: RewardUpdated | None, update: RewardUpdated) -> bool:
     """Does this update pass a number at which a checkpoint is kept?"""
     same = before is not None and before.head_id == update.head_id
     return update.sequence // KEEP_EVERY > (before.sequence if before is not None and same else 0) // KEEP_EVERY
-
-
-def _entry(bus: Bus, partition: Partition, offset: int) -> Logged:
-    return bus.read({partition: offset - 1}, limit=1, wait=0)[0]

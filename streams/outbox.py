@@ -25,7 +25,7 @@ TIMEOUT = 30.0
 AGAIN = 1.0  # seconds after Kafka took nothing
 WAIT = 0.5
 LAST_CHANCE = 3.0  # seconds that closing goes on carrying
-ENDING = 3.0  # seconds that the thread has to end after that
+PARTING = 2.0  # and seconds that what is on its way then may take
 
 
 class Outbox:
@@ -81,10 +81,11 @@ class Outbox:
         while self.waiting and time.monotonic() < deadline:
             time.sleep(0.02)
         self._stopping.set()
-        self._thread.join(ENDING)
-        if not self._thread.is_alive():  # else it hangs on a broker that hangs, and the process ends with the file as it is
-            self._local.close()
-            self._lock.close()
+        self._thread.join(PARTING)
+        if self._thread.is_alive():  # it waits for a broker that is away, and holds the file until the process ends
+            return
+        self._local.close()
+        self._lock.close()
 
     def _carry(self) -> None:
         away = False

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from storage.errors import EventUnreadable, SchemaTooNew
 from storage.events import Event, EventQuarantined, decode, derived_id
+from storage.rows import refuse_unstorable
 from streams import metrics
 from streams.bus import Logged, Partition
 from streams.topics import TOPICS
@@ -58,11 +59,15 @@ def decoded(entries: Sequence[Logged], reader: str) -> Batch:
 
 
 def event_in(entry: Logged) -> Event:
-    """The entry's event; ``EventUnreadable`` also where its kind does not belong on the topic."""
+    """The entry's event; ``EventUnreadable`` also where its kind does not belong on the topic or the warehouse cannot hold it.
+
+    Every reader has to say the same of an entry: a claim that the hub sets aside must not depose it for the learner.
+    """
     event = decode(entry.value)
     topic = TOPICS.get(entry.partition.topic)
     if topic is None or not isinstance(event, topic.kinds):
         raise EventUnreadable(f"a {event.kind} does not belong on {entry.partition.topic}")
+    refuse_unstorable(event)
     return event
 
 

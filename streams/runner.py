@@ -106,6 +106,7 @@ class Runner:
         self._stop = stop
         self._threads: list[threading.Thread] = []
         self._problems: dict[str, str] = {}
+        self.held_up: dict[str, str] = {}  # what a station waits for just now, and goes on by itself when it is there
         self.crashed = threading.Event()
 
     def start(self, name: str, build: Callable[[], Station]) -> None:
@@ -138,7 +139,9 @@ class Runner:
                 try:
                     station = station or build()
                     station.step(WAIT)
+                    self.held_up.pop(name, None)
                 except Overloaded as error:
+                    self.held_up[name] = str(error)
                     log.warning("%s: %s", name, error)
                     self._stop.wait(CATCH_BREATH)
             if station is not None:

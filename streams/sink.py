@@ -117,7 +117,10 @@ class Sink:
         if offset < 0:
             return
         (entry,) = self._bus.read({PARTITION: offset - 1}, limit=1, wait=0)
-        event = decoded([entry], GROUP).entries[0][1]
+        batch = decoded([entry], GROUP)
+        if batch.too_new:
+            raise batch.too_new
+        event = batch.entries[0][1]
         if isinstance(event, PreferenceJoined | PreferenceRemoved) and event.epoch >= self._warehouse.epoch:
             here = self._warehouse.preferences_after(event.sequence - 1, 1)
             if not here or here[0].event_id != event.event_id:

@@ -9,11 +9,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from storage.errors import EventUnreadable
 from storage.events import Event, RewardUpdated, Source, TrainingRequested, derived_id, new_id
 from streams.bus import Bus
 from streams.quarantine import decoded
 from streams.topics import REQUESTED, REWARD, Topic
 
+MOST_AT_ONCE = 10_000  # thresholds crossed by one update: a head folded anew over millions of judgments stays below
 LOOK_BACK = 2_000  # reward updates: more than come between two requests, as long as judgments ask for runs at all
 
 
@@ -41,6 +43,8 @@ def on_reward_updated(update: RewardUpdated, rule: RetrainingRule, sources: Sequ
     The crossing's number makes the request's id, so that a repeated update repeats the same request.
     """
     crossed = range(update.judgments_before // rule.every + 1, update.judgments_seen // rule.every + 1)
+    if len(crossed) > MOST_AT_ONCE:
+        raise EventUnreadable(f"judgments_seen: {update.judgments_seen} crosses {len(crossed)} thresholds at once, no learner of ours does")
     for k in crossed:
         yield _request(update, rule, sources, "count", k)
 
@@ -70,7 +74,6 @@ def on_tick(
 
 def due_by_time(bus: Bus, rule: RetrainingRule, sources: Sequence[Source], now: datetime) -> list[TrainingRequested]:
     """What :func:`on_tick` says of the log as it stands."""
-    first = _events(bus, REWARD, 0, 1)
     updates = [event for event in _events(bus, REWARD, -LOOK_BACK, LOOK_BACK) if isinstance(event, RewardUpdated)]
     if not updates:
         return []
@@ -84,7 +87,7 @@ def due_by_time(bus: Bus, rule: RetrainingRule, sources: Sequence[Source], now: 
             rule,
             sources,
             update=updates[-1],
-            since=last.occurred_at if last else first[0].occurred_at,
+            since=last.occurred_at if last else _first(bus, REWARD).occurred_at,
             judgments_then=then,
             earlier=sum(request.threshold == "time" for request in requests),
         )
@@ -120,6 +123,16 @@ def _request(
         through_sequence=update.sequence,
         sources=tuple(sources),
     )
+
+
+def _first(bus: Bus, topic: Topic) -> Event:
+    """The first event that can be read on a topic that has one."""
+    after = {partition: first - 1 for partition, (first, _) in bus.bounds([topic.name]).items()}
+    while True:
+        entries = bus.read(after, limit=100, wait=0)
+        if events := decoded(entries, "trigger").events:
+            return events[0][1]
+        after.update({entry.partition: entry.offset for entry in entries})
 
 
 def _events(bus: Bus, topic: Topic, start: int, limit: int) -> list[Event]:

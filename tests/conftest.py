@@ -15,6 +15,10 @@ from streams.kafka_topics import create_topics
 from streams.topics import TOPICS
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--inputs", type=int, default=150, help="how many inputs the fuzz test sends to each topic; 100000 take half an hour")
+
+
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A running broker without topics."""

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.events import HubClaimed, PreferenceJoined
+from storage.errors import EventUnreadable
+from storage.events import Event, HubClaimed, PairDrawn, PreferenceJoined, decode
 from storage.rows import LARGEST
 from storage.verify import Report, verify
 from storage.warehouse import Warehouse
@@ -55,6 +56,26 @@ def test_a_warehouse_that_was_left_alone_is_clean(loop: tuple[Warehouse, Log]) -
     report = verify(warehouse, log.raw())
     assert report.findings == ()
     assert (report.entries, report.unreadable, report.behind, report.unpublished) == (len(list(log.raw())), 1, 0, 0)
+
+
+def test_an_id_that_was_used_again_for_another_kind_was_refused_and_is_not_missing(loop: tuple[Warehouse, Log]) -> None:
+    warehouse, log = loop
+    assert len(apply(warehouse, log, reply(20, event_id=judgment(1, "B").event_id)).refused) == 1
+    assert verify(warehouse, log.raw()).clean
+
+
+def test_an_event_that_the_readers_of_its_topic_do_not_take_is_not_missed(loop: tuple[Warehouse, Log]) -> None:
+    warehouse, log = loop
+    warehouse.apply([entry._replace(event=None) for entry in log.add(pair(50), topic="feedback.judgments")])
+
+    def event_in(entry: tuple[str, int, int, bytes]) -> Event:
+        event = decode(entry[3])
+        if isinstance(event, PairDrawn) and entry[0] == "feedback.judgments":
+            raise EventUnreadable("it does not belong here")
+        return event
+
+    assert [finding.what for finding in verify(warehouse, log.raw()).findings] == ["missing"]
+    assert verify(warehouse, log.raw(), event_in).clean
 
 
 def test_in_which_order_the_partitions_are_read_does_not_matter(loop: tuple[Warehouse, Log]) -> None:

@@ -109,6 +109,10 @@ def test_a_number_beyond_64_bits_is_refused_and_not_a_crash(warehouse: Warehouse
     applied = apply(warehouse, log, reply(1, sampling=Sampling(seed=2**64)), reply(2))
     assert "sampling.seed: 18446744073709551616" in applied.refused[0].reason
     assert len(applied.stored) == 1
+    evaluated = next(event for event in one_of_each() if isinstance(event, ModelEvaluated))
+    gate = evaluated.gates[0].model_copy(update={"n": 2**70})
+    applied = apply(warehouse, log, evaluated.model_copy(update={"gates": (gate,)}))
+    assert "gates: Integer exceeds 64-bit range" in applied.refused[0].reason
 
 
 def test_what_cannot_be_read_only_moves_the_offset(warehouse: Warehouse) -> None:

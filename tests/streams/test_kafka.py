@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -167,22 +168,57 @@ def test_what_nobody_expected_ends_the_worker_and_the_next_one_gets_the_same_ent
     running.join(20)
 
 
-def test_a_broker_that_asks_for_a_password_is_spoken_to_by_bus_and_agents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def carried(broker: Broker, kafka: KafkaSettings, folder: Path) -> None:
+    """Bus and agents both speak to the broker: what one publishes the others are told of."""
     collector, stop = Collector(), threading.Event()
+    create_topics(broker.servers, kafka)
+    agents = Agents(broker.servers, kafka, folder)
+    agents.add(consumer("embed"), lambda: collector, batch=10)
+    running = threading.Thread(target=asyncio.run, args=(agents.run(stop),))
+    running.start()
+    with closing(open_bus(broker.url, kafka)) as bus:
+        bus.publish([Record(PAIRS.name, str(i).encode(), b"pair") for i in range(20)], timeout=20)
+        until(lambda: len(collector.entries) >= 20)
+        assert {entry[:2] for entry in collector.entries} == {entry[:2] for entry in everything(bus, PAIRS.name)}
+    stop.set()
+    running.join(20)
+    assert len({entry.key for entry in collector.entries}) == 20
+
+
+def test_a_broker_that_asks_for_a_password_is_spoken_to_by_bus_and_agents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Broker(tmp_path / "broker", sasl=("alice", "wonderland")) as broker:
         with monkeypatch.context() as patch:
             patch.setattr(kafka_topics, "PATIENCE", 2_000)
             with pytest.raises(NotReachable, match=r"username and password in \[kafka\]"):
                 create_topics(broker.servers, ALICE.model_copy(update={"username": "mallory"}))
-        create_topics(broker.servers, ALICE)
-        agents = Agents(broker.servers, ALICE, tmp_path / "faust")
-        agents.add(consumer("embed"), lambda: collector, batch=10)
-        running = threading.Thread(target=asyncio.run, args=(agents.run(stop),))
-        running.start()
-        with closing(open_bus(broker.url, ALICE)) as bus:
-            bus.publish([Record(PAIRS.name, str(i).encode(), b"pair") for i in range(20)], timeout=20)
-            until(lambda: len(collector.entries) >= 20)
-            assert {entry[:2] for entry in collector.entries} == {entry[:2] for entry in everything(bus, PAIRS.name)}
-        stop.set()
-        running.join(20)
-    assert len({entry.key for entry in collector.entries}) == 20
+        carried(broker, ALICE, tmp_path / "faust")
+
+
+@pytest.mark.parametrize("kafka", [KafkaSettings(security="SSL"), ALICE.model_copy(update={"security": "SASL_SSL"})])
+def test_a_broker_that_asks_for_tls_is_spoken_to_by_bus_and_agents(
+    kafka: KafkaSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key_and_certificate, authority = certified(tmp_path / "ours")
+    _, stranger = certified(tmp_path / "theirs")
+    sasl = ("alice", "wonderland") if kafka.username else None
+    with Broker(tmp_path / "broker", sasl=sasl, tls=(key_and_certificate, authority)) as broker:
+        with monkeypatch.context() as patch:
+            patch.setattr(kafka_topics, "PATIENCE", 2_000)
+            with pytest.raises(NotReachable, match=r"cannot be trusted: .*certificate verify failed.*; see cafile in \[kafka\]"):
+                create_topics(broker.servers, kafka.model_copy(update={"cafile": str(stranger)}))
+        carried(broker, kafka.model_copy(update={"cafile": str(authority)}), tmp_path / "faust")
+
+
+def certified(folder: Path) -> tuple[Path, Path]:
+    """A key with a certificate for 127.0.0.1 in one PEM file, and the throw-away authority that signed it in another."""
+    folder.mkdir()
+    authority, request, signed, key, both = (folder / name for name in ("ca.pem", "request.pem", "cert.pem", "key.pem", "broker.pem"))
+    new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    for words in (
+        ["req", "-x509", *new_key, "-keyout", folder / "ca.key", "-out", authority, "-subj", f"/CN={folder.name}", "-days", "2"],
+        ["req", *new_key, "-keyout", key, "-out", request, "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"],
+        ["x509", "-req", "-in", request, "-CA", authority, "-CAkey", folder / "ca.key", "-copy_extensions", "copy", "-out", signed],
+    ):
+        subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True)
+    both.write_text(key.read_text() + signed.read_text())
+    return both, authority

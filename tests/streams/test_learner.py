@@ -255,6 +255,31 @@ def test_unreadable_entries_go_to_quarantine_and_a_newer_schema_stops_it_there(t
     assert (quarantined.offset, quarantined.reader) == (2, "learner")
 
 
+def test_it_starts_where_the_newest_word_on_the_reward_cannot_be_read(tmp_path: Path) -> None:
+    bus, clock = MemoryBus(), Clock()
+    publish(bus, claimed(1), joined(1))
+    learner(bus, tmp_path, clock).step(0)
+    bus.publish([Record(REWARD.name, b"", b"{")] * 3, timeout=1)
+    publish(bus, joined(2))
+    learner(bus, tmp_path, clock).step(0)
+    said = [decode(entry.value) for entry in everything(bus, REWARD.name) if entry.value != b"{"]
+    assert [(update.judgments_before, update.judgments_seen) for update in said if isinstance(update, RewardUpdated)] == [(0, 1), (1, 2)]
+
+
+def test_a_claim_that_the_hub_has_to_set_aside_deposes_it_for_nobody(tmp_path: Path) -> None:
+    bus = MemoryBus()
+    publish(bus, claimed(1), joined(1))
+    claim = records_of([claimed(1)])[0]
+    bus.publish([claim._replace(value=claim.value.replace(b'"epoch":1', b'"epoch":99999999999999999999'))], timeout=1)
+    publish(bus, joined(2))
+    station = learner(bus, tmp_path, Clock())
+    station.step(0)
+    assert station.head.sequence == 2
+    (quarantined,) = [decode(entry.value) for entry in everything(bus, QUARANTINE.name)]
+    assert isinstance(quarantined, EventQuarantined)
+    assert "does not fit into 64 bits" in quarantined.reason
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.sampled_from(["joined", "joined", "step", "time", "kill", "claim", "repeat"]), min_size=5, max_size=40))
 def test_whatever_happens_the_head_is_that_of_the_log(tmp_path_factory: pytest.TempPathFactory, course: list[str]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from storage.contents import contents
 from storage.errors import ConfigurationError, SchemaTooNew
 from storage.warehouse import Warehouse
-from streams.bus import Record, open_bus
+from streams.bus import Bus, Record, open_bus
 from streams.embed import embed_pairs
 from streams.intake import Intake
 from streams.replay import replay
@@ -22,7 +22,7 @@ from tests.streams.examples import SmallEmbedder
 PROMPT = [{"role": "user", "content": "Is the role still open?"}]
 
 
-def fill(bus: SQLiteBus, count: int) -> None:
+def fill(bus: Bus, count: int) -> None:
     """Pairs, features, and judgments of which some change their mind, some are void and one cannot be read."""
     intake = Intake(bus, b"k" * 32)
     for i in range(count):
@@ -35,7 +35,7 @@ def fill(bus: SQLiteBus, count: int) -> None:
     bus.publish([Record("feedback.judgments", b"", b"{")], timeout=5)
 
 
-def live(bus: SQLiteBus, path: Path, count: int) -> Warehouse:
+def live(bus: Bus, path: Path, count: int) -> Warehouse:
     """The warehouse of a hub that was there while the log was filled."""
     warehouse = Warehouse.open(path)
     sink = Sink(bus, warehouse, "hub-1")

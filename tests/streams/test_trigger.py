@@ -2,10 +2,13 @@
 
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.bus import records_of
+from storage.errors import EventUnreadable
+from streams.bus import Record, records_of
+from streams.topics import REWARD
 from streams.trigger import RetrainingRule, due_by_time, on_reward_updated
 from tests.streams.examples import at, updated
 from tests.streams.memory_bus import MemoryBus
@@ -63,3 +66,16 @@ def test_a_run_by_count_starts_the_week_and_its_judgments_anew() -> None:
     assert due_by_time(bus, RULE, ("product",), at(3599) + week) == [], "not a week since"
     (by_time,) = due_by_time(bus, RULE, ("product",), at(3600) + week)
     assert by_time.run_id != by_count.run_id
+
+
+def test_what_nobody_can_read_at_the_topics_beginning_does_not_keep_time_from_asking() -> None:
+    bus = MemoryBus()
+    bus.publish([Record(REWARD.name, b"", b"{")] * 150, timeout=1)
+    bus.publish(records_of([updated(0, 60)]), timeout=1)
+    assert due_by_time(bus, RULE, ("product",), at(0) + timedelta(days=6)) == []
+    assert len(due_by_time(bus, RULE, ("product",), at(0) + timedelta(days=8))) == 1
+
+
+def test_a_count_that_no_learner_reaches_is_refused_and_not_asked_for_without_end() -> None:
+    with pytest.raises(EventUnreadable, match="thresholds at once"):
+        list(on_reward_updated(updated(0, 2**62), RULE, ("product",)))

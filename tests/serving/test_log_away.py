@@ -1,0 +1,57 @@
+"""Chat and feedback while Kafka is away: nobody waits for it, and what cannot be kept any more is refused with when to come again."""
+
+from pathlib import Path
+from time import monotonic
+
+import httpx
+import pytest
+
+from serving.app import create_app
+from storage.settings import Settings
+from streams.sqlite_bus import SQLiteBus
+from tests.serving.test_upstream import Upstream
+
+NOWHERE = "kafka://127.0.0.1:9"
+PROMPT = [{"role": "user", "content": "when is the interview ?"}]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings.read(tmp_path, environ={}).with_values({"home": tmp_path, "bus": NOWHERE}, kafka={"outbox_mb": 1})
+
+
+@pytest.fixture
+def url(start_app, settings):
+    upstream = Upstream()
+    with start_app(upstream.app()) as behind:
+        section = {"upstream_url": f"{behind}/v1/", "upstream_model": "great-1"}
+        with start_app(create_app(settings.with_values(serving=section))) as running:
+            yield running
+
+
+def chat(url: str) -> httpx.Response:
+    return httpx.post(f"{url}/v1/chat/completions", json={"model": "champion", "messages": PROMPT}, timeout=20)
+
+
+def thumb(url: str, reason: str) -> httpx.Response:
+    body = {"type": "thumb", "conversation_id": "c-1", "recruiter": "Ada", "thumb": "up", "reason": reason}
+    return httpx.post(f"{url}/v1/feedback", json=body, timeout=20)
+
+
+def test_chat_does_not_wait_for_kafka_and_feedback_is_taken_until_the_bound(url: str, settings: Settings) -> None:
+    began = monotonic()
+    answers = [chat(url) for _ in range(5)]
+    assert monotonic() - began < 5
+    assert {answer.status_code for answer in answers} == {200}
+    taken = 0
+    while (answer := thumb(url, "x" * 60_000)).status_code == 200:
+        taken += 1
+        assert taken < 20
+    assert taken > 10
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"] == "30"
+    assert "outbox_mb" in answer.json()["error"]["message"]
+    assert chat(url).status_code == 200, "a reply is small, and there is room for it yet"
+    with SQLiteBus(settings.common.home / "outbox-serving.sqlite") as kept:
+        ends = {partition.topic: following for partition, (_, following) in kept.bounds(["chat.replies", "feedback.ratings"]).items()}
+    assert ends == {"chat.replies": 6, "feedback.ratings": taken}

@@ -1,0 +1,32 @@
+"""What is no event is said to be none, and never ends the program that reads it."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from storage.errors import EventUnreadable
+from storage.events import WRITTEN, PreferenceJoined, decode, encode
+from tests.storage.facts import judgment, one_of_each, reply
+
+
+def changed(event: Any, change: Callable[[dict[str, Any]], object]) -> bytes:
+    fields = json.loads(encode(event))
+    change(fields)
+    return json.dumps(fields).encode()
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
+def test_a_time_that_leaves_the_calendar_in_utc_is_unreadable(moment: str) -> None:
+    with pytest.raises(EventUnreadable, match=r"occurred_at: .*outside the years 1 to 9999"):
+        decode(changed(reply(1), lambda fields: fields.update(occurred_at=moment)))
+
+
+@pytest.mark.parametrize("field", sorted(WRITTEN))
+def test_what_was_written_without_id_time_or_version_is_no_event_because_each_reader_would_make_up_its_own(field: str) -> None:
+    with pytest.raises(EventUnreadable, match=f"JudgmentGiven: {field}: missing"):
+        decode(changed(judgment(1), lambda fields: fields.pop(field)))
+    joined = next(event for event in one_of_each() if isinstance(event, PreferenceJoined))
+    with pytest.raises(EventUnreadable, match=f"JudgmentGiven: {field}: missing"):
+        decode(changed(joined, lambda fields: fields["judgment"].pop(field)))

@@ -1,0 +1,332 @@
+"""Killed at any moment, any number of times, with anything repeated: the outcome is that of one clean pass over the log."""
+
+import itertools
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from storage.artifacts import Artifacts
+from storage.contents import contents
+from storage.errors import WarehouseError
+from storage.events import (
+    DatasetFrozen,
+    Event,
+    JudgmentGiven,
+    ModelEvaluated,
+    ModelPromoted,
+    PreferenceJoined,
+    PreferenceRemoved,
+    ReviewDecided,
+    RewardUpdated,
+    RunClaimed,
+    decode,
+    now,
+)
+from storage.snapshots import freeze
+from storage.warehouse import Warehouse
+from streams import runs, versions
+from streams.bus import Bus, Logged, Partition, Record, records_of
+from streams.hub import Desk
+from streams.learner import Learner
+from streams.preferences import Place, advance
+from streams.replay import replay
+from streams.runner import HandlerStation
+from streams.sink import Sink
+from streams.topics import JUDGMENTS, PREFERENCES, PROGRESS, REQUESTED, REWARD, TOPICS
+from streams.trainer import Trainer
+from streams.trigger import RetrainingRule, on_reward_updated
+from tests.storage.facts import features, judgment, pair
+from tests.storage.facts import joined as holding
+from tests.streams.bus_contract import everything
+from tests.streams.examples import claimed, evaluated, joined, updated
+from tests.streams.memory_bus import MemoryBus
+from tests.streams.mortal import Fate, Killed, MortalBus, MortalWarehouse
+from tests.streams.test_learner import Clock, learner, mean_after
+from tests.streams.test_learner import updates as said_by
+from tests.streams.test_runs import claim, frozen, request, run_id
+from tests.streams.test_trainer import work_done
+
+KILLS = st.lists(st.integers(0, 12) | st.integers(0, 60), max_size=4)  # after so many moments of each life; then one that lasts
+UNREADABLE = Record(JUDGMENTS.name, b"", b"{")
+OF_THE_NUMBERING = ("hub_claimed", "preference_joined", "preference_removed", "event_quarantined")
+
+
+def lives(kills: Sequence[int], live: Callable[[Fate], None]) -> None:
+    """One life after the other; the last one is not cut short."""
+    for moments in [*kills, None]:
+        try:
+            live(Fate(moments))
+        except Killed:
+            continue
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> list[Record]:
+    """Facts about a few pairs in any order, some of them twice, and now and then an entry that is no event."""
+    facts: list[Event] = [make(number) for number in range(3) for make in (pair, features)]
+    for number, choice, recruiter, minute in draw(
+        st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["A", "B", "skip"]), st.integers(1, 2), st.integers(0, 3)), max_size=8)
+    ):
+        facts.append(judgment(number, choice, f"r-{recruiter}", minute))
+    records = records_of(draw(st.permutations(facts)))
+    repeated = [*records, *draw(st.lists(st.sampled_from([*records, UNREADABLE]), max_size=5))]
+    return list(draw(st.permutations(repeated)))
+
+
+def hub_live(log: Bus, path: Path, fate: Fate, records: Sequence[Record] = ()) -> dict[str, Any]:
+    """A hub's life: it starts, what people send comes while it runs, and it goes on until there is nothing left."""
+    with closing(MortalWarehouse.open(path)) as warehouse:
+        warehouse.fate = fate  # type: ignore[misc]
+        sink = Sink(MortalBus(log, fate), warehouse, "hub")
+        sink.start()
+        for record in records:
+            log.publish([record], timeout=1)
+        while log.read(sink._after, limit=1, wait=0):
+            sink.step(0)
+        return contents(warehouse)
+
+
+def numbered_on(log: Bus) -> list[PreferenceJoined | PreferenceRemoved]:
+    """What a reader of ``feedback.preferences`` takes, in its order; a hole would raise."""
+    place, taken = Place(), []
+    for entry in everything(log, PREFERENCES.name):
+        place, numbered = advance(place, decode(entry.value))
+        taken += [numbered] if numbered is not None else []
+    return taken
+
+
+@settings(max_examples=8, deadline=None)
+@given(records=logs(), before=st.integers(0, 30), kills=KILLS, batch=st.integers(1, 9))
+def test_a_hub_killed_anywhere_leaves_the_rows_and_the_preferences_of_one_clean_pass(
+    tmp_path_factory: pytest.TempPathFactory, records: list[Record], before: int, kills: list[int], batch: int
+) -> None:
+    folder, log, undisturbed = tmp_path_factory.mktemp("hub"), MemoryBus(), MemoryBus()
+    log.publish(records[:before], timeout=1)
+    last: dict[str, Any] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("streams.sink.BATCH", batch)
+        lives(kills, lambda fate: last.update(hub_live(log, folder / "killed.duckdb", fate, records[before:] if not last else ())))
+    if not last:
+        return
+    clean = hub_live(undisturbed, folder / "clean.duckdb", Fate(), records)
+    facts = [table for table in clean if table not in OF_THE_NUMBERING]
+    assert {table: last[table] for table in facts} == {table: clean[table] for table in facts}
+    assert holding(numbered_on(log)) == holding(numbered_on(undisturbed))
+    with Warehouse.open(folder / "killed.duckdb") as warehouse:
+        assert warehouse.preferences_after(0, 1_000) == numbered_on(log)
+    assert replay(log, folder / "replayed.duckdb", lambda *_: None) == last, "one clean pass over the same log"
+
+
+class ClaimsLast(MortalBus):
+    """Gives the other topics first, as Kafka may: a hub that reads here goes on numbering long after another has claimed."""
+
+    def read(self, after: Mapping[Partition, int], *, limit: int, wait: float) -> list[Logged]:
+        others = {partition: offset for partition, offset in after.items() if partition.topic != PREFERENCES.name}
+        return super().read(others, limit=limit, wait=0) or super().read(after, limit=limit, wait=wait)
+
+
+@settings(max_examples=12, deadline=None)
+@given(records=logs(), turns=st.lists(st.sampled_from(["publish", "publish", "old", "new"]), max_size=25), batch=st.integers(1, 3))
+def test_of_two_hubs_the_older_stops_numbering_and_readers_ignore_what_it_still_says(
+    tmp_path_factory: pytest.TempPathFactory, records: list[Record], turns: list[str], batch: int
+) -> None:
+    folder, log, waiting = tmp_path_factory.mktemp("hubs"), MemoryBus(), iter(records)
+    with (
+        closing(Warehouse.open(folder / "old.duckdb")) as one,
+        closing(Warehouse.open(folder / "new.duckdb")) as two,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr("streams.sink.BATCH", batch)  # the older one is behind when the claim comes, and goes on numbering for a while
+        old, new = Sink(ClaimsLast(log, Fate()), one, "old"), Sink(log, two, "new")
+        old.start()
+        started = deposed = False
+        for turn in [*turns, "new", *["old"] * 60]:
+            try:
+                if turn == "publish":
+                    log.publish(list(itertools.islice(waiting, 3)), timeout=1)
+                elif turn == "old" and not deposed:
+                    old.step(0)
+                elif turn == "new":
+                    new.step(0) if started else new.start()
+                    started = True
+            except WarehouseError as error:
+                deposed = turn == "old" and "has claimed epoch 2 above ours, 1" in str(error)
+                if not deposed:
+                    raise
+        assert deposed
+        log.publish(list(waiting), timeout=1)
+        while log.read(new._after, limit=1, wait=0):
+            new.step(0)
+        taken = numbered_on(log)
+        assert two.preferences_after(0, 1_000) == taken
+    assert holding(taken) == holding_by_the_rule(records)
+
+
+def holding_by_the_rule(records: Sequence[Record]) -> set[tuple[Any, str]]:
+    """Every pair of these logs comes with its features: each recruiter's latest judgment of it holds where it prefers a side."""
+    latest: dict[Any, JudgmentGiven] = {}
+    for record in records:
+        event = decode(record.value) if record != UNREADABLE else None
+        if isinstance(event, JudgmentGiven) and event.pair_id != pair(3).pair_id:
+            key = event.pair_id, event.recruiter
+            latest[key] = max(event, latest.get(key, event), key=lambda given: (given.occurred_at, given.event_id))
+    strata = {pair(number).pair_id: pair(number).stratum for number in range(3)}
+    return {(event.event_id, strata[event.pair_id]) for event in latest.values() if event.choice != "skip"}
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), kills=KILLS, count=st.integers(1, 12))
+def test_a_learner_killed_anywhere_with_any_older_checkpoint_has_the_weights_of_one_clean_pass(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, kills: list[int], count: int
+) -> None:
+    folder, log, clock = tmp_path_factory.mktemp("learner"), MemoryBus(), Clock()
+    kept: list[bytes | None] = [None]  # checkpoints of the past; None: the file is lost
+    entries: list[Event] = [claimed(1), *(joined(number) for number in range(1, count + 1))]
+    for at in sorted(data.draw(st.lists(st.integers(1, count), max_size=3)), reverse=True):
+        entries[at:at] = entries[data.draw(st.integers(0, at)) : at]  # a hub that tried again
+    published = iter(records_of(entries))
+
+    def live(fate: Fate) -> None:
+        files = list(folder.glob("*/head.safetensors"))
+        for file in files:
+            kept.append(file.read_bytes())
+            put = data.draw(st.sampled_from([kept[-1], *kept]))
+            file.write_bytes(put) if put is not None else file.unlink()
+        station = mortal_learner(log, folder, clock, fate)
+        while some := list(itertools.islice(published, 3)):
+            log.publish(some, timeout=1)
+            station.step(0)
+            clock.now += 0.06
+        clock.now += 1
+        station.step(0)
+        station.close()
+        assert np.array_equal(station.head.mean, mean_after(*(joined(number) for number in range(1, count + 1))))
+        assert station.head.sequence == count
+
+    lives(kills, live)
+    words = said_by(log)
+    assert words[-1].sequence == count
+    assert all(later.judgments_before == earlier.judgments_seen for earlier, later in itertools.pairwise(words))
+    for word in words:
+        assert len({other.mean for other in words if other.sequence == word.sequence}) == 1
+
+
+def mortal_learner(log: Bus, folder: Path, clock: Clock, fate: Fate) -> Learner:
+    """A learner that may be killed before and after it writes its checkpoint, too."""
+    station = learner(MortalBus(log, fate), folder, clock)
+    flush = station.flush
+
+    def flushed() -> RewardUpdated | None:
+        fate.moment()
+        return flush()
+
+    station.flush = flushed  # type: ignore[method-assign]
+    return station
+
+
+@settings(max_examples=150, deadline=None)
+@given(steps=st.lists(st.integers(-3, 40), min_size=1, max_size=12), kills=KILLS, batch=st.integers(1, 5))
+def test_a_trigger_killed_anywhere_asks_for_the_runs_of_one_clean_pass(steps: list[int], kills: list[int], batch: int) -> None:
+    log, rule = MemoryBus(), RetrainingRule(every=20)
+    seen = [max(total, 0) for total in itertools.accumulate(steps, initial=0)]
+    words = [updated(before, after, number + 1) for number, (before, after) in enumerate(itertools.pairwise(seen))]
+    log.publish(records_of(words), timeout=1)
+
+    def ask(events: Sequence[Event]) -> list[Event]:
+        return [run for word in events if isinstance(word, RewardUpdated) for run in on_reward_updated(word, rule, ("product",))]
+
+    def live(fate: Fate) -> None:
+        station = HandlerStation(MortalBus(log, fate), "trigger", [REWARD], ask, batch=batch)
+        while log.read(station._after, limit=1, wait=0):
+            station.step(0)
+
+    lives(kills, live)
+    asked = [decode(entry.value) for entry in everything(log, REQUESTED.name)]
+    assert {event.event_id: event for event in asked} == {event.event_id: event for event in ask(words)}
+    assert list(runs.fold(asked)) == list(runs.fold(ask(words)))
+
+
+@settings(max_examples=8, deadline=None)
+@given(kills=st.lists(st.integers(0, 12), max_size=4))
+def test_a_hub_killed_while_it_freezes_and_promotes_freezes_one_dataset_and_promotes_once(
+    tmp_path_factory: pytest.TempPathFactory, kills: list[int]
+) -> None:
+    folder, log = tmp_path_factory.mktemp("desk"), MemoryBus()
+    artifacts = Artifacts(str(folder / "artifacts"))
+    asked = request(1).model_copy(update={"through_sequence": 4})
+    approval = ReviewDecided(source="product", version=evaluated("one").version, decision="approve", reviewer="Rosa", reason="good")
+    facts = [make(number) for number in range(6) for make in (pair, features, judgment)]
+    log.publish(records_of([*facts, evaluated("one"), approval, asked]), timeout=1)
+
+    def live(fate: Fate) -> None:
+        with closing(MortalWarehouse.open(folder / "warehouse.duckdb")) as warehouse, pytest.MonkeyPatch.context() as patch:
+            warehouse.fate = fate  # type: ignore[misc]
+            patch.setattr("streams.freeze.freeze", mortal(fate, freeze))
+            sink = Sink(MortalBus(log, fate), warehouse, "hub")
+            desk = Desk(MortalBus(log, fate), warehouse, artifacts, folder / "freezing", threading.Event())
+            sink.start()
+            for _ in range(3):
+                while log.read(sink._after, limit=1, wait=0):
+                    sink.step(0)
+                desk.wake()
+                desk.step(0)
+
+    lives(kills, live)
+    events = [decode(entry.value) for topic in TOPICS for entry in everything(log, topic)]
+    snapshots = {(event.event_id, event.snapshot) for event in events if isinstance(event, DatasetFrozen)}
+    assert len(snapshots) == 1
+    assert len({event.event_id for event in events if isinstance(event, ModelPromoted)}) == 1
+    assert versions.fold(events).champions == ("base", approval.version)
+
+
+def mortal(fate: Fate, does: Callable[..., Any]) -> Callable[..., Any]:
+    """``does``, with a moment before and after it."""
+
+    def done(*arguments: Any, **named: Any) -> Any:
+        fate.moment()
+        result = does(*arguments, **named)
+        fate.moment()
+        return result
+
+    return done
+
+
+TURNS = st.sampled_from(["trainer-1", "trainer-2", "repeat", "late claim"])
+
+
+@settings(max_examples=40, deadline=None)
+@given(turns=st.lists(st.tuples(TURNS, st.none() | st.integers(0, 8)), max_size=12), data=st.data())
+def test_of_trainers_killed_anywhere_one_claim_counts_and_one_evaluation_is_there(
+    tmp_path_factory: pytest.TempPathFactory, turns: list[tuple[str, int | None]], data: st.DataObject
+) -> None:
+    folder, log = tmp_path_factory.mktemp("trainers"), MemoryBus()
+    log.publish(records_of([request(1), frozen(1)]), timeout=1)
+
+    def live(name: str, fate: Fate) -> None:
+        station = Trainer(MortalBus(log, fate), folder, name, work_done, threading.Event())
+        for _ in range(4):
+            station.step(0)
+
+    for turn, moments in [*turns, ("trainer-1", None), ("trainer-2", None), ("trainer-1", None)]:
+        said = everything(log, PROGRESS.name)
+        if turn == "repeat" and said:
+            again = data.draw(st.sampled_from(said))
+            log.publish([Record(PROGRESS.name, again.key, again.value)], timeout=1)
+        elif turn == "late claim" and said:
+            log.publish(records_of([claim("trainer-3", 1, 0).model_copy(update={"occurred_at": now()})]), timeout=1)
+        elif turn.startswith("trainer"):
+            lives([moments] if moments is not None else [], lambda fate, name=turn: live(name, fate))  # type: ignore[misc]
+    events = [decode(entry.value) for topic in TOPICS for entry in everything(log, topic)]
+    run = runs.fold(events)[run_id(1)]
+    claims = [event for event in events if isinstance(event, RunClaimed)]
+    assert (run.attempt, run.trainer) == (1, claims[0].trainer)
+    assert run.evaluated is not None
+    assert len({event.event_id for event in events if isinstance(event, ModelEvaluated)}) == 1
+    assert len(versions.fold(events).versions) == 1

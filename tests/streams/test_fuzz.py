@@ -1,0 +1,216 @@
+"""Whatever stands on the log, every station goes on: what it cannot use is set aside with its place, and nothing is unaccounted for.
+
+``--inputs 100000`` sends so many to each topic instead of a few hundred, for half an hour.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from random import Random
+from time import monotonic, sleep
+from typing import NamedTuple
+from uuid import UUID
+
+import pytest
+
+from dashboard.exports import Exporter
+from dashboard.readings import Readings, Sources
+from storage.contents import contents
+from storage.errors import EventUnreadable
+from storage.events import Event, EventQuarantined, PairDrawn, PairEmbedded, PreferenceJoined, PreferenceRemoved, RewardUpdated
+from storage.rows import TABLES
+from storage.warehouse import LOGGED
+from streams.bus import Bus, Logged, Partition, Record, records_of
+from streams.lag import lag
+from streams.quarantine import event_in, quarantined
+from streams.replay import replay
+from streams.topics import FEATURES, PAIRS, PREFERENCES, QUARANTINE, REQUESTED, REWARD, TOPICS, Topic
+from streams.trigger import RetrainingRule, on_reward_updated
+from tests.streams.examples import claimed
+from tests.streams.mutations import inputs
+from tests.streams.test_loop import RETRAINING, House
+from trainers.reward.online import load
+
+AT_ONCE = 50
+HIGH = 2**62  # the hub claims the epoch above it; the claims and preferences among the inputs are those of hubs before
+
+
+class Note(NamedTuple):
+    """What an entry of the quarantine says of the one that was set aside."""
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    payload_hash: str
+
+
+@pytest.fixture
+def count(request: pytest.FixtureRequest) -> int:
+    inputs_each: int = request.config.getoption("--inputs")
+    return inputs_each
+
+
+@pytest.mark.timeout(3600)
+def test_every_input_is_stored_set_aside_or_known_already_and_no_station_stops(tmp_path: Path, count: int) -> None:
+    house = House(tmp_path)
+    house.bus.publish(records_of([claimed(HIGH)]), timeout=5)
+    house.start()
+    until(lambda: house.hub.checks["numbering"]() is None)
+    publish_all(house, count)
+    house.judged(3)
+    settle(house, count)
+    judged = house.warehouse.last_sequence
+    assert judged > 3
+    stop(house)
+    aside, ids = set_aside(house.bus), stored_ids(house)
+    for topic in TOPICS.values():
+        sent, rows, quarantined_here, repeats = account_for(house, topic, aside, ids)
+        print(f"{topic.name:<24} {sent:>9,} sent = {rows:>9,} stored + {quarantined_here:>7,} set aside + {repeats:>6,} known already")
+        assert sent == rows + quarantined_here + repeats
+        assert sent >= count
+        assert min(rows, quarantined_here) > count / 20
+    accounts_of_the_processor(house, aside)
+    report = Exporter(house.bus, house.warehouse).verify()
+    assert report["ok"], report
+    assert Readings(Sources(house.warehouse, dict, list, 20)).take(1).status.counts.judgments > 3
+    assert replay(house.bus, tmp_path / "again.duckdb", lambda *_: None) == contents(house.warehouse)
+    house.warehouse.close()
+    house.bus.close()
+
+    again = House(tmp_path).start()  # everything starts on such a log, too
+    again.judged(2, start=3)
+    until(lambda: again.warehouse.last_sequence == judged + 2)
+    settle(again, count)
+    stop(again)
+    again.warehouse.close()
+    again.bus.close()
+
+
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = monotonic() + seconds
+    while not condition():
+        assert monotonic() < deadline, f"not within {seconds} s"
+        sleep(0.05)
+
+
+def publish_all(house: House, count: int) -> None:
+    """A few inputs to each topic in turn, so that the stations meet them mixed."""
+    sources = {topic.name: inputs(topic, count, Random(topic.name)) for topic in TOPICS.values()}
+    for _ in range(0, count, AT_ONCE):
+        for name, source in sources.items():
+            house.bus.publish([Record(name, b"", value) for value in islice(source, AT_ONCE)], timeout=60)
+        all_go_on(house)
+
+
+def all_go_on(house: House) -> None:
+    assert house.runner.problems == {}
+    assert {name: reason for name, check in house.hub.checks.items() if (reason := check())} == {}
+
+
+def settle(house: House, count: int) -> None:
+    """Until hub and processor have dealt with everything; the trainer goes on trying the runs that it was given."""
+    within = 60 + count / 20
+
+    def learnt() -> int:
+        checkpoints = list(house.home.glob("learner/*/head.safetensors"))
+        return load(checkpoints[0]).sequence if checkpoints else 0
+
+    def settled() -> bool:
+        all_go_on(house)
+        behind = [lag(house.bus, group, [topic]) for group, topic in (("embed", PAIRS), ("trigger", REWARD))]
+        return sum(behind) + lag(house.bus, "sink", list(TOPICS.values())) < AT_ONCE and learnt() == house.warehouse.last_sequence
+
+    until(settled, within)
+
+
+def stop(house: House) -> None:
+    """The processor and the trainer first, then the hub once it has stored what they said."""
+    assert all(thread.is_alive() for thread in house.runner._threads)
+    house.stop.set()
+    assert house.runner.join(10)
+    until(lambda: lag(house.bus, "sink", list(TOPICS.values())) == 0)
+    assert house.hub.stop(10)
+    assert house.runner.problems == {}
+    assert {name: check() for name, check in house.hub.checks.items() if check()} == {}
+
+
+def account_for(house: House, topic: Topic, aside: dict[UUID, Note], ids: set[UUID]) -> tuple[int, int, int, int]:
+    """The sink: each entry is a row, or set aside with its place and its bytes, or has the id of a row. Counts of all and of each."""
+    rows = stored_offsets(house, topic)
+    entries = in_quarantine = repeats = 0
+    for entry in entries_of(house.bus, topic):
+        entries += 1
+        event, note = readable(entry), aside.get(quarantined(entry, "sink", "").event_id)
+        if note is not None:
+            in_quarantine += 1
+            assert entry.offset not in rows
+            assert event is None or event.event_id in ids
+            assert (note.topic, note.partition, note.offset) == (topic.name, 0, entry.offset)
+            assert note.payload_hash == hashlib.sha256(entry.value).hexdigest()
+            assert note.reason
+        else:
+            assert event is not None, f"{topic.name}, offset {entry.offset} is nowhere: {entry.value[:200]!r}"
+            repeats += entry.offset not in rows
+            assert entry.offset in rows or event.event_id in ids
+    assert house.warehouse.offsets()[topic.name, 0] == entries - 1
+    return entries, len(rows), in_quarantine, repeats
+
+
+def accounts_of_the_processor(house: House, aside: dict[UUID, Note]) -> None:
+    """Embed, trigger and learner: what they can read has had its effect, and what they cannot is set aside by each of them."""
+    embedded = {event.pair_id for event in events_of(house.bus, FEATURES) if isinstance(event, PairEmbedded)}
+    asked = {event.event_id for event in events_of(house.bus, REQUESTED)}
+    rule = RetrainingRule(**RETRAINING)
+    for group, topic in (("embed", PAIRS), ("trigger", REWARD), ("learner", PREFERENCES)):
+        for entry in entries_of(house.bus, topic):
+            event, note = readable(entry), aside.get(quarantined(entry, group, "").event_id)
+            if event is None:
+                assert note is not None
+                assert (note.topic, note.offset) == (topic.name, entry.offset)
+            elif note is None and isinstance(event, PairDrawn):
+                assert event.pair_id in embedded
+            elif note is None and isinstance(event, RewardUpdated):
+                assert {request.event_id for request in on_reward_updated(event, rule, ("product",))} <= asked
+
+
+def stored_offsets(house: House, topic: Topic) -> set[int]:
+    """The offsets of the topic that have a row; none has two."""
+    offsets: set[int] = set()
+    for table in [*(TABLES[kind] for kind in TABLES if kind not in (PreferenceJoined, PreferenceRemoved)), LOGGED]:
+        found = house.warehouse.cursor().execute(f"SELECT log_offset FROM {table} WHERE log_topic = ?", [topic.name]).fetchall()
+        assert offsets.isdisjoint(row[0] for row in found)
+        offsets |= {row[0] for row in found}
+    return offsets
+
+
+def stored_ids(house: House) -> set[UUID]:
+    return {row[0] for table in TABLES.values() for row in house.warehouse.cursor().execute(f"SELECT event_id FROM {table}").fetchall()}
+
+
+def set_aside(bus: Bus) -> dict[UUID, Note]:
+    """What is in quarantine, without the bytes."""
+    return {
+        event.event_id: Note(event.topic, event.partition, event.offset, event.reason, event.payload_hash)
+        for event in events_of(bus, QUARANTINE)
+        if isinstance(event, EventQuarantined)
+    }
+
+
+def events_of(bus: Bus, topic: Topic) -> Iterator[Event]:
+    return (event for entry in entries_of(bus, topic) if (event := readable(entry)) is not None)
+
+
+def entries_of(bus: Bus, topic: Topic) -> Iterator[Logged]:
+    after = -1
+    while entries := bus.read({Partition(topic.name, 0): after}, limit=1_000, wait=0):
+        yield from entries
+        after = entries[-1].offset
+
+
+def readable(entry: Logged) -> Event | None:
+    try:
+        return event_in(entry)
+    except EventUnreadable:
+        return None
