@@ -1,10 +1,10 @@
 """How long do the dashboard's questions to the warehouse take while the sink works as fast as it can?
 
 ``python -m benchmarks.queries --json FILE``: a warehouse that holds 1 million judgments, each with its pair, features and number, and a
-log with a backlog that the real sink takes in, in this process as in the hub. Beside it the hub's own objects are asked as pages and API
-ask them: a reading after commits (counts, pairs to rate, what waits, curve, runs, versions), the rating queue, a run by hand. Each named
-query is timed where the warehouse answers it: on the idle machine, each after a small commit, and beside the sink. In the backlog one pair
-in ten is not judged, one in 50 is judged again, one in 200 has no features yet.
+log with a backlog that the real sink takes in, in this process as in the hub, until it has read back what it numbered. Beside it the hub's
+own objects are asked as pages and API ask them: a reading after commits (counts, what is to rate and waits, curve, runs, versions), the
+rating queue, a run by hand. Each named query is timed where the warehouse answers it: on the idle machine, each after a small commit, and
+beside the sink. In the backlog one pair in ten is not judged, one in 50 is judged again, one in 200 has no features yet.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from benchmarks.figures import Figure, result, write
 from benchmarks.filled_warehouse import fill
-from benchmarks.processes import publish
+from benchmarks.processes import publish, tails
 from benchmarks.traffic import DIMENSION, judged_pairs
 from dashboard.hub import HubSettings
 from dashboard.rating_queue import RatingQueue
@@ -33,6 +33,7 @@ from dashboard.runs_by_hand import RunsByHand
 from storage.events import Event, JudgmentGiven, RewardUpdated, RunClaimed, TrainingProgress, pack
 from storage.warehouse import Warehouse
 from streams.bus import Bus, open_bus, records_of
+from streams.preferences import PARTITION
 from streams.sink import PUBLISHER, Sink
 from streams.trigger import by_hand
 
@@ -77,7 +78,7 @@ def main() -> None:
             Figure(f"{query}_p{share}_ms", float(np.percentile(busy[query], share)), None, None, _beside(idle.get(query), share))
             for share in (50, 99)
         ]
-    write(result("queries", figures, ("duckdb", "pyarrow", "numpy"), judgments=judgments, asked=len(busy["pairs_to_rate"])), arguments.json)
+    write(result("queries", figures, ("duckdb", "pyarrow", "numpy"), judgments=judgments, asked=len(busy["rating_queue"])), arguments.json)
 
 
 def measured(folder: Path, judgments: int, backlog: int) -> tuple[Times, Times, float]:
@@ -117,9 +118,10 @@ def measured(folder: Path, judgments: int, backlog: int) -> tuple[Times, Times, 
         publish(bus, waiting)
         sys.stderr.write(f"{len(waiting):,} events wait on the log\n")
         done = threading.Event()
-        working = threading.Thread(
-            target=_work_off, args=(sink, warehouse, warehouse.last_sequence + int(0.85 * backlog), done), name="sink"
-        )
+        stored: list[int] = []
+        sink.listeners.append(lambda applied: stored.append(len(applied.stored)))
+        upto = tails(bus, PARTITION.topic)[PARTITION] + int(0.85 * backlog)
+        working = threading.Thread(target=_work_off, args=(sink, warehouse, upto, done), name="sink")
         began = time.monotonic()
         working.start()
         while not done.is_set():
@@ -127,7 +129,7 @@ def measured(folder: Path, judgments: int, backlog: int) -> tuple[Times, Times, 
             time.sleep(PAUSE)
         took = time.monotonic() - began
         working.join()
-        return idle, warehouse.took, 0.85 * len(waiting) / took
+        return idle, warehouse.took, sum(stored) / took
 
 
 def _take_in(bus: Bus, sink: Sink, traffic: Iterator[list[Event]]) -> None:
@@ -138,9 +140,9 @@ def _take_in(bus: Bus, sink: Sink, traffic: Iterator[list[Event]]) -> None:
 
 
 def _work_off(sink: Sink, warehouse: Warehouse, upto: int, done: threading.Event) -> None:
-    """Step until so many are numbered; the rest of the backlog keeps the sink at full speed to the last question."""
+    """Step until what it numbered is read back too; the rest of the backlog keeps the sink at full speed to the last question."""
     try:
-        while warehouse.last_sequence < upto:
+        while warehouse.offsets()[PARTITION.topic, PARTITION.number] < upto:
             sink.step(0)
     finally:
         done.set()
