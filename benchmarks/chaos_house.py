@@ -118,10 +118,13 @@ class House:
 
     def keep_checkpoints(self) -> bool:
         """Copy what the learners have written by now; False while there is nothing."""
-        for worker in self.workers:
-            for path in (worker.common.home / "learner").glob("*/head.safetensors"):
-                with suppress(FileNotFoundError):
-                    self._kept[path] = Path(shutil.copy(path, path.with_suffix(".older")))
+        for number, worker in enumerate(self.workers):
+            learnt, kept = worker.common.home / "learner", self._folder / f"kept-{number}"
+            if any(learnt.glob("*/head.safetensors")):
+                with suppress(shutil.Error):  # it is being written meanwhile: not whole, and taken the next time
+                    shutil.rmtree(kept, ignore_errors=True)
+                    shutil.copytree(learnt, kept)
+                    self._kept[learnt] = kept
         return bool(self._kept)
 
     def exchange(self) -> int:
@@ -130,9 +133,10 @@ class House:
         for supervisor in self._supervisors:
             if pid := supervisor.pids().get("processor"):
                 os.kill(pid, signal.SIGKILL)
-        for path, older in self._kept.items():
-            numbers.append(load(older).sequence)
-            os.replace(shutil.copy(older, older.with_suffix(".copy")), path)
+        for learnt, kept in self._kept.items():
+            numbers += [load(path).sequence for path in kept.glob("*/head.safetensors")]
+            shutil.rmtree(learnt)
+            shutil.copytree(kept, learnt)
         return max(numbers)
 
     def second_hub(self) -> str:

@@ -21,7 +21,8 @@ from streams.bus import Bus, Logged, records_of
 from streams.preferences import PARTITION, Numbered, Place, SequenceGap, advance, resume
 from streams.quarantine import decoded, event_in, quarantined
 from streams.topics import PREFERENCES, REWARD
-from trainers.reward.online import Head, HeadSettings, head_id, learn, learn_all, load, new_head, save
+from trainers.reward.checkpoint import load, save, shard_file
+from trainers.reward.online import Head, HeadSettings, head_id, learn, learn_all, new_head
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ class Learner:
         update = self._update() if self._unsaid and self._caught_up else None
         if update is not None:
             if self._artifacts is not None and _crossed(self._published, update):
-                self._artifacts.put(self._path)
+                self._keep(self._artifacts)
             self._bus.publish(records_of([update]), timeout=TIMEOUT)
             self._published = update
             metrics.reached("learner", self._taken)
@@ -187,6 +188,13 @@ class Learner:
             log.warning("%s; learning again from the first preference", error)
             return None
 
+    def _keep(self, artifacts: Artifacts) -> None:
+        """The checkpoint, after the parts of its history that are not there yet."""
+        for shard in self.head.history.shards:
+            if shard.digest not in artifacts:
+                artifacts.put(shard_file(self._path, shard.digest))
+        artifacts.put(self._path)
+
     def _kept(self) -> Head | None:
         """The newest checkpoint of this head among the artifacts that the log speaks of."""
         if self._artifacts is None:
@@ -199,7 +207,7 @@ class Learner:
         if kept is None:
             return None
         try:
-            return load(self._artifacts.get(kept.checkpoint))
+            return load(self._artifacts.get(kept.checkpoint), shard_at=self._artifacts.get)
         except ArtifactError as error:
             log.warning("%s; going on without it", error)
             return None

@@ -17,7 +17,7 @@ from streams import metrics
 from streams.bus import Bus, Logged, Partition, records_of
 from streams.collector import collector_off
 from streams.lag import lag
-from streams.preferences import PARTITION, Place, SequenceGap, advance, resume
+from streams.preferences import PARTITION, Numbered, Place, SequenceGap, advance, resume
 from streams.quarantine import Batch, decoded, quarantined
 from streams.topics import PAIRS, TOPICS
 
@@ -29,6 +29,7 @@ BATCH = 1_000
 TIMEOUT = 30.0
 LOST_AFTER = timedelta(minutes=1)  # a pair without features is published again, when nothing else is waiting to be embedded
 AT_ONCE = 100
+MARK_EVERY = 0.2  # seconds
 
 Listener = Callable[[Applied], None]
 
@@ -46,6 +47,8 @@ class Sink:
         self._looked_for_lost = clock()
         self._again: dict[UUID, int] = {}
         self._after: dict[Partition, int] = {}
+        self._unmarked: dict[str, dict[Partition, int]] = {}
+        self._marked_at = clock()
 
     def start(self) -> None:
         """Catch up, claim the numbering under a higher epoch, and publish what is numbered above the topic's tail.
@@ -71,18 +74,21 @@ class Sink:
 
     def step(self, wait: float) -> None:
         """Apply the next batch, publish what it numbered, tell the listeners."""
-        entries = self._bus.read(self._after, limit=BATCH, wait=wait)
+        entries = self._bus.read(self._after, limit=BATCH, wait=min(wait, MARK_EVERY) if self._unmarked else wait)
         if entries:
             with collector_off():
                 self._apply(entries)
         self._publish_numbered()
+        if self._unmarked and (not entries or self._clock() - self._marked_at >= MARK_EVERY):
+            self._mark()
         if self._clock() - self._looked_for_lost >= LOST_AFTER.total_seconds() / 4:
             self._looked_for_lost = self._clock()
             self._meet_new_partitions()
             self._publish_lost_pairs()
 
     def close(self) -> None:
-        """Nothing is left to do: every step is one transaction."""
+        """Every step is one transaction; only the marks are behind."""
+        self._mark()
 
     def _apply(self, entries: Sequence[Logged]) -> None:
         batch = decoded(entries, GROUP)
@@ -91,14 +97,15 @@ class Sink:
         applied = self._warehouse.apply([Entry(*entry.partition, entry.offset, event) for entry, event in batch.entries])
         self._set_aside(applied.refused, batch)
         self._after.update(batch.upto)
-        if applied.numbered:
-            self._publish_numbered()
+        if applied.numbered and applied.numbered[0].sequence == self._published + 1:
+            self._publish(applied.numbered)
         metrics.reached(GROUP, (entry.event for entry in applied.stored if entry.event))
         if applied.stored:
             for listener in self.listeners:
                 listener(applied)
-        self._bus.mark(GROUP, batch.upto)  # last: only the import's pace and the status look at it
+        self._unmarked.setdefault(GROUP, {}).update(batch.upto)
         if batch.too_new:
+            self._mark()
             raise batch.too_new
 
     def _publish_numbered(self) -> None:
@@ -106,9 +113,19 @@ class Sink:
             numbered = self._warehouse.preferences_after(self._published, BATCH)
             if not numbered:
                 raise WarehouseError(f"numbers above {self._published} are missing in the warehouse; rebuild it with 'feedbackloop replay'")
-            positions = self._bus.publish(records_of(numbered), timeout=TIMEOUT)
-            self._published = numbered[-1].sequence
-            self._bus.mark(PUBLISHER, {PARTITION: positions[-1].offset})
+            self._publish(numbered)
+
+    def _publish(self, numbered: Sequence[Numbered]) -> None:
+        positions = self._bus.publish(records_of(numbered), timeout=TIMEOUT)
+        self._published = numbered[-1].sequence
+        self._unmarked[PUBLISHER] = {PARTITION: positions[-1].offset}
+
+    def _mark(self) -> None:
+        """Now and then: the marks cost as much as a batch, and only the pace of imports, the status and the next start look at them."""
+        for reader, upto in self._unmarked.items():
+            self._bus.mark(reader, upto)
+        self._unmarked.clear()
+        self._marked_at = self._clock()
 
     def _compare(self) -> None:
         """Is this the log that the warehouse was filled from? Its last number there has to be the same entry here."""

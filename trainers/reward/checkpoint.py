@@ -6,6 +6,7 @@ and position are one file, so that a learner killed at any moment resumes exactl
 
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -24,10 +25,10 @@ def save(head: Head, path: Path) -> Path:
     """Write ``head`` to ``path``, which is returned, and new shards into the folder ``<path>.history``; unnamed ones are deleted."""
     folder = _shard_folder(path)
     folder.mkdir(parents=True, exist_ok=True)
-    named = {f"{shard.digest}.safetensors": shard for shard in head.history.shards}
+    named = {shard_file(path, shard.digest).name: shard for shard in head.history.shards}
     for name, shard in named.items():
         if not (folder / name).exists():
-            _replace(folder / name, serialise({"differences": np.ascontiguousarray(shard.differences)}))
+            _replace(folder / name, shard.as_file())
     lower = np.tril_indices(head.dimension + 1)
     differences = [difference for _, difference in head.history.tail]
     tensors = {
@@ -58,8 +59,10 @@ def save(head: Head, path: Path) -> Path:
     return path
 
 
-def load(path: Path, *, history: bool = True) -> Head:
+def load(path: Path, *, history: bool = True, shard_at: Callable[[str], Path] | None = None) -> Head:
     """The head in ``path``. Without its ``history`` it predicts, and cannot remove, reconcile or be saved.
+
+    ``shard_at`` says where the shard of a hash lies, where that is not the folder beside ``path``.
 
     Raises
     ------
@@ -85,7 +88,7 @@ def load(path: Path, *, history: bool = True) -> Head:
         past = History(
             dimension=len(mean) - 1,
             settled=np.frombuffer(tensors["settled"].tobytes(), ROW),
-            shards=tuple(_shard(_shard_folder(path) / f"{digest}.safetensors", digest) for digest in about["shards"]),
+            shards=tuple(_shard(shard_at(digest) if shard_at else shard_file(path, digest), digest) for digest in about["shards"]),
             tail=tuple((np.array(row), difference) for row, difference in zip(tail, tensors["tail_differences"], strict=True)),
             names=tuple(about["names"]),
         )
@@ -102,6 +105,11 @@ def load(path: Path, *, history: bool = True) -> Head:
         marked=about["marked"],
         reconciled_at=about["reconciled_at"],
     )
+
+
+def shard_file(path: Path, digest: str) -> Path:
+    """Where the shard of this hash lies beside the head's file ``path``."""
+    return _shard_folder(path) / f"{digest}.safetensors"
 
 
 def _shard_folder(path: Path) -> Path:

@@ -8,6 +8,7 @@ import hashlib
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from safetensors.numpy import save as serialise
 
 ROW = np.dtype(
     [
@@ -28,14 +29,22 @@ ROW = np.dtype(
 
 @dataclass(frozen=True)
 class Shard:
-    """Feature differences (n, d), first shown minus second, as float32."""
+    """Feature differences (n, d), first shown minus second, as float32; ``digest`` is the SHA-256 of the file that holds them."""
 
     differences: np.ndarray
     digest: str
 
     @classmethod
     def of(cls, differences: np.ndarray) -> "Shard":
-        return cls(differences, hashlib.sha256(differences.tobytes()).hexdigest())
+        return cls(differences, hashlib.sha256(_file_of(differences)).hexdigest())
+
+    def as_file(self) -> bytes:
+        """A safetensors file, the same bytes each time."""
+        return _file_of(self.differences)
+
+
+def _file_of(differences: np.ndarray) -> bytes:
+    return serialise({"differences": np.ascontiguousarray(differences)})
 
 
 @dataclass(frozen=True)
