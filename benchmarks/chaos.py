@@ -14,9 +14,10 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -158,13 +159,14 @@ class _Blows:
             if not kept and at > 0.2 * self._plan.seconds:
                 kept = self._house.keep_checkpoints()
             if due and at >= due[0][0] * self._plan.seconds:
-                due.pop(0)[1]()
-                following = max(following, time.monotonic() - self._started - 2 * gap)  # what was missed meanwhile is made up for
+                self._begin(due.pop(0)[1])
             elif at >= following and self._hit_one():
                 following += gap
             time.sleep(0.1)
         for thread in self._threads:
             thread.join()
+        if self._failures:
+            raise self._failures[0]
         return self._hits
 
     def _hit_one(self) -> bool:
@@ -190,17 +192,25 @@ class _Blows:
         hit = Hit(round(time.monotonic() - self._started, 1), target.name, target.kind, number.name)
         self._hits.append(hit)
         self._down.add(target.name)
-        thread = threading.Thread(target=self._follow, args=(target, number, hit), daemon=True)
+        self._begin(partial(self._follow, target, number, hit))
+
+    def _begin(self, act: Callable[[], None]) -> None:
+        """In a thread of its own, since other processes are hit meanwhile."""
+
+        def run() -> None:
+            try:
+                act()
+            except BaseException as error:
+                self._failures.append(error)
+                raise
+
+        thread = threading.Thread(target=run, daemon=True)
         self._threads.append(thread)
         thread.start()
 
     def _follow(self, target: Target, number: signal.Signals, hit: Hit) -> None:
         struck = time.monotonic()
-        try:
-            target.hit(number, self._plan.stopped)
-        except BaseException as error:
-            self._failures.append(error)
-            raise
+        target.hit(number, self._plan.stopped)
         while time.monotonic() - struck < RECOVERED_WITHIN:
             if target.ready():
                 hit.ready_after = round(time.monotonic() - struck, 1)
@@ -209,22 +219,30 @@ class _Blows:
         self._say(f"{hit.at:6.1f} s  {hit.name:<12} {hit.signal:<8} ready after {hit.ready_after} s")
         self._down.discard(target.name)
 
-    def _calm(self, kind: str) -> None:
-        """Wait until nothing of the kind, nor the broker, is under a hit."""
+    @contextmanager
+    def _spared(self, *kinds: str) -> Iterator[None]:
+        """Within, nothing of these kinds is hit, and all of them are ready."""
+        spared = [target for target in self._house.targets if target.kind in kinds]
         deadline = time.monotonic() + RECOVERED_WITHIN
-        watched = [target for target in self._house.targets if target.kind in (kind, "broker")]
-        while any(target.name in self._down or not target.ready() for target in watched):
+        while any(target.name in self._down or not target.ready() for target in spared):
             if time.monotonic() > deadline:
-                raise AssertionError(f"{kind} is not ready after {RECOVERED_WITHIN:.0f} s")
+                raise AssertionError(f"{', '.join(kinds)} not ready after {RECOVERED_WITHIN:.0f} s")
             time.sleep(0.1)
+        self._down.update(target.name for target in spared)
+        try:
+            yield
+        finally:
+            self._down.difference_update(target.name for target in spared)
 
     def _older_checkpoint(self) -> None:
-        self._calm("processor")
-        self._say(f"{time.monotonic() - self._started:6.1f} s  the learner is given the checkpoint of preference {self._house.exchange()}")
+        with self._spared("processor"):
+            number = self._house.exchange()
+        self._say(f"{time.monotonic() - self._started:6.1f} s  the learner was given the checkpoint of preference {number}")
 
     def _second_hub(self) -> None:
-        self._calm("hub")
-        self._say(f"{time.monotonic() - self._started:6.1f} s  {self._house.second_hub()}")
+        with self._spared("hub", "broker"):
+            became = self._house.second_hub()
+        self._say(f"{time.monotonic() - self._started:6.1f} s  {became}")
 
 
 def figures(outcome: Outcome, plan: Plan) -> list[Figure]:

@@ -18,10 +18,15 @@ from simulation.calls import HEADERS
 from simulation.corpus import draw_reply
 from simulation.recruiters import Recruiter, draw_recruiters
 from simulation.world import Conversation, World
+from storage.strata import stratum_of
 
 RECRUITERS = 24
-HANDS = {"judge": 24, "draw": 8, "chat": 4}  # requests under way at a time
+HANDS = {"judge": 32, "draw": 8, "chat": 4}  # requests under way at a time
+# Of the conversations in the evaluation stratum, the share that is judged: a trial's head takes the third power of their judgments, of
+# which each pair gets as many as there are recruiters here, and the runs are to come to an end.
+EVALUATED = 0.1
 PATIENCE = 3.0  # seconds that a client waits for an answer
+AVOIDED = 5.0  # seconds that people try the other door first, after one gave none
 
 
 @dataclass
@@ -57,6 +62,7 @@ class Crowd:
         self._recruiters = draw_recruiters(self._world, RECRUITERS)
         self._waiting: list[Pair] = []
         self._pairs: list[Pair] = []
+        self._failed: dict[str, float] = {}  # door → when it last gave no answer
         self._over = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._work()), name="crowd", daemon=True)
         self._failure: BaseException | None = None
@@ -109,6 +115,8 @@ class Crowd:
 
     async def _draw(self, client: httpx.AsyncClient) -> None:
         conversation = self._world.conversation(self._rng, turns=1)
+        while stratum_of(conversation.conversation_id) == "evaluation" and self._rng.random() > EVALUATED:
+            conversation = self._world.conversation(self._rng, turns=1)
         prompt, record = conversation.prompt(), conversation.records[0]
         texts = (draw_reply(self._rng, record), draw_reply(self._rng, record))
         if texts[0] == texts[1]:
@@ -147,6 +155,7 @@ class Crowd:
         }
         doors = [(f"{self._serving}/v1/feedback", {"type": "comparison"} | body), (f"{self._hub}/v1/judgments", body)]
         self._rng.shuffle(doors)
+        doors.sort(key=lambda door: self._failed.get(door[0], 0.0) > time.monotonic() - AVOIDED)
         await self._accepted(client, "judge", "JudgmentGiven", doors)
 
     async def _chat(self, client: httpx.AsyncClient) -> None:
@@ -178,5 +187,6 @@ class Crowd:
                 if answer is not None and answer.is_client_error:
                     raise AssertionError(f"{url} refused a well-formed request: {answer.status_code} {answer.text[:300]}")
                 self.unanswered[what] += 1
+                self._failed[url] = time.monotonic()
             await asyncio.sleep(0.2)
         return None

@@ -1,5 +1,6 @@
 """Takes a reading of the whole loop from the warehouse: the counts, the runs and the versions as the pages show them."""
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -48,7 +49,7 @@ class Readings:
         self._tally = Tally(sources.warehouse)
         self._outstanding = Outstanding(sources.warehouse)
         self._runs: tuple[shown.Run, ...] = ()
-        self._history: list[dict[str, Any]] = []
+        self._history = deque(_rows(sources.warehouse, "reward_history", limit=CURVE), maxlen=CURVE)
         self._lives = life.Versions()
         self._passages: list[Event] = []
 
@@ -56,6 +57,7 @@ class Readings:
         """Remember what a commit has stored. Called in the sink's thread."""
         self._tally.note(applied)
         self._outstanding.note(entry.event for entry in applied.stored if entry.event)
+        self._history.extend(entry.event.model_dump(exclude={"mean"}) for entry in applied.stored if isinstance(entry.event, RewardUpdated))
 
     def take(self, revision: int) -> shown.Reading:
         """Everything that is shown, at this moment. One call at a time."""
@@ -66,13 +68,11 @@ class Readings:
         if changed & VERSION_KINDS:
             self._passages = version_events(warehouse)
             self._lives = life.fold(self._passages)
-        if RewardUpdated in changed:
-            self._history = _rows(warehouse, "reward_history", limit=CURVE)
         simulated = {run.run_id: "simulation" in run.sources for run in self._runs}
         versions = lives.shown_versions(self._lives, self._passages, simulated)
         return shown.Reading(
             status=self._status(revision, versions),
-            curve=tuple(_point(row) for row in self._history),
+            curve=tuple(_point(row) for row in tuple(self._history)),
             runs=self._runs,
             versions=versions,
         )
