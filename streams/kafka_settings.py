@@ -24,7 +24,8 @@ class KafkaSettings(BaseModel):
     Attributes
     ----------
     cafile, certfile, keyfile : PEM files for TLS; the system's authorities where ``cafile`` is empty
-    outbox_mb : how much serving and the hub's intake keep on their disk while Kafka is away, before they answer 503
+    outbox_mb : how much serving and the hub's intake keep on their disk while Kafka is away, before they answer 503; the last fifth is
+        for chat
     replication : copies of each partition; ``min_insync`` of them have to have an entry before it counts as published
     """
 

@@ -16,11 +16,12 @@ from storage.errors import ConfigurationError, Overloaded
 from streams import metrics
 from streams.bus import Bus, Partition, Position, Record
 from streams.sqlite_bus import SQLiteBus
-from streams.topics import TOPICS
+from streams.topics import REPLIES, TOPICS
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 500
+FOR_REPLIES = 0.2  # share of the bound that only chat may fill: candidates are answered when feedback is refused already
 TIMEOUT = 30.0
 AGAIN = 1.0  # seconds after Kafka took nothing
 WAIT = 0.5
@@ -58,8 +59,9 @@ class Outbox:
     def publish(self, records: Sequence[Record], *, timeout: float) -> list[Position]:
         """Durable here on return; the positions are those of the local log. ``Overloaded`` at the bound."""
         size = sum(len(record.value) for record in records)
+        most = self._most if all(record.topic == REPLIES.name for record in records) else (1 - FOR_REPLIES) * self._most
         with self._guard:
-            if self._bytes + size > self._most:
+            if self._bytes + size > most:
                 raise Overloaded(
                     f"Kafka takes no events; {self.waiting} wait here, {self._bytes / 2**20:.0f} MB: as much as [kafka] outbox_mb"
                     " allows; try again later",

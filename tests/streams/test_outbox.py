@@ -57,12 +57,15 @@ def test_what_is_published_here_arrives_there_in_order_and_leaves_nothing_behind
 
 def test_while_the_bus_is_away_events_are_taken_up_to_the_bound_and_refused_beyond_it(tmp_path: Path) -> None:
     bus = Shaky()
-    outbox = Outbox(tmp_path / "outbox.sqlite", bus, most=100)
+    outbox = Outbox(tmp_path / "outbox.sqlite", bus, most=125)  # of which feedback may fill 100
     for number in range(9):
         outbox.publish([record(number, 10)], timeout=5)
     with pytest.raises(Overloaded, match="outbox_mb") as refused:
         outbox.publish([record(9, 11)], timeout=5)
     assert refused.value.retry_after == 30
+    outbox.publish([Record("chat.replies", b"k", b"r" * 35)], timeout=5)  # candidates are answered
+    with pytest.raises(Overloaded):
+        outbox.publish([Record("chat.replies", b"k", b"r")], timeout=5)
     bus.back.set()
     assert len(arrived(bus, 9)) == 9
     deadline = monotonic() + 20
