@@ -52,7 +52,7 @@ class Plan:
     stopped: float = 30.0
     seed: int = 0
     every: int = 1_500
-    judgments: float = 65.0
+    judgments: float = 85.0
     pairs: float = 3.0
     chats: float = 0.5
     second_hub: bool = True
