@@ -51,9 +51,9 @@ class Plan:
     each: int = 5
     stopped: float = 30.0
     seed: int = 0
-    every: int = 1_500
-    judgments: float = 85.0
-    pairs: float = 3.0
+    every: int = 3_000
+    judgments: float = 75.0
+    pairs: float = 1.5
     chats: float = 0.5
     second_hub: bool = True
     older_checkpoint: bool = True

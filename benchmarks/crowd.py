@@ -20,7 +20,7 @@ from simulation.recruiters import Recruiter, draw_recruiters
 from simulation.world import Conversation, World
 from storage.strata import stratum_of
 
-RECRUITERS = 24
+RECRUITERS = 48
 HANDS = {"judge": 32, "draw": 8, "chat": 4}  # requests under way at a time
 # Of the conversations in the evaluation stratum, the share that is judged: a trial's head takes the third power of their judgments, of
 # which each pair gets as many as there are recruiters here, and the runs are to come to an end.
