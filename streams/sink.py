@@ -47,6 +47,7 @@ class Sink:
         self._looked_for_lost = clock()
         self._again: dict[UUID, int] = {}
         self._after: dict[Partition, int] = {}
+        self._refused: list[Event] = []  # quarantine events that the log has not taken yet
         self._unmarked: dict[str, dict[Partition, int]] = {}
         self._marked_at = clock()
 
@@ -78,6 +79,7 @@ class Sink:
         if entries:
             with collector_off():
                 self._apply(entries)
+        self._publish_refused()
         self._publish_numbered()
         if self._unmarked and (not entries or self._clock() - self._marked_at >= MARK_EVERY):
             self._mark()
@@ -95,14 +97,17 @@ class Sink:
         if batch.unreadable:  # before their offsets move on, so that none is lost; a second time is the same event
             self._bus.publish(records_of(batch.unreadable), timeout=TIMEOUT)
         applied = self._warehouse.apply([Entry(*entry.partition, entry.offset, event) for entry, event in batch.entries])
-        self._set_aside(applied.refused, batch)
         self._after.update(batch.upto)
-        if applied.numbered and applied.numbered[0].sequence == self._published + 1:
-            self._publish(applied.numbered)
-        metrics.reached(GROUP, (entry.event for entry in applied.stored if entry.event))
-        if applied.stored:
-            for listener in self.listeners:
-                listener(applied)
+        self._refused += self._set_aside(applied.refused, batch)
+        try:
+            self._publish_refused()
+            if applied.numbered and applied.numbered[0].sequence == self._published + 1:
+                self._publish(applied.numbered)
+        finally:  # it is committed, and is not told a second time, whether the log takes what follows from it or not
+            metrics.reached(GROUP, (entry.event for entry in applied.stored if entry.event))
+            if applied.stored:
+                for listener in self.listeners:
+                    listener(applied)
         self._unmarked.setdefault(GROUP, {}).update(batch.upto)
         if batch.too_new:
             self._mark()
@@ -186,7 +191,12 @@ class Sink:
             offset = entries[-1].offset
         return place
 
-    def _set_aside(self, refused: Sequence[Refusal], batch: Batch) -> None:
+    def _publish_refused(self) -> None:
+        if self._refused:
+            self._bus.publish(records_of(self._refused), timeout=TIMEOUT)
+            self._refused = []
+
+    def _set_aside(self, refused: Sequence[Refusal], batch: Batch) -> list[Event]:
         """Quarantine what cannot become a row. A derived event's id says that it is the same event as before, and the first stands."""
         entries = {(entry.partition, entry.offset): entry for entry, _ in batch.entries}
         bad: list[Event] = []
@@ -196,7 +206,7 @@ class Sink:
                 log.info("%s %s is on the log again: %s", at.event.kind, at.event.event_id, refusal.reason)
                 continue
             bad.append(quarantined(entries[Partition(at.topic, at.partition), at.offset], GROUP, refusal.reason))
-        self._bus.publish(records_of(bad), timeout=TIMEOUT)
+        return bad
 
     def _publish_lost_pairs(self) -> None:
         """Publish pairs again whose features have not come, while embedding has nothing else to do; each time after a longer while."""

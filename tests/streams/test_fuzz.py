@@ -81,6 +81,7 @@ def test_every_input_is_stored_set_aside_or_known_already_and_no_station_stops(t
 
     again = House(tmp_path).start()  # everything starts on such a log, too
     again.judged(2, start=3)
+    until(lambda: again.hub.checks["numbering"]() is None)
     until(lambda: again.warehouse.last_sequence == judged + 2)
     settle(again, count)
     stop(again)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.errors import OffsetLost, SchemaTooNew, WarehouseError
+from storage.errors import OffsetLost, Overloaded, SchemaTooNew, WarehouseError
 from storage.events import Event, EventQuarantined, HubClaimed, PairEmbedded, PreferenceJoined, PreferenceRemoved, decode, now
 from storage.warehouse import Applied, Warehouse
 from streams.bus import Bus, Position, Record, records_of
@@ -163,6 +163,33 @@ def test_a_deposed_hub_stops(hub: Hub) -> None:
     hub.bus.publish(records_of([claimed(9)]), timeout=5)
     with pytest.raises(WarehouseError, match="epoch 9"):
         hub.drain()
+
+
+class Sulking(SQLiteBus):
+    """A log that takes no preference while it sulks."""
+
+    sulks = False
+
+    def publish(self, records: Sequence[Record], *, timeout: float) -> list[Position]:
+        if self.sulks and any(record.topic == PREFERENCES.name for record in records):
+            raise Overloaded("away")
+        return super().publish(records, timeout=timeout)
+
+
+def test_what_is_committed_is_told_once_also_when_the_log_is_away_right_after(tmp_path: Path) -> None:
+    told: list[Event | None] = []
+    with Sulking(tmp_path / "bus.sqlite") as bus:
+        hub = Hub(tmp_path / "warehouse.duckdb", bus)
+        hub.sink.listeners.append(lambda applied: told.extend(entry.event for entry in applied.stored))
+        bus.sulks = True
+        judged_pair(bus, "Reply one")
+        with pytest.raises(Overloaded):
+            hub.drain()
+        assert sum(isinstance(event, PairEmbedded) for event in told) == 1
+        bus.sulks = False
+        hub.drain()
+        assert sum(isinstance(event, PairEmbedded) for event in told) == 1
+        assert numbers(bus) == [1]
 
 
 class Rivalled(SQLiteBus):
