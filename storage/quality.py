@@ -163,9 +163,10 @@ def _on_split() -> list[Expected]:
     expect: Any = gx.expectations
     return [
         Expected(
+            # Two candidates may happen to begin with the same words; a split that leaks shares far more than one prompt in a hundred.
             "split.prompt.on_one_side",
-            "a prompt stands on both sides of the split",
-            expect.ExpectColumnValuesToBeBetween(column="sides", max_value=1),
+            "more than one prompt in a hundred stands on both sides of the split",
+            expect.ExpectColumnValuesToBeBetween(column="sides", max_value=1, mostly=0.99),
         )
     ]
 
