@@ -97,7 +97,8 @@ class Join:
         ours = [event for event in events if isinstance(event, JOINED)]
         # A pair just drawn and not known to be incomplete is new: nothing can have been stored about it.
         drawn = {event.pair_id.int for event in ours if isinstance(event, PairDrawn)}
-        asked = {event.pair_id.int for event in ours} - drawn - self._incomplete.keys() - self._complete.keys()
+        asked = {event.pair_id.int for event in ours} - drawn
+        asked = {number for number in asked if number not in self._incomplete and number not in self._complete}
         for pair_id, pair in self._load([UUID(int=number) for number in asked]).items() if asked else ():
             (self._complete if pair.complete else self._incomplete)[pair_id.int] = pair
         numbered = [entry for event in ours for entry in self._take(event)]

@@ -3,7 +3,7 @@
 One hub numbers. Its claim has the highest epoch, and what an older hub still writes after that claim counts for nobody.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,13 +25,13 @@ class Numbering:
     claimed: bool
 
 
-def read_back(events: Iterable[Event | None], known: Mapping[int, str], at: Numbering, path: Path) -> tuple[list[Numbered], int]:
+def read_back(events: Collection[Event | None], known: Mapping[int, str], at: Numbering, path: Path) -> tuple[list[Numbered], int]:
     """The entries to take over, and the highest claim seen.
 
     Parameters
     ----------
     events : what was read, in order; all but claims and preferences is passed over
-    known : number → event id of what is numbered here, over the range of numbers in ``events``
+    known : number → event id of what is numbered here, for all numbers in ``events``
     path : the warehouse, for the message
 
     Raises
@@ -39,7 +39,7 @@ def read_back(events: Iterable[Event | None], known: Mapping[int, str], at: Numb
     WarehouseError
         The log says otherwise than the numbers here, or another hub numbers.
     """
-    here = dict(known)
+    here = {event.sequence: known[event.sequence] for event in events if isinstance(event, Numbered) and event.sequence in known}
     log_epoch, last = at.log_epoch, at.last
     adopted: list[Numbered] = []
     for event in events:

@@ -30,6 +30,7 @@ __all__ = ["LOGGED", "Applied", "Entry", "Refusal", "Warehouse"]
 
 LOGGED = "preference_logged"
 NUMBERED = frozenset({PreferenceJoined, PreferenceRemoved})
+REMEMBERED = 10_000
 TOLD = NUMBERED | {HubClaimed}  # what the log says of the numbering
 
 
@@ -108,6 +109,9 @@ class Warehouse:
                 self._inserts.remember(offsets, self._offsets)
             # Only what is committed is remembered; a batch that failed has reset everything that is kept in memory.
             self._offsets = offsets
+            self._lately.update((entry.sequence, str(entry.event_id)) for entry in numbered)
+            while len(self._lately) > REMEMBERED:
+                self._lately.pop(next(iter(self._lately)))
             self._repeats.remember([entry.event.event_id for entry in fresh if entry.event])
         stored = {id(entry) for entry in fresh} | {id(entry) for entry in preferences}
         return Applied(
@@ -238,6 +242,7 @@ class Warehouse:
         self._epoch = state["epoch"]
         self._log_epoch = state["log_epoch"]
         self._last_sequence = state["last_sequence"]
+        self._lately: dict[int, str] = {}  # the ids of what was numbered last, which will soon come back from the log
         self._inserts = Inserts(self._connection)
         self._repeats = Repeats(self._sql(statement("known_ids"))["half"].to_numpy())
         self._join = self._new_join() if self._numbering else None
@@ -247,8 +252,8 @@ class Warehouse:
 
     def _read_back(self, events: Sequence[Event | None]) -> None:
         sequences = [event.sequence for event in events if isinstance(event, PreferenceJoined | PreferenceRemoved)]
-        known: dict[int, str] = {}
-        if sequences:
+        known: Mapping[int, str] = self._lately
+        if any(sequence not in known for sequence in sequences):
             bounds = {"low": min(sequences), "high": max(sequences)}
             known = {row["sequence"]: row["event_id"] for row in self._ask("numbered_between", bounds)}
         place = Numbering(self._epoch, self._log_epoch, self.last_sequence, self._numbering)

@@ -6,6 +6,7 @@
 import logging
 import secrets
 import threading
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic
@@ -34,8 +35,16 @@ log = logging.getLogger(__name__)
 
 LOOK_AGAIN = 15.0  # seconds, in case publishing failed when it was due
 
-VERSION_KINDS: tuple[type[Event], ...] = (ModelEvaluated, ReviewDecided, ModelPromoted, ModelRolledBack)
-RUN_KINDS: tuple[type[Event], ...] = (TrainingRequested, DatasetFrozen, RunClaimed, TrainingFailed, ModelEvaluated)
+KINDS = (  # the life of versions, and of runs
+    ModelEvaluated,
+    ReviewDecided,
+    ModelPromoted,
+    ModelRolledBack,
+    TrainingRequested,
+    DatasetFrozen,
+    RunClaimed,
+    TrainingFailed,
+)
 
 
 class HubStreams:
@@ -97,13 +106,18 @@ class Desk:
         self._bus, self._warehouse, self._artifacts, self._folder, self._stop = bus, warehouse, artifacts, folder, stop
         self._woken = threading.Event()
         self._looked_at = monotonic()
+        self._fresh: deque[Event] = deque()  # stored since the last look
+        self._life: versions.Versions | None = None
+        self._runs: runs.Runs = runs.fold(())
         self._done: set[object] = set()  # published, and perhaps not in the warehouse yet
 
     def wake(self) -> None:
         self._woken.set()
 
     def wake_for(self, applied: Applied) -> None:
-        if any(isinstance(entry.event, VERSION_KINDS + RUN_KINDS) for entry in applied.stored) or applied.numbered:
+        fresh = [entry.event for entry in applied.stored if isinstance(entry.event, KINDS)]
+        self._fresh.extend(fresh)
+        if fresh or applied.numbered:
             self.wake()
 
     def step(self, wait: float) -> None:
@@ -111,14 +125,13 @@ class Desk:
             return
         self._woken.clear()
         self._looked_at = monotonic()
-        life = versions.fold(entry.event for entry in self._warehouse.events(*VERSION_KINDS) if entry.event)
+        life = self._look()
         due = [event for event in versions.promotions(life) if event.event_id not in self._done]
         self._publish(due)
-        state = runs.fold(entry.event for entry in self._warehouse.events(*RUN_KINDS) if entry.event)
-        request = runs.next_to_freeze(state)
+        request = runs.next_to_freeze(self._runs)
         if request is None or request.run_id in self._done:
             return
-        frozen = freeze.freeze_next(state, life, self._warehouse, self._artifacts, self._folder)
+        frozen = freeze.freeze_next(self._runs, life, self._warehouse, self._artifacts, self._folder)
         if frozen is not None:
             self._publish([frozen])
             self._done.add(request.run_id)
@@ -126,6 +139,16 @@ class Desk:
 
     def close(self) -> None:
         """Nothing is left to do: what was not published is due again at the next start."""
+
+    def _look(self) -> versions.Versions:
+        """Fold what was stored since the last look; at first, all there is. What comes both ways changes nothing the second time."""
+        if self._life is None:
+            self._life = versions.fold(())
+            self._fresh.extendleft(entry.event for entry in reversed(self._warehouse.events(*KINDS)) if entry.event)
+        while self._fresh:
+            event = self._fresh.popleft()
+            self._life, self._runs = versions.step(self._life, event), runs.step(self._runs, event)
+        return self._life
 
     def _publish(self, events: list[ModelPromoted] | list[DatasetFrozen]) -> None:
         self._bus.publish(records_of(events), timeout=TIMEOUT)

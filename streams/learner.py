@@ -6,7 +6,6 @@ back to the log. From ``feedback.preferences`` (the hub's publisher) to ``models
 The checkpoint lies in a local folder; one in a thousand numbers also goes to the artifacts, for the worker that is given the learner next.
 """
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -17,11 +16,12 @@ from storage.artifacts import Artifacts
 from storage.errors import ArtifactError, EventError, EventUnreadable, OffsetLost
 from storage.events import EventQuarantined, RewardUpdated, Source, derived_id, pack
 from streams import metrics
+from streams.ahead import Ahead
 from streams.bus import Bus, Logged, records_of
 from streams.preferences import PARTITION, Numbered, Place, SequenceGap, advance, resume
 from streams.quarantine import decoded, event_in, quarantined
 from streams.topics import PREFERENCES, REWARD
-from trainers.reward.checkpoint import load, save, shard_file
+from trainers.reward.checkpoint import load, save_hashed, shard_file
 from trainers.reward.online import Head, HeadSettings, head_id, learn, learn_all, new_head
 
 log = logging.getLogger(__name__)
@@ -64,6 +64,7 @@ class Learner:
         self._source: Source = "product"
         self._went_back_for: int | None = None
         self._taken: list[Numbered] = []  # since the last checkpoint
+        self._ahead = Ahead()
         self._published = last_update(bus)
         self._tail_at_start = bus.bounds([PARTITION.topic])[PARTITION][1] - 1
         self._saved_sequence = self.head.sequence
@@ -88,14 +89,15 @@ class Learner:
         """Write the checkpoint, publish the head's state where it is news, then mark."""
         started = self._clock()
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        save(self.head, self._path)
+        digest = save_hashed(self.head, self._path)
         self._saved_sequence = self.head.sequence
-        update = self._update() if self._unsaid and self._caught_up else None
+        update = self._update(digest) if self._unsaid and self._caught_up else None
         if update is not None:
-            if self._artifacts is not None and _crossed(self._published, update):
-                self._keep(self._artifacts)
+            before = self._published
             self._bus.publish(records_of([update]), timeout=TIMEOUT)
             self._published = update
+            if self._artifacts is not None and _crossed(before, update):
+                self._keep(self._artifacts)  # after it was said: nobody waits for the copy
             metrics.reached("learner", self._taken)
         self._taken = []
         if self._numbered_at >= 0:
@@ -106,8 +108,8 @@ class Learner:
 
     def close(self) -> None:
         """Say and keep what was learnt last."""
-        if self._unsaid or self._has_news:
-            self.flush()
+        self._conclude()
+        self._ahead.close()
 
     @property
     def _has_news(self) -> bool:
@@ -127,6 +129,10 @@ class Learner:
         """Seconds until the next checkpoint may be written."""
         interval = max(INTERVAL if self._caught_up else CATCHING_UP, SHARE * self._flush_took)
         return max(self._flushed_at + interval - self._clock(), 0.0)
+
+    def _conclude(self) -> None:
+        if self._unsaid or self._has_news:
+            self.flush()
 
     def _take(self, entries: Sequence[Logged]) -> None:
         batch = decoded(entries, "learner")
@@ -150,14 +156,14 @@ class Learner:
         self._place, self._offset, self._numbered_at = place, offset, numbered_at
         if batch.too_new:
             self._tail_at_start = min(self._tail_at_start, self._offset)  # it gets no further, and what it knows is worth saying
-            self.close()
+            self._conclude()
             raise batch.too_new
 
     def _learn(self, taken: Sequence[tuple[Logged, Numbered]]) -> None:
         if not taken:
             return
         try:
-            self.head = learn_all(self.head, [event for _, event in taken])
+            self.head = learn_all(self.head, [event for _, event in taken], self._ahead)
         except EventError:  # one of them cannot be learnt: find it, and let the others teach
             for entry, event in taken:
                 try:
@@ -166,6 +172,7 @@ class Learner:
                     log.exception("preference %d goes to quarantine", event.sequence)
                     self._set_aside(quarantined(entry, "learner", str(error)))
                     self.head = replace(self.head, sequence=event.sequence)
+        self._ahead.begin(self.head)
         self._source = taken[-1][1].source
         self._taken += [event for _, event in taken]
 
@@ -212,7 +219,7 @@ class Learner:
             log.warning("%s; going on without it", error)
             return None
 
-    def _update(self) -> RewardUpdated:
+    def _update(self, checkpoint: str) -> RewardUpdated:
         accuracy, log_loss, n = self.head.prequential
         return RewardUpdated(
             event_id=derived_id("RewardUpdated", self.head_id, self.head.sequence),
@@ -225,7 +232,7 @@ class Learner:
             prequential_accuracy=accuracy,
             prequential_log_loss=log_loss,
             prequential_n=n,
-            checkpoint=hashlib.sha256(self._path.read_bytes()).hexdigest(),
+            checkpoint=checkpoint,
         )
 
 

@@ -30,6 +30,7 @@ TIMEOUT = 30.0
 LOST_AFTER = timedelta(minutes=1)  # a pair without features is published again, when nothing else is waiting to be embedded
 AT_ONCE = 100
 MARK_EVERY = 0.2  # seconds
+READ_BACK_EVERY = 0.1  # seconds
 
 Listener = Callable[[Applied], None]
 
@@ -49,7 +50,7 @@ class Sink:
         self._after: dict[Partition, int] = {}
         self._refused: list[Event] = []  # quarantine events that the log has not taken yet
         self._unmarked: dict[str, dict[Partition, int]] = {}
-        self._marked_at = clock()
+        self._marked_at = self._read_back_at = clock()
 
     def start(self) -> None:
         """Catch up, claim the numbering under a higher epoch, and publish what is numbered above the topic's tail.
@@ -75,7 +76,7 @@ class Sink:
 
     def step(self, wait: float) -> None:
         """Apply the next batch, publish what it numbered, tell the listeners."""
-        entries = self._bus.read(self._after, limit=BATCH, wait=min(wait, MARK_EVERY) if self._unmarked else wait)
+        entries = self._bus.read(self._due(), limit=BATCH, wait=min(wait, READ_BACK_EVERY) if self._unmarked else wait)
         if entries:
             with collector_off():
                 self._apply(entries)
@@ -91,6 +92,13 @@ class Sink:
     def close(self) -> None:
         """Every step is one transaction; only the marks are behind."""
         self._mark()
+
+    def _due(self) -> Mapping[Partition, int]:
+        """Where to read: what comes back of our own numbers only now and then, or each judgment would cost two transactions."""
+        if self._unmarked and self._clock() - self._read_back_at < READ_BACK_EVERY:
+            return {partition: offset for partition, offset in self._after.items() if partition != PARTITION}
+        self._read_back_at = self._clock()
+        return self._after
 
     def _apply(self, entries: Sequence[Logged]) -> None:
         batch = decoded(entries, GROUP)

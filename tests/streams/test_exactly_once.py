@@ -271,6 +271,7 @@ def test_a_hub_killed_while_it_freezes_and_promotes_freezes_one_dataset_and_prom
             patch.setattr("streams.freeze.freeze", mortal(fate, freeze))
             sink = Sink(MortalBus(log, fate), warehouse, "hub")
             desk = Desk(MortalBus(log, fate), warehouse, artifacts, folder / "freezing", threading.Event())
+            sink.listeners.append(desk.wake_for)
             sink.start()
             for _ in range(3):
                 while log.read(sink._after, limit=1, wait=0):

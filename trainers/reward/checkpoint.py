@@ -4,6 +4,7 @@ The file alone is enough to predict and to rerank (``load(path, history=False)``
 and position are one file, so that a learner killed at any moment resumes exactly where its weights are.
 """
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable
@@ -23,6 +24,12 @@ from trainers.reward.recruiters import Recruiter
 
 def save(head: Head, path: Path) -> Path:
     """Write ``head`` to ``path``, which is returned, and new shards into the folder ``<path>.history``; unnamed ones are deleted."""
+    save_hashed(head, path)
+    return path
+
+
+def save_hashed(head: Head, path: Path) -> str:
+    """As :func:`save`; returns the SHA-256 of the file."""
     folder = _shard_folder(path)
     folder.mkdir(parents=True, exist_ok=True)
     named = {shard_file(path, shard.digest).name: shard for shard in head.history.shards}
@@ -35,7 +42,7 @@ def save(head: Head, path: Path) -> Path:
         "mean": head.mean,
         "covariance": head.covariance[lower],
         "settled": np.frombuffer(head.history.settled.tobytes(), np.uint8),
-        "tail": np.frombuffer(b"".join(row.tobytes() for row, _ in head.history.tail), np.uint8),
+        "tail": np.frombuffer(b"".join([row.tobytes() for row, _ in head.history.tail]), np.uint8),
         "tail_differences": np.stack(differences) if differences else np.empty((0, head.dimension), "<f4"),
     }
     about = {
@@ -52,11 +59,12 @@ def save(head: Head, path: Path) -> Path:
         "names": head.history.names,
         "shards": [shard.digest for shard in head.history.shards],
     }
-    _replace(path, serialise(tensors, {"head": orjson.dumps(about).decode()}))
+    content = serialise(tensors, {"head": orjson.dumps(about).decode()})
+    _replace(path, content)
     for stale in folder.glob("*.safetensors"):
         if stale.name not in named:
             stale.unlink()
-    return path
+    return hashlib.sha256(content).hexdigest()
 
 
 def load(path: Path, *, history: bool = True, shard_at: Callable[[str], Path] | None = None) -> Head:

@@ -16,7 +16,7 @@ from storage.events import Source
 from trainers.reward.history import History
 from trainers.reward.recruiters import Recruiter, RecruiterPrior
 
-FORMULATION = 2  # raise it with every change that makes the same preferences give other weights
+FORMULATION = 3  # raise it with every change that makes the same preferences give other weights
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -30,7 +30,7 @@ class HeadSettings(BaseModel):
     position_scale : the same of the pull of the side shown first, common to all recruiters
     cut_points : where negligible, slight, clear and significant preferences begin, in log-odds
     lapsed, attentive, pull_scale : priors of a recruiter's lapse rate (a Beta's two counts) and own pull of the side shown first
-    reconcile_every : sequence numbers between reconciliations
+    reconcile_every : sequence numbers between reconciliations; each is taken over a tenth as many numbers later
     rounds : of expectation and maximisation for the recruiters in each
     prequential_window : decisive judgments over which the figures of prediction before learning are taken
     half_life_days : an older judgment's weight at a reconciliation halves with each; never where absent
@@ -54,6 +54,11 @@ class HeadSettings(BaseModel):
         if list(self.cut_points) != sorted(set(self.cut_points)):
             raise ValueError(f"cut_points {self.cut_points} have to ascend")
         return self
+
+    @property
+    def taken_over_after(self) -> int:
+        """Sequence numbers from a reconciliation to where it is taken over: the time in which it can be computed beside the learning."""
+        return self.reconcile_every // 10
 
     @property
     def recruiter_prior(self) -> RecruiterPrior:
@@ -85,8 +90,8 @@ class Head:
     mean : weights of the features, and as last entry the pull of the side shown first; shape ``(d + 1,)``
     covariance : of ``mean``, F-ordered; only the lower triangle counts
     judgments_seen : judgments held that count towards the retraining threshold
-    marked : whether one was removed since the last reconciliation, so that traces of it may be left
-    reconciled_at : the sequence number of the last reconciliation, 0 before the first
+    marked : whether one was removed since the last reconciliation was taken over, so that traces of it may be left
+    reconciled_at : the last sequence number that the last reconciliation holds, 0 before the first
     """
 
     settings: HeadSettings
@@ -117,8 +122,7 @@ class Head:
     @property
     def prequential(self) -> tuple[float | None, float | None, int]:
         """Accuracy and log loss of predicting the latest decisive judgments before learning them, and how many those are."""
-        rows = self.history.rows()
-        rows = rows[~np.isnan(rows["hit"])][-self.settings.prequential_window :]
+        rows = self.history.foreseen(self.settings.prequential_window)
         if not len(rows):
             return None, None, 0
         return float(rows["hit"].mean()), float(rows["loss"].mean()), len(rows)

@@ -93,15 +93,31 @@ class History:
             shards.append(shard if keep.all() else Shard.of(shard.differences[keep]))
         return replace(self, settled=self.settled[kept], shards=tuple(shards), tail=tail)
 
+    def through(self, sequence: int) -> "History":
+        """Without the tail's rows above ``sequence``, and with no names but those that are used or stand before one that is."""
+        kept = replace(self, tail=tuple(entry for entry in self.tail if entry[0]["sequence"] <= sequence))
+        used = kept.rows()["recruiter"]
+        return replace(kept, names=self.names[: int(used.max()) + 1 if len(used) else 0])
+
     def rows(self) -> np.ndarray:
         """All rows in order of sequence, shape ``(n,)`` of :data:`ROW`."""
-        fresh = [np.stack([row for row, _ in self.tail])] if self.tail else []
-        return np.concatenate([self.settled, *fresh])
+        return np.concatenate([self.settled, self._tail_rows()])
+
+    def foreseen(self, count: int) -> np.ndarray:
+        """The rows of the latest decisive judgments, at most ``count``, in order of sequence."""
+        found, start = [_decisive(self._tail_rows())], len(self.settled)
+        while start > 0 and sum(map(len, found)) < count:
+            found.insert(0, _decisive(self.settled[max(start - 2 * count, 0) : start]))
+            start -= 2 * count
+        return np.concatenate(found)[-count:]
 
     def differences(self) -> np.ndarray:
         """All differences in order of sequence, ``(n, d)`` float32."""
         fresh = [difference[None] for _, difference in self.tail]
         return np.concatenate([np.empty((0, self.dimension), "<f4"), *(shard.differences for shard in self.shards), *fresh])
+
+    def _tail_rows(self) -> np.ndarray:
+        return np.frombuffer(b"".join([row.tobytes() for row, _ in self.tail]), ROW)
 
     def settle(self, rows: np.ndarray) -> "History":
         """With the tail settled as one more shard, ``rows`` (their sites rebuilt) in place of all rows, and only names that still occur."""
@@ -116,3 +132,7 @@ class History:
         rows["recruiter"] = rank[index] if len(rows) else 0
         shards = tuple(shard for shard in shards if len(shard.differences))
         return replace(self, settled=rows, shards=shards, tail=(), names=tuple(names[i] for i in order))
+
+
+def _decisive(rows: np.ndarray) -> np.ndarray:
+    return np.asarray(rows[~np.isnan(rows["hit"])])

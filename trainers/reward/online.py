@@ -2,11 +2,12 @@
 
 A pure function of settings and preferences 1 … n, so that a replay gives the same weights. Between reconciliations each judgment is one
 Laplace step on the projection of the posterior onto its difference; every ``reconcile_every`` sequence numbers the whole posterior is
-rebuilt from the judgments that then hold (docs: formulation of the online head). Preferences come from ``feedback.preferences``.
+rebuilt from the judgments up to there, and a fixed number of judgments later it takes the old one's place, with those judgments learnt on
+top of it. So a reconciliation can be computed while learning goes on (``streams.ahead``). Preferences come from ``feedback.preferences``.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -24,8 +25,10 @@ __all__ = [
     "Head",
     "HeadSettings",
     "Prediction",
+    "Reconcile",
     "admissible",
     "head_id",
+    "held_at",
     "learn",
     "learn_all",
     "load",
@@ -35,16 +38,19 @@ __all__ = [
     "save",
 ]
 
+Reconcile = Callable[[Head], Head]
+
 
 def learn(head: Head, event: PreferenceJoined | PreferenceRemoved) -> Head:
     """The head after one more entry; ``head`` stays as it is. See :func:`learn_all`."""
     return learn_all(head, (event,))
 
 
-def learn_all(head: Head, events: Iterable[PreferenceJoined | PreferenceRemoved]) -> Head:
+def learn_all(head: Head, events: Iterable[PreferenceJoined | PreferenceRemoved], reconciled: Reconcile = reconcile) -> Head:
     """The head after some more entries, the same bit by bit as learning them one by one.
 
-    Entries already learnt are passed over. An entry that is not :func:`admissible` moves nothing but ``sequence``.
+    Entries already learnt are passed over. An entry that is not :func:`admissible` moves nothing but ``sequence``. ``reconciled`` may know
+    what :func:`reconcile` gives of a head without computing it now.
 
     Raises
     ------
@@ -54,11 +60,16 @@ def learn_all(head: Head, events: Iterable[PreferenceJoined | PreferenceRemoved]
     with one_thread():
         head = replace(head, mean=head.mean.copy(), covariance=head.covariance.copy(order="F"))  # the steps work in place on these
         for event in events:
-            head = _next(head, event)
+            head = _next(head, event, reconciled)
     return head
 
 
-def _next(head: Head, event: PreferenceJoined | PreferenceRemoved) -> Head:
+def held_at(head: Head, sequence: int) -> Head:
+    """What a reconciliation at this number is computed from: of the judgments that ``head`` holds now, those up to there."""
+    return replace(head, history=head.history.through(sequence), sequence=sequence)
+
+
+def _next(head: Head, event: PreferenceJoined | PreferenceRemoved, reconciled: Reconcile) -> Head:
     if event.sequence <= head.sequence:
         return head
     if event.sequence != head.sequence + 1:
@@ -68,7 +79,26 @@ def _next(head: Head, event: PreferenceJoined | PreferenceRemoved) -> Head:
     elif admissible(head, event):
         head = _add(head, event)
     head = replace(head, sequence=event.sequence)
-    return reconcile(head) if head.sequence % head.settings.reconcile_every == 0 else head
+    through = head.sequence - head.settings.taken_over_after
+    return _relearnt(reconciled(held_at(head, through)), head) if through > 0 and through % head.settings.reconcile_every == 0 else head
+
+
+def _relearnt(base: Head, head: Head) -> Head:
+    """The reconciled ``base`` with the judgments learnt on top of it that ``head`` holds beyond it."""
+    base = replace(base, mean=base.mean.copy(), covariance=base.covariance.copy(order="F"))
+    below, above = ordinal.bounds(head.settings.cut_points)
+    history = base.history
+    for row, difference in head.history.tail:
+        if row["sequence"] > base.sequence:
+            name, position = head.history.names[row["recruiter"]], int(row["position"])
+            low, high = float(below[row["lower"] + ordinal.LEVELS]), float(above[row["upper"] + ordinal.LEVELS])
+            delta, recruiter = np.append(difference.astype(float), position), base.recruiter(name)
+            again = row.copy()
+            again["site_precision"], again["site_linear"] = _laplace_step(
+                base.mean, base.covariance, delta, recruiter.pull * position, low, high, recruiter.weight
+            )
+            history = history.append(again, difference, name)
+    return replace(base, history=history, sequence=head.sequence, judgments_seen=head.judgments_seen)
 
 
 def admissible(head: Head, event: PreferenceJoined) -> bool:

@@ -4,12 +4,13 @@ Between reconciliations a judgment's site stays where it was linearised when it 
 the fold at fixed sequence numbers, so that a replay reconciles where the live head did.
 """
 
+import threading
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import OpenBLASController, ThreadpoolController
 
 from trainers.reward import ordinal, recruiters
 from trainers.reward.head import Head, new_head
@@ -19,9 +20,9 @@ from trainers.reward.posterior import Answers, most_probable, posterior_at, spre
 def reconcile(head: Head) -> Head:
     """The head whose posterior is rebuilt from the prior and every judgment it holds, as if the removed ones had never been.
 
-    Recruiters are fitted from fixed starting values, weights by Newton to the most probable ones, the sites at these. ``learn_all`` calls
-    it at fixed sequence numbers; elsewhere it makes a copy that is better for reading (a snapshot's evaluation) and that must not go on
-    learning in the first one's place.
+    Recruiters are fitted from fixed starting values, weights by Newton to the most probable ones, the sites at these. ``learn_all`` takes
+    it over at fixed sequence numbers; elsewhere it makes a copy that is better for reading (a snapshot's evaluation) and that must not go
+    on learning in the first one's place.
     """
     with one_thread():
         return _reconciled(head)
@@ -32,10 +33,38 @@ def _libraries() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def one_thread() -> AbstractContextManager[object]:
+class _OneThread(AbstractContextManager[None]):
+    """The limit is the process's, so the first of several threads to enter sets it and the last to leave lifts it.
+
+    threadpoolctl lets one thread alone set OpenBLAS's limit, and silently ignores the others until that one is done; so after each change
+    it is told that nobody holds on to it.
+    """
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._within = 0
+
+    def __enter__(self) -> None:
+        with self._guard:
+            if self._within == 0:
+                self._limit = _libraries().limit(limits=1, user_api="blas")
+                OpenBLASController.clear_controlling_thread(force=True)
+            self._within += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._guard:
+            self._within -= 1
+            if self._within == 0:
+                self._limit.restore_original_limits()
+                OpenBLASController.clear_controlling_thread(force=True)
+
+
+_one = _OneThread()
+
+
+def one_thread() -> AbstractContextManager[None]:
     """Two threads of linear algebra add up in another order than one: the weights' bits must not depend on the machine's cores."""
-    limit: AbstractContextManager[object] = _libraries().limit(limits=1, user_api="blas")
-    return limit
+    return _one
 
 
 def _reconciled(head: Head) -> Head:

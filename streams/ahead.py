@@ -1,0 +1,48 @@
+"""Computes reconciliations beside the learning: one takes longer the more judgments there are, and no judgment should wait for it.
+
+What is computed ahead is what ``reconcile`` gives, or it is not used; so whether a thread was quick enough moves no weight.
+"""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from trainers.reward.online import Head, held_at, reconcile
+
+
+class Ahead:
+    """The ``reconciled`` of ``learn_all`` with a thread of its own; tell it of the head after each batch."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="reconciliation")
+        self._base: Head | None = None
+        self._found: Future[Head] | None = None
+
+    def begin(self, head: Head) -> None:
+        """Start where the head has passed a number to reconcile at and not yet the one to take that over at."""
+        every, sequence = head.settings.reconcile_every, head.sequence
+        through = sequence - sequence % every
+        started = self._base is not None and self._base.sequence == through
+        if through > 0 and sequence - through < head.settings.taken_over_after and not started:
+            self._base = held_at(head, through)
+            self._found = self._pool.submit(reconcile, self._base)
+
+    def __call__(self, base: Head) -> Head:
+        """``reconcile(base)``, computed already unless it came too soon or a judgment was taken back meanwhile."""
+        begun, found = self._base, self._found
+        if begun is not None and found is not None and _same_judgments(begun, base):
+            self._base = self._found = None
+            return found.result()
+        return reconcile(base)
+
+    def close(self) -> None:
+        """Leave off; a computation under way ends by itself."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _same_judgments(one: Head, other: Head) -> bool:
+    return (
+        one.head_id == other.head_id
+        and one.sequence == other.sequence
+        and np.array_equal(one.history.rows()["sequence"], other.history.rows()["sequence"])
+    )

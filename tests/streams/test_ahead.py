@@ -1,0 +1,63 @@
+"""A reconciliation computed beside the learning moves no weight, whether it came in time, too late, or for judgments taken back since."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from storage.events import PreferenceJoined, PreferenceRemoved
+from streams import ahead
+from streams.ahead import Ahead
+from tests.trainers.preferences import EMBEDDING, drawn, removal
+from trainers.reward.online import Head, HeadSettings, learn_all, new_head, reconcile, save
+
+D = 12
+EVERY = 50
+
+
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The name of the thread of each reconciliation."""
+    names: list[str] = []
+
+    def noted(head: Head) -> Head:
+        names.append(threading.current_thread().name)
+        return reconcile(head)
+
+    monkeypatch.setattr(ahead, "reconcile", noted)
+    return names
+
+
+def learnt(events: list[PreferenceJoined | PreferenceRemoved], batch: int) -> Head:
+    head, beside = new_head(HeadSettings(reconcile_every=EVERY), EMBEDDING, D, ("product",)), Ahead()
+    for i in range(0, len(events), batch):
+        head = learn_all(head, events[i : i + batch], beside)
+        beside.begin(head)
+    beside.close()
+    return head
+
+
+def entries(*, taken_back_at: int | None) -> list[PreferenceJoined | PreferenceRemoved]:
+    events: list[PreferenceJoined | PreferenceRemoved] = list(drawn(120, D, seed=1))
+    if taken_back_at is not None:
+        events[taken_back_at - 1] = removal(taken_back_at, 21)
+    return events
+
+
+@pytest.mark.parametrize("taken_back_at", [None, 30, 52, 53])
+@pytest.mark.parametrize("batch", [1, 3, 7, 120])
+def test_the_checkpoint_is_the_same_byte_by_byte_however_it_was_computed(tmp_path: Path, taken_back_at: int | None, batch: int) -> None:
+    events = entries(taken_back_at=taken_back_at)
+    alone = learn_all(new_head(HeadSettings(reconcile_every=EVERY), EMBEDDING, D, ("product",)), events)
+    one, other = save(alone, tmp_path / "one"), save(learnt(events, batch), tmp_path / "other")
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_it_is_computed_in_a_thread_of_its_own_once_for_each_number(threads: list[str]) -> None:
+    learnt(entries(taken_back_at=None), 1)
+    assert [name.split("_")[0] for name in threads] == ["reconciliation"] * 2
+
+
+def test_what_was_taken_back_meanwhile_makes_it_be_computed_again(threads: list[str]) -> None:
+    learnt(entries(taken_back_at=53), 1)
+    assert [name.split("_")[0] for name in threads] == ["reconciliation", "MainThread", "reconciliation"]
