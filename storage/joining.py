@@ -26,7 +26,7 @@ from storage.events import (
 
 Numbered = PreferenceJoined | PreferenceRemoved
 
-REMEMBERED = 8_192  # complete pairs kept for the next judgment, about 5 kB each with 400 features a side
+REMEMBERED = 16_384  # complete pairs kept for the next judgment, about 5 kB each with 400 features a side
 DECISIVE = frozenset({"A", "B", "tie"})
 JOINED = (PairDrawn, PairEmbedded, JudgmentGiven)  # A | B would be put together again for each event
 

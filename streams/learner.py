@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 BATCH = 500
 INTERVAL = 0.1  # seconds between updates: at most 10 a second
 SHARE = 4  # and at least so many times what writing a checkpoint takes, so that most of the time is left for learning
+MARK_EVERY = 1.0  # seconds: only the next start and the metrics look at the mark, and on Kafka it is a question to the broker
 KEEP_EVERY = 1_000  # numbers between two checkpoints that go to the artifacts
 LOOK_BACK = 2_000  # reward updates that are looked through for one
 CATCHING_UP = 5.0  # seconds between checkpoints while nothing is published yet
@@ -68,14 +69,19 @@ class Learner:
         self._published = last_update(bus)
         self._tail_at_start = bus.bounds([PARTITION.topic])[PARTITION][1] - 1
         self._saved_sequence = self.head.sequence
-        self._flushed_at, self._flush_took = clock() - CATCHING_UP, 0.0
+        self._flushed_at, self._save_took = clock() - CATCHING_UP, 0.0
+        self._saved_at = self._marked = -1  # offsets of the last number in the checkpoint, and in the mark
+        self._marked_at = clock()
         metrics.reader_lag(bus, self._reader, (PREFERENCES,))
 
     def step(self, wait: float) -> None:
         """Learn what is there; publish when something new may be said."""
-        self._take(self._bus.read({PARTITION: self._offset}, limit=BATCH, wait=min(wait, self._left()) if self._has_news else wait))
+        entries = self._bus.read({PARTITION: self._offset}, limit=BATCH, wait=min(wait, self._left()) if self._has_news else wait)
+        self._take(entries)
         if self._has_news and self._left() <= 0:
             self.flush()
+        if not (entries or self._has_news) or self._clock() - self._marked_at >= MARK_EVERY:
+            self._mark()
 
     def answer(self, entries: Sequence[Logged]) -> None:
         """Learn up to these entries, from the log itself, and return when the checkpoint is written and the head's state is said.
@@ -84,13 +90,16 @@ class Learner:
         """
         while self._offset < entries[-1].offset or self._has_news:
             self.step(self._left())
+        if self._offset == entries[-1].offset:  # as far as is known nothing follows
+            self._mark()
 
     def flush(self) -> RewardUpdated | None:
-        """Write the checkpoint, publish the head's state where it is news, then mark."""
+        """Write the checkpoint, publish the head's state where it is news."""
         started = self._clock()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         digest = save_hashed(self.head, self._path)
-        self._saved_sequence = self.head.sequence
+        self._save_took = self._clock() - started
+        self._saved_sequence, self._saved_at = self.head.sequence, self._numbered_at
         update = self._update(digest) if self._unsaid and self._caught_up else None
         if update is not None:
             before = self._published
@@ -100,10 +109,7 @@ class Learner:
                 self._keep(self._artifacts)  # after it was said: nobody waits for the copy
             metrics.reached("learner", self._taken)
         self._taken = []
-        if self._numbered_at >= 0:
-            self._bus.mark(self._reader, {PARTITION: self._numbered_at})
         self._flushed_at = started  # from one start to the next: what writing takes is no pause on top
-        self._flush_took = self._clock() - started
         return update
 
     def close(self) -> None:
@@ -127,12 +133,20 @@ class Learner:
 
     def _left(self) -> float:
         """Seconds until the next checkpoint may be written."""
-        interval = max(INTERVAL if self._caught_up else CATCHING_UP, SHARE * self._flush_took)
+        interval = max(INTERVAL if self._caught_up else CATCHING_UP, SHARE * self._save_took)
         return max(self._flushed_at + interval - self._clock(), 0.0)
 
     def _conclude(self) -> None:
         if self._unsaid or self._has_news:
             self.flush()
+        self._mark()
+
+    def _mark(self) -> None:
+        """What the checkpoint holds is done."""
+        if self._saved_at > self._marked:
+            self._bus.mark(self._reader, {PARTITION: self._saved_at})
+            self._marked = self._saved_at
+        self._marked_at = self._clock()
 
     def _take(self, entries: Sequence[Logged]) -> None:
         batch = decoded(entries, "learner")

@@ -29,7 +29,7 @@ BATCH = 1_000
 TIMEOUT = 30.0
 LOST_AFTER = timedelta(minutes=1)  # a pair without features is published again, when nothing else is waiting to be embedded
 AT_ONCE = 100
-MARK_EVERY = 0.2  # seconds
+MARK_EVERY = 1.0  # seconds
 READ_BACK_EVERY = 0.1  # seconds
 
 Listener = Callable[[Applied], None]
@@ -50,6 +50,7 @@ class Sink:
         self._after: dict[Partition, int] = {}
         self._refused: list[Event] = []  # quarantine events that the log has not taken yet
         self._unmarked: dict[str, dict[Partition, int]] = {}
+        self._held: list[Logged] = []  # our own numbers, read and not applied yet
         self._marked_at = self._read_back_at = clock()
 
     def start(self) -> None:
@@ -76,13 +77,13 @@ class Sink:
 
     def step(self, wait: float) -> None:
         """Apply the next batch, publish what it numbered, tell the listeners."""
-        entries = self._bus.read(self._due(), limit=BATCH, wait=min(wait, READ_BACK_EVERY) if self._unmarked else wait)
+        entries = self._read(wait)
         if entries:
             with collector_off():
                 self._apply(entries)
         self._publish_refused()
         self._publish_numbered()
-        if self._unmarked and (not entries or self._clock() - self._marked_at >= MARK_EVERY):
+        if self._unmarked and (not (entries or self._held) or self._clock() - self._marked_at >= MARK_EVERY):
             self._mark()
         if self._clock() - self._looked_for_lost >= LOST_AFTER.total_seconds() / 4:
             self._looked_for_lost = self._clock()
@@ -93,12 +94,19 @@ class Sink:
         """Every step is one transaction; only the marks are behind."""
         self._mark()
 
-    def _due(self) -> Mapping[Partition, int]:
-        """Where to read: what comes back of our own numbers only now and then, or each judgment would cost two transactions."""
-        if self._unmarked and self._clock() - self._read_back_at < READ_BACK_EVERY:
-            return {partition: offset for partition, offset in self._after.items() if partition != PARTITION}
+    def _read(self, wait: float) -> list[Logged]:
+        """The next batch. While there is time to wait, what comes back of our own numbers is held until there is more of it:
+        each judgment would cost two transactions."""
+        if self._held:
+            wait = min(wait, max(self._read_back_at + READ_BACK_EVERY - self._clock(), 0))
+        after = {**self._after, PARTITION: self._held[-1].offset} if self._held else self._after
+        entries = [*self._held, *self._bus.read(after, limit=BATCH, wait=min(wait, MARK_EVERY) if self._unmarked else wait)]
+        if wait and self._clock() - self._read_back_at < READ_BACK_EVERY:
+            self._held = [entry for entry in entries if entry.partition == PARTITION]
+            return [entry for entry in entries if entry.partition != PARTITION]
+        self._held = []
         self._read_back_at = self._clock()
-        return self._after
+        return entries
 
     def _apply(self, entries: Sequence[Logged]) -> None:
         batch = decoded(entries, GROUP)
