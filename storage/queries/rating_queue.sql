@@ -1,7 +1,8 @@
 -- Pairs that $recruiter may judge, newest first: embedded, drawn for judging, not judged by this recruiter, and by fewer than $opinions others.
--- Only the $window newest pairs are looked at: judgments and features of those few are found quickly however many there are.
+-- Only the $window newest pairs are looked at: judgments and features of those few are found quickly however many there are. Texts are read
+-- last, of the pairs that are returned.
 WITH newest AS (
-    SELECT *
+    SELECT event_id, pair_id, occurred_at
     FROM pair_drawn
     WHERE drawn NOT IN ('imported', 'edited')
     ORDER BY occurred_at DESC, pair_id DESC
@@ -16,15 +17,20 @@ judged AS (
     FROM judgment_given
     WHERE pair_id IN (SELECT pair_id FROM newest)
     GROUP BY pair_id
+),
+chosen AS (
+    SELECT event_id, coalesce(judgments, 0) AS judgments
+    FROM newest
+    LEFT JOIN judged USING (pair_id)
+    WHERE
+        pair_id IN (SELECT pair_id FROM pair_embedded)
+        AND NOT coalesce(by_this_one, false)
+        AND coalesce(opinions, 0) < $opinions
+    ORDER BY occurred_at DESC, pair_id DESC
+    LIMIT $limit
 )
 SELECT
-    pair_id, conversation_id, prompt, a_text AS a, b_text AS b, a_version, b_version, drawn, stratum, source, occurred_at,
-    coalesce(judgments, 0) AS judgments
-FROM newest
-LEFT JOIN judged USING (pair_id)
-WHERE
-    pair_id IN (SELECT pair_id FROM pair_embedded)
-    AND NOT coalesce(by_this_one, false)
-    AND coalesce(opinions, 0) < $opinions
+    pair_id, conversation_id, prompt, a_text AS a, b_text AS b, a_version, b_version, drawn, stratum, source, occurred_at, judgments
+FROM chosen
+JOIN pair_drawn USING (event_id)
 ORDER BY occurred_at DESC, pair_id DESC
-LIMIT $limit
