@@ -9,6 +9,7 @@ top of it. So a reconciliation can be computed while learning goes on (``streams
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg.blas import dsymv, dsyr
@@ -86,16 +87,15 @@ def _next(head: Head, event: PreferenceJoined | PreferenceRemoved, reconciled: R
 def _relearnt(base: Head, head: Head) -> Head:
     """The reconciled ``base`` with the judgments learnt on top of it that ``head`` holds beyond it."""
     base = replace(base, mean=base.mean.copy(), covariance=base.covariance.copy(order="F"))
-    below, above = ordinal.bounds(head.settings.cut_points)
     history = base.history
     for row, difference in head.history.tail:
         if row["sequence"] > base.sequence:
             name, position = head.history.names[row["recruiter"]], int(row["position"])
-            low, high = float(below[row["lower"] + ordinal.LEVELS]), float(above[row["upper"] + ordinal.LEVELS])
-            delta, recruiter = np.append(difference.astype(float), position), base.recruiter(name)
+            low, high = base.settings.interval(int(row["lower"]), int(row["upper"]))
+            recruiter, reach = base.recruiter(name), _reach(base.covariance, difference, position)
             again = row.copy()
             again["site_precision"], again["site_linear"] = _laplace_step(
-                base.mean, base.covariance, delta, recruiter.pull * position, low, high, recruiter.weight
+                base.mean, base.covariance, reach, recruiter.pull * position, low, high, recruiter.weight
             )
             history = history.append(again, difference, name)
     return replace(base, history=history, sequence=head.sequence, judgments_seen=head.judgments_seen)
@@ -122,13 +122,12 @@ def _add(head: Head, event: PreferenceJoined) -> Head:
     if judgment.shown_first == "B":
         difference, (lower, upper) = b - a, ordinal.mirrored(lower, upper)
     position = int(judgment.shown_first is not None)
-    delta = np.append(difference.astype(float), position)
-    below, above = ordinal.bounds(head.settings.cut_points)
-    low, high = float(below[lower + ordinal.LEVELS]), float(above[upper + ordinal.LEVELS])
+    low, high = head.settings.interval(lower, upper)
     recruiter = head.recruiter(judgment.recruiter)
 
-    hit, loss = _foreseen(predict(head, difference[None]), lower)
-    precision, linear = _laplace_step(head.mean, head.covariance, delta, recruiter.pull * position, low, high, recruiter.weight)
+    reach = _reach(head.covariance, difference, position)
+    hit, loss = _foreseen(head, reach, lower)
+    precision, linear = _laplace_step(head.mean, head.covariance, reach, recruiter.pull * position, low, high, recruiter.weight)
     row = np.array(
         (event.sequence, position, lower, upper, judgment.counts, 0, judgment.occurred_at.timestamp(), hit, loss, precision, linear), ROW
     )
@@ -139,18 +138,42 @@ def _add(head: Head, event: PreferenceJoined) -> Head:
     )
 
 
-def _foreseen(prediction: Prediction, lower: int) -> tuple[float, float]:
-    """Whether the side chosen was the likelier one, and the log loss given that a side was chosen; not a number for a tie."""
+class _Reach(NamedTuple):
+    """A judgment's difference, as a column without and with the position's one, and what the covariance makes of both."""
+
+    alone: np.ndarray
+    delta: np.ndarray
+    of_alone: np.ndarray
+    of_delta: np.ndarray
+
+
+def _reach(covariance: np.ndarray, difference: np.ndarray, position: int) -> _Reach:
+    alone = np.append(difference.astype(float), 0.0)
+    of_alone = dsymv(1.0, covariance, alone, lower=1)
+    if not position:
+        return _Reach(alone, alone, of_alone, of_alone)
+    delta = alone.copy()
+    delta[-1] = position
+    return _Reach(alone, delta, of_alone, of_alone + position * covariance[-1])  # the last row lies in the lower triangle
+
+
+def _foreseen(head: Head, reach: _Reach, lower: int) -> tuple[float, float]:
+    """Whether the side chosen was the likelier one, and the log loss given that a side was chosen; not a number for a tie.
+
+    As :func:`predict` has it, for one pair: the arrays' overhead would be most of a step.
+    """
     if lower == 0:
         return math.nan, math.nan
-    mean, first, second = float(prediction.mean[0]), float(prediction.a[0]), float(prediction.b[0])
+    mean, variance, cut = float(reach.alone @ head.mean), float(reach.alone @ reach.of_alone), head.settings.cut_points[0]
+    kappa = 1 / math.sqrt(1 + math.pi * variance / 8)
+    first, second = _sigmoid(kappa * (mean - cut)), _sigmoid(kappa * (-mean - cut))
     chosen = first if lower > 0 else second
     hit = 0.5 if mean == 0 else float((mean > 0) == (lower > 0))
     return hit, -math.log(max(chosen / (first + second), 1e-12))
 
 
 def _laplace_step(
-    mean: np.ndarray, covariance: np.ndarray, delta: np.ndarray, offset: float, low: float, high: float, weight: float
+    mean: np.ndarray, covariance: np.ndarray, reach: _Reach, offset: float, low: float, high: float, weight: float
 ) -> tuple[float, float]:
     """Update ``mean`` and the lower triangle of ``covariance`` in place by one judgment; return its site's precision and linear term.
 
@@ -158,7 +181,7 @@ def _laplace_step(
     ``weight * log P(answer | z) - (z - m)^2 / 2v``; then with ``s = covariance @ delta`` and h the weighted curvature at z*,
     ``mean += s (z* - m) / v`` and ``covariance -= s s' h / (1 + h v)``.
     """
-    s = dsymv(1.0, covariance, delta, lower=1)
+    delta, s = reach.delta, reach.of_delta
     v = float(delta @ s)
     if v <= 0:  # two replies with equal features and no known order: nothing to learn
         return 0.0, 0.0
