@@ -14,7 +14,6 @@ from scipy.special import expit
 
 from storage.events import Source
 from trainers.reward.history import History
-from trainers.reward.ordinal import LEVELS
 from trainers.reward.recruiters import Recruiter, RecruiterPrior
 
 FORMULATION = 3  # raise it with every change that makes the same preferences give other weights
@@ -60,11 +59,6 @@ class HeadSettings(BaseModel):
     def taken_over_after(self) -> int:
         """Sequence numbers from a reconciliation to where it is taken over: the time in which it can be computed beside the learning."""
         return self.reconcile_every // 10
-
-    def interval(self, lower: int, upper: int) -> tuple[float, float]:
-        """The stretch of the latent scale, from its lowest to its highest level, that an answer covers; infinite at the ends."""
-        edges = (-math.inf, *(-cut for cut in reversed(self.cut_points)), *self.cut_points, math.inf)
-        return edges[lower + LEVELS], edges[upper + LEVELS + 1]
 
     @property
     def recruiter_prior(self) -> RecruiterPrior:

@@ -91,7 +91,7 @@ def _relearnt(base: Head, head: Head) -> Head:
     for row, difference in head.history.tail:
         if row["sequence"] > base.sequence:
             name, position = head.history.names[row["recruiter"]], int(row["position"])
-            low, high = base.settings.interval(int(row["lower"]), int(row["upper"]))
+            low, high = map(float, ordinal.interval(row["lower"], row["upper"], base.settings.cut_points))
             recruiter, reach = base.recruiter(name), _reach(base.covariance, difference, position)
             again = row.copy()
             again["site_precision"], again["site_linear"] = _laplace_step(
@@ -122,7 +122,7 @@ def _add(head: Head, event: PreferenceJoined) -> Head:
     if judgment.shown_first == "B":
         difference, (lower, upper) = b - a, ordinal.mirrored(lower, upper)
     position = int(judgment.shown_first is not None)
-    low, high = head.settings.interval(lower, upper)
+    low, high = map(float, ordinal.interval(lower, upper, head.settings.cut_points))
     recruiter = head.recruiter(judgment.recruiter)
 
     reach = _reach(head.covariance, difference, position)

@@ -8,6 +8,7 @@ the two replies exchanges the answers and nothing else. With ties and no strengt
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import expit, log_expit
 
 from storage.events import Choice
@@ -41,7 +42,7 @@ def bounds(cut_points: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     return edges[:-1], edges[1:]
 
 
-def interval(lower: np.ndarray, upper: np.ndarray, cut_points: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+def interval(lower: ArrayLike, upper: ArrayLike, cut_points: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """The stretch of the latent scale, from its lowest to its highest level, that each answer covers."""
     below, above = bounds(cut_points)
     return below[np.asarray(lower, dtype=int) + LEVELS], above[np.asarray(upper, dtype=int) + LEVELS]
