@@ -96,11 +96,13 @@ def test_another_id_with_the_same_remembered_half_is_new(warehouse: Warehouse) -
 @given(batches=st.lists(st.lists(st.integers(0, 40)), max_size=20), first=st.lists(st.integers(0, 40)))
 def test_what_was_seen_is_what_a_set_would_hold(batches: list[list[int]], first: list[int]) -> None:
     seen, truth = Seen(np.array(first, np.uint64)), set(first)
-    for batch in batches:
-        numbers = np.array(batch, np.uint64)
-        assert seen.among(numbers).tolist() == [number in truth for number in batch]
-        seen.add(numbers)
-        truth |= set(batch)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("storage.repeats.LATELY", 4)  # so that a few numbers become a run
+        for batch in batches:
+            numbers = np.array(batch, np.uint64)
+            assert seen.among(numbers).tolist() == [number in truth for number in batch]
+            seen.add(numbers)
+            truth |= set(batch)
     assert all(len(a) >= 2 * len(b) for a, b in itertools.pairwise(seen._runs)) or len(seen._runs) < 2
 
 

@@ -14,7 +14,7 @@ from streams.bus import Bus, Position, Record, records_of
 from streams.embed import embed_pairs
 from streams.intake import Intake
 from streams.lag import lag
-from streams.sink import LOST_AFTER, PUBLISHER, Sink
+from streams.sink import LOST_AFTER, PUBLISHER, READ_BACK_EVERY, Sink
 from streams.sqlite_bus import SQLiteBus
 from streams.topics import FEATURES, JUDGMENTS, PAIRS, PREFERENCES, QUARANTINE, TOPICS
 from tests.streams.bus_contract import everything
@@ -69,6 +69,29 @@ def on(bus: Bus, topic: str) -> list[Event]:
 
 def numbers(bus: Bus) -> list[int]:
     return [event.sequence for event in on(bus, PREFERENCES.name) if isinstance(event, PreferenceJoined | PreferenceRemoved)]
+
+
+def test_our_own_numbers_wait_for_company_and_are_read_back_soon(hub: Hub, bus: SQLiteBus) -> None:
+    hub.drain()  # its own claim
+    clock = Clock()
+    hub.sink._clock, hub.sink._read_back_at = clock, clock()
+    judged_pair(bus, "yes")
+    hub.sink.step(0.01)
+    hub.sink.step(0.01)
+    assert numbers(bus) == [1]
+    assert lag_of(hub, PREFERENCES.name) == 1  # read, and held
+    judged_pair(bus, "no")
+    hub.sink.step(0.01)
+    assert (numbers(bus), lag_of(hub, PREFERENCES.name)) == ([1, 2], 2)  # what else comes is not held up by it
+    clock.now += READ_BACK_EVERY
+    hub.sink.step(0.01)
+    assert lag_of(hub, PREFERENCES.name) == 0
+
+
+def lag_of(hub: Hub, topic: str) -> int:
+    """Entries of the topic that are not in the warehouse."""
+    offsets = hub.warehouse.offsets()
+    return sum(following - 1 - offsets.get((topic, partition.number), -1) for partition, (_, following) in hub.bus.bounds([topic]).items())
 
 
 def test_what_was_judged_and_embedded_goes_out_numbered(hub: Hub) -> None:
