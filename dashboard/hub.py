@@ -52,7 +52,7 @@ class HubSettings(BaseModel):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8050
     memory_limit: str = "1GB"
-    threads: Annotated[int, Field(ge=1)] = 2
+    threads: Annotated[int, Field(ge=1)] = 1
     opinions: Annotated[int, Field(ge=1)] = 1
 
 

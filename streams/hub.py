@@ -26,6 +26,7 @@ from storage.events import (
 from storage.warehouse import Applied, Warehouse
 from streams import freeze, metrics, runs, versions
 from streams.bus import Bus, records_of
+from streams.collector import FullCollections
 from streams.health import Check
 from streams.runner import Runner
 from streams.sink import GROUP, TIMEOUT, Listener, Sink
@@ -82,6 +83,7 @@ class HubStreams:
     def start(self) -> None:
         self._runner.start("sink", self._started_sink)
         self._runner.start("freeze", lambda: self.desk)
+        self._runner.start("collections", lambda: FullCollections(self._stop))
 
     def stop(self, timeout: float = 4.0) -> bool:
         """Let the consumers finish their step; False when one has not within ``timeout``."""

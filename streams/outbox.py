@@ -21,6 +21,7 @@ from streams.topics import REPLIES, TOPICS
 log = logging.getLogger(__name__)
 
 AT_ONCE = 500
+GATHER = 0.02  # seconds from one publishing to the next while little comes: each costs the broker and us as much as a hundred events
 FOR_REPLIES = 0.2  # share of the bound that only chat may fill: candidates are answered when feedback is refused already
 TIMEOUT = 30.0
 AGAIN = 1.0  # seconds after Kafka took nothing
@@ -112,3 +113,5 @@ class Outbox:
             with self._guard:
                 self.waiting -= len(entries)
                 self._bytes -= sum(len(entry.value) for entry in entries)
+            if len(entries) < AT_ONCE:
+                self._stopping.wait(GATHER)

@@ -30,7 +30,8 @@ TIMEOUT = 30.0
 LOST_AFTER = timedelta(minutes=1)  # a pair without features is published again, when nothing else is waiting to be embedded
 AT_ONCE = 100
 MARK_EVERY = 1.0  # seconds
-READ_BACK_EVERY = 0.1  # seconds
+READ_BACK_EVERY = 0.25  # seconds
+GATHER = 0.025  # seconds from one batch to the next while little comes: a transaction costs as much as a hundred events
 
 Listener = Callable[[Applied], None]
 
@@ -51,7 +52,7 @@ class Sink:
         self._refused: list[Event] = []  # quarantine events that the log has not taken yet
         self._unmarked: dict[str, dict[Partition, int]] = {}
         self._held: list[Logged] = []  # our own numbers, read and not applied yet
-        self._marked_at = self._read_back_at = clock()
+        self._marked_at = self._read_back_at = self._applied_at = clock()
 
     def start(self) -> None:
         """Catch up, claim the numbering under a higher epoch, and publish what is numbered above the topic's tail.
@@ -77,8 +78,10 @@ class Sink:
 
     def step(self, wait: float) -> None:
         """Apply the next batch, publish what it numbered, tell the listeners."""
+        time.sleep(max(min(self._applied_at + GATHER - self._clock(), wait), 0))
         entries = self._read(wait)
         if entries:
+            self._applied_at = self._clock()
             with collector_off():
                 self._apply(entries)
         self._publish_refused()

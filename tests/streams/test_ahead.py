@@ -1,6 +1,7 @@
 """A reconciliation computed beside the learning moves no weight, whether it came in time, too late, or for judgments taken back since."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,9 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The name of the thread of each reconciliation."""
     names: list[str] = []
 
-    def noted(head: Head) -> Head:
+    def noted(head: Head, *pause: Callable[[], None]) -> Head:
         names.append(threading.current_thread().name)
-        return reconcile(head)
+        return reconcile(head, *pause)
 
     monkeypatch.setattr(ahead, "reconcile", noted)
     return names

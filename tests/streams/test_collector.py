@@ -1,11 +1,13 @@
-"""The collector's pause: nothing is collected within it, and it is as it was afterwards."""
+"""The collector's pause: nothing is collected within it, and it is as it was afterwards. Full collections come when they are told to."""
 
 import gc
+import threading
 import weakref
 
 import pytest
 
-from streams.collector import collector_off
+from streams import collector
+from streams.collector import FullCollections, collector_off
 
 
 class Circle:
@@ -32,3 +34,23 @@ def test_a_pause_that_fails_or_lies_within_another_leaves_the_collector_as_it_wa
         with collector_off():
             pass
         assert not gc.isenabled()
+
+
+def test_full_collections_are_made_by_hand_until_the_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collector, "FULL_EVERY", 0.0)
+    before, stop = gc.get_threshold(), threading.Event()
+    collections = FullCollections(stop)
+    circle = Circle()
+    gc.collect()  # it is old now
+    gone = weakref.ref(circle)
+    del circle
+    for _ in range(200):
+        gc.collect(1)
+    young = [[] for _ in range(100_000)]  # as many as would bring a full one about
+    assert young
+    assert gone() is not None
+    collections.step(0)
+    assert gone() is None
+    stop.set()
+    collections.close()
+    assert gc.get_threshold() == before

@@ -16,7 +16,7 @@ from storage.events import Source
 from trainers.reward.history import History
 from trainers.reward.recruiters import Recruiter, RecruiterPrior
 
-FORMULATION = 3  # raise it with every change that makes the same preferences give other weights
+FORMULATION = 4  # raise it with every change that makes the same preferences give other weights
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -58,7 +58,7 @@ class HeadSettings(BaseModel):
     @property
     def taken_over_after(self) -> int:
         """Sequence numbers from a reconciliation to where it is taken over: the time in which it can be computed beside the learning."""
-        return self.reconcile_every // 10
+        return self.reconcile_every // 4
 
     @property
     def recruiter_prior(self) -> RecruiterPrior:

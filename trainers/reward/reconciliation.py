@@ -5,6 +5,7 @@ the fold at fixed sequence numbers, so that a replay reconciles where the live h
 """
 
 import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import lru_cache
@@ -17,15 +18,19 @@ from trainers.reward.head import Head, new_head
 from trainers.reward.posterior import Answers, most_probable, posterior_at, spread_at
 
 
-def reconcile(head: Head) -> Head:
+def _at_once() -> None:
+    """The pause of one who wants the result soon."""
+
+
+def reconcile(head: Head, pause: Callable[[], None] = _at_once) -> Head:
     """The head whose posterior is rebuilt from the prior and every judgment it holds, as if the removed ones had never been.
 
     Recruiters are fitted from fixed starting values, weights by Newton to the most probable ones, the sites at these. ``learn_all`` takes
     it over at fixed sequence numbers; elsewhere it makes a copy that is better for reading (a snapshot's evaluation) and that must not go
-    on learning in the first one's place.
+    on learning in the first one's place. ``pause`` is called now and then, for one who would rather leave the core to others meanwhile.
     """
     with one_thread():
-        return _reconciled(head)
+        return _reconciled(head, pause)
 
 
 @lru_cache(maxsize=1)
@@ -67,7 +72,7 @@ def one_thread() -> AbstractContextManager[None]:
     return _one
 
 
-def _reconciled(head: Head) -> Head:
+def _reconciled(head: Head, pause: Callable[[], None]) -> Head:
     settings, history = head.settings, head.history
     rows, names = history.rows(), history.names
     fresh = new_head(settings, head.embedding_hash, head.dimension, head.sources)
@@ -81,17 +86,20 @@ def _reconciled(head: Head) -> Head:
     found = dict.fromkeys(names, settings.recruiter_prior.start)
     mean = np.zeros(head.dimension + 1)
     for round_ in range(settings.rounds + 1):
+        pause()
         pull = np.array([found[name].pull for name in names])[rows["recruiter"]] * rows["position"]
         weight = np.array([found[name].weight for name in names])[rows["recruiter"]] * age
         answers = Answers(differences, low, high, pull, weight)
         last = round_ == settings.rounds
         mean = most_probable(answers, precision, mean, tolerance=1e-10 if last else 1e-3)
         if not last:
+            pause()
             latent, spread = spread_at(mean, answers, precision)
             h, slope = _curvature_and_slope(answers, latent)
             kept = 1 - h * spread  # leave each judgment out before asking how well its recruiter was foreseen
             left_out = latent - pull - spread * slope / kept
             found = recruiters.step(found, settings.recruiter_prior, names, rows, left_out, spread / kept, low, high)
+    pause()
     posterior = posterior_at(mean, answers, precision)
     h, slope = _curvature_and_slope(answers, posterior.latent)
     rows["site_precision"], rows["site_linear"] = h, h * (posterior.latent - pull) + slope
