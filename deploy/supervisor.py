@@ -25,6 +25,7 @@ from storage.errors import ConfigurationError, FeedbackLoopError, PortInUse
 from storage.settings import Settings
 
 PROCESSES = ("hub", "serving", "processor", "trainer")  # in the order of starting; stopped the other way round
+GIVES_WAY = ("trainer", 10)  # more niceness than ours: where cores are few, those that answer people go first
 STOP_WITHIN = 8.0  # seconds from SIGTERM to SIGKILL: Ctrl-C has to be done within ten
 # Training on a CPU allocates and frees large arrays at every step; glibc would give each back to the kernel and fault it in again.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 32)}
@@ -171,6 +172,10 @@ class Supervisor:
                 pass_fds=(self._lifeline,),
                 start_new_session=True,
             )
+        name, niceness = GIVES_WAY
+        if child.name == name:
+            with contextlib.suppress(ProcessLookupError):  # it has ended already
+                os.setpriority(os.PRIO_PROCESS, child.process.pid, os.getpriority(os.PRIO_PROCESS, 0) + niceness)
         child.started_at = time.monotonic()
 
     def _watch(self) -> None:

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 BATCH = 500
 INTERVAL = 0.1  # seconds between updates: at most 10 a second
-SHARE = 4  # and at least so many times what writing a checkpoint takes, so that most of the time is left for learning
+SHARE = 2  # and at least so many times what writing a checkpoint takes, so that half of the time is left for learning
 MARK_EVERY = 1.0  # seconds: only the next start and the metrics look at the mark, and on Kafka it is a question to the broker
 KEEP_EVERY = 1_000  # numbers between two checkpoints that go to the artifacts
 LOOK_BACK = 2_000  # reward updates that are looked through for one

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy import supervisor
 from deploy.supervisor import Supervisor
 from storage.errors import ConfigurationError, PortInUse
 from storage.settings import Settings
@@ -92,6 +93,15 @@ def test_a_killed_process_is_started_again(running: Supervisor) -> None:
     until(lambda: running.pids().get("hub") not in (None, first))
     running.wait_ready(("hub",), 20)
     assert running.restarts() == {"hub": 1, "serving": 0}
+
+
+def test_one_of_them_gives_way_to_the_others(make: Callable[[], Supervisor], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert supervisor.GIVES_WAY[0] == "trainer"
+    monkeypatch.setattr(supervisor, "GIVES_WAY", ("serving", 5))
+    with make() as running:
+        running.wait_ready(("hub", "serving"), 20)
+        ours = os.getpriority(os.PRIO_PROCESS, 0)
+        assert {name: os.getpriority(os.PRIO_PROCESS, pid) - ours for name, pid in running.pids().items()} == {"hub": 0, "serving": 5}
 
 
 def test_stopping_leaves_no_process_behind(running: Supervisor) -> None:
