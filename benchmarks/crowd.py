@@ -26,7 +26,7 @@ HANDS = {"judge": 32, "draw": 8, "chat": 4}  # requests under way at a time
 # which each pair gets as many as there are recruiters here, and the runs are to come to an end.
 EVALUATED = 0.1
 PATIENCE = 3.0  # seconds that a client waits for an answer
-AVOIDED = 5.0  # seconds that people try the other door first, after one gave none
+AVOIDED = 5.0  # seconds that people try the other door first, after one gave none; then one of them looks whether it does again
 
 
 @dataclass
@@ -174,11 +174,14 @@ class Crowd:
         """The 2xx answer, from whichever door gives one; None where the people go home before."""
         while not self._over.is_set():
             for url, body in doors:
+                if url in self._failed:
+                    self._failed[url] = time.monotonic()
                 try:
                     answer = await client.post(url, json=body)
                 except httpx.TransportError:
                     answer = None
                 if answer is not None and answer.is_success:
+                    self._failed.pop(url, None)
                     said: dict[str, Any] = answer.json()
                     event_id = said["feedbackloop"]["reply_id"] if kind == "ReplySent" else said["event_id"]
                     if event_id is not None:

@@ -21,6 +21,7 @@ import pyarrow as pa
 from benchmarks.figures import Figure, result, write
 from benchmarks.filled_warehouse import fill
 from benchmarks.traffic import judged_pairs
+from dashboard.hub import HubSettings
 from storage.database import connect
 from storage.warehouse import Entry, Warehouse
 from streams.bus import Logged, Partition, records_of
@@ -69,8 +70,8 @@ def _compare(batches: int, held: int) -> tuple[list[float], list[float]]:
         for copy in ("recorded", "ours", "raw"):
             shutil.copy(folder / "full.duckdb", folder / f"{copy}.duckdb")
         recorded = _recorded(folder / "recorded.duckdb", log)
-        raw = connect(folder / "raw.duckdb", memory_limit="2GB", threads=2, read_only=False)
-        with Warehouse.open(folder / "ours.duckdb", memory_limit="2GB", threads=2) as warehouse:
+        raw = connect(folder / "raw.duckdb", memory_limit="2GB", threads=HubSettings().threads, read_only=False)
+        with Warehouse.open(folder / "ours.duckdb", memory_limit="2GB", threads=HubSettings().threads) as warehouse:
             warehouse.claim_epoch(1, published=0)
             for entries, tables in zip(log, recorded, strict=True):
                 started = time.perf_counter()
@@ -93,7 +94,7 @@ def _compare(batches: int, held: int) -> tuple[list[float], list[float]]:
 
 
 def _recorded(path: Path, log: Sequence[Sequence[Logged]]) -> list[list[tuple[str, pa.Table]]]:
-    with Recording.open(path, memory_limit="2GB", threads=2) as warehouse:
+    with Recording.open(path, memory_limit="2GB", threads=HubSettings().threads) as warehouse:
         assert isinstance(warehouse, Recording)
         warehouse.inserted = []
         warehouse.claim_epoch(1, published=0)
