@@ -11,6 +11,7 @@ is at 100 again with snapshots frozen one after the other and a dashboard page o
 import argparse
 import asyncio
 import contextlib
+import gc
 import itertools
 import shutil
 import sys
@@ -77,6 +78,7 @@ def measured(log: str, settings: Settings, seconds: float) -> list[Figure]:
         for some in ready.values():
             publish(bus, [event for each in some for event in (each.pair, each.features)])
         bus.mark(APP if is_kafka(settings.common.bus_url) else "embed", tails(bus, PAIRS.name))
+        gc.freeze()  # else this process stops for .3 s now and then to walk through the pairs, and what it follows seems late
         figures: list[Figure] = []
         with Process("processor", settings) as processor, Process("serving", settings) as serving, Following(bus) as updates:
             if is_kafka(settings.common.bus_url):

@@ -31,7 +31,7 @@ LOST_AFTER = timedelta(minutes=1)  # a pair without features is published again,
 AT_ONCE = 100
 MARK_EVERY = 1.0  # seconds
 READ_BACK_EVERY = 0.25  # seconds
-GATHER = 0.025  # seconds from one batch to the next while little comes: a transaction costs as much as a hundred events
+GATHER = 0.02  # seconds from one batch to the next while little comes: a transaction costs as much as a hundred events
 
 Listener = Callable[[Applied], None]
 
