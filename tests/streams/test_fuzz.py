@@ -63,7 +63,7 @@ def test_every_input_is_stored_set_aside_or_known_already_and_no_station_stops(t
     settle(house, count)
     judged = house.warehouse.last_sequence
     assert judged > 3
-    stop(house)
+    stop(house, count)
     aside, ids = set_aside(house.bus), stored_ids(house)
     for topic in TOPICS.values():
         sent, rows, quarantined_here, repeats = account_for(house, topic, aside, ids)
@@ -84,7 +84,7 @@ def test_every_input_is_stored_set_aside_or_known_already_and_no_station_stops(t
     until(lambda: again.hub.checks["numbering"]() is None)
     until(lambda: again.warehouse.last_sequence == judged + 2)
     settle(again, count)
-    stop(again)
+    stop(again, count)
     again.warehouse.close()
     again.bus.close()
 
@@ -126,11 +126,11 @@ def settle(house: House, count: int) -> None:
     until(settled, within)
 
 
-def stop(house: House) -> None:
-    """The processor and the trainer first, then the hub once it has stored what they said."""
+def stop(house: House, count: int) -> None:
+    """The processor and the trainer, which may be folding all runs at its start, then the hub once it has stored what they said."""
     assert all(thread.is_alive() for thread in house.runner._threads)
     house.stop.set()
-    assert house.runner.join(10)
+    assert house.runner.join(10 + count / 500)
     until(lambda: lag(house.bus, "sink", list(TOPICS.values())) == 0)
     assert house.hub.stop(10)
     assert house.runner.problems == {}
