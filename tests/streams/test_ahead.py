@@ -8,7 +8,7 @@ import pytest
 
 from storage.events import PreferenceJoined, PreferenceRemoved
 from streams import ahead
-from streams.ahead import Ahead
+from streams.ahead import Ahead, Pace
 from tests.trainers.preferences import EMBEDDING, drawn, removal
 from trainers.reward.online import Head, HeadSettings, learn_all, new_head, reconcile, save
 
@@ -62,3 +62,16 @@ def test_it_is_computed_in_a_thread_of_its_own_once_for_each_number(threads: lis
 def test_what_was_taken_back_meanwhile_makes_it_be_computed_again(threads: list[str]) -> None:
     learnt(entries(taken_back_at=53), 1)
     assert [name.split("_")[0] for name in threads] == ["reconciliation", "MainThread", "reconciliation"]
+
+
+def test_who_waits_for_a_reconciliation_ends_its_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "PAUSES", 1e6)
+    pace = Pace()
+    pausing = threading.Thread(target=pace, daemon=True)
+    pausing.start()
+    pausing.join(0.05)
+    assert pausing.is_alive()
+    pace.hurry()
+    pausing.join(5)
+    assert not pausing.is_alive()
+    learnt(entries(taken_back_at=None), 1)  # what was begun with such pauses is waited for where it is taken over

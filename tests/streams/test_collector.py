@@ -39,18 +39,23 @@ def test_a_pause_that_fails_or_lies_within_another_leaves_the_collector_as_it_wa
 def test_full_collections_are_made_by_hand_until_the_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collector, "FULL_EVERY", 0.0)
     before, stop = gc.get_threshold(), threading.Event()
-    collections = FullCollections(stop)
-    circle = Circle()
-    gc.collect()  # it is old now
-    gone = weakref.ref(circle)
-    del circle
-    for _ in range(200):
-        gc.collect(1)
-    young = [[] for _ in range(100_000)]  # as many as would bring a full one about
-    assert young
-    assert gone() is not None
-    collections.step(0)
-    assert gone() is None
-    stop.set()
-    collections.close()
+    gc.collect()
+    gc.freeze()  # what the other tests left would make a quarter too many to be new here
+    try:
+        collections = FullCollections(stop)
+        circle = Circle()
+        gc.collect()  # it is old now
+        gone = weakref.ref(circle)
+        del circle
+        for _ in range(20):
+            young = [[] for _ in range(20_000)]  # more than enough to bring a full one about
+            gc.collect(1)
+        assert young
+        assert gone() is not None
+        collections.step(0)
+        assert gone() is None
+        stop.set()
+        collections.close()
+    finally:
+        gc.unfreeze()
     assert gc.get_threshold() == before
