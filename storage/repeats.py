@@ -72,11 +72,12 @@ class Repeats:
     def __init__(self, stored: np.ndarray) -> None:
         self._seen = Seen(stored)
 
-    def sift(self, facts: Sequence[Entry], stored_rows: StoredRows) -> tuple[list[Entry], list[tuple[Entry, str]]]:
-        """The new ones, and those that cannot be stored with the reason. Repeats are in neither."""
+    def sift(self, facts: Sequence[Entry], stored_rows: StoredRows) -> tuple[list[Entry], list[Entry], list[tuple[Entry, str]]]:
+        """The new ones, the repeats, and those that cannot be stored with the reason."""
         stored = self._look_up(facts, stored_rows)
         here: dict[int, Event] = {}
         fresh: list[Entry] = []
+        repeated: list[Entry] = []
         refused: list[tuple[Entry, str]] = []
         for entry in facts:
             event = entry.event
@@ -96,7 +97,9 @@ class Repeats:
                 fresh.append(entry)
             elif (differing := _differing(known, type(event), row_of(event))) is not None:
                 refused.append((entry, f"event id {event.event_id} was used before with other content ({differing})"))
-        return fresh, refused
+            else:
+                repeated.append(entry)
+        return fresh, repeated, refused
 
     def remember(self, ids: Sequence[UUID]) -> None:
         """Called when the rows are committed."""

@@ -14,6 +14,7 @@ from uuid import UUID
 import orjson
 import pyarrow as pa
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from storage.errors import EventUnreadable
 from storage.events import EVENTS, Event
@@ -25,7 +26,7 @@ Kind = TypeVar("Kind", bound=Event)
 
 
 class Column(NamedTuple):
-    """A column, the fields that lead to it, what reads it from an event, and whether it holds JSON text, an id, a whole number."""
+    """A column, its fields, what reads it from an event, and whether it holds JSON text, an id, a whole number without bounds."""
 
     name: str
     path: tuple[str, ...]
@@ -59,14 +60,20 @@ def _columns(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[Column]:
         else:
             is_json = get_origin(field.annotation) in (tuple, dict)
             is_id = field.annotation in (UUID, UUID | None)
-            is_whole = field.annotation in (int, int | None) or (is_json and _holds_whole(field.annotation))
+            is_whole = _is_whole(field) or (is_json and _holds_whole(field.annotation))
             yield Column("_".join(here), here, _reader(here, is_json), is_json, is_id, is_whole)
+
+
+def _is_whole(field: FieldInfo) -> bool:
+    """Does it hold whole numbers that the model does not bound above and below?"""
+    below, above = (any(hasattr(bound, name) for bound in field.metadata for name in names) for names in (("ge", "gt"), ("le", "lt")))
+    return field.annotation in (int, int | None) and not (below and above)
 
 
 def _holds_whole(annotation: Any) -> bool:
     """Is it a tuple of parts that have whole numbers of their own?"""
     parts = [part for part in get_args(annotation) if isinstance(part, type) and issubclass(part, BaseModel)]
-    return any(field.annotation in (int, int | None) for part in parts for field in part.model_fields.values())
+    return any(_is_whole(field) for part in parts for field in part.model_fields.values())
 
 
 def _reader(path: tuple[str, ...], is_json: bool) -> Callable[[Event], Any]:
@@ -103,7 +110,7 @@ def refuse_unstorable(event: Event) -> None:
 
 @cache
 def whole_columns(kind: type[Event]) -> tuple[Column, ...]:
-    """The columns of whole numbers, which Python does not bound."""
+    """The columns of whole numbers that neither Python nor the model bounds."""
     return tuple(column for column in columns_of(kind) if column.is_whole)
 
 

@@ -94,12 +94,13 @@ class Warehouse:
                 offsets = dict(self._offsets)
                 unread = []
                 for entry in batch:
-                    if entry.offset > offsets.get(entry[:2], -1):
-                        offsets[entry[:2]] = entry.offset
+                    place = entry[:2]
+                    if entry.offset > offsets.get(place, -1):
+                        offsets[place] = entry.offset
                         unread.append(entry)
                 preferences = [entry for entry in unread if type(entry.event) in NUMBERED]
                 facts = [entry for entry in unread if entry.event is not None and type(entry.event) not in NUMBERED]
-                fresh, refused = self._repeats.sift(facts, self._stored_rows)
+                fresh, repeated, refused = self._repeats.sift(facts, self._stored_rows)
                 self._read_back([entry.event for entry in unread if type(entry.event) in TOLD])
                 numbered = self._join.step(entry.event for entry in fresh if entry.event) if self._join else []
                 self._insert_facts(fresh)
@@ -113,9 +114,10 @@ class Warehouse:
             while len(self._lately) > REMEMBERED:
                 self._lately.pop(next(iter(self._lately)))
             self._repeats.remember([entry.event.event_id for entry in fresh if entry.event])
-        stored = {id(entry) for entry in fresh} | {id(entry) for entry in preferences}
+        passed_over = {id(entry) for entry in (*repeated, *(entry for entry, _ in refused))}
+        stored = tuple(entry for entry in unread if entry.event is not None and id(entry) not in passed_over)
         return Applied(
-            stored=tuple(entry for entry in unread if id(entry) in stored),
+            stored=stored,
             repeated=sum(entry.event is not None for entry in batch) - len(stored) - len(refused),
             refused=tuple(Refusal(entry, reason) for entry, reason in refused),
             numbered=tuple(numbered),

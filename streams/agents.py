@@ -25,7 +25,7 @@ from streams.runner import CATCH_BREATH, Answering
 log = logging.getLogger(__name__)
 
 APP = "feedbackloop"  # the consumer group of all workers
-WITHIN = 0.02  # seconds that a batch is waited for
+WITHIN = 0.02  # seconds that a batch is waited for, as a rule
 NOISY = ("aiokafka", "faust", "mode")
 
 Answer = Callable[[Sequence[Logged]], None]
@@ -63,8 +63,8 @@ class Agents:
         for name in NOISY:
             logging.getLogger(name).setLevel(logging.WARNING)
 
-    def add(self, row: Consumer, build: Callable[[], Answering], *, batch: int) -> None:
-        """Let a station answer this consumer's entries, ``batch`` at a time, in order within each partition.
+    def add(self, row: Consumer, build: Callable[[], Answering], *, batch: int, within: float = WITHIN) -> None:
+        """Let a station answer this consumer's entries, ``batch`` at a time or what came ``within`` seconds, in order in each partition.
 
         It is built at the first entry: a worker that is not given the learner's partition never loads a head.
         """
@@ -81,7 +81,7 @@ class Agents:
             built[0].answer(entries)
 
         async def take(stream: Any) -> None:
-            async for events in stream.noack_take(batch, within=WITHIN):
+            async for events in stream.noack_take(batch, within=within):
                 await self._answered(row.group, thread, answer, [_logged(event.message) for event in events])
                 for event in events:
                     await stream.ack(event)

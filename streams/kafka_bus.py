@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 LARGEST = 8 * 2**20  # bytes of one entry; the longest prompt that intake takes is a tenth of it
 FETCHING = 30.0  # seconds that reading waits for entries that the broker says it has
+ANSWER = 0.004  # seconds in which a broker nearby says what else it has
 PATIENCE = 10.0  # seconds that a question about marks is asked again
 DELIVERY = 30_000  # milliseconds until the producer gives an entry up
 BOOTSTRAP = 5_000  # milliseconds to find the first broker; half a minute by default, however short the call's own limit
@@ -69,7 +70,11 @@ class KafkaBus:
         with self._reader(after) as reader:
             try:
                 reader.go_to(after)
-                found = reader.poll(max(deadline - time.monotonic(), 0), limit) if wait else []
+                asked = time.monotonic()
+                found = reader.poll(max(deadline - asked, 0), limit) if wait else []
+                # What did not have to be waited for was fetched before, perhaps long ago: there may be more by now.
+                if 0 < len(found) < limit and time.monotonic() - asked < ANSWER:
+                    found += reader.poll(ANSWER, limit - len(found))
                 if not found and not wait and reader.behind(after):
                     found = reader.poll(FETCHING, limit)
                     if not found:

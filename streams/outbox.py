@@ -1,8 +1,8 @@
 """Local first on Kafka: what a client was told is accepted lies on this machine's disk, and is carried to Kafka from there, in order.
 
 A candidate's reply never waits for a broker. While Kafka is away events are kept up to a bound, and refused beyond it; what has arrived is
-deleted here, so the file is as large as the longest outage was. A crash between arriving and deleting repeats events, which the readers
-recognise by their ids.
+deleted here a second later, so the file is as large as the longest outage was. A crash between arriving and deleting repeats events, which
+the readers recognise by their ids.
 """
 
 import fcntl
@@ -21,6 +21,7 @@ from streams.topics import REPLIES, TOPICS
 log = logging.getLogger(__name__)
 
 AT_ONCE = 500
+PRUNE_EVERY = 1.0  # seconds: deleting is a transaction, and those who publish wait for it
 GATHER = 0.02  # seconds from one publishing to the next while little comes: each costs the broker and us as much as a hundred events
 FOR_REPLIES = 0.2  # share of the bound that only chat may fill: candidates are answered when feedback is refused already
 TIMEOUT = 30.0
@@ -50,6 +51,8 @@ class Outbox:
         self._bus, self._most = bus, most
         self._local = SQLiteBus(path)
         self._after: dict[Partition, int] = {p: first - 1 for p, (first, _) in self._local.bounds(list(TOPICS)).items()}
+        self._arrived: dict[Partition, int] = {}  # and is to be deleted here
+        self._pruned_at = time.monotonic()
         self._guard = threading.Lock()
         self.waiting, self._bytes = self._local.size()
         self._stopping = threading.Event()
@@ -94,6 +97,8 @@ class Outbox:
         away = False
         while not self._stopping.is_set():
             entries = self._local.read(self._after, limit=AT_ONCE, wait=WAIT)
+            if not entries or time.monotonic() - self._pruned_at >= PRUNE_EVERY:
+                self._prune()
             if not entries:
                 continue
             try:
@@ -108,10 +113,17 @@ class Outbox:
                 log.info("Kafka takes events again")
             away = False
             upto: Mapping[Partition, int] = {entry.partition: entry.offset for entry in entries}
-            self._local.prune(upto)
+            self._arrived.update(upto)
             self._after.update(upto)
             with self._guard:
                 self.waiting -= len(entries)
                 self._bytes -= sum(len(entry.value) for entry in entries)
             if len(entries) < AT_ONCE:
                 self._stopping.wait(GATHER)
+        self._prune()
+
+    def _prune(self) -> None:
+        if self._arrived:
+            self._local.prune(self._arrived)
+            self._arrived = {}
+        self._pruned_at = time.monotonic()

@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 # Entries that a station takes at a time. 8 pairs are a fraction of a second of MiniLM on one core: none waits long behind an import.
 BATCH = {"embed": 8, "learner": 500, "trigger": 100}
+GATHER = 0.5  # seconds between the trigger's answers: each costs the log a mark, and nobody waits for a training to begin
 TICK = 60.0  # seconds between looks at the calendar
 STOPPING = 4.0  # seconds that the threads have to finish their step
 
@@ -111,7 +112,7 @@ def stations(bus: Bus, settings: Settings, embedder: Embedding) -> dict[str, Cal
     return {
         "learner": learner,
         "embed": lambda: HandlerStation(bus, "embed", consumer("embed").topics, embed, batch=BATCH["embed"]),
-        "trigger": lambda: HandlerStation(bus, "trigger", consumer("trigger").topics, ask, batch=BATCH["trigger"]),
+        "trigger": lambda: HandlerStation(bus, "trigger", consumer("trigger").topics, ask, batch=BATCH["trigger"], gather=GATHER),
     }
 
 
@@ -124,12 +125,12 @@ def start_consumers(runner: Runner, bus: Bus, settings: Settings, embedder: Embe
 
 def agents_for(bus: Bus, settings: Settings, embedder: Embedding) -> "Agents":
     """A Faust agent for each consumer, as a member of the group of workers."""
-    from streams.agents import Agents
+    from streams.agents import WITHIN, Agents
 
     common = settings.common
     agents = Agents(servers_of(common.bus_url), settings.section("kafka", KafkaSettings), common.home / "faust")
     for name, build in stations(bus, settings, embedder).items():
-        agents.add(consumer(name), build, batch=BATCH[name])
+        agents.add(consumer(name), build, batch=BATCH[name], within=GATHER if name == "trigger" else WITHIN)
     return agents
 
 

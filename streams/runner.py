@@ -7,6 +7,7 @@ newer program, a hole in the log) stops that one consumer, and its health says s
 import logging
 import signal
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Protocol
@@ -45,16 +46,19 @@ class Answering(Station, Protocol):
 
 
 class HandlerStation:
-    """Runs a pure handler over a consumer group's topics, ``batch`` events at a time."""
+    """Runs a pure handler over a consumer group's topics, ``batch`` events at a time, with ``gather`` seconds between two answers."""
 
-    def __init__(self, bus: Bus, group: str, topics: Sequence[Topic], handler: Handler, *, batch: int) -> None:
-        self._bus, self._group, self._handler, self._batch = bus, group, handler, batch
+    def __init__(self, bus: Bus, group: str, topics: Sequence[Topic], handler: Handler, *, batch: int, gather: float = 0.0) -> None:
+        self._bus, self._group, self._handler, self._batch, self._gather = bus, group, handler, batch, gather
         self._after = position_of(bus, group, topics)
+        self._answered_at = time.monotonic() - gather
 
     def step(self, wait: float) -> None:
+        time.sleep(max(min(self._answered_at + self._gather - time.monotonic(), wait), 0))
         entries = self._bus.read(self._after, limit=self._batch, wait=wait)
         if entries:
             self.answer(entries)
+            self._answered_at = time.monotonic()
 
     def answer(self, entries: Sequence[Logged]) -> None:
         """Handle the entries, publish what they lead to, and only then mark them."""

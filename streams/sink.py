@@ -31,7 +31,8 @@ LOST_AFTER = timedelta(minutes=1)  # a pair without features is published again,
 AT_ONCE = 100
 MARK_EVERY = 1.0  # seconds
 READ_BACK_EVERY = 0.25  # seconds
-GATHER = 0.02  # seconds from one batch to the next while little comes: a transaction costs as much as a hundred events
+GATHER = 0.03  # seconds at most from one batch to the next while little comes: a transaction costs as much as a hundred events
+SHARE = 2  # and no more than so many times what the batch before took: on the embedded log that is little
 
 Listener = Callable[[Applied], None]
 
@@ -53,6 +54,7 @@ class Sink:
         self._unmarked: dict[str, dict[Partition, int]] = {}
         self._held: list[Logged] = []  # our own numbers, read and not applied yet
         self._marked_at = self._read_back_at = self._applied_at = clock()
+        self._took = 0.0
 
     def start(self) -> None:
         """Catch up, claim the numbering under a higher epoch, and publish what is numbered above the topic's tail.
@@ -78,12 +80,13 @@ class Sink:
 
     def step(self, wait: float) -> None:
         """Apply the next batch, publish what it numbered, tell the listeners."""
-        time.sleep(max(min(self._applied_at + GATHER - self._clock(), wait), 0))
+        time.sleep(max(min(self._applied_at + min(GATHER, SHARE * self._took) - self._clock(), wait), 0))
         entries = self._read(wait)
         if entries:
             self._applied_at = self._clock()
             with collector_off():
                 self._apply(entries)
+            self._took = self._clock() - self._applied_at
         self._publish_refused()
         self._publish_numbered()
         if self._unmarked and (not (entries or self._held) or self._clock() - self._marked_at >= MARK_EVERY):
