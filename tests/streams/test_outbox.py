@@ -90,6 +90,34 @@ def test_what_waited_when_the_process_ended_is_carried_by_the_next_one(tmp_path:
     second.close()
 
 
+def test_what_has_arrived_is_deleted_many_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bus, deleted, prune = MemoryBus(), [], SQLiteBus.prune
+    monkeypatch.setattr(SQLiteBus, "prune", lambda local, upto: (deleted.append(upto), prune(local, upto)))
+    outbox = Outbox(tmp_path / "outbox.sqlite", bus, most=2**20)
+    for number in range(20):
+        outbox.publish([record(number)], timeout=5)
+        arrived(bus, number + 1)
+    outbox.close()
+    assert 1 <= len(deleted) < 10
+
+
+def test_what_had_arrived_when_the_process_was_killed_and_was_not_deleted_yet_is_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bus = MemoryBus()
+    with monkeypatch.context() as patch:
+        patch.setattr(SQLiteBus, "prune", lambda local, upto: None)
+        killed = Outbox(tmp_path / "outbox.sqlite", bus, most=2**20)
+        killed.publish([record(0), record(1)], timeout=5)
+        arrived(bus, 2)
+        killed.close()
+    following = Outbox(tmp_path / "outbox.sqlite", bus, most=2**20)
+    assert arrived(bus, 4) == [b"0", b"1", b"0", b"1"]
+    following.close()
+    with SQLiteBus(tmp_path / "outbox.sqlite") as local:
+        assert local.size() == (0, 0)
+
+
 def test_two_processes_do_not_share_an_outbox(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "outbox.sqlite", MemoryBus(), most=2**20)
     with pytest.raises(ConfigurationError, match="another process"):

@@ -88,6 +88,37 @@ def test_our_own_numbers_wait_for_company_and_are_read_back_soon(hub: Hub, bus: 
     assert lag_of(hub, PREFERENCES.name) == 0
 
 
+class Slow(MemoryBus):
+    """A bus on which publishing takes a while, by a clock of the test's."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.clock, self.takes = clock, 0.0
+
+    def publish(self, records: Sequence[Record], *, timeout: float) -> list[Position]:
+        self.clock.now += self.takes
+        return super().publish(records, timeout=timeout)
+
+
+@pytest.mark.parametrize(("takes", "waits"), [(0.01, 0.01), (0.02, 0.01), (5.0, 0.0)])
+def test_the_next_batch_waits_for_company_no_longer_than_the_last_one_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, takes: float, waits: float
+) -> None:
+    clock = Clock()
+    bus = Slow(clock)
+    hub = Hub(tmp_path / "warehouse.duckdb", bus)
+    hub.drain()
+    hub.sink._clock = clock
+    hub.sink._applied_at = clock()
+    judged_pair(bus, "yes")
+    bus.takes = takes
+    hub.sink.step(0)
+    slept: list[float] = []
+    monkeypatch.setattr("streams.sink.time.sleep", slept.append)
+    hub.sink.step(10)
+    assert slept == [pytest.approx(waits, abs=1e-9)]
+
+
 def lag_of(hub: Hub, topic: str) -> int:
     """Entries of the topic that are not in the warehouse."""
     offsets = hub.warehouse.offsets()

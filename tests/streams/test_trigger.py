@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from storage.errors import EventUnreadable
 from streams.bus import Record, records_of
+from streams.runner import HandlerStation
 from streams.topics import REWARD
 from streams.trigger import RetrainingRule, due_by_time, on_reward_updated
 from tests.streams.examples import at, updated
@@ -39,6 +40,18 @@ def test_a_removal_below_a_threshold_and_a_judgment_above_it_ask_for_the_same_ru
     assert list(on_reward_updated(updated(200, 199), RULE, ("product",))) == []
     (again,) = on_reward_updated(updated(199, 200), RULE, ("product",))
     assert again.run_id == first.run_id
+
+
+def test_between_two_answers_it_lets_updates_gather(monkeypatch: pytest.MonkeyPatch) -> None:
+    bus, answered = MemoryBus(), []
+    station = HandlerStation(bus, "trigger", [REWARD], lambda events: answered.append(len(events)) or [], batch=100, gather=10.0)
+    slept: list[float] = []
+    monkeypatch.setattr("streams.runner.time.sleep", slept.append)
+    for seen in range(3):
+        bus.publish(records_of([updated(seen, seen + 1)]), timeout=1)
+        station.step(0.5)
+    assert answered == [1, 1, 1]
+    assert slept == [0, 0.5, 0.5], "no longer than the wait that it is given, and not before the first"
 
 
 def test_time_asks_after_a_week_with_fifty_judgments_once() -> None:
