@@ -5,7 +5,6 @@ stations of the loop, go through the bus, and end as rows in the warehouse. ``st
 """
 
 import base64
-import binascii
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Union
@@ -13,7 +12,6 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 import numpy as np
 import orjson
-import pybase64
 import uuid_utils.compat as uuid_utils
 from pydantic import (
     AfterValidator,
@@ -58,10 +56,16 @@ Moment = Annotated[AwareDatetime, AfterValidator(_utc)]
 _FLOAT32 = np.dtype("<f4")
 
 
+# As quick as any package, and it keeps Python's lock: one that lets go of it waits beside a busy thread, for each vector, to get it back.
+_BASE64: Any = TypeAdapter(bytes, config=ConfigDict(val_json_bytes="base64")).validator
+
+
 def _is_vector(text: str) -> str:
+    if len(text) % 4 or "-" in text or "_" in text:  # which pydantic takes too
+        raise ValueError("not base64 with '+', '/' and padding")
     try:
-        raw = pybase64.b64decode(text, validate=True)  # ten times as quick as the standard library's
-    except binascii.Error as error:
+        raw: bytes = _BASE64.validate_strings(text)
+    except ValidationError as error:
         raise ValueError("not base64") from error
     if not raw or len(raw) % 4:
         raise ValueError(f"{len(raw)} bytes are no float32 vector")
@@ -80,7 +84,7 @@ def pack(vector: np.ndarray) -> Vector:
 
 def unpack(vector: Vector) -> np.ndarray:
     """The float32 components, shape ``(d,)``."""
-    return np.frombuffer(base64.b64decode(vector), dtype="<f4")
+    return np.frombuffer(_BASE64.validate_strings(vector), dtype="<f4")
 
 
 def new_id() -> UUID:

@@ -39,8 +39,8 @@ class Ahead:
         self._found: Future[Head] | None = None
         self._pace = Pace()
 
-    def begin(self, head: Head) -> None:
-        """Start where the head has passed a number to reconcile at and not yet the one to take that over at."""
+    def begin(self, head: Head, *, hurry: bool = False) -> None:
+        """Start where the head has passed a number to reconcile at and not yet the one to take that over at, which may come in a hurry."""
         every, sequence = head.settings.reconcile_every, head.sequence
         through = sequence - sequence % every
         started = self._base is not None and self._base.sequence == through
@@ -48,6 +48,8 @@ class Ahead:
             self._pace.hurry()
             self._base, self._pace = held_at(head, through), Pace()
             self._found = self._pool.submit(reconcile, self._base, self._pace)
+        if hurry:
+            self._pace.hurry()
 
     def __call__(self, base: Head) -> Head:
         """``reconcile(base)``, computed already unless it came too soon or a judgment was taken back meanwhile."""

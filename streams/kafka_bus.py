@@ -23,6 +23,7 @@ from streams.kafka_settings import KafkaSettings
 log = logging.getLogger(__name__)
 
 LARGEST = 8 * 2**20  # bytes of one entry; the longest prompt that intake takes is a tenth of it
+SHARE = 2**20  # bytes of one partition in an answer, so that the features do not leave the judgments behind
 FETCHING = 30.0  # seconds that reading waits for entries that the broker says it has
 ANSWER = 0.004  # seconds in which a broker nearby says what else it has
 PATIENCE = 10.0  # seconds that a question about marks is asked again
@@ -204,7 +205,7 @@ class _Reader:
             auto_offset_reset="none",
             allow_auto_create_topics=False,
             max_poll_records=1_000_000,
-            max_partition_fetch_bytes=LARGEST,
+            max_partition_fetch_bytes=SHARE,  # an entry that is larger comes all the same, by itself
             fetch_max_bytes=4 * LARGEST,
             request_timeout_ms=REQUEST,
             metadata_max_age_ms=METADATA,
@@ -213,23 +214,33 @@ class _Reader:
         )
         self.assigned: frozenset[Partition] = frozenset()
         self._next: dict[Partition, int] = {}
+        self._held: dict[Partition, list[Any]] = {}  # fetched, and not read yet
 
     def go_to(self, after: Mapping[Partition, int]) -> None:
         if self.assigned != after.keys():
             self._consumer.assign([TopicPartition(*partition) for partition in after])
-            self.assigned, self._next = frozenset(after), {}
+            self.assigned = frozenset(after)
+            self.lose_place()
         for partition, offset in after.items():
             if self._next.get(partition) != offset + 1:
                 self._consumer.seek(TopicPartition(*partition), offset + 1)
                 self._next[partition] = offset + 1
+                self._held.pop(partition, None)
 
     def poll(self, wait: float, limit: int) -> list[Logged]:
-        found = self._consumer.poll(timeout_ms=wait * 1000, max_records=limit)
-        entries = [
-            Logged(Partition(one.topic, one.partition), one.offset, one.key or b"", one.value or b"")
-            for many in found.values()
-            for one in many
-        ]
+        """Of every partition that has something in turn: what belongs together lies on several topics and is best read together."""
+        if not self._held:
+            found = self._consumer.poll(timeout_ms=wait * 1000)
+            self._held = {Partition(*tp): many for tp, many in found.items()}
+        entries: list[Logged] = []
+        while self._held and len(entries) < limit:
+            share = max((limit - len(entries)) // len(self._held), 1)
+            for partition in list(self._held)[: limit - len(entries)]:
+                many = self._held[partition]
+                entries += [Logged(partition, one.offset, one.key or b"", one.value or b"") for one in many[:share]]
+                del many[:share]
+                if not many:
+                    del self._held[partition]
         for entry in entries:
             self._next[entry.partition] = entry.offset + 1
         return entries
@@ -255,7 +266,7 @@ class _Reader:
         return {Partition(*tp): offset for tp, offset in begins.items()}, {Partition(*tp): offset for tp, offset in ends.items()}
 
     def lose_place(self) -> None:
-        self._next = {}
+        self._next, self._held = {}, {}
 
     def close(self) -> None:
         self._consumer.close(autocommit=False, timeout_ms=1000)

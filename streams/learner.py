@@ -27,6 +27,7 @@ from trainers.reward.online import Head, HeadSettings, head_id, learn, learn_all
 log = logging.getLogger(__name__)
 
 BATCH = 500
+MANY = 100  # at once: there is a backlog, and what is computed beside the learning will soon be waited for
 INTERVAL = 0.1  # seconds between updates: at most 10 a second
 SHARE = 2  # and at least so many times what writing a checkpoint takes, so that half of the time is left for learning
 MARK_EVERY = 1.0  # seconds: only the next start and the metrics look at the mark, and on Kafka it is a question to the broker
@@ -96,7 +97,6 @@ class Learner:
     def flush(self) -> RewardUpdated | None:
         """Write the checkpoint, publish the head's state where it is news."""
         started = self._clock()
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         digest = save_hashed(self.head, self._path)
         self._save_took = self._clock() - started
         self._saved_sequence, self._saved_at = self.head.sequence, self._numbered_at
@@ -186,7 +186,7 @@ class Learner:
                     log.exception("preference %d goes to quarantine", event.sequence)
                     self._set_aside(quarantined(entry, "learner", str(error)))
                     self.head = replace(self.head, sequence=event.sequence)
-        self._ahead.begin(self.head)
+        self._ahead.begin(self.head, hurry=len(taken) >= MANY)
         self._source = taken[-1][1].source
         self._taken += [event for _, event in taken]
 

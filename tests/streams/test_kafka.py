@@ -22,7 +22,7 @@ from streams.bus import Bus, Logged, Partition, Record, open_bus
 from streams.consumers import consumer
 from streams.kafka_settings import KafkaSettings
 from streams.kafka_topics import create_topics
-from streams.topics import PAIRS, TOPICS
+from streams.topics import PAIRS, REWARD, TOPICS, VERSIONS
 from tests.streams.bus_contract import everything
 
 ALICE = KafkaSettings(security="SASL_PLAINTEXT", username="alice", password="wonderland")  # type: ignore[arg-type]
@@ -56,6 +56,30 @@ def test_a_key_keeps_its_order_in_one_of_several_partitions(bus: Bus) -> None:
     for same in by_key.values():
         assert len({entry.partition for entry in same}) == 1
         assert [int(entry.value) for entry in same] == sorted(int(entry.value) for entry in same)
+
+
+def test_a_backlog_is_read_of_all_topics_in_turn_and_whole(bus: Bus) -> None:
+    few, many = [Record(VERSIONS.name, b"", b"v%d" % i) for i in range(20)], [Record(REWARD.name, b"", b"r%d" % i) for i in range(3_000)]
+    bus.publish([*many, *few], timeout=20)
+    after = {Partition(VERSIONS.name, 0): -1, Partition(REWARD.name, 0): -1}
+    first = bus.read(after, limit=100, wait=5)
+    assert {entry.partition.topic for entry in first} == {VERSIONS.name, REWARD.name}
+    entries: list[Logged] = []
+    while found := bus.read(after, limit=100, wait=0):  # from the start again, though some of it was fetched before
+        entries += found
+        after.update({entry.partition: entry.offset for entry in found})
+    assert [entry.value for entry in entries if entry.partition.topic == VERSIONS.name] == [record.value for record in few]
+    assert [entry.value for entry in entries if entry.partition.topic == REWARD.name] == [record.value for record in many]
+
+
+def test_an_entry_larger_than_a_partition_s_share_is_read(bus: Bus) -> None:
+    large = bytes(3 * kafka_bus.SHARE)
+    bus.publish([Record(VERSIONS.name, b"", value) for value in (b"before", large, b"after")], timeout=20)
+    after, values = {Partition(VERSIONS.name, 0): -1}, []
+    while found := bus.read(after, limit=10, wait=0):
+        values += [entry.value for entry in found]
+        after.update({entry.partition: entry.offset for entry in found})
+    assert values == [b"before", large, b"after"]
 
 
 def test_an_offset_beyond_the_log_is_an_error_for_a_reader_that_waits_too(bus: Bus) -> None:
