@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
+import aiohttp
 
+from benchmarks.processes import http_client
 from simulation.calls import HEADERS
 from simulation.corpus import draw_reply
 from simulation.recruiters import Recruiter, draw_recruiters
@@ -90,15 +91,15 @@ class Crowd:
         return sum(kind == "JudgmentGiven" for kind in self.acknowledged.values()) / (self._stopped - self._started)
 
     async def _work(self) -> None:
-        acts: dict[str, Callable[[httpx.AsyncClient], Awaitable[None]]] = {"judge": self._judge, "draw": self._draw, "chat": self._chat}
+        acts: dict[str, Callable[[aiohttp.ClientSession], Awaitable[None]]] = {"judge": self._judge, "draw": self._draw, "chat": self._chat}
         try:
-            async with httpx.AsyncClient(timeout=PATIENCE, headers=HEADERS, limits=httpx.Limits(max_connections=None)) as client:
+            async with http_client(PATIENCE, headers=HEADERS) as client:
                 await asyncio.gather(*(self._paced(client, name, acts[name]) for name in self._rates))
         except BaseException as error:
             self._failure = error
             raise
 
-    async def _paced(self, client: httpx.AsyncClient, name: str, act: Callable[[httpx.AsyncClient], Awaitable[None]]) -> None:
+    async def _paced(self, client: aiohttp.ClientSession, name: str, act: Callable[[aiohttp.ClientSession], Awaitable[None]]) -> None:
         """Do it ``rate`` times a second on average: what an outage held up is made up for afterwards."""
         done = 0
 
@@ -113,7 +114,7 @@ class Crowd:
 
         await asyncio.gather(*(hand() for _ in range(HANDS[name])))
 
-    async def _draw(self, client: httpx.AsyncClient) -> None:
+    async def _draw(self, client: aiohttp.ClientSession) -> None:
         conversation = self._world.conversation(self._rng, turns=1)
         while stratum_of(conversation.conversation_id) == "evaluation" and self._rng.random() > EVALUATED:
             conversation = self._world.conversation(self._rng, turns=1)
@@ -129,7 +130,7 @@ class Crowd:
             self._pairs.append(pair)
             self._waiting.append(pair)
 
-    async def _judge(self, client: httpx.AsyncClient) -> None:
+    async def _judge(self, client: aiohttp.ClientSession) -> None:
         while not self._pairs:
             if self._over.is_set():
                 return
@@ -158,7 +159,7 @@ class Crowd:
         doors.sort(key=lambda door: self._failed.get(door[0], 0.0) > time.monotonic() - AVOIDED)
         await self._accepted(client, "judge", "JudgmentGiven", doors)
 
-    async def _chat(self, client: httpx.AsyncClient) -> None:
+    async def _chat(self, client: aiohttp.ClientSession) -> None:
         conversation = self._world.conversation(self._rng, turns=1)
         body = {
             "model": "champion",
@@ -169,27 +170,34 @@ class Crowd:
         await self._accepted(client, "chat", "ReplySent", [(f"{self._serving}/v1/chat/completions", body)])
 
     async def _accepted(
-        self, client: httpx.AsyncClient, what: str, kind: str, doors: list[tuple[str, dict[str, Any]]]
+        self, client: aiohttp.ClientSession, what: str, kind: str, doors: list[tuple[str, dict[str, Any]]]
     ) -> dict[str, Any] | None:
         """The 2xx answer, from whichever door gives one; None where the people go home before."""
         while not self._over.is_set():
             for url, body in doors:
                 if url in self._failed:
                     self._failed[url] = time.monotonic()
-                try:
-                    answer = await client.post(url, json=body)
-                except httpx.TransportError:
-                    answer = None
-                if answer is not None and answer.is_success:
+                said = await self._answer(client, url, body)
+                if said is not None:
                     self._failed.pop(url, None)
-                    said: dict[str, Any] = answer.json()
                     event_id = said["feedbackloop"]["reply_id"] if kind == "ReplySent" else said["event_id"]
                     if event_id is not None:
                         self.acknowledged[event_id] = kind
                     return said
-                if answer is not None and answer.is_client_error:
-                    raise AssertionError(f"{url} refused a well-formed request: {answer.status_code} {answer.text[:300]}")
                 self.unanswered[what] += 1
                 self._failed[url] = time.monotonic()
             await asyncio.sleep(0.2)
+        return None
+
+    async def _answer(self, client: aiohttp.ClientSession, url: str, body: dict[str, Any]) -> dict[str, Any] | None:
+        """What was answered with 2xx; None where nothing was, or that the door is shut."""
+        try:
+            async with client.post(url, json=body) as answer:
+                if answer.ok:
+                    said: dict[str, Any] = await answer.json()
+                    return said
+                if answer.status < 500:
+                    raise AssertionError(f"{url} refused a well-formed request: {answer.status} {(await answer.text())[:300]}")
+        except (aiohttp.ClientError, TimeoutError):
+            pass
         return None

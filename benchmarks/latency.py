@@ -28,7 +28,7 @@ import httpx
 import numpy as np
 
 from benchmarks.figures import Figure, result, write
-from benchmarks.processes import Process, count, kafka, on_log, publish, tails, wait_for, wait_until_it_embeds
+from benchmarks.processes import Process, count, http_client, kafka, on_log, publish, tails, wait_for, wait_until_it_embeds
 from benchmarks.traffic import JudgedPair, embedding_in_use, judged_pairs
 from storage.events import PreferenceJoined, RewardUpdated, RunClaimed, TrainingFailed
 from storage.settings import Settings
@@ -41,7 +41,6 @@ from streams.topics import FROZEN, PAIRS, PREFERENCES, REWARD
 RATE, IDLE = 100.0, 2.0  # judgments a second
 REACH = {"sqlite": 150, "kafka": 250}
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
-LIMITS = httpx.Limits(max_connections=100, keepalive_expiry=2)  # before the server, which closes a quiet connection after 5 s
 SETTLE = 30.0  # seconds that the last update may take
 
 Moments = list[tuple[int, datetime]]  # a reward update's number, and when it was read
@@ -99,12 +98,13 @@ def give(url: str, judged: Sequence[JudgedPair], rate: float) -> None:
 
 
 async def _give(url: str, judged: Sequence[JudgedPair], rate: float) -> None:
-    async with httpx.AsyncClient(base_url=url, timeout=30, limits=LIMITS) as client:
+    async with http_client(30, base_url=url, raise_for_status=True) as client:
         started = time.monotonic()
 
         async def one(i: int, judgment: dict[str, object]) -> None:
             await asyncio.sleep(started + i / rate - time.monotonic())
-            (await client.post("/v1/feedback", json=judgment)).raise_for_status()
+            async with client.post("/v1/feedback", json=judgment):
+                pass
 
         await asyncio.gather(*(one(i, _as_sent(each)) for i, each in enumerate(judged)))
 

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import aiohttp
 import httpx
 
 from benchmarks.traffic import drawn_pair
@@ -133,6 +134,13 @@ def wait_for(ask: Callable[[], Found | None], seconds: float, what: str, every: 
             raise TimeoutError(f"not within {seconds:.0f} s: {what}")
         time.sleep(every)
     return found
+
+
+def http_client(patience: float, **more: Any) -> aiohttp.ClientSession:
+    """For as many requests at a time as are made. httpx looks through all its connections at each request: for a crowd that is half a core,
+    which what is measured on the same machine would lack."""
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=2)  # before the server, which closes a quiet connection after 5 s
+    return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(patience), connector=connector, **more)
 
 
 def _free_port() -> int:

@@ -46,7 +46,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 def _utc(moment: datetime) -> datetime:
     try:
-        return moment.astimezone(UTC) if moment.utcoffset() else moment.replace(tzinfo=UTC)  # the same, ten times as quick
+        return moment.astimezone(UTC)
     except OverflowError as error:
         raise ValueError(f"{moment} lies outside the years 1 to 9999 in UTC") from error
 

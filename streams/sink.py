@@ -32,7 +32,7 @@ AT_ONCE = 100
 MARK_EVERY = 1.0  # seconds
 READ_BACK_EVERY = 0.25  # seconds
 GATHER = 0.03  # seconds at most from one batch to the next while little comes: a transaction costs as much as a hundred events
-SHARE = 2  # and no more than so many times what the batch before took: on the embedded log that is little
+SHARE = 1.5  # and no more than so many times what the batch before took: on the embedded log that is little
 
 Listener = Callable[[Applied], None]
 

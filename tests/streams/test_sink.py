@@ -100,7 +100,7 @@ class Slow(MemoryBus):
         return super().publish(records, timeout=timeout)
 
 
-@pytest.mark.parametrize(("takes", "waits"), [(0.01, 0.01), (0.02, 0.01), (5.0, 0.0)])
+@pytest.mark.parametrize(("takes", "waits"), [(0.01, 0.005), (0.02, 0.01), (5.0, 0.0)])
 def test_the_next_batch_waits_for_company_no_longer_than_the_last_one_took(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, takes: float, waits: float
 ) -> None:
