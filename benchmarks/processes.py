@@ -137,8 +137,8 @@ def wait_for(ask: Callable[[], Found | None], seconds: float, what: str, every: 
 
 
 def http_client(patience: float, **more: Any) -> aiohttp.ClientSession:
-    """For as many requests at a time as are made. httpx looks through all its connections at each request: for a crowd that is half a core,
-    which what is measured on the same machine would lack."""
+    """For as many requests at a time as are made. httpx looks through all its connections at each request: for a crowd that was a fifth of
+    a core, which what is measured on the same machine would lack."""
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=2)  # before the server, which closes a quiet connection after 5 s
     return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(patience), connector=connector, **more)
 

@@ -54,9 +54,7 @@ def _utc(moment: datetime) -> datetime:
 Moment = Annotated[AwareDatetime, AfterValidator(_utc)]
 
 _FLOAT32 = np.dtype("<f4")
-
-
-# As quick as any package, and it keeps Python's lock: one that lets go of it waits beside a busy thread, for each vector, to get it back.
+# Nearly as quick as the quickest package, and it keeps Python's lock: what lets go of it waits beside a busy thread to get it back.
 _BASE64: Any = TypeAdapter(bytes, config=ConfigDict(val_json_bytes="base64")).validator
 
 

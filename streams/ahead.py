@@ -11,11 +11,11 @@ import numpy as np
 
 from trainers.reward.online import Head, held_at, reconcile
 
-PAUSES = 2.0  # times what was computed since the last pause: a third of one core at most
+PAUSES = 2.0  # times what was computed since the last pause: a third of one core at most, until it is to hurry
 
 
 class Pace:
-    """The pauses of a computation that has time, until somebody waits for it."""
+    """The pauses of a computation that has time, until somebody waits for it or soon will."""
 
     def __init__(self) -> None:
         self._hurry = threading.Event()

@@ -59,7 +59,7 @@ def test_a_key_keeps_its_order_in_one_of_several_partitions(bus: Bus) -> None:
 
 
 def test_a_backlog_is_read_of_all_topics_in_turn_and_whole(bus: Bus) -> None:
-    few, many = [Record(VERSIONS.name, b"", b"v%d" % i) for i in range(20)], [Record(REWARD.name, b"", b"r%d" % i) for i in range(3_000)]
+    few, many = [Record(VERSIONS.name, b"", b"v%d" % i) for i in range(200)], [Record(REWARD.name, b"", b"r%d" % i) for i in range(3_000)]
     bus.publish([*many, *few], timeout=20)
     after = {Partition(VERSIONS.name, 0): -1, Partition(REWARD.name, 0): -1}
     first = bus.read(after, limit=100, wait=5)
