@@ -42,4 +42,4 @@ def logged_row(entry: Entry) -> dict[str, Any]:
     """The row that remembers where a numbered preference came back from the log."""
     event = entry.event
     assert isinstance(event, PreferenceJoined | PreferenceRemoved)
-    return position_of(entry) | {"event_id": str(event.event_id), "epoch": event.epoch, "sequence": event.sequence}
+    return position_of(entry) | {"event_id": event.event_id, "epoch": event.epoch, "sequence": event.sequence}

@@ -5,6 +5,7 @@ stations of the loop, go through the bus, and end as rows in the warehouse. ``st
 """
 
 import base64
+import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Union
@@ -59,7 +60,7 @@ _BASE64: Any = TypeAdapter(bytes, config=ConfigDict(val_json_bytes="base64")).va
 
 
 def _is_vector(text: str) -> str:
-    if len(text) % 4 or "-" in text or "_" in text:  # which pydantic takes too
+    if len(text) % 4 or "-" in text or "_" in text:  # pydantic takes these two also
         raise ValueError("not base64 with '+', '/' and padding")
     try:
         raw: bytes = _BASE64.validate_strings(text)
@@ -67,7 +68,9 @@ def _is_vector(text: str) -> str:
         raise ValueError("not base64") from error
     if not raw or len(raw) % 4:
         raise ValueError(f"{len(raw)} bytes are no float32 vector")
-    if not np.isfinite(np.frombuffer(raw, dtype=_FLOAT32)).all():
+    vector = np.frombuffer(raw, dtype=_FLOAT32)
+    # What is not finite makes the sum of squares so; a vector that is only too long for that is looked at again.
+    if not math.isfinite(vector.dot(vector)) and not np.isfinite(vector).all():
         raise ValueError("a component is not finite")
     return text
 
@@ -439,11 +442,16 @@ def decode(raw: bytes) -> Event:
         event: Event = _ANY.validator.validate_json(raw)  # the adapter's own method first looks at options, a fifth of the time
     except ValidationError:
         event = _decode_slowly(raw)
-    for written in (event, event.judgment) if isinstance(event, PreferenceJoined) else (event,):
-        if not written.model_fields_set >= WRITTEN:
-            missing = ", ".join(sorted(WRITTEN - written.model_fields_set))
-            raise EventUnreadable(f"{written.kind}: {missing}: missing; only a new event is given these, one that was written has them")
+    _refuse_unwritten(event)
+    if type(event) is PreferenceJoined:
+        _refuse_unwritten(event.judgment)
     return event
+
+
+def _refuse_unwritten(event: Event) -> None:
+    if not event.model_fields_set >= WRITTEN:
+        missing = ", ".join(sorted(WRITTEN - event.model_fields_set))
+        raise EventUnreadable(f"{event.kind}: {missing}: missing; only a new event is given these, one that was written has them")
 
 
 def _decode_slowly(raw: bytes) -> Event:

@@ -94,14 +94,20 @@ class Join:
 
     def step(self, events: Iterable[Event]) -> list[Numbered]:
         """Take in the events, in order, and number what they complete, replace or withdraw."""
-        ours = [event for event in events if isinstance(event, JOINED)]
+        ours = [(event.pair_id.int, event) for event in events if isinstance(event, JOINED)]
         # A pair just drawn and not known to be incomplete is new: nothing can have been stored about it.
-        drawn = {event.pair_id.int for event in ours if isinstance(event, PairDrawn)}
-        asked = {event.pair_id.int for event in ours} - drawn
-        asked = {number for number in asked if number not in self._incomplete and number not in self._complete}
+        drawn = {key for key, event in ours if type(event) is PairDrawn}
+        asked = {key for key, _ in ours if key not in drawn and key not in self._incomplete and key not in self._complete}
         for pair_id, pair in self._load([UUID(int=number) for number in asked]).items() if asked else ():
             (self._complete if pair.complete else self._incomplete)[pair_id.int] = pair
-        numbered = [entry for event in ours for entry in self._take(event)]
+        numbered: list[Numbered] = []
+        for key, event in ours:
+            pair = self._take(key, event)
+            if pair.waiting and pair.complete:
+                waiting, pair.waiting = pair.waiting, []
+                self.waiting -= len(waiting)
+                for judgment in waiting:
+                    numbered += self._judge(pair, judgment)
         while len(self._complete) > REMEMBERED:
             self._complete.popitem(last=False)
         return numbered
@@ -110,8 +116,8 @@ class Join:
         """Number judgments that are stored and complete and not reflected yet; each comes with a pair that tells what is numbered."""
         return [entry for pair, judgment in missed for entry in self._judge(pair, judgment)]
 
-    def _take(self, event: PairDrawn | PairEmbedded | JudgmentGiven) -> Iterator[Numbered]:
-        key = event.pair_id.int
+    def _take(self, key: int, event: PairDrawn | PairEmbedded | JudgmentGiven) -> Pair:
+        """The event's pair, with what the event says of it."""
         pair = self._complete.get(key) or self._incomplete.get(key)
         if pair is None:
             pair = self._incomplete[key] = Pair()
@@ -122,15 +128,11 @@ class Join:
             pair.features = Features(event.embedding_hash, event.a, event.b)
         else:
             pair.stratum = pair.stratum or event.stratum
-        if not pair.complete:
-            return
-        self._incomplete.pop(key, None)
-        self._complete[key] = pair
-        self._complete.move_to_end(key)
-        waiting, pair.waiting = pair.waiting, []
-        self.waiting -= len(waiting)
-        for judgment in waiting:
-            yield from self._judge(pair, judgment)
+        if pair.complete:
+            self._incomplete.pop(key, None)
+            self._complete[key] = pair
+            self._complete.move_to_end(key)
+        return pair
 
     def _judge(self, pair: Pair, judgment: JudgmentGiven) -> Iterator[Numbered]:
         """Of two by the same recruiter the one with the greater (occurred_at, event_id) holds; a late older one changes nothing."""

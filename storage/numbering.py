@@ -6,6 +6,7 @@ One hub numbers. Its claim has the highest epoch, and what an older hub still wr
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 from storage.errors import WarehouseError
 from storage.events import Event, HubClaimed, PreferenceJoined, PreferenceRemoved
@@ -25,7 +26,7 @@ class Numbering:
     claimed: bool
 
 
-def read_back(events: Collection[Event | None], known: Mapping[int, str], at: Numbering, path: Path) -> tuple[list[Numbered], int]:
+def read_back(events: Collection[Event | None], known: Mapping[int, UUID], at: Numbering, path: Path) -> tuple[list[Numbered], int]:
     """The entries to take over, and the highest claim seen.
 
     Parameters
@@ -50,13 +51,13 @@ def read_back(events: Collection[Event | None], known: Mapping[int, str], at: Nu
         elif not isinstance(event, PreferenceJoined | PreferenceRemoved) or event.epoch < log_epoch:
             continue
         elif event.sequence in here:
-            if here[event.sequence] != str(event.event_id):
+            if here[event.sequence] != event.event_id:
                 raise _disagreement(path, f"entry {event.sequence} is {event.event_id} there and {here[event.sequence]} here")
         elif at.claimed or event.sequence != last + 1:
             raise _disagreement(path, f"it has entry {event.sequence}, and here the last one is {last}")
         else:
             last = event.sequence
-            here[last] = str(event.event_id)
+            here[last] = event.event_id
             adopted.append(event)
     return adopted, log_epoch
 

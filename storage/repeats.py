@@ -6,22 +6,22 @@ among them is new; one that is, is looked up. So the answer is exact at any dist
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 import numpy as np
 
 from storage.entries import Entry
-from storage.errors import EventUnreadable
 from storage.events import EVENTS, Event
-from storage.rows import refuse_unstorable, row_of
+from storage.rows import row_of
 
 Row = dict[str, Any]
 StoredRows = Callable[[type[Event], Collection[UUID]], Sequence[Mapping[str, Any]]]
 
 
 LATELY = 4_096  # numbers kept in a set of Python's before they become a run
+LOWER = 2**64 - 1
 
 
 class Seen:
@@ -63,7 +63,7 @@ class Seen:
 
 def halves(ids: Sequence[UUID]) -> np.ndarray:
     """The lower halves of the ids: uint64 ``(n,)``."""
-    return np.frombuffer(b"".join([event_id.bytes for event_id in ids]), dtype=">u8")[1::2].astype(np.uint64)
+    return np.fromiter([event_id.int & LOWER for event_id in ids], np.uint64, len(ids))
 
 
 class Repeats:
@@ -73,8 +73,12 @@ class Repeats:
         self._seen = Seen(stored)
 
     def sift(self, facts: Sequence[Entry], stored_rows: StoredRows) -> tuple[list[Entry], list[Entry], list[tuple[Entry, str]]]:
-        """The new ones, the repeats, and those that cannot be stored with the reason."""
-        stored = self._look_up(facts, stored_rows)
+        """The new ones, the repeats, and those whose id was used for something else, with the reason."""
+        numbers = halves([entry.event.event_id for entry in facts if entry.event])
+        known = self._seen.among(numbers)
+        if not known.any() and len(np.unique(numbers)) == len(numbers):
+            return list(facts), [], []
+        stored = self._look_up(itertools.compress(facts, known), stored_rows)
         here: dict[int, Event] = {}
         fresh: list[Entry] = []
         repeated: list[Entry] = []
@@ -83,19 +87,14 @@ class Repeats:
             event = entry.event
             if event is None:
                 continue
-            try:
-                refuse_unstorable(event)
-            except EventUnreadable as error:
-                refused.append((entry, str(error)))
-                continue
             number = event.event_id.int
-            known = stored.get(number)
-            if known is None and (first := here.get(number)) is not None:
-                known = type(first), row_of(first)
-            if known is None:
+            before = stored.get(number)
+            if before is None and (first := here.get(number)) is not None:
+                before = type(first), row_of(first)
+            if before is None:
                 here[number] = event
                 fresh.append(entry)
-            elif (differing := _differing(known, type(event), row_of(event))) is not None:
+            elif (differing := _differing(before, type(event), row_of(event))) is not None:
                 refused.append((entry, f"event id {event.event_id} was used before with other content ({differing})"))
             else:
                 repeated.append(entry)
@@ -105,12 +104,11 @@ class Repeats:
         """Called when the rows are committed."""
         self._seen.add(halves(ids))
 
-    def _look_up(self, facts: Sequence[Entry], stored_rows: StoredRows) -> dict[int, tuple[type[Event], Mapping[str, Any]]]:
-        """The stored rows of the ids that are known, of whatever kind they are, by the numbers of the ids."""
-        events = [entry.event for entry in facts if entry.event is not None]
-        known = self._seen.among(halves([event.event_id for event in events]))
+    @staticmethod
+    def _look_up(known: Iterable[Entry], stored_rows: StoredRows) -> dict[int, tuple[type[Event], Mapping[str, Any]]]:
+        """The stored rows of the ids, of whatever kind they are, by the numbers of the ids."""
         suspects: dict[type[Event], set[UUID]] = defaultdict(set)
-        for event in itertools.compress(events, known):
+        for event in [entry.event for entry in known if entry.event]:
             suspects[type(event)].add(event.event_id)
         found = {UUID(row["event_id"]): (kind, row) for kind, ids in suspects.items() for row in stored_rows(kind, ids)}
         elsewhere = {event_id for ids in suspects.values() for event_id in ids} - found.keys()

@@ -7,7 +7,7 @@ The tables themselves are declared in ``migrations``; a column there that no eve
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 from uuid import UUID
 
@@ -34,6 +34,10 @@ class Column(NamedTuple):
     is_json: bool
     is_id: bool
     is_whole: bool
+
+    def write(self, values: Sequence[Any]) -> Sequence[Any]:
+        """The events' attributes as Arrow takes them."""
+        return list(map(_json, values)) if self.is_json else values
 
 
 def table_of(kind: type[Event]) -> str:
@@ -79,9 +83,11 @@ def _holds_whole(annotation: Any) -> bool:
 def _reader(path: tuple[str, ...], is_json: bool) -> Callable[[Event], Any]:
     """What makes the column's value of an event; most are plain attributes, and those cost next to nothing."""
     get = attrgetter(".".join(path))
-    if is_json:
-        return lambda event: orjson.dumps(get(event), default=vars).decode()  # the parts of an event are models of plain values
-    return get
+    return (lambda event: _json(get(event))) if is_json else get
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value, default=vars).decode()  # the parts of an event are models of plain values
 
 
 def row_of(event: Event) -> dict[str, Any]:
@@ -98,7 +104,7 @@ def row_of(event: Event) -> dict[str, Any]:
 
 
 def refuse_unstorable(event: Event) -> None:
-    """Raise ``EventUnreadable`` where :func:`row_of` would."""
+    """Raise ``EventUnreadable`` where :func:`row_of` would; what is to be stored has passed here."""
     for column in whole_columns(type(event)):
         try:
             value = column.read(event)
@@ -127,12 +133,23 @@ def event_of(kind: type[Kind], row: Mapping[str, Any]) -> Kind:
 
 
 def table_of_events(kind: type[Event], events: Sequence[Event], schema: pa.Schema, **positions: Sequence[Any]) -> pa.Table:
-    """The rows of many events of one kind as an Arrow table, column by column; ``positions`` are columns that no event has."""
-    values: dict[str, Sequence[Any]] = {column.name: list(map(column.read, events)) for column in columns_of(kind)} | positions
-    for column in columns_of(kind):
-        if column.is_id:  # DuckDB reads an id without its hyphens too, and Python writes it so in a third of the time
-            values[column.name] = [None if value is None else value.hex for value in values[column.name]]
+    """The rows of many events of one kind as an Arrow table; ``positions`` are columns that no event has."""
+    values: dict[str, Sequence[Any]] = dict(positions)
+    for part, columns in _parts_of(kind).items():
+        # All attributes of an event, or of a part of one, at once: they lie in one dict, and the next one's may be far from it.
+        parts = map(attrgetter(".".join(part)), events) if part else events
+        names = [column.path[-1] for column in columns]
+        taken = zip(*map(itemgetter(*names, *names[:1]), map(vars, parts)), strict=True)  # of one name alone it would make no tuple
+        values |= {column.name: column.write(of_all) for column, of_all in zip(columns, taken, strict=False)}
     return pa.table([pa.array(values[field.name], field.type) for field in schema], schema=schema)
+
+
+@cache
+def _parts_of(kind: type[Event]) -> dict[tuple[str, ...], list[Column]]:
+    parts: dict[tuple[str, ...], list[Column]] = {}
+    for column in columns_of(kind):
+        parts.setdefault(column.path[:-1], []).append(column)
+    return parts
 
 
 def arrow_of(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:

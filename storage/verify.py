@@ -79,7 +79,7 @@ class _Comparison:
         self._cursor, self._event_in = cursor, event_in
         self._findings: dict[tuple[What, str], Finding] = {}
         self._entries = self._unreadable = self._behind = 0
-        self._read = {(row["log_topic"], row["log_partition"]): row["log_offset"] for row in self._rows("SELECT * FROM offsets")}
+        self._read = {(row["log_topic"], row["log_partition"]): row["log_offset"] for row in self._rows(statement("offsets"))}
         self._last: dict[tuple[str, int], int] = defaultdict(lambda: -1)  # of the log, as far as it has been shown
         self._tables: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)  # for each partition: table → its last row's offset
         for table in (*POSITIONED.values(), LOGGED):

@@ -94,9 +94,9 @@ class Warehouse:
                 offsets = dict(self._offsets)
                 unread = []
                 for entry in batch:
-                    place = entry[:2]
-                    if entry.offset > offsets.get(place, -1):
-                        offsets[place] = entry.offset
+                    topic, partition, offset, _ = entry
+                    if offset > offsets.get((topic, partition), -1):
+                        offsets[topic, partition] = offset
                         unread.append(entry)
                 preferences = [entry for entry in unread if type(entry.event) in NUMBERED]
                 facts = [entry for entry in unread if entry.event is not None and type(entry.event) not in NUMBERED]
@@ -110,7 +110,7 @@ class Warehouse:
                 self._inserts.remember(offsets, self._offsets)
             # Only what is committed is remembered; a batch that failed has reset everything that is kept in memory.
             self._offsets = offsets
-            self._lately.update((entry.sequence, str(entry.event_id)) for entry in numbered)
+            self._lately.update((entry.sequence, entry.event_id) for entry in numbered)
             while len(self._lately) > REMEMBERED:
                 self._lately.pop(next(iter(self._lately)))
             self._repeats.remember([entry.event.event_id for entry in fresh if entry.event])
@@ -237,14 +237,12 @@ class Warehouse:
 
     def _reset(self) -> None:
         """Read again everything that is kept in memory."""
-        self._offsets = {
-            (row["log_topic"], row["log_partition"]): row["log_offset"] for row in self._sql("SELECT * FROM offsets").to_pylist()
-        }
+        self._offsets = {(row["log_topic"], row["log_partition"]): row["log_offset"] for row in self._ask("offsets")}
         state = self._ask("numbering_state")[0]
         self._epoch = state["epoch"]
         self._log_epoch = state["log_epoch"]
         self._last_sequence = state["last_sequence"]
-        self._lately: dict[int, str] = {}  # the ids of what was numbered last, which will soon come back from the log
+        self._lately: dict[int, UUID] = {}  # the ids of what was numbered last, which will soon come back from the log
         self._inserts = Inserts(self._connection)
         self._repeats = Repeats(self._sql(statement("known_ids"))["half"].to_numpy())
         self._join = self._new_join() if self._numbering else None
@@ -254,10 +252,10 @@ class Warehouse:
 
     def _read_back(self, events: Sequence[Event | None]) -> None:
         sequences = [event.sequence for event in events if isinstance(event, PreferenceJoined | PreferenceRemoved)]
-        known: Mapping[int, str] = self._lately
+        known: Mapping[int, UUID] = self._lately
         if any(sequence not in known for sequence in sequences):
             bounds = {"low": min(sequences), "high": max(sequences)}
-            known = {row["sequence"]: row["event_id"] for row in self._ask("numbered_between", bounds)}
+            known = {row["sequence"]: UUID(row["event_id"]) for row in self._ask("numbered_between", bounds)}
         place = Numbering(self._epoch, self._log_epoch, self.last_sequence, self._numbering)
         adopted, self._log_epoch = read_back(events, known, place, self.path)
         self._insert_numbered(adopted)

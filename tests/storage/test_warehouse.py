@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.errors import ConfigurationError, WarehouseError
+from storage.errors import ConfigurationError, EventUnreadable, WarehouseError
 from storage.events import EVENTS, Event, JudgmentGiven, ModelEvaluated, ModelPromoted, PairDrawn, ReplySent, Sampling
 from storage.repeats import Seen, halves
-from storage.rows import event_of
+from storage.rows import event_of, refuse_unstorable
 from storage.warehouse import Entry, Warehouse
 from tests.storage.facts import Log, apply, features, id_of, judgment, one_of_each, pair, reply
 
@@ -106,15 +106,30 @@ def test_what_was_seen_is_what_a_set_would_hold(batches: list[list[int]], first:
     assert all(len(a) >= 2 * len(b) for a, b in itertools.pairwise(seen._runs)) or len(seen._runs) < 2
 
 
-def test_a_number_beyond_64_bits_is_refused_and_not_a_crash(warehouse: Warehouse) -> None:
-    log = Log()
-    applied = apply(warehouse, log, reply(1, sampling=Sampling(seed=2**64)), reply(2))
-    assert "sampling.seed: 18446744073709551616" in applied.refused[0].reason
-    assert len(applied.stored) == 1
+def test_a_number_beyond_64_bits_is_refused_by_its_name() -> None:
+    with pytest.raises(EventUnreadable, match=r"sampling\.seed: 18446744073709551616 does not fit"):
+        refuse_unstorable(reply(1, sampling=Sampling(seed=2**64)))
     evaluated = next(event for event in one_of_each() if isinstance(event, ModelEvaluated))
     gate = evaluated.gates[0].model_copy(update={"n": 2**70})
-    applied = apply(warehouse, log, evaluated.model_copy(update={"gates": (gate,)}))
-    assert "gates: Integer exceeds 64-bit range" in applied.refused[0].reason
+    with pytest.raises(EventUnreadable, match="gates: Integer exceeds 64-bit range"):
+        refuse_unstorable(evaluated.model_copy(update={"gates": (gate,)}))
+
+
+def test_one_row_of_each_partition_is_left_of_many_offsets(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.inserts.TIDY_AFTER", 5)
+    log = Log()
+    for n in range(20):
+        apply(warehouse, log, pair(n), judgment(n))
+        ((rows,),) = warehouse.cursor().sql("SELECT count(*) FROM offsets").fetchall()
+        assert rows < 5 + 2
+        assert warehouse.offsets() == {("feedback.pairs", 0): n, ("feedback.judgments", 0): n}
+    with Warehouse.open(_closed(warehouse)) as again:
+        assert again.offsets() == {("feedback.pairs", 0): 19, ("feedback.judgments", 0): 19}
+
+
+def _closed(warehouse: Warehouse) -> Path:
+    warehouse.close()
+    return warehouse.path
 
 
 def test_what_cannot_be_read_only_moves_the_offset(warehouse: Warehouse) -> None:
