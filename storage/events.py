@@ -5,7 +5,6 @@ stations of the loop, go through the bus, and end as rows in the warehouse. ``st
 """
 
 import base64
-import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Union
@@ -60,7 +59,7 @@ _BASE64: Any = TypeAdapter(bytes, config=ConfigDict(val_json_bytes="base64")).va
 
 
 def _is_vector(text: str) -> str:
-    if len(text) % 4 or "-" in text or "_" in text:  # pydantic takes these two also
+    if len(text) % 4 or "-" in text or "_" in text:  # which pydantic takes too
         raise ValueError("not base64 with '+', '/' and padding")
     try:
         raw: bytes = _BASE64.validate_strings(text)
@@ -69,8 +68,7 @@ def _is_vector(text: str) -> str:
     if not raw or len(raw) % 4:
         raise ValueError(f"{len(raw)} bytes are no float32 vector")
     vector = np.frombuffer(raw, dtype=_FLOAT32)
-    # What is not finite makes the sum of squares so; a vector that is only too long for that is looked at again.
-    if not math.isfinite(vector.dot(vector)) and not np.isfinite(vector).all():
+    if np.count_nonzero(np.isfinite(vector)) < len(vector):  # twice as quick as all()
         raise ValueError("a component is not finite")
     return text
 
