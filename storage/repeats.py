@@ -20,29 +20,23 @@ Row = dict[str, Any]
 StoredRows = Callable[[type[Event], Collection[UUID]], Sequence[Mapping[str, Any]]]
 
 
-LATELY = 4_096  # numbers kept in a set of Python's before they become a run
+SHORT = 4_096  # numbers that are not worth a run of their own
 LOWER = 2**64 - 1
 
 
 class Seen:
-    """A set of 64-bit numbers that only grows: sorted runs, each at least twice as long as the next, and a set of the latest.
+    """A set of 64-bit numbers that only grows: sorted runs, each at least twice as long as the next.
 
     Eight bytes a number, and a look-up is a binary search in each of the few runs (a log-structured merge tree in memory).
     """
 
     def __init__(self, numbers: np.ndarray) -> None:
         """``numbers``: uint64 ``(n,)``, in any order."""
-        self._runs = [np.unique(numbers)] if len(numbers) else []
-        self._lately: set[int] = set()
-
-    def __len__(self) -> int:
-        return sum(map(len, self._runs)) + len(self._lately)
+        self._runs = [np.sort(numbers)] if len(numbers) else []
 
     def among(self, numbers: np.ndarray) -> np.ndarray:
         """Which of ``numbers`` were added before: bool ``(n,)``."""
-        found = np.fromiter(map(self._lately.__contains__, numbers.tolist()), bool, len(numbers))
-        if not self._runs:
-            return found
+        found = np.zeros(len(numbers), bool)
         order = np.argsort(numbers)  # neighbours are then looked up in the same corner of a run
         asked = numbers[order]
         for run in self._runs:
@@ -51,14 +45,11 @@ class Seen:
 
     def add(self, numbers: np.ndarray) -> None:
         """``numbers``: uint64 ``(n,)``, in any order."""
-        self._lately.update(numbers.tolist())
-        if len(self._lately) < LATELY:
-            return
-        run = np.sort(np.fromiter(self._lately, np.uint64, len(self._lately)))
-        self._lately.clear()
-        while self._runs and len(self._runs[-1]) < 2 * len(run):
-            run = np.union1d(self._runs.pop(), run)
-        self._runs.append(run)
+        run = numbers
+        while self._runs and len(self._runs[-1]) < max(2 * len(run), SHORT):
+            run = np.concatenate([self._runs.pop(), run])
+        if len(run):
+            self._runs.append(np.sort(run))
 
 
 def halves(ids: Sequence[UUID]) -> np.ndarray:

@@ -92,14 +92,14 @@ class Warehouse:
         with self._lock:
             with self._transaction():
                 offsets = dict(self._offsets)
-                unread = []
+                unread, facts, preferences = [], [], []
                 for entry in batch:
-                    topic, partition, offset, _ = entry
+                    topic, partition, offset, event = entry
                     if offset > offsets.get((topic, partition), -1):
                         offsets[topic, partition] = offset
-                        unread.append(entry)
-                preferences = [entry for entry in unread if type(entry.event) in NUMBERED]
-                facts = [entry for entry in unread if entry.event is not None and type(entry.event) not in NUMBERED]
+                        if event is not None:
+                            unread.append(entry)
+                            (preferences if type(event) in NUMBERED else facts).append(entry)
                 fresh, repeated, refused = self._repeats.sift(facts, self._stored_rows)
                 self._read_back([entry.event for entry in unread if type(entry.event) in TOLD])
                 numbered = self._join.step(entry.event for entry in fresh if entry.event) if self._join else []
@@ -115,7 +115,7 @@ class Warehouse:
                 self._lately.pop(next(iter(self._lately)))
             self._repeats.remember([entry.event.event_id for entry in fresh if entry.event])
         passed_over = {id(entry) for entry in (*repeated, *(entry for entry, _ in refused))}
-        stored = tuple(entry for entry in unread if entry.event is not None and id(entry) not in passed_over)
+        stored = tuple(entry for entry in unread if id(entry) not in passed_over)
         return Applied(
             stored=stored,
             repeated=sum(entry.event is not None for entry in batch) - len(stored) - len(refused),
