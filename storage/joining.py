@@ -21,13 +21,16 @@ from storage.events import (
     PreferenceRemoved,
     Stratum,
     Vector,
+    assembled,
     derived_id,
+    newest_version,
 )
 
 Numbered = PreferenceJoined | PreferenceRemoved
 
 REMEMBERED = 16_384  # complete pairs kept for the next judgment, about 5 kB each with 400 features a side
 DECISIVE = frozenset({"A", "B", "tie"})
+VERSION = newest_version(PreferenceJoined)
 JOINED = (PairDrawn, PairEmbedded, JudgmentGiven)  # A | B would be put together again for each event
 
 
@@ -153,18 +156,21 @@ class Join:
         sequence = None
         if is_decisive(judgment):
             sequence = self._next()
-            yield PreferenceJoined.model_construct(  # of parts that were validated when they were read
-                event_id=derived_id("PreferenceJoined", judgment.event_id),
-                occurred_at=judgment.occurred_at,
-                source=judgment.source,
-                epoch=self.epoch,
-                sequence=sequence,
-                judgment=judgment,
-                stratum=pair.stratum,
-                embedding_hash=pair.features.embedding_hash,
-                a=pair.features.a,
-                b=pair.features.b,
-            )
+            values = {
+                "kind": "PreferenceJoined",
+                "schema_version": VERSION,
+                "event_id": derived_id("PreferenceJoined", judgment.event_id),
+                "occurred_at": judgment.occurred_at,
+                "source": judgment.source,
+                "epoch": self.epoch,
+                "sequence": sequence,
+                "judgment": judgment,
+                "stratum": pair.stratum,
+                "embedding_hash": pair.features.embedding_hash,
+                "a": pair.features.a,
+                "b": pair.features.b,
+            }
+            yield assembled(PreferenceJoined, values)
         pair.standing[judgment.recruiter] = Standing(judgment.occurred_at, judgment.event_id, sequence)
 
     def _next(self) -> int:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from operator import attrgetter, itemgetter
-from typing import Any, NamedTuple, TypeVar, get_args, get_origin
+from typing import Any, NamedTuple, get_args, get_origin
 from uuid import UUID
 
 import orjson
@@ -17,12 +17,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from storage.errors import EventUnreadable
-from storage.events import EVENTS, Event
+from storage.events import EVENTS, Event, Kind
 
 POSITION = ("log_topic", "log_partition", "log_offset")
 LARGEST = 2**63
-
-Kind = TypeVar("Kind", bound=Event)
 
 
 class Column(NamedTuple):

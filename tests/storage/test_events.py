@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,10 +18,16 @@ def changed(event: Any, change: Callable[[dict[str, Any]], object]) -> bytes:
     return json.dumps(fields).encode()
 
 
-@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
-def test_a_time_that_leaves_the_calendar_in_utc_is_unreadable(moment: str) -> None:
-    with pytest.raises(EventUnreadable, match=r"occurred_at: .*outside the years 1 to 9999"):
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-01-31T12:00:00", "noon"])
+def test_what_is_no_time_or_leaves_the_calendar_in_utc_is_unreadable(moment: str) -> None:
+    with pytest.raises(EventUnreadable, match=r"occurred_at: not a time with its offset .* within the years 1 to 9999$"):
         decode(changed(reply(1), lambda fields: fields.update(occurred_at=moment)))
+
+
+@pytest.mark.parametrize("moment", ["2026-01-31T12:00:00Z", "2026-01-31T12:00:00+00:00", "2026-01-31T13:30:00+01:30"])
+def test_a_time_is_brought_to_utc(moment: str) -> None:
+    event = decode(changed(reply(1), lambda fields: fields.update(occurred_at=moment)))
+    assert (event.occurred_at, event.occurred_at.utcoffset()) == (datetime(2026, 1, 31, 12, tzinfo=UTC), timedelta(0))
 
 
 @pytest.mark.parametrize("field", sorted(WRITTEN))

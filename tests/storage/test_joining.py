@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from storage.errors import WarehouseError
-from storage.events import Event, HubClaimed, JudgmentGiven, PreferenceJoined, PreferenceRemoved, derived_id
+from storage.events import WRITTEN, Event, HubClaimed, JudgmentGiven, PreferenceJoined, PreferenceRemoved, derived_id, encode
 from storage.joining import Join, Pair
 from storage.warehouse import Entry, Warehouse
 from tests.storage.facts import Log, apply, features, joined, judgment, one_of_each, pair
@@ -31,7 +31,7 @@ def test_whatever_comes_last_the_judgment_is_joined_then(warehouse: Warehouse, o
     assert warehouse.waiting == (2 in order[:2])
     (entry,) = apply(warehouse, log, facts[order[2]]).numbered
     assert warehouse.waiting == 0
-    assert entry == PreferenceJoined(
+    validated = PreferenceJoined(
         event_id=derived_id("PreferenceJoined", facts[2].event_id),
         occurred_at=facts[2].occurred_at,
         source="product",
@@ -43,6 +43,8 @@ def test_whatever_comes_last_the_judgment_is_joined_then(warehouse: Warehouse, o
         a=features(1).a,
         b=features(1).b,
     )
+    assert entry == validated
+    assert (encode(entry), entry.model_fields_set) == (encode(validated), validated.model_fields_set | WRITTEN | {"kind"})
     assert warehouse.preferences_after(0, 10) == [entry]
 
 
