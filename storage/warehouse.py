@@ -92,7 +92,9 @@ class Warehouse:
         with self._lock:
             with self._transaction():
                 offsets = dict(self._offsets)
-                unread, facts, preferences = [], [], []
+                unread: list[Entry] = []
+                facts: list[Entry] = []
+                preferences: list[Entry] = []
                 for entry in batch:
                     topic, partition, offset, event = entry
                     if offset > offsets.get((topic, partition), -1):
