@@ -48,7 +48,7 @@ class Standing(NamedTuple):
     sequence: int | None
 
 
-@dataclass
+@dataclass(slots=True)
 class Pair:
     stratum: Stratum | None = None
     features: Features | None = None
