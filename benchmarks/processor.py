@@ -28,6 +28,8 @@ from streams.bus import Bus, bus_of
 from streams.learner import last_update
 from streams.topics import FEATURES, PAIRS
 
+LOOK = 0.1  # seconds: each look is read from the broker, and takes the machine some too
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -64,7 +66,7 @@ def judgments_per_second(judgments: int) -> float:
                 wait_until_it_embeds(bus, one)
                 started = time.monotonic()
                 hub.send(signal.SIGCONT)
-                wait_for(lambda: _learnt(bus, judgments), 300, f"{judgments} judgments learnt", every=0.02)
+                wait_for(lambda: _learnt(bus, judgments), 300, f"{judgments} judgments learnt", every=LOOK)
                 took = time.monotonic() - started
     sys.stderr.write(f"{judgments:,} judgments in {took:.1f} s: {judgments / took:,.0f}/s\n")
     return judgments / took
