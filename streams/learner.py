@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 BATCH = 500
 MANY = 100  # at once: there is a backlog, and what is computed beside the learning will soon be waited for
 INTERVAL = 0.1  # seconds between updates: at most 10 a second
+BACKLOG = 1.0  # seconds between updates that the next hundred will outdate: writing ten a second takes a fifth of the learning
+GLANCE = 0.02  # seconds: more of a backlog is there at once, and its end has to be said soon
 SHARE = 2  # and at least so many times what writing a checkpoint takes, so that half of the time is left for learning
 MARK_EVERY = 1.0  # seconds: only the next start and the metrics look at the mark, and on Kafka it is a question to the broker
 KEEP_EVERY = 1_000  # numbers between two checkpoints that go to the artifacts
@@ -66,6 +68,7 @@ class Learner:
         self._source: Source = "product"
         self._went_back_for: int | None = None
         self._taken: list[Numbered] = []  # since the last checkpoint
+        self._behind = False  # the last read brought many
         self._ahead = Ahead()
         self._published = last_update(bus)
         self._tail_at_start = bus.bounds([PARTITION.topic])[PARTITION][1] - 1
@@ -77,7 +80,10 @@ class Learner:
 
     def step(self, wait: float) -> None:
         """Learn what is there; publish when something new may be said."""
-        entries = self._bus.read({PARTITION: self._offset}, limit=BATCH, wait=min(wait, self._left()) if self._has_news else wait)
+        if self._has_news:
+            wait = min(wait, GLANCE if self._behind else self._left())
+        entries = self._bus.read({PARTITION: self._offset}, limit=BATCH, wait=wait)
+        self._behind = len(entries) >= MANY
         self._take(entries)
         if self._has_news and self._left() <= 0:
             self.flush()
@@ -133,7 +139,8 @@ class Learner:
 
     def _left(self) -> float:
         """Seconds until the next checkpoint may be written."""
-        interval = max(INTERVAL if self._caught_up else CATCHING_UP, SHARE * self._save_took)
+        pace = CATCHING_UP if not self._caught_up else BACKLOG if self._behind else INTERVAL
+        interval = max(pace, SHARE * self._save_took)
         return max(self._flushed_at + interval - self._clock(), 0.0)
 
     def _conclude(self) -> None:

@@ -18,7 +18,7 @@ from storage.artifacts import Artifacts
 from storage.errors import OffsetLost, SchemaTooNew
 from storage.events import Event, EventQuarantined, RewardUpdated, Source, decode
 from streams.bus import Bus, Record, records_of
-from streams.learner import INTERVAL, Learner
+from streams.learner import INTERVAL, MANY, Learner
 from streams.preferences import PARTITION
 from streams.sqlite_bus import SQLiteBus
 from streams.topics import PREFERENCES, QUARANTINE, REWARD
@@ -123,6 +123,21 @@ def test_it_speaks_at_most_ten_times_a_second_and_never_loses_the_last_word(tmp_
     clock.now += 1
     station.step(0)
     assert len(updates(bus)) <= 11, "and says nothing twice"
+
+
+def test_of_a_backlog_it_says_little_until_the_end_which_it_says_at_once(tmp_path: Path) -> None:
+    bus, clock = MemoryBus(), Clock()
+    publish(bus, claimed(1))
+    station = learner(bus, tmp_path, clock)
+    station.step(0)
+    for i in range(1, 301):
+        publish(bus, joined(i))
+        if i % MANY == 0:
+            station.step(0)
+            clock.now += 2 * INTERVAL
+    assert [update.sequence for update in updates(bus)] == [MANY], "the first may always be said"
+    station.step(0)
+    assert [update.sequence for update in updates(bus)] == [MANY, 300]
 
 
 def test_told_of_an_entry_it_learns_what_came_after_it_too_and_one_word_is_enough(tmp_path: Path) -> None:
