@@ -23,13 +23,14 @@ from streams.kafka_settings import KafkaSettings
 log = logging.getLogger(__name__)
 
 LARGEST = 8 * 2**20  # bytes of one entry; the longest prompt that intake takes is a tenth of it
-SHARE = 2**20  # bytes of one partition in an answer, so that the features do not leave the judgments behind
+SHARE = 2**20  # bytes of one partition in an answer
 FETCHING = 30.0  # seconds that reading waits for entries that the broker says it has
 ANSWER = 0.004  # seconds in which a broker nearby says what else it has
 PATIENCE = 10.0  # seconds that a question about marks is asked again
 DELIVERY = 30_000  # milliseconds until the producer gives an entry up
 BOOTSTRAP = 5_000  # milliseconds to find the first broker; half a minute by default, however short the call's own limit
 REQUEST = 10_000  # milliseconds until a broker counts as gone
+READERS = 4  # consumers kept for the next question
 METADATA = 10_000  # milliseconds until a partition that was added is heard of
 
 
@@ -174,10 +175,12 @@ class KafkaBus:
 
     @contextmanager
     def _reader(self, after: Mapping[Partition, int]) -> Iterator["_Reader"]:
-        """A consumer that nobody else is using, best one that is at these partitions already."""
+        """A consumer that nobody else is using, best one that is at these partitions already: another loses what it has fetched."""
         wanted = frozenset(after)
         with self._guard:
-            fitting = next((reader for reader in self._idle if reader.assigned == wanted), None) or (self._idle[-1] if self._idle else None)
+            fitting = next((reader for reader in self._idle if not wanted or reader.assigned == wanted), None)
+            if fitting is None and len(self._idle) >= READERS:
+                fitting = self._idle[0]  # the one that has been idle longest
             if fitting is not None:
                 self._idle.remove(fitting)
         try:
@@ -229,9 +232,8 @@ class _Reader:
 
     def poll(self, wait: float, limit: int) -> list[Logged]:
         """Of every partition that has something in turn: what belongs together lies on several topics and is best read together."""
-        if not self._held:
-            found = self._consumer.poll(timeout_ms=wait * 1000)
-            self._held = {Partition(*tp): many for tp, many in found.items()}
+        if len(self._held) < len(self.assigned):
+            self._fetch(0 if self._held else wait, limit)
         entries: list[Logged] = []
         while self._held and len(entries) < limit:
             share = max((limit - len(entries)) // len(self._held), 1)
@@ -244,6 +246,17 @@ class _Reader:
         for entry in entries:
             self._next[entry.partition] = entry.offset + 1
         return entries
+
+    def _fetch(self, wait: float, limit: int) -> None:
+        """More of all partitions but those of which enough is held: small entries come in larger numbers than large ones."""
+        ahead = [TopicPartition(*partition) for partition, many in self._held.items() if len(many) >= limit]
+        self._consumer.pause(*ahead)
+        try:
+            found = self._consumer.poll(timeout_ms=wait * 1000)
+        finally:
+            self._consumer.resume(*ahead)
+        for tp, many in found.items():
+            self._held.setdefault(Partition(*tp), []).extend(many)
 
     def behind(self, after: Mapping[Partition, int]) -> bool:
         _, following = self.ends(after, first=False)

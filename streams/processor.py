@@ -23,6 +23,7 @@ from storage.events import Event, RewardUpdated, now
 from storage.settings import Settings
 from streams import metrics
 from streams.bus import Bus, bus_of, records_of
+from streams.collector import leave_out
 from streams.consumers import consumer
 from streams.embed import Encoder, embed_pairs
 from streams.health import Check, HealthServer
@@ -154,6 +155,7 @@ def _run_threads(bus: Bus, settings: Settings, stop: threading.Event, checks: di
             runner.crashed.set()
             stop.set()
         elif not stop.is_set():
+            leave_out()
             start_consumers(runner, bus, settings, embedder, stop)
             checks.update(runner.checks)
             del checks["embedder"]
@@ -172,6 +174,7 @@ def _run_agents(bus: Bus, settings: Settings, stop: threading.Event, checks: dic
     if embedder is None:
         return True, True
     agents = agents_for(bus, settings, embedder)
+    leave_out()
     runner = Runner(stop)
     runner.start("calendar", _calendar(bus, settings, stop))
     checks.update({**agents.checks, **runner.checks})

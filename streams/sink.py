@@ -30,7 +30,7 @@ TIMEOUT = 30.0
 LOST_AFTER = timedelta(minutes=1)  # a pair without features is published again, when nothing else is waiting to be embedded
 AT_ONCE = 100
 MARK_EVERY = 1.0  # seconds
-READ_BACK_EVERY = 0.25  # seconds
+LOOK_EVERY = 0.25  # seconds between looks at the numbers' topic, where we and other hubs write
 GATHER = 0.03  # seconds at most from one batch to the next while little comes: a transaction costs as much as a hundred events
 SHARE = 1.5  # and no more than so many times what the batch before took: on the embedded log that is little
 
@@ -52,8 +52,8 @@ class Sink:
         self._after: dict[Partition, int] = {}
         self._refused: list[Event] = []  # quarantine events that the log has not taken yet
         self._unmarked: dict[str, dict[Partition, int]] = {}
-        self._held: list[Logged] = []  # our own numbers, read and not applied yet
-        self._marked_at = self._read_back_at = self._applied_at = clock()
+        self._own: list[tuple[Logged, Event]] = []  # numbers on the log whose place there is not stored yet
+        self._marked_at = self._looked_at = self._applied_at = clock()
         self._took = 0.0
 
     def start(self) -> None:
@@ -81,15 +81,15 @@ class Sink:
     def step(self, wait: float) -> None:
         """Apply the next batch, publish what it numbered, tell the listeners."""
         time.sleep(max(min(self._applied_at + min(GATHER, SHARE * self._took) - self._clock(), wait), 0))
-        entries = self._read(wait)
-        if entries:
+        entries, own = self._read(wait)
+        if entries or own:
             self._applied_at = self._clock()
             with collector_off():
-                self._apply(entries)
+                self._apply(entries, own)
             self._took = self._clock() - self._applied_at
         self._publish_refused()
         self._publish_numbered()
-        if self._unmarked and (not (entries or self._held) or self._clock() - self._marked_at >= MARK_EVERY):
+        if self._unmarked and (not (entries or self._own) or self._clock() - self._marked_at >= MARK_EVERY):
             self._mark()
         if self._clock() - self._looked_for_lost >= LOST_AFTER.total_seconds() / 4:
             self._looked_for_lost = self._clock()
@@ -100,26 +100,26 @@ class Sink:
         """Every step is one transaction; only the marks are behind."""
         self._mark()
 
-    def _read(self, wait: float) -> list[Logged]:
-        """The next batch. While there is time to wait, what comes back of our own numbers is held until there is more of it:
-        each judgment would cost two transactions."""
-        if self._held:
-            wait = min(wait, max(self._read_back_at + READ_BACK_EVERY - self._clock(), 0))
-        after = {**self._after, PARTITION: self._held[-1].offset} if self._held else self._after
-        entries = [*self._held, *self._bus.read(after, limit=BATCH, wait=min(wait, MARK_EVERY) if self._unmarked else wait)]
-        if wait and self._clock() - self._read_back_at < READ_BACK_EVERY:
-            self._held = [entry for entry in entries if entry.partition == PARTITION]
-            return [entry for entry in entries if entry.partition != PARTITION]
-        self._held = []
-        self._read_back_at = self._clock()
-        return entries
+    def _read(self, wait: float) -> tuple[list[Logged], list[tuple[Logged, Event]]]:
+        """The next batch, and those of our own numbers to store the place of with it. Both topic and places can wait until there is more
+        of them: each judgment would cost two transactions."""
+        if self._own:
+            wait = min(wait, max(self._looked_at + LOOK_EVERY - self._clock(), 0))
+        others = {partition: offset for partition, offset in self._after.items() if partition != PARTITION}
+        entries = self._bus.read(others, limit=BATCH, wait=min(wait, MARK_EVERY) if self._unmarked else wait)
+        if wait and self._clock() - self._looked_at < LOOK_EVERY:
+            return entries, []
+        self._looked_at = self._clock()
+        return [*entries, *self._bus.read({PARTITION: self._after[PARTITION]}, limit=BATCH, wait=0)], self._own
 
-    def _apply(self, entries: Sequence[Logged]) -> None:
+    def _apply(self, entries: Sequence[Logged], own: Sequence[tuple[Logged, Event]] = ()) -> None:
         batch = decoded(entries, GROUP)
+        batch.entries[:0] = own
         if batch.unreadable:  # before their offsets move on, so that none is lost; a second time is the same event
             self._bus.publish(records_of(batch.unreadable), timeout=TIMEOUT)
         applied = self._warehouse.apply([Entry(*entry.partition, entry.offset, event) for entry, event in batch.entries])
         self._after.update(batch.upto)
+        self._own = self._own[len(own) :]
         self._refused += self._set_aside(applied.refused, batch)
         try:
             self._publish_refused()
@@ -143,9 +143,16 @@ class Sink:
             self._publish(numbered)
 
     def _publish(self, numbered: Sequence[Numbered]) -> None:
-        positions = self._bus.publish(records_of(numbered), timeout=TIMEOUT)
+        records = records_of(numbered)
+        offsets = [position.offset for position in self._bus.publish(records, timeout=TIMEOUT)]
         self._published = numbered[-1].sequence
-        self._unmarked[PUBLISHER] = {PARTITION: positions[-1].offset}
+        self._unmarked[PUBLISHER] = {PARTITION: offsets[-1]}
+        if offsets[-1] == self._after[PARTITION] + len(offsets):  # nothing of another hub between: none of it has to be read
+            self._after[PARTITION] = offsets[-1]
+            self._own += [
+                (Logged(PARTITION, offset, record.key, record.value), event)
+                for offset, record, event in zip(offsets, records, numbered, strict=True)
+            ]
 
     def _mark(self) -> None:
         """Now and then: the marks cost as much as a batch, and only the pace of imports, the status and the next start look at them."""

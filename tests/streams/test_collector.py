@@ -59,3 +59,17 @@ def test_full_collections_are_made_by_hand_until_the_stop(monkeypatch: pytest.Mo
     finally:
         gc.unfreeze()
     assert gc.get_threshold() == before
+
+
+def test_what_is_left_out_is_walked_through_no_more() -> None:
+    circle = Circle()
+    collector.leave_out()
+    try:
+        gone = weakref.ref(circle)
+        del circle
+        later = weakref.ref(Circle())
+        gc.collect()
+        assert gone() is not None
+        assert later() is None
+    finally:
+        gc.unfreeze()

@@ -72,6 +72,31 @@ def test_a_backlog_is_read_of_all_topics_in_turn_and_whole(bus: Bus) -> None:
     assert [entry.value for entry in entries if entry.partition.topic == REWARD.name] == [record.value for record in many]
 
 
+def test_small_entries_do_not_run_ahead_of_large_ones(bus: Bus) -> None:
+    large = [Record(VERSIONS.name, b"", b"%d" % i + bytes(4_000)) for i in range(600)]  # more than two shares
+    bus.publish([*large, *(Record(REWARD.name, b"", b"%d" % i) for i in range(3_000))], timeout=20)  # a part of one
+    after, read = {Partition(VERSIONS.name, 0): -1, Partition(REWARD.name, 0): -1}, {VERSIONS.name: 0, REWARD.name: 0}
+    while read[VERSIONS.name] < len(large):
+        for entry in bus.read(after, limit=200, wait=5):
+            read[entry.partition.topic] += 1
+            after[entry.partition] = entry.offset
+        sleep(0.02)  # as if working on them
+    assert read[REWARD.name] < 2 * len(large)
+
+
+def test_one_question_takes_nothing_from_another_and_few_consumers_answer_them_all(broker: Broker, empty_kafka: str) -> None:
+    with closing(kafka_bus.KafkaBus(broker.servers, KafkaSettings())) as bus:
+        bus.publish([Record(PAIRS.name, f"key {i}".encode(), b"") for i in range(100)], timeout=20)
+        partitions = list(bus.bounds([PAIRS.name]))
+        for _ in range(2):
+            bus.read({partitions[0]: -1}, limit=1, wait=0)
+            bus.read({partitions[1]: -1}, limit=1, wait=0)
+        assert [reader.assigned for reader in bus._idle if reader.assigned] == [{partitions[0]}, {partitions[1]}]
+        for partition in partitions:
+            bus.read({partition: -1}, limit=1, wait=0)
+        assert len(bus._idle) == kafka_bus.READERS
+
+
 def test_an_entry_larger_than_a_partition_s_share_is_read(bus: Bus) -> None:
     large = bytes(3 * kafka_bus.SHARE)
     bus.publish([Record(VERSIONS.name, b"", value) for value in (b"before", large, b"after")], timeout=20)

@@ -1,7 +1,7 @@
 """The sink between a log and a real warehouse: exact over restarts, and nothing that cannot be read holds it up."""
 
 import base64
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,11 +10,12 @@ import pytest
 from storage.errors import OffsetLost, Overloaded, SchemaTooNew, WarehouseError
 from storage.events import Event, EventQuarantined, HubClaimed, PairEmbedded, PreferenceJoined, PreferenceRemoved, decode, now
 from storage.warehouse import Applied, Warehouse
-from streams.bus import Bus, Position, Record, records_of
+from streams.bus import Bus, Logged, Partition, Position, Record, records_of
 from streams.embed import embed_pairs
 from streams.intake import Intake
 from streams.lag import lag
-from streams.sink import LOST_AFTER, PUBLISHER, READ_BACK_EVERY, Sink
+from streams.preferences import PARTITION
+from streams.sink import LOOK_EVERY, LOST_AFTER, PUBLISHER, Sink
 from streams.sqlite_bus import SQLiteBus
 from streams.topics import FEATURES, JUDGMENTS, PAIRS, PREFERENCES, QUARANTINE, TOPICS
 from tests.streams.bus_contract import everything
@@ -41,7 +42,7 @@ class Hub:
         self.sink.start()
 
     def drain(self) -> None:
-        """Until it has nothing to do: what it publishes comes back to it."""
+        """Until it has nothing to do."""
         for _ in range(6):
             self.sink.step(0)
 
@@ -71,21 +72,55 @@ def numbers(bus: Bus) -> list[int]:
     return [event.sequence for event in on(bus, PREFERENCES.name) if isinstance(event, PreferenceJoined | PreferenceRemoved)]
 
 
-def test_our_own_numbers_wait_for_company_and_are_read_back_soon(hub: Hub, bus: SQLiteBus) -> None:
+def test_the_places_of_our_own_numbers_wait_for_company_and_are_stored_soon(hub: Hub, bus: SQLiteBus) -> None:
     hub.drain()  # its own claim
     clock = Clock()
-    hub.sink._clock, hub.sink._read_back_at = clock, clock()
+    hub.sink._clock, hub.sink._looked_at = clock, clock()
     judged_pair(bus, "yes")
     hub.sink.step(0.01)
     hub.sink.step(0.01)
     assert numbers(bus) == [1]
-    assert lag_of(hub, PREFERENCES.name) == 1  # read, and held
+    assert lag_of(hub, PREFERENCES.name) == 1  # known, and not stored
     judged_pair(bus, "no")
     hub.sink.step(0.01)
     assert (numbers(bus), lag_of(hub, PREFERENCES.name)) == ([1, 2], 2)  # what else comes is not held up by it
-    clock.now += READ_BACK_EVERY
+    clock.now += LOOK_EVERY
     hub.sink.step(0.01)
     assert lag_of(hub, PREFERENCES.name) == 0
+
+
+class Listened(SQLiteBus):
+    """A bus that remembers which numbers were read from it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.numbers: list[int] = []
+
+    def read(self, after: Mapping[Partition, int], *, limit: int, wait: float) -> list[Logged]:
+        found = super().read(after, limit=limit, wait=wait)
+        self.numbers += [entry.offset for entry in found if entry.partition == PARTITION]
+        return found
+
+
+def test_our_own_numbers_are_read_only_where_something_else_stands_between(tmp_path: Path, bus: SQLiteBus) -> None:
+    with Listened(tmp_path / "bus.sqlite") as listened:
+        hub = Hub(tmp_path / "warehouse.duckdb", listened)
+        hub.drain()
+        assert listened.numbers == [0]  # its claim
+        judged_pair(bus, "yes")
+        hub.drain()
+        clock = Clock()
+        hub.sink._clock, hub.sink._looked_at = clock, clock()
+        (first,) = (entry for entry in everything(bus, PREFERENCES.name) if entry.offset == 1)
+        bus.publish([Record(PREFERENCES.name, first.key, first.value)], timeout=5)  # a repeat, of one who was not told in time
+        judged_pair(bus, "no")
+        hub.sink.step(0.01)
+        assert (numbers(bus), listened.numbers) == ([1, 1, 2], [0])
+        hub.drain()
+        judged_pair(bus, "perhaps")
+        hub.drain()
+        assert (numbers(bus), listened.numbers) == ([1, 1, 2, 3], [0, 2, 3])
+        assert lag_of(hub, PREFERENCES.name) == 0
 
 
 class Slow(MemoryBus):
