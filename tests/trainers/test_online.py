@@ -110,6 +110,7 @@ def test_judgments_that_do_not_count_teach_without_moving_the_threshold() -> Non
 def test_a_laplace_step_finds_the_mode_that_a_search_finds(m: float, v: float, level: int, whole: bool, weight: float) -> None:
     lower, upper = (1, 4) if whole and level > 0 else (level, level)
     low, high = (float(x) for x in ordinal.interval(np.array(lower), np.array(upper), CUTS))
+    assert ordinal.one_interval(lower, upper, CUTS) == (low, high)
 
     def minus_density(z: float) -> float:
         return float(-weight * ordinal.log_likelihood(z, low, high) + (z - m) ** 2 / (2 * v))

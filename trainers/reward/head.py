@@ -30,7 +30,7 @@ class HeadSettings(BaseModel):
     position_scale : the same of the pull of the side shown first, common to all recruiters
     cut_points : where negligible, slight, clear and significant preferences begin, in log-odds
     lapsed, attentive, pull_scale : priors of a recruiter's lapse rate (a Beta's two counts) and own pull of the side shown first
-    reconcile_every : sequence numbers between reconciliations; each is taken over a tenth as many numbers later
+    reconcile_every : sequence numbers between reconciliations; each is taken over a quarter as many numbers later
     rounds : of expectation and maximisation for the recruiters in each
     prequential_window : decisive judgments over which the figures of prediction before learning are taken
     half_life_days : an older judgment's weight at a reconciliation halves with each; never where absent

@@ -79,7 +79,8 @@ def _next(head: Head, event: PreferenceJoined | PreferenceRemoved, reconciled: R
         head = _remove(head, event)
     elif admissible(head, event):
         head = _add(head, event)
-    head = replace(head, sequence=event.sequence)
+    else:
+        head = replace(head, sequence=event.sequence)
     through = head.sequence - head.settings.taken_over_after
     return _relearnt(reconciled(held_at(head, through)), head) if through > 0 and through % head.settings.reconcile_every == 0 else head
 
@@ -91,7 +92,7 @@ def _relearnt(base: Head, head: Head) -> Head:
     for row, difference in head.history.tail:
         if row["sequence"] > base.sequence:
             name, position = head.history.names[row["recruiter"]], int(row["position"])
-            low, high = map(float, ordinal.interval(row["lower"], row["upper"], base.settings.cut_points))
+            low, high = ordinal.one_interval(int(row["lower"]), int(row["upper"]), base.settings.cut_points)
             recruiter, reach = base.recruiter(name), _reach(base.covariance, difference, position)
             again = row.copy()
             again["site_precision"], again["site_linear"] = _laplace_step(
@@ -122,7 +123,7 @@ def _add(head: Head, event: PreferenceJoined) -> Head:
     if judgment.shown_first == "B":
         difference, (lower, upper) = b - a, ordinal.mirrored(lower, upper)
     position = int(judgment.shown_first is not None)
-    low, high = map(float, ordinal.interval(lower, upper, head.settings.cut_points))
+    low, high = ordinal.one_interval(lower, upper, head.settings.cut_points)
     recruiter = head.recruiter(judgment.recruiter)
 
     reach = _reach(head.covariance, difference, position)
@@ -133,6 +134,7 @@ def _add(head: Head, event: PreferenceJoined) -> Head:
     )
     return replace(
         head,
+        sequence=event.sequence,
         history=head.history.append(row, difference.astype("<f4"), judgment.recruiter),
         judgments_seen=head.judgments_seen + judgment.counts,
     )
@@ -230,7 +232,7 @@ def _remove(head: Head, event: PreferenceRemoved) -> Head:
     """Without the entry's site and row at once; sites learnt after it stay linearised where they were until a reconciliation."""
     found = head.history.find(event.removes)
     if found is None:  # it was never admissible
-        return head
+        return replace(head, sequence=event.sequence)
     row, difference = found
     delta = np.append(difference.astype(float), float(row["position"]))
     h, linear = float(row["site_precision"]), float(row["site_linear"])
@@ -239,4 +241,4 @@ def _remove(head: Head, event: PreferenceRemoved) -> Head:
     head.mean[:] += s * ((h * float(delta @ head.mean) - linear) / rest)
     dsyr(h / rest, s, lower=1, a=head.covariance, overwrite_a=1)
     seen = head.judgments_seen - int(row["counts"])
-    return replace(head, history=head.history.without(event.removes), judgments_seen=seen, marked=True)
+    return replace(head, sequence=event.sequence, history=head.history.without(event.removes), judgments_seen=seen, marked=True)
