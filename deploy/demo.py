@@ -18,8 +18,9 @@ from deploy.latency import Latencies, LiveFeed, judgment_to_dashboard, judgment_
 from deploy.people import People
 from deploy.supervisor import Supervisor, is_ready, url_of
 from storage.errors import FeedbackLoopError
-from storage.events import Event, ModelEvaluated, ModelPromoted, TrainingFailed, TrainingProgress, TrainingRequested, decode
+from storage.events import Event, ModelEvaluated, ModelPromoted, TrainingFailed, TrainingProgress, TrainingRequested
 from storage.settings import Settings
+from storage.wire import decode
 from streams.bus import Bus, Partition, bus_of
 from streams.kafka_settings import KafkaSettings
 from streams.topics import PROGRESS, REQUESTED, TOPICS, VERSIONS

@@ -14,7 +14,8 @@ from typing import Any
 import httpx
 import numpy as np
 
-from storage.events import Event, JudgmentGiven, PreferenceJoined, RewardUpdated, decode
+from storage.events import Event, JudgmentGiven, PreferenceJoined, RewardUpdated
+from storage.wire import decode
 from streams.bus import Bus, Partition
 from streams.topics import JUDGMENTS, PREFERENCES, REWARD
 

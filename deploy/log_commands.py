@@ -11,8 +11,9 @@ from uuid import UUID
 import typer
 
 from storage.errors import ConfigurationError, InputRefused
-from storage.events import EVENTS, WRITTEN, EventQuarantined, newest_version
+from storage.events import EVENTS, EventQuarantined, newest_version
 from storage.settings import Settings
+from storage.wire import WRITTEN
 from streams.bus import Bus, Partition, Record, bus_of
 from streams.kafka_settings import KafkaSettings, is_kafka, servers_of
 from streams.quarantine import decoded

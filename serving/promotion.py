@@ -13,7 +13,7 @@ import orjson
 
 from storage.artifacts import Artifacts
 from storage.errors import ArtifactError, ConfigurationError, EventUnreadable, FeedbackLoopError, Overloaded
-from storage.events import decode
+from storage.wire import decode
 from streams.bus import Bus, Partition
 from streams.topics import VERSIONS
 from streams.versions import Versions, step

@@ -1,4 +1,4 @@
-"""Every event that travels between processes, and the one way to write and read it.
+"""Every event that travels between processes. How one is written and read stands in ``wire``.
 
 Events are facts: frozen, UTC-stamped by the server that accepted them, JSON on the wire. They come from ``intake``, ``serving`` and the
 stations of the loop, go through the bus, and end as rows in the warehouse. ``streams.topics`` says which topic carries which.
@@ -7,11 +7,10 @@ stations of the loop, go through the bus, and end as rows in the warehouse. ``st
 import base64
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, TypeVar, Union
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import numpy as np
-import orjson
 import uuid_utils.compat as uuid_utils
 from pydantic import (
     AfterValidator,
@@ -25,9 +24,6 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import core_schema
-
-from storage.errors import EventUnreadable, SchemaTooNew
-from storage.upcasters import upcast
 
 Source = Literal["product", "simulation", "import", "ai"]
 Stratum = Literal["training", "evaluation"]
@@ -446,65 +442,6 @@ def assembled(kind: type[Kind], values: dict[str, Any]) -> Kind:
     put(event, "__pydantic_extra__", None)
     put(event, "__pydantic_private__", None)
     return event
-
-
-# What a new event is given and an event on the log has to bring: else each reader would give it another id and another time.
-WRITTEN = frozenset({"schema_version", "event_id", "occurred_at"})
-
-_ANY: TypeAdapter[Event] = TypeAdapter(Annotated[Union[tuple(EVENTS.values())], Field(discriminator="kind")])  # type: ignore[arg-type]  # noqa: UP007
-
-
-def encode(event: Event) -> bytes:
-    """The event as it travels: JSON in UTF-8, fields in the order of the model."""
-    return orjson.dumps(event.model_dump(mode="json"))
-
-
-def decode(raw: bytes) -> Event:
-    """The event in ``raw``.
-
-    Raises
-    ------
-    SchemaTooNew
-        The event's ``schema_version`` is newer than this program knows; the reader has to be upgraded.
-    EventUnreadable
-        Anything else that keeps it from being one of ``EVENTS``; the message names the field.
-    """
-    try:
-        event: Event = _ANY.validator.validate_json(raw)  # the adapter's own method first looks at options, a fifth of the time
-    except ValidationError:
-        event = _decode_slowly(raw)
-    _refuse_unwritten(event)
-    if type(event) is PreferenceJoined:
-        _refuse_unwritten(event.judgment)
-    return event
-
-
-def _refuse_unwritten(event: Event) -> None:
-    if not event.model_fields_set >= WRITTEN:
-        missing = ", ".join(sorted(WRITTEN - event.model_fields_set))
-        raise EventUnreadable(f"{event.kind}: {missing}: missing; only a new event is given these, one that was written has them")
-
-
-def _decode_slowly(raw: bytes) -> Event:
-    """What is of an older version or says why not; everything else has been read in one pass by ``_ANY``."""
-    try:
-        fields: Any = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise EventUnreadable(f"not JSON: {error}") from error
-    if not isinstance(fields, dict) or not isinstance(fields.get("kind"), str):
-        raise EventUnreadable("not an event: 'kind' is missing")
-    model = EVENTS.get(fields["kind"])
-    if model is None:
-        raise EventUnreadable(f"unknown kind {fields['kind'][:80]!r}")
-    version, newest = fields.get("schema_version"), newest_version(model)
-    if isinstance(version, int) and version > newest:
-        raise SchemaTooNew(f"{fields['kind']} has schema_version {version}, this program reads up to {newest}: upgrade it")
-    try:
-        if isinstance(version, int) and 1 <= version < newest:
-            raw = orjson.dumps(upcast(fields, version, newest))
-        return model.model_validate_json(raw)
-    except ValidationError as error:
-        raise EventUnreadable(f"{fields['kind']}: {problems(error.errors())}") from error
 
 
 def newest_version(model: type[Event]) -> int:

@@ -15,9 +15,10 @@ from pydantic import BaseModel, ConfigDict
 
 from storage.database import statement
 from storage.errors import EventUnreadable, SchemaTooNew
-from storage.events import Event, HubClaimed, PreferenceJoined, PreferenceRemoved, decode
+from storage.events import Event, HubClaimed, PreferenceJoined, PreferenceRemoved
 from storage.rows import TABLES, row_of
 from storage.warehouse import LOGGED, Warehouse
+from storage.wire import decode
 
 BATCH = 2_000
 NUMBERED = (PreferenceJoined, PreferenceRemoved)

@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from storage.errors import ConfigurationError
-from storage.events import Event, encode
+from storage.events import Event
 from storage.settings import Settings
+from storage.wire import encode
 from streams.kafka_settings import KafkaSettings, is_kafka, servers_of
 from streams.topics import TOPIC_OF, key_of
 

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from storage.errors import EventUnreadable, SchemaTooNew
-from storage.events import Event, EventQuarantined, decode, derived_id
+from storage.events import Event, EventQuarantined, derived_id
 from storage.rows import refuse_unstorable
+from storage.wire import decode
 from streams import metrics
 from streams.bus import Logged, Partition
 from streams.topics import TOPICS

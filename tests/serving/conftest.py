@@ -15,8 +15,9 @@ import uvicorn
 from fastapi import FastAPI
 
 from serving.app import create_app
-from storage.events import Event, decode
+from storage.events import Event
 from storage.settings import Settings
+from storage.wire import decode
 from streams.bus import Bus, Partition, open_bus
 from streams.health import listen
 

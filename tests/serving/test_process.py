@@ -11,7 +11,8 @@ import pytest
 
 from serving.app import run
 from storage.errors import ConfigurationError, ModelNotFound, PortInUse
-from storage.events import ReplySent, decode
+from storage.events import ReplySent
+from storage.wire import decode
 from streams.bus import open_bus
 
 PROGRAM = "from serving.app import run; from storage.settings import Settings; run(Settings.read())"

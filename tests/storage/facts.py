@@ -34,11 +34,11 @@ from storage.events import (
     TrainingProgress,
     TrainingRequested,
     derived_id,
-    encode,
     pack,
 )
 from storage.strata import stratum_of
 from storage.warehouse import Applied, Entry, Warehouse
+from storage.wire import encode
 
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 HASH = "0" * 64

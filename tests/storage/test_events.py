@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from storage.errors import EventUnreadable
-from storage.events import WRITTEN, PreferenceJoined, decode, encode
+from storage.events import PreferenceJoined
+from storage.wire import WRITTEN, decode, encode
 from tests.storage.facts import judgment, one_of_each, reply
 
 

@@ -11,9 +11,10 @@ from typing import Any, Literal
 import pytest
 from pydantic import TypeAdapter
 
-from storage import events, upcasters
+from storage import events, upcasters, wire
 from storage.errors import EventUnreadable, SchemaTooNew
-from storage.events import EVENTS, Event, decode, encode, newest_version
+from storage.events import EVENTS, Event, newest_version
+from storage.wire import decode, encode
 from tests.storage.facts import one_of_each
 
 RELEASED = Path(__file__).with_name("released")
@@ -56,7 +57,7 @@ class Grown(Event):
 
 def test_an_old_event_goes_through_every_version_between(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(events.EVENTS, "ResponseRated", Grown)
-    monkeypatch.setattr(events, "_ANY", TypeAdapter(Grown))
+    monkeypatch.setattr(wire, "_ANY", TypeAdapter(Grown))
     monkeypatch.setitem(
         upcasters.UPCASTERS,
         ("ResponseRated", 1),

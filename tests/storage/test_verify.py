@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from storage.errors import EventUnreadable
-from storage.events import Event, HubClaimed, PairDrawn, PreferenceJoined, decode
+from storage.events import Event, HubClaimed, PairDrawn, PreferenceJoined
 from storage.rows import LARGEST
 from storage.verify import Report, verify
 from storage.warehouse import Warehouse
+from storage.wire import decode
 from tests.storage.facts import Log, apply, features, judgment, pair, reply
 
 

@@ -6,7 +6,8 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
-from storage.events import Event, EventQuarantined, encode
+from storage.events import Event, EventQuarantined
+from storage.wire import encode
 from streams.topics import TOPICS, Topic
 from streams.versions import version_name
 from tests.storage.facts import one_of_each, pair, prompt

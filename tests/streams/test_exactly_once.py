@@ -26,11 +26,11 @@ from storage.events import (
     ReviewDecided,
     RewardUpdated,
     RunClaimed,
-    decode,
     now,
 )
 from storage.snapshots import freeze
 from storage.warehouse import Warehouse
+from storage.wire import decode
 from streams import runs, versions
 from streams.bus import Bus, Logged, Partition, Record, records_of
 from streams.hub import Desk

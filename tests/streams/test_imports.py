@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from storage.errors import ConfigurationError, InputRefused
-from storage.events import JudgmentGiven, PairDrawn, decode
+from storage.events import JudgmentGiven, PairDrawn
+from storage.wire import decode
 from streams.imports import import_file
 from streams.topics import JUDGMENTS, PAIRS
 from tests.streams.bus_contract import everything

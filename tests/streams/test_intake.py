@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import ConfigurationError, InputRefused
-from storage.events import decode
 from storage.settings import Common
 from storage.strata import stratum_of
+from storage.wire import decode
 from streams.intake import MAX_PROMPT, Intake
 from streams.pseudonyms import pseudonym, pseudonym_key
 from streams.topics import TOPICS

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from storage.artifacts import Artifacts
 from storage.errors import OffsetLost, SchemaTooNew
-from storage.events import Event, EventQuarantined, RewardUpdated, Source, decode
+from storage.events import Event, EventQuarantined, RewardUpdated, Source
+from storage.wire import decode
 from streams.bus import Bus, Record, records_of
 from streams.learner import INTERVAL, MANY, Learner
 from streams.preferences import PARTITION

@@ -23,11 +23,11 @@ from storage.events import (
     ReviewDecided,
     RewardUpdated,
     TrainingRequested,
-    decode,
 )
 from storage.settings import Settings
 from storage.snapshots import open_snapshot
 from storage.warehouse import Warehouse
+from storage.wire import decode
 from streams.bus import bus_of, records_of
 from streams.hub import HubStreams
 from streams.intake import Intake

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from storage.errors import OffsetLost, Overloaded, SchemaTooNew, WarehouseError
-from storage.events import Event, EventQuarantined, HubClaimed, PairEmbedded, PreferenceJoined, PreferenceRemoved, decode, now
+from storage.events import Event, EventQuarantined, HubClaimed, PairEmbedded, PreferenceJoined, PreferenceRemoved, now
 from storage.warehouse import Applied, Warehouse
+from storage.wire import decode
 from streams.bus import Bus, Logged, Partition, Position, Record, records_of
 from streams.embed import embed_pairs
 from streams.intake import Intake

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from storage.errors import ArtifactError, DataRefused
-from storage.events import Event, GateResult, ModelEvaluated, RunClaimed, TrainingFailed, TrainingProgress, Verdict, decode, now
+from storage.events import Event, GateResult, ModelEvaluated, RunClaimed, TrainingFailed, TrainingProgress, Verdict, now
+from storage.wire import decode
 from streams import heartbeat
 from streams.bus import Bus, records_of
 from streams.heartbeat import Heartbeat
