@@ -139,6 +139,7 @@ class _Blows:
         self._hits: list[Hit] = []
         self._threads: list[threading.Thread] = []
         self._down: set[str] = set()
+        self._choosing = threading.Lock()  # from looking who can be hit, or has to be spared, to counting it as down
         self._failures: list[BaseException] = []
         self._cycles: dict[str, list[signal.Signals]] = {}
 
@@ -160,8 +161,10 @@ class _Blows:
                 kept = self._house.keep_checkpoints()
             if due and at >= due[0][0] * self._plan.seconds:
                 self._begin(due.pop(0)[1])
-            elif at >= following and self._hit_one():
-                following += gap
+            elif at >= following:
+                with self._choosing:
+                    hit = self._hit_one()
+                following += gap * hit
             time.sleep(0.1)
         for thread in self._threads:
             thread.join()
@@ -224,15 +227,22 @@ class _Blows:
         """Within, nothing of these kinds is hit, and all of them are ready."""
         spared = [target for target in self._house.targets if target.kind in kinds]
         deadline = time.monotonic() + RECOVERED_WITHIN
-        while any(target.name in self._down or not target.ready() for target in spared):
+        while not self._taken(spared):
             if time.monotonic() > deadline:
                 raise AssertionError(f"{', '.join(kinds)} not ready after {RECOVERED_WITHIN:.0f} s")
             time.sleep(0.1)
-        self._down.update(target.name for target in spared)
         try:
             yield
         finally:
             self._down.difference_update(target.name for target in spared)
+
+    def _taken(self, targets: Sequence[Target]) -> bool:
+        """Count them as down, so that nothing hits them, if all of them are ready."""
+        with self._choosing:
+            if any(target.name in self._down or not target.ready() for target in targets):
+                return False
+            self._down.update(target.name for target in targets)
+            return True
 
     def _older_checkpoint(self) -> None:
         with self._spared("processor"):
