@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import numpy as np
-import uuid_utils.compat as uuid_utils
+import uuid_utils
+import uuid_utils.compat
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -21,6 +22,7 @@ from pydantic import (
     StringConstraints,
     TypeAdapter,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic_core import core_schema
@@ -33,8 +35,20 @@ Verdict = Literal["passed", "failed", "insufficient"]
 
 MAX_TEXT = 65_536  # characters; far above any chat message, far below what would choke an encoder or a page
 
-# NUL has no place in a chat message, and DuckDB and most products cut or refuse it.
-Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$")]
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("NUL has no place in a text")  # DuckDB and most products cut or refuse it
+    return text
+
+
+# One pattern could say all of it, as it does in the schema, and would look at each character at a tenth of the speed.
+Text = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=MAX_TEXT, pattern=r"^\s*[^\s\x00]"),
+    AfterValidator(_without_nul),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_TEXT, "pattern": r"^[^\x00]*[^\s\x00][^\x00]*$"}),
+]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")]
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -66,20 +80,19 @@ Moment = Annotated[datetime, _InUTC]
 
 _FLOAT32 = np.dtype("<f4")
 # Nearly as quick as the quickest package, and it keeps Python's lock: what lets go of it waits beside a busy thread to get it back.
-_BASE64: Any = TypeAdapter(bytes, config=ConfigDict(val_json_bytes="base64")).validator
+_base64: Any = TypeAdapter(bytes, config=ConfigDict(val_json_bytes="base64")).validator.validate_strings
 
 
 def _is_vector(text: str) -> str:
     if len(text) % 4 or "-" in text or "_" in text:  # which pydantic takes too
         raise ValueError("not base64 with '+', '/' and padding")
     try:
-        raw: bytes = _BASE64.validate_strings(text)
+        raw: bytes = _base64(text)
     except ValidationError as error:
         raise ValueError("not base64") from error
     if not raw or len(raw) % 4:
         raise ValueError(f"{len(raw)} bytes are no float32 vector")
-    vector = np.frombuffer(raw, dtype=_FLOAT32)
-    if np.count_nonzero(np.isfinite(vector)) < len(vector):  # twice as quick as all()
+    if b"\0" in np.isfinite(np.frombuffer(raw, _FLOAT32)).tobytes():  # the quickest way to ask all(), which takes three times as long
         raise ValueError("a component is not finite")
     return text
 
@@ -94,24 +107,24 @@ def pack(vector: np.ndarray) -> Vector:
 
 def unpack(vector: Vector) -> np.ndarray:
     """The float32 components, shape ``(d,)``."""
-    return np.frombuffer(_BASE64.validate_strings(vector), dtype="<f4")
+    return np.frombuffer(_base64(vector), dtype="<f4")
 
 
 def new_id() -> UUID:
     """A fresh UUIDv7: ids sort by the time they were made."""
-    return uuid_utils.uuid7()
+    return uuid_utils.compat.uuid7()
 
 
 def now() -> datetime:
     return datetime.now(UTC)
 
 
-_NAMESPACE = uuid5(NAMESPACE_URL, "feedbackloop")
+_NAMESPACE = uuid_utils.UUID(uuid5(NAMESPACE_URL, "feedbackloop").hex)
 
 
 def derived_id(*parts: object) -> UUID:
     """The UUIDv5 of what an event is derived from, so that deriving it again gives the same event."""
-    return uuid_utils.uuid5(_NAMESPACE, "\x1f".join(map(str, parts)))
+    return UUID(int=uuid_utils.uuid5(_NAMESPACE, "\x1f".join(map(str, parts))).int)
 
 
 class Part(BaseModel):
