@@ -12,10 +12,11 @@ from pathlib import Path
 
 from simulation.recruiters import Recruiter
 from simulation.world import Conversation, World
+from storage.entries import Partition
 from storage.events import Event, JudgmentGiven, Message, PairDrawn, PairEmbedded, ReplySent, Response, Sampling, Side, derived_id, pack
 from storage.snapshots import freeze
 from storage.strata import stratum_of
-from storage.warehouse import Entry, Warehouse
+from storage.warehouse import Warehouse
 from streams.topics import TOPIC_OF
 from trainers.features import Embedder
 from trainers.generation import Policy, generate
@@ -152,7 +153,7 @@ def _apply(warehouse: Warehouse, events: Sequence[Event]) -> None:
         for event in events[start : start + 500]:
             topic = TOPIC_OF[type(event)].name
             offsets[topic] = offsets.get(topic, -1) + 1
-            batch.append(Entry(topic, 0, offsets[topic], event))
+            batch.append((Partition(topic, 0), offsets[topic], event))
         warehouse.apply(batch)
 
 

@@ -23,7 +23,7 @@ from benchmarks.filled_warehouse import fill
 from benchmarks.traffic import judged_pairs
 from dashboard.hub import HubSettings
 from storage.database import connect
-from storage.warehouse import Entry, Warehouse
+from storage.warehouse import Warehouse
 from streams.bus import Logged, Partition, records_of
 from streams.collector import collector_off
 from streams.quarantine import decoded
@@ -105,8 +105,7 @@ def _recorded(path: Path, log: Sequence[Sequence[Logged]]) -> list[list[tuple[st
 
 
 def _apply(warehouse: Warehouse, entries: Sequence[Logged]) -> None:
-    batch = decoded(entries, "sink")
-    warehouse.apply([Entry(*entry.partition, entry.offset, event) for entry, event in batch.entries])
+    warehouse.apply(decoded(entries, "sink").entries)
 
 
 def _batches() -> Iterator[list[Logged]]:

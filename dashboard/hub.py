@@ -101,9 +101,9 @@ class Hub:
 
     def _stored(self, applied: Applied) -> None:
         self.readings.note(applied)
-        for entry in applied.stored:
-            if isinstance(entry.event, JudgmentGiven):  # from whichever door
-                self.queue.judged(entry.event.recruiter, str(entry.event.pair_id), opinion=entry.event.choice != "skip")
+        for event in applied.stored:
+            if isinstance(event, JudgmentGiven):  # from whichever door
+                self.queue.judged(event.recruiter, str(event.pair_id), opinion=event.choice != "skip")
         self.live.wake()
 
     def _fail(self, error: BaseException) -> None:

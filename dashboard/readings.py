@@ -56,8 +56,8 @@ class Readings:
     def note(self, applied: Applied) -> None:
         """Remember what a commit has stored. Called in the sink's thread."""
         self._tally.note(applied)
-        self._outstanding.note(entry.event for entry in applied.stored if entry.event)
-        self._history.extend(entry.event.model_dump(exclude={"mean"}) for entry in applied.stored if isinstance(entry.event, RewardUpdated))
+        self._outstanding.note(applied.stored)
+        self._history.extend(event.model_dump(exclude={"mean"}) for event in applied.stored if isinstance(event, RewardUpdated))
 
     def take(self, revision: int) -> shown.Reading:
         """Everything that is shown, at this moment. One call at a time."""
@@ -128,7 +128,7 @@ class Readings:
 
 def version_events(warehouse: Warehouse) -> list[Event]:
     """What ``models.versions`` says, in the order of the log."""
-    return [entry.event for entry in warehouse.events(*VERSIONS.kinds) if entry.event is not None]
+    return warehouse.events(*VERSIONS.kinds)
 
 
 def _point(row: Mapping[str, Any]) -> shown.CurvePoint:

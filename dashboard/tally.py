@@ -48,10 +48,7 @@ class Tally:
     def note(self, applied: Applied) -> None:
         """Add what a commit has stored. Called in the sink's thread."""
         with self._lock:
-            for entry in applied.stored:
-                event = entry.event
-                if event is None:
-                    continue
+            for event in applied.stored:
                 self._changed.add(type(event))
                 if (station := STATIONS.get(type(event))) is not None:
                     self._counts[station] += 1

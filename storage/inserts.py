@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import duckdb
 import pyarrow as pa
 
-from storage.rows import arrow_of
+from storage.rows import POSITION, arrow_of
 
 TIDY_AFTER = 10_000  # rows of offsets
 
@@ -55,10 +55,11 @@ class Inserts:
         if self._offset_rows >= TIDY_AFTER:
             self._connection.execute("DELETE FROM offsets")
             self._offset_rows, moved = 0, list(offsets)
-        rows = [{"log_topic": place[0], "log_partition": place[1], "log_offset": offsets[place]} for place in moved]
-        self._offset_rows += len(rows)
-        if rows:
-            self.insert("offsets", arrow_of(rows, self.schema("offsets")))
+        self._offset_rows += len(moved)
+        if moved:
+            topics, numbers = zip(*moved, strict=True)
+            columns = dict(zip(POSITION, (topics, numbers, [offsets[place] for place in moved]), strict=True))
+            self.insert("offsets", arrow_of(columns, self.schema("offsets")))
 
     def schema(self, table: str) -> pa.Schema:
         """The table's columns as Arrow has them; ids as such, where DuckDB's answers give their text."""

@@ -6,10 +6,10 @@ on the order within each topic's partition, never on how the topics interleave.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from storage.events import (
@@ -31,7 +31,7 @@ Numbered = PreferenceJoined | PreferenceRemoved
 REMEMBERED = 16_384  # complete pairs kept for the next judgment, about 5 kB each with 400 features a side
 DECISIVE = frozenset({"A", "B", "tie"})
 VERSION = newest_version(PreferenceJoined)
-JOINED = (PairDrawn, PairEmbedded, JudgmentGiven)  # A | B would be put together again for each event
+JOINED = frozenset({PairDrawn, PairEmbedded, JudgmentGiven})
 
 
 class Features(NamedTuple):
@@ -97,33 +97,35 @@ class Join:
 
     def step(self, events: Iterable[Event]) -> list[Numbered]:
         """Take in the events, in order, and number what they complete, replace or withdraw."""
-        ours = [(event.pair_id.int, event) for event in events if isinstance(event, JOINED)]
+        ours: list[tuple[int, Any]] = [(event.pair_id.int, event) for event in events if type(event) in JOINED]  # type: ignore[attr-defined]
         # A pair just drawn and not known to be incomplete is new: nothing can have been stored about it.
-        drawn = {key for key, event in ours if type(event) is PairDrawn}
-        asked = {key for key, _ in ours if key not in drawn and key not in self._incomplete and key not in self._complete}
+        others = {key for key, _ in ours} - {key for key, event in ours if type(event) is PairDrawn}
+        asked = [key for key in others if key not in self._incomplete and key not in self._complete]
         for pair_id, pair in self._load([UUID(int=number) for number in asked]).items() if asked else ():
             (self._complete if pair.complete else self._incomplete)[pair_id.int] = pair
         numbered: list[Numbered] = []
         for key, event in ours:
-            pair = self._take(key, event)
-            if pair.waiting and pair.complete:
-                waiting, pair.waiting = pair.waiting, []
-                self.waiting -= len(waiting)
-                for judgment in waiting:
-                    numbered += self._judge(pair, judgment)
+            self._take(key, event, numbered)
         while len(self._complete) > REMEMBERED:
             self._complete.popitem(last=False)
         return numbered
 
     def settle(self, missed: Iterable[tuple[Pair, JudgmentGiven]]) -> list[Numbered]:
         """Number judgments that are stored and complete and not reflected yet; each comes with a pair that tells what is numbered."""
-        return [entry for pair, judgment in missed for entry in self._judge(pair, judgment)]
+        numbered: list[Numbered] = []
+        for pair, judgment in missed:
+            self._judge(pair, judgment, numbered)
+        return numbered
 
-    def _take(self, key: int, event: PairDrawn | PairEmbedded | JudgmentGiven) -> Pair:
-        """The event's pair, with what the event says of it."""
-        pair = self._complete.get(key) or self._incomplete.get(key)
-        if pair is None:
-            pair = self._incomplete[key] = Pair()
+    def _take(self, key: int, event: PairDrawn | PairEmbedded | JudgmentGiven, numbered: list[Numbered]) -> None:
+        """Add to the pair what the event says of it, and to ``numbered`` what that completes, replaces or withdraws."""
+        pair = self._complete.get(key)
+        if pair is not None:
+            self._complete.move_to_end(key)
+        else:
+            pair = self._incomplete.get(key)
+            if pair is None:
+                pair = self._incomplete[key] = Pair()
         if isinstance(event, JudgmentGiven):
             pair.waiting.append(event)
             self.waiting += 1
@@ -131,13 +133,17 @@ class Join:
             pair.features = Features(event.embedding_hash, event.a, event.b)
         else:
             pair.stratum = pair.stratum or event.stratum
-        if pair.complete:
-            self._incomplete.pop(key, None)
-            self._complete[key] = pair
-            self._complete.move_to_end(key)
-        return pair
+        if pair.stratum is None or pair.features is None:
+            return
+        if key not in self._complete:
+            self._complete[key] = self._incomplete.pop(key)
+        if pair.waiting:
+            waiting, pair.waiting = pair.waiting, []
+            self.waiting -= len(waiting)
+            for judgment in waiting:
+                self._judge(pair, judgment, numbered)
 
-    def _judge(self, pair: Pair, judgment: JudgmentGiven) -> Iterator[Numbered]:
+    def _judge(self, pair: Pair, judgment: JudgmentGiven, numbered: list[Numbered]) -> None:
         """Of two by the same recruiter the one with the greater (occurred_at, event_id) holds; a late older one changes nothing."""
         assert pair.features is not None
         assert pair.stratum is not None
@@ -145,7 +151,7 @@ class Join:
         if held is not None and (held.occurred_at, held.event_id) >= (judgment.occurred_at, judgment.event_id):
             return
         if held is not None and held.sequence is not None:
-            yield PreferenceRemoved(
+            removed = PreferenceRemoved(
                 event_id=derived_id("PreferenceRemoved", held.event_id),
                 occurred_at=judgment.occurred_at,
                 source=judgment.source,
@@ -153,6 +159,7 @@ class Join:
                 sequence=self._next(),
                 removes=held.sequence,
             )
+            numbered.append(removed)
         sequence = None
         if is_decisive(judgment):
             sequence = self._next()
@@ -170,7 +177,7 @@ class Join:
                 "a": pair.features.a,
                 "b": pair.features.b,
             }
-            yield assembled(PreferenceJoined, values)
+            numbered.append(assembled(PreferenceJoined, values))
         pair.standing[judgment.recruiter] = Standing(judgment.occurred_at, judgment.event_id, sequence)
 
     def _next(self) -> int:

@@ -26,7 +26,7 @@ class Numbering:
     claimed: bool
 
 
-def read_back(events: Collection[Event | None], known: Mapping[int, UUID], at: Numbering, path: Path) -> tuple[list[Numbered], int]:
+def read_back(events: Collection[Event], known: Mapping[int, UUID], at: Numbering, path: Path) -> tuple[list[Numbered], int]:
     """The entries to take over, and the highest claim seen.
 
     Parameters

@@ -7,12 +7,12 @@ among them is new; one that is, is looked up. So the answer is exact at any dist
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import numpy as np
 
-from storage.entries import Entry
+from storage.entries import Fact, Refusal
 from storage.events import EVENTS, Event
 from storage.rows import row_of
 
@@ -57,49 +57,57 @@ def halves(ids: Sequence[UUID]) -> np.ndarray:
     return np.fromiter([event_id.int & LOWER for event_id in ids], np.uint64, len(ids))
 
 
+class Sifted(NamedTuple):
+    """The facts of a batch: new ones with the lower halves of their ids, repeats, and those whose id was used for something else, with the
+    reason."""
+
+    fresh: Sequence[Fact]
+    numbers: np.ndarray
+    repeated: Sequence[Fact]
+    refused: Sequence[Refusal]
+
+
 class Repeats:
     """The ids of all stored facts; ``stored`` are the lower halves of those that the warehouse held when it was opened."""
 
     def __init__(self, stored: np.ndarray) -> None:
         self._seen = Seen(stored)
 
-    def sift(self, facts: Sequence[Entry], stored_rows: StoredRows) -> tuple[list[Entry], list[Entry], list[tuple[Entry, str]]]:
-        """The new ones, the repeats, and those whose id was used for something else, with the reason."""
-        numbers = halves([entry.event.event_id for entry in facts if entry.event])
+    def sift(self, facts: Sequence[Fact], stored_rows: StoredRows) -> Sifted:
+        """Tell the new ones from the rest."""
+        numbers = halves([event.event_id for _, _, event in facts])
         known = self._seen.among(numbers)
         if not known.any() and len(np.unique(numbers)) == len(numbers):
-            return list(facts), [], []
-        stored = self._look_up(itertools.compress(facts, known), stored_rows)
+            return Sifted(facts, numbers, [], [])
+        stored = self._look_up([event for _, _, event in itertools.compress(facts, known)], stored_rows)
         here: dict[int, Event] = {}
-        fresh: list[Entry] = []
-        repeated: list[Entry] = []
-        refused: list[tuple[Entry, str]] = []
-        for entry in facts:
-            event = entry.event
-            if event is None:
-                continue
+        fresh: list[Fact] = []
+        repeated: list[Fact] = []
+        refused: list[Refusal] = []
+        for fact in facts:
+            event = fact[2]
             number = event.event_id.int
             before = stored.get(number)
             if before is None and (first := here.get(number)) is not None:
                 before = type(first), row_of(first)
             if before is None:
                 here[number] = event
-                fresh.append(entry)
+                fresh.append(fact)
             elif (differing := _differing(before, type(event), row_of(event))) is not None:
-                refused.append((entry, f"event id {event.event_id} was used before with other content ({differing})"))
+                refused.append(Refusal(fact, f"event id {event.event_id} was used before with other content ({differing})"))
             else:
-                repeated.append(entry)
-        return fresh, repeated, refused
+                repeated.append(fact)
+        return Sifted(fresh, halves([event.event_id for _, _, event in fresh]), repeated, refused)
 
-    def remember(self, ids: Sequence[UUID]) -> None:
-        """Called when the rows are committed."""
-        self._seen.add(halves(ids))
+    def remember(self, sifted: Sifted) -> None:
+        """Called when the rows of the new ones are committed."""
+        self._seen.add(sifted.numbers)
 
     @staticmethod
-    def _look_up(known: Iterable[Entry], stored_rows: StoredRows) -> dict[int, tuple[type[Event], Mapping[str, Any]]]:
+    def _look_up(known: Iterable[Event], stored_rows: StoredRows) -> dict[int, tuple[type[Event], Mapping[str, Any]]]:
         """The stored rows of the ids, of whatever kind they are, by the numbers of the ids."""
         suspects: dict[type[Event], set[UUID]] = defaultdict(set)
-        for event in [entry.event for entry in known if entry.event]:
+        for event in known:
             suspects[type(event)].add(event.event_id)
         found = {UUID(row["event_id"]): (kind, row) for kind, ids in suspects.items() for row in stored_rows(kind, ids)}
         elsewhere = {event_id for ids in suspects.values() for event_id in ids} - found.keys()

@@ -103,7 +103,7 @@ def row_of(event: Event) -> dict[str, Any]:
 
 def refuse_unstorable(event: Event) -> None:
     """Raise ``EventUnreadable`` where :func:`row_of` would; what is to be stored has passed here."""
-    for column in whole_columns(type(event)):
+    for column in _UNBOUNDED[type(event)]:
         try:
             value = column.read(event)
         except TypeError as error:  # orjson, of a number inside
@@ -112,10 +112,8 @@ def refuse_unstorable(event: Event) -> None:
             raise EventUnreadable(f"{'.'.join(column.path)}: {value} does not fit into 64 bits")
 
 
-@cache
-def whole_columns(kind: type[Event]) -> tuple[Column, ...]:
-    """The columns of whole numbers that neither Python nor the model bounds."""
-    return tuple(column for column in columns_of(kind) if column.is_whole)
+# The columns of whole numbers that neither Python nor the model bounds.
+_UNBOUNDED = {kind: tuple(column for column in columns_of(kind) if column.is_whole) for kind in EVENTS.values()}
 
 
 def event_of(kind: type[Kind], row: Mapping[str, Any]) -> Kind:
@@ -130,7 +128,7 @@ def event_of(kind: type[Kind], row: Mapping[str, Any]) -> Kind:
     return kind.model_validate(fields)
 
 
-def table_of_events(kind: type[Event], events: Sequence[Event], schema: pa.Schema, **positions: Sequence[Any]) -> pa.Table:
+def table_of_events(kind: type[Event], events: Sequence[Event], schema: pa.Schema, positions: Mapping[str, Sequence[Any]]) -> pa.Table:
     """The rows of many events of one kind as an Arrow table; ``positions`` are columns that no event has."""
     values: dict[str, Sequence[Any]] = dict(positions)
     for part, columns in _parts_of(kind).items():
@@ -139,7 +137,7 @@ def table_of_events(kind: type[Event], events: Sequence[Event], schema: pa.Schem
         names = [column.path[-1] for column in columns]
         taken = zip(*map(itemgetter(*names, *names[:1]), map(vars, parts)), strict=True)  # of one name alone it would make no tuple
         values |= {column.name: column.write(of_all) for column, of_all in zip(columns, taken, strict=False)}
-    return pa.table([pa.array(values[field.name], field.type) for field in schema], schema=schema)
+    return arrow_of(values, schema)
 
 
 @cache
@@ -150,6 +148,6 @@ def _parts_of(kind: type[Event]) -> dict[tuple[str, ...], list[Column]]:
     return parts
 
 
-def arrow_of(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
-    """The rows as an Arrow table of the warehouse's types."""
-    return pa.table([pa.array([row[field.name] for row in rows], field.type) for field in schema], schema=schema)
+def arrow_of(columns: Mapping[str, Sequence[Any]], schema: pa.Schema) -> pa.Table:
+    """The columns as an Arrow table of the warehouse's types."""
+    return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)

@@ -5,7 +5,8 @@ batch are one transaction, so a process killed at any moment finds on restart th
 """
 
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from storage.database import connect, statement
-from storage.entries import Applied, Entry, Refusal, logged_row
+from storage.entries import Applied, Entry, Fact
 from storage.errors import WarehouseError
 from storage.events import Event, HubClaimed, PreferenceJoined, PreferenceRemoved
 from storage.inserts import Inserts
@@ -24,14 +25,16 @@ from storage.join_rows import incomplete_pairs, known_pairs, missed_judgments
 from storage.joining import Join, Numbered
 from storage.numbering import Numbering, read_back
 from storage.repeats import Repeats
-from storage.rows import TABLES, arrow_of, event_of, table_of_events
+from storage.rows import POSITION, TABLES, arrow_of, event_of, table_of_events
 
-__all__ = ["LOGGED", "Applied", "Entry", "Refusal", "Warehouse"]
+__all__ = ["LOGGED", "Applied", "Warehouse"]
 
 LOGGED = "preference_logged"
 NUMBERED = frozenset({PreferenceJoined, PreferenceRemoved})
 REMEMBERED = 10_000
 TOLD = NUMBERED | {HubClaimed}  # what the log says of the numbering
+
+Rows = tuple[str, pa.Table]  # of a table, by its name
 
 
 class Warehouse:
@@ -92,36 +95,41 @@ class Warehouse:
         with self._lock:
             with self._transaction():
                 offsets = dict(self._offsets)
-                unread: list[Entry] = []
-                facts: list[Entry] = []
-                preferences: list[Entry] = []
+                unread: list[Fact] = []
+                told: list[Event] = []
+                unreadable = 0
                 for entry in batch:
-                    topic, partition, offset, event = entry
-                    if offset > offsets.get((topic, partition), -1):
-                        offsets[topic, partition] = offset
+                    partition, offset, event = entry
+                    if event is None:
+                        unreadable += 1
+                    if offset > offsets.get(partition, -1):
+                        offsets[partition] = offset
                         if event is not None:
-                            unread.append(entry)
-                            (preferences if type(event) in NUMBERED else facts).append(entry)
-                fresh, repeated, refused = self._repeats.sift(facts, self._stored_rows)
-                self._read_back([entry.event for entry in unread if type(entry.event) in TOLD])
-                numbered = self._join.step(entry.event for entry in fresh if entry.event) if self._join else []
-                self._insert_facts(fresh)
-                if preferences:
-                    self._insert(LOGGED, arrow_of([logged_row(entry) for entry in preferences], self._inserts.schema(LOGGED)))
-                self._insert_numbered(numbered)
+                            unread.append(entry)  # type: ignore[arg-type]  # it has an event
+                            if type(event) in TOLD:
+                                told.append(event)
+                preferences = [fact for fact in unread if type(fact[2]) in NUMBERED] if told else []
+                facts = [fact for fact in unread if type(fact[2]) not in NUMBERED] if preferences else unread
+                sifted = self._repeats.sift(facts, self._stored_rows)
+                self._read_back(told)
+                numbered = self._join.step([event for _, _, event in sifted.fresh]) if self._join else []
+                # All of Python's work before all of DuckDB's: in turns each would find what it needs pushed out of the cache by the other.
+                made = [*self._rows_of(sifted.fresh), *self._places_of(preferences), *self._rows_numbered(numbered)]
+                for table, rows in made:
+                    self._insert(table, rows)
                 self._inserts.remember(offsets, self._offsets)
             # Only what is committed is remembered; a batch that failed has reset everything that is kept in memory.
             self._offsets = offsets
-            self._lately.update((entry.sequence, entry.event_id) for entry in numbered)
-            while len(self._lately) > REMEMBERED:
-                self._lately.pop(next(iter(self._lately)))
-            self._repeats.remember([entry.event.event_id for entry in fresh if entry.event])
-        passed_over = {id(entry) for entry in (*repeated, *(entry for entry, _ in refused))}
-        stored = tuple(entry for entry in unread if id(entry) not in passed_over)
+            for preference in numbered:
+                self._lately[preference.sequence] = preference.event_id
+                self._lately.pop(preference.sequence - REMEMBERED, None)
+            self._repeats.remember(sifted)
+        passed_over = {id(fact) for fact in (*sifted.repeated, *(refusal.entry for refusal in sifted.refused))}
+        stored = [fact for fact in unread if id(fact) not in passed_over] if passed_over else unread
         return Applied(
-            stored=stored,
-            repeated=sum(entry.event is not None for entry in batch) - len(stored) - len(refused),
-            refused=tuple(Refusal(entry, reason) for entry, reason in refused),
+            stored=tuple([event for _, _, event in stored]),
+            repeated=len(batch) - unreadable - len(stored) - len(sifted.refused),
+            refused=tuple(sifted.refused),
             numbered=tuple(numbered),
         )
 
@@ -155,7 +163,8 @@ class Warehouse:
             self._epoch = epoch
             join = self._new_join()
             numbered = join.settle(missed_judgments(self._ask))
-            self._insert_numbered(numbered)
+            for table, rows in self._rows_numbered(numbered):
+                self._insert(table, rows)
             self._join = join
         return tuple(numbered)
 
@@ -210,13 +219,13 @@ class Warehouse:
             cursor.rollback()
             cursor.close()
 
-    def events(self, *kinds: type[Event]) -> list[Entry]:
+    def events(self, *kinds: type[Event]) -> list[Event]:
         """Every stored event of the kinds, in the order of the log. For kinds of which there are few: the life of versions, runs."""
-        entries = []
+        found: list[tuple[type[Event], dict[str, Any]]] = []
         for kind in kinds:
-            for row in self.cursor().sql(f"SELECT * FROM {TABLES[kind]}").to_arrow_table().to_pylist():
-                entries.append(Entry(row["log_topic"], row["log_partition"], row["log_offset"], event_of(kind, row)))
-        return sorted(entries, key=lambda entry: entry[:3])
+            found += [(kind, row) for row in self.cursor().sql(f"SELECT * FROM {TABLES[kind]}").to_arrow_table().to_pylist()]
+        found.sort(key=lambda one: [one[1][name] for name in POSITION])
+        return [event_of(kind, row) for kind, row in found]
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """This thread's own cursor."""
@@ -252,7 +261,7 @@ class Warehouse:
     def _new_join(self) -> Join:
         return Join(self._epoch, self._last_sequence, incomplete_pairs(self._ask), lambda ids: known_pairs(self._ask, ids))
 
-    def _read_back(self, events: Sequence[Event | None]) -> None:
+    def _read_back(self, events: Sequence[Event]) -> None:
         sequences = [event.sequence for event in events if isinstance(event, PreferenceJoined | PreferenceRemoved)]
         known: Mapping[int, UUID] = self._lately
         if any(sequence not in known for sequence in sequences):
@@ -260,7 +269,8 @@ class Warehouse:
             known = {row["sequence"]: UUID(row["event_id"]) for row in self._ask("numbered_between", bounds)}
         place = Numbering(self._epoch, self._log_epoch, self.last_sequence, self._numbering)
         adopted, self._log_epoch = read_back(events, known, place, self.path)
-        self._insert_numbered(adopted)
+        for table, rows in self._rows_numbered(adopted):
+            self._insert(table, rows)
         self._last_sequence = adopted[-1].sequence if adopted else self._last_sequence
 
     def _stored_rows(self, kind: type[Event], ids: Collection[UUID]) -> list[dict[str, Any]]:
@@ -269,19 +279,25 @@ class Warehouse:
         rows: list[dict[str, Any]] = self._sql(text, wanted).to_pylist()
         return rows
 
-    def _insert_numbered(self, numbered: Sequence[Numbered]) -> None:
+    def _rows_of(self, facts: Sequence[Fact]) -> Iterator[Rows]:
+        kinds: dict[type[Event], list[Fact]] = defaultdict(list)
+        for fact in facts:
+            kinds[type(fact[2])].append(fact)
+        for kind, some in kinds.items():
+            positions, events = _positions(some)
+            yield TABLES[kind], table_of_events(kind, events, self._inserts.schema(TABLES[kind]), positions)
+
+    def _places_of(self, preferences: Sequence[Fact]) -> Iterator[Rows]:
+        """Where numbered preferences came back from the log."""
+        if preferences:
+            columns, events = _positions(preferences)
+            columns |= {name: [getattr(event, name) for event in events] for name in ("event_id", "epoch", "sequence")}
+            yield LOGGED, arrow_of(columns, self._inserts.schema(LOGGED))
+
+    def _rows_numbered(self, numbered: Sequence[Numbered]) -> Iterator[Rows]:
         for kind in (PreferenceJoined, PreferenceRemoved):
             if events := [entry for entry in numbered if type(entry) is kind]:
-                self._insert(TABLES[kind], table_of_events(kind, events, self._inserts.schema(TABLES[kind])))
-
-    def _insert_facts(self, entries: Iterable[Entry]) -> None:
-        kinds: dict[type[Event], list[Entry]] = {}
-        for entry in entries:
-            kinds.setdefault(type(entry.event), []).append(entry)  # type: ignore[arg-type]  # facts have events
-        for kind, some in kinds.items():
-            topics, partitions, offsets, events = zip(*some, strict=True)
-            positions = {"log_topic": topics, "log_partition": partitions, "log_offset": offsets}
-            self._insert(TABLES[kind], table_of_events(kind, events, self._inserts.schema(TABLES[kind]), **positions))
+                yield TABLES[kind], table_of_events(kind, events, self._inserts.schema(TABLES[kind]), {})
 
     def _insert(self, table: str, rows: pa.Table) -> None:
         self._inserts.insert(table, rows)
@@ -292,3 +308,10 @@ class Warehouse:
 
     def _sql(self, text: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         return self._connection.sql(text, params=dict(parameters) if parameters else None).to_arrow_table()
+
+
+def _positions(facts: Sequence[Fact]) -> tuple[dict[str, Sequence[Any]], tuple[Event, ...]]:
+    """The columns that say where the facts stand on the log, and their events."""
+    partitions, offsets, events = zip(*facts, strict=True)
+    topics, numbers = zip(*partitions, strict=True)
+    return dict(zip(POSITION, (topics, numbers, offsets), strict=True)), events

@@ -6,17 +6,13 @@ Offsets count from 0 in each partition; a reader's position is the last offset t
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from storage.entries import Partition as Partition  # the log's own word; the warehouse remembers by it how far it has come
 from storage.errors import ConfigurationError
 from storage.events import Event
 from storage.settings import Settings
 from storage.wire import encode
 from streams.kafka_settings import KafkaSettings, is_kafka, servers_of
 from streams.topics import TOPIC_OF, key_of
-
-
-class Partition(NamedTuple):
-    topic: str
-    number: int
 
 
 class Record(NamedTuple):

@@ -117,7 +117,7 @@ class Desk:
         self._woken.set()
 
     def wake_for(self, applied: Applied) -> None:
-        fresh = [entry.event for entry in applied.stored if isinstance(entry.event, KINDS)]
+        fresh = [event for event in applied.stored if isinstance(event, KINDS)]
         self._fresh.extend(fresh)
         if fresh or applied.numbered:
             self.wake()
@@ -146,7 +146,7 @@ class Desk:
         """Fold what was stored since the last look; at first, all there is. What comes both ways changes nothing the second time."""
         if self._life is None:
             self._life = versions.fold(())
-            self._fresh.extendleft(entry.event for entry in reversed(self._warehouse.events(*KINDS)) if entry.event)
+            self._fresh.extendleft(reversed(self._warehouse.events(*KINDS)))
         while self._fresh:
             event = self._fresh.popleft()
             self._life, self._runs = versions.step(self._life, event), runs.step(self._runs, event)

@@ -161,7 +161,7 @@ class Learner:
             self._bus.publish(records_of(batch.unreadable), timeout=TIMEOUT)
         place, offset, numbered_at = self._place, self._offset, self._numbered_at
         taken: list[tuple[Logged, Numbered]] = []
-        for entry, event in batch.entries:
+        for entry, (_, _, event) in zip(batch.logged, batch.entries, strict=True):
             if event is not None:
                 try:
                     place, numbered = advance(place, event)

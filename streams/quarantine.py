@@ -8,13 +8,14 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from storage.entries import Entry
 from storage.errors import EventUnreadable, SchemaTooNew
 from storage.events import Event, EventQuarantined, derived_id
 from storage.rows import refuse_unstorable
 from storage.wire import decode
 from streams import metrics
 from streams.bus import Logged, Partition
-from streams.topics import TOPICS
+from streams.topics import TOPIC_OF
 
 KEPT = 256 * 1024  # bytes of the payload
 
@@ -25,37 +26,42 @@ class Batch:
 
     Attributes
     ----------
-    entries : each with its event, or None where it is unreadable
+    logged : the entries
+    entries : each one's place and event, None where it is unreadable
     unreadable : a quarantine event for each of these
     too_new : set where the next entry was written by a newer program; the reader has to stop before it
     """
 
-    entries: list[tuple[Logged, Event | None]] = field(default_factory=list)
+    logged: Sequence[Logged]
+    entries: list[Entry] = field(default_factory=list)
     unreadable: list[EventQuarantined] = field(default_factory=list)
     too_new: SchemaTooNew | None = None
 
     @property
     def events(self) -> list[tuple[Logged, Event]]:
-        return [(entry, event) for entry, event in self.entries if event is not None]
+        """What could be read."""
+        return [(logged, event) for logged, (_, _, event) in zip(self.logged, self.entries, strict=True) if event is not None]
 
     @property
     def upto(self) -> dict[Partition, int]:
         """The last offset of each partition."""
-        return {entry.partition: entry.offset for entry, _ in self.entries}
+        return {entry.partition: entry.offset for entry in self.logged}
 
 
 def decoded(entries: Sequence[Logged], reader: str) -> Batch:
     """The entries' events, up to the first that only a newer program can read."""
-    batch = Batch()
+    batch = Batch(entries)
     for entry in entries:
+        event = None
         try:
-            batch.entries.append((entry, event_in(entry)))
+            event = event_in(entry)
         except SchemaTooNew as error:
             batch.too_new = SchemaTooNew(f"{entry.partition.topic}, offset {entry.offset}: {error}")
+            batch.logged = entries[: len(batch.entries)]
             break
         except EventUnreadable as error:
-            batch.entries.append((entry, None))
             batch.unreadable.append(quarantined(entry, reader, str(error)))
+        batch.entries.append((entry.partition, entry.offset, event))
     return batch
 
 
@@ -65,8 +71,7 @@ def event_in(entry: Logged) -> Event:
     Every reader has to say the same of an entry: a claim that the hub sets aside must not depose it for the learner.
     """
     event = decode(entry.value)
-    topic = TOPICS.get(entry.partition.topic)
-    if topic is None or not isinstance(event, topic.kinds):
+    if TOPIC_OF[type(event)].name != entry.partition.topic:
         raise EventUnreadable(f"a {event.kind} does not belong on {entry.partition.topic}")
     refuse_unstorable(event)
     return event

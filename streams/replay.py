@@ -9,7 +9,7 @@ from pathlib import Path
 
 from storage.contents import Content, contents
 from storage.errors import ConfigurationError, WarehouseError
-from storage.warehouse import Entry, Warehouse
+from storage.warehouse import Warehouse
 from streams.bus import Bus
 from streams.collector import collector_off
 from streams.quarantine import decoded
@@ -49,9 +49,10 @@ def replay(bus: Bus, into: Path, progress: Callable[[int, int], None]) -> dict[s
                 raise WarehouseError(f"the log ends before {sorted(behind.items())[0]}: it has lost entries that it said it had")
             with collector_off():
                 batch = decoded(entries, GROUP)
-                applied = warehouse.apply([Entry(*entry.partition, entry.offset, event) for entry, event in batch.entries])
+                applied = warehouse.apply(batch.entries)
             for refusal in applied.refused:
-                log.warning("%s, partition %d, offset %d: %s", *refusal.entry[:3], refusal.reason)
+                (topic, number), offset, _ = refusal.entry
+                log.warning("%s, partition %d, offset %d: %s", topic, number, offset, refusal.reason)
             after.update(batch.upto)
             done += len(batch.entries)
             progress(done, total)

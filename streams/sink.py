@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
 
+from storage.entries import Applied, Entry, Refusal
 from storage.errors import WarehouseError
 from storage.events import Event, HubClaimed, PairDrawn, PreferenceJoined, PreferenceRemoved, now
 from storage.rows import event_of
-from storage.warehouse import Applied, Entry, Refusal, Warehouse
+from storage.warehouse import Warehouse
 from streams import metrics
 from streams.bus import Bus, Logged, Partition, records_of
 from streams.collector import collector_off
@@ -52,7 +53,7 @@ class Sink:
         self._after: dict[Partition, int] = {}
         self._refused: list[Event] = []  # quarantine events that the log has not taken yet
         self._unmarked: dict[str, dict[Partition, int]] = {}
-        self._own: list[tuple[Logged, Event]] = []  # numbers on the log whose place there is not stored yet
+        self._own: list[Entry] = []  # numbers on the log whose place there is not stored yet
         self._marked_at = self._looked_at = self._applied_at = clock()
         self._took = 0.0
 
@@ -100,7 +101,7 @@ class Sink:
         """Every step is one transaction; only the marks are behind."""
         self._mark()
 
-    def _read(self, wait: float) -> tuple[list[Logged], list[tuple[Logged, Event]]]:
+    def _read(self, wait: float) -> tuple[list[Logged], list[Entry]]:
         """The next batch, and those of our own numbers to store the place of with it. Both topic and places can wait until there is more
         of them: each judgment would cost two transactions."""
         if self._own:
@@ -112,13 +113,13 @@ class Sink:
         self._looked_at = self._clock()
         return [*entries, *self._bus.read({PARTITION: self._after[PARTITION]}, limit=BATCH, wait=0)], self._own
 
-    def _apply(self, entries: Sequence[Logged], own: Sequence[tuple[Logged, Event]] = ()) -> None:
+    def _apply(self, entries: Sequence[Logged], own: Sequence[Entry] = ()) -> None:
         batch = decoded(entries, GROUP)
-        batch.entries[:0] = own
         if batch.unreadable:  # before their offsets move on, so that none is lost; a second time is the same event
             self._bus.publish(records_of(batch.unreadable), timeout=TIMEOUT)
-        applied = self._warehouse.apply([Entry(*entry.partition, entry.offset, event) for entry, event in batch.entries])
-        self._after.update(batch.upto)
+        applied = self._warehouse.apply([*own, *batch.entries])
+        upto = {partition: offset for partition, offset, _ in own} | batch.upto
+        self._after.update(upto)
         self._own = self._own[len(own) :]
         self._refused += self._set_aside(applied.refused, batch)
         try:
@@ -126,11 +127,11 @@ class Sink:
             if applied.numbered and applied.numbered[0].sequence == self._published + 1:
                 self._publish(applied.numbered)
         finally:  # it is committed, and is not told a second time, whether the log takes what follows from it or not
-            metrics.reached(GROUP, (entry.event for entry in applied.stored if entry.event))
+            metrics.reached(GROUP, applied.stored)
             if applied.stored:
                 for listener in self.listeners:
                     listener(applied)
-        self._unmarked.setdefault(GROUP, {}).update(batch.upto)
+        self._unmarked.setdefault(GROUP, {}).update(upto)
         if batch.too_new:
             self._mark()
             raise batch.too_new
@@ -143,16 +144,12 @@ class Sink:
             self._publish(numbered)
 
     def _publish(self, numbered: Sequence[Numbered]) -> None:
-        records = records_of(numbered)
-        offsets = [position.offset for position in self._bus.publish(records, timeout=TIMEOUT)]
+        offsets = [position.offset for position in self._bus.publish(records_of(numbered), timeout=TIMEOUT)]
         self._published = numbered[-1].sequence
         self._unmarked[PUBLISHER] = {PARTITION: offsets[-1]}
         if offsets[-1] == self._after[PARTITION] + len(offsets):  # nothing of another hub between: none of it has to be read
             self._after[PARTITION] = offsets[-1]
-            self._own += [
-                (Logged(PARTITION, offset, record.key, record.value), event)
-                for offset, record, event in zip(offsets, records, numbered, strict=True)
-            ]
+            self._own += [(PARTITION, offset, event) for offset, event in zip(offsets, numbered, strict=True)]
 
     def _mark(self) -> None:
         """Now and then: the marks cost as much as a batch, and only the pace of imports, the status and the next start look at them."""
@@ -171,7 +168,7 @@ class Sink:
         batch = decoded([entry], GROUP)
         if batch.too_new:
             raise batch.too_new
-        event = batch.entries[0][1]
+        _, _, event = batch.entries[0]
         if isinstance(event, PreferenceJoined | PreferenceRemoved) and event.epoch >= self._warehouse.epoch:
             here = self._warehouse.preferences_after(event.sequence - 1, 1)
             if not here or here[0].event_id != event.event_id:
@@ -227,14 +224,14 @@ class Sink:
 
     def _set_aside(self, refused: Sequence[Refusal], batch: Batch) -> list[Event]:
         """Quarantine what cannot become a row. A derived event's id says that it is the same event as before, and the first stands."""
-        entries = {(entry.partition, entry.offset): entry for entry, _ in batch.entries}
+        logged = {(entry.partition, entry.offset): entry for entry in batch.logged} if refused else {}
         bad: list[Event] = []
         for refusal in refused:
-            at = refusal.entry
-            if at.event is not None and at.event.event_id.version == 5:
-                log.info("%s %s is on the log again: %s", at.event.kind, at.event.event_id, refusal.reason)
+            partition, offset, event = refusal.entry
+            if event.event_id.version == 5:
+                log.info("%s %s is on the log again: %s", event.kind, event.event_id, refusal.reason)
                 continue
-            bad.append(quarantined(entries[Partition(at.topic, at.partition), at.offset], GROUP, refusal.reason))
+            bad.append(quarantined(logged[partition, offset], GROUP, refusal.reason))
         return bad
 
     def _publish_lost_pairs(self) -> None:

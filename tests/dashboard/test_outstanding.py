@@ -27,7 +27,7 @@ def test_in_any_order_and_over_a_restart_the_counts_are_those_of_the_tables(batc
             if number == restart:
                 counted = Outstanding(warehouse)
             applied = apply(warehouse, log, *batch)  # type: ignore[arg-type]
-            counted.note(entry.event for entry in applied.stored if entry.event)
+            counted.note(applied.stored)
             rows = warehouse.query("waiting", {"limit": 100}).to_pylist()
             waiting = counted.waiting()
             assert counted.to_rate == warehouse.query("pairs_to_rate").to_pylist()[0]["n"]

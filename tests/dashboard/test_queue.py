@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dashboard import rating_queue
 from dashboard.rating_queue import LEASE, RatingQueue, shown_first
 from storage.settings import Settings
-from storage.warehouse import Entry, Warehouse
+from storage.warehouse import Warehouse
 from streams.bus import open_bus
 from streams.quarantine import event_in
 from streams.topics import TOPICS
@@ -26,7 +26,7 @@ def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
     with open_bus(settings.common.bus_url) as bus:
         SmallWorld(settings, bus).chat(6)
         entries = bus.read(dict.fromkeys(bus.bounds(list(TOPICS)), -1), limit=100, wait=0)
-    warehouse.apply([Entry(*entry.partition, entry.offset, event_in(entry)) for entry in entries])
+    warehouse.apply([(entry.partition, entry.offset, event_in(entry)) for entry in entries])
     with warehouse:
         yield warehouse
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import numpy as np
 
+from storage.entries import Applied, Entry, Partition
 from storage.events import (
     EVENTS,
     DatasetFrozen,
@@ -37,7 +38,7 @@ from storage.events import (
     pack,
 )
 from storage.strata import stratum_of
-from storage.warehouse import Applied, Entry, Warehouse
+from storage.warehouse import Warehouse
 from storage.wire import encode
 
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -75,7 +76,7 @@ class Log:
         for event in events:
             name = topic or (TOPICS.get(type(event), "models.versions") if isinstance(event, Event) else "feedback.judgments")
             here = self.topics.setdefault(name, [])
-            added.append(Entry(name, 0, len(here), event if isinstance(event, Event) else None))
+            added.append((Partition(name, 0), len(here), event if isinstance(event, Event) else None))
             here.append(event)
         self.entries += added
         return added

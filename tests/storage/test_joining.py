@@ -9,10 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from storage.entries import Entry
 from storage.errors import WarehouseError
 from storage.events import Event, HubClaimed, JudgmentGiven, PreferenceJoined, PreferenceRemoved, derived_id
 from storage.joining import Join, Pair
-from storage.warehouse import Entry, Warehouse
+from storage.warehouse import Warehouse
 from storage.wire import WRITTEN, encode
 from tests.storage.facts import Log, apply, features, joined, judgment, one_of_each, pair
 

@@ -67,7 +67,7 @@ def test_an_id_that_was_used_again_for_another_kind_was_refused_and_is_not_missi
 
 def test_an_event_that_the_readers_of_its_topic_do_not_take_is_not_missed(loop: tuple[Warehouse, Log]) -> None:
     warehouse, log = loop
-    warehouse.apply([entry._replace(event=None) for entry in log.add(pair(50), topic="feedback.judgments")])
+    warehouse.apply([(partition, offset, None) for partition, offset, _ in log.add(pair(50), topic="feedback.judgments")])
 
     def event_in(entry: tuple[str, int, int, bytes]) -> Event:
         event = decode(entry[3])
@@ -199,5 +199,5 @@ def test_what_the_warehouse_has_not_read_yet_is_behind_and_not_missing(loop: tup
 def test_an_event_that_never_could_be_stored_is_not_missing(loop: tuple[Warehouse, Log]) -> None:
     warehouse, log = loop
     huge = reply(60).sampling.model_copy(update={"seed": LARGEST})
-    warehouse.apply([entry._replace(event=None) for entry in log.add(reply(60, sampling=huge))])
+    warehouse.apply([(partition, offset, None) for partition, offset, _ in log.add(reply(60, sampling=huge))])
     assert verify(warehouse, log.raw()).unreadable == 2

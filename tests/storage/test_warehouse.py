@@ -7,15 +7,17 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from storage.entries import Entry
 from storage.errors import ConfigurationError, EventUnreadable, WarehouseError
 from storage.events import EVENTS, Event, JudgmentGiven, ModelEvaluated, ModelPromoted, PairDrawn, ReplySent, Sampling
 from storage.repeats import Seen, halves
 from storage.rows import event_of, refuse_unstorable
-from storage.warehouse import Entry, Warehouse
+from storage.warehouse import Warehouse
 from tests.storage.facts import Log, apply, features, id_of, judgment, one_of_each, pair, reply
 
 
@@ -29,17 +31,17 @@ def test_an_event_of_every_kind_comes_back_from_its_row_as_it_was(warehouse: War
     events = [event for event in one_of_each() if event.kind not in ("PreferenceJoined", "PreferenceRemoved")]
     log = Log()
     applied = apply(warehouse, log, *events)
-    assert [entry.event for entry in applied.stored] == events
+    assert list(applied.stored) == events
     for event in events:
-        assert event in [entry.event for entry in warehouse.events(type(event))]
-    assert warehouse.offsets() == {(entry.topic, 0): len(log.topics[entry.topic]) - 1 for entry in log.entries}
+        assert event in warehouse.events(type(event))
+    assert warehouse.offsets() == {partition: len(log.topics[partition.topic]) - 1 for partition, _, _ in log.entries}
 
 
 def test_events_of_several_kinds_come_in_the_order_of_the_log(warehouse: Warehouse) -> None:
     evaluated, promoted = (event for event in one_of_each() if isinstance(event, ModelEvaluated | ModelPromoted))
     log = Log()
     apply(warehouse, log, promoted, evaluated)
-    assert [entry.event for entry in warehouse.events(ModelEvaluated, ModelPromoted)] == [promoted, evaluated]
+    assert warehouse.events(ModelEvaluated, ModelPromoted) == [promoted, evaluated]
 
 
 def test_a_batch_read_twice_changes_nothing(warehouse: Warehouse) -> None:
@@ -78,7 +80,7 @@ def test_an_id_used_again_for_something_else_is_refused_and_named(warehouse: War
     apply(warehouse, log, judgment(1, "A"))
     changed = judgment(1, "A").model_copy(update={"choice": "B", "strength": 2})
     applied = apply(warehouse, log, changed, judgment(2))
-    assert [refusal.entry.event for refusal in applied.refused] == [changed]
+    assert [refusal.entry[2] for refusal in applied.refused] == [changed]
     assert "choice, strength" in applied.refused[0].reason
     assert warehouse.offsets()["feedback.judgments", 0] == 2
     other_kind = reply(1, event_id=judgment(1, "A").event_id)
@@ -90,7 +92,7 @@ def test_another_id_with_the_same_remembered_half_is_new(warehouse: Warehouse) -
     twin = UUID(int=(known.int ^ 1 << 100))
     assert halves([twin]) == halves([known])
     applied = apply(warehouse, Log(), judgment(1), judgment(2, event_id=twin))
-    assert [entry.event.event_id for entry in applied.stored if entry.event] == [known, twin]
+    assert [event.event_id for event in applied.stored] == [known, twin]
 
 
 @given(batches=st.lists(st.lists(st.integers(0, 40)), max_size=20), first=st.lists(st.integers(0, 40)))
@@ -144,11 +146,15 @@ def test_a_batch_that_fails_half_way_leaves_nothing(warehouse: Warehouse, monkey
     apply(warehouse, log, pair(1), features(1))
     batch = log.add(judgment(1), judgment(2))
 
-    def broken(*_: object) -> None:
-        raise RuntimeError("the disk is full")
+    insert = warehouse._insert
+
+    def breaking(table: str, rows: pa.Table) -> None:
+        if table == "preference_joined":
+            raise RuntimeError("the disk is full")
+        insert(table, rows)
 
     with monkeypatch.context() as patch:
-        patch.setattr(warehouse, "_insert_numbered", broken)
+        patch.setattr(warehouse, "_insert", breaking)
         with pytest.raises(RuntimeError, match="disk is full"):
             warehouse.apply(batch)
     assert (warehouse.last_sequence, warehouse.waiting, len(warehouse.events(JudgmentGiven))) == (0, 0, 0)

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-from storage.warehouse import Applied, Entry, Warehouse
+from storage.entries import Applied, Entry
+from storage.warehouse import Warehouse
 from streams.bus import Bus, Logged, Partition, Position, Record
 from tests.streams.memory_bus import MemoryBus
 

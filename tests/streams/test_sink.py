@@ -270,7 +270,7 @@ def test_what_is_committed_is_told_once_also_when_the_log_is_away_right_after(tm
     told: list[Event | None] = []
     with Sulking(tmp_path / "bus.sqlite") as bus:
         hub = Hub(tmp_path / "warehouse.duckdb", bus)
-        hub.sink.listeners.append(lambda applied: told.extend(entry.event for entry in applied.stored))
+        hub.sink.listeners.append(lambda applied: told.extend(applied.stored))
         bus.sulks = True
         judged_pair(bus, "Reply one")
         with pytest.raises(Overloaded):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from storage.artifacts import Artifacts
+from storage.entries import Partition
 from storage.errors import DataRefused, TrainingError
 from storage.events import (
     Event,
@@ -25,7 +26,7 @@ from storage.events import (
 from storage.settings import Settings
 from storage.snapshots import freeze
 from storage.strata import stratum_of
-from storage.warehouse import Entry, Warehouse
+from storage.warehouse import Warehouse
 from trainers.api import evaluate_policy, train_policy
 from trainers.evaluation.report import Report
 from trainers.features import Embedder, FeatureSettings
@@ -83,7 +84,7 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for event in events(Embedder.load(FeatureSettings()), 80):
         topic = topic_of(event)
         offsets[topic] = offsets.get(topic, -1) + 1
-        entries.append(Entry(topic, 0, offsets[topic], event))
+        entries.append((Partition(topic, 0), offsets[topic], event))
     with Warehouse.open(folder / "warehouse.duckdb") as warehouse:
         warehouse.claim_epoch(1, published=0)
         warehouse.apply(entries)
