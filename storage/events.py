@@ -92,7 +92,8 @@ def _is_vector(text: str) -> str:
         raise ValueError("not base64") from error
     if not raw or len(raw) % 4:
         raise ValueError(f"{len(raw)} bytes are no float32 vector")
-    if b"\0" in np.isfinite(np.frombuffer(raw, _FLOAT32)).tobytes():  # the quickest way to ask all(), which takes three times as long
+    highest = raw[3::4]  # what is not finite has all bits of its exponent set, the first seven of which stand here
+    if (b"\x7f" in highest or b"\xff" in highest) and not np.isfinite(np.frombuffer(raw, _FLOAT32)).all():
         raise ValueError("a component is not finite")
     return text
 

@@ -1,8 +1,8 @@
 """Where pair, features and judgments meet: what waits, and what becomes the next numbered preference.
 
-The state is what is still incomplete, whole, and the pairs judged lately. The warehouse feeds it the events of a batch in order, inside
-the batch's transaction, and stores what comes out; an older pair is fetched through ``load``. Which judgments are numbered depends only
-on the order within each topic's partition, never on how the topics interleave.
+The state is what is still incomplete, whole, and of the other pairs those of lately. The warehouse feeds it the events of a batch in order,
+inside the batch's transaction, and stores what comes out; an older pair is fetched through ``load``. Which judgments are numbered depends
+only on the order within each topic's partition, never on how the topics interleave.
 """
 
 from collections import OrderedDict
@@ -28,7 +28,10 @@ from storage.events import (
 
 Numbered = PreferenceJoined | PreferenceRemoved
 
-REMEMBERED = 16_384  # complete pairs kept for the next judgment, about 5 kB each with 400 features a side
+# Complete pairs in memory, about 5 kB each with 400 features a side. After its first judgment a pair is seldom asked for again, and more of
+# them than the processor's caches hold would slow down every batch.
+UNJUDGED = 16_384
+JUDGED = 4_096
 DECISIVE = frozenset({"A", "B", "tie"})
 VERSION = newest_version(PreferenceJoined)
 JOINED = frozenset({PairDrawn, PairEmbedded, JudgmentGiven})
@@ -86,7 +89,8 @@ class Join:
         self.sequence = sequence
         # By the ids' numbers: Python hashes those at once, and a UUID by a function of its own.
         self._incomplete: dict[int, Pair] = {pair_id.int: pair for pair_id, pair in incomplete.items()}
-        self._complete: OrderedDict[int, Pair] = OrderedDict()
+        self._unjudged: OrderedDict[int, Pair] = OrderedDict()
+        self._judged: OrderedDict[int, Pair] = OrderedDict()
         self._load = load
         self.waiting = sum(len(pair.waiting) for pair in incomplete.values())
 
@@ -100,14 +104,15 @@ class Join:
         ours: list[tuple[int, Any]] = [(event.pair_id.int, event) for event in events if type(event) in JOINED]  # type: ignore[attr-defined]
         # A pair just drawn and not known to be incomplete is new: nothing can have been stored about it.
         others = {key for key, _ in ours} - {key for key, event in ours if type(event) is PairDrawn}
-        asked = [key for key in others if key not in self._incomplete and key not in self._complete]
-        for pair_id, pair in self._load([UUID(int=number) for number in asked]).items() if asked else ():
-            (self._complete if pair.complete else self._incomplete)[pair_id.int] = pair
+        asked = [UUID(int=key) for key in others if self._known(key) is None]
+        for pair_id, pair in self._load(asked).items() if asked else ():
+            self._place_of(pair)[pair_id.int] = pair
         numbered: list[Numbered] = []
         for key, event in ours:
             self._take(key, event, numbered)
-        while len(self._complete) > REMEMBERED:
-            self._complete.popitem(last=False)
+        for kept, most in ((self._unjudged, UNJUDGED), (self._judged, JUDGED)):
+            while len(kept) > most:
+                kept.popitem(last=False)
         return numbered
 
     def settle(self, missed: Iterable[tuple[Pair, JudgmentGiven]]) -> list[Numbered]:
@@ -119,29 +124,37 @@ class Join:
 
     def _take(self, key: int, event: PairDrawn | PairEmbedded | JudgmentGiven, numbered: list[Numbered]) -> None:
         """Add to the pair what the event says of it, and to ``numbered`` what that completes, replaces or withdraws."""
-        pair = self._complete.get(key)
-        if pair is not None:
-            self._complete.move_to_end(key)
-        else:
-            pair = self._incomplete.get(key)
-            if pair is None:
-                pair = self._incomplete[key] = Pair()
+        pair = self._known(key)
+        if pair is None:
+            pair = self._incomplete[key] = Pair()
+        before = self._place_of(pair)
         if isinstance(event, JudgmentGiven):
-            pair.waiting.append(event)
-            self.waiting += 1
+            if before is self._incomplete:
+                pair.waiting.append(event)
+                self.waiting += 1
+            else:
+                self._judge(pair, event, numbered)
         elif isinstance(event, PairEmbedded):
             pair.features = Features(event.embedding_hash, event.a, event.b)
         else:
             pair.stratum = pair.stratum or event.stratum
-        if pair.stratum is None or pair.features is None:
-            return
-        if key not in self._complete:
-            self._complete[key] = self._incomplete.pop(key)
-        if pair.waiting:
+        if pair.waiting and pair.complete:
             waiting, pair.waiting = pair.waiting, []
             self.waiting -= len(waiting)
             for judgment in waiting:
                 self._judge(pair, judgment, numbered)
+        after = self._place_of(pair)
+        if after is not self._incomplete:  # of the complete ones the last touched is the last to be forgotten
+            del before[key]
+            after[key] = pair
+
+    def _known(self, key: int) -> Pair | None:
+        return self._incomplete.get(key) or self._unjudged.get(key) or self._judged.get(key)
+
+    def _place_of(self, pair: Pair) -> dict[int, Pair]:
+        if pair.stratum is None or pair.features is None:
+            return self._incomplete
+        return self._judged if pair.standing else self._unjudged
 
     def _judge(self, pair: Pair, judgment: JudgmentGiven, numbered: list[Numbered]) -> None:
         """Of two by the same recruiter the one with the greater (occurred_at, event_id) holds; a late older one changes nothing."""

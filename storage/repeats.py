@@ -52,9 +52,9 @@ class Seen:
             self._runs.append(np.sort(run))
 
 
-def halves(ids: Sequence[UUID]) -> np.ndarray:
-    """The lower halves of the ids: uint64 ``(n,)``."""
-    return np.fromiter([event_id.int & LOWER for event_id in ids], np.uint64, len(ids))
+def halves(facts: Iterable[Fact]) -> np.ndarray:
+    """The lower halves of the events' ids: uint64 ``(n,)``."""
+    return np.fromiter((event.event_id.int & LOWER for _, _, event in facts), np.uint64)
 
 
 class Sifted(NamedTuple):
@@ -75,9 +75,10 @@ class Repeats:
 
     def sift(self, facts: Sequence[Fact], stored_rows: StoredRows) -> Sifted:
         """Tell the new ones from the rest."""
-        numbers = halves([event.event_id for _, _, event in facts])
+        numbers = halves(facts)
         known = self._seen.among(numbers)
-        if not known.any() and len(np.unique(numbers)) == len(numbers):
+        ascending = np.sort(numbers)
+        if not known.any() and not (ascending[1:] == ascending[:-1]).any():
             return Sifted(facts, numbers, [], [])
         stored = self._look_up([event for _, _, event in itertools.compress(facts, known)], stored_rows)
         here: dict[int, Event] = {}
@@ -97,7 +98,7 @@ class Repeats:
                 refused.append(Refusal(fact, f"event id {event.event_id} was used before with other content ({differing})"))
             else:
                 repeated.append(fact)
-        return Sifted(fresh, halves([event.event_id for _, _, event in fresh]), repeated, refused)
+        return Sifted(fresh, halves(fresh), repeated, refused)
 
     def remember(self, sifted: Sifted) -> None:
         """Called when the rows of the new ones are committed."""

@@ -21,6 +21,7 @@ from storage.events import EVENTS, Event, Kind
 
 POSITION = ("log_topic", "log_partition", "log_offset")
 LARGEST = 2**63
+_ID = pa.uuid()
 
 
 class Column(NamedTuple):
@@ -150,4 +151,14 @@ def _parts_of(kind: type[Event]) -> dict[tuple[str, ...], list[Column]]:
 
 def arrow_of(columns: Mapping[str, Sequence[Any]], schema: pa.Schema) -> pa.Table:
     """The columns as an Arrow table of the warehouse's types."""
-    return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
+    arrays = [_ids(columns[field.name]) if field.type == _ID else pa.array(columns[field.name], field.type) for field in schema]
+    return pa.table(arrays, schema=schema)
+
+
+def _ids(values: Sequence[UUID | None]) -> pa.Array:
+    """Arrow asks each id for its bytes by a call of Python; of their numbers it takes a third of the time."""
+    try:
+        raw = b"".join([value.int.to_bytes(16, "big") for value in values])  # type: ignore[union-attr]  # of None there is no number
+    except AttributeError:
+        return pa.array(values, _ID)
+    return pa.ExtensionArray.from_storage(_ID, pa.Array.from_buffers(_ID.storage_type, len(values), [None, pa.py_buffer(raw)]))

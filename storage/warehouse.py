@@ -4,6 +4,7 @@ Batches come from ``streams.sink``; what is numbered here goes to ``feedback.pre
 batch are one transaction, so a process killed at any moment finds on restart the state after some whole batch.
 """
 
+import itertools
 import threading
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -49,6 +50,7 @@ class Warehouse:
         self._numbering = False
         self._epoch = self._log_epoch = self._last_sequence = 0
         self._offsets: dict[tuple[str, int], int] = {}
+        self._lately: dict[int, UUID] = {}  # the ids of what was numbered last, which will soon come back from the log
         self._repeats = Repeats(np.empty(0, np.uint64))
         self._reset()
 
@@ -120,9 +122,9 @@ class Warehouse:
                 self._inserts.remember(offsets, self._offsets)
             # Only what is committed is remembered; a batch that failed has reset everything that is kept in memory.
             self._offsets = offsets
-            for preference in numbered:
-                self._lately[preference.sequence] = preference.event_id
-                self._lately.pop(preference.sequence - REMEMBERED, None)
+            self._lately |= {preference.sequence: preference.event_id for preference in numbered}
+            if len(self._lately) > 2 * REMEMBERED:
+                self._lately = dict(itertools.islice(self._lately.items(), len(self._lately) - REMEMBERED, None))
             self._repeats.remember(sifted)
         passed_over = {id(fact) for fact in (*sifted.repeated, *(refusal.entry for refusal in sifted.refused))}
         stored = [fact for fact in unread if id(fact) not in passed_over] if passed_over else unread
@@ -253,7 +255,7 @@ class Warehouse:
         self._epoch = state["epoch"]
         self._log_epoch = state["log_epoch"]
         self._last_sequence = state["last_sequence"]
-        self._lately: dict[int, UUID] = {}  # the ids of what was numbered last, which will soon come back from the log
+        self._lately = {}
         self._inserts = Inserts(self._connection)
         self._repeats = Repeats(self._sql(statement("known_ids"))["half"].to_numpy())
         self._join = self._new_join() if self._numbering else None

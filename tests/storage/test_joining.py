@@ -1,9 +1,10 @@
 """A judgment, its pair and its features meet in any order, once, under the next number."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -111,7 +112,8 @@ def test_of_two_at_the_same_moment_the_greater_id_holds(warehouse: Warehouse) ->
 
 
 def test_a_pair_that_has_left_memory_is_fetched(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.joining.REMEMBERED", 0)
+    monkeypatch.setattr("storage.joining.UNJUDGED", 0)
+    monkeypatch.setattr("storage.joining.JUDGED", 0)
     log = Log()
     apply(warehouse, log, pair(1), features(1))
     assert [entry.sequence for entry in apply(warehouse, log, judgment(1, "A")).numbered] == [1]
@@ -119,6 +121,23 @@ def test_a_pair_that_has_left_memory_is_fetched(warehouse: Warehouse, monkeypatc
     assert apply(warehouse, log, judgment(1, "B", minute=0.5)).numbered == ()
     assert [entry.sequence for entry in apply(warehouse, log, judgment(1, "A", "r-2"), judgment(2)).numbered] == [3]
     assert warehouse.waiting == 1
+
+
+def test_pairs_leave_memory_by_age_and_the_judged_ones_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.joining.JUDGED", 1)
+    asked: list[UUID] = []
+
+    def load(ids: Collection[UUID]) -> dict[UUID, Pair]:
+        asked.extend(ids)
+        return {}
+
+    join = Join(1, 0, {}, load)
+    join.step([event for n in (1, 2, 3) for event in (pair(n), features(n))])
+    join.step([judgment(1), judgment(2)])
+    join.step([judgment(3, "B", "r-2")])
+    assert asked == []
+    join.step([judgment(3, "A", "r-3"), judgment(2, "B", "r-2")])
+    assert asked == [pair(2).pair_id]
 
 
 def test_finding_a_recent_partner_asks_the_warehouse_nothing() -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.entries import Entry
+from storage.entries import Entry, Partition
 from storage.errors import ConfigurationError, EventUnreadable, WarehouseError
 from storage.events import EVENTS, Event, JudgmentGiven, ModelEvaluated, ModelPromoted, PairDrawn, ReplySent, Sampling
 from storage.repeats import Seen, halves
@@ -88,11 +88,11 @@ def test_an_id_used_again_for_something_else_is_refused_and_named(warehouse: War
 
 
 def test_another_id_with_the_same_remembered_half_is_new(warehouse: Warehouse) -> None:
-    known = judgment(1).event_id
-    twin = UUID(int=(known.int ^ 1 << 100))
-    assert halves([twin]) == halves([known])
-    applied = apply(warehouse, Log(), judgment(1), judgment(2, event_id=twin))
-    assert [event.event_id for event in applied.stored] == [known, twin]
+    known = judgment(1)
+    twin = judgment(2, event_id=UUID(int=(known.event_id.int ^ 1 << 100)))
+    place = Partition("feedback.judgments", 0)
+    assert halves([(place, 0, known)]) == halves([(place, 1, twin)])
+    assert apply(warehouse, Log(), known, twin).stored == (known, twin)
 
 
 @given(batches=st.lists(st.lists(st.integers(0, 40)), max_size=20), first=st.lists(st.integers(0, 40)))
