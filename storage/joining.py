@@ -31,7 +31,7 @@ Numbered = PreferenceJoined | PreferenceRemoved
 # Complete pairs in memory, about 5 kB each with 400 features a side. After its first judgment a pair is seldom asked for again, and more of
 # them than the processor's caches hold would slow down every batch.
 UNJUDGED = 16_384
-JUDGED = 4_096
+JUDGED = 1_024
 DECISIVE = frozenset({"A", "B", "tie"})
 VERSION = newest_version(PreferenceJoined)
 JOINED = frozenset({PairDrawn, PairEmbedded, JudgmentGiven})
@@ -104,9 +104,9 @@ class Join:
         ours: list[tuple[int, Any]] = [(event.pair_id.int, event) for event in events if type(event) in JOINED]  # type: ignore[attr-defined]
         # A pair just drawn and not known to be incomplete is new: nothing can have been stored about it.
         others = {key for key, _ in ours} - {key for key, event in ours if type(event) is PairDrawn}
-        asked = [UUID(int=key) for key in others if self._known(key) is None]
+        asked = [UUID(int=key) for key in others if not any(key in known for known in (self._incomplete, self._unjudged, self._judged))]
         for pair_id, pair in self._load(asked).items() if asked else ():
-            self._place_of(pair)[pair_id.int] = pair
+            (self._incomplete if not pair.complete else self._judged if pair.standing else self._unjudged)[pair_id.int] = pair
         numbered: list[Numbered] = []
         for key, event in ours:
             self._take(key, event, numbered)
@@ -124,37 +124,30 @@ class Join:
 
     def _take(self, key: int, event: PairDrawn | PairEmbedded | JudgmentGiven, numbered: list[Numbered]) -> None:
         """Add to the pair what the event says of it, and to ``numbered`` what that completes, replaces or withdraws."""
-        pair = self._known(key)
+        pair = self._unjudged.pop(key, None) or self._judged.pop(key, None)
+        complete = pair is not None
         if pair is None:
-            pair = self._incomplete[key] = Pair()
-        before = self._place_of(pair)
-        if isinstance(event, JudgmentGiven):
-            if before is self._incomplete:
-                pair.waiting.append(event)
-                self.waiting += 1
-            else:
-                self._judge(pair, event, numbered)
+            pair = self._incomplete.get(key)
+            if pair is None:
+                pair = self._incomplete[key] = Pair()
+        if isinstance(event, PairDrawn):
+            pair.stratum = pair.stratum or event.stratum
         elif isinstance(event, PairEmbedded):
             pair.features = Features(event.embedding_hash, event.a, event.b)
+        elif complete:
+            self._judge(pair, event, numbered)
         else:
-            pair.stratum = pair.stratum or event.stratum
-        if pair.waiting and pair.complete:
+            pair.waiting.append(event)
+            self.waiting += 1
+        if not complete and pair.complete:
+            complete = True
+            del self._incomplete[key]
             waiting, pair.waiting = pair.waiting, []
             self.waiting -= len(waiting)
             for judgment in waiting:
                 self._judge(pair, judgment, numbered)
-        after = self._place_of(pair)
-        if after is not self._incomplete:  # of the complete ones the last touched is the last to be forgotten
-            del before[key]
-            after[key] = pair
-
-    def _known(self, key: int) -> Pair | None:
-        return self._incomplete.get(key) or self._unjudged.get(key) or self._judged.get(key)
-
-    def _place_of(self, pair: Pair) -> dict[int, Pair]:
-        if pair.stratum is None or pair.features is None:
-            return self._incomplete
-        return self._judged if pair.standing else self._unjudged
+        if complete:  # the last touched is the last to be forgotten
+            (self._judged if pair.standing else self._unjudged)[key] = pair
 
     def _judge(self, pair: Pair, judgment: JudgmentGiven, numbered: list[Numbered]) -> None:
         """Of two by the same recruiter the one with the greater (occurred_at, event_id) holds; a late older one changes nothing."""
