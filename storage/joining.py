@@ -101,7 +101,7 @@ class Join:
 
     def step(self, events: Iterable[Event]) -> list[Numbered]:
         """Take in the events, in order, and number what they complete, replace or withdraw."""
-        ours: list[tuple[int, Any]] = [(event.pair_id.int, event) for event in events if type(event) in JOINED]  # type: ignore[attr-defined]
+        ours: list[tuple[int, Any]] = [(event.pair_id.int, event) for event in events if type(event) in JOINED]  # type: ignore[attr-defined]  # those have one
         # A pair just drawn and not known to be incomplete is new: nothing can have been stored about it.
         others = {key for key, _ in ours} - {key for key, event in ours if type(event) is PairDrawn}
         asked = [UUID(int=key) for key in others if not any(key in known for known in (self._incomplete, self._unjudged, self._judged))]

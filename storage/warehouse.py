@@ -7,7 +7,7 @@ batch are one transaction, so a process killed at any moment finds on restart th
 import itertools
 import threading
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -117,8 +117,7 @@ class Warehouse:
                 numbered = self._join.step([event for _, _, event in sifted.fresh]) if self._join else []
                 # All of Python's work before all of DuckDB's: in turns each would find what it needs pushed out of the cache by the other.
                 made = [*self._rows_of(sifted.fresh), *self._places_of(preferences), *self._rows_numbered(numbered)]
-                for table, rows in made:
-                    self._insert(table, rows)
+                self._insert_all(made)
                 self._inserts.remember(offsets, self._offsets)
             # Only what is committed is remembered; a batch that failed has reset everything that is kept in memory.
             self._offsets = offsets
@@ -165,8 +164,7 @@ class Warehouse:
             self._epoch = epoch
             join = self._new_join()
             numbered = join.settle(missed_judgments(self._ask))
-            for table, rows in self._rows_numbered(numbered):
-                self._insert(table, rows)
+            self._insert_all(self._rows_numbered(numbered))
             self._join = join
         return tuple(numbered)
 
@@ -271,8 +269,7 @@ class Warehouse:
             known = {row["sequence"]: UUID(row["event_id"]) for row in self._ask("numbered_between", bounds)}
         place = Numbering(self._epoch, self._log_epoch, self.last_sequence, self._numbering)
         adopted, self._log_epoch = read_back(events, known, place, self.path)
-        for table, rows in self._rows_numbered(adopted):
-            self._insert(table, rows)
+        self._insert_all(self._rows_numbered(adopted))
         self._last_sequence = adopted[-1].sequence if adopted else self._last_sequence
 
     def _stored_rows(self, kind: type[Event], ids: Collection[UUID]) -> list[dict[str, Any]]:
@@ -300,6 +297,10 @@ class Warehouse:
         for kind in (PreferenceJoined, PreferenceRemoved):
             if events := [entry for entry in numbered if type(entry) is kind]:
                 yield TABLES[kind], table_of_events(kind, events, self._inserts.schema(TABLES[kind]), {})
+
+    def _insert_all(self, made: Iterable[Rows]) -> None:
+        for table, rows in made:
+            self._insert(table, rows)
 
     def _insert(self, table: str, rows: pa.Table) -> None:
         self._inserts.insert(table, rows)

@@ -67,6 +67,8 @@ class Sink:
         """
         offsets, bounds = self._warehouse.offsets(), self._bus.bounds(list(TOPICS))
         self._after = {partition: offsets.get((partition.topic, partition.number), first - 1) for partition, (first, _) in bounds.items()}
+        # A hub that was killed may not have marked all that it had committed, and on a quiet topic nothing would come to mark it with.
+        self._unmarked[GROUP] = {partition: offset for partition, offset in self._after.items() if offset >= 0}
         self._compare()
         self._catch_up(self._ends())
         epoch = self._warehouse.epoch + 1
@@ -120,6 +122,7 @@ class Sink:
         applied = self._warehouse.apply([*own, *batch.entries])
         upto = {partition: offset for partition, offset, _ in own} | batch.upto
         self._after.update(upto)
+        self._unmarked.setdefault(GROUP, {}).update(upto)
         self._own = self._own[len(own) :]
         self._refused += self._set_aside(applied.refused, batch)
         try:
@@ -131,7 +134,6 @@ class Sink:
             if applied.stored:
                 for listener in self.listeners:
                     listener(applied)
-        self._unmarked.setdefault(GROUP, {}).update(upto)
         if batch.too_new:
             self._mark()
             raise batch.too_new
