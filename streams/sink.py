@@ -67,9 +67,9 @@ class Sink:
         """
         offsets, bounds = self._warehouse.offsets(), self._bus.bounds(list(TOPICS))
         self._after = {partition: offsets.get((partition.topic, partition.number), first - 1) for partition, (first, _) in bounds.items()}
+        self._compare()
         # A hub that was killed may not have marked all that it had committed, and on a quiet topic nothing would come to mark it with.
         self._unmarked[GROUP] = {partition: offset for partition, offset in self._after.items() if offset >= 0}
-        self._compare()
         self._catch_up(self._ends())
         epoch = self._warehouse.epoch + 1
         (position,) = self._bus.publish(records_of([HubClaimed(source="product", epoch=epoch, hub=self._hub)]), timeout=TIMEOUT)

@@ -237,6 +237,11 @@ def test_a_log_that_says_otherwise_than_the_warehouse_is_refused_with_what_to_do
     for topic in (PAIRS, JUDGMENTS, FEATURES):
         other.publish([Record(topic.name, e.key, e.value) for e in everything(log, topic.name)], timeout=1)
     other.publish(records_of([claimed(1), joined(1)]), timeout=1)
+    sink = Sink(other, hub.warehouse, "hub")
+    with pytest.raises(WarehouseError, match="replay"):
+        sink.start()
+    sink.close()
+    assert other.marked("sink") == {}  # what the warehouse has is not of this log
     with pytest.raises(WarehouseError, match="replay"):
         hub.restarted(other)
 
