@@ -6,7 +6,7 @@ import orjson
 from pydantic import Field, TypeAdapter, ValidationError
 
 from storage.errors import EventUnreadable, SchemaTooNew
-from storage.events import EVENTS, Event, PreferenceJoined, newest_version, problems
+from storage.events import EVENTS, Event, PreferenceJoined, forget_given, newest_version, problems
 from storage.upcasters import upcast
 
 # What a new event is given and an event on the log has to bring: else each reader would give it another id and another time.
@@ -39,6 +39,7 @@ def decode(raw: bytes) -> Event:
         raise _unwritten(event)
     if type(event) is PreferenceJoined and not event.judgment.__pydantic_fields_set__ >= WRITTEN:
         raise _unwritten(event.judgment)
+    forget_given(event)
     return event
 
 
