@@ -1,18 +1,26 @@
-"""How Arrow tables become rows: one statement a table, which DuckDB parses and plans once.
+"""How the events of a batch become Arrow tables, and these become rows: one statement a table, which DuckDB parses and plans once.
 
 Registering an Arrow table, planning its statement and dropping it again costs as much as inserting some hundred rows. So an inlet is
 registered once and the statement prepared over it; each execution scans whatever the inlet holds at that moment.
 """
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from storage.rows import POSITION, arrow_of
+from storage.entries import Fact
+from storage.events import Event, PreferenceJoined, PreferenceRemoved
+from storage.joining import Numbered
+from storage.rows import POSITION, TABLES, arrow_of, table_of_events
 
+LOGGED = "preference_logged"
 TIDY_AFTER = 10_000  # rows of offsets
+
+Rows = tuple[str, pa.Table]  # of a table, by its name
 
 
 @dataclass
@@ -33,6 +41,28 @@ class Inserts:
         self._schemas: dict[str, pa.Schema] = {}
         self._inlets: dict[str, Inlet] = {}
         self._offset_rows = TIDY_AFTER  # or more: the first batch tidies up
+
+    def rows_of(self, facts: Sequence[Fact]) -> Iterator[Rows]:
+        """The rows of what was read from the log, kind by kind."""
+        kinds: dict[type[Event], list[Fact]] = defaultdict(list)
+        for fact in facts:
+            kinds[type(fact[2])].append(fact)
+        for kind, some in kinds.items():
+            positions, events = _positions(some)
+            yield TABLES[kind], table_of_events(kind, events, self.schema(TABLES[kind]), positions)
+
+    def places_of(self, preferences: Sequence[Fact]) -> Iterator[Rows]:
+        """Where numbered preferences came back from the log."""
+        if preferences:
+            columns, events = _positions(preferences)
+            columns |= {name: [getattr(event, name) for event in events] for name in ("event_id", "epoch", "sequence")}
+            yield LOGGED, arrow_of(columns, self.schema(LOGGED))
+
+    def rows_numbered(self, numbered: Sequence[Numbered]) -> Iterator[Rows]:
+        """The rows of what was numbered here, or taken over; they stand on the log later or elsewhere."""
+        for kind in (PreferenceJoined, PreferenceRemoved):
+            if events := [entry for entry in numbered if type(entry) is kind]:
+                yield TABLES[kind], table_of_events(kind, events, self.schema(TABLES[kind]), {})
 
     def insert(self, table: str, rows: pa.Table) -> None:
         """Append the rows, whose columns are told by name."""
@@ -68,3 +98,10 @@ class Inserts:
             types = zip(columns.types, columns.to_arrow_table().schema, strict=True)
             self._schemas[table] = pa.schema([field.with_type(pa.uuid()) if kind == "UUID" else field for kind, field in types])
         return self._schemas[table]
+
+
+def _positions(facts: Sequence[Fact]) -> tuple[dict[str, Sequence[Any]], tuple[Event, ...]]:
+    """The columns that say where the facts stand on the log, and their events."""
+    partitions, offsets, events = zip(*facts, strict=True)
+    topics, numbers = zip(*partitions, strict=True)
+    return dict(zip(POSITION, (topics, numbers, offsets), strict=True)), events

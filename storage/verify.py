@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict
 from storage.database import statement
 from storage.errors import EventUnreadable, SchemaTooNew
 from storage.events import Event, HubClaimed, PreferenceJoined, PreferenceRemoved
+from storage.inserts import LOGGED
 from storage.rows import TABLES, row_of
-from storage.warehouse import LOGGED, Warehouse
+from storage.warehouse import Warehouse
 from storage.wire import decode
 
 BATCH = 2_000

@@ -6,7 +6,6 @@ batch are one transaction, so a process killed at any moment finds on restart th
 
 import itertools
 import threading
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,21 +20,18 @@ from storage.database import connect, statement
 from storage.entries import Applied, Entry, Fact
 from storage.errors import WarehouseError
 from storage.events import Event, HubClaimed, PreferenceJoined, PreferenceRemoved
-from storage.inserts import Inserts
+from storage.inserts import Inserts, Rows
 from storage.join_rows import incomplete_pairs, known_pairs, missed_judgments
 from storage.joining import Join, Numbered
 from storage.numbering import Numbering, read_back
 from storage.repeats import Repeats
-from storage.rows import POSITION, TABLES, arrow_of, event_of, table_of_events
+from storage.rows import POSITION, TABLES, event_of
 
-__all__ = ["LOGGED", "Applied", "Warehouse"]
+__all__ = ["Applied", "Warehouse"]
 
-LOGGED = "preference_logged"
 NUMBERED = frozenset({PreferenceJoined, PreferenceRemoved})
 REMEMBERED = 10_000
 TOLD = NUMBERED | {HubClaimed}  # what the log says of the numbering
-
-Rows = tuple[str, pa.Table]  # of a table, by its name
 
 
 class Warehouse:
@@ -116,8 +112,8 @@ class Warehouse:
                 self._read_back(told)
                 numbered = self._join.step([event for _, _, event in sifted.fresh]) if self._join else []
                 # All of Python's work before all of DuckDB's: in turns each would find what it needs pushed out of the cache by the other.
-                made = [*self._rows_of(sifted.fresh), *self._places_of(preferences), *self._rows_numbered(numbered)]
-                self._insert_all(made)
+                rows = self._inserts
+                self._insert_all([*rows.rows_of(sifted.fresh), *rows.places_of(preferences), *rows.rows_numbered(numbered)])
                 self._inserts.remember(offsets, self._offsets)
             # Only what is committed is remembered; a batch that failed has reset everything that is kept in memory.
             self._offsets = offsets
@@ -164,7 +160,7 @@ class Warehouse:
             self._epoch = epoch
             join = self._new_join()
             numbered = join.settle(missed_judgments(self._ask))
-            self._insert_all(self._rows_numbered(numbered))
+            self._insert_all(self._inserts.rows_numbered(numbered))
             self._join = join
         return tuple(numbered)
 
@@ -269,7 +265,7 @@ class Warehouse:
             known = {row["sequence"]: UUID(row["event_id"]) for row in self._ask("numbered_between", bounds)}
         place = Numbering(self._epoch, self._log_epoch, self.last_sequence, self._numbering)
         adopted, self._log_epoch = read_back(events, known, place, self.path)
-        self._insert_all(self._rows_numbered(adopted))
+        self._insert_all(self._inserts.rows_numbered(adopted))
         self._last_sequence = adopted[-1].sequence if adopted else self._last_sequence
 
     def _stored_rows(self, kind: type[Event], ids: Collection[UUID]) -> list[dict[str, Any]]:
@@ -277,26 +273,6 @@ class Warehouse:
         text = f"SELECT * FROM {TABLES[kind]} WHERE event_id IN (SELECT unnest($ids)::UUID)"
         rows: list[dict[str, Any]] = self._sql(text, wanted).to_pylist()
         return rows
-
-    def _rows_of(self, facts: Sequence[Fact]) -> Iterator[Rows]:
-        kinds: dict[type[Event], list[Fact]] = defaultdict(list)
-        for fact in facts:
-            kinds[type(fact[2])].append(fact)
-        for kind, some in kinds.items():
-            positions, events = _positions(some)
-            yield TABLES[kind], table_of_events(kind, events, self._inserts.schema(TABLES[kind]), positions)
-
-    def _places_of(self, preferences: Sequence[Fact]) -> Iterator[Rows]:
-        """Where numbered preferences came back from the log."""
-        if preferences:
-            columns, events = _positions(preferences)
-            columns |= {name: [getattr(event, name) for event in events] for name in ("event_id", "epoch", "sequence")}
-            yield LOGGED, arrow_of(columns, self._inserts.schema(LOGGED))
-
-    def _rows_numbered(self, numbered: Sequence[Numbered]) -> Iterator[Rows]:
-        for kind in (PreferenceJoined, PreferenceRemoved):
-            if events := [entry for entry in numbered if type(entry) is kind]:
-                yield TABLES[kind], table_of_events(kind, events, self._inserts.schema(TABLES[kind]), {})
 
     def _insert_all(self, made: Iterable[Rows]) -> None:
         for table, rows in made:
@@ -311,10 +287,3 @@ class Warehouse:
 
     def _sql(self, text: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         return self._connection.sql(text, params=dict(parameters) if parameters else None).to_arrow_table()
-
-
-def _positions(facts: Sequence[Fact]) -> tuple[dict[str, Sequence[Any]], tuple[Event, ...]]:
-    """The columns that say where the facts stand on the log, and their events."""
-    partitions, offsets, events = zip(*facts, strict=True)
-    topics, numbers = zip(*partitions, strict=True)
-    return dict(zip(POSITION, (topics, numbers, offsets), strict=True)), events

@@ -19,8 +19,8 @@ from dashboard.readings import Readings, Sources
 from storage.contents import contents
 from storage.errors import EventUnreadable
 from storage.events import Event, EventQuarantined, PairDrawn, PairEmbedded, PreferenceJoined, PreferenceRemoved, RewardUpdated
+from storage.inserts import LOGGED
 from storage.rows import TABLES
-from storage.warehouse import LOGGED
 from streams.bus import Bus, Logged, Partition, Record, records_of
 from streams.lag import lag
 from streams.quarantine import event_in, quarantined
