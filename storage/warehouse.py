@@ -112,9 +112,9 @@ class Warehouse:
                 self._read_back(told)
                 numbered = self._join.step([event for _, _, event in sifted.fresh]) if self._join else []
                 # All of Python's work before all of DuckDB's: in turns each would find what it needs pushed out of the cache by the other.
-                rows = self._inserts
-                self._insert_all([*rows.rows_of(sifted.fresh), *rows.places_of(preferences), *rows.rows_numbered(numbered)])
-                self._inserts.remember(offsets, self._offsets)
+                inserts = self._inserts
+                self._insert_all([*inserts.rows_of(sifted.fresh), *inserts.places_of(preferences), *inserts.rows_numbered(numbered)])
+                inserts.remember(offsets, self._offsets)
             # Only what is committed is remembered; a batch that failed has reset everything that is kept in memory.
             self._offsets = offsets
             self._lately |= {preference.sequence: preference.event_id for preference in numbered}
