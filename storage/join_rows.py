@@ -26,7 +26,7 @@ def known_pairs(ask: Ask, ids: Collection[UUID]) -> dict[UUID, Pair]:
     pairs = {UUID(row["pair_id"]): Pair(row["stratum"], _features(row)) for row in ask("join_known", asked)}
     for row in ask("join_standing", asked):
         if (pair := pairs.get(UUID(row["pair_id"]))) is not None:
-            pair.standing[row["recruiter"]] = Standing(row["occurred_at"], UUID(row["event_id"]), row["sequence"])
+            pair.standing[row["recruiter"]] = Standing(UUID(row["event_id"]), row["sequence"])
     return pairs
 
 
@@ -34,7 +34,7 @@ def missed_judgments(ask: Ask) -> list[tuple[Pair, JudgmentGiven]]:
     """Judgments that hold and are complete and that the numbers do not reflect, each with what the numbers say of its recruiter."""
     missed = []
     for row in ask("join_missed", None):
-        held = Standing(row["held_at"], UUID(row["held_id"]), row["held_sequence"]) if row["held_id"] else None
+        held = Standing(UUID(row["held_id"]), row["held_sequence"]) if row["held_id"] else None
         pair = Pair(row["stratum"], _features(row), standing={row["recruiter"]: held} if held else {})
         missed.append((pair, event_of(JudgmentGiven, row)))
     return missed

@@ -8,7 +8,6 @@ only on the order within each topic's partition, never on how the topics interle
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -46,7 +45,6 @@ class Features(NamedTuple):
 class Standing(NamedTuple):
     """The judgment that holds for one recruiter on one pair, and its number where it has one that was not removed."""
 
-    occurred_at: datetime
     event_id: UUID
     sequence: int | None
 
@@ -150,12 +148,10 @@ class Join:
             (self._judged if pair.standing else self._unjudged)[key] = pair
 
     def _judge(self, pair: Pair, judgment: JudgmentGiven, numbered: list[Numbered]) -> None:
-        """Of two by the same recruiter the one with the greater (occurred_at, event_id) holds; a late older one changes nothing."""
+        """Of two by the same recruiter the later entry on the log holds, whatever the clocks say: a pair's judgments lie in one partition."""
         assert pair.features is not None
         assert pair.stratum is not None
         held = pair.standing.get(judgment.recruiter)
-        if held is not None and (held.occurred_at, held.event_id) >= (judgment.occurred_at, judgment.event_id):
-            return
         if held is not None and held.sequence is not None:
             removed = PreferenceRemoved(
                 event_id=derived_id("PreferenceRemoved", held.event_id),
@@ -184,7 +180,7 @@ class Join:
                 "b": pair.features.b,
             }
             numbered.append(assembled(PreferenceJoined, values))
-        pair.standing[judgment.recruiter] = Standing(judgment.occurred_at, judgment.event_id, sequence)
+        pair.standing[judgment.recruiter] = Standing(judgment.event_id, sequence)
 
     def _next(self) -> int:
         self.sequence += 1

@@ -97,18 +97,37 @@ def test_a_later_skip_takes_the_preference_back_and_a_new_choice_brings_one(ware
     assert (again.kind, again.sequence) == ("PreferenceJoined", 3)
 
 
-def test_an_older_judgment_that_comes_late_changes_nothing(warehouse: Warehouse) -> None:
+def test_of_two_by_one_recruiter_the_later_on_the_log_holds_whatever_the_clocks_say(tmp_path: Path) -> None:
+    days_ahead, corrected = judgment(1, "A", minute=14_400), judgment(1, "B")
     log = Log()
-    apply(warehouse, log, pair(1), features(1), judgment(1, "B", minute=5))
-    applied = apply(warehouse, log, judgment(1, "A", minute=1))
-    assert (len(applied.stored), applied.numbered) == (1, ())
+    with Warehouse.open(tmp_path / "w.duckdb") as warehouse:
+        warehouse.claim_epoch(1, published=0)
+        apply(warehouse, log, pair(1), features(1), days_ahead)
+        removed, new = apply(warehouse, log, corrected).numbered
+    assert isinstance(removed, PreferenceRemoved)
+    assert isinstance(new, PreferenceJoined)
+    assert (removed.removes, new.judgment) == (1, corrected)
+    # also where the judgments wait, are fetched again, or are met by a hub that starts
+    with Warehouse.open(tmp_path / "waiting.duckdb") as warehouse:
+        apply(warehouse, Log(), days_ahead, corrected, pair(1), features(1))
+        (entry,) = warehouse.claim_epoch(1, published=0)
+        assert isinstance(entry, PreferenceJoined)
+        assert entry.judgment == corrected
 
 
-def test_of_two_at_the_same_moment_the_greater_id_holds(warehouse: Warehouse) -> None:
-    log = Log()
-    low, high = sorted((judgment(1, "A"), judgment(1, "B")), key=lambda given: given.event_id)
-    apply(warehouse, log, pair(1), features(1), high)
-    assert apply(warehouse, log, low).numbered == ()
+def test_a_hub_numbers_at_its_start_what_an_older_program_passed_over_because_of_a_clock(tmp_path: Path) -> None:
+    log, days_ahead, corrected = Log(), judgment(1, "A", minute=14_400), judgment(1, "B")
+    with Warehouse.open(tmp_path / "w.duckdb") as warehouse:
+        warehouse.claim_epoch(1, published=0)
+        apply(warehouse, log, pair(1), features(1), days_ahead)
+    with Warehouse.open(tmp_path / "w.duckdb") as warehouse:
+        apply(warehouse, log, corrected)  # stored by a program that let the clock decide, and so never numbered
+        removed, new = warehouse.claim_epoch(2, published=1)
+        assert isinstance(removed, PreferenceRemoved)
+        assert isinstance(new, PreferenceJoined)
+        assert new.judgment == corrected
+    with Warehouse.open(tmp_path / "w.duckdb") as warehouse:
+        assert warehouse.claim_epoch(3, published=3) == ()
 
 
 def test_a_pair_that_has_left_memory_is_fetched(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,8 +137,8 @@ def test_a_pair_that_has_left_memory_is_fetched(warehouse: Warehouse, monkeypatc
     apply(warehouse, log, pair(1), features(1))
     assert [entry.sequence for entry in apply(warehouse, log, judgment(1, "A")).numbered] == [1]
     assert [entry.kind for entry in apply(warehouse, log, judgment(1, "skip", minute=1)).numbered] == ["PreferenceRemoved"]
-    assert apply(warehouse, log, judgment(1, "B", minute=0.5)).numbered == ()
-    assert [entry.sequence for entry in apply(warehouse, log, judgment(1, "A", "r-2"), judgment(2)).numbered] == [3]
+    assert [entry.sequence for entry in apply(warehouse, log, judgment(1, "B", minute=0.5)).numbered] == [3]
+    assert [entry.sequence for entry in apply(warehouse, log, judgment(1, "A", "r-2"), judgment(2)).numbered] == [4]
     assert warehouse.waiting == 1
 
 
@@ -301,11 +320,10 @@ def expected(topics: list[list[Event]]) -> set[tuple[Any, str]]:
     """What holds, worked out from the rule alone."""
     embedded = {event.pair_id for event in topics[1]}  # type: ignore[attr-defined]
     latest: dict[Any, JudgmentGiven] = {}
-    for event in topics[2]:
+    first_seen = {event.event_id: event for event in reversed(topics[2])}  # a repeat changes nothing
+    for event in reversed(first_seen.values()):
         assert isinstance(event, JudgmentGiven)
-        key = event.pair_id, event.recruiter
-        if key not in latest or (event.occurred_at, event.event_id) > (latest[key].occurred_at, latest[key].event_id):
-            latest[key] = event
+        latest[event.pair_id, event.recruiter] = event
     strata = {pair(number).pair_id: pair(number).stratum for number in range(3)}
     return {
         (event.event_id, strata[event.pair_id])
