@@ -94,7 +94,7 @@ def measured(folder: Path, judgments: int, backlog: int) -> tuple[Times, Times, 
         _begin_log(bus, warehouse)
         publish(bus, list(_past(judgments)))
         sink = Sink(bus, warehouse, "hub-benchmark")
-        readings = Readings(Sources(warehouse, dict, list, 200))
+        readings = Readings(Sources(warehouse, dict, list, 200, lambda sha: "there is none"))
         sink.listeners.append(readings.note)
         sink.start()
         queue, asked_by_hand = RatingQueue(warehouse, own.opinions), RunsByHand(bus, warehouse, ("product",))

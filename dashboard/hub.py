@@ -20,17 +20,19 @@ from dashboard.live import Live
 from dashboard.log_lag import LogLag
 from dashboard.pages.site import mount
 from dashboard.rating_queue import RatingQueue
-from dashboard.readings import Readings, Sources, version_events
+from dashboard.readings import Readings, Sources, lives_in
 from dashboard.reports import read_report
 from dashboard.reviews import Reviews
 from dashboard.runs_by_hand import RunsByHand
+from dashboard.serving_version import ServingVersion, serving_url
 from storage.artifacts import Artifacts
 from storage.errors import FeedbackLoopError
 from storage.events import JudgmentGiven
 from storage.settings import Settings
 from storage.warehouse import Applied, Warehouse
-from streams import versions as life
 from streams.bus import bus_of, outlet_of
+from streams.caps import FeedbackCaps
+from streams.evaluations import Reports
 from streams.health import health_router, listen
 from streams.hub import HubStreams
 from streams.intake import Intake
@@ -45,7 +47,15 @@ GRACE = 1  # seconds for answers under way when the process is told to stop; pag
 
 
 class HubSettings(BaseModel):
-    """The section ``[hub]``: where API and pages are served, what the warehouse may take, and how many recruiters judge each pair."""
+    """The section ``[hub]``.
+
+    Attributes
+    ----------
+    host, port : where API and pages are served
+    memory_limit, threads : what the warehouse may take
+    opinions : how many recruiters judge each pair
+    serving_url : the serving that is asked which version answers candidates; the one of these settings where empty
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -54,6 +64,7 @@ class HubSettings(BaseModel):
     memory_limit: str = "1GB"
     threads: Annotated[int, Field(ge=1)] = 1
     opinions: Annotated[int, Field(ge=1)] = 1
+    serving_url: str = ""
 
 
 class Hub:
@@ -72,15 +83,19 @@ class Hub:
         self.warehouse = Warehouse.open(common.home / "warehouse.duckdb", memory_limit=own.memory_limit, threads=own.threads)
         artifacts = Artifacts(common.artifacts_url)
         self.streams = HubStreams(self.bus, self.warehouse, artifacts, common.home)
-        self.readings = Readings(Sources(self.warehouse, LogLag(self._lag), self._problems, rule.every))
+        report_of = Reports(artifacts)
+        self.serving = ServingVersion(own.serving_url or serving_url(settings), self._woken)
+        self.readings = Readings(
+            Sources(self.warehouse, LogLag(self._lag), self._problems, rule.every, report_of, lambda: self.serving.version)
+        )
         self.live = Live(self.readings.take)
         self.queue = RatingQueue(self.warehouse, own.opinions)
         self.streams.listeners.append(self._stored)
-        reviews = Reviews(self.bus, lambda: life.fold(version_events(self.warehouse)))
+        reviews = Reviews(self.bus, lambda: lives_in(self.warehouse, report_of)[0], artifacts)
         doors = Doors(
             live=self.live,
             queue=self.queue,
-            intake=Intake(self.outlet, pseudonym_key(common)),
+            intake=Intake(self.outlet, pseudonym_key(common), settings.section("feedback", FeedbackCaps)),
             reviews=reviews,
             artifacts=artifacts,
             exporter=Exporter(self.bus, self.warehouse),
@@ -89,9 +104,11 @@ class Hub:
         self.app = create_app(doors, self.streams, self._fail)
 
     def __enter__(self) -> "Hub":
+        self.serving.start()
         return self
 
     def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+        self.serving.stop()
         if not self.streams.stop():
             log.warning("a consumer did not finish its step in time; what it had not committed is read again at the next start")
         self.warehouse.close()
@@ -104,6 +121,9 @@ class Hub:
         for event in applied.stored:
             if isinstance(event, JudgmentGiven):  # from whichever door
                 self.queue.judged(event.recruiter, str(event.pair_id), opinion=event.choice != "skip")
+        self.live.wake()
+
+    def _woken(self) -> None:
         self.live.wake()
 
     def _fail(self, error: BaseException) -> None:

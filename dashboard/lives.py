@@ -7,6 +7,8 @@ from storage.events import Event, GateResult, ModelEvaluated, ModelPromoted, Mod
 from streams import versions as life
 
 PROMOTED = "became champion"
+SHOWN = 100  # versions, the newest and those that matter now; pages send what they hold back to the server
+PASSAGES = 300
 
 
 def shown_versions(lives: life.Versions, events: Sequence[Event], simulated: Mapping[str, bool]) -> Versions:
@@ -16,23 +18,41 @@ def shown_versions(lives: life.Versions, events: Sequence[Event], simulated: Map
     ----------
     simulated : by run_id, whether the run learnt from simulated people
     """
-    listed = [_shown(version, lives, simulated.get(str(version.evaluated.run_id), False)) for version in lives.versions.values()]
+    matter = {lives.champion, lives.previous}
+    oldest = len(lives.versions) - SHOWN
+    listed = [
+        _shown(version, lives, simulated.get(str(version.evaluated.run_id), False))
+        for place, version in enumerate(lives.versions.values())
+        if place >= oldest or version.name in matter or version.status == "awaiting review"
+    ]
     objections = {each.event.event_id: each.reason for each in lives.illegal}
     return Versions(
         champion=lives.champion,
         previous=lives.previous,
         versions=tuple(reversed(listed)),
-        history=tuple(_passage(event, objections.get(event.event_id)) for event in _distinct(events))[::-1],
+        history=tuple(_passage(event, objections.get(event.event_id)) for event in list(_distinct(events))[-PASSAGES:])[::-1],
     )
 
 
-def champion(lives: life.Versions, events: Sequence[Event]) -> Champion:
-    """The champion, and since when it serves."""
+def promotions(lives: life.Versions, events: Sequence[Event]) -> int:
+    """How often a version became champion."""
+    refused = {each.event.event_id for each in lives.illegal}
+    return sum(isinstance(event, ModelPromoted) and event.event_id not in refused for event in _distinct(events))
+
+
+def champion(lives: life.Versions, events: Sequence[Event], serving: str | None) -> Champion:
+    """The champion, since when it is one, and which version serves candidates."""
     refused = {each.event.event_id for each in lives.illegal}
     changes = [
         event.occurred_at for event in events if isinstance(event, ModelPromoted | ModelRolledBack) and event.event_id not in refused
     ]
-    return Champion(version=lives.champion, since=changes[-1] if changes else None, policy=lives.champion_policy, previous=lives.previous)
+    return Champion(
+        version=lives.champion,
+        since=changes[-1] if changes else None,
+        policy=lives.champion_policy,
+        previous=lives.previous,
+        serving=serving,
+    )
 
 
 def obstacles(version: life.Version, lives: life.Versions) -> tuple[str, ...]:

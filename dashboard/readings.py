@@ -15,12 +15,14 @@ from dashboard.tally import Tally
 from storage.errors import Overloaded
 from storage.events import Event, ModelEvaluated, RewardUpdated
 from storage.warehouse import Applied, Warehouse
+from streams import evaluations
 from streams import versions as life
 from streams.topics import FROZEN, PROGRESS, REQUESTED, VERSIONS
 
 CURVE = 400  # points of the accuracy curve
 STEPS = 120  # points of a run's curves
-VERSION_KINDS = frozenset(VERSIONS.kinds)
+SHOWN = 100  # runs, the newest; pages send what they hold back to the server
+VERSION_KINDS = frozenset(evaluations.KINDS)
 RUN_KINDS = frozenset({*REQUESTED.kinds, *FROZEN.kinds, *PROGRESS.kinds, ModelEvaluated})
 
 
@@ -32,13 +34,17 @@ class Sources:
     ----------
     lag : log entries not yet in the warehouse, by topic
     problems : why the hub is not ready, or what it has to say; empty when all is well
-    every : judgments between two training runs
+    every : judged pairs between two training runs
+    report_of : what an evaluation's report says of itself
+    serving : which version serves candidates, as serving says; None where it does not answer
     """
 
     warehouse: Warehouse
     lag: Callable[[], Mapping[str, int]]
     problems: Callable[[], Sequence[str]]
     every: int
+    report_of: evaluations.ReportOf
+    serving: Callable[[], str | None] = lambda: None
 
 
 class Readings:
@@ -49,6 +55,7 @@ class Readings:
         self._tally = Tally(sources.warehouse)
         self._outstanding = Outstanding(sources.warehouse)
         self._runs: tuple[shown.Run, ...] = ()
+        self._run_count = 0
         self._history = deque(_rows(sources.warehouse, "reward_history", limit=CURVE), maxlen=CURVE)
         self._lives = life.Versions()
         self._passages: list[Event] = []
@@ -64,10 +71,11 @@ class Readings:
         warehouse = self._sources.warehouse
         changed = self._tally.changed()
         if changed & RUN_KINDS:
-            self._runs = tuple(_run(row, warehouse, place) for place, row in enumerate(_rows(warehouse, "runs")))
-        if changed & VERSION_KINDS:
-            self._passages = version_events(warehouse)
-            self._lives = life.fold(self._passages)
+            rows = _rows(warehouse, "runs")
+            self._run_count = len(rows)
+            self._runs = tuple(_run(row, rows, warehouse, place) for place, row in enumerate(rows[:SHOWN]))
+        if changed & VERSION_KINDS or self._lives.illegal:
+            self._lives, self._passages = lives_in(warehouse, self._sources.report_of)
         simulated = {run.run_id: "simulation" in run.sources for run in self._runs}
         versions = lives.shown_versions(self._lives, self._passages, simulated)
         return shown.Reading(
@@ -98,13 +106,13 @@ class Readings:
                 **tally.counts,
                 learnt=reward.sequence if reward else 0,
                 judgments_seen=seen,
-                runs=len(self._runs),
-                evaluated=len(versions.versions),
-                promoted=sum(each.what == lives.PROMOTED for each in versions.history),
+                runs=self._run_count,
+                evaluated=len(self._lives.versions),
+                promoted=lives.promotions(self._lives, self._passages),
             ),
             threshold=shown.Threshold(since=seen % every, every=every, k=seen // every),
             waiting=self._waiting(),
-            champion=lives.champion(self._lives, self._passages),
+            champion=lives.champion(self._lives, self._passages, sources.serving()),
             awaiting_review=tuple(version.version for version in versions.versions if version.reviewable),
             reward=reward,
             newest=shown.Newest(
@@ -126,9 +134,13 @@ class Readings:
         )
 
 
-def version_events(warehouse: Warehouse) -> list[Event]:
-    """What ``models.versions`` says, in the order of the log."""
-    return warehouse.events(*VERSIONS.kinds)
+Lives = tuple[life.Versions, list[Event]]
+
+
+def lives_in(warehouse: Warehouse, report_of: evaluations.ReportOf) -> Lives:
+    """The versions as the warehouse has them, and what ``models.versions`` says, in the order of the log."""
+    events = warehouse.events(*evaluations.KINDS)
+    return evaluations.lives_of(events, report_of), [event for event in events if isinstance(event, VERSIONS.kinds)]
 
 
 def _point(row: Mapping[str, Any]) -> shown.CurvePoint:
@@ -141,8 +153,8 @@ def _point(row: Mapping[str, Any]) -> shown.CurvePoint:
     )
 
 
-def _run(row: Mapping[str, Any], warehouse: Warehouse, place: int) -> shown.Run:
-    """A run's row as it is shown; the curve only of the newest three."""
+def _run(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], warehouse: Warehouse, place: int) -> shown.Run:
+    """A run's row as it is shown among all ``rows``; the curve only of the newest three."""
     steps = _rows(warehouse, "run_progress", run_id=str(row["run_id"])) if place < 3 else []
     steps = steps[:: max(1, len(steps) // STEPS)]
     if row["version"]:
@@ -151,8 +163,10 @@ def _run(row: Mapping[str, Any], warehouse: Warehouse, place: int) -> shown.Run:
         state = "failed"
     elif row["claimed_at"] or row["progressed_at"]:
         state = "training"
+    elif row["frozen_at"]:
+        state = "frozen"
     else:
-        state = "frozen" if row["frozen_at"] else "requested"
+        state = "overtaken" if any(_age(other) > _age(row) for other in rows) else "requested"
     moments = [row[name] for name in ("requested_at", "frozen_at", "claimed_at", "progressed_at", "failed_at", "evaluated_at")]
     return shown.Run(
         **{
@@ -186,6 +200,11 @@ def _run(row: Mapping[str, Any], warehouse: Warehouse, place: int) -> shown.Run:
             for step in steps
         ),
     )
+
+
+def _age(row: Mapping[str, Any]) -> tuple[int, int, str]:
+    """As ``streams.runs`` orders requests: only the newest waits."""
+    return row["through_sequence"], row["k"], str(row["run_id"])
 
 
 def _metrics(text: str | None) -> dict[str, float]:

@@ -44,6 +44,7 @@ class Data(_Part):
     evaluation_judgments: int
     evaluation_recruiters: int
     prompts: int
+    overlap: int = 0
 
 
 class PairedReply(_Part):

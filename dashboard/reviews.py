@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pydantic import ValidationError
 
 from dashboard.lives import obstacles
-from storage.errors import FeedbackLoopError, InputRefused
+from storage.artifacts import Artifacts
+from storage.errors import ArtifactError, FeedbackLoopError, InputRefused
 from storage.events import ModelRolledBack, ReviewDecided, Source
 from streams import versions as life
 from streams.bus import Bus, records_of
@@ -34,11 +35,13 @@ class Reviews:
     Parameters
     ----------
     lives : the versions as of the last commit, folded again for each decision
+    artifacts : where a version's policy has to be before it can be approved
     """
 
-    def __init__(self, bus: Bus, lives: Callable[[], life.Versions]) -> None:
+    def __init__(self, bus: Bus, lives: Callable[[], life.Versions], artifacts: Artifacts) -> None:
         self._bus = bus
         self._lives = lives
+        self._artifacts = artifacts
 
     def find(self, version: str) -> life.Version:
         """The version of that name; :class:`NotFound` where there is none."""
@@ -63,8 +66,18 @@ class Reviews:
         objection = life.legal_review(lives, version, event.decision)
         if objection:
             raise Conflict(objection, obstacles(found, lives) or (objection,))
+        if event.decision == "approve":
+            self._require_policy(found)
         self._bus.publish(records_of([event]), timeout=TIMEOUT)
         return event
+
+    def _require_policy(self, version: life.Version) -> None:
+        """Approved is what can be served: every byte of the policy is there and is what was judged."""
+        try:
+            self._artifacts.get(version.evaluated.policy)
+        except ArtifactError as error:
+            reason = f"{version.name} cannot be served: {error}"
+            raise Conflict(reason, (reason,)) from error
 
     def roll_back(self, *, reviewer: str, reason: str, source: Source = "product") -> ModelRolledBack:
         """Withdraw the champion; the one before it serves again. :class:`Conflict` where the base model is the champion."""

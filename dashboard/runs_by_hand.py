@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 from dashboard.reviews import Conflict
-from storage.events import Source, TrainingRequested
+from storage.events import DatasetFrozen, ModelEvaluated, Source, TrainingFailed, TrainingRequested
 from storage.warehouse import Warehouse
 from streams.bus import Bus, records_of
+from streams.runs import fold, pending
 from streams.trigger import by_hand
 
 TIMEOUT = 5.0  # seconds that a person waits for the log
@@ -21,11 +22,14 @@ class RunsByHand:
         self._sources = tuple(sources)
 
     def ask(self, method: Literal["dpo"]) -> TrainingRequested:
-        """Ask for a run over everything joined so far; :class:`Conflict` where nothing is."""
+        """Ask for a run over everything joined so far; :class:`Conflict` where nothing is, or a run waits already."""
         through = self._warehouse.last_sequence
         if not through:
             raise Conflict("nothing has been judged and joined yet; rate some pairs first")
-        earlier = sum(row["threshold"] == "manual" for row in self._warehouse.query("runs").to_pylist())
+        asked = self._warehouse.events(TrainingRequested, DatasetFrozen, TrainingFailed, ModelEvaluated)
+        if (waiting := pending(fold(asked))) is not None:
+            raise Conflict(f"run {waiting.run_id} waits already; it takes everything joined up to preference {waiting.through_sequence}")
+        earlier = sum(isinstance(event, TrainingRequested) and event.threshold == "manual" for event in asked)
         event = by_hand(method, earlier + 1, through, self._sources)
         self._bus.publish(records_of([event]), timeout=TIMEOUT)
         return event

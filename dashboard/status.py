@@ -53,10 +53,13 @@ class Waiting(Shown):
 
 
 class Champion(Shown):
+    """The champion by the log; ``serving`` is who answers candidates, which differs while it is being loaded or cannot be."""
+
     version: str
     since: Moment | None
     policy: str | None
     previous: str | None
+    serving: str | None
 
 
 class Reward(Shown):
@@ -137,7 +140,7 @@ class Run(Shown):
     through_sequence: int
     sources: tuple[Source, ...]
     requested_at: Moment
-    state: Literal["requested", "frozen", "training", "evaluated", "failed"]
+    state: Literal["requested", "overtaken", "frozen", "training", "evaluated", "failed"]
     champion: str | None
     trainer: str | None
     attempt: int | None

@@ -18,6 +18,7 @@ from streams.consumers import consumer
 from streams.embed import embed_pairs
 from streams.imports import ImportReport, import_file
 from streams.lag import lag
+from streams.pseudonyms import pseudonym_key
 from streams.runner import HandlerStation
 from streams.sink import Sink
 from streams.topics import PAIRS, TOPICS
@@ -30,7 +31,7 @@ def imported(settings: Settings, file: Path, objective: str, count: bool) -> Imp
     if not file.is_file():
         raise ConfigurationError(f"{file}: there is no such file")
     with closing(_bus(settings)) as bus:
-        return import_file(file, bus, objective=objective, counts=count)
+        return import_file(file, bus, pseudonym_key(settings.common), objective=objective, counts=count)
 
 
 def exported(settings: Settings, file: Path, form: str, sources: Sequence[Source] = ()) -> int:

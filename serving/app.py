@@ -26,6 +26,7 @@ from storage.artifacts import Artifacts
 from storage.errors import ConfigurationError
 from storage.settings import Settings
 from streams.bus import Bus, bus_of, outlet_of
+from streams.caps import FeedbackCaps
 from streams.health import health_router, listen
 from streams.intake import Intake
 from streams.pseudonyms import pseudonym_key
@@ -114,7 +115,7 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
     section = settings.section("serving", ServingSettings)
     bus = bus or bus_of(settings)
     outlet = outlet_of(settings, bus, "serving")
-    intake = Intake(outlet, pseudonym_key(settings.common))
+    intake = Intake(outlet, pseudonym_key(settings.common), settings.section("feedback", FeedbackCaps))
     backend: Backend
     promotions: Promotions | None = None
     if section.upstream_url:

@@ -1,22 +1,25 @@
-"""Which version serves: reads ``models.versions``, loads the champion's policy from the artifact store, and hands it to the backend.
+"""Which version serves: reads the life of the versions, loads the champion's policy from the artifact store, and hands it to the backend.
 
-One thread does it all, first at the start and then whenever the fold of the topic says another champion; candidates are answered by the one
-before meanwhile. What cannot be loaded is tried again, since another machine's artifact may be on its way.
+One thread does it all, first at the start and then whenever the fold says another champion; candidates are answered by the one before
+meanwhile. Where the champion cannot be loaded, the champion before it serves, at last the base model; the champion is tried again, since
+another machine's artifact may be on its way.
 """
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import orjson
 
 from storage.artifacts import Artifacts
-from storage.errors import ArtifactError, ConfigurationError, EventUnreadable, FeedbackLoopError, Overloaded
-from storage.wire import decode
+from storage.errors import ArtifactError, ConfigurationError, FeedbackLoopError, Overloaded
+from storage.events import Event
 from streams.bus import Bus, Partition
-from streams.topics import VERSIONS
-from streams.versions import Versions, step
+from streams.evaluations import KINDS, TOPICS, Reports, lives_of
+from streams.quarantine import decoded
+from streams.versions import BASE, Versions
 
 log = logging.getLogger(__name__)
 
@@ -53,9 +56,13 @@ class Promotions:
         self._explain = explain
         self._give_up = give_up
         self._memory = memory
+        self._events: list[Event] = []  # of KINDS, in the order of the log
+        self._report_of = Reports(artifacts)
         self._versions = Versions()
         self._after: dict[Partition, int] = {}
         self._serving: tuple[str, str | None] | None = None
+        self._try_again_at = 0.0
+        self._said = ""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="promotions", daemon=True)
 
@@ -84,7 +91,7 @@ class Promotions:
                 self._hesitate(error)
 
     def _look(self, wait: float) -> None:
-        """Adopt whom the log says; where it is away, candidates do not wait for it: who served last serves on."""
+        """Adopt whom the log says. If the log is away, candidates do not wait for it: the last known champion keeps serving."""
         try:
             while self._read(wait):  # all that is there, before anything is loaded
                 wait = 0.0
@@ -100,24 +107,56 @@ class Promotions:
 
     def _read(self, wait: float) -> bool:
         if not self._after:
-            self._after = {partition: first - 1 for partition, (first, _) in self._bus.bounds([VERSIONS.name]).items()}
+            bounds = self._bus.bounds([topic.name for topic in TOPICS])
+            self._after = {partition: first - 1 for partition, (first, _) in bounds.items()}
         entries = self._bus.read(self._after, limit=1000, wait=wait)
-        for entry in entries:
-            try:
-                self._versions = step(self._versions, decode(entry.value))
-            except EventUnreadable as error:
-                log.warning("%s at offset %d: %s; passed over", VERSIONS.name, entry.offset, error)
-            self._after[entry.partition] = entry.offset
+        batch = decoded(entries, "serving")  # as every reader: what the hub sets aside counts for nobody
+        for one in batch.unreadable:
+            log.warning("%s at offset %d: %s; passed over", one.topic, one.offset, one.reason)
+        fresh = [event for _, event in batch.events if isinstance(event, KINDS)]
+        self._events += fresh
+        self._after.update(batch.upto)
+        if fresh or self._versions.illegal:  # what was refused for want of its report may have it now
+            self._versions = lives_of(self._events, self._report_of)
+        if batch.too_new:
+            self._adopt()
+            raise batch.too_new
         return bool(entries)
 
     def _adopt(self) -> None:
-        champion = (self._versions.champion, self._versions.champion_policy)
-        if champion == self._serving:
+        """Let the champion serve, or the best of those before it that can be loaded."""
+        wanted = [(name, self._policy_of(name)) for name in reversed(self._versions.champions)]
+        if self._serving == wanted[0] or (self._serving in wanted and time.monotonic() < self._try_again_at):
             return
-        self._let_serve(*champion)
+        self._try_again_at = time.monotonic() + AGAIN
+        for candidate in wanted:
+            if candidate == self._serving:
+                return
+            try:
+                self._let_serve(*candidate)
+            except FeedbackLoopError as error:
+                if candidate == wanted[-1]:
+                    raise
+                self._say_why_not(candidate[0], error)
+            else:
+                self._remember(candidate)
+                return
+
+    def _say_why_not(self, name: str, error: FeedbackLoopError) -> None:
+        """Once for each reason, however often it is tried again."""
+        kind = "its policy is missing" if isinstance(error, ArtifactError) else "it cannot be loaded"
+        said = f"champion {name} does not serve, {kind}: {error}; the champion before it serves"
+        if said != self._said:
+            log.error("%s", said)
+            self._said = said
+
+    def _policy_of(self, name: str) -> str | None:
+        return None if name == BASE else self._versions.versions[name].evaluated.policy
+
+    def _remember(self, serving: tuple[str, str | None]) -> None:
         self._memory.parent.mkdir(parents=True, exist_ok=True)
         new = self._memory.with_suffix(".new")
-        new.write_bytes(orjson.dumps(champion))
+        new.write_bytes(orjson.dumps(serving))
         new.replace(self._memory)
 
     def _let_serve(self, name: str, policy: str | None) -> None:

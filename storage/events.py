@@ -302,14 +302,16 @@ class EventQuarantined(Event):
 
 
 class RewardUpdated(Event):
-    """The reward model after entry ``sequence``.
+    """The reward model after entry ``sequence``, whose judgment was given at ``judged_at`` (absent in updates of older programs).
 
-    ``judgments_before`` and ``judgments_seen`` count what moves the retraining threshold, at the previous update and at this one.
+    ``judgments_before`` and ``judgments_seen`` count what moves the retraining threshold, at the previous update and at this one: pairs
+    that were judged, however many people judged each.
     ``prequential_accuracy`` is the share of decisive judgments predicted right before they were learnt, over the last
     ``prequential_n`` of them.
     """
 
     kind: Literal["RewardUpdated"] = "RewardUpdated"
+    schema_version: Literal[2] = 2  # type: ignore[assignment]
     head_id: Sha256
     sequence: Annotated[int, Field(ge=1)]
     judgments_before: Annotated[int, Field(ge=0)]
@@ -319,6 +321,7 @@ class RewardUpdated(Event):
     prequential_log_loss: Annotated[float, Field(ge=0)] | None
     prequential_n: Annotated[int, Field(ge=0)]
     checkpoint: Sha256
+    judged_at: Moment | None = None
 
 
 class TrainingRequested(Event):

@@ -148,7 +148,7 @@ class Join:
             (self._judged if pair.standing else self._unjudged)[key] = pair
 
     def _judge(self, pair: Pair, judgment: JudgmentGiven, numbered: list[Numbered]) -> None:
-        """Of two by the same recruiter the later entry on the log holds, whatever the clocks say: a pair's judgments lie in one partition."""
+        """Of two by the same recruiter the later on the log holds, whatever the clocks say: a pair's judgments lie in one partition."""
         assert pair.features is not None
         assert pair.stratum is not None
         held = pair.standing.get(judgment.recruiter)

@@ -16,8 +16,7 @@ import pyarrow as pa
 from great_expectations.data_context.types.base import ProgressBarsConfig
 
 from storage.events import unpack
-from storage.snapshots import Snapshot
-from storage.strata import stratum_of
+from storage.snapshots import Snapshot, without_overlap
 
 logging.getLogger("great_expectations").setLevel(logging.WARNING)
 
@@ -48,14 +47,13 @@ def check(snapshot: Snapshot, *, minimum_rows: int = 1) -> list[Failure]:
     context.enable_analytics(False)
     context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
     preferences = _preferences(snapshot.preferences)
-    prompts = _prompts(snapshot.prompts)
-    split = _split(preferences, prompts)
-    training = preferences[preferences["stratum"] == "training"]
+    prompts: pd.DataFrame = snapshot.prompts.to_pandas()
+    admitted = without_overlap(snapshot.preferences, snapshot.prompts).to_pandas()
+    training = admitted[admitted["stratum"] == "training"]
     return [
         *_failures(context, "preferences", preferences, _on_preferences(preferences)),
         *_failures(context, "training", training, _on_training(minimum_rows)),
         *_failures(context, "prompts", prompts, _on_prompts()),
-        *_failures(context, "split", split, _on_split()),
     ]
 
 
@@ -92,11 +90,6 @@ def _on_preferences(frame: pd.DataFrame) -> list[Expected]:
             "preferences.stratum.known",
             "a stratum is neither training nor evaluation",
             expect.ExpectColumnValuesToBeInSet(column="stratum", value_set=["training", "evaluation"]),
-        ),
-        Expected(
-            "preferences.stratum.by_conversation",
-            "a row is not on the side of the split that its conversation belongs to",
-            expect.ExpectColumnPairValuesToBeEqual(column_A="stratum", column_B="stratum_by_conversation"),
         ),
         *(
             Expected(
@@ -152,22 +145,10 @@ def _on_prompts() -> list[Expected]:
         Expected("prompts.prompt.unique", "a prompt stands twice", expect.ExpectColumnValuesToBeUnique(column="prompt")),
         Expected("prompts.reply.not_empty", "a reply holds no text", expect.ExpectColumnValuesToMatchRegex(column="reply", regex=r"\S")),
         Expected(
-            "prompts.stratum.by_conversation",
+            "prompts.stratum.evaluation",
             "a prompt is not of the evaluation stratum",
-            expect.ExpectColumnValuesToBeInSet(column="stratum_by_conversation", value_set=["evaluation"]),
+            expect.ExpectColumnValuesToBeInSet(column="stratum", value_set=["evaluation"]),
         ),
-    ]
-
-
-def _on_split() -> list[Expected]:
-    expect: Any = gx.expectations
-    return [
-        Expected(
-            # Two candidates may happen to begin with the same words; a split that leaks shares far more than one prompt in a hundred.
-            "split.prompt.on_one_side",
-            "more than one prompt in a hundred stands on both sides of the split",
-            expect.ExpectColumnValuesToBeBetween(column="sides", max_value=1, mostly=0.99),
-        )
     ]
 
 
@@ -175,25 +156,12 @@ def _preferences(table: pa.Table) -> pd.DataFrame:
     frame: pd.DataFrame = table.to_pandas()
     place = list(zip(frame["sequence"], frame["objective"], strict=True))
     frame["in_order"] = [True, *(before < after for before, after in pairwise(place))][: len(place)]
-    frame["stratum_by_conversation"] = _by_row(frame["conversation_id"], stratum_of)
     frame["last_message"] = _by_row(frame["prompt"], _last_message)
     frame["responses_differ"] = frame["a"] != frame["b"]
     lengths = {side: _by_row(frame[f"features_{side}"], _length) for side in "ab"}
     frame["features_length"], frame["features_b_length"] = lengths["a"], lengths["b"]
     frame["features_finite"] = [a is not None and b is not None for a, b in zip(lengths["a"], lengths["b"], strict=True)]
     return frame
-
-
-def _prompts(table: pa.Table) -> pd.DataFrame:
-    frame: pd.DataFrame = table.to_pandas()
-    frame["stratum_by_conversation"] = _by_row(frame["conversation_id"], stratum_of)
-    return frame
-
-
-def _split(preferences: pd.DataFrame, prompts: pd.DataFrame) -> pd.DataFrame:
-    """Each prompt with the number of strata in which it occurs."""
-    sides = pd.concat([preferences[["prompt", "stratum"]], prompts[["prompt"]].assign(stratum="evaluation")])
-    return sides.groupby("prompt", as_index=False)["stratum"].nunique().rename(columns={"stratum": "sides"})
 
 
 def _by_row(column: pd.Series, function: Callable[[str], Any]) -> list[Any]:

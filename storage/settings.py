@@ -25,6 +25,7 @@ SECTIONS = (
     "processor",
     "trainer",
     "kafka",
+    "feedback",
     "features",
     "learning",
     "retraining",

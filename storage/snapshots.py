@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -77,6 +78,31 @@ class Snapshot:
     @cached_property
     def prompts(self) -> pa.Table:
         return pq.read_table(self.folder / "prompts.parquet")
+
+    @cached_property
+    def admitted(self) -> pa.Table:
+        """The preferences that may be used: see :func:`without_overlap`."""
+        return without_overlap(self.preferences, self.prompts)
+
+    @property
+    def overlap(self) -> int:
+        """How many training preferences are left out because they stand on the evaluation side too."""
+        return int(self.preferences.num_rows - self.admitted.num_rows)
+
+
+def without_overlap(preferences: pa.Table, prompts: pa.Table) -> pa.Table:
+    """The preferences without those of the training stratum whose prompt or conversation is in the evaluation stratum as well.
+
+    Candidates happen to begin with the same words, and a conversation may have changed sides when the split's key did. What a challenger is
+    judged on it must not have learnt, so it is training that goes without.
+    """
+    evaluation = pc.equal(preferences["stratum"], "evaluation")
+    held = preferences.filter(evaluation)
+    shared = [
+        pc.is_in(preferences[name], pa.chunked_array([*held[name].chunks, *prompts[name].chunks], preferences.schema.field(name).type))
+        for name in ("prompt", "conversation_id")
+    ]
+    return preferences.filter(pc.or_kleene(evaluation, pc.invert(pc.or_(*shared))))
 
 
 def freeze(

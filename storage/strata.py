@@ -1,18 +1,26 @@
 """The one split into training and evaluation, for every phase and every source of data.
 
 A quarter of all conversations is set apart when it starts; its pairs are chosen uniformly and never train. Imported records have no
-conversation: their prompt takes its place, so that two records of one prompt never stand on both sides.
+conversation: their prompt takes its place, so that two records of one prompt never stand on both sides. The split is keyed, because callers
+choose the ids of their conversations: without the key nobody can aim at a side. An event says its stratum, and keeps it.
 """
 
 import hashlib
+import hmac
 from collections.abc import Sequence
 
 from storage.events import Message, Stratum
 
 
-def stratum_of(conversation_id: str) -> Stratum:
-    """``evaluation`` for one conversation in four, by SHA-256 of its id."""
-    digest = hashlib.sha256(conversation_id.encode()).digest()
+def stratum_of(conversation_id: str, key: bytes = b"") -> Stratum:
+    """``evaluation`` for one conversation in four, by HMAC-SHA-256 of its id under the installation's ``key``.
+
+    Without a key (a file that is trained on without a loop, where nobody aims at anything) by SHA-256 of the id.
+    """
+    if key:
+        digest = hmac.digest(key, f"stratum\x1f{conversation_id}".encode(), "sha256")
+    else:
+        digest = hashlib.sha256(conversation_id.encode()).digest()
     return "evaluation" if digest[0] % 4 == 0 else "training"
 
 

@@ -11,7 +11,9 @@ Fields = dict[str, Any]
 Upcaster = Callable[[Fields], Fields]
 
 # (kind, version) → the fields of that kind's next version. A function gets a copy that it may change.
-UPCASTERS: dict[tuple[str, int], Upcaster] = {}
+UPCASTERS: dict[tuple[str, int], Upcaster] = {
+    ("RewardUpdated", 1): lambda fields: fields | {"judged_at": None},
+}
 
 
 def upcast(fields: Fields, version: int, newest: int) -> Fields:

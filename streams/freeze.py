@@ -3,16 +3,20 @@
 While a run is open only the newest request waits. The snapshot goes to the artifacts, its hash to ``training.dataset_frozen``.
 """
 
+import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from storage.artifacts import Artifacts
+from storage.errors import ArtifactError
 from storage.events import DatasetFrozen, TrainingRequested, derived_id
 from storage.snapshots import freeze, open_snapshot
 from storage.warehouse import Warehouse
 from streams.runs import Runs, next_to_freeze
 from streams.versions import Versions
+
+log = logging.getLogger(__name__)
 
 
 def freeze_next(runs: Runs, versions: Versions, warehouse: Warehouse, artifacts: Artifacts, folder: Path) -> DatasetFrozen | None:
@@ -33,7 +37,7 @@ def freeze_next(runs: Runs, versions: Versions, warehouse: Warehouse, artifacts:
         run_id=request.run_id,
         through_sequence=request.through_sequence,
         sources=request.sources,
-        since=judged_until(runs, artifacts),
+        since=judged_until(runs, versions, artifacts),
     )
     snapshot = artifacts.put(target)
     shutil.rmtree(target)  # the artifact is the one copy
@@ -53,17 +57,20 @@ def frozen(request: TrainingRequested, snapshot: str, versions: Versions) -> Dat
     )
 
 
-def judged_until(runs: Runs, artifacts: Artifacts) -> Mapping[int, int] | None:
+def judged_until(runs: Runs, versions: Versions, artifacts: Artifacts) -> Mapping[int, int] | None:
     """Where in ``chat.replies`` the prompts begin that no verdict has used; None before the first verdict.
 
-    A run that was short of evidence has spoken no verdict: what it saw is still fresh.
+    A run that was short of evidence has spoken no verdict: what it saw is still fresh. Of a snapshot that is no longer there nobody knows
+    what it held; the one before it tells.
     """
     judged = [
-        (run.evaluated.occurred_at, run.frozen.snapshot)
-        for run in runs.values()
-        if run.evaluated and run.frozen and run.evaluated.verdict != "insufficient"
+        (version.evaluated.occurred_at, frozen.snapshot)
+        for version in versions.versions.values()
+        if version.evaluated.verdict != "insufficient" and (frozen := runs[version.evaluated.run_id].frozen) is not None
     ]
-    if not judged:
-        return None
-    _, snapshot = max(judged)
-    return open_snapshot(artifacts.get(snapshot)).manifest.replies_cut
+    for _, snapshot in sorted(judged, reverse=True):
+        try:
+            return open_snapshot(artifacts.get(snapshot)).manifest.replies_cut
+        except ArtifactError as error:
+            log.warning("%s; the prompts that it used may be used again", error)
+    return None

@@ -12,19 +12,9 @@ from pathlib import Path
 from time import monotonic
 
 from storage.artifacts import Artifacts
-from storage.events import (
-    DatasetFrozen,
-    Event,
-    ModelEvaluated,
-    ModelPromoted,
-    ModelRolledBack,
-    ReviewDecided,
-    RunClaimed,
-    TrainingFailed,
-    TrainingRequested,
-)
+from storage.events import DatasetFrozen, Event, ModelPromoted, TrainingFailed
 from storage.warehouse import Applied, Warehouse
-from streams import freeze, metrics, runs, versions
+from streams import evaluations, freeze, metrics, runs, versions
 from streams.bus import Bus, records_of
 from streams.collector import FullCollections
 from streams.health import Check
@@ -36,16 +26,7 @@ log = logging.getLogger(__name__)
 
 LOOK_AGAIN = 15.0  # seconds, in case publishing failed when it was due
 
-KINDS = (  # the life of versions, and of runs
-    ModelEvaluated,
-    ReviewDecided,
-    ModelPromoted,
-    ModelRolledBack,
-    TrainingRequested,
-    DatasetFrozen,
-    RunClaimed,
-    TrainingFailed,
-)
+KINDS: tuple[type[Event], ...] = (*evaluations.KINDS, TrainingFailed)  # the life of versions, and of runs
 
 
 class HubStreams:
@@ -109,7 +90,9 @@ class Desk:
         self._woken = threading.Event()
         self._looked_at = monotonic()
         self._fresh: deque[Event] = deque()  # stored since the last look
-        self._life: versions.Versions | None = None
+        self._events: list[Event] | None = None  # of KINDS, all there are
+        self._report_of = evaluations.Reports(artifacts)
+        self._life = versions.Versions()
         self._runs: runs.Runs = runs.fold(())
         self._done: set[object] = set()  # published, and perhaps not in the warehouse yet
 
@@ -143,13 +126,16 @@ class Desk:
         """Nothing is left to do: what was not published is due again at the next start."""
 
     def _look(self) -> versions.Versions:
-        """Fold what was stored since the last look; at first, all there is. What comes both ways changes nothing the second time."""
-        if self._life is None:
-            self._life = versions.fold(())
+        """Take in what was stored since the last look; at first, all there is. What comes both ways changes nothing the second time."""
+        if self._events is None:
+            self._events = []
             self._fresh.extendleft(reversed(self._warehouse.events(*KINDS)))
+        changed = bool(self._fresh)
         while self._fresh:
-            event = self._fresh.popleft()
-            self._life, self._runs = versions.step(self._life, event), runs.step(self._runs, event)
+            self._events.append(self._fresh.popleft())
+            self._runs = runs.step(self._runs, self._events[-1])
+        if changed or self._life.illegal:  # what was refused for want of its report may have it now
+            self._life = evaluations.lives_of(self._events, self._report_of)
         return self._life
 
     def _publish(self, events: list[ModelPromoted] | list[DatasetFrozen]) -> None:

@@ -38,11 +38,14 @@ class ImportReport:
     bad: list[BadLine] = field(default_factory=list)
 
 
-def import_file(path: Path, bus: Bus, *, objective: str = "overall", counts: bool = False, behind: int = BEHIND) -> ImportReport:
+def import_file(
+    path: Path, bus: Bus, key: bytes, *, objective: str = "overall", counts: bool = False, behind: int = BEHIND
+) -> ImportReport:
     """Import the preference records of a JSONL file (gzipped or not) or a Parquet file.
 
     Parameters
     ----------
+    key : what the split into strata is made with, see ``streams.pseudonyms.pseudonym_key``
     objective : what the records were judged by; ``overall`` makes the judgment's own choice of it
     counts : whether the judgments move the retraining threshold
     behind : live traffic goes first: wait while its readers are more entries than this behind
@@ -65,7 +68,7 @@ def import_file(path: Path, bus: Bus, *, objective: str = "overall", counts: boo
         if known is None:
             known = set(_imported(bus))
         try:
-            pair, judgment = events_of(item, objective, counts)
+            pair, judgment = events_of(item, objective, counts, key)
         except InputRefused as error:
             report.bad.append(BadLine(number, str(error)))
             continue
@@ -85,11 +88,12 @@ def import_file(path: Path, bus: Bus, *, objective: str = "overall", counts: boo
     return report
 
 
-def events_of(record: PreferenceRecord, objective: str, counts: bool) -> tuple[PairDrawn, JudgmentGiven]:
-    """The record as a pair and its judgment, sides and ids by the record's hash."""
+def events_of(record: PreferenceRecord, objective: str, counts: bool, key: bytes) -> tuple[PairDrawn, JudgmentGiven]:
+    """The record as a pair and its judgment, sides and ids by the record's hash, the stratum by the installation's ``key``."""
     side = record.chosen_side
     chosen, rejected = ({"text": text, "version": "import"} for text in (record.chosen, record.rejected))
     pair = make_pair(
+        key,
         prompt=record.prompt,
         a=chosen if side == "A" else rejected,
         b=rejected if side == "A" else chosen,

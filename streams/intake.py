@@ -4,6 +4,7 @@ What a method returns is durable; what it refuses left nothing behind. From here
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -26,14 +27,17 @@ from storage.events import (
     Source,
     Text,
     new_id,
+    now,
     problems,
 )
 from storage.strata import conversation_of, stratum_of
 from streams.bus import Outlet, records_of
-from streams.pseudonyms import pseudonym
+from streams.caps import Ballots, FeedbackCaps
+from streams.pseudonyms import Role, pseudonym
 
 MAX_PROMPT = 200_000  # characters over all messages
 TIMEOUT = 5.0  # seconds that a client waits for the log before it is told to come again
+AHEAD = timedelta(minutes=5)  # by which clocks may differ
 
 Messages = Sequence[Message | Mapping[str, Any]]
 Answer = Response | Mapping[str, Any]
@@ -48,14 +52,15 @@ _IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
 
 
 class Intake:
-    """Turns what clients send into events on ``outlet``; ``key`` is what pseudonyms are made with.
+    """Turns what clients send into events on ``outlet``; pseudonyms and the split into strata are made with ``key``.
 
     Every method raises ``InputRefused``, naming the field, for what is not acceptable, and ``Overloaded`` when the log does not take it.
     """
 
-    def __init__(self, outlet: Outlet, key: bytes) -> None:
+    def __init__(self, outlet: Outlet, key: bytes, caps: FeedbackCaps | None = None) -> None:
         self._outlet = outlet
         self._key = key
+        self._ballots = Ballots(caps or FeedbackCaps())
 
     def reply(
         self,
@@ -77,7 +82,7 @@ class Intake:
             reply=reply,
             version=version,
             sampling=sampling,
-            stratum=stratum_of(_checked(_IDENTIFIER, conversation_id, "conversation_id")),
+            stratum=stratum_of(_checked(_IDENTIFIER, conversation_id, "conversation_id"), self._key),
             source=source,
         )
         self.publish([event])
@@ -97,7 +102,15 @@ class Intake:
     ) -> PairDrawn:
         """Two different responses to one prompt. Without a conversation the prompt stands for it."""
         event = make_pair(
-            prompt=prompt, a=a, b=b, conversation_id=conversation_id, drawn=drawn, probability=probability, pair_id=pair_id, source=source
+            self._key,
+            prompt=prompt,
+            a=a,
+            b=b,
+            conversation_id=conversation_id,
+            drawn=drawn,
+            probability=probability,
+            pair_id=pair_id,
+            source=source,
         )
         self.publish([event])
         return event
@@ -115,8 +128,12 @@ class Intake:
         seconds: float | None = None,
         counts: bool = True,
         source: Source = "product",
+        caller: str = "",
     ) -> JudgmentGiven:
-        """What ``recruiter`` (a name or id, kept as a pseudonym) says of a pair, which need not have arrived yet."""
+        """What ``recruiter`` (a name or id, kept as a pseudonym) says of a pair, which need not have arrived yet.
+
+        ``caller`` is the network address that it came from; how much is taken from one is bounded (``streams.caps``).
+        """
         event = make_judgment(
             pair_id=pair_id,
             recruiter=self.pseudonym("recruiter", recruiter),
@@ -129,6 +146,7 @@ class Intake:
             counts=counts,
             source=source,
         )
+        self._ballots.admit(event.pair_id, event.recruiter, caller)
         self.publish([event])
         return event
 
@@ -172,16 +190,20 @@ class Intake:
         after = Response(text=_checked(_TEXT, edited, "edited"), version=author)
         if before.text == after.text:
             raise InputRefused("edited: the same text as the original; there is nothing to learn", "edited")
-        pair = make_pair(prompt=prompt, a=before, b=after, conversation_id=conversation_id, drawn="edited", source=source)
+        pair = make_pair(self._key, prompt=prompt, a=before, b=after, conversation_id=conversation_id, drawn="edited", source=source)
         judgment = make_judgment(pair_id=pair.pair_id, recruiter=author, choice="B", reason=reason, source=source)
         self.publish([pair, judgment])
         return pair, judgment
 
     def publish(self, events: Sequence[Event]) -> None:
-        """Make events that were validated here durable, all together."""
+        """Make events that were validated here durable, all together. One that is stamped in the future is refused: its clock is wrong."""
+        for event in events:
+            if event.occurred_at > now() + AHEAD:
+                stamp = f"{event.occurred_at:%Y-%m-%d %H:%M:%S} UTC"
+                raise InputRefused(f"occurred_at: {stamp} lies in the future; set the clock right that gave it", "occurred_at")
         self._outlet.publish(records_of(events), timeout=TIMEOUT)
 
-    def pseudonym(self, role: str, name: str) -> str:
+    def pseudonym(self, role: Role, name: str) -> str:
         """``r-…`` for a recruiter, ``c-…`` for a candidate: the same for the same name, and not to be turned back without the key."""
         return pseudonym(self._key, role, _checked(_NAME, name, role))
 
@@ -196,6 +218,7 @@ def messages(prompt: Messages) -> tuple[Message, ...]:
 
 
 def make_pair(
+    key: bytes,
     *,
     prompt: Messages,
     a: Answer,
@@ -207,7 +230,7 @@ def make_pair(
     event_id: UUID | None = None,
     source: Source,
 ) -> PairDrawn:
-    """A checked pair that is not published yet."""
+    """A checked pair that is not published yet; its stratum under the installation's ``key``."""
     checked = messages(prompt)
     conversation = conversation_of(checked) if conversation_id is None else _checked(_IDENTIFIER, conversation_id, "conversation_id")
     fixed = {} if event_id is None else {"event_id": event_id}
@@ -220,7 +243,7 @@ def make_pair(
         b=b,
         drawn=drawn,
         probability=probability,
-        stratum=stratum_of(conversation),
+        stratum=stratum_of(conversation, key),
         source=source,
         **fixed,
     )

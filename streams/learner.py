@@ -14,7 +14,7 @@ from pathlib import Path
 
 from storage.artifacts import Artifacts
 from storage.errors import ArtifactError, EventError, EventUnreadable, OffsetLost
-from storage.events import EventQuarantined, RewardUpdated, Source, derived_id, pack
+from storage.events import EventQuarantined, PreferenceJoined, RewardUpdated, Source, derived_id, pack
 from streams import metrics
 from streams.ahead import Ahead
 from streams.bus import Bus, Logged, records_of
@@ -40,7 +40,11 @@ TIMEOUT = 30.0
 
 
 class Learner:
-    """One head, folded from number 1; publishes once it has caught up with what was on the log when it started."""
+    """One head, folded from number 1; publishes once it has caught up with what was on the log when it started.
+
+    At each multiple of ``every`` judgments it stops and says so, whatever batch that falls into: two workers that pass the same threshold
+    then ask for the same run, over the same data.
+    """
 
     def __init__(
         self,
@@ -51,10 +55,11 @@ class Learner:
         embedding_hash: str,
         dimension: int,
         sources: Sequence[Source],
+        every: int | None = None,
         artifacts: Artifacts | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._bus, self._artifacts, self._clock = bus, artifacts, clock
+        self._bus, self._artifacts, self._every, self._clock = bus, artifacts, every, clock
         self.head_id = head_id(settings, embedding_hash, sources)
         self._reader = f"learner-{self.head_id[:16]}"
         self._path = folder / self.head_id / "head.safetensors"
@@ -65,7 +70,7 @@ class Learner:
             self._offset, self._place = -1, Place()  # the checkpoint is older than the mark
         self._place = Place(self._place.epoch, self.head.sequence)
         self._numbered_at = -1  # offset of the last number taken
-        self._source: Source = "product"
+        self._last = _number_at(bus, self._offset)  # the last number that this process has met, learnt before or now
         self._went_back_for: int | None = None
         self._taken: list[Numbered] = []  # since the last checkpoint
         self._behind = False  # the last read brought many
@@ -100,13 +105,13 @@ class Learner:
         if self._offset == entries[-1].offset:  # as far as is known nothing follows
             self._mark()
 
-    def flush(self) -> RewardUpdated | None:
+    def flush(self, *, at_threshold: bool = False) -> RewardUpdated | None:
         """Write the checkpoint, publish the head's state where it is news."""
         started = self._clock()
         digest = save_hashed(self.head, self._path)
         self._save_took = self._clock() - started
         self._saved_sequence, self._saved_at = self.head.sequence, self._numbered_at
-        update = self._update(digest) if self._unsaid and self._caught_up else None
+        update = self._update(digest) if self._unsaid and (self._caught_up or at_threshold) else None
         if update is not None:
             before = self._published
             self._bus.publish(records_of([update]), timeout=TIMEOUT)
@@ -172,6 +177,8 @@ class Learner:
                 if numbered is not None:
                     taken.append((entry, numbered))
                     numbered_at = entry.offset
+                elif isinstance(event, Numbered) and event.sequence == self.head.sequence:
+                    self._last = event  # learnt before a restart
             offset = entry.offset
         self._learn(taken)
         self._place, self._offset, self._numbered_at = place, offset, numbered_at
@@ -181,8 +188,31 @@ class Learner:
             raise batch.too_new
 
     def _learn(self, taken: Sequence[tuple[Logged, Numbered]]) -> None:
-        if not taken:
-            return
+        while taken:
+            upto = self._next_threshold(taken)
+            before = self.head.judgments_seen
+            self._learn_some(taken[:upto])
+            taken = taken[upto:]
+            if self._every and self.head.judgments_seen // self._every > before // self._every and self._may_say_threshold:
+                self.flush(at_threshold=True)
+
+    def _next_threshold(self, taken: Sequence[tuple[Logged, Numbered]]) -> int:
+        """How many of the entries can be learnt before the next threshold is passed: it is reached by the last of them, if at all."""
+        if not self._every:
+            return len(taken)
+        missing = self._every - self.head.judgments_seen % self._every
+        for place, (_, event) in enumerate(taken, start=1):
+            missing -= isinstance(event, PreferenceJoined) and event.stratum == "training" and event.judgment.counts
+            if not missing:
+                return place
+        return len(taken)
+
+    @property
+    def _may_say_threshold(self) -> bool:
+        """Not while a new head takes the way of an older one that has asked already."""
+        return self._caught_up or self._published is None or self._published.head_id == self.head_id
+
+    def _learn_some(self, taken: Sequence[tuple[Logged, Numbered]]) -> None:
         try:
             self.head = learn_all(self.head, [event for _, event in taken], self._ahead)
         except EventError:  # one of them cannot be learnt: find it, and let the others teach
@@ -194,7 +224,7 @@ class Learner:
                     self._set_aside(quarantined(entry, "learner", str(error)))
                     self.head = replace(self.head, sequence=event.sequence)
         self._ahead.begin(self.head, hurry=len(taken) >= MANY)
-        self._source = taken[-1][1].source
+        self._last = taken[-1][1]
         self._taken += [event for _, event in taken]
 
     def _set_aside(self, event: EventQuarantined) -> None:
@@ -242,9 +272,11 @@ class Learner:
 
     def _update(self, checkpoint: str) -> RewardUpdated:
         accuracy, log_loss, n = self.head.prequential
+        last = self._last if self._last is not None and self._last.sequence == self.head.sequence else None
         return RewardUpdated(
             event_id=derived_id("RewardUpdated", self.head_id, self.head.sequence),
-            source=self._source,
+            source=last.source if last else "product",
+            judged_at=last.occurred_at if last else None,
             head_id=self.head_id,
             sequence=self.head.sequence,
             judgments_before=self._published.judgments_seen if self._published else 0,
@@ -255,6 +287,14 @@ class Learner:
             prequential_n=n,
             checkpoint=checkpoint,
         )
+
+
+def _number_at(bus: Bus, offset: int) -> Numbered | None:
+    """The number at this offset of ``feedback.preferences``."""
+    for _, event in decoded(bus.read({PARTITION: offset - 1}, limit=1, wait=0), "learner").events if offset >= 0 else ():
+        if isinstance(event, Numbered):
+            return event
+    return None
 
 
 def last_update(bus: Bus) -> RewardUpdated | None:

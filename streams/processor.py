@@ -107,6 +107,7 @@ def stations(bus: Bus, settings: Settings, embedder: Embedding) -> dict[str, Cal
         embedding_hash=embedder.hash,
         dimension=embedder.dimension,
         sources=common.sources,
+        every=rule.every,
         artifacts=Artifacts(common.artifacts_url) if is_kafka(common.bus_url) else None,  # on one machine the folder is enough
     )
     embed = partial(embed_pairs, embedder=embedder)

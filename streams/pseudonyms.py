@@ -6,17 +6,50 @@ Without the key a pseudonym cannot be turned back by trying names; whoever holds
 import hashlib
 import hmac
 import os
+import re
 import secrets
 import unicodedata
+from typing import Literal
 
-from storage.errors import ConfigurationError
+from storage.errors import ConfigurationError, InputRefused
 from storage.settings import Common
 
+Role = Literal["recruiter", "candidate"]
+# What draws nothing and is no format character: grapheme joiner, Hangul fillers, variation selectors.
+_UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+_LOOK_ALIKES = frozenset({"LATIN", "CYRILLIC", "GREEK"})  # scripts that share the shapes of many letters
 
-def pseudonym(key: bytes, role: str, name: str) -> str:
-    """The role's first letter and 16 hex digits: ``r-…`` for a recruiter, ``c-…`` for a candidate; the same for the same name."""
-    digest = hmac.new(key, f"{role}\x1f{unicodedata.normalize('NFC', name)}".encode(), hashlib.sha256).hexdigest()
+
+def pseudonym(key: bytes, role: Role, name: str) -> str:
+    """The role's first letter and 16 hex digits: ``r-…`` for a recruiter, ``c-…`` for a candidate; the same for the same name.
+
+    Recruiters type their names, so all spellings of one name are one person; a candidate is the product's own id, taken as it is.
+
+    Raises
+    ------
+    InputRefused
+        A recruiter's name has nothing that can be seen, or a word that mixes scripts.
+    """
+    text = folded(name) if role == "recruiter" else unicodedata.normalize("NFC", name)
+    digest = hmac.new(key, f"{role}\x1f{text}".encode(), hashlib.sha256).hexdigest()
     return f"{role[0]}-{digest[:16]}"
+
+
+def folded(name: str) -> str:
+    """A person's name without what does not make another person: case, width, composition, spacing, characters that nobody sees.
+
+    A Cyrillic or Greek letter among Latin ones looks like a Latin one and is another, so a word that mixes them is refused.
+    """
+    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())  # casefolding may decompose (Unicode 3.13, D145)
+    text = " ".join("".join(c for c in text if unicodedata.category(c) not in ("Cf", "Cc") and not _UNSEEN.match(c)).split())
+    if not text:
+        raise InputRefused("recruiter: the name holds no character that can be seen", "recruiter")
+    for word in text.split():
+        scripts = {unicodedata.name(c, "").split(" ")[0] for c in word} & _LOOK_ALIKES
+        if len(scripts) > 1:
+            mixed = " and ".join(sorted(script.title() for script in scripts))
+            raise InputRefused(f"recruiter: {word!r} mixes {mixed} letters; write it in one script", "recruiter")
+    return text
 
 
 def pseudonym_key(common: Common) -> bytes:

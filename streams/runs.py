@@ -13,6 +13,7 @@ from uuid import UUID
 from storage.events import DatasetFrozen, Event, ModelEvaluated, RunClaimed, TrainingFailed, TrainingProgress, TrainingRequested
 
 SILENCE = timedelta(seconds=60)  # after which an attempt is taken for dead and the next may be claimed
+AHEAD = timedelta(hours=1)  # by which no clock that is set at all runs ahead of another
 ATTEMPTS = 5  # a run that has failed so often will not be mended by one more
 
 
@@ -38,10 +39,12 @@ class Run:
         return self.frozen is not None and not self.ended
 
     def is_free(self, now: datetime) -> bool:
-        """Whether the next attempt may be claimed."""
+        """Whether the next attempt may be claimed. A word from the future, of a clock that ran ahead, is no sign of life."""
         if not self.open:
             return False
-        return self.spoke_at is None or self.failed is not None or now - self.spoke_at >= SILENCE
+        if self.spoke_at is None or self.failed is not None:
+            return True
+        return now - self.spoke_at >= SILENCE or self.spoke_at - now >= AHEAD
 
 
 Runs = Mapping[UUID, Run]
@@ -76,9 +79,12 @@ def step(runs: Runs, event: Event) -> Runs:
 
 
 def next_to_freeze(runs: Runs) -> TrainingRequested | None:
-    """The request to take up now: the newest, and none while a run is open. Requests older than one that was frozen have been overtaken."""
-    if any(run.open for run in runs.values()):
-        return None
+    """The request to take up now, and none while a run is open."""
+    return None if any(run.open for run in runs.values()) else pending(runs)
+
+
+def pending(runs: Runs) -> TrainingRequested | None:
+    """The one request that waits: the newest, where it is newer than all that were frozen. The others have been overtaken."""
     asked = [(_age(run.request), run) for run in runs.values() if run.request is not None]
     overtaken = max((age for age, run in asked if run.frozen is not None), default=None)
     waiting = [(age, run.request) for age, run in asked if not run.ended and run.frozen is None and (overtaken is None or age > overtaken)]
@@ -90,6 +96,6 @@ def open_run(runs: Runs) -> Run | None:
     return next((run for run in runs.values() if run.open and run.request is not None), None)
 
 
-def _age(request: TrainingRequested) -> tuple[int, datetime, int]:
-    """Orders requests as they were made, whatever order the topics are read in."""
-    return request.through_sequence, request.occurred_at, request.k
+def _age(request: TrainingRequested) -> tuple[int, int, UUID]:
+    """Orders requests as they were made, whatever order the topics are read in and whatever the clocks say."""
+    return request.through_sequence, request.k, request.run_id

@@ -1,6 +1,7 @@
 """Ask for retraining when enough has been learnt since the last time, or when little has for long.
 
-Reward updates come from ``streams.learner``; the requests go to ``training.requested``, where ``streams.freeze`` takes them up.
+Reward updates come from ``streams.learner``; the requests go to ``training.requested``, where ``streams.freeze`` takes them up. A request
+is a function of the updates on the log, to the byte: every worker may ask, and all that ask for one run ask for the same.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,11 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from storage.errors import EventUnreadable
 from storage.events import Event, RewardUpdated, Source, TrainingRequested, derived_id, new_id
 from streams.bus import Bus
-from streams.quarantine import decoded
-from streams.topics import REQUESTED, REWARD, Topic
+from streams.learner import last_update
+from streams.scan import first_from, last_where, to_end
+from streams.topics import REQUESTED, REWARD
 
 MOST_AT_ONCE = 10_000  # thresholds crossed by one update: a head folded anew over millions of judgments stays below
-LOOK_BACK = 2_000  # reward updates: more than come between two requests, as long as judgments ask for runs at all
+READER = "trigger"
 
 
 class RetrainingRule(BaseModel):
@@ -24,8 +26,8 @@ class RetrainingRule(BaseModel):
 
     Attributes
     ----------
-    every : training judgments between two runs
-    after_days, at_least : a run also when the last was asked for so many days ago and at least so many judgments have come since
+    every : judged pairs of the training stratum between two runs
+    after_days, at_least : a run also when the last was asked for so many days ago and at least so many pairs have been judged since
     method : how to train
     """
 
@@ -38,60 +40,54 @@ class RetrainingRule(BaseModel):
 
 
 def on_reward_updated(update: RewardUpdated, rule: RetrainingRule, sources: Sequence[Source]) -> Iterator[TrainingRequested]:
-    """Emit one request for each threshold crossed.
+    """Emit a request where a threshold was crossed; of several only the last, for one run is enough.
 
     The crossing's number makes the request's id, so that a repeated update repeats the same request.
     """
-    crossed = range(update.judgments_before // rule.every + 1, update.judgments_seen // rule.every + 1)
-    if len(crossed) > MOST_AT_ONCE:
-        raise EventUnreadable(f"judgments_seen: {update.judgments_seen} crosses {len(crossed)} thresholds at once, no learner of ours does")
-    for k in crossed:
-        yield _request(update, rule, sources, "count", k)
+    before, k = update.judgments_before // rule.every, update.judgments_seen // rule.every
+    if k - before > MOST_AT_ONCE:
+        raise EventUnreadable(f"judgments_seen: {update.judgments_seen} crosses {k - before} thresholds at once, no learner of ours does")
+    if k > before:
+        yield _request(update, rule, sources, "count", k, update.judged_at or update.occurred_at)
 
 
 def on_tick(
-    now: datetime,
-    rule: RetrainingRule,
-    sources: Sequence[Source],
-    *,
-    update: RewardUpdated,
-    since: datetime,
-    judgments_then: int,
-    earlier: int,
+    now: datetime, rule: RetrainingRule, sources: Sequence[Source], *, due: datetime, update: RewardUpdated, earlier: int
 ) -> Iterator[TrainingRequested]:
-    """Emit a request when ``after_days`` have passed and at least ``at_least`` judgments have come.
+    """Emit a request from ``due`` on, when enough time has passed and enough judgments have come.
 
     Parameters
     ----------
-    update : the newest reward update
-    since : when the last run was asked for, or the first reward update where none was
-    judgments_then : judgments that counted at that time
+    update : the last one that was there at ``due``; the run goes up to there
     earlier : requests by time so far; the next one's number makes its id
     """
-    if now - since >= timedelta(days=rule.after_days) and update.judgments_seen - judgments_then >= rule.at_least:
-        yield _request(update, rule, sources, "time", earlier + 1)
+    if now >= due:
+        yield _request(update, rule, sources, "time", earlier + 1, due)
 
 
 def due_by_time(bus: Bus, rule: RetrainingRule, sources: Sequence[Source], now: datetime) -> list[TrainingRequested]:
-    """What :func:`on_tick` says of the log as it stands."""
-    updates = [event for event in _events(bus, REWARD, -LOOK_BACK, LOOK_BACK) if isinstance(event, RewardUpdated)]
-    if not updates:
+    """What :func:`on_tick` says of the log as it stands, however long that is."""
+    requests = [event for event in to_end(bus, [REQUESTED], READER) if isinstance(event, TrainingRequested)]
+    last = max(requests, key=lambda request: (request.through_sequence, request.k), default=None)
+    newest, (_, first) = last_update(bus), first_from(bus, REWARD, 0, READER)
+    if newest is None or first is None:
         return []
-    requests = [event for event in _events(bus, REQUESTED, 0, 1_000_000) if isinstance(event, TrainingRequested)]
-    last = max(requests, key=lambda request: request.occurred_at, default=None)
-    reached = last.through_sequence if last else 0
-    then = next((update.judgments_seen for update in reversed(updates) if update.sequence <= reached), updates[0].judgments_before)
-    return list(
-        on_tick(
-            now,
-            rule,
-            sources,
-            update=updates[-1],
-            since=last.occurred_at if last else _first(bus, REWARD).occurred_at,
-            judgments_then=then,
-            earlier=sum(request.threshold == "time" for request in requests),
-        )
-    )
+
+    def held_by(event: Event) -> bool:
+        return last is not None and isinstance(event, RewardUpdated) and event.sequence <= last.through_sequence
+
+    _, before = last_where(bus, REWARD, held_by, READER)
+    wanted = rule.at_least + (before.judgments_seen if isinstance(before, RewardUpdated) else 0)
+    if newest.judgments_seen < wanted:
+        return []
+    short, _ = last_where(bus, REWARD, lambda event: isinstance(event, RewardUpdated) and event.judgments_seen < wanted, READER)
+    _, enough = first_from(bus, REWARD, short + 1, READER)
+    # A stamp of a clock that ran ahead is not believed: what else is known of that moment takes its place.
+    since = next((event.occurred_at for event in (last, before, first) if event is not None and event.occurred_at <= now), now)
+    due = max(since + timedelta(days=rule.after_days), enough.occurred_at if enough else now)
+    _, update = last_where(bus, REWARD, lambda event: event.occurred_at <= due, READER)
+    earlier = sum(request.threshold == "time" for request in requests)
+    return list(on_tick(now, rule, sources, due=due, update=update, earlier=earlier)) if isinstance(update, RewardUpdated) else []
 
 
 def by_hand(method: Literal["dpo"], k: int, through_sequence: int, sources: Sequence[Source]) -> TrainingRequested:
@@ -108,13 +104,13 @@ def by_hand(method: Literal["dpo"], k: int, through_sequence: int, sources: Sequ
 
 
 def _request(
-    update: RewardUpdated, rule: RetrainingRule, sources: Sequence[Source], threshold: Literal["count", "time"], k: int
+    update: RewardUpdated, rule: RetrainingRule, sources: Sequence[Source], threshold: Literal["count", "time"], k: int, moment: datetime
 ) -> TrainingRequested:
     measure = rule.every if threshold == "count" else rule.after_days
     run_id = derived_id("run", rule.method, threshold, measure, k)
     return TrainingRequested(
         event_id=derived_id("TrainingRequested", run_id),
-        occurred_at=update.occurred_at,
+        occurred_at=moment,
         source=update.source,
         run_id=run_id,
         method=rule.method,
@@ -123,21 +119,3 @@ def _request(
         through_sequence=update.sequence,
         sources=tuple(sources),
     )
-
-
-def _first(bus: Bus, topic: Topic) -> Event:
-    """The first event that can be read on a topic that has one."""
-    after = {partition: first - 1 for partition, (first, _) in bus.bounds([topic.name]).items()}
-    while True:
-        entries = bus.read(after, limit=100, wait=0)
-        if events := decoded(entries, "trigger").events:
-            return events[0][1]
-        after.update({entry.partition: entry.offset for entry in entries})
-
-
-def _events(bus: Bus, topic: Topic, start: int, limit: int) -> list[Event]:
-    """Events of a topic from an offset on, counted from the end where it is negative."""
-    after = {}
-    for partition, (first, following) in bus.bounds([topic.name]).items():
-        after[partition] = max(first, following + start if start < 0 else start) - 1
-    return [event for _, event in decoded(bus.read(after, limit=limit, wait=0), "trigger").events]

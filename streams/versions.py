@@ -1,10 +1,11 @@
 """The life of a model version, folded from ``models.versions``: evaluated → rejected | awaiting review → champion → retired | rolled back.
 
 It is stored nowhere else. What is no legal next step changes nothing and is listed, whoever published it, so that no button, call or event
-promotes a version that has not passed every gate and been approved by a reviewer.
+promotes a version that has not passed every gate and been approved by a reviewer. Whether an evaluation is what it says is asked of
+``streams.evaluations``.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from types import MappingProxyType
@@ -68,17 +69,20 @@ class Versions:
         return len(self.versions)
 
 
-def fold(events: Iterable[Event]) -> Versions:
+Unproven = Callable[[ModelEvaluated], str | None]  # why an evaluation is not what it says; None where it is
+
+
+def fold(events: Iterable[Event], unproven: Unproven) -> Versions:
     """The state after the events, in the order of the log; those of other kinds are passed over."""
-    return reduce(step, events, Versions())
+    return reduce(lambda versions, event: step(versions, event, unproven), events, Versions())
 
 
-def step(versions: Versions, event: Event) -> Versions:
+def step(versions: Versions, event: Event, unproven: Unproven) -> Versions:
     """The state after one more event."""
     if not isinstance(event, ModelEvaluated | ReviewDecided | ModelPromoted | ModelRolledBack) or event.event_id in versions.seen:
         return versions
     versions = replace(versions, seen=versions.seen | {event.event_id})
-    reason = objection(versions, event)
+    reason = (unproven(event) if isinstance(event, ModelEvaluated) else None) or objection(versions, event)
     if reason is not None:
         return replace(versions, illegal=(*versions.illegal, Illegal(event, reason)))
     match event:
@@ -173,6 +177,8 @@ def _evaluation_objection(versions: Versions, event: ModelEvaluated) -> str | No
         return f"{event.version} is not the name of policy {event.policy[:12]}…"
     if event.version in versions.versions:
         return f"{event.version} has been evaluated before; its first verdict stands"
+    if any(version.evaluated.run_id == event.run_id for version in versions.versions.values()):
+        return f"run {event.run_id} has a verdict already; it stands"
     spoken = verdict_of(gate.verdict for gate in event.gates)
     if event.verdict != spoken:
         return f"the verdict says {event.verdict}, its gates say {spoken}"

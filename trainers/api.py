@@ -134,6 +134,7 @@ def evaluate_policy(settings: Settings, data: Path, model: str, champion: str, o
             evaluation_judgments=found.win_rate.judgments,
             evaluation_recruiters=found.win_rate.recruiters,
             prompts=found.win_rate.prompts,
+            overlap=snapshot.overlap if snapshot else 0,
         ),
         training=None,
         sampling=own.sampling,

@@ -246,7 +246,7 @@ def read_preferences(path: Path) -> PreferenceData:
 def _from_snapshot(folder: Path) -> Iterator[Comparison]:
     from storage.snapshots import open_snapshot
 
-    table = open_snapshot(folder).preferences
+    table = open_snapshot(folder).admitted
     columns = ["prompt", "a", "b", "choice", "stratum", "conversation_id", "strength", "recruiter", "shown_first"]
     for row in table.select([*columns, "objective"]).to_pylist():
         if row.pop("objective") == "overall" and row["choice"] in ("A", "B", "tie"):

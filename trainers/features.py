@@ -132,7 +132,9 @@ def raw_features(
         for text, (_, y) in zip(texts, items, strict=True)
     ]
     known = dict(cache)  # another thread may empty it
-    wanted = list({sequence for group in (*joint, *alone, asked) for sequence in group if sequence not in known})
+    # Each prompt by itself: what a vector is rounded to depends on what is computed with it, and the next pair takes it from the cache.
+    known |= {sequence: encoder.encode([sequence])[0] for sequence in dict.fromkeys(asked) if sequence not in known}
+    wanted = list({sequence for group in (*joint, *alone) for sequence in group if sequence not in known})
     vectors = known | dict(zip(wanted, encoder.encode(wanted), strict=True))
     if len(cache) > CACHED_PROMPTS:
         cache.clear()

@@ -33,10 +33,11 @@ class _Record(BaseModel):
 
 
 class Checked(_Record):
-    """The snapshot holds what it should: so many judgments and prompts."""
+    """The snapshot holds what it should: so many judgments and prompts, and so many judgments that training goes without."""
 
     judgments: int
     prompts: int
+    overlap: int = 0
 
 
 class TrainedPolicy(_Record):
@@ -105,8 +106,8 @@ def check(job: Job, say: Say) -> Checked:
     failures = expectations(snapshot)
     if failures:
         raise DataRefused("the snapshot fails its expectations: " + "; ".join(f"{name}: {detail}" for name, detail in failures))
-    say(1, 1)
-    return Checked(judgments=len(snapshot.preferences), prompts=len(snapshot.prompts))
+    say(1, 1, {"left_out": snapshot.overlap} if snapshot.overlap else None)
+    return Checked(judgments=len(snapshot.preferences), prompts=len(snapshot.prompts), overlap=snapshot.overlap)
 
 
 def train(job: Job, folder: Path, artifacts: Artifacts, say: Say) -> TrainedPolicy:
@@ -193,6 +194,7 @@ def judge(job: Job, checked: Checked, trained: TrainedPolicy, found: Found, arti
             evaluation_judgments=found.win_rate.judgments,
             evaluation_recruiters=found.win_rate.recruiters,
             prompts=found.win_rate.prompts,
+            overlap=checked.overlap,
         ),
         training=Training(rows=trained.rows, steps=trained.steps, metrics=trained.metrics),
         sampling=job.evaluation.sampling,

@@ -105,6 +105,7 @@ def _beside(report: ShownReport) -> Any:
     win, data = report.win_rate, report.data
     rows = [
         ("Judgments it learnt from", words.count(data.used if data.used is not None else data.training_judgments)),
+        *([("Left out of training: their prompt judges it", words.count(data.overlap))] if data.overlap else []),
         (
             "Judgments it was judged by",
             f"{words.count(data.evaluation_judgments)}, by {words.plural(data.evaluation_recruiters, 'recruiter')}",

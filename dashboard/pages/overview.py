@@ -146,6 +146,7 @@ def running(run: Run | None) -> str:
         return f"{words.stage(run.stage)}, {run.step} of {run.steps}" if run.steps else words.stage(run.stage)
     return {
         "requested": "waits for its data",
+        "overtaken": "overtaken by a newer request",
         "frozen": "waits for a trainer",
         "evaluated": "last run finished",
         "failed": "last run failed",
@@ -178,7 +179,8 @@ def champion(status: Status) -> Any:
     held = status.champion
     base = held.version == "base"
     rows = [
-        ("Serves since", words.clock(held.since) if held.since else "the start"),
+        ("Champion since", words.clock(held.since) if held.since else "the start"),
+        *([("Serving now", held.serving)] if held.serving else []),
         ("Before it", held.previous or "nothing"),
         (
             "Awaiting review",
@@ -192,7 +194,21 @@ def champion(status: Status) -> Any:
         if base
         else "Trained here, passed every gate, approved by a reviewer."
     )
-    return [html.H2("Champion"), html.P(held.version, className="champion-name"), html.P(note, className="hint"), table(rows)]
+    other = held.serving not in (None, held.version)
+    warning = html.P(
+        [
+            html.Span(className="icon icon-warning"),
+            f"Candidates are answered by {held.serving}; the champion is {held.version}. Serving’s log says why.",
+        ],
+        className="problem-line",
+    )
+    return [
+        html.H2("Champion"),
+        html.P(held.version, className="champion-name"),
+        html.P(note, className="hint"),
+        *([warning] if other else []),
+        table(rows),
+    ]
 
 
 def waiting(status: Status) -> Any:

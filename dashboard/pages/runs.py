@@ -12,6 +12,7 @@ from dashboard.status import Run
 
 STATES = {
     "requested": "Waits for its data",
+    "overtaken": "Overtaken by a newer request",
     "frozen": "Waits for a trainer",
     "training": "Running",
     "evaluated": "Finished",

@@ -168,12 +168,12 @@ class SmallWorld:
         self.publish(TrainingFailed(source="simulation", run_id=request.run_id, attempt=1, stage="check", reason=reason, final=True))
 
     def evaluate(self, request: TrainingRequested, policy: str, facts: str = "passed", names: str = "passed") -> str:
-        """The run's verdict with a report among the artifacts; returns the version's name."""
+        """The run's verdict with policy (a file that holds this text) and report among the artifacts; returns the version's name."""
         gates = gate_results(facts, names)
+        artifacts = Artifacts(self.settings.common.artifacts_url)
+        policy = artifacts.put_bytes(policy.encode())
         version = version_name(policy)
-        report = Artifacts(self.settings.common.artifacts_url).put_bytes(
-            orjson.dumps(report_on(version, policy, str(request.run_id), gates))
-        )
+        report = artifacts.put_bytes(orjson.dumps(report_on(version, policy, str(request.run_id), gates)))
         self.publish(
             ModelEvaluated(
                 source="simulation",
@@ -227,6 +227,17 @@ def gate_results(facts: str, names: str) -> tuple[GateResult, ...]:
                 "unit": "share",
                 "words": f"{100 * wrong:.1f} % of its replies state a wrong name, day or stage; 0.9 % of the champion’s do.",
             }
+        ),
+        GateResult(
+            name="conduct",
+            verdict="passed",
+            figure=0.0,
+            low=-0.004,
+            high=0.004,
+            n=812,
+            limit="at most 2 points worse than the champion",
+            unit="share",
+            words="None of its 812 replies asks or promises what it must not.",
         ),
         GateResult.model_validate(
             {

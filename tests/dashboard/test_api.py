@@ -6,7 +6,17 @@ from uuid import uuid4
 import pytest
 
 from dashboard.readings import Readings, Sources
+from storage.artifacts import Artifacts
+from storage.events import TrainingRequested
+from streams.evaluations import Reports
 from tests.dashboard.small_world import RunningHub, wait_until
+from tests.streams.examples import evaluated
+
+
+def requested(k: int, through: int) -> TrainingRequested:
+    return TrainingRequested(
+        run_id=uuid4(), method="dpo", threshold="count", k=k, through_sequence=through, sources=("simulation",), source="simulation"
+    )
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -112,6 +122,19 @@ def test_a_version_with_a_failed_gate_is_refused_with_its_reasons_and_one_that_p
     assert hub.client.post("/v1/rollback", json={"reviewer": "Noor", "reason": "Again."}).status_code == 409
 
 
+def test_a_version_whose_policy_is_gone_or_spoilt_cannot_be_approved(hub: RunningHub) -> None:
+    version = hub.world.evaluate(hub.world.request(4), "weights that will be lost")
+    hub.wait_for(lambda status: version in status["awaiting_review"])
+    store = Artifacts(hub.world.settings.common.artifacts_url)
+    policy = next(each["policy"] for each in hub.get("/v1/versions")["versions"] if each["version"] == version)
+    review = {"decision": "approve", "reviewer": "Noor", "reason": "Clear next steps."}
+    store.get(policy).write_bytes(b"other weights")
+    refused = hub.client.post(f"/v1/versions/{version}/review", json=review)
+    assert refused.status_code == 409
+    assert "cannot be served" in refused.json()["error"]["message"]
+    assert hub.client.post(f"/v1/versions/{version}/review", json=review | {"decision": "reject"}).status_code == 202
+
+
 def test_the_live_feed_says_the_status_at_once_and_after_a_commit(hub: RunningHub) -> None:
     with hub.client.stream("GET", "/v1/live", timeout=10) as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
@@ -155,7 +178,8 @@ def test_what_was_counted_along_is_what_the_warehouse_holds(hub: RunningHub) -> 
     assert len(counted) == 10
     assert counted == {name: rows[name] for name in counted}
     assert status["counts"]["runs"] == rows["requested"]
-    assert Readings(Sources(hub.hub.warehouse, dict, list, 200)).take(1).status.counts.model_dump() == status["counts"]
+    sources = Sources(hub.hub.warehouse, dict, list, 200, Reports(Artifacts(hub.world.settings.common.artifacts_url)))
+    assert Readings(sources).take(1).status.counts.model_dump() == status["counts"]
 
 
 def test_log_and_warehouse_agree(hub: RunningHub) -> None:
@@ -169,3 +193,29 @@ def test_a_run_can_be_asked_for_by_hand(hub: RunningHub) -> None:
     wait_until(
         lambda: hub.get("/v1/runs")["runs"], lambda runs: any(run["run_id"] == run_id and run["threshold"] == "manual" for run in runs)
     )
+
+
+def test_of_requests_that_wait_one_is_pending_and_older_ones_are_shown_as_overtaken(hub: RunningHub) -> None:
+    hub.world.request(9, through=10_000)  # it is open, so that what is asked for now has to wait
+    asked = [requested(k, through=10_000 + k) for k in (10, 11)]
+    hub.world.publish(*asked)
+    states = wait_until(
+        lambda: {run["run_id"]: run["state"] for run in hub.get("/v1/runs")["runs"]}, lambda states: str(asked[1].run_id) in states
+    )
+    assert [states[str(request.run_id)] for request in asked] == ["overtaken", "requested"]
+    refused = hub.client.post("/v1/freeze", json={})
+    assert refused.status_code == 409
+    assert str(asked[1].run_id) in refused.json()["error"]["message"]
+
+
+def test_a_forged_evaluation_awaits_no_review_and_is_listed_with_the_reason(hub: RunningHub) -> None:
+    forged = evaluated("random weights", report=Artifacts(hub.world.settings.common.artifacts_url).put_bytes(b'{"forged": true}'))
+    hub.world.publish(forged)
+    wait_until(lambda: hub.get("/v1/versions")["history"], lambda history: any(each["version"] == forged.version for each in history))
+    versions = hub.get("/v1/versions")
+    (passage,) = [each for each in versions["history"] if each["version"] == forged.version]
+    assert not passage["legal"]
+    assert "was never asked for" in passage["reason"]
+    assert forged.version not in {each["version"] for each in versions["versions"]}
+    review = {"decision": "approve", "reviewer": "Noor", "reason": "Clear next steps."}
+    assert hub.client.post(f"/v1/versions/{forged.version}/review", json=review).status_code == 404

@@ -195,7 +195,7 @@ def promote(hub: RunningHub, versions: dict[str, str], browser: BrowserContext, 
 
     page.click("#nav-promotions")
     page.click(f"#version-{versions['passed']}")
-    expect(page.locator(".gate")).to_have_count(4)
+    expect(page.locator(".gate")).to_have_count(5)
     expect(page.locator("#promotion-replies")).to_contain_text("The five worst replies")
     expect(page.locator(".pairing")).to_have_count(10)
     shoot(page, "version")

@@ -7,22 +7,23 @@ from pathlib import Path
 from uuid import uuid4
 
 from storage.artifacts import Artifacts
-from storage.events import Event, GateResult, Message, ModelEvaluated, ModelPromoted, ModelRolledBack, ReviewDecided, Sampling
+from storage.events import Event, Message, ModelPromoted, ModelRolledBack, ReviewDecided, Sampling
+from storage.settings import Settings
 from streams.bus import records_of
+from tests.streams.examples import evaluated as of_policy
+from tests.streams.examples import gate, of_its_run
 
 ASKED = [{"role": "user", "content": "when is the interview ?"}]
-GATE = GateResult(name="win_rate", verdict="passed", figure=0.6, low=0.55, high=0.65, n=800, limit=">0.5", unit="share", words="better")
 
 
 def publish(server, *events: Event) -> None:
     server.bus.publish(records_of(events), timeout=5)
 
 
-def evaluated(policy: str, version: str | None = None) -> ModelEvaluated:
-    return ModelEvaluated(
-        source="product", version=version or f"v-{policy[:12]}", run_id=uuid4(), policy=policy, report="0" * 64, champion="base",
-        gates=(GATE,), verdict="passed",
-    )  # fmt: skip
+def evaluated(policy: str, settings: Settings) -> tuple[Event, ...]:
+    """The policy's evaluation with the run that it is of and its report."""
+    event = of_policy("", policy=policy, version=f"v-{policy[:12]}", run_id=uuid4())
+    return of_its_run(event, Artifacts(settings.common.artifacts_url))
 
 
 def promotion(version: str) -> tuple[ReviewDecided, ModelPromoted]:
@@ -68,7 +69,7 @@ def test_a_promotion_and_a_rollback_under_load_drop_no_request(start, settings, 
             candidates = [crowd.submit(candidate, i % 2 == 0) for i in range(12)]
             try:
                 wait_until(lambda: serving("base"))
-                publish(server, evaluated(policy), *promotion(version))
+                publish(server, *evaluated(policy, settings), *promotion(version))
                 wait_until(lambda: serving(version))
                 publish(server, ModelRolledBack(source="product", version=version, reviewer="Ada", reason="worse"))
                 wait_until(lambda: serving("base"))
@@ -86,7 +87,7 @@ def test_a_server_that_starts_later_serves_the_champion_and_names_it(start, sett
     policy = Artifacts(settings.common.artifacts_url).put(adapter)
     version = f"v-{policy[:12]}"
     with start(settings) as server:
-        publish(server, evaluated(policy), *promotion(version))
+        publish(server, *evaluated(policy, settings), *promotion(version))
     with start(settings) as server:
         client = server.openai()
         assert client.models.list().data[0].id == version
@@ -102,7 +103,7 @@ def test_a_version_that_no_reviewer_approved_never_serves(start, settings, adapt
     allowed = store.put(tmp_path / "other")
     with start(settings) as server:
         _, unreviewed = promotion(f"v-{refused[:12]}")
-        publish(server, evaluated(refused), unreviewed, evaluated(allowed))
+        publish(server, *evaluated(refused, settings), unreviewed, *evaluated(allowed, settings))
         models = server.openai().models
         seen = {models.list().data[0].id}
         publish(server, *promotion(f"v-{allowed[:12]}"))
@@ -118,7 +119,51 @@ def test_a_version_that_no_reviewer_approved_never_serves(start, settings, adapt
 def test_a_champion_whose_policy_is_missing_leaves_the_one_before_in_place(start, settings, wait_until, caplog):
     policy = "ab" * 32
     with start(settings) as server:
-        publish(server, evaluated(policy), *promotion(f"v-{policy[:12]}"))
+        publish(server, *evaluated(policy, settings), *promotion(f"v-{policy[:12]}"))
         wait_until(lambda: "its policy is missing" in caplog.text)
         answer = server.openai().chat.completions.create(model="champion", messages=ASKED, max_tokens=2)
         assert answer.model == "base"
+
+
+def test_a_champion_that_is_spoilt_makes_way_for_the_one_before_and_serves_again_when_it_is_mended(
+    start, settings, adapter, tmp_path, wait_until, monkeypatch
+):
+    monkeypatch.setattr("serving.promotion.AGAIN", 0.1)
+    store = Artifacts(settings.common.artifacts_url)
+    first = store.put(adapter)
+    shutil.copytree(adapter, tmp_path / "other")
+    (tmp_path / "other" / "NOTE").write_text("the same weights under another hash")
+    second = store.put(tmp_path / "other")
+    weights = store.get(second) / "adapter_model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1])
+    against_first = of_policy("", policy=second, version=f"v-{second[:12]}", run_id=uuid4(), champion=f"v-{first[:12]}")
+    with start(settings) as server:
+        publish(server, *evaluated(first, settings), *promotion(f"v-{first[:12]}"))
+        publish(server, *of_its_run(against_first, store, judged_against=first), *promotion(f"v-{second[:12]}"))
+        models = server.openai().models
+        wait_until(lambda: models.list().data[0].id == f"v-{first[:12]}")
+        weights.write_bytes(whole)
+        wait_until(lambda: models.list().data[0].id == f"v-{second[:12]}")
+
+
+def test_a_forged_evaluation_never_serves_though_it_was_approved_and_its_adapter_is_there(start, settings, adapter, tmp_path, wait_until):
+    store = Artifacts(settings.common.artifacts_url)
+    honest = store.put(adapter)
+    shutil.copytree(adapter, tmp_path / "other")
+    (tmp_path / "other" / "NOTE").write_text("an adapter that nobody trained here")
+    random = store.put(tmp_path / "other")
+    forged = of_policy("", policy=random, version=f"v-{random[:12]}", run_id=uuid4()).model_copy(
+        update={"gates": (gate("passed", "x"),), "report": store.put_bytes(b'{"forged": true}')}
+    )
+    with start(settings) as server:
+        publish(server, forged, *promotion(forged.version))
+        publish(server, *evaluated(honest, settings), *promotion(f"v-{honest[:12]}"))  # what comes after is read after
+        models, seen = server.openai().models, set()
+
+        def honest_serves() -> bool:
+            seen.add(models.list().data[0].id)
+            return f"v-{honest[:12]}" in seen
+
+        wait_until(honest_serves)
+        assert forged.version not in seen

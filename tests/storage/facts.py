@@ -213,6 +213,7 @@ def one_of_each() -> list[Event]:
             prequential_log_loss=0.1,
             prequential_n=4,
             checkpoint=HASH,
+            judged_at=at(1),
         ),
         TrainingRequested(
             **common, run_id=run, method="dpo", threshold="count", k=1, through_sequence=5, sources=("product", "simulation")

@@ -69,21 +69,16 @@ def test_a_snapshot_with_nothing_in_it_fails_only_for_that(snapshot: Snapshot) -
     assert list(failures(snapshot, empty)) == ["training.enough_rows"]
 
 
-def swapped(stratum: str) -> str:
-    return "training" if stratum == "evaluation" else "evaluation"
-
-
 def broken_values(preferences: Table, prompts: Table) -> None:
     preferences[3].update(recruiter=None)
     preferences[4].update(choice="neither")
     preferences[5].update(strength=5)
-    preferences[6].update(stratum=swapped(preferences[6]["stratum"]))
     preferences[7].update(a=" \n ")
     preferences[8].update(prompt="[]")
     preferences[9].update(features_b=pack(np.ones(4)))
     preferences[10].update(features_a=pack(np.array([1.0, np.nan, 2.0])))
     prompts[2].update(reply=None)
-    prompts[3].update(conversation_id="conversation-0")
+    prompts[3].update(stratum="training")
 
 
 def broken_relations(preferences: Table, prompts: Table) -> None:
@@ -94,34 +89,35 @@ def broken_relations(preferences: Table, prompts: Table) -> None:
     preferences[9].update(embedding_hash="f" * 64)
     prompts[2].update(reply_id=prompts[1]["reply_id"])
     prompts[4].update(prompt=prompts[3]["prompt"])
-    prompts[5].update(prompt=next(row["prompt"] for row in preferences if row["stratum"] == "training"))
     prompts[6].update(reply=" ")
 
 
 def test_values_that_break_an_expectation_are_named_in_words(snapshot: Snapshot) -> None:
-    assert stratum_of("conversation-0") == "training"
     assert failures(snapshot, broken_values) == {
         "preferences.recruiter.present": "recruiter is missing: 1 of 31 rows",
         "preferences.choice.known": "a choice is none of A, B and tie: 1 of 31 rows, such as neither",
         "preferences.strength.between_1_and_4": "a strength lies outside 1 to 4: 1 of 31 rows, such as 5.0",
-        "preferences.stratum.by_conversation": ANY,
         "preferences.a.not_empty": "a holds no text: 1 of 31 rows, such as  \n ",
         "preferences.last_message.not_empty": "last_message holds no text: 1 of 31 rows, such as ",
         "preferences.features.same_length_in_a_pair": ANY,
         "preferences.features.finite": "a feature vector cannot be read or is not finite: 1 of 31 rows, such as False",
         "prompts.reply.present": f"reply is missing: 1 of {snapshot.prompts.num_rows} rows",
-        "prompts.stratum.by_conversation": ANY,
+        "prompts.stratum.evaluation": f"a prompt is not of the evaluation stratum: 1 of {snapshot.prompts.num_rows} rows, such as training",
     }
 
 
-def same_words_once(preferences: Table, prompts: Table) -> None:
-    asked = [f'[{{"role":"user","content":"Question {number}?"}}]' for number in range(200)]
-    prompts[:] = [dict(prompts[0], reply_id=f"reply-{number}", prompt=prompt) for number, prompt in enumerate(asked)]
-    prompts[0].update(prompt=next(row["prompt"] for row in preferences if row["stratum"] == "training"))
+def test_what_stands_on_both_sides_is_left_out_of_training_and_stops_no_run(snapshot: Snapshot) -> None:
+    training = [row for row in snapshot.preferences.to_pylist() if row["stratum"] == "training"]
 
+    def overlapping(preferences: Table, prompts: Table) -> None:
+        prompts[0].update(prompt=training[0]["prompt"])  # two candidates began with the same words
+        prompts[1].update(conversation_id=training[1]["conversation_id"])  # a conversation that changed sides
+        for row in prompts[2:9]:
+            row.update(conversation_id=training[2]["conversation_id"])
 
-def test_two_candidates_may_happen_to_begin_with_the_same_words(snapshot: Snapshot) -> None:
-    assert failures(snapshot, same_words_once) == {}
+    assert failures(snapshot, overlapping, minimum_rows=len(training) - 3) == {}
+    found = failures(snapshot, overlapping, minimum_rows=len(training) - 2)
+    assert found == {"training.enough_rows": f"there are fewer than {len(training) - 2} preferences to train on: found {len(training) - 3}"}
 
 
 def test_rows_that_contradict_each_other_are_named_in_words(snapshot: Snapshot) -> None:
@@ -134,5 +130,4 @@ def test_rows_that_contradict_each_other_are_named_in_words(snapshot: Snapshot) 
         "prompts.reply_id.unique": ANY,
         "prompts.prompt.unique": ANY,
         "prompts.reply.not_empty": f"a reply holds no text: 1 of {snapshot.prompts.num_rows} rows, such as  ",
-        "split.prompt.on_one_side": ANY,
     }

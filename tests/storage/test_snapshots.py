@@ -153,3 +153,16 @@ def test_what_the_warehouse_has_not_come_to_cannot_be_frozen(loop: tuple[Warehou
     with pytest.raises(ArtifactError, match="not empty"):
         frozen(loop[0], tmp_path / "s")
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".freezing")]
+
+
+def test_training_goes_without_what_the_evaluation_side_has_too(loop: tuple[Warehouse, Log], tmp_path: Path) -> None:
+    warehouse, log = loop
+    shared, changed = TRAINING[0], TRAINING[1]
+    same_words = {"prompt": pair(shared).prompt, "stratum": "evaluation"}
+    apply(warehouse, log, reply(200, **same_words), reply(201, conversation_id=f"conversation-{changed}", stratum="evaluation"))
+    frozen(warehouse, tmp_path / "s")
+    snapshot = open_snapshot(tmp_path / "s")
+    left_out = {f"conversation-{shared}", f"conversation-{changed}"}
+    kept = set(snapshot.admitted["conversation_id"].to_pylist())
+    assert snapshot.overlap == 2
+    assert kept == set(snapshot.preferences["conversation_id"].to_pylist()) - left_out

@@ -7,8 +7,11 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+import orjson
 
+from storage.artifacts import Artifacts
 from storage.events import (
+    DatasetFrozen,
     GateResult,
     HubClaimed,
     JudgmentGiven,
@@ -16,10 +19,13 @@ from storage.events import (
     ModelEvaluated,
     PreferenceJoined,
     RewardUpdated,
+    RunClaimed,
+    TrainingRequested,
     Verdict,
     derived_id,
     pack,
 )
+from streams.evaluations import REQUIRED
 from streams.versions import version_name
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -101,20 +107,51 @@ def gate(verdict: Verdict, name: str = "win_rate") -> GateResult:
     return GateResult(name=name, verdict=verdict, figure=0.6, low=0.55, high=0.65, n=900, limit="> 0.5", unit="share", words="words")
 
 
-def evaluated(policy: str, *verdicts: Verdict, champion: str = "base", run_id: UUID | None = None, **fields: Any) -> ModelEvaluated:
-    """The evaluation of the policy whose hash is that of the text; passed where no verdict says otherwise."""
-    spoken = verdicts or ("passed",)
+def evaluated(text: str, /, *verdicts: Verdict, champion: str = "base", run_id: UUID | None = None, **fields: Any) -> ModelEvaluated:
+    """The evaluation of the policy whose hash is that of ``text``; the required gates have these verdicts and have passed beyond."""
+    spoken: tuple[Verdict, ...] = (*verdicts, *("passed",) * (len(REQUIRED) - len(verdicts)))
     worst: Verdict = "failed" if "failed" in spoken else "insufficient" if "insufficient" in spoken else "passed"
     return ModelEvaluated.model_validate(
         {
             "source": "product",
-            "version": version_name(sha(policy)),
-            "run_id": run_id or derived_id("run", policy),
-            "policy": sha(policy),
-            "report": sha(f"report of {policy}"),
+            "version": version_name(sha(text)),
+            "run_id": run_id or derived_id("run", text),
+            "policy": sha(text),
+            "report": sha(f"report of {text}"),
             "champion": champion,
-            "gates": [gate(verdict, f"gate-{i}") for i, verdict in enumerate(spoken)],
+            "gates": [gate(verdict, name) for verdict, name in zip(spoken, REQUIRED, strict=True)],
             "verdict": worst,
         }
         | fields
+    )
+
+
+def proven(event: ModelEvaluated) -> None:
+    """What the fold of versions is told where a test is not about proofs."""
+
+
+def of_its_run(
+    event: ModelEvaluated, artifacts: Artifacts, judged_against: str | None = None, **said: Any
+) -> tuple[TrainingRequested, DatasetFrozen, RunClaimed, ModelEvaluated]:
+    """The evaluation with the run that it is of, and a report in the store.
+
+    ``judged_against`` is the champion's policy; ``said`` is what the report says otherwise.
+    """
+    common: dict[str, Any] = {"source": event.source, "run_id": event.run_id}
+    claims = {
+        "run_id": str(event.run_id),
+        "version": event.version,
+        "policy": event.policy,
+        "champion": event.champion,
+        "champion_policy": judged_against,
+        "challengers_before": 0,
+        "gates": [gate.model_dump(mode="json") for gate in event.gates],
+        "verdict": event.verdict,
+    }
+    report = artifacts.put_bytes(orjson.dumps(claims | said))
+    return (
+        TrainingRequested(**common, method="dpo", threshold="manual", k=1, through_sequence=1, sources=("product",)),
+        DatasetFrozen(**common, snapshot=sha("snapshot"), champion=event.champion, champion_policy=judged_against, challengers_before=0),
+        RunClaimed(**common, attempt=1, trainer="trainer-1"),
+        event.model_copy(update={"report": report}),
     )

@@ -74,7 +74,7 @@ def test_every_input_is_stored_set_aside_or_known_already_and_no_station_stops(t
     accounts_of_the_processor(house, aside)
     report = Exporter(house.bus, house.warehouse).verify()
     assert report["ok"], report
-    assert Readings(Sources(house.warehouse, dict, list, 20)).take(1).status.counts.judgments > 3
+    assert Readings(Sources(house.warehouse, dict, list, 20, lambda sha: "there is none")).take(1).status.counts.judgments > 3
     assert replay(house.bus, tmp_path / "again.duckdb", lambda *_: None) == contents(house.warehouse)
     house.warehouse.close()
     house.bus.close()

@@ -15,6 +15,7 @@ from streams.topics import JUDGMENTS, PAIRS
 from tests.streams.bus_contract import everything
 from tests.streams.memory_bus import MemoryBus
 
+KEY = b"k" * 32
 RECORDS = [
     {"prompt": f"Question {i}?", "chosen": f"A good answer to {i}.", "rejected": f"A bad answer to {i}.", "label_by": "human"}
     for i in range(40)
@@ -35,7 +36,7 @@ def imported(bus: MemoryBus) -> tuple[list[PairDrawn], list[JudgmentGiven]]:
 
 def test_every_record_is_a_pair_and_a_judgment_that_prefers_the_chosen(tmp_path: Path) -> None:
     bus = MemoryBus()
-    report = import_file(written(tmp_path, *map(json.dumps, RECORDS)), bus, objective="helpful")
+    report = import_file(written(tmp_path, *map(json.dumps, RECORDS)), bus, KEY, objective="helpful")
     pairs, judgments = imported(bus)
     assert (report.added, report.present, report.bad) == (40, 0, [])
     by_pair = {judgment.pair_id: judgment for judgment in judgments}
@@ -50,11 +51,11 @@ def test_every_record_is_a_pair_and_a_judgment_that_prefers_the_chosen(tmp_path:
 def test_the_same_file_twice_changes_nothing_also_packed(tmp_path: Path) -> None:
     bus = MemoryBus()
     path = written(tmp_path, *map(json.dumps, RECORDS))
-    import_file(path, bus)
+    import_file(path, bus, KEY)
     before = everything(bus, PAIRS.name, JUDGMENTS.name)
     packed = tmp_path / "records.jsonl.gz"
     packed.write_bytes(gzip.compress(path.read_bytes()))
-    report = import_file(packed, bus)
+    report = import_file(packed, bus, KEY)
     assert (report.added, report.present) == (0, 40)
     assert everything(bus, PAIRS.name, JUDGMENTS.name) == before
 
@@ -62,8 +63,8 @@ def test_the_same_file_twice_changes_nothing_also_packed(tmp_path: Path) -> None
 def test_another_objective_adds_judgments_to_the_same_pairs(tmp_path: Path) -> None:
     bus = MemoryBus()
     path = written(tmp_path, *map(json.dumps, RECORDS))
-    import_file(path, bus, objective="helpful")
-    assert import_file(path, bus, objective="overall", counts=True).added == 40
+    import_file(path, bus, KEY, objective="helpful")
+    assert import_file(path, bus, KEY, objective="overall", counts=True).added == 40
     pairs, judgments = imported(bus)
     assert (len(pairs), len(judgments)) == (40, 80)
     assert all(judgment.choice in ("A", "B") and judgment.counts for judgment in judgments[40:])
@@ -74,7 +75,7 @@ def test_a_bad_line_is_named_and_the_rest_goes_in(tmp_path: Path) -> None:
     bus = MemoryBus()
     good = json.dumps(RECORDS[0])
     long = json.dumps({"prompt": [{"role": "user", "content": "x" * 60_000}] * 5, "chosen": "yes", "rejected": "no"})
-    report = import_file(written(tmp_path, good, "{", '{"prompt": "x"}', good, long, json.dumps(RECORDS[1])), bus)
+    report = import_file(written(tmp_path, good, "{", '{"prompt": "x"}', good, long, json.dumps(RECORDS[1])), bus, KEY)
     assert (report.added, report.present) == (2, 1)
     assert [bad.number for bad in report.bad] == [2, 3, 5]
     assert "chosen" in report.bad[1].reason
@@ -89,7 +90,7 @@ def test_a_transcript_becomes_messages_and_chat_messages_stay_what_they_are(tmp_
         "chosen": [{"role": "assistant", "content": "Yes."}],
         "rejected": [{"role": "assistant", "content": "No."}],
     }
-    import_file(written(tmp_path, json.dumps(transcript), json.dumps(chat)), bus)
+    import_file(written(tmp_path, json.dumps(transcript), json.dumps(chat)), bus, KEY)
     pairs, _ = imported(bus)
     assert [[message.role for message in pair.prompt] for pair in pairs] == [["user", "assistant", "user"], ["system", "user"]]
 
@@ -97,10 +98,10 @@ def test_a_transcript_becomes_messages_and_chat_messages_stay_what_they_are(tmp_
 def test_it_waits_while_live_traffic_is_behind_and_goes_on_when_it_has_passed(tmp_path: Path) -> None:
     bus = MemoryBus()
     path = written(tmp_path, *map(json.dumps, RECORDS))
-    import_file(path, bus)
+    import_file(path, bus, KEY)
     after = {"embed": [PAIRS.name], "sink": [PAIRS.name, JUDGMENTS.name]}
     other = [json.dumps(record | {"chosen": f"Another: {record['chosen']}"}) for record in RECORDS]
-    thread = threading.Thread(target=import_file, args=(written(tmp_path, *other), bus), kwargs={"behind": 30})
+    thread = threading.Thread(target=import_file, args=(written(tmp_path, *other), bus, KEY), kwargs={"behind": 30})
     thread.start()
     for _ in range(3):  # nobody has dealt with the first forty
         bus.read({partition: following - 1 for partition, (_, following) in bus.bounds([PAIRS.name]).items()}, limit=1, wait=0.1)
@@ -117,15 +118,15 @@ def test_readers_that_have_stopped_are_waited_for_once(tmp_path: Path, monkeypat
     monkeypatch.setattr("streams.imports.PATIENCE", 0.05)
     monkeypatch.setattr("streams.imports.monotonic", lambda: waits.append(1) or len(waits) * 0.01)
     bus = MemoryBus()
-    assert import_file(written(tmp_path, *map(json.dumps, RECORDS)), bus, behind=10).added == 40
+    assert import_file(written(tmp_path, *map(json.dumps, RECORDS)), bus, KEY, behind=10).added == 40
     assert len(waits) < 40, "ten batches, and one wait of some looks among them"
 
 
 def test_a_file_or_objective_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no such file"):
-        import_file(tmp_path / "absent.jsonl", MemoryBus())
+        import_file(tmp_path / "absent.jsonl", MemoryBus(), KEY)
     with pytest.raises(InputRefused, match="objective"):
-        import_file(written(tmp_path, "{}"), MemoryBus(), objective="not a name")
+        import_file(written(tmp_path, "{}"), MemoryBus(), KEY, objective="not a name")
 
 
 def test_real_annotations_go_in_whole(request: pytest.FixtureRequest) -> None:
@@ -133,7 +134,7 @@ def test_real_annotations_go_in_whole(request: pytest.FixtureRequest) -> None:
     if not path.exists():
         pytest.skip("the shared data is not here")
     bus = MemoryBus()
-    report = import_file(path, bus, objective="helpful", behind=10_000)
+    report = import_file(path, bus, KEY, objective="helpful", behind=10_000)
     assert report.bad == []
     assert len(everything(bus, JUDGMENTS.name)) == report.added
     assert report.added + report.present == 434

@@ -3,6 +3,7 @@
 import stat
 import threading
 import unicodedata
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -11,12 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.errors import ConfigurationError, InputRefused
+from storage.errors import ConfigurationError, InputRefused, Overloaded
+from storage.events import new_id
 from storage.settings import Common
 from storage.strata import stratum_of
 from storage.wire import decode
+from streams.caps import Ballots, FeedbackCaps
 from streams.intake import MAX_PROMPT, Intake
-from streams.pseudonyms import pseudonym, pseudonym_key
+from streams.pseudonyms import folded, pseudonym, pseudonym_key
 from streams.topics import TOPICS
 from tests.streams.bus_contract import everything
 from tests.streams.memory_bus import MemoryBus
@@ -30,12 +33,13 @@ RATING: dict[str, Any] = {"conversation_id": "c1", "recruiter": "Ada", "thumb": 
 EDIT: dict[str, Any] = {"prompt": PROMPT, "original": A, "edited": "Yes. Shall we talk on Monday?", "recruiter": "Ada"}
 
 
+KEY = b"k" * 32
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50)
 
 
 def door() -> tuple[Intake, MemoryBus]:
     bus = MemoryBus()
-    return Intake(bus, b"k" * 32), bus
+    return Intake(bus, KEY), bus
 
 
 @pytest.mark.parametrize(("method", "sent"), [("reply", REPLY), ("pair", PAIR), ("judgment", JUDGMENT), ("rating", RATING), ("edit", EDIT)])
@@ -111,23 +115,103 @@ def test_neither_recruiter_nor_candidate_leaves_a_name_on_the_log() -> None:
 
 
 @given(NAMES, NAMES, st.binary(min_size=32, max_size=32))
-def test_a_pseudonym_is_the_same_for_the_same_name_only(one: str, other: str, key: bytes) -> None:
+def test_a_candidates_pseudonym_is_the_same_for_the_same_id_only(one: str, other: str, key: bytes) -> None:
     same = unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)
-    assert (pseudonym(key, "recruiter", one) == pseudonym(key, "recruiter", other)) == same
-    assert pseudonym(key, "recruiter", one)[2:] != pseudonym(key, "candidate", one)[2:]
+    assert (pseudonym(key, "candidate", one) == pseudonym(key, "candidate", other)) == same
 
 
-def test_a_name_written_with_composed_or_combining_letters_is_one_person() -> None:
+SPELLINGS = [
+    "Zo\u00eb Stra\u00dfe",
+    "Zoe\u0308 Stra\u00dfe",  # combining
+    "zo\u00eb strasse",
+    "ZO\u00cb STRASSE",
+    "  Zo\u00eb   Stra\u00dfe ",
+    "Zo\u00eb\u00a0Stra\u00dfe",  # no-break space
+    "Zo\u200b\u00eb Stra\u00dfe",  # zero-width space
+    "Zo\u00eb\u2060 Stra\u00dfe",  # word joiner
+    "\u202eZo\u00eb Stra\u00dfe\u202c",  # turned right to left
+    "\uff3ao\u00eb Stra\u00dfe",  # a full-width Z
+    "Zo\u00eb\ufe0f Stra\u00dfe",  # a variation selector
+]
+
+
+def test_all_spellings_of_a_recruiters_name_are_one_person_and_other_names_are_others() -> None:
     intake, _ = door()
-    assert intake.pseudonym("recruiter", "Zo\u00eb ") == intake.pseudonym("recruiter", "Zoe\u0308")
+    assert len({intake.pseudonym("recruiter", name) for name in SPELLINGS}) == 1
+    others = ["Zoe Strasse", "Zo\u00eb Strase", "\u0417\u043e\u0451", "\u0928\u0940\u0932", "\u0928\u0932"]
+    assert len({intake.pseudonym("recruiter", name) for name in [SPELLINGS[0], *others]}) == 1 + len(others)
+
+
+@given(NAMES)
+def test_folding_a_name_again_changes_nothing(name: str) -> None:
+    try:
+        once = folded(name)
+    except InputRefused:
+        return
+    assert folded(once) == once
+
+
+@pytest.mark.parametrize("name", ["\u0410na", "An\u0430", "\u0391da", "\u200b\u2060"])
+def test_a_name_that_looks_like_another_or_like_nothing_is_refused(name: str) -> None:
+    intake, bus = door()
+    with pytest.raises(InputRefused, match=r"^recruiter: "):
+        intake.judgment(**JUDGMENT | {"recruiter": name})
+    assert everything(bus, *TOPICS) == []
+
+
+def test_what_is_stamped_in_the_future_does_not_come_through_the_door() -> None:
+    intake, bus = door()
+    event = intake.judgment(**JUDGMENT)
+    ahead = event.model_copy(update={"event_id": new_id(), "occurred_at": event.occurred_at + timedelta(days=10)})
+    with pytest.raises(InputRefused, match=r"occurred_at: .* lies in the future") as refused:
+        intake.publish([ahead])
+    assert refused.value.field == "occurred_at"
+    assert len(everything(bus, *TOPICS)) == 1
 
 
 def test_every_pair_of_a_conversation_is_in_its_stratum_and_a_pair_without_one_goes_by_its_prompt() -> None:
     intake, _ = door()
     for i in range(20):
-        assert intake.pair(**PAIR | {"conversation_id": f"c{i}"}).stratum == stratum_of(f"c{i}")
+        assert intake.pair(**PAIR | {"conversation_id": f"c{i}"}).stratum == stratum_of(f"c{i}", KEY)
     alone = [intake.pair(prompt=PROMPT, a=A, b={"text": f"other {i}", "version": "base"}) for i in range(3)]
     assert len({(pair.conversation_id, pair.stratum) for pair in alone}) == 1
+
+
+def test_one_pair_is_judged_by_so_many_people_and_by_one_of_them_so_often() -> None:
+    bus = MemoryBus()
+    intake = Intake(bus, KEY, FeedbackCaps(recruiters_per_pair=3, judgments_per_recruiter_and_pair=2))
+    for name in ("Ada", "Bob", "Cyd", "Ada"):
+        intake.judgment(**JUDGMENT | {"recruiter": name})
+    with pytest.raises(InputRefused, match="3 people have judged this pair"):
+        intake.judgment(**JUDGMENT | {"recruiter": "Dee"})
+    with pytest.raises(InputRefused, match="judged this pair 2 times"):
+        intake.judgment(**JUDGMENT | {"recruiter": "Ada"})
+    intake.judgment(**JUDGMENT | {"recruiter": "Bob"})
+    intake.judgment(**JUDGMENT | {"recruiter": "Dee", "pair_id": str(uuid4())})
+    assert len(everything(bus, *TOPICS)) == 6
+
+
+def test_a_caller_that_sends_too_much_is_told_to_wait_and_others_are_not() -> None:
+    now = 0.0
+    ballots = Ballots(FeedbackCaps(judgments_per_minute=2), lambda: now)
+    for _ in range(2):
+        ballots.admit(uuid4(), "r-1", "127.0.0.1")
+    with pytest.raises(Overloaded) as refused:
+        ballots.admit(uuid4(), "r-1", "127.0.0.1")
+    assert refused.value.retry_after == 60
+    ballots.admit(uuid4(), "r-1", "127.0.0.2")
+    now = 60.0
+    ballots.admit(uuid4(), "r-1", "127.0.0.1")
+
+
+def test_without_the_key_nobody_knows_on_which_side_a_conversation_falls() -> None:
+    here, elsewhere = Intake(MemoryBus(), KEY), Intake(MemoryBus(), b"e" * 32)
+    sides = [[intake.pair(**PAIR | {"conversation_id": f"c{i}"}).stratum for i in range(400)] for intake in (here, elsewhere)]
+    public = [stratum_of(f"c{i}") for i in range(400)]
+    for one, other in ((sides[0], sides[1]), (sides[0], public)):
+        agreed = sum(a == b for a, b in zip(one, other, strict=True))
+        assert 200 <= agreed <= 300  # independent quarters agree in 5 of 8 cases, 250 with a standard deviation of 10
+    assert 70 <= sides[0].count("evaluation") <= 130
 
 
 def test_an_edit_is_a_pair_judged_for_the_rewrite() -> None:

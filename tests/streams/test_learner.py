@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from storage.artifacts import Artifacts
 from storage.errors import OffsetLost, SchemaTooNew
-from storage.events import Event, EventQuarantined, RewardUpdated, Source
-from storage.wire import decode
+from storage.events import Event, EventQuarantined, PreferenceRemoved, RewardUpdated, Source, TrainingRequested, derived_id
+from storage.wire import decode, encode
 from streams.bus import Bus, Record, records_of
 from streams.learner import INTERVAL, MANY, Learner
 from streams.preferences import PARTITION
@@ -47,6 +47,7 @@ def learner(
     sources: Sequence[Source] = ("product",),
     artifacts: Artifacts | None = None,
     settings: HeadSettings | None = None,
+    every: int | None = None,
 ) -> Learner:
     return Learner(
         bus,
@@ -56,8 +57,13 @@ def learner(
         dimension=DIMENSION,
         sources=sources,
         artifacts=artifacts,
+        every=every,
         clock=clock,
     )
+
+
+def removed(sequence: int, removes: int) -> PreferenceRemoved:
+    return PreferenceRemoved(source="product", epoch=1, sequence=sequence, removes=removes)
 
 
 def publish(bus: Bus, *events: Event) -> None:
@@ -368,3 +374,53 @@ def test_a_learner_killed_at_any_moment_misses_nothing_and_learns_nothing_twice(
 
 def sha_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def thresholds_said(bus: Bus, every: int) -> list[TrainingRequested]:
+    return [request for update in updates(bus) for request in on_reward_updated(update, RetrainingRule(every=every), ("product",))]
+
+
+@pytest.mark.parametrize("cuts", [(40,), (7, 23, 40), (20, 40), (1, 19, 21, 39, 40)])
+def test_two_workers_that_pass_one_threshold_ask_for_the_same_run_to_the_byte(tmp_path: Path, cuts: tuple[int, ...]) -> None:
+    others = {5: {"stratum": "evaluation"}, 18: {"judgment": {"counts": False}}, 19: {"stratum": "evaluation"}}
+    events = [claimed(1), *(joined(i, **others.get(i, {})) for i in range(1, 41))]
+    asked = []
+    for worker, at_once in (("one", (40,)), ("two", cuts)):
+        bus, clock, start = MemoryBus(), Clock(), 0
+        station = learner(bus, tmp_path / worker, clock, every=10)
+        for end in at_once:
+            publish(bus, *events[start if start == 0 else start + 1 : end + 1])
+            start = end
+            station.step(0)
+            if end % 2:  # killed, and started again
+                station = learner(bus, tmp_path / worker, clock, every=10)
+        clock.now += 1
+        station.step(0)
+        asked.append([encode(request) for request in thresholds_said(bus, 10)])
+    assert len(asked[0]) == 3
+    assert asked[0] == asked[1]
+
+
+def test_many_people_on_one_pair_move_the_threshold_by_one(tmp_path: Path) -> None:
+    bus = MemoryBus()
+    ballots = [joined(i, judgment={"pair_id": derived_id("pair", 1), "recruiter": f"r-{i}"}) for i in range(1, 206)]
+    publish(bus, claimed(1), *ballots, joined(206), removed(207, 1), removed(208, 206))
+    station = learner(bus, tmp_path, Clock(), every=100)
+    station.step(0)
+    assert station.head.judgments_seen == 1
+    assert len(station.head.history) == 204
+    assert thresholds_said(bus, 100) == []
+
+
+def test_a_new_head_that_takes_the_way_of_an_older_one_asks_for_nothing_again(tmp_path: Path) -> None:
+    bus, clock = MemoryBus(), Clock()
+    publish(bus, claimed(1), *(joined(i) for i in range(1, 26)))
+    learner(bus, tmp_path, clock, every=10).step(0)
+    assert [request.k for request in thresholds_said(bus, 10)] == [1, 2]
+    again = learner(bus, tmp_path, clock, every=10, settings=HeadSettings(prior_scale=0.9))
+    again.step(0)
+    assert [request.k for request in thresholds_said(bus, 10)] == [1, 2]
+    publish(bus, *(joined(i) for i in range(26, 31)))
+    clock.now += 1
+    again.step(0)
+    assert [request.k for request in thresholds_said(bus, 10)] == [1, 2, 3]

@@ -36,7 +36,7 @@ from streams.runner import Runner
 from streams.topics import TOPIC_OF
 from streams.trainer import Progress, Trainer, Work
 from tests.streams.bus_contract import everything
-from tests.streams.examples import SmallEmbedder
+from tests.streams.examples import SmallEmbedder, evaluated, of_its_run
 from tests.streams.test_trainer import Trained
 
 PROMPT = [{"role": "user", "content": "Is the role still open?"}]
@@ -73,7 +73,8 @@ class House:
         assert work.run.frozen is not None
         self.snapshots.append(self.artifacts.get(work.run.frozen.snapshot))
         progress("train", 1, 1, {})
-        return Trained()
+        *_, event = of_its_run(evaluated("one", run_id=work.run.frozen.run_id), self.artifacts)
+        return Trained(report=event.report)
 
     def close(self) -> None:
         self.stop.set()
@@ -164,9 +165,9 @@ def test_after_a_restart_nothing_accepted_is_missing_and_nothing_counts_twice(tm
     first.wait(lambda: first.learnt(15))
     first.close()
     waiting = House(tmp_path)
-    waiting.judged(15, start=15)  # serving accepts what people say while hub and processor are down
+    waiting.judged(20, start=15)  # serving accepts what people say while hub and processor are down
     waiting.start()
-    waiting.wait(lambda: waiting.learnt(30))
+    waiting.wait(lambda: waiting.learnt(35))
     waiting.wait(lambda: bool(waiting.on(ModelEvaluated)))
     updates = [update for update in waiting.on(RewardUpdated) if isinstance(update, RewardUpdated)]
     assert all(later.judgments_before == earlier.judgments_seen for earlier, later in itertools.pairwise(updates))

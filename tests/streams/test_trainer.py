@@ -19,7 +19,7 @@ from streams.topics import PROGRESS, VERSIONS
 from streams.trainer import Progress, Train, Trainer, Work, _identity
 from streams.versions import version_name
 from tests.streams.bus_contract import everything
-from tests.streams.examples import gate, sha
+from tests.streams.examples import evaluated, sha
 from tests.streams.test_runs import claim, frozen, request, run_id, word
 
 
@@ -28,7 +28,7 @@ class Trained:
     version: str = version_name(sha("one"))
     policy: str = sha("one")
     report: str = sha("report")
-    gates: tuple[GateResult, ...] = (gate("passed"),)
+    gates: tuple[GateResult, ...] = evaluated("one").gates
     verdict: Verdict = "passed"
 
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import EventUnreadable
+from storage.wire import encode
 from streams.bus import Record, records_of
 from streams.runner import HandlerStation
 from streams.topics import REWARD
@@ -18,21 +19,22 @@ RULE = RetrainingRule(every=200, after_days=7, at_least=50)
 
 
 @given(st.lists(st.integers(1, 450), min_size=1, max_size=20), st.integers(1, 300))
-def test_each_threshold_is_asked_for_exactly_once_however_many_judgments_an_update_brings(steps: list[int], every: int) -> None:
+def test_each_update_that_crosses_thresholds_asks_once_for_the_last_of_them(steps: list[int], every: int) -> None:
     rule = RetrainingRule(every=every)
-    seen, asked = 0, []
+    seen, asked, crossed = 0, [], []
     for step in steps:
         asked += [r.k for r in on_reward_updated(updated(seen, seen + step), rule, ("product",))]
+        crossed += [(seen + step) // every] if (seen + step) // every > seen // every else []
         seen += step
-    assert asked == list(range(1, seen // every + 1))
+    assert asked == crossed
+    assert asked == sorted(set(asked))
 
 
-def test_a_repeated_update_repeats_the_same_request() -> None:
+def test_a_repeated_update_repeats_the_same_request_to_the_byte() -> None:
     update = updated(150, 650)
-    first, second = (list(on_reward_updated(update, RULE, ("product",))) for _ in range(2))
-    assert first == second
-    assert [request.k for request in first] == [1, 2, 3]
-    assert len({request.run_id for request in first}) == 3
+    ((first,), (second,)) = (list(on_reward_updated(update, RULE, ("product",))) for _ in range(2))
+    assert encode(first) == encode(second)
+    assert first.k == 3
 
 
 def test_a_removal_below_a_threshold_and_a_judgment_above_it_ask_for_the_same_run() -> None:
@@ -92,3 +94,32 @@ def test_what_nobody_can_read_at_the_topics_beginning_does_not_keep_time_from_as
 def test_a_count_that_no_learner_reaches_is_refused_and_not_asked_for_without_end() -> None:
     with pytest.raises(EventUnreadable, match="thresholds at once"):
         list(on_reward_updated(updated(0, 2**62), RULE, ("product",)))
+
+
+def test_time_asks_however_many_updates_lie_between_two_runs() -> None:
+    bus = MemoryBus()
+    rule = RetrainingRule(every=100_000, after_days=7, at_least=5_000)
+    bus.publish(records_of([updated(n, n + 1, seconds=n) for n in range(4_999)]), timeout=1)
+    assert due_by_time(bus, rule, ("product",), at(0) + timedelta(days=30)) == []
+    bus.publish(records_of([updated(n, n + 1, seconds=n) for n in range(4_999, 6_000)]), timeout=1)
+    (request,) = due_by_time(bus, rule, ("product",), at(0) + timedelta(days=30))
+    assert (request.threshold, request.through_sequence) == ("time", 6_000)
+
+
+def test_a_worker_that_looks_later_asks_for_the_same_run_to_the_byte() -> None:
+    bus = MemoryBus()
+    bus.publish(records_of([updated(0, 30), updated(30, 60, seconds=60)]), timeout=1)
+    (early,) = due_by_time(bus, RULE, ("product",), at(0) + timedelta(days=7))
+    bus.publish(records_of([updated(60, 70, seconds=8 * 86_400)]), timeout=1)
+    (late,) = due_by_time(bus, RULE, ("product",), at(0) + timedelta(days=9))
+    assert encode(early) == encode(late)
+    assert early.through_sequence == 60
+
+
+def test_a_request_stamped_in_the_future_holds_no_later_one_up() -> None:
+    bus = MemoryBus()
+    (ahead,) = on_reward_updated(updated(199, 200, seconds=400 * 86_400), RULE, ("product",))
+    bus.publish(records_of([updated(199, 200), ahead, updated(200, 260, seconds=60)]), timeout=1)
+    assert due_by_time(bus, RULE, ("product",), at(0) + timedelta(days=6)) == []
+    (request,) = due_by_time(bus, RULE, ("product",), at(0) + timedelta(days=8))
+    assert request.through_sequence == 260

@@ -7,9 +7,13 @@ from hypothesis import strategies as st
 
 from storage.events import Event, ModelEvaluated, ModelPromoted, ModelRolledBack, ReviewDecided, new_id
 from streams.versions import BASE, Versions, fold, legal_review, objection, promotions, step, version_name
-from tests.streams.examples import evaluated, sha
+from tests.streams.examples import evaluated, proven, sha
 
 V1, V2 = version_name(sha("one")), version_name(sha("two"))
+
+
+def fold_all(events: list[Event]) -> Versions:
+    return fold(events, proven)
 
 
 def review(version: str, decision: str = "approve") -> ReviewDecided:
@@ -39,78 +43,84 @@ def with_champion(*policies: str) -> list[Event]:
 
 
 def test_the_base_model_is_the_first_champion() -> None:
-    state = fold([])
+    state = fold_all([])
     assert (state.champion, state.champion_policy, state.previous) == (BASE, None, None)
 
 
 def test_an_approved_version_becomes_champion_and_the_one_before_retires() -> None:
-    state = fold(with_champion("one", "two"))
+    state = fold_all(with_champion("one", "two"))
     assert (state.champion, state.champion_policy, state.previous) == (V2, sha("two"), V1)
     assert {name: version.status for name, version in state.versions.items()} == {V1: "retired", V2: "champion"}
     assert state.illegal == ()
 
 
 def test_a_rollback_returns_to_the_champion_before_and_from_there_to_the_one_before_that() -> None:
-    state = fold([*with_champion("one", "two"), rolled_back(V2)])
+    state = fold_all([*with_champion("one", "two"), rolled_back(V2)])
     assert (state.champion, state.previous, state.versions[V2].status, state.versions[V1].status) == (V1, BASE, "rolled back", "champion")
-    state = step(state, rolled_back(V1))
+    state = step(state, rolled_back(V1), proven)
     assert (state.champion, state.champion_policy) == (BASE, None)
     assert "nothing before it" in (objection(state, rolled_back(BASE)) or "")
 
 
 def test_a_version_that_failed_or_is_short_of_evidence_cannot_be_approved() -> None:
     for verdict in ("failed", "insufficient"):
-        state = fold([evaluated("one", "passed", verdict)])
+        state = fold_all([evaluated("one", "passed", verdict)])
         assert state.versions[V1].status == "rejected"
-        assert f"gate-1: {verdict}" in (legal_review(state, V1, "approve") or "")
-        state = fold([evaluated("one", "passed", verdict), review(V1)])
+        assert f"kl_budget: {verdict}" in (legal_review(state, V1, "approve") or "")
+        state = fold_all([evaluated("one", "passed", verdict), review(V1)])
         assert state.versions[V1].status == "rejected"
         assert len(state.illegal) == 1
 
 
 def test_an_evaluation_whose_verdict_is_not_that_of_its_gates_changes_nothing() -> None:
-    state = fold([evaluated("one", "failed", verdict="passed"), review(V1)])
+    state = fold_all([evaluated("one", "failed", verdict="passed"), review(V1)])
     assert not state.versions
     assert "its gates say failed" in state.illegal[0].reason
 
 
 def test_a_version_under_another_policys_name_changes_nothing() -> None:
-    state = fold([evaluated("one", version=V2)])
+    state = fold_all([evaluated("one", version=V2)])
     assert not state.versions
     assert len(state.illegal) == 1
 
 
 def test_a_version_judged_against_a_champion_of_the_past_is_not_approved() -> None:
-    state = fold([evaluated("two"), *with_champion("one")])
+    state = fold_all([evaluated("two"), *with_champion("one")])
     assert "takes a new run" in (legal_review(state, V2, "approve") or "")
     assert legal_review(state, V2, "reject") is None
 
 
 def test_the_first_verdict_on_a_version_stands() -> None:
-    state = fold([evaluated("one", "failed"), evaluated("one", "passed", run_id=new_id())])
+    state = fold_all([evaluated("one", "failed"), evaluated("one", "passed", run_id=new_id())])
     assert state.versions[V1].status == "rejected"
 
 
+def test_a_run_has_one_verdict() -> None:
+    state = fold_all([evaluated("one"), evaluated("two", run_id=evaluated("one").run_id)])
+    assert list(state.versions) == [V1]
+    assert "has a verdict already" in state.illegal[0].reason
+
+
 def test_a_rejected_version_stays_rejected() -> None:
-    state = fold([evaluated("one"), review(V1, "reject"), review(V1, "approve")])
+    state = fold_all([evaluated("one"), review(V1, "reject"), review(V1, "approve")])
     assert state.versions[V1].status == "rejected"
     assert legal_review(state, V1, "approve") == f"{V1} is rejected; only a version that awaits review can be decided about"
 
 
 def test_an_approval_calls_for_one_promotion_until_it_is_on_the_log() -> None:
     approval = review(V1)
-    state = fold([evaluated("one"), approval])
+    state = fold_all([evaluated("one"), approval])
     (due,) = promotions(state)
     assert promotions(state) == [due]
     assert due.review == approval.event_id
-    after = fold([evaluated("one"), approval, due, due])
+    after = fold_all([evaluated("one"), approval, due, due])
     assert after.champion == V1
     assert promotions(after) == []
     assert after.illegal == ()
 
 
 def test_a_promotion_by_another_review_changes_nothing() -> None:
-    state = fold([evaluated("one"), review(V1), promoted(V1, new_id())])
+    state = fold_all([evaluated("one"), review(V1), promoted(V1, new_id())])
     assert state.champion == BASE
     assert len(state.illegal) == 1
 
@@ -137,7 +147,7 @@ def lives(draw: st.DrawFn) -> list[Event]:
                 reviews = [event.event_id for event in events if isinstance(event, ReviewDecided)]
                 events.append(promoted(draw(VERSIONS_), draw(st.sampled_from(reviews)) if reviews else new_id()))
             case "due":
-                events.extend(promotions(fold(events)))
+                events.extend(promotions(fold_all(events)))
             case "rolled back":
                 events.append(rolled_back(draw(VERSIONS_)))
             case "repeat" if events:
@@ -149,7 +159,7 @@ def lives(draw: st.DrawFn) -> list[Event]:
 def test_whoever_becomes_champion_has_passed_every_gate_and_been_approved(events: list[Event]) -> None:
     state = Versions()
     for i, event in enumerate(events):
-        before, state = state, step(state, event)
+        before, state = state, step(state, event, proven)
         if len(state.champions) > len(before.champions):
             past = events[:i]
             passed = [e for e in past if isinstance(e, ModelEvaluated) and e.version == state.champion]
@@ -168,8 +178,8 @@ def test_whoever_becomes_champion_has_passed_every_gate_and_been_approved(events
 
 @given(lives())
 def test_every_event_either_takes_effect_or_is_listed_once_and_repeats_do_nothing(events: list[Event]) -> None:
-    state = fold(events)
-    assert fold([*events, *events]) == state
+    state = fold_all(events)
+    assert fold_all([*events, *events]) == state
     listed = [illegal.event.event_id for illegal in state.illegal]
     assert len(listed) == len(set(listed))
     assert sum(version.status == "champion" for version in state.versions.values()) == (state.champion != BASE)

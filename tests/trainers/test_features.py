@@ -174,3 +174,23 @@ def test_a_missing_or_foreign_file_is_named(tmp_path: Path) -> None:
         Embedder.load(FeatureSettings(whitening=tmp_path / "none.safetensors"))
     with pytest.raises(ConfigurationError, match="expected lines"):
         main(["--fit", str(tmp_path / "none.jsonl"), "--out", str(tmp_path / "out")])
+
+
+def test_embedding_a_pair_again_gives_the_same_bytes_whatever_was_embedded_before_and_beside_it() -> None:
+    from storage.events import PairDrawn, Response, new_id
+    from storage.wire import encode
+    from streams.embed import embed_pairs
+
+    def pair(prompt: str, a: str, b: str) -> PairDrawn:
+        return PairDrawn(
+            source="product", pair_id=new_id(), conversation_id="c", prompt=asked(prompt), a=Response(text=a, version="base"),
+            b=Response(text=b, version="base"), drawn="sampled", probability=1.0, stratum="training",
+        )  # fmt: skip
+
+    one, other, third = pair("When?", TEXTS[0], TEXTS[1]), pair("When?", TEXTS[4], TEXTS[3]), pair("And where?", TEXTS[0], TEXTS[4])
+    found = []
+    for batches in ([[one, other, third]], [[third], [other], [one]], [[other, one], [third]]):
+        worker = Embedder.load(FeatureSettings())  # in the arithmetic of this machine: another worker, with another past
+        events = [event for batch in batches for event in embed_pairs(batch, worker)]
+        found.append({event.event_id: encode(event) for event in events})
+    assert found[0] == found[1] == found[2]

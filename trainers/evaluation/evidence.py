@@ -64,8 +64,8 @@ class Trial:
 
 
 def judgments_of(snapshot: Snapshot) -> list[Judgment]:
-    """The overall judgments of a snapshot, in order of sequence."""
-    return [_judgment(row) for row in snapshot.preferences.to_pylist() if row["objective"] == "overall"]
+    """The overall judgments of a snapshot, in order of sequence; none to train on that stands on the evaluation side too."""
+    return [_judgment(row) for row in snapshot.admitted.to_pylist() if row["objective"] == "overall"]
 
 
 def _judgment(row: dict[str, Any]) -> Judgment:

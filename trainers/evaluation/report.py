@@ -30,7 +30,10 @@ class Lineage(_Part):
 
 
 class Data(_Part):
-    """How much there was; ``used`` rows are left of the ``decisive`` ones after deduplication and weighting by age."""
+    """How much there was; ``used`` rows are left of the ``decisive`` ones after deduplication and weighting by age.
+
+    ``overlap`` training judgments were left out before all that, because the evaluation stratum has their prompt or conversation too.
+    """
 
     training_judgments: int
     decisive: int
@@ -38,6 +41,7 @@ class Data(_Part):
     evaluation_judgments: int
     evaluation_recruiters: int
     prompts: int
+    overlap: int = 0
 
 
 class Training(_Part):

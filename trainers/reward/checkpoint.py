@@ -93,7 +93,7 @@ def load(path: Path, *, history: bool = True, shard_at: Callable[[str], Path] | 
     past = History(len(mean) - 1)
     if history:
         tail = np.frombuffer(tensors["tail"].tobytes(), ROW)
-        past = History(
+        past = History.of(
             dimension=len(mean) - 1,
             settled=np.frombuffer(tensors["settled"].tobytes(), ROW),
             shards=tuple(_shard(shard_at(digest) if shard_at else shard_file(path, digest), digest) for digest in about["shards"]),

@@ -16,7 +16,7 @@ from storage.events import Source
 from trainers.reward.history import History
 from trainers.reward.recruiters import Recruiter, RecruiterPrior
 
-FORMULATION = 4  # raise it with every change that makes the same preferences give other weights
+FORMULATION = 5  # raise it with every change that makes the same preferences give other weights or counts
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -89,7 +89,7 @@ class Head:
     ----------
     mean : weights of the features, and as last entry the pull of the side shown first; shape ``(d + 1,)``
     covariance : of ``mean``, F-ordered; only the lower triangle counts
-    judgments_seen : judgments held that count towards the retraining threshold
+    judgments_seen : pairs with a judgment that counts towards the retraining threshold; however many people judge one, it is one
     marked : whether one was removed since the last reconciliation was taken over, so that traces of it may be left
     reconciled_at : the last sequence number that the last reconciliation holds, 0 before the first
     """

@@ -5,6 +5,8 @@ stand in shards of one stretch of sequence numbers each, so that a checkpoint wr
 """
 
 import hashlib
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,6 +19,7 @@ ROW = np.dtype(
         ("lower", "i1"),
         ("upper", "i1"),
         ("counts", "?"),
+        ("pair", "<u8"),  # 61 bits of the pair's id
         ("recruiter", "<i4"),  # index into names
         ("occurred_at", "<f8"),  # seconds since 1970
         ("hit", "<f8"),  # before it was learnt: 1 predicted right, 0 wrong, 0.5 undecided; NaN for a tie
@@ -49,13 +52,31 @@ def _file_of(differences: np.ndarray) -> bytes:
 
 @dataclass(frozen=True)
 class History:
-    """``settled`` is in order of sequence and matches the shards' rows one after the other; ``tail`` follows it."""
+    """``settled`` is in order of sequence and matches the shards' rows one after the other; ``tail`` follows it.
+
+    ``settled_pairs`` (sorted) and ``tail_pairs`` (how often each) are the pairs of the rows that count, kept beside them because every
+    judgment asks whether its pair has one; make a history of rows with :meth:`of`.
+    """
 
     dimension: int
     settled: np.ndarray = field(default_factory=lambda: np.empty(0, ROW))
     shards: tuple[Shard, ...] = ()
     tail: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
     names: tuple[str, ...] = ()
+    settled_pairs: np.ndarray = field(default_factory=lambda: np.empty(0, "<u8"))
+    tail_pairs: Mapping[int, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        dimension: int,
+        settled: np.ndarray,
+        shards: tuple[Shard, ...],
+        tail: tuple[tuple[np.ndarray, np.ndarray], ...],
+        names: tuple[str, ...],
+    ) -> "History":
+        """A history of these rows."""
+        return cls(dimension, settled, shards, tail, names, _pairs_of(settled), _pairs_in(tail))
 
     def __len__(self) -> int:
         return len(self.settled) + len(self.tail)
@@ -65,7 +86,18 @@ class History:
         names = self.names if recruiter in self.names else (*self.names, recruiter)
         row = row.copy()
         row["recruiter"] = names.index(recruiter)
-        return replace(self, tail=(*self.tail, (row, difference)), names=names)
+        pairs = self.tail_pairs
+        if row["counts"]:
+            pair = int(row["pair"])
+            pairs = {**pairs, pair: pairs.get(pair, 0) + 1}
+        return replace(self, tail=(*self.tail, (row, difference)), names=names, tail_pairs=pairs)
+
+    def counts_pair(self, pair: int) -> bool:
+        """Whether one of the rows that count is of this pair."""
+        if pair in self.tail_pairs:
+            return True
+        at = int(np.searchsorted(self.settled_pairs, np.uint64(pair)))
+        return at < len(self.settled_pairs) and int(self.settled_pairs[at]) == pair
 
     def find(self, sequence: int) -> tuple[np.ndarray, np.ndarray] | None:
         """The row and the difference of ``sequence``, or None."""
@@ -91,11 +123,12 @@ class History:
             keep = kept[start : start + len(shard.differences)]
             start += len(shard.differences)
             shards.append(shard if keep.all() else Shard.of(shard.differences[keep]))
-        return replace(self, settled=self.settled[kept], shards=tuple(shards), tail=tail)
+        return History.of(self.dimension, self.settled[kept], tuple(shards), tail, self.names)
 
     def through(self, sequence: int) -> "History":
         """Without the tail's rows above ``sequence``, and with no names but those that are used or stand before one that is."""
-        kept = replace(self, tail=tuple(entry for entry in self.tail if entry[0]["sequence"] <= sequence))
+        tail = tuple(entry for entry in self.tail if entry[0]["sequence"] <= sequence)
+        kept = replace(self, tail=tail, tail_pairs=_pairs_in(tail))
         used = kept.rows()["recruiter"]
         return replace(kept, names=self.names[: int(used.max()) + 1 if len(used) else 0])
 
@@ -131,7 +164,15 @@ class History:
         rows = rows.copy()
         rows["recruiter"] = rank[index] if len(rows) else 0
         shards = tuple(shard for shard in shards if len(shard.differences))
-        return replace(self, settled=rows, shards=shards, tail=(), names=tuple(names[i] for i in order))
+        return History.of(self.dimension, rows, shards, (), tuple(names[i] for i in order))
+
+
+def _pairs_of(rows: np.ndarray) -> np.ndarray:
+    return np.sort(rows["pair"][rows["counts"]])
+
+
+def _pairs_in(tail: tuple[tuple[np.ndarray, np.ndarray], ...]) -> Mapping[int, int]:
+    return Counter(int(row["pair"]) for row, _ in tail if row["counts"])
 
 
 def _decisive(rows: np.ndarray) -> np.ndarray:

@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 Reconcile = Callable[[Head], Head]
+PAIRS = 2**61 - 1  # a prime: of all bits of an id, since products may number their pairs themselves
 
 
 def learn(head: Head, event: PreferenceJoined | PreferenceRemoved) -> Head:
@@ -129,14 +130,13 @@ def _add(head: Head, event: PreferenceJoined) -> Head:
     reach = _reach(head.covariance, difference, position)
     hit, loss = _foreseen(head, reach, lower)
     precision, linear = _laplace_step(head.mean, head.covariance, reach, recruiter.pull * position, low, high, recruiter.weight)
-    row = np.array(
-        (event.sequence, position, lower, upper, judgment.counts, 0, judgment.occurred_at.timestamp(), hit, loss, precision, linear), ROW
-    )
+    pair, moment = judgment.pair_id.int % PAIRS, judgment.occurred_at.timestamp()
+    row = np.array((event.sequence, position, lower, upper, judgment.counts, pair, 0, moment, hit, loss, precision, linear), ROW)
     return replace(
         head,
         sequence=event.sequence,
         history=head.history.append(row, difference.astype("<f4"), judgment.recruiter),
-        judgments_seen=head.judgments_seen + judgment.counts,
+        judgments_seen=head.judgments_seen + (judgment.counts and not head.history.counts_pair(pair)),
     )
 
 
@@ -240,5 +240,6 @@ def _remove(head: Head, event: PreferenceRemoved) -> Head:
     rest = 1 - h * float(delta @ s)  # above zero: prior and other sites are positive
     head.mean[:] += s * ((h * float(delta @ head.mean) - linear) / rest)
     dsyr(h / rest, s, lower=1, a=head.covariance, overwrite_a=1)
-    seen = head.judgments_seen - int(row["counts"])
-    return replace(head, sequence=event.sequence, history=head.history.without(event.removes), judgments_seen=seen, marked=True)
+    history = head.history.without(event.removes)
+    seen = head.judgments_seen - int(row["counts"] and not history.counts_pair(int(row["pair"])))
+    return replace(head, sequence=event.sequence, history=history, judgments_seen=seen, marked=True)

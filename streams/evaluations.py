@@ -1,0 +1,106 @@
+"""Is an evaluation what it says? Held against the run that it is of and against the report that it names, by every reader alike.
+
+An event on ``models.versions`` is a claim. It counts for a run that was requested, frozen and claimed on the log, with each required gate
+once, against the champion of that run's data, and with a report in the artifact store that says the same. The hub, its pages and serving
+fold the life of versions through here, so they agree about who is champion.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from storage.artifacts import Artifacts
+from storage.errors import ArtifactError
+from storage.events import DatasetFrozen, Event, GateResult, ModelEvaluated, RunClaimed, TrainingRequested, Verdict
+from streams import runs, versions
+from streams.runs import Run
+from streams.topics import FROZEN, PROGRESS, REQUESTED, VERSIONS
+from trainers.gates.limits import Limits
+
+REQUIRED: Final = tuple(Limits.model_fields)  # every gate that has a limit
+KINDS: tuple[type[Event], ...] = (*VERSIONS.kinds, TrainingRequested, DatasetFrozen, RunClaimed)  # what the lives are folded from
+TOPICS: Final = (VERSIONS, REQUESTED, FROZEN, PROGRESS)  # and where that stands
+
+
+class Claims(BaseModel):
+    """What a report says about itself, as far as the event has to say the same."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    run_id: str
+    version: str
+    policy: str | None
+    champion: str
+    champion_policy: str | None
+    challengers_before: int
+    gates: tuple[GateResult, ...]
+    verdict: Verdict
+
+
+ReportOf = Callable[[str], Claims | str]  # the claims of the report with this hash, or why there are none
+
+
+class Reports:
+    """Reads reports from the artifact store; what was read once is remembered, for a hash has one content."""
+
+    def __init__(self, artifacts: Artifacts) -> None:
+        self._artifacts = artifacts
+        self._read: dict[str, Claims] = {}
+
+    def __call__(self, sha: str) -> Claims | str:
+        """The report's claims, or why there are none."""
+        if sha not in self._read:
+            try:
+                self._read[sha] = Claims.model_validate_json(self._artifacts.read(sha))
+            except ArtifactError as error:
+                return f"its report {sha[:12]}… cannot be read: {error}"
+            except ValidationError as error:
+                return f"its report {sha[:12]}… is no evaluation's report: {error.errors()[0]['msg']}"
+        return self._read[sha]
+
+
+def lives_of(events: Iterable[Event], report_of: ReportOf) -> versions.Versions:
+    """The life of the versions: events of ``KINDS``, each topic in its order, whatever lies between."""
+    known = list(events)
+    of_run = runs.fold(known)
+    return versions.fold(known, lambda event: objection(event, of_run.get(event.run_id), report_of))
+
+
+def objection(event: ModelEvaluated, run: Run | None, report_of: ReportOf) -> str | None:
+    """Why the evaluation does not count; None where it does."""
+    if run is None or run.request is None:
+        return f"run {event.run_id} was never asked for"
+    if run.frozen is None or not run.attempt:
+        return f"run {event.run_id} was never {'claimed by a trainer' if run.frozen else 'given any data'}"
+    if event.champion != run.frozen.champion:
+        return f"it was judged against {event.champion}, and run {event.run_id} is one against {run.frozen.champion}"
+    if complaint := _gates_objection(event):
+        return complaint
+    claims = report_of(event.report)
+    return claims if isinstance(claims, str) else _disagreement(event, run.frozen, claims)
+
+
+def _gates_objection(event: ModelEvaluated) -> str | None:
+    count = Counter(gate.name for gate in event.gates)
+    if missing := [name for name in REQUIRED if not count[name]]:
+        return f"required gates are missing: {', '.join(missing)}"
+    if twice := [name for name, n in count.items() if n > 1]:
+        return f"gates stand there more than once: {', '.join(twice)}"
+    return None
+
+
+def _disagreement(event: ModelEvaluated, frozen: DatasetFrozen, claims: Claims) -> str | None:
+    said = {
+        "run": (claims.run_id, str(event.run_id)),
+        "version": (claims.version, event.version),
+        "policy": (claims.policy, event.policy),
+        "champion": (claims.champion, event.champion),
+        "champion's policy": (claims.champion_policy, frozen.champion_policy),
+        "number of challengers before": (claims.challengers_before, frozen.challengers_before),
+        "gates": (claims.gates, event.gates),
+        "verdict": (claims.verdict, event.verdict),
+    }
+    differing = [name for name, (in_report, in_event) in said.items() if in_report != in_event]
+    return f"its report says otherwise about the {', the '.join(differing)}" if differing else None

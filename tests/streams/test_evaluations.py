@@ -1,0 +1,116 @@
+"""An evaluation counts for a run that was asked for, frozen and claimed, with every required gate once and a report that says the same."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.artifacts import Artifacts
+from storage.events import Event, ModelEvaluated, ReviewDecided, Verdict, new_id
+from streams.evaluations import REQUIRED, Reports, lives_of
+from streams.versions import Versions, promotions, version_name
+from tests.streams.examples import evaluated, gate, of_its_run, sha
+from trainers.evaluation.settings import EvaluationSettings
+from trainers.gates.limits import Limits
+
+V1 = version_name(sha("one"))
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> Artifacts:
+    return Artifacts(str(tmp_path / "artifacts"))
+
+
+def lives(artifacts: Artifacts, *events: Event) -> Versions:
+    return lives_of(events, Reports(artifacts))
+
+
+def reason(artifacts: Artifacts, *events: Event) -> str:
+    found = lives(artifacts, *events)
+    assert not found.versions
+    (refused,) = found.illegal
+    return refused.reason
+
+
+def test_an_evaluation_of_its_run_counts_whatever_order_the_topics_are_read_in(artifacts: Artifacts) -> None:
+    events = of_its_run(evaluated("one"), artifacts)
+    for order in itertools.permutations(events):
+        assert lives(artifacts, *order).versions[V1].status == "awaiting review"
+
+
+@pytest.mark.parametrize(
+    ("left_out", "words"), [(0, "was never asked for"), (1, "was never given any data"), (2, "was never claimed by a trainer")]
+)
+def test_without_a_run_that_was_asked_for_frozen_and_claimed_it_is_nothing(artifacts: Artifacts, left_out: int, words: str) -> None:
+    events = of_its_run(evaluated("one"), artifacts)
+    assert words in reason(artifacts, *(event for place, event in enumerate(events) if place != left_out))
+
+
+def test_the_required_gates_are_all_that_a_trainer_holds_against_a_challenger() -> None:
+    assert set(REQUIRED) == {"win_rate", "kl_budget", "facts", "conduct", "name_contrast"} == set(Limits.model_fields)
+    assert EvaluationSettings() is not None
+
+
+def with_gates(*names: str, verdicts: tuple[Verdict, ...] = ()) -> ModelEvaluated:
+    results = [gate(verdict, name) for name, verdict in itertools.zip_longest(names, verdicts, fillvalue="passed")]
+    return evaluated("one").model_copy(update={"gates": tuple(results)})
+
+
+@pytest.mark.parametrize("missing", REQUIRED)
+def test_each_required_gate_has_to_be_there(artifacts: Artifacts, missing: str) -> None:
+    event = with_gates(*(name for name in REQUIRED if name != missing))
+    assert reason(artifacts, *of_its_run(event, artifacts)) == f"required gates are missing: {missing}"
+
+
+def test_one_gate_that_somebody_made_up_is_not_enough(artifacts: Artifacts) -> None:
+    assert reason(artifacts, *of_its_run(with_gates("x"), artifacts)) == f"required gates are missing: {', '.join(REQUIRED)}"
+
+
+def test_a_gate_that_stands_there_twice_is_refused_and_one_more_than_required_is_not(artifacts: Artifacts) -> None:
+    assert "more than once: facts" in reason(artifacts, *of_its_run(with_gates(*REQUIRED, "facts"), artifacts))
+    assert lives(artifacts, *of_its_run(with_gates(*REQUIRED, "diversity"), artifacts)).versions[V1].status == "awaiting review"
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"run_id": str(new_id())}, "the run"),
+        ({"version": "v-another"}, "the version"),
+        ({"policy": sha("another")}, "the policy"),
+        ({"policy": None}, "the policy"),
+        ({"champion": "v-another"}, "the champion"),
+        ({"champion_policy": sha("another")}, "the champion's policy"),
+        ({"challengers_before": 9}, "the number of challengers before"),
+        ({"gates": []}, "the gates"),
+        ({"verdict": "failed"}, "the verdict"),
+    ],
+)
+def test_a_report_that_says_otherwise_is_no_proof(artifacts: Artifacts, said: dict[str, Any], words: str) -> None:
+    assert reason(artifacts, *of_its_run(evaluated("one"), artifacts, **said)) == f"its report says otherwise about {words}"
+
+
+def test_a_report_that_is_none_or_is_not_there_is_no_proof_until_it_is(artifacts: Artifacts, tmp_path: Path) -> None:
+    *run, event = of_its_run(evaluated("one"), artifacts)
+    forged = event.model_copy(update={"report": artifacts.put_bytes(b'{"forged": true}')})
+    assert "is no evaluation's report" in reason(artifacts, *run, forged)
+    elsewhere = Artifacts(str(tmp_path / "elsewhere"))
+    report_of = Reports(elsewhere)
+    assert "cannot be read" in lives_of([*run, event], report_of).illegal[0].reason
+    elsewhere.put(artifacts.get(event.report))
+    assert lives_of([*run, event], report_of).versions[V1].status == "awaiting review"
+
+
+def test_it_has_to_be_against_the_champion_of_the_runs_data(artifacts: Artifacts) -> None:
+    requested, frozen, claimed, event = of_its_run(evaluated("one"), artifacts)
+    other = frozen.model_copy(update={"champion": "v-another"})
+    assert "is one against v-another" in reason(artifacts, requested, other, claimed, event)
+
+
+def test_what_is_refused_cannot_be_approved_and_calls_for_no_promotion(artifacts: Artifacts) -> None:
+    *_, event = of_its_run(evaluated("one"), artifacts)
+    approval = ReviewDecided(source="product", version=V1, decision="approve", reviewer="Grace", reason="looks fine")
+    found = lives(artifacts, event, approval)
+    assert promotions(found) == []
+    assert found.champion == "base"
+    assert len(found.illegal) == 2
