@@ -97,7 +97,7 @@ def measured(folder: Path, judgments: int, backlog: int) -> tuple[Times, Times, 
         readings = Readings(Sources(warehouse, dict, list, 200, lambda sha: "there is none"))
         sink.listeners.append(readings.note)
         sink.start()
-        queue, asked_by_hand = RatingQueue(warehouse, own.opinions), RunsByHand(bus, warehouse, ("product",))
+        queue, asked_by_hand = RatingQueue(warehouse, readings.outstanding), RunsByHand(bus, warehouse, ("product",))
         rounds = itertools.count(1)
 
         def ask() -> None:

@@ -7,11 +7,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, FastAPI, Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from dashboard.exports import Exporter
@@ -43,6 +44,11 @@ class JudgmentBody(Body):
     reason: str | None = None
     shown_first: Side | None = None
     seconds: float | None = None
+
+
+class HeldBody(Body):
+    recruiter: Annotated[str, Field(min_length=1, max_length=200)]
+    pair_ids: Annotated[list[UUID], Field(max_length=50)]
 
 
 class ReviewBody(Body):
@@ -135,10 +141,21 @@ def _looking(router: APIRouter, doors: Doors) -> None:
 def _rating(router: APIRouter, doors: Doors) -> None:
     @router.get("/queue")
     def queue(
-        recruiter: Annotated[str, Query(min_length=1, max_length=200)], limit: Annotated[int, Query(ge=1, le=50)] = 10
+        recruiter: Annotated[str, Query(min_length=1, max_length=200)],
+        limit: Annotated[int, Query(ge=1, le=50)] = 10,
+        x_feedbackloop_source: Annotated[Origin, Header()] = "product",
     ) -> dict[str, Any]:
-        """Pairs that this recruiter has not judged, leased for two minutes."""
-        return {"pairs": [asdict(pair) for pair in doors.queue.take(doors.intake.pseudonym("recruiter", recruiter), limit)]}
+        """Pairs that this recruiter has not judged, leased for half a minute; how many wait for them, and how many for others only."""
+        known_as = doors.intake.pseudonym("recruiter", recruiter)
+        pairs = doors.queue.take(known_as, limit, simulated=x_feedbackloop_source == "simulation")
+        return {"pairs": [asdict(pair) for pair in pairs]} | asdict(doors.queue.waiting(known_as))
+
+    @router.post("/queue/renew")
+    def renew(body: HeldBody, x_feedbackloop_source: Annotated[Origin, Header()] = "product") -> dict[str, Any]:
+        """Lease the pairs that a recruiter still has before them for another half minute."""
+        known_as = doors.intake.pseudonym("recruiter", body.recruiter)
+        renewed = doors.queue.renew(known_as, [str(each) for each in body.pair_ids], simulated=x_feedbackloop_source == "simulation")
+        return asdict(renewed) | asdict(doors.queue.waiting(known_as))
 
     @router.post("/judgments", status_code=202)
     def judge(body: JudgmentBody, x_feedbackloop_source: Annotated[Origin, Header()] = "product") -> dict[str, Any]:

@@ -86,10 +86,10 @@ class Hub:
         report_of = Reports(artifacts)
         self.serving = ServingVersion(own.serving_url or serving_url(settings), self._woken)
         self.readings = Readings(
-            Sources(self.warehouse, LogLag(self._lag), self._problems, rule.every, report_of, lambda: self.serving.version)
+            Sources(self.warehouse, LogLag(self._lag), self._problems, rule.every, report_of, lambda: self.serving.version, own.opinions)
         )
         self.live = Live(self.readings.take)
-        self.queue = RatingQueue(self.warehouse, own.opinions)
+        self.queue = RatingQueue(self.warehouse, self.readings.outstanding)
         self.streams.listeners.append(self._stored)
         reviews = Reviews(self.bus, lambda: lives_in(self.warehouse, report_of)[0], artifacts)
         doors = Doors(

@@ -1,13 +1,17 @@
 """How many pairs are still to be rated, and which judgments wait for their pair or its features, counted along with the sink's commits.
 
+A pair is *open* when it is drawn for judging, embedded, and has fewer than ``opinions`` opinions (a skip is none). It waits for a recruiter
+when it is open and that recruiter has not judged it: ``queries/rating_queue.sql`` finds the same pairs.
+
 Asking the warehouse means comparing whole tables, ten times a second while judgments come. Here every pair is remembered by eight bytes for
-each state it has reached; what waits is remembered whole, and is short where embedding keeps up.
+each state it has reached. Two things are remembered whole, and are few where people and embedding keep up: judgments that wait, and who
+has judged a pair that is not settled.
 """
 
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -33,22 +37,59 @@ class Waiting:
     oldest: datetime | None = None
 
 
-class Outstanding:
-    """Begins with what the warehouse holds; :meth:`note` adds what each commit has stored. Safe from several threads."""
+@dataclass
+class _Unsettled:
+    """What was said so far of a pair that needs more opinions."""
 
-    def __init__(self, warehouse: Warehouse) -> None:
-        keys = warehouse.query("pair_keys")
+    opinions: int = 0
+    recruiters: set[str] = field(default_factory=set)
+
+
+class Outstanding:
+    """Begins with what the warehouse holds; :meth:`note` adds what each commit has stored. Safe from several threads.
+
+    Parameters
+    ----------
+    opinions : how many are wanted of each pair
+    """
+
+    def __init__(self, warehouse: Warehouse, opinions: int) -> None:
+        self.opinions = opinions
+        wanted = {"opinions": opinions}
+        keys = warehouse.query("pair_keys", wanted)
         self._lock = threading.Lock()
         self._reached = {state: Seen(keys.filter(pc.equal(keys["state"], state))["key"].to_numpy()) for state in STATES}
-        self._to_rate: int = warehouse.query("pairs_to_rate").to_pylist()[0]["n"]
+        self._to_rate: int = warehouse.query("pairs_to_rate", wanted).to_pylist()[0]["n"]
         self._waiting: dict[int, dict[UUID, datetime]] = defaultdict(dict)
         for row in warehouse.query("waiting", {"limit": ALL}).to_pylist():
             self._waiting[UUID(row["pair_id"]).int % PRIME][UUID(row["event_id"])] = row["occurred_at"]
+        self._unsettled: dict[int, _Unsettled] = defaultdict(_Unsettled)
+        for row in warehouse.query("judged_unsettled", wanted).to_pylist():
+            said = self._unsettled[UUID(row["pair_id"]).int % PRIME]
+            said.opinions += row["opinions"]
+            said.recruiters.add(row["recruiter"])
+        self._passed = Counter(who for key in self._open_among(self._unsettled) for who in self._unsettled[key].recruiters)
 
     @property
     def to_rate(self) -> int:
-        """Pairs that are embedded, drawn for judging, and judged by nobody."""
+        """Pairs that are open to somebody."""
         return self._to_rate
+
+    def passed(self, recruiter: str) -> int:
+        """Open pairs that ``recruiter`` has judged or skipped: they wait for somebody else."""
+        return self._passed[recruiter]
+
+    def waiting_for(self, recruiter: str) -> int:
+        """Open pairs that ``recruiter`` may still judge, whoever holds them at this moment."""
+        with self._lock:
+            return self._to_rate - self._passed[recruiter]
+
+    def open_to(self, recruiter: str, pair_ids: Collection[str]) -> set[str]:
+        """Those of ``pair_ids`` that ``recruiter`` may still judge."""
+        keys = {pair_id: UUID(pair_id).int % PRIME for pair_id in pair_ids}
+        with self._lock:
+            still = self._open_among(set(keys.values()))
+            return {pair_id for pair_id, key in keys.items() if key in still and recruiter not in self._recruiters(key)}
 
     def waiting(self) -> Waiting:
         """What waits at this moment."""
@@ -70,13 +111,15 @@ class Outstanding:
         with self._lock:
             before = {state: _among(seen, keys) for state, seen in self._reached.items()}
             after = {state: set(found) for state, found in before.items()}
+            self._passed.subtract(who for key in _open(before) for who in self._recruiters(key))
             for event in ours:
                 key = event.pair_id.int % PRIME
                 if isinstance(event, PairEmbedded):
                     after["embedded"].add(key)
                 elif isinstance(event, JudgmentGiven):
-                    after["settled"].add(key)
                     self._waiting[key][event.event_id] = event.occurred_at
+                    if key not in after["settled"] and self._settles(key, event):
+                        after["settled"].add(key)
                 else:
                     after["drawn"].add(key)
                     if event.drawn in NOT_FOR_RATING:
@@ -85,7 +128,26 @@ class Outstanding:
                 seen.add(_array(after[state] - before[state]))
             for key in after["drawn"] & after["embedded"]:
                 self._waiting.pop(key, None)
+            for key in after["settled"]:
+                self._unsettled.pop(key, None)
+            self._passed.update(who for key in _open(after) for who in self._recruiters(key))
             self._to_rate += len(_open(after)) - len(_open(before))
+
+    def _settles(self, key: int, judgment: JudgmentGiven) -> bool:
+        """Whether it was the last opinion that was wanted."""
+        opinion = judgment.choice != "skip"
+        if opinion and self.opinions == 1:  # nearly every judgment: nothing to remember
+            return True
+        said = self._unsettled[key]
+        said.opinions += opinion
+        said.recruiters.add(judgment.recruiter)
+        return said.opinions >= self.opinions
+
+    def _recruiters(self, key: int) -> Collection[str]:
+        return self._unsettled[key].recruiters if key in self._unsettled else ()
+
+    def _open_among(self, keys: Collection[int]) -> set[int]:
+        return _open({state: _among(seen, keys) for state, seen in self._reached.items()})
 
 
 def _array(keys: Collection[int]) -> np.ndarray:

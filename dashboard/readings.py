@@ -37,6 +37,7 @@ class Sources:
     every : judged pairs between two training runs
     report_of : what an evaluation's report says of itself
     serving : which version serves candidates, as serving says; None where it does not answer
+    opinions : judgments that are wanted of each pair
     """
 
     warehouse: Warehouse
@@ -45,6 +46,7 @@ class Sources:
     every: int
     report_of: evaluations.ReportOf
     serving: Callable[[], str | None] = lambda: None
+    opinions: int = 1
 
 
 class Readings:
@@ -53,7 +55,7 @@ class Readings:
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
         self._tally = Tally(sources.warehouse)
-        self._outstanding = Outstanding(sources.warehouse)
+        self.outstanding = Outstanding(sources.warehouse, sources.opinions)
         self._runs: tuple[shown.Run, ...] = ()
         self._run_count = 0
         self._history = deque(_rows(sources.warehouse, "reward_history", limit=CURVE), maxlen=CURVE)
@@ -63,7 +65,7 @@ class Readings:
     def note(self, applied: Applied) -> None:
         """Remember what a commit has stored. Called in the sink's thread."""
         self._tally.note(applied)
-        self._outstanding.note(applied.stored)
+        self.outstanding.note(applied.stored)
         self._history.extend(event.model_dump(exclude={"mean"}) for event in applied.stored if isinstance(event, RewardUpdated))
 
     def take(self, revision: int) -> shown.Reading:
@@ -124,9 +126,9 @@ class Readings:
         )
 
     def _waiting(self) -> shown.Waiting:
-        counts, waiting = self._tally.counts, self._outstanding.waiting()
+        counts, waiting = self._tally.counts, self.outstanding.waiting()
         return shown.Waiting(
-            to_rate=self._outstanding.to_rate,
+            to_rate=self.outstanding.to_rate,
             judgments_without_pair=waiting.without_pair,
             judgments_without_features=waiting.without_features,
             pairs_without_features=max(0, counts["pairs"] - counts["embedded"]),

@@ -45,7 +45,7 @@ class Threshold(Shown):
 class Waiting(Shown):
     """What has arrived and cannot go on yet."""
 
-    to_rate: int = 0
+    to_rate: int = 0  # pairs that still need an opinion, whoever may give it
     judgments_without_pair: int = 0
     judgments_without_features: int = 0
     pairs_without_features: int = 0

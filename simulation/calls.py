@@ -9,10 +9,10 @@ HUB = "http://127.0.0.1:8050"
 HEADERS = {"X-FeedbackLoop-Source": "simulation"}
 
 
-async def queue(client: httpx.AsyncClient, hub: str, recruiter: str) -> list[dict[str, Any]]:
-    """The pairs that wait for this recruiter."""
+async def queue(client: httpx.AsyncClient, hub: str, recruiter: str, limit: int) -> list[dict[str, Any]]:
+    """The next pairs that wait for this recruiter, at most ``limit`` (the hub gives 50 at a time)."""
     try:
-        answer = await client.get(f"{hub}/v1/queue", params={"recruiter": recruiter, "limit": 5}, headers=HEADERS)
+        answer = await client.get(f"{hub}/v1/queue", params={"recruiter": recruiter, "limit": limit}, headers=HEADERS)
     except httpx.TransportError:
         return []  # the hub restarts; the next look will tell
     pairs: list[dict[str, Any]] = answer.json()["pairs"] if answer.is_success else []

@@ -18,6 +18,8 @@ from simulation.calls import AGAIN, HEADERS, HUB, SERVING, pause, post, queue, v
 from simulation.recruiters import Recruiter
 from simulation.world import Conversation, Message, World
 
+LIMITS = (5, 50)  # pairs that a recruiter asks for: a few, and as many as the hub gives where none of these can be judged
+
 
 @dataclass
 class Chats:
@@ -191,15 +193,18 @@ class _Shift:
     ends: float
     patience: float
     claimed: int = 0
-    started: float = field(default_factory=time.monotonic)
+    _free_at: float = field(default_factory=time.monotonic)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def over(self) -> bool:
         return self.claimed >= self.wanted or time.monotonic() > self.ends
 
     async def pace(self) -> None:
-        """Wait for the moment of the next judgment."""
+        """Wait for the moment of the next judgment. One recruiter after the other; who then finds no pair has had their turn."""
         if self.rate:
-            await asyncio.sleep(max(0.0, self.started + self.claimed / self.rate - time.monotonic()))
+            async with self._turn:
+                await asyncio.sleep(max(0.0, self._free_at - time.monotonic()))
+                self._free_at = time.monotonic() + 1 / self.rate
 
 
 async def _work(
@@ -214,27 +219,39 @@ async def _work(
     hub: str,
 ) -> None:
     rng = random.Random(f"judging {seed} {recruiter.name}")
-    judged: set[str] = set()
+    done: set[str] = set()  # judged, or of a conversation that these candidates did not hold
     while not shift.over():
-        pairs = [pair for pair in await queue(client, hub, recruiter.name) if pair["pair_id"] not in judged]
-        if not pairs:
+        await shift.pace()
+        pair = await _next_pair(client, chats, recruiter, done, result, hub)
+        if pair is None:
             await asyncio.sleep(1.0)
             continue
+        if shift.over():
+            return
         shift.ends = time.monotonic() + shift.patience
+        shift.claimed += 1
+        if not await _judge(client, world, chats.told[pair["conversation_id"]], recruiter, pair, rng, result, serving):
+            shift.claimed -= 1
+        elif result.count == shift.drift_after:
+            world.turn()
+
+
+async def _next_pair(
+    client: httpx.AsyncClient, chats: Chats, recruiter: Recruiter, done: set[str], result: Judgments, hub: str
+) -> dict[str, Any] | None:
+    """A pair to judge at once, asked for anew each time: a person at the rating page may have been given the others meanwhile."""
+    for limit in LIMITS:
+        pairs = await queue(client, hub, recruiter.name, limit)
         for pair in pairs:
-            if shift.over():
-                return
-            conversation = chats.told.get(pair["conversation_id"])
-            judged.add(pair["pair_id"])
-            if conversation is None:
-                result.unknown += 1
+            if pair["pair_id"] in done:
                 continue
-            shift.claimed += 1
-            await shift.pace()
-            if not await _judge(client, world, conversation, recruiter, pair, rng, result, serving):
-                shift.claimed -= 1
-            elif result.count == shift.drift_after:
-                world.turn()
+            done.add(pair["pair_id"])
+            if pair["conversation_id"] in chats.told:
+                return pair
+            result.unknown += 1
+        if len(pairs) < limit:
+            break
+    return None
 
 
 async def _judge(

@@ -1,14 +1,19 @@
-// The rating page: holds the next pairs, shows one, sends each judgment in the order given until the hub has accepted it.
+// The rating page: holds the next pairs and renews their leases while somebody is there, shows one, sends each judgment in the order given
+// until the hub has accepted it.
 (function () {
   "use strict";
   const clientside = (window.dash_clientside = window.dash_clientside || {});
   const set = (id, props) => window.dash_clientside.set_props(id, props);
   const KEYS = { 1: "first", a: "first", 2: "second", b: "second", 3: "tie", t: "tie", 4: "neither", n: "neither", 5: "skip", s: "skip", u: "undo" };
   const AHEAD = 5; // fetch more when fewer are held
+  const LEASE = 30000; // milliseconds that the hub keeps a pair for this page
+  const RENEW = 10000;
+  const IDLE = 300000; // without a key, the pointer or scrolling nobody is taken to be there: others get the pairs
 
   const desk = {
     name: "", pairs: [], judged: [], seen: new Set(), outbox: [], sending: false, fetching: false,
-    shownAt: 0, strength: "", reason: "", waiting: null, shown: undefined, notice: "", asked: false,
+    shownAt: 0, strength: "", reason: "", toRate: null, passed: 0, shown: undefined, notice: "", asked: false,
+    activeAt: Date.now(), leasedAt: 0,
   };
 
   const onPage = () => document.getElementById("rate-pair") !== null;
@@ -48,16 +53,22 @@
   function nothing() {
     if (!desk.name)
       return [element("Span", { className: "icon icon-rate" }), element("H3", { children: "Who is rating?" }), element("P", { children: "Type your name above to see the first pair." })];
-    if (desk.fetching || !desk.asked)
+    if (!desk.asked || waiting() !== 0)
       return [element("Span", { className: "icon icon-rate" }), element("H3", { children: "Looking for pairs …" }), element("P", { children: "" })];
+    const others = desk.passed ? "You have seen every pair that is open; " + desk.passed + " wait for somebody else. " : "";
     return [element("Span", { className: "icon icon-rate" }), element("H3", { children: "Nothing left to rate" }),
-      element("P", { children: "The next pair appears here by itself as soon as a candidate has chatted. You can leave this page open." })];
+      element("P", { children: others + "The next pair appears here by itself as soon as a candidate has chatted. You can leave this page open." })];
+  }
+
+  // Open pairs less those that this person has judged or skipped: what the queue has for them. Null: not known yet.
+  function waiting() {
+    return desk.toRate === null ? null : Math.max(0, desk.toRate - desk.passed);
   }
 
   function progress() {
     const parts = [];
     if (desk.judged.length) parts.push(desk.judged.length + " judged");
-    if (desk.waiting !== null) parts.push(desk.waiting + " waiting");
+    if (waiting() !== null) parts.push(waiting() + " waiting");
     if (desk.outbox.length > 2) parts.push(desk.outbox.length + " not sent yet");
     return parts.join(" · ");
   }
@@ -75,7 +86,9 @@
         fresh.forEach((pair) => desk.seen.add(pair.pair_id));
         const idle = desk.pairs.length === 0;
         desk.pairs.push(...fresh);
+        desk.passed = body.passed;
         desk.asked = true;
+        if (idle) desk.leasedAt = Date.now();
         desk.fetching = false;
         if (idle) draw();
       }
@@ -86,6 +99,43 @@
       desk.fetching = false;
     }
   }
+
+  // Pairs that somebody else holds or has judged by now are let go; the one on screen only when nobody was there to judge it.
+  async function renew() {
+    const name = desk.name;
+    const away = Date.now() - desk.leasedAt > LEASE;
+    const ids = desk.pairs.filter((pair) => !pair.again).map((pair) => pair.pair_id);
+    desk.leasedAt = Date.now();
+    if (!ids.length) return;
+    let body;
+    try {
+      const request = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ recruiter: name, pair_ids: ids }) };
+      const answer = await fetch("/v1/queue/renew", request);
+      if (!answer.ok) return;
+      body = await answer.json();
+    } catch (_unreachable) {
+      return; // a pair whose lease ran out stays here as long as nobody else has judged it
+    }
+    if (name !== desk.name) return;
+    const lost = new Set(ids.filter((id) => !body.held.includes(id)));
+    if (desk.shown && !(away && body.judged.includes(desk.shown.pair_id))) lost.delete(desk.shown.pair_id);
+    const kept = (pair) => pair.again || !lost.has(pair.pair_id);
+    desk.pairs.filter((pair) => !kept(pair)).forEach((pair) => desk.seen.delete(pair.pair_id)); // the queue may give them again
+    desk.pairs = desk.pairs.filter(kept);
+    desk.passed = body.passed;
+    if (desk.pairs[0] !== desk.shown) draw();
+    else note();
+  }
+
+  setInterval(function () {
+    if (!onPage() || !desk.name || typing) return;
+    const present = document.visibilityState === "visible" && Date.now() - desk.activeAt < IDLE;
+    if (!desk.pairs.length && waiting()) fetchMore();
+    else if (present && Date.now() - desk.leasedAt >= RENEW) renew();
+  }, 1000);
+
+  ["keydown", "pointerdown", "pointermove", "wheel", "scroll", "visibilitychange"].forEach((what) =>
+    document.addEventListener(what, () => { desk.activeAt = Date.now(); }, { capture: true, passive: true }));
 
   async function send() {
     if (desk.sending) return;
@@ -98,6 +148,7 @@
         if (!answer.ok) {
           const refused = await answer.json();
           desk.notice = "A judgment was refused: " + refused.error.message;
+          desk.seen.delete(body.pair_id); // it still waits, and will be given again
         } else {
           desk.notice = "";
         }
@@ -129,6 +180,7 @@
       const last = desk.judged.pop();
       if (!last) return;
       post(last.pair, "skip", {}); // the later of two judgments by one recruiter holds, and a skip teaches nothing
+      last.pair.again = true; // judged already: no lease to renew
       desk.pairs.unshift(last.pair);
       draw();
       return;
@@ -141,6 +193,7 @@
     if (desk.strength && (choice === "A" || choice === "B")) extra.strength = Number(desk.strength);
     if (desk.reason.trim()) extra.reason = desk.reason.trim();
     post(pair, choice, extra);
+    if (choice === "skip" && !pair.again) desk.passed += 1;
     desk.judged.push({ pair: pair });
     desk.strength = desk.reason = "";
     set("rate-strength", { value: "" });
@@ -184,7 +237,7 @@
       const byTyping = asked.length === 1 && asked[0] === "rate-name.value";
       const name = byTyping ? typed : typed || kept || "";
       if (name.trim() !== desk.name) {
-        Object.assign(desk, { name: name.trim(), pairs: [], judged: [], seen: new Set(), asked: false, notice: "" });
+        Object.assign(desk, { name: name.trim(), pairs: [], judged: [], seen: new Set(), passed: 0, asked: false, notice: "" });
         clearTimeout(typing);
         typing = setTimeout(() => { typing = null; fetchMore(); }, byTyping ? 500 : 0); // a name is typed letter by letter: no leases for its beginnings
       }
@@ -199,7 +252,7 @@
     },
 
     news: function (status) {
-      if (status) desk.waiting = status.waiting.to_rate;
+      if (status) desk.toRate = status.waiting.to_rate;
       if (desk.pairs.length === 0 && !typing) fetchMore();
       if (desk.shown && document.getElementById("rate-first").textContent) note();
       else draw();

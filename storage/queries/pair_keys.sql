@@ -1,6 +1,11 @@
--- Every pair by 61 bits of its id: where it was drawn, embedded, or dealt with (judged, or not drawn for judging).
+-- Every pair by 61 bits of its id: where it was drawn, embedded, or settled ($opinions opinions, or not drawn for judging).
 SELECT 'drawn' AS state, (pair_id::UHUGEINT % 2305843009213693951::UHUGEINT)::UBIGINT AS key FROM pair_drawn
 UNION ALL SELECT 'embedded', (pair_id::UHUGEINT % 2305843009213693951::UHUGEINT)::UBIGINT FROM pair_embedded
-UNION ALL SELECT 'settled', (pair_id::UHUGEINT % 2305843009213693951::UHUGEINT)::UBIGINT FROM judgment_given
+UNION ALL
+SELECT 'settled', (pair_id::UHUGEINT % 2305843009213693951::UHUGEINT)::UBIGINT
+FROM judgment_given
+WHERE choice IS DISTINCT FROM 'skip'
+GROUP BY pair_id
+HAVING count(*) >= $opinions
 UNION ALL
 SELECT 'settled', (pair_id::UHUGEINT % 2305843009213693951::UHUGEINT)::UBIGINT FROM pair_drawn WHERE drawn IN ('imported', 'edited')

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from dashboard.outstanding import Outstanding
 from storage.warehouse import Warehouse
-from tests.storage.facts import Log, apply, features, judgment, pair
+from tests.storage.facts import Log, apply, features, id_of, judgment, pair
 
+PAIRS = [str(id_of("pair", n)) for n in range(1, 6)]
 NUMBERS = st.integers(1, 5)
 EVENTS = st.one_of(
     st.builds(pair, NUMBERS, drawn=st.sampled_from(["sampled", "imported", "edited"])),
@@ -18,19 +19,26 @@ EVENTS = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=40)
-@given(batches=st.lists(st.lists(EVENTS, max_size=6), max_size=5), restart=st.integers(0, 5))
-def test_in_any_order_and_over_a_restart_the_counts_are_those_of_the_tables(batches: list[list[object]], restart: int) -> None:
+@settings(deadline=None, max_examples=60)
+@given(batches=st.lists(st.lists(EVENTS, max_size=6), max_size=5), restart=st.integers(0, 5), opinions=st.integers(1, 3))
+def test_in_any_order_and_over_a_restart_the_counts_are_those_of_the_tables(
+    batches: list[list[object]], restart: int, opinions: int
+) -> None:
     with tempfile.TemporaryDirectory() as folder, Warehouse.open(Path(folder) / "warehouse.duckdb") as warehouse:
-        log, counted = Log(), Outstanding(warehouse)
+        log, counted = Log(), Outstanding(warehouse, opinions)
         for number, batch in enumerate(batches):
             if number == restart:
-                counted = Outstanding(warehouse)
+                counted = Outstanding(warehouse, opinions)
             applied = apply(warehouse, log, *batch)  # type: ignore[arg-type]
             counted.note(applied.stored)
             rows = warehouse.query("waiting", {"limit": 100}).to_pylist()
             waiting = counted.waiting()
-            assert counted.to_rate == warehouse.query("pairs_to_rate").to_pylist()[0]["n"]
+            assert counted.to_rate == warehouse.query("pairs_to_rate", {"opinions": opinions}).to_pylist()[0]["n"]
+            for recruiter in ("r-1", "r-2", "r-3"):  # what is said to wait for them is what the queue would give them
+                asked = {"recruiter": recruiter, "opinions": opinions, "limit": 100, "window": 100}
+                given_to_them = {row["pair_id"] for row in warehouse.query("rating_queue", asked).to_pylist()}
+                assert counted.open_to(recruiter, PAIRS) == given_to_them
+                assert counted.waiting_for(recruiter) == len(given_to_them) == counted.to_rate - counted.passed(recruiter)
             assert waiting.without_pair == sum("pair" in row["waits_for"] for row in rows)
             assert waiting.without_features == sum(row["waits_for"] == "features" for row in rows)
             assert waiting.oldest == min((row["occurred_at"] for row in rows), default=None)

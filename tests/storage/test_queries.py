@@ -85,8 +85,15 @@ def test_the_queue_holds_what_this_recruiter_may_still_judge(warehouse: Warehous
     assert [row["pair_id"] for row in once_more] == [str(id_of("pair", n)) for n in (5, 4, 3, 2, 1)]
     twice = ask(warehouse, "rating_queue", recruiter="r-3", opinions=2, limit=10, window=1000)
     assert str(id_of("pair", 2)) not in {row["pair_id"] for row in twice}
-    looked_at = ask(warehouse, "rating_queue", recruiter="r-3", opinions=3, limit=10, window=3)
-    assert [row["pair_id"] for row in looked_at] == [str(id_of("pair", n)) for n in (5, 4)]  # of the newest three one is not embedded
+    looked_at = ask(warehouse, "rating_queue", recruiter="r-3", opinions=3, limit=10, window=5)
+    assert [row["pair_id"] for row in looked_at] == [str(id_of("pair", n)) for n in (5, 4)]  # two are not for rating, one is not embedded
+
+
+def test_a_pair_stamped_in_the_future_is_not_the_newest_for_ever(warehouse: Warehouse) -> None:
+    early = pair(1).model_copy(update={"occurred_at": at(60 * 24 * 3650)})
+    apply(warehouse, Log(), early, pair(2), pair(3), *(features(n) for n in (1, 2, 3)))
+    rows = ask(warehouse, "rating_queue", recruiter="r-1", opinions=1, limit=10, window=1000)
+    assert [row["pair_id"] for row in rows] == [str(id_of("pair", n)) for n in (3, 2, 1)]
 
 
 def test_one_pair_is_found_with_its_judgments(warehouse: Warehouse) -> None:

@@ -1,0 +1,7 @@
+-- Who has judged the pairs that have fewer than $opinions opinions, and how many opinions each of them gave (0: only skips).
+SELECT pair_id, recruiter, count(*) FILTER (choice IS DISTINCT FROM 'skip') AS opinions
+FROM judgment_given
+WHERE pair_id NOT IN (
+    SELECT pair_id FROM judgment_given WHERE choice IS DISTINCT FROM 'skip' GROUP BY pair_id HAVING count(*) >= $opinions
+)
+GROUP BY pair_id, recruiter
