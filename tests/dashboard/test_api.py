@@ -55,6 +55,19 @@ def test_a_pair_is_leased_to_one_recruiter_and_never_comes_back_once_judged(hub:
     assert judged not in {pair["pair_id"] for pair in hub.get("/v1/queue", recruiter="Ada", limit=50)["pairs"]}
 
 
+def test_a_page_renews_its_leases_and_simulated_recruiters_yield_to_it(hub: RunningHub) -> None:
+    simulation = {"X-FeedbackLoop-Source": "simulation"}
+    everything = hub.client.get("/v1/queue", params={"recruiter": "Simulated", "limit": 50}, headers=simulation).json()["pairs"]
+    answer = hub.get("/v1/queue", recruiter="Dana", limit=50)
+    held = [pair["pair_id"] for pair in answer["pairs"]]
+    assert {pair["pair_id"] for pair in everything} <= set(held)
+    assert answer["waiting"] == hub.get("/v1/status")["waiting"]["to_rate"] - answer["passed"]
+    renewed = hub.client.post("/v1/queue/renew", json={"recruiter": "Dana", "pair_ids": held}).json()
+    assert renewed == {"held": held, "judged": [], "waiting": answer["waiting"], "passed": answer["passed"]}
+    lost = hub.client.post("/v1/queue/renew", json={"recruiter": "Simulated", "pair_ids": held}, headers=simulation).json()
+    assert (lost["held"], lost["judged"]) == ([], [])
+
+
 def test_a_queued_pair_says_nothing_about_who_wrote_the_replies(hub: RunningHub) -> None:
     (pair,) = hub.get("/v1/queue", recruiter="Cleo", limit=1)["pairs"]
     assert set(pair) == {"pair_id", "conversation_id", "prompt", "a", "b", "shown_first", "stratum", "source"}
@@ -71,6 +84,9 @@ def test_a_queued_pair_says_nothing_about_who_wrote_the_replies(hub: RunningHub)
         ("POST", "/v1/judgments", {"pair_id": str(uuid4()), "recruiter": "Noor", "choice": "A", "colour": "red"}, "colour"),
         ("GET", "/v1/queue", None, "recruiter"),
         ("GET", "/v1/queue?recruiter=Noor&limit=0", None, "limit"),
+        ("POST", "/v1/queue/renew", {"recruiter": "", "pair_ids": []}, "recruiter"),
+        ("POST", "/v1/queue/renew", {"recruiter": "Noor", "pair_ids": ["no-uuid"]}, "pair_ids.0"),
+        ("POST", "/v1/queue/renew", {"recruiter": "Noor", "pair_ids": [str(uuid4())] * 51}, "pair_ids"),
         ("POST", "/v1/rollback", {"reviewer": " ", "reason": "because"}, "reviewer"),
     ],
 )
