@@ -157,6 +157,11 @@ def _rating(router: APIRouter, doors: Doors) -> None:
         renewed = doors.queue.renew(known_as, [str(each) for each in body.pair_ids], simulated=x_feedbackloop_source == "simulation")
         return asdict(renewed) | asdict(doors.queue.waiting(known_as))
 
+    @router.post("/queue/release", status_code=204)
+    def release(body: HeldBody) -> None:
+        """Let others have pairs that a recruiter was given and will not judge now."""
+        doors.queue.release(doors.intake.pseudonym("recruiter", body.recruiter), [str(each) for each in body.pair_ids])
+
     @router.post("/judgments", status_code=202)
     def judge(body: JudgmentBody, x_feedbackloop_source: Annotated[Origin, Header()] = "product") -> dict[str, Any]:
         """Accept a recruiter's judgment; durable when answered."""

@@ -2,15 +2,16 @@
 
 A pair that is handed out is leased to that recruiter for half a minute, and again as often as the page that holds it renews the lease, so
 that two people do not judge the same one without need. People come first: simulated recruiters never get a pair that a person holds, and
-lose theirs to a person for whom too few are free. A person is never sent away while a pair is open to them, even if others hold them all:
-one opinion too many is cheaper. The order shown is a hash of recruiter and pair: random over pairs, the same when the page is loaded again.
+lose theirs to a person for whom too few are free, save what they took this moment and are about to judge. A person is not sent away while a
+pair is open to them, even if other people hold them all: one opinion too many is cheaper. The order shown is a hash of recruiter and pair:
+random over pairs, the same when the page is loaded again.
 """
 
 import hashlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -20,6 +21,7 @@ from storage.events import Message, Side, Stratum
 from storage.warehouse import Warehouse
 
 LEASE = 30.0  # seconds a pair stays with the recruiter it was handed to, or who has renewed its lease; pages renew every ten
+IN_HAND = 3.0  # seconds within which a simulated recruiter judges what it took, and the sink tells of it: as good as judged
 WINDOWS = (1_000, 100_000, 2**62)  # newest pairs that are looked through; more of them only where these hold none
 JUDGED = 60.0  # seconds for which a judgment accepted here is remembered; by then it is in the warehouse
 
@@ -69,7 +71,7 @@ class WaitingFor:
 @dataclass(frozen=True)
 class Lease:
     holder: str
-    until: float
+    since: float
     simulated: bool
 
 
@@ -96,8 +98,10 @@ class RatingQueue:
         self._judged: dict[tuple[str, str], tuple[float, bool]] = {}  # until when, and whether it was an opinion
 
     def take(self, recruiter: str, limit: int, *, simulated: bool = False) -> list[QueuedPair]:
-        """Up to ``limit`` pairs that ``recruiter`` (a pseudonym) has not judged, leased to them from now on; at least one where one is open
-        to them, unless they are ``simulated``."""
+        """Up to ``limit`` pairs that ``recruiter`` (a pseudonym) has not judged, leased to them from now on.
+
+        A person gets at least one where one is open to them that no simulated recruiter is judging at this moment.
+        """
         with self._lock:
             self._forget()
             leased, judged = len(self._leases), len(self._judged)
@@ -129,6 +133,13 @@ class RatingQueue:
             self._lease(held, recruiter, simulated)
         return Renewed(held, [pair_id for pair_id in pair_ids if pair_id not in unjudged])
 
+    def release(self, recruiter: str, pair_ids: Collection[str]) -> None:
+        """``recruiter`` will not judge these now: others may have them at once."""
+        with self._lock:
+            self._leases = {
+                pair_id: lease for pair_id, lease in self._leases.items() if lease.holder != recruiter or pair_id not in pair_ids
+            }
+
     def waiting(self, recruiter: str) -> WaitingFor:
         """How many pairs are open to ``recruiter``, and how many only to others."""
         return WaitingFor(self._outstanding.waiting_for(recruiter), self._outstanding.passed(recruiter))
@@ -142,20 +153,21 @@ class RatingQueue:
 
     def _available(self, pair_ids: Iterable[str], recruiter: str, simulated: bool) -> list[str]:
         """Those that nobody else holds; for a person, then those that simulated recruiters hold."""
+        now = self._clock()
         free: list[str] = []
         simulation_holds: list[str] = []
         for pair_id in pair_ids:
             lease = self._leases.get(pair_id)
             if lease is None or lease.holder == recruiter:
                 free.append(pair_id)
-            elif lease.simulated and not simulated:
+            elif lease.simulated and not simulated and now >= lease.since + IN_HAND:
                 simulation_holds.append(pair_id)
         return free + simulation_holds
 
     def _next_to_end(self, pair_ids: Sequence[str]) -> list[str]:
-        """The pair whose lease ends first; of those that end together the oldest, which its holder will come to last."""
-        until = {pair_id: self._leases[pair_id].until if pair_id in self._leases else 0.0 for pair_id in reversed(pair_ids)}
-        return sorted(until, key=until.__getitem__)[:1]
+        """The pair that people hold whose lease ends first; of those that end together the oldest, which its holder comes to last."""
+        leases = {pair_id: self._leases[pair_id] for pair_id in reversed(pair_ids) if pair_id in self._leases}
+        return sorted((each for each in leases if not leases[each].simulated), key=lambda each: leases[each].since)[:1]
 
     def _unjudged(self, pair_ids: Iterable[str], recruiter: str) -> list[str]:
         """Without what was judged too lately for the warehouse to know."""
@@ -165,12 +177,11 @@ class RatingQueue:
         ]
 
     def _lease(self, pair_ids: Iterable[str], recruiter: str, simulated: bool) -> None:
-        until = self._clock() + LEASE
-        self._leases |= {pair_id: Lease(recruiter, until, simulated) for pair_id in pair_ids}
+        self._leases |= dict.fromkeys(pair_ids, Lease(recruiter, self._clock(), simulated))
 
     def _forget(self) -> None:
         now = self._clock()
-        self._leases = {pair_id: lease for pair_id, lease in self._leases.items() if lease.until > now}
+        self._leases = {pair_id: lease for pair_id, lease in self._leases.items() if lease.since + LEASE > now}
         self._judged = {key: (until, opinion) for key, (until, opinion) in self._judged.items() if until > now}
 
 

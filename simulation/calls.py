@@ -19,6 +19,11 @@ async def queue(client: httpx.AsyncClient, hub: str, recruiter: str, limit: int)
     return pairs
 
 
+async def release(client: httpx.AsyncClient, hub: str, recruiter: str, pair_ids: list[str]) -> None:
+    """Let others have these pairs."""
+    await post(client, f"{hub}/v1/queue/release", {"recruiter": recruiter, "pair_ids": pair_ids})
+
+
 async def versions(client: httpx.AsyncClient, hub: str) -> list[dict[str, Any]]:
     """The model versions, with their states."""
     try:

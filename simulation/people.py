@@ -14,11 +14,11 @@ from typing import Any, Literal
 
 import httpx
 
-from simulation.calls import AGAIN, HEADERS, HUB, SERVING, pause, post, queue, versions
+from simulation.calls import AGAIN, HEADERS, HUB, SERVING, pause, post, queue, release, versions
 from simulation.recruiters import Recruiter
 from simulation.world import Conversation, Message, World
 
-LIMITS = (5, 50)  # pairs that a recruiter asks for: a few, and as many as the hub gives where none of these can be judged
+LIMITS = (1, 5, 50)  # pairs that a recruiter asks for: one, and more where it cannot judge what comes first
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Judgments:
     accepted: list[tuple[str, str, float]] = field(default_factory=list)
     agreed: int = 0  # decisive answers that agree with the true utility
     decisive: int = 0
-    unknown: int = 0  # pairs of conversations that these candidates did not hold
+    unknown: set[str] = field(default_factory=set)  # pairs of conversations that these candidates did not hold
     refused: int = 0
 
     @property
@@ -219,10 +219,10 @@ async def _work(
     hub: str,
 ) -> None:
     rng = random.Random(f"judging {seed} {recruiter.name}")
-    done: set[str] = set()  # judged, or of a conversation that these candidates did not hold
+    judged: set[str] = set()
     while not shift.over():
         await shift.pace()
-        pair = await _next_pair(client, chats, recruiter, done, result, hub)
+        pair = await _next_pair(client, chats, recruiter, judged, result, hub)
         if pair is None:
             await asyncio.sleep(1.0)
             continue
@@ -230,6 +230,7 @@ async def _work(
             return
         shift.ends = time.monotonic() + shift.patience
         shift.claimed += 1
+        judged.add(pair["pair_id"])
         if not await _judge(client, world, chats.told[pair["conversation_id"]], recruiter, pair, rng, result, serving):
             shift.claimed -= 1
         elif result.count == shift.drift_after:
@@ -237,20 +238,18 @@ async def _work(
 
 
 async def _next_pair(
-    client: httpx.AsyncClient, chats: Chats, recruiter: Recruiter, done: set[str], result: Judgments, hub: str
+    client: httpx.AsyncClient, chats: Chats, recruiter: Recruiter, judged: set[str], result: Judgments, hub: str
 ) -> dict[str, Any] | None:
-    """A pair to judge at once, asked for anew each time: a person at the rating page may have been given the others meanwhile."""
+    """A pair to judge at once; whatever else came with it is free again, for the people at the rating page."""
     for limit in LIMITS:
         pairs = await queue(client, hub, recruiter.name, limit)
-        for pair in pairs:
-            if pair["pair_id"] in done:
-                continue
-            done.add(pair["pair_id"])
-            if pair["conversation_id"] in chats.told:
-                return pair
-            result.unknown += 1
-        if len(pairs) < limit:
-            break
+        left = [pair for pair in pairs if pair["pair_id"] not in judged]  # the hub may not know of the last judgments yet
+        found = next((pair for pair in left if pair["conversation_id"] in chats.told), None)
+        if others := {pair["pair_id"] for pair in left if pair is not found}:
+            await release(client, hub, recruiter.name, sorted(others))
+        result.unknown |= {pair["pair_id"] for pair in left if pair["conversation_id"] not in chats.told}
+        if found is not None or len(pairs) < limit:
+            return found
     return None
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page, Playwright, expect, sync_playwright
 
+from tests.dashboard.loop_with_people import loop_with_people
 from tests.dashboard.small_world import RunningHub, running_hub
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -222,6 +223,45 @@ def phone(page: Page, hub: RunningHub, shoot: Shoot) -> None:
         expect(page.locator("h1")).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
         shoot(page, f"phone{path.replace('/', '-').rstrip('-')}")
+
+
+def test_a_visitor_judges_ten_pairs_by_himself_while_simulated_recruiters_are_at_work(tmp_path: Path, browser: BrowserContext) -> None:
+    with loop_with_people(tmp_path / "home", judged=1.0, begun=1.0) as hub:
+        hub.world.chat(3)  # from before: nobody of the simulated people can judge them, as after a restart of theirs
+        hub.wait_for(lambda status: status["sources"].get("simulation", 0) >= 2 and status["waiting"]["to_rate"] >= 1, 60)
+        page = browser.new_page()
+        page.goto(f"{hub.url}/rate")
+        expect(page.locator("#rate-empty")).to_contain_text("Who is rating?")
+        page.evaluate(WATCH_THE_FIGURE)
+        page.fill("#rate-name", "Noor")
+        page.press("#rate-name", "Enter")
+        expect(page.locator("#rate-pair")).to_be_visible(timeout=5_000)
+        judged: list[str] = []
+        page.on("request", lambda request: judged.append(request.post_data_json["pair_id"]) if request.url.endswith("/judgments") else None)
+        for number in range(1, 11):
+            expect(page.locator("#rate-pair")).to_be_visible()
+            page.keyboard.press("1")
+            expect(page.locator("#rate-progress")).to_contain_text(f"{number} judged")
+        status = hub.wait_for(lambda status: status["sources"].get("product", 0) == 10)
+        assert status["sources"]["simulation"] >= 2
+        assert len(set(judged)) == 10
+        for pair_id in judged:
+            (judgment,) = hub.hub.warehouse.query("judgments_of_pair", {"pair_id": pair_id}).to_pylist()
+            assert judgment["source"] == "product"
+        hub.wait_for(lambda later: later["sources"]["simulation"] > status["sources"]["simulation"], 30)  # they have not stopped
+        assert page.evaluate("window.contradictions") == []
+        expect(page.locator("#rate-notice")).to_be_hidden()
+
+
+WATCH_THE_FIGURE = """() => {
+  window.contradictions = [];
+  const look = () => {
+    const empty = document.getElementById("rate-empty"), said = document.getElementById("rate-progress").textContent;
+    if (/Nothing left/.test(empty.textContent) && empty.offsetParent && /[1-9][0-9]* waiting/.test(said)) window.contradictions.push(said);
+    requestAnimationFrame(look);
+  };
+  look();
+}"""
 
 
 def test_an_open_page_goes_on_by_itself_after_the_hub_was_restarted(tmp_path: Path, browser: BrowserContext, errors: list[str]) -> None:
