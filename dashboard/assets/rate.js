@@ -91,6 +91,8 @@
         if (idle) desk.leasedAt = Date.now();
         desk.fetching = false;
         if (idle) draw();
+      } else {
+        release(name, body.pairs.map((pair) => pair.pair_id)); // the name went on
       }
     } catch (problem) {
       desk.notice = "No pairs could be fetched: " + problem.message;
@@ -104,13 +106,12 @@
   async function renew() {
     const name = desk.name;
     const away = Date.now() - desk.leasedAt > LEASE;
-    const ids = desk.pairs.filter((pair) => !pair.again).map((pair) => pair.pair_id);
+    const ids = leased();
     desk.leasedAt = Date.now();
     if (!ids.length) return;
     let body;
     try {
-      const request = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ recruiter: name, pair_ids: ids }) };
-      const answer = await fetch("/v1/queue/renew", request);
+      const answer = await fetch("/v1/queue/renew", held(name, ids));
       if (!answer.ok) return;
       body = await answer.json();
     } catch (_unreachable) {
@@ -126,6 +127,18 @@
     if (desk.pairs[0] !== desk.shown) draw();
     else note();
   }
+
+  // Undone pairs are judged already; there is no lease to renew.
+  const leased = () => desk.pairs.filter((pair) => !pair.again).map((pair) => pair.pair_id);
+  const held = (name, ids) => ({
+    method: "POST", headers: { "Content-Type": "application/json" }, keepalive: true, body: JSON.stringify({ recruiter: name, pair_ids: ids }),
+  });
+
+  function release(name, ids) {
+    if (ids.length) fetch("/v1/queue/release", held(name, ids)).catch(() => undefined); // they are free in half a minute anyway
+  }
+
+  window.addEventListener("pagehide", () => release(desk.name, leased()));
 
   setInterval(function () {
     if (!onPage() || !desk.name || typing) return;
@@ -180,7 +193,7 @@
       const last = desk.judged.pop();
       if (!last) return;
       post(last.pair, "skip", {}); // the later of two judgments by one recruiter holds, and a skip teaches nothing
-      last.pair.again = true; // judged already: no lease to renew
+      last.pair.again = true;
       desk.pairs.unshift(last.pair);
       draw();
       return;
@@ -237,6 +250,7 @@
       const byTyping = asked.length === 1 && asked[0] === "rate-name.value";
       const name = byTyping ? typed : typed || kept || "";
       if (name.trim() !== desk.name) {
+        release(desk.name, leased());
         Object.assign(desk, { name: name.trim(), pairs: [], judged: [], seen: new Set(), passed: 0, asked: false, notice: "" });
         clearTimeout(typing);
         typing = setTimeout(() => { typing = null; fetchMore(); }, byTyping ? 500 : 0); // a name is typed letter by letter: no leases for its beginnings

@@ -58,14 +58,21 @@ def test_a_pair_is_leased_to_one_recruiter_and_never_comes_back_once_judged(hub:
 def test_a_page_renews_its_leases_and_simulated_recruiters_yield_to_it(hub: RunningHub) -> None:
     simulation = {"X-FeedbackLoop-Source": "simulation"}
     everything = hub.client.get("/v1/queue", params={"recruiter": "Simulated", "limit": 50}, headers=simulation).json()["pairs"]
+    given = {pair["pair_id"] for pair in everything}
+    wait_until(
+        lambda: hub.get("/v1/queue", recruiter="Dana", limit=50)["pairs"], lambda pairs: given <= {pair["pair_id"] for pair in pairs}
+    )
     answer = hub.get("/v1/queue", recruiter="Dana", limit=50)
     held = [pair["pair_id"] for pair in answer["pairs"]]
-    assert {pair["pair_id"] for pair in everything} <= set(held)
     assert answer["waiting"] == hub.get("/v1/status")["waiting"]["to_rate"] - answer["passed"]
     renewed = hub.client.post("/v1/queue/renew", json={"recruiter": "Dana", "pair_ids": held}).json()
     assert renewed == {"held": held, "judged": [], "waiting": answer["waiting"], "passed": answer["passed"]}
     lost = hub.client.post("/v1/queue/renew", json={"recruiter": "Simulated", "pair_ids": held}, headers=simulation).json()
     assert (lost["held"], lost["judged"]) == ([], [])
+    assert hub.client.post("/v1/queue/release", json={"recruiter": "Dana", "pair_ids": held}).status_code == 204
+    again = hub.client.get("/v1/queue", params={"recruiter": "Simulated", "limit": 50}, headers=simulation).json()["pairs"]
+    assert {pair["pair_id"] for pair in again} == set(held)
+    hub.client.post("/v1/queue/release", json={"recruiter": "Simulated", "pair_ids": held}, headers=simulation)
 
 
 def test_a_queued_pair_says_nothing_about_who_wrote_the_replies(hub: RunningHub) -> None:

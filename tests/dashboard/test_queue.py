@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dashboard import rating_queue
 from dashboard.outstanding import Outstanding
-from dashboard.rating_queue import LEASE, RatingQueue, WaitingFor, shown_first
+from dashboard.rating_queue import IN_HAND, LEASE, RatingQueue, WaitingFor, shown_first
 from storage.events import Choice, JudgmentGiven
 from storage.settings import Settings
 from storage.warehouse import Warehouse
@@ -126,8 +126,9 @@ def test_a_person_takes_free_pairs_first_and_then_those_of_simulated_recruiters_
     simulated = desk.take("r-1", 4, simulated=True)
     free = desk.take("r-2", 2)
     assert not set(free) & set(simulated)
-    taken_over = desk.take("r-3", 3)
-    assert taken_over == simulated[:3]
+    assert desk.take("r-3", 1) == free[-1:]  # what simulated recruiters took this moment they are about to judge
+    desk.clock.now = IN_HAND
+    assert desk.take("r-3", 4) == [free[-1], *simulated[:3]]
     assert desk.queue.renew("r-1", simulated, simulated=True).held == simulated[3:]
     assert desk.take("r-1", simulated=True) == simulated[3:]
     assert desk.take("r-4", simulated=True) == []
@@ -149,6 +150,15 @@ def test_every_person_gets_a_pair_as_long_as_one_is_unjudged_even_if_others_hold
     assert desk.take("r-3") == desk.take("r-4") == []
 
 
+def test_a_pair_that_is_let_go_is_free_at_once_and_only_its_holder_can_let_it_go(warehouse: Warehouse) -> None:
+    desk = Desk(warehouse)
+    pairs = desk.take("r-1", simulated=True)
+    desk.queue.release("r-2", pairs)
+    assert desk.take("r-2", simulated=True) == []
+    desk.queue.release("r-1", pairs[2:])
+    assert desk.take("r-2") == pairs[2:]
+
+
 @given(asks=st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 4), st.booleans(), st.integers(0, 20)), max_size=25))
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 def test_a_pair_that_a_person_holds_is_never_given_to_a_simulated_recruiter_and_no_person_is_sent_away(
@@ -156,14 +166,16 @@ def test_a_pair_that_a_person_holds_is_never_given_to_a_simulated_recruiter_and_
 ) -> None:
     desk = Desk(warehouse)
     held: dict[str, float] = {}  # by people: until when
+    in_hand = 0.0  # until when a simulated recruiter may be judging something
     for name, limit, simulated, later in asks:
         desk.clock.now += later
         recruiter = f"{'s' if simulated else 'p'}-{name}"
         given_now = desk.take(recruiter, limit, simulated=simulated)
         if simulated:
             assert not any(held.get(pair_id, 0.0) > desk.clock.now for pair_id in given_now)
+            in_hand = desk.clock.now + IN_HAND
         else:
-            assert given_now
+            assert given_now or desk.clock.now < in_hand
             held |= dict.fromkeys(given_now, desk.clock.now + LEASE)
 
 

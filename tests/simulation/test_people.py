@@ -40,6 +40,9 @@ class SmallHouse:
             return httpx.Response(202, json={})
         if path == "/v1/queue":
             return self.queue(request.url.params["recruiter"], int(request.url.params["limit"]))
+        if path == "/v1/queue/release":
+            assert all(self.held.pop(pair_id) == body["recruiter"] for pair_id in body["pair_ids"])
+            return httpx.Response(204)
         if path == "/v1/versions":
             states = [{"version": "v1", "status": "rejected"}, {"version": "v2", "status": "awaiting review"}]
             return httpx.Response(200, json={"versions": states})
@@ -63,17 +66,27 @@ class SmallHouse:
         return httpx.Response(200, json={"choices": [{"message": {"role": "assistant", "content": a}}]})
 
     def queue(self, recruiter: str, limit: int) -> httpx.Response:
-        free = [p for p in self.pairs.values() if self.held.setdefault(p["pair_id"], recruiter) == recruiter]
         done = {judgment["pair_id"] for judgment in self.judged}
-        return httpx.Response(200, json={"pairs": [p for p in free if p["pair_id"] not in done][:limit]})
+        free = [p for p in self.pairs.values() if self.held.get(p["pair_id"], recruiter) == recruiter and p["pair_id"] not in done]
+        self.held |= {p["pair_id"]: recruiter for p in free[:limit]}
+        return httpx.Response(200, json={"pairs": free[:limit]})
 
 
-async def _simulate(world: World, house: SmallHouse, chats: Chats, judgments: int) -> Judgments:
+async def _simulate(world: World, house: SmallHouse, chats: Chats, judgments: int, rate: float | None = None) -> Judgments:
     async with httpx.AsyncClient(transport=httpx.MockTransport(house)) as client:
         await candidates_chat(client, world, total=12, seed=1, chats=chats, serving="http://serving")
         recruiters = draw_recruiters(world, 4)
         return await recruiters_judge(
-            client, world, chats, recruiters=recruiters, judgments=judgments, seed=1, serving="http://serving", hub="http://hub", patience=1
+            client,
+            world,
+            chats,
+            recruiters=recruiters,
+            judgments=judgments,
+            seed=1,
+            serving="http://serving",
+            hub="http://hub",
+            rate=rate,
+            patience=1,
         )
 
 
@@ -104,6 +117,26 @@ def test_recruiters_judge_as_often_as_wanted_and_never_a_pair_twice() -> None:
     assert len({(j["pair_id"], j["recruiter"]) for j in house.judged}) == 10
     assert result.refused == 1  # the house was busy once, and they tried again
     assert set(house.judged[0]) == {"type", "pair_id", "recruiter", "choice", "strength", "reason", "shown_first", "seconds"}
+
+
+def test_a_recruiter_holds_one_pair_at_a_time_and_lets_go_of_those_it_cannot_judge() -> None:
+    chats = Chats()
+    house = SmallHouse(chats)
+    house.pairs = {f"strange-{n}": {"pair_id": f"strange-{n}", "conversation_id": f"a visitor's {n}"} for n in range(7)}
+    result = asyncio.run(_simulate(World(3), house, chats, 10))
+    assert result.count == 10
+    assert result.unknown == {f"strange-{n}" for n in range(7)}
+    judged = {judgment["pair_id"] for judgment in house.judged}
+    assert set(house.held) == judged
+
+
+def test_at_a_calm_pace_recruiters_wait_before_they_take_a_pair_and_not_while_they_hold_it() -> None:
+    chats = Chats()
+    house = SmallHouse(chats)
+    result = asyncio.run(_simulate(World(3), house, chats, 2, rate=2.0))
+    assert result.count == 2
+    paths = [request.url.path for request in house.requests if request.url.path in ("/v1/queue", "/v1/feedback")]
+    assert paths[:2] == ["/v1/queue", "/v1/feedback"]  # three others waited for their turn
 
 
 def test_a_drifting_world_turns_when_half_of_the_judgments_are_in() -> None:
