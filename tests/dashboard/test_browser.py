@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, Playwright, expect, sync_playwright
 
 from tests.dashboard.loop_with_people import loop_with_people
-from tests.dashboard.small_world import RunningHub, running_hub
+from tests.dashboard.small_world import RunningHub, running_hub, wait_until
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGUMENTS = (
@@ -251,6 +251,33 @@ def test_a_visitor_judges_ten_pairs_by_himself_while_simulated_recruiters_are_at
         hub.wait_for(lambda later: later["sources"]["simulation"] > status["sources"]["simulation"], 30)  # they have not stopped
         assert page.evaluate("window.contradictions") == []
         expect(page.locator("#rate-notice")).to_be_hidden()
+
+
+def test_a_page_renews_its_leases_while_somebody_is_there_and_lets_go_when_it_is_closed(tmp_path: Path, browser: BrowserContext) -> None:
+    with running_hub(tmp_path / "home") as hub:
+        hub.world.chat(6)
+        hub.wait_for(lambda status: status["waiting"]["to_rate"] == 6)
+        page = browser.new_page()
+        page.clock.install()
+        page.goto(f"{hub.url}/rate")
+        page.fill("#rate-name", "Noor")
+        page.press("#rate-name", "Enter")
+        expect(page.locator("#rate-pair")).to_be_visible()
+        renewals: list[str] = []
+        page.on("request", lambda request: renewals.append(request.url) if request.url.endswith("/v1/queue/renew") else None)
+        with page.expect_response("**/v1/queue/renew") as renewed:
+            page.clock.run_for(12_000)
+        assert len(renewed.value.json()["held"]) == 6
+        page.clock.fast_forward(400_000)  # nobody has touched it
+        page.clock.run_for(1_000)
+        before = len(renewals)
+        page.clock.run_for(30_000)
+        assert len(renewals) == before
+        with page.expect_response("**/v1/queue/renew"):
+            page.mouse.move(300, 300)
+            page.clock.run_for(2_000)
+        page.close(run_before_unload=True)
+        wait_until(lambda: hub.get("/v1/queue", recruiter="Ben", limit=6)["pairs"], lambda pairs: len(pairs) == 6)
 
 
 WATCH_THE_FIGURE = """() => {
