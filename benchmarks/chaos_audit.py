@@ -16,7 +16,8 @@ import httpx
 import numpy as np
 
 from benchmarks.chaos_house import House, gauge
-from dashboard.exports import Exporter
+from dashboard.verification import verified
+from storage.artifacts import Artifacts
 from storage.contents import contents
 from storage.events import Event, ModelEvaluated
 from storage.rows import TABLES
@@ -86,8 +87,9 @@ def audit(house: House, acknowledged: Mapping[str, str]) -> Audit:
         rows = _rows(warehouse)
         lost = sum(event_id not in logged or event_id not in rows for event_id in acknowledged)
         clean, offered = _clean_pass(bus, house)
-        verified = Exporter(bus, warehouse).verify()
-        differences = [] if verified.pop("ok") else [f"verify: {kind}: {found}" for kind, found in verified.items() if found]
+        report = verified(bus, warehouse, Artifacts(house.settings.common.artifacts_url), house.settings)
+        del report["not_covered"]
+        differences = [] if report.pop("ok") else [f"verify: {kind}: {found}" for kind, found in report.items() if found]
         differences += _replayed(bus, warehouse, home / "audit.duckdb")
         evaluations, artifacts = _runs(bus)
         head = _learnt(house)

@@ -1,7 +1,7 @@
-"""Takes the warehouse's records out, and holds them against the log."""
+"""Takes the warehouse's records out."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import orjson
@@ -9,20 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.events import Source
-from storage.verify import verify
 from storage.warehouse import Warehouse
-from streams.bus import Bus, Logged, Partition
-from streams.quarantine import event_in
-from streams.topics import TOPICS
 
 EVERY_SOURCE: tuple[Source, ...] = ("product", "simulation", "import", "ai")
 
 
 class Exporter:
-    """Answers ``/v1/export`` and ``/v1/verify``."""
+    """Answers ``/v1/export``."""
 
-    def __init__(self, bus: Bus, warehouse: Warehouse) -> None:
-        self._bus = bus
+    def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
 
     def export(self, form: Literal["jsonl", "parquet"], sources: Sequence[Source]) -> bytes:
@@ -34,24 +29,6 @@ class Exporter:
         out = io.BytesIO()
         pq.write_table(pa.Table.from_pylist(records, schema=SCHEMA), out)
         return out.getvalue()
-
-    def verify(self) -> dict[str, Any]:
-        """What differs between log and warehouse, by kind of difference."""
-        report = verify(self._warehouse, self._log(), lambda entry: event_in(Logged(Partition(*entry[:2]), entry[2], b"", entry[3])))
-        found: dict[str, Any] = {"ok": report.clean, "checked": report.entries} | report.model_dump(
-            include={"unreadable", "behind", "unpublished"}
-        )
-        for finding in report.findings:
-            found.setdefault(finding.what, []).append(f"{finding.where} {finding.event_id or ''}: {finding.words}")
-        return found
-
-    def _log(self) -> Iterator[tuple[str, int, int, bytes]]:
-        for partition in self._bus.bounds(list(TOPICS)):
-            after = {partition: -1}
-            while entries := self._bus.read(after, limit=1_000, wait=0.0):
-                for entry in entries:
-                    yield entry.partition.topic, entry.partition.number, entry.offset, entry.value
-                after[Partition(*partition)] = entries[-1].offset
 
 
 def as_record(row: dict[str, Any]) -> dict[str, Any] | None:

@@ -25,6 +25,7 @@ from dashboard.reports import read_report
 from dashboard.reviews import Reviews
 from dashboard.runs_by_hand import RunsByHand
 from dashboard.serving_version import ServingVersion, serving_url
+from dashboard.verification import verified
 from storage.artifacts import Artifacts
 from storage.errors import FeedbackLoopError
 from storage.events import JudgmentGiven
@@ -98,7 +99,8 @@ class Hub:
             intake=Intake(self.outlet, pseudonym_key(common), settings.section("feedback", FeedbackCaps)),
             reviews=reviews,
             artifacts=artifacts,
-            exporter=Exporter(self.bus, self.warehouse),
+            exporter=Exporter(self.warehouse),
+            verify=lambda: verified(self.bus, self.warehouse, artifacts, settings),
             by_hand=RunsByHand(self.bus, self.warehouse, common.sources),
         )
         self.app = create_app(doors, self.streams, self._fail)

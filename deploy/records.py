@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dashboard.exports import Exporter
+from dashboard.verification import verified as verify_home
 from deploy.client import get, get_bytes, hub_runs
+from storage.artifacts import Artifacts
 from storage.errors import ConfigurationError
 from storage.events import Source
 from storage.settings import Settings
@@ -53,7 +55,7 @@ def export_bytes(settings: Settings, form: str, sources: Sequence[Source]) -> by
         return get_bytes(settings, "/v1/export", format=form, source=list(sources))
     with _opened(settings) as (bus, warehouse):
         _catch_up(settings, bus, warehouse)
-        return Exporter(bus, warehouse).export("parquet" if form == "parquet" else "jsonl", sources)
+        return Exporter(warehouse).export("parquet" if form == "parquet" else "jsonl", sources)
 
 
 def verified(settings: Settings) -> dict[str, Any]:
@@ -61,7 +63,7 @@ def verified(settings: Settings) -> dict[str, Any]:
     if hub_runs(settings):
         return get(settings, "/v1/verify")
     with _opened(settings) as (bus, warehouse):
-        return Exporter(bus, warehouse).verify()
+        return verify_home(bus, warehouse, Artifacts(settings.common.artifacts_url), settings)
 
 
 def records(settings: Settings, sources: Sequence[Source]) -> list[dict[str, Any]]:

@@ -75,10 +75,12 @@ def runs_as_text(runs: Sequence[Mapping[str, Any]]) -> str:
 
 def differences_as_text(found: Mapping[str, Any]) -> str:
     """What ``verify`` found, with the ids."""
+    beyond = "\n".join(f"not covered: {words}" for words in found.get("not_covered", ()))
     if found["ok"]:
-        return "log and warehouse agree" + (f": {found['checked']} events" if "checked" in found else "")
-    rows = [(what, str(item)) for what, items in found.items() if isinstance(items, list) for item in items]
-    return _table(("difference", "which"), rows) + "\nlog and warehouse DIFFER"
+        agree = f"log, warehouse, derived events and artifacts agree: {found['checked']} events"
+        return f"{agree}\n{beyond}".strip()
+    rows = [(what, str(item)) for what, items in found.items() if isinstance(items, list) and what != "not_covered" for item in items]
+    return f"{_table(('difference', 'which'), rows)}\n{beyond}\nthere are DIFFERENCES"
 
 
 def gates_as_text(gates: Iterable[Mapping[str, Any]], verdict: str) -> str:

@@ -25,14 +25,17 @@ BATCH = 2_000
 NUMBERED = (PreferenceJoined, PreferenceRemoved)
 POSITIONED = {kind: table for kind, table in TABLES.items() if kind not in NUMBERED}
 
-What = Literal["missing", "doubled", "altered", "unknown", "offset", "preference"]
+What = Literal["missing", "doubled", "altered", "unknown", "offset", "preference", "derived", "artifact", "state"]
 LogEntry = tuple[str, int, int, bytes]
 Row = dict[str, Any]
 EventIn = Callable[[LogEntry], Event]
 
 
 class Finding(BaseModel):
-    """One place where the log and the warehouse differ. ``where`` is topic/partition/offset, or the table."""
+    """One place where the log and the warehouse differ, or where something is not what its sources make of it.
+
+    ``where`` is topic/partition/offset, or the table, number, artifact or file.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -89,6 +92,7 @@ class _Comparison:
             for row in self._rows(text):
                 self._tables[row["log_topic"], row["log_partition"]][table] = row["last"]
         self._epoch = self._tail = 0
+        self._claimed: set[int] = set()
 
     def run(self, log: Iterable[LogEntry]) -> Report:
         entries = iter(log)
@@ -121,8 +125,11 @@ class _Comparison:
             event, expected = self._expected(entry)
             if isinstance(event, HubClaimed):
                 self._epoch = max(self._epoch, event.epoch)
+                self._claimed.add(event.epoch)
             effective = isinstance(event, NUMBERED) and event.epoch >= self._epoch and event.sequence > self._tail
             if isinstance(event, NUMBERED) and effective:
+                if event.sequence != self._tail + 1:
+                    self._found("preference", f"preference {self._tail + 1}", None, f"the log goes on with number {event.sequence}")
                 self._tail = event.sequence
             if offset > read:
                 self._behind += 1
@@ -212,6 +219,11 @@ class _Comparison:
 
     def _compare_numbers(self) -> int:
         """Numbers given twice or left out; how many are beyond what the log shows."""
+        numbering = self._rows(statement("numbering_state"))[0]
+        if numbering["epoch"] and numbering["epoch"] not in self._claimed:
+            self._found(
+                "state", "numbering", None, f"the warehouse numbers under epoch {numbering['epoch']}, which the log has no claim of"
+            )
         for row in self._rows(statement("numbers_doubled")):
             self._found("preference", f"preference {row['sequence']}", row["event_id"], f"{row['n']} rows have this number")
         beyond = self._rows(statement("numbers_beyond"), {"n": self._tail})[0]

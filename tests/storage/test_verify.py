@@ -181,7 +181,14 @@ def test_a_removal_that_was_deleted_is_found(loop: tuple[Warehouse, Log]) -> Non
 def test_a_number_missing_from_what_is_not_published_yet_is_found(loop: tuple[Warehouse, Log]) -> None:
     warehouse, log = loop
     warehouse.claim_epoch(3, published=warehouse.last_sequence)
-    apply(warehouse, log, judgment(1, "A", "r-2"), judgment(2, "A", "r-2"), judgment(3, "A", "r-2"))
+    apply(
+        warehouse,
+        log,
+        HubClaimed(source="product", epoch=3, hub="hub-3"),
+        judgment(1, "A", "r-2"),
+        judgment(2, "A", "r-2"),
+        judgment(3, "A", "r-2"),
+    )
     assert verify(warehouse, log.raw()).unpublished == 3
     report = tamper(warehouse, log, "DELETE FROM preference_joined WHERE sequence = 15")
     assert [finding.what for finding in report.findings] == ["preference"]
@@ -201,3 +208,14 @@ def test_an_event_that_never_could_be_stored_is_not_missing(loop: tuple[Warehous
     huge = reply(60).sampling.model_copy(update={"seed": LARGEST})
     warehouse.apply([(partition, offset, None) for partition, offset, _ in log.add(reply(60, sampling=huge))])
     assert verify(warehouse, log.raw()).unreadable == 2
+
+
+def test_an_epoch_that_nobody_claimed_and_a_hole_in_the_numbers_of_the_log_are_found(loop: tuple[Warehouse, Log]) -> None:
+    warehouse, log = loop
+    (found,) = tamper(warehouse, log, "UPDATE numbering SET epoch = 7").findings
+    assert (found.what, found.where) == ("state", "numbering")
+    numbers = log.topics["feedback.preferences"]
+    hole = next(place for place, event in enumerate(numbers) if isinstance(event, PreferenceJoined) and event.sequence == 4)
+    numbers[hole] = numbers[hole - 1]
+    found_there = {finding.where for finding in verify(warehouse, log.raw()).findings}
+    assert "preference 4" in found_there

@@ -14,8 +14,8 @@ from uuid import UUID
 
 import pytest
 
-from dashboard.exports import Exporter
 from dashboard.readings import Readings, Sources
+from dashboard.verification import verified
 from storage.contents import contents
 from storage.errors import EventUnreadable
 from storage.events import Event, EventQuarantined, PairDrawn, PairEmbedded, PreferenceJoined, PreferenceRemoved, RewardUpdated
@@ -72,7 +72,7 @@ def test_every_input_is_stored_set_aside_or_known_already_and_no_station_stops(t
         assert sent >= count
         assert min(rows, quarantined_here) > count / 20
     accounts_of_the_processor(house, aside)
-    report = Exporter(house.bus, house.warehouse).verify()
+    report = verified(house.bus, house.warehouse, house.artifacts, house.settings)
     assert report["ok"], report
     assert Readings(Sources(house.warehouse, dict, list, 20, lambda sha: "there is none")).take(1).status.counts.judgments > 3
     assert replay(house.bus, tmp_path / "again.duckdb", lambda *_: None) == contents(house.warehouse)

@@ -1,0 +1,33 @@
+"""``feedbackloop verify`` and ``/v1/verify``: log against warehouse, derived events against their sources, artifacts by hash."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from storage.artifacts import Artifacts
+from storage.settings import Settings
+from storage.verify import verify
+from storage.warehouse import Warehouse
+from streams.bus import Bus, Logged, Partition
+from streams.derived import check_derived
+from streams.quarantine import event_in
+from streams.topics import TOPICS
+
+
+def verified(bus: Bus, warehouse: Warehouse, artifacts: Artifacts, settings: Settings) -> dict[str, Any]:
+    """What differs, by kind of difference, and what was not covered; changes nothing."""
+    report = verify(warehouse, _log(bus), lambda entry: event_in(Logged(Partition(*entry[:2]), entry[2], b"", entry[3])))
+    derived = check_derived(warehouse, artifacts, settings)
+    found: dict[str, Any] = {"ok": report.clean and not derived.findings, "checked": report.entries}
+    found |= report.model_dump(include={"unreadable", "behind", "unpublished"})
+    for finding in (*report.findings, *derived.findings):
+        found.setdefault(finding.what, []).append(f"{finding.where} {finding.event_id or ''}: {finding.words}")
+    return found | {"not_covered": derived.not_covered}
+
+
+def _log(bus: Bus) -> Iterator[tuple[str, int, int, bytes]]:
+    for partition in bus.bounds(list(TOPICS)):
+        after = {partition: -1}
+        while entries := bus.read(after, limit=1_000, wait=0.0):
+            for entry in entries:
+                yield entry.partition.topic, entry.partition.number, entry.offset, entry.value
+            after[partition] = entries[-1].offset

@@ -1,0 +1,194 @@
+"""Verify finds what was altered on the log and in its row alike, and what is gone or spoilt; what it cannot see it says."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from storage.artifacts import Artifacts
+from storage.events import (
+    DatasetFrozen,
+    ModelEvaluated,
+    ModelPromoted,
+    ReviewDecided,
+    RewardUpdated,
+    RunClaimed,
+    TrainingRequested,
+    derived_id,
+    pack,
+)
+from storage.settings import Settings
+from storage.snapshots import freeze
+from storage.warehouse import Warehouse
+from streams.bus import records_of
+from streams.derived import check_derived
+from streams.sink import Sink
+from streams.versions import version_name
+from tests.storage.facts import features, judgment, pair, reply
+from tests.streams.examples import evaluated, of_its_run
+from tests.streams.memory_bus import MemoryBus
+from trainers.reward.checkpoint import load, save
+from trainers.reward.online import HeadSettings, learn_all, new_head
+
+
+class Home:
+    """A home as hub, learner and trainer leave it, on real files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.settings = Settings.read(folder, {}).with_values({"home": folder})
+        self.artifacts = Artifacts(self.settings.common.artifacts_url)
+        self.warehouse = Warehouse.open(folder / "warehouse.duckdb")
+        self.bus = MemoryBus()
+        self.sink = Sink(self.bus, self.warehouse, "hub")
+        self.sink.start()
+        self.publish(*(make(n) for n in range(12) for make in (pair, features, judgment, reply)), judgment(3, "B", minute=1))
+        self.learn()
+        self.policy = self.artifacts.put_bytes(b"weights")
+        self.promote()
+
+    def publish(self, *events: Any) -> None:
+        self.bus.publish(records_of(events), timeout=1)
+        self.sink.step(0)
+        self.sink.step(0)
+
+    def learn(self) -> None:
+        preferences = self.warehouse.preferences_after(0, 100)
+        head = new_head(HeadSettings(), features(0).embedding_hash, 3, ("product",))
+        head = learn_all(head, preferences[:8])
+        said = [head]
+        said.append(head := learn_all(head, preferences[8:]))
+        self.head_file = self.folder / "learner" / head.head_id / "head.safetensors"
+        save(head, self.head_file)
+        for one in said:
+            self.publish(
+                RewardUpdated(
+                    event_id=derived_id("RewardUpdated", one.head_id, one.sequence),
+                    source="product",
+                    head_id=one.head_id,
+                    sequence=one.sequence,
+                    judgments_before=0,
+                    judgments_seen=one.judgments_seen,
+                    mean=pack(one.mean),
+                    prequential_accuracy=None,
+                    prequential_log_loss=None,
+                    prequential_n=0,
+                    checkpoint="0" * 64,
+                )
+            )
+
+    def promote(self) -> None:
+        event = evaluated("one", policy=self.policy, version=version_name(self.policy))
+        requested, frozen, claimed, event = of_its_run(event, self.artifacts)
+        freeze(self.warehouse, self.folder / "s", run_id=event.run_id, through_sequence=10, sources=("product",))
+        frozen = frozen.model_copy(update={"snapshot": self.artifacts.put(self.folder / "s")})
+        review = ReviewDecided(source="product", version=event.version, decision="approve", reviewer="Rosa", reason="good")
+        promoted = ModelPromoted(
+            event_id=derived_id("ModelPromoted", review.event_id), source="product", version=event.version, review=review.event_id
+        )
+        for kind in (TrainingRequested, DatasetFrozen, RunClaimed, ModelEvaluated):
+            self.publish(next(one for one in (requested, frozen, claimed, event) if isinstance(one, kind)))
+        self.publish(review, promoted)
+        self.frozen, self.evaluated = frozen, event
+        (self.folder / "serving").mkdir()
+        (self.folder / "serving" / "champion.json").write_bytes(orjson.dumps((event.version, self.policy)))
+
+    def findings(self) -> list[tuple[str, str]]:
+        return [
+            (finding.what, f"{finding.where}: {finding.words}")
+            for finding in check_derived(self.warehouse, self.artifacts, self.settings).findings
+        ]
+
+    def tamper(self, statement: str) -> list[tuple[str, str]]:
+        self.warehouse.cursor().execute(statement)
+        return self.findings()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    built = Home(tmp_path)
+    yield built
+    built.warehouse.close()
+
+
+def test_a_home_that_was_left_alone_has_no_findings_and_what_is_not_covered_is_said(home: Home) -> None:
+    assert home.findings() == []
+    done = check_derived(home.warehouse, home.artifacts, home.settings)
+    assert any("nobody has signed" in words for words in done.not_covered)
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("UPDATE judgment_given SET choice = 'B' WHERE choice = 'A'", "derived from: the choice"),
+        ("UPDATE judgment_given SET strength = 4", "derived from: the strength"),
+        ("UPDATE judgment_given SET reason = 'because'", "derived from: the reason"),
+        ("UPDATE judgment_given SET recruiter = 'r-9'", "derived from: the recruiter"),
+        ("UPDATE judgment_given SET source = 'import'", "derived from: the source"),
+        ("DELETE FROM judgment_given", "its judgment, which is not there"),
+        ("UPDATE pair_drawn SET stratum = CASE stratum WHEN 'training' THEN 'evaluation' ELSE 'training' END", "derived from: the stratum"),
+        (f"UPDATE pair_embedded SET a = '{pack([1.0, 2.0, 3.0])}'", "derived from: the features"),
+        ("UPDATE preference_removed SET removes = 1", "nothing calls for taking back number 1"),
+        ("DELETE FROM judgment_given WHERE choice = 'B'", "nothing calls for taking back"),
+    ],
+)
+def test_what_the_join_made_is_computed_again(home: Home, statement: str, words: str) -> None:
+    assert any(what == "derived" and words in said for what, said in home.tamper(statement)), home.findings()
+
+
+def test_a_reward_update_that_the_preferences_do_not_give_is_found(home: Home) -> None:
+    found = home.tamper(f"UPDATE reward_updated SET mean = '{pack([0.5, 0.5, 0.5, 0.5])}' WHERE sequence = 8")
+    assert [said for _, said in found] == ["reward update 8: its weights are not those of the preferences"]
+    found = home.tamper("UPDATE reward_updated SET judgments_seen = 999")
+    assert all("counts 999 judged pairs" in said for _, said in found)
+    assert len(found) == 2
+
+
+def test_a_learners_head_that_was_changed_or_cut_is_found(home: Home) -> None:
+    head = load(home.head_file)
+    head.mean[:] += 1
+    save(head, home.head_file)
+    ((what, said),) = home.findings()
+    assert (what, "its weights are not those of the preferences" in said) == ("state", True)
+    home.head_file.write_bytes(home.head_file.read_bytes()[:-100])
+    ((what, said),) = home.findings()
+    assert (what, "no reward head to be read" in said) == ("state", True)
+
+
+@pytest.mark.parametrize("which", ["policy", "report", "snapshot"])
+@pytest.mark.parametrize("how", ["altered", "gone"])
+def test_an_artifact_that_is_altered_or_gone_is_found(home: Home, which: str, how: str) -> None:
+    sha = {"policy": home.policy, "report": home.evaluated.report, "snapshot": home.frozen.snapshot}[which]
+    place = home.artifacts.get(sha)
+    place = place / "preferences.parquet" if place.is_dir() else place
+    if how == "altered":
+        place.write_bytes(place.read_bytes() + b" ")
+    else:
+        place.unlink()
+    found = home.findings()
+    assert ("artifact", which) in {(what, said.split()[0]) for what, said in found}
+
+
+def test_an_artifact_folder_that_is_gone_is_found_for_everything_in_it(home: Home) -> None:
+    Path(home.settings.common.artifacts_url).rename(home.folder / "elsewhere")
+    Path(home.settings.common.artifacts_url).mkdir()
+    assert {said.split()[0] for what, said in home.findings() if what == "artifact"} == {"snapshot", "report"}
+    assert any(what == "state" for what, _ in home.findings()), "and who serves is not the champion that can be proven"
+
+
+def test_a_snapshot_that_was_made_of_other_rows_is_found_though_its_hash_is_right(home: Home) -> None:
+    other = home.warehouse.query("preferences_frozen", {"through_sequence": 10, "sources": ["product"]})
+    assert other.num_rows
+    found = home.tamper("UPDATE reply_sent SET reply = 'Another reply.'")
+    assert any(what == "derived" and "frozen again it has other prompts" in said for what, said in found)
+
+
+def test_a_remembered_champion_that_never_was_one_is_found(home: Home) -> None:
+    memory = home.folder / "serving" / "champion.json"
+    for content in (orjson.dumps(("v-000000000000", "a" * 64)), orjson.dumps((home.evaluated.version, "a" * 64)), b"{", b"[1]"):
+        memory.write_bytes(content)
+        assert [what for what, _ in home.findings()] == ["state"]
+    memory.write_bytes(orjson.dumps(("base", None)))
+    assert home.findings() == []
