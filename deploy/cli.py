@@ -258,29 +258,32 @@ def verify(json_file: JSONOption = None) -> None:
 
 @app.command("import")
 def import_file(
-    file: Annotated[Path, typer.Argument(help="Preference records {prompt, chosen, rejected, …}: JSONL, gzipped or not.")],
+    file: Annotated[Path, typer.Argument(help="Preference records {prompt, chosen, rejected, …}: JSONL, gzipped or not, or Parquet.")],
     objective: Annotated[str, typer.Option(help="The question that was answered: overall, helpful, harmless …")] = "overall",
     count: Annotated[bool, typer.Option("--count", help="Let these judgments move the retraining threshold.")] = False,
 ) -> None:
     """Send preference records through the loop like any other judgments."""
+    from deploy.import_progress import import_progress
     from deploy.records import imported
 
-    report = imported(Settings.read(), file, objective, count)
-    for line in report.bad:
-        typer.echo(f"line {line.number}: {line.reason}", err=True)
-    _say(f"{report.added} records taken in, {report.present} known already, {len(report.bad)} refused")
+    settings = Settings.read()
+    with import_progress(file) as progress:
+        report = imported(settings, file, objective, count, progress)
+    if report.bad.count:
+        typer.echo(report.bad.as_text(), err=True)
+    _say(f"{report.added} records taken in, {report.present} known already, {report.bad.count} refused")
 
 
 @app.command()
 def export(
-    file: Annotated[Path, typer.Argument(help="Where to; TRL's columns prompt, chosen, rejected.")],
-    form: Annotated[Format | None, typer.Option("--format", help="By the file's ending where absent.")] = None,
+    file: Annotated[Path, typer.Argument(help="Where to: .jsonl, .jsonl.gz or .parquet; TRL's columns prompt, chosen, rejected.")],
+    form: Annotated[Format | None, typer.Option("--format", help="For a file with another ending.")] = None,
     source: Annotated[list[Origin] | None, typer.Option(help="Whose judgments; all where absent.")] = None,
 ) -> None:
     """Write the judgments as preference records."""
-    from deploy.records import exported
+    from deploy.records import export_form, exported
 
-    chosen = form.value if form else ("parquet" if file.suffix == ".parquet" else "jsonl")
+    chosen = export_form(file, form.value if form else None)
     _say(f"{exported(Settings.read(), file, chosen, [origin.value for origin in source or ()])} records written to {file}")
 
 

@@ -1,7 +1,8 @@
 """Judgments in and out by command: through the hub where one runs, else on the same log and warehouse through the same functions."""
 
+import gzip
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -26,26 +27,53 @@ from streams.sink import Sink
 from streams.topics import PAIRS, TOPICS
 
 EMBED_BATCH = 64  # nobody waits for a single pair here
+ENDINGS = {".jsonl": "jsonl", ".jsonl.gz": "jsonl", ".parquet": "parquet"}
 
 
-def imported(settings: Settings, file: Path, objective: str, count: bool) -> ImportReport:
+def imported(
+    settings: Settings, file: Path, objective: str, count: bool, progress: Callable[[int, int], None] | None = None
+) -> ImportReport:
     """Bring a file's records in; see :func:`streams.imports.import_file`."""
     if not file.is_file():
         raise ConfigurationError(f"{file}: there is no such file")
     with closing(_bus(settings)) as bus:
-        return import_file(file, bus, pseudonym_key(settings.common), objective=objective, counts=count)
+        return import_file(file, bus, pseudonym_key(settings.common), objective=objective, counts=count, progress=progress)
+
+
+def export_form(file: Path, form: str | None) -> str:
+    """``jsonl`` or ``parquet``: what the file's ending says, or ``form`` where the ending says nothing.
+
+    Raises
+    ------
+    ConfigurationError
+        The ending is not known and no form is named, or the two contradict each other.
+    """
+    name = file.name.lower()
+    by_name = next((known for ending, known in ENDINGS.items() if name.endswith(ending)), None)
+    if by_name is None and form is None:
+        raise ConfigurationError(f"{file}: its ending names no format; end it with {', '.join(ENDINGS)}, or choose one with --format")
+    if form is not None and by_name not in (None, form):
+        raise ConfigurationError(f"{file}: its ending says {by_name} and --format says {form}; change one of the two")
+    if form == "parquet" and name.endswith(".gz"):
+        raise ConfigurationError(f"{file}: a Parquet file is compressed inside and never gzipped; end it with .parquet")
+    return by_name or form or ""
 
 
 def exported(settings: Settings, file: Path, form: str, sources: Sequence[Source] = ()) -> int:
-    """Write the decisive preferences to ``file`` as JSONL or Parquet; returns how many."""
+    """Write the decisive preferences to ``file`` as JSONL (gzipped for a name that ends with ``.gz``) or Parquet; returns how many."""
     data = export_bytes(settings, form, sources)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(data)
+    packed = file.name.lower().endswith(".gz")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(gzip.compress(data, mtime=0) if packed else data)  # no time in it: the same records, the same bytes
+    except OSError as error:
+        raise ConfigurationError(f"{file}: cannot be written: {error.strerror}") from error
     if form == "jsonl":
         return data.count(b"\n")
+    import pyarrow
     import pyarrow.parquet
 
-    rows: int = pyarrow.parquet.read_metadata(file).num_rows
+    rows: int = pyarrow.parquet.read_metadata(pyarrow.BufferReader(data)).num_rows
     return rows
 
 

@@ -1,6 +1,7 @@
 """``feedbackloop train`` and ``evaluate``: the trainers' own functions on a file or on the warehouse's records, without bus or hub."""
 
 import json
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from deploy.summary import figures_as_text, gates_as_text
 from storage.errors import ConfigurationError
 from storage.events import Source
 from storage.settings import Settings
+from trainers.bad_lines import DataSummary
 
 Found = tuple[dict[str, Any], str]  # what goes into the JSON file, and what a person reads
 
@@ -29,11 +31,19 @@ def trained(
     """Train one phase: ``reward`` on held-out prompts, or ``dpo`` into ``out/policy``."""
     with _data(settings, data, sources) as file:
         if phase == "reward":
-            return _reward(settings, file, swap_sides)
+            return _reward(settings, file, swap_sides, say)
         from trainers.api import train_policy
 
-        done = train_policy(settings, file, model or settings.common.model, out, _progress(say))
-    found = {"adapter": str(done.adapter), "rows": done.rows, "steps": done.steps, "metrics": dict(done.metrics)}
+        read: list[DataSummary] = []
+        done = train_policy(settings, file, model or settings.common.model, out, _progress(say), _on_data(say, read.append))
+    found = {
+        "adapter": str(done.adapter),
+        "rows": done.rows,
+        "held_out": read[0].held_out,
+        "refused": read[0].bad.count,
+        "steps": done.steps,
+        "metrics": dict(done.metrics),
+    }
     return found, figures_as_text([(name, value) for name, value in found.items() if name != "metrics"] + list(done.metrics.items()))
 
 
@@ -43,16 +53,29 @@ def evaluated(settings: Settings, data: Path, model: str, champion: str | None, 
         raise ConfigurationError(f"{data}: there is no such file")
     from trainers.api import evaluate_policy
 
-    report = evaluate_policy(settings, data, model, champion or settings.common.model, out, _progress(say))
+    report = evaluate_policy(settings, data, model, champion or settings.common.model, out, _progress(say), _on_data(say))
     found = json.loads(report.model_dump_json())
     return found, gates_as_text(found["gates"], report.verdict) + f"\nreport: {out / 'report.json'}"
 
 
-def _reward(settings: Settings, file: Path, swap_sides: bool) -> Found:
+def _reward(settings: Settings, file: Path, swap_sides: bool, say: Callable[[str], None]) -> Found:
     from trainers.reward.validation import train_reward
 
-    report = train_reward(file, settings, swap_sides=swap_sides)
+    report = train_reward(file, settings, swap_sides=swap_sides, on_data=_on_data(say))
     return json.loads(report.model_dump_json()), report.as_text()
+
+
+def _on_data(say: Callable[[str], None], keep: Callable[[DataSummary], None] | None = None) -> Callable[[DataSummary], None]:
+    """Say what was read and, on stderr, what was refused."""
+
+    def tell(summary: DataSummary) -> None:
+        if summary.bad.count:
+            sys.stderr.write(f"{summary.bad.as_text()}\n")
+        say(summary.as_text())
+        if keep is not None:
+            keep(summary)
+
+    return tell
 
 
 @contextmanager

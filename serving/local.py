@@ -170,7 +170,7 @@ class LocalBackend:
         for index, message in enumerate(prompt):
             # a candidate who writes the template's own marks could put words into the system's mouth
             for mark in tokenizer.all_special_tokens:
-                if mark in message.content:
+                if mark and mark in message.content:
                     raise InputRefused(
                         f"messages.{index}.content: holds {mark!r}, a mark of this model's chat format", f"messages.{index}.content"
                     )

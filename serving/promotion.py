@@ -81,6 +81,7 @@ class Promotions:
                 wait = WAIT
             except ConfigurationError as error:
                 if self._serving is None:
+                    self._explain(str(error))
                     self._give_up(error)
                     return
                 self._hesitate(error)

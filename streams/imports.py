@@ -4,8 +4,8 @@ Every id comes from the record, and what the log holds already is left out, so t
 """
 
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from uuid import UUID
@@ -19,12 +19,14 @@ from streams.bus import Bus, Partition, records_of
 from streams.intake import make_judgment, make_pair
 from streams.lag import lag
 from streams.topics import JUDGMENTS, PAIRS
-from trainers.datasets import BadLine, PreferenceRecord, read_records
+from trainers.bad_lines import BadLine, BadLines
+from trainers.datasets import PreferenceRecord, read_records
 
 AT_ONCE = 50  # records a transaction
 BEHIND = 200  # entries that the readers may be behind before the import waits for them
 PATIENCE = 5.0  # seconds without any progress of theirs, after which nobody is taken to be reading
 LOOK = 0.05  # seconds between looks at their marks
+Item = tuple[int, PreferenceRecord | BadLine]
 READERS = (("sink", (PAIRS, JUDGMENTS)), ("embed", (PAIRS,)))
 TIMEOUT = 30.0
 
@@ -33,13 +35,20 @@ TIMEOUT = 30.0
 class ImportReport:
     """What became of a file: records added, records that were there before, and the lines that are no records."""
 
+    bad: BadLines
     added: int = 0
     present: int = 0
-    bad: list[BadLine] = field(default_factory=list)
 
 
 def import_file(
-    path: Path, bus: Bus, key: bytes, *, objective: str = "overall", counts: bool = False, behind: int = BEHIND
+    path: Path,
+    bus: Bus,
+    key: bytes,
+    *,
+    objective: str = "overall",
+    counts: bool = False,
+    behind: int = BEHIND,
+    progress: Callable[[int, int], None] | None = None,
 ) -> ImportReport:
     """Import the preference records of a JSONL file (gzipped or not) or a Parquet file.
 
@@ -49,6 +58,7 @@ def import_file(
     objective : what the records were judged by; ``overall`` makes the judgment's own choice of it
     counts : whether the judgments move the retraining threshold
     behind : live traffic goes first: wait while its readers are more entries than this behind
+    progress : called after every line with how many are done, and how many of them were refused
 
     Raises
     ------
@@ -56,21 +66,23 @@ def import_file(
         The objective is no name.
     ConfigurationError
         The file cannot be read.
+    DataRefused
+        Not one of its lines is a preference record.
     """
     _check_objective(objective)
-    report, pace = ImportReport(), _Pace(bus, behind)
+    report, pace = ImportReport(BadLines(path)), _Pace(bus, behind)
     known: set[UUID] | None = None
     fresh: list[Event] = []
-    for number, item in read_records(path):
+    for number, item in _counted(read_records(path), report, progress):
         if isinstance(item, BadLine):
-            report.bad.append(item)
+            report.bad.add(item)
             continue
         if known is None:
             known = set(_imported(bus))
         try:
             pair, judgment = events_of(item, objective, counts, key)
         except InputRefused as error:
-            report.bad.append(BadLine(number, str(error)))
+            report.bad.add(BadLine(number, str(error)))
             continue
         if judgment.event_id in known:
             report.present += 1
@@ -85,7 +97,16 @@ def import_file(
     if fresh:
         pace.keep()
         bus.publish(records_of(fresh), timeout=TIMEOUT)
+    if not report.added and not report.present:
+        raise report.bad.all_refused()
     return report
+
+
+def _counted(items: Iterator[Item], report: ImportReport, progress: Callable[[int, int], None] | None) -> Iterator[Item]:
+    for done, item in enumerate(items, 1):
+        yield item
+        if progress is not None:
+            progress(done, report.bad.count)
 
 
 def events_of(record: PreferenceRecord, objective: str, counts: bool, key: bytes) -> tuple[PairDrawn, JudgmentGiven]:

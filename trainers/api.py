@@ -4,16 +4,13 @@ Data is a file of preference records (JSONL, gzipped or not, Parquet) or a snaps
 folder that is given.
 """
 
-import json
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-import orjson
-
-from storage.errors import ModelNotFound
 from storage.settings import Settings
 from storage.snapshots import Snapshot, open_snapshot
+from trainers.bad_lines import BadLines, DataSummary
 from trainers.datasets import read_preferences
 from trainers.evaluation.evidence import (
     Judgment,
@@ -32,59 +29,68 @@ from trainers.gates.limits import Limits
 from trainers.gates.verdict import Evidence, gate, verdict
 from trainers.generation import Policy, generate, load_policy
 from trainers.job import base_hash, file_hash
+from trainers.model_files import adapter_base, is_adapter
 from trainers.pipeline import write_whole
 from trainers.policy.dpo import DPOSettings, Trained, train_dpo
 from trainers.reward.head import HeadSettings
 from trainers.stages import findings
 
 Progress = Callable[[str, int, int, dict[str, float]], None]
+OnData = Callable[[DataSummary], None]
 
 
 def _nothing(stage: str, step: int, steps: int, metrics: dict[str, float]) -> None:
     """Nobody wants to know."""
 
 
-def train_policy(settings: Settings, data: Path, model: str, out: Path, progress: Progress = _nothing) -> Trained:
+def train_policy(
+    settings: Settings, data: Path, model: str, out: Path, progress: Progress = _nothing, on_data: OnData | None = None
+) -> Trained:
     """Train an adapter on ``model`` from the training stratum of ``data`` into ``out/policy``.
+
+    ``on_data`` is called with what was read, and what was refused, before training starts.
 
     Raises
     ------
     ConfigurationError, ModelNotFound
         ``data`` or ``model`` is not there.
     DataRefused
-        There is too little to train on.
+        Not one line of ``data`` is a record, or there is too little to train on.
     """
-    judgments, _ = _read(data)
+    judgments, _ = _read(data, on_data)
     out.mkdir(parents=True, exist_ok=True)
     own = settings.section("dpo", DPOSettings)
     return train_dpo(model, preference_rows(judgments), own, out, lambda step, steps, m: progress("train", step, steps, dict(m)))
 
 
-def evaluate_policy(settings: Settings, data: Path, model: str, champion: str, out: Path, progress: Progress = _nothing) -> Report:
+def evaluate_policy(
+    settings: Settings, data: Path, model: str, champion: str, out: Path, progress: Progress = _nothing, on_data: OnData | None = None
+) -> Report:
     """Hold ``model`` against ``champion`` by the evaluation stratum of ``data``, through the gates; the report goes to ``out/report.json``.
 
     Parameters
     ----------
     model, champion : a folder with an adapter or a model, a Hugging Face id, or ``shipped``. The KL budget is counted from the model below
         the challenger's adapter; from the champion where the challenger has none
+    on_data : called with what was read, and what was refused, before any model is loaded
 
     Raises
     ------
     ConfigurationError, ModelNotFound
         Something is not there.
     DataRefused
-        The evaluation stratum holds nothing to judge by.
+        Not one line of ``data`` is a record, or the evaluation stratum holds nothing to judge by.
     """
     own = settings.section("evaluation", EvaluationSettings)
     limits = settings.section("gates", Limits)
     learning = settings.section("learning", HeadSettings)
     features = settings.section("features", FeatureSettings)
-    judgments, snapshot = _read(data)
+    judgments, snapshot = _read(data, on_data)
     trials: list[Trial] = trials_of(snapshot, own.prompts) if snapshot else trials_of_judgments(judgments, own.prompts)
-    challenger_ref, below = _parts(model)
     policies = _Loaded()
-    challenger, held_against = policies.load(challenger_ref, below), policies.load(*_parts(champion))
-    base = policies.load(challenger_ref, None) if below else held_against
+    challenger, held_against = policies.load(model), policies.load(champion)
+    below = adapter_base(Path(model).expanduser()) if is_adapter(Path(model).expanduser()) else None
+    base = policies.load(below) if below else held_against
     prompts = tuple(trial.prompt for trial in trials)
     twice = prompts[: own.null_prompts]
     asked = ((challenger, prompts), (held_against, prompts), (held_against, twice))
@@ -114,7 +120,7 @@ def evaluate_policy(settings: Settings, data: Path, model: str, champion: str, o
         run_id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"{file_hash(source)} {model} {champion}")),
         version=model,
         policy=None,
-        base=challenger_ref,
+        base=below or model,
         champion=champion,
         champion_policy=None,
         challengers_before=0,
@@ -125,7 +131,7 @@ def evaluate_policy(settings: Settings, data: Path, model: str, champion: str, o
             embedding=found.embedding,
             embedding_hash=found.embedding_hash,
             reward_head=found.reward_head,
-            base_hash=base_hash(challenger_ref),
+            base_hash=base_hash(below or model),
         ),
         data=Data(
             training_judgments=sum(judgment.stratum == "training" for judgment in judgments),
@@ -148,32 +154,26 @@ def evaluate_policy(settings: Settings, data: Path, model: str, champion: str, o
     return report
 
 
-def _read(data: Path) -> tuple[list[Judgment], Snapshot | None]:
+def _read(data: Path, on_data: OnData | None) -> tuple[list[Judgment], Snapshot | None]:
+    snapshot, bad = None, BadLines(data)
     if data.is_dir():
         snapshot = open_snapshot(data)
-        return judgments_of(snapshot), snapshot
-    return judgments_of_records(read_preferences(data)), None
+        judgments = judgments_of(snapshot)
+    else:
+        preferences = read_preferences(data)
+        judgments, bad = judgments_of_records(preferences), preferences.bad
+    if on_data is not None:
+        on_data(DataSummary.of(judgments, bad))
+    return judgments, snapshot
 
 
 class _Loaded:
     """Each model once, whatever names it: a champion that is the base has to be the same object."""
 
     def __init__(self) -> None:
-        self._policies: dict[tuple[str, Path | None], Policy] = {}
+        self._policies: dict[str, Policy] = {}
 
-    def load(self, ref: str, adapter: Path | None) -> Policy:
-        key = (ref, adapter)
-        if key not in self._policies:
-            self._policies[key] = load_policy(ref, adapter)
-        return self._policies[key]
-
-
-def _parts(ref: str) -> tuple[str, Path | None]:
-    """The model and the adapter behind ``ref``; a folder with an adapter names its model itself."""
-    config = Path(ref).expanduser() / "adapter_config.json"
-    if not config.is_file():
-        return ref, None
-    try:
-        return str(orjson.loads(config.read_bytes())["base_model_name_or_path"]), config.parent
-    except (json.JSONDecodeError, KeyError) as error:
-        raise ModelNotFound(f"{config}: it does not say which model the adapter is for ({error!r})") from error
+    def load(self, ref: str) -> Policy:
+        if ref not in self._policies:
+            self._policies[ref] = load_policy(ref)
+        return self._policies[ref]

@@ -4,9 +4,8 @@ The import reads its lines with :func:`parse_record` and the offline phases (``f
 :func:`read_preferences`, so that a record means the same wherever it enters.
 """
 
-import gzip
 import hashlib
-import zlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,13 +14,18 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import Field, TypeAdapter, ValidationError
 
-from storage.errors import ConfigurationError, DataRefused, InputRefused
+from storage.errors import InputRefused
 from storage.events import Message, Part, Prompt, Side, Stratum, Text, problems
 from storage.strata import conversation_of, stratum_of
+from trainers.bad_lines import BadLine, BadLines
+from trainers.record_files import COLUMNS, Unreadable, rows
 
 _MESSAGES: TypeAdapter[tuple[Message, ...]] = TypeAdapter(Prompt)
 _TEXT: TypeAdapter[str] = TypeAdapter(Text)
 _TURNS = (("Human:", "user"), ("Assistant:", "assistant"))
+# Of a message, role and content are read. These say something that the content does not, so that a message that has one is refused;
+# whatever else it carries (a name, a weight, an id) changes nothing and is ignored.
+_MORE_THAN_TEXT = ("tool_calls", "function_call", "refusal", "images", "audio", "videos")
 
 
 class PreferenceRecord(Part):
@@ -54,7 +58,8 @@ def parse_record(line: str | bytes | Mapping[str, Any]) -> PreferenceRecord:
     ``prompt`` is a string or a list of chat messages; ``chosen`` and ``rejected`` are strings, or lists of messages of which the last one
     is the reply. A string prompt that is a transcript of ``Human:`` and ``Assistant:`` turns becomes messages, any other one user message.
     Where ``prompt`` is absent, ``chosen`` and ``rejected`` are whole conversations (lists, or transcripts) and what they share is the
-    prompt. Other columns are ignored, save ``strength`` (1 … 4).
+    prompt. Other columns are ignored, save ``strength`` (1 … 4). Of a message, role and content are read; what else it has is ignored
+    unless it holds more than text, such as tool calls.
 
     Raises
     ------
@@ -62,12 +67,12 @@ def parse_record(line: str | bytes | Mapping[str, Any]) -> PreferenceRecord:
         With the field at fault and what is wrong about it.
     """
     if isinstance(line, str | bytes):
-        try:
-            line = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            raise InputRefused(f"not JSON in UTF-8: {error}") from error
+        line = _json(line)
     if not isinstance(line, Mapping):
         raise InputRefused(f"a {type(line).__name__} is no record; expected an object with prompt, chosen and rejected")
+    for name in COLUMNS:
+        if (value := line.get(name)) != value:
+            raise InputRefused(f"{name} is NaN, which stands for a missing value", name)
     for name in ("chosen", "rejected"):
         if line.get(name) is None:
             raise InputRefused(f"{name} is missing", name)
@@ -84,16 +89,45 @@ def parse_record(line: str | bytes | Mapping[str, Any]) -> PreferenceRecord:
         raise InputRefused(problems(error.errors(include_input=False)), str(error.errors()[0]["loc"][0])) from error
 
 
+def _json(line: str | bytes) -> Any:
+    """The value of a line. What orjson refuses and Python takes (NaN, numbers without bounds, half characters) may stand in any column."""
+    line = line.strip()
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        try:
+            return json.loads(line if isinstance(line, str) else line.decode(), parse_int=_integer)
+        except (ValueError, RecursionError):
+            raise InputRefused(f"not JSON in UTF-8: {error.msg} (column {error.colno})") from error
+
+
+def _integer(digits: str) -> float:
+    """Python refuses to read thousands of digits as an integer."""
+    return int(digits) if len(digits) < 20 else float(digits)
+
+
 def _conversation(value: Any, field: str) -> tuple[Message, ...]:
     """The messages that a string or a list of messages stands for."""
     if isinstance(value, str):
         value = _turns(value)
     elif not isinstance(value, Sequence) or isinstance(value, bytes):
         raise InputRefused(f"{field} is a {type(value).__name__}; expected a string or a list of messages with role and content", field)
+    if not value:
+        raise InputRefused(f"{field} is empty; it needs at least 1 message", field)
     try:
-        return _MESSAGES.validate_python([dict(m) if isinstance(m, Mapping) else m for m in value])
+        return _MESSAGES.validate_python([_message(m, f"{field}.{i}") if isinstance(m, Mapping) else m for i, m in enumerate(value)])
     except ValidationError as error:
-        raise InputRefused(f"{field}: {problems(error.errors(include_input=False))}", field) from error
+        # pydantic counts only messages without fault, and says where all have one that there are too few
+        faults = [fault for fault in error.errors(include_input=False) if fault["type"] != "too_short"]
+        raise InputRefused(f"{field}: {problems(faults)}", field) from error
+
+
+def _message(value: Mapping[str, Any], field: str) -> dict[str, Any]:
+    """Role and content. ``datasets`` writes null for every key that another row's message has."""
+    for key in _MORE_THAN_TEXT:
+        if value.get(key):
+            raise InputRefused(f"{field} has {key}; only messages that are text alone can be learnt from", field.partition(".")[0])
+    return {key: value[key] for key in ("role", "content") if key in value}
 
 
 def _turns(text: str) -> list[dict[str, str]]:
@@ -122,10 +156,12 @@ def _reply(value: Any, prompt: tuple[Message, ...], field: str) -> str:
         if messages[:-1] not in ((), prompt):
             raise InputRefused(f"{field}: the messages before the reply are not the prompt's", field)
         value = messages[-1].content
+    if not value.strip():
+        raise InputRefused(f"{field} is blank", field)
     try:
         return _TEXT.validate_python(value)
     except ValidationError as error:
-        raise InputRefused(f"{field}: {problems(error.errors(include_input=False))}", field) from error
+        raise InputRefused(f"{field}: {error.errors(include_input=False)[0]['msg']}", field) from error
 
 
 def _shared_prompt(chosen: tuple[Message, ...], rejected: tuple[Message, ...]) -> tuple[tuple[Message, ...], str, str]:
@@ -137,50 +173,21 @@ def _shared_prompt(chosen: tuple[Message, ...], rejected: tuple[Message, ...]) -
     return prompt, chosen[-1].content, rejected[-1].content
 
 
-@dataclass(frozen=True)
-class BadLine:
-    """A line (or row, from 1) that is no record, and why."""
-
-    number: int
-    reason: str
-
-
 def read_records(path: Path) -> Iterator[tuple[int, PreferenceRecord | BadLine]]:
     """Every record of a JSONL (``.gz`` or not) or Parquet file with its line or row number, bad ones in their place.
 
     Raises
     ------
     ConfigurationError
-        The file is not there or cannot be read as what its name says.
+        The file is not there or cannot be read as what it is.
     """
-    if not path.is_file():
-        raise ConfigurationError(f"{path}: there is no such file")
-    for number, line in _lines(path):
+    for number, row in rows(path):
         try:
-            yield number, parse_record(line)
+            if isinstance(row, Unreadable):
+                raise InputRefused(str(row))
+            yield number, parse_record(row)
         except InputRefused as error:
             yield number, BadLine(number, str(error))
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes | Mapping[str, Any]]]:
-    if path.suffix == ".parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            with pq.ParquetFile(path) as file:
-                rows = (row for batch in file.iter_batches(1_000) for row in batch.to_pylist())
-                yield from enumerate(rows, 1)
-        except pa.ArrowException as error:
-            raise ConfigurationError(f"{path}: no readable Parquet file: {error}") from error
-        return
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
-            for number, line in enumerate(stream, 1):
-                if line.strip():
-                    yield number, line
-    except (OSError, EOFError, zlib.error) as error:  # also a .gz that is none, or ends early
-        raise ConfigurationError(f"{path}: cannot be read: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -209,10 +216,10 @@ _OTHER_SIDE: dict[Side, Side] = {"A": "B", "B": "A"}
 
 @dataclass(frozen=True)
 class PreferenceData:
-    """What a file or snapshot holds: the comparisons in its order, and the lines that were no records."""
+    """What a file or snapshot holds: the comparisons in its order, and the lines that are no records."""
 
     comparisons: tuple[Comparison, ...]
-    bad: tuple[BadLine, ...] = ()
+    bad: BadLines
 
 
 def comparison_of(record: PreferenceRecord) -> Comparison:
@@ -230,17 +237,20 @@ def read_preferences(path: Path) -> PreferenceData:
     ConfigurationError
         There is nothing readable at ``path``.
     DataRefused
-        Not one of its lines is a preference record; the message gives the first reason.
+        Not one of its lines is a preference record; the message gives the first reasons.
     """
+    bad = BadLines(path)
     if path.is_dir():
-        return PreferenceData(tuple(_from_snapshot(path)))
-    found = [item for _, item in read_records(path)]
-    bad = tuple(item for item in found if isinstance(item, BadLine))
-    records = [item for item in found if isinstance(item, PreferenceRecord)]
-    if not records:
-        reason = f"line {bad[0].number}: {bad[0].reason}" if bad else "it is empty"
-        raise DataRefused(f"{path}: no preference record in it ({reason}); expected prompt, chosen and rejected on each line")
-    return PreferenceData(tuple(comparison_of(record) for record in records), bad)
+        return PreferenceData(tuple(_from_snapshot(path)), bad)
+    comparisons = []
+    for _, item in read_records(path):
+        if isinstance(item, BadLine):
+            bad.add(item)
+        else:
+            comparisons.append(comparison_of(item))
+    if not comparisons:
+        raise bad.all_refused()
+    return PreferenceData(tuple(comparisons), bad)
 
 
 def _from_snapshot(folder: Path) -> Iterator[Comparison]:

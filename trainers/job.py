@@ -86,14 +86,21 @@ class Job:
 
 
 def base_hash(ref: str) -> str | None:
-    """SHA-256 over the files of a model's folder; None for a Hugging Face id, which names its content otherwise."""
-    from trainers.generation import resolve_model
+    """SHA-256 over the files of a model's folder; None for a Hugging Face id, which names its content otherwise.
 
-    folder = Path(resolve_model(ref))
-    if not folder.is_dir():
-        return None
-    files = {path.name: file_hash(path) for path in sorted(folder.iterdir()) if path.suffix in (".json", ".safetensors", ".bin", ".model")}
-    return hashlib.sha256(orjson.dumps(files, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    For an adapter's folder, over the files of its base and its own.
+    """
+    from trainers.generation import layers
+
+    base, adapters = layers(ref)
+    files = {
+        f"{number}/{path.name}" if number else path.name: file_hash(path)
+        for number, folder in enumerate((Path(base), *adapters))
+        if folder.is_dir()
+        for path in sorted(folder.iterdir())
+        if path.suffix in (".json", ".safetensors", ".bin", ".model")
+    }
+    return hashlib.sha256(orjson.dumps(files, option=orjson.OPT_SORT_KEYS)).hexdigest() if files else None
 
 
 def file_hash(path: Path) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.errors import ConfigurationError, InputRefused
+from storage.errors import ConfigurationError, DataRefused, InputRefused
 from storage.events import JudgmentGiven, PairDrawn
 from storage.wire import decode
 from streams.imports import import_file
@@ -38,7 +38,7 @@ def test_every_record_is_a_pair_and_a_judgment_that_prefers_the_chosen(tmp_path:
     bus = MemoryBus()
     report = import_file(written(tmp_path, *map(json.dumps, RECORDS)), bus, KEY, objective="helpful")
     pairs, judgments = imported(bus)
-    assert (report.added, report.present, report.bad) == (40, 0, [])
+    assert (report.added, report.present, report.bad.count) == (40, 0, 0)
     by_pair = {judgment.pair_id: judgment for judgment in judgments}
     for pair, record in zip(pairs, RECORDS, strict=True):
         judgment = by_pair[pair.pair_id]
@@ -77,9 +77,9 @@ def test_a_bad_line_is_named_and_the_rest_goes_in(tmp_path: Path) -> None:
     long = json.dumps({"prompt": [{"role": "user", "content": "x" * 60_000}] * 5, "chosen": "yes", "rejected": "no"})
     report = import_file(written(tmp_path, good, "{", '{"prompt": "x"}', good, long, json.dumps(RECORDS[1])), bus, KEY)
     assert (report.added, report.present) == (2, 1)
-    assert [bad.number for bad in report.bad] == [2, 3, 5]
-    assert "chosen" in report.bad[1].reason
-    assert "200,000" in report.bad[2].reason
+    assert [bad.number for bad in report.bad.first] == [2, 3, 5]
+    assert "chosen" in report.bad.first[1].reason
+    assert "200,000" in report.bad.first[2].reason
 
 
 def test_a_transcript_becomes_messages_and_chat_messages_stay_what_they_are(tmp_path: Path) -> None:
@@ -129,12 +129,33 @@ def test_a_file_or_objective_that_is_none_is_refused(tmp_path: Path) -> None:
         import_file(written(tmp_path, "{}"), MemoryBus(), KEY, objective="not a name")
 
 
+def test_a_file_without_one_record_is_refused_whole_with_few_complaints_and_leaves_the_log_as_it_was(tmp_path: Path) -> None:
+    bus = MemoryBus()
+    path = written(tmp_path, json.dumps(RECORDS * 10, indent=2))
+    with pytest.raises(DataRefused) as refused:
+        import_file(path, bus, KEY)
+    complaints = str(refused.value).splitlines()
+    lines = len(path.read_text().splitlines())
+    assert f"no preference record in {lines:,} lines" in complaints[0]
+    assert len(complaints) == 1 + 20 + 1 + 1
+    assert complaints[-2] == f"and {lines - 20:,} more"
+    assert "one JSON array" in complaints[-1]
+    assert everything(bus, PAIRS.name, JUDGMENTS.name) == []
+
+
+def test_progress_is_told_after_every_line_with_what_was_refused(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    path = written(tmp_path, json.dumps(RECORDS[0]), "", "{", json.dumps(RECORDS[0]), json.dumps(RECORDS[1]))
+    import_file(path, MemoryBus(), KEY, progress=lambda done, refused: told.append((done, refused)))
+    assert told == [(1, 0), (2, 1), (3, 1), (4, 1)]
+
+
 def test_real_annotations_go_in_whole(request: pytest.FixtureRequest) -> None:
     path = request.config.rootpath.parent / "shared" / "data" / "preference" / "pandalm_dev.jsonl.gz"
     if not path.exists():
         pytest.skip("the shared data is not here")
     bus = MemoryBus()
     report = import_file(path, bus, KEY, objective="helpful", behind=10_000)
-    assert report.bad == []
+    assert report.bad.count == 0
     assert len(everything(bus, JUDGMENTS.name)) == report.added
     assert report.added + report.present == 434

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from storage.errors import DataRefused
 from storage.settings import Settings
+from trainers.bad_lines import DataSummary
 from trainers.datasets import Comparison, read_preferences
 from trainers.features import Embedder, FeatureSettings
 from trainers.reward import measures, ordinal
@@ -67,9 +68,7 @@ class RewardReport(BaseModel):
         """The report as a table for people."""
         parts = (("held out", self.held_out), (f"{FOLDS}-fold", self.cross_validated))
         prior = f"prior scale {self.prior_scale:g}, guards {self.guard_share:g}"
-        lines = [f"{self.records} records, {self.training_pairs} train; {prior}; split by prompt"]
-        if self.bad_lines:
-            lines.append(f"{self.bad_lines} lines are no records; the first: {self.first_bad_line}")
+        lines = [f"{self.training_pairs} of {self.records} records train; {prior}; split by prompt"]
         lines.append(f"{'':24}" + "".join(f"{name + f' ({part.pairs})':>26}" for name, part in parts))
         for name, words in (("accuracy", "accuracy"), ("auc", "AUC"), ("longer", "always the longer")):
             figures = [getattr(part, name) for _, part in parts]
@@ -80,19 +79,29 @@ class RewardReport(BaseModel):
         return "\n".join(lines)
 
 
-def train_reward(path: Path, settings: Settings, progress: Progress | None = None, *, swap_sides: bool = False) -> RewardReport:
+def train_reward(
+    path: Path,
+    settings: Settings,
+    progress: Progress | None = None,
+    *,
+    swap_sides: bool = False,
+    on_data: Callable[[DataSummary], None] | None = None,
+) -> RewardReport:
     """Train on the training stratum of a file or snapshot and validate on the rest.
 
-    With ``swap_sides`` every A and B change places first: the report is the same, which anybody may check.
+    With ``swap_sides`` every A and B change places first: the report is the same, which anybody may check. ``on_data`` is called with what
+    was read, and what was refused, before training starts.
 
     Raises
     ------
     ConfigurationError
         There is nothing readable at ``path``.
     DataRefused
-        It holds too little, or nothing on one side of the split.
+        Not one of its lines is a record, or it holds too little, or nothing on one side of the split.
     """
     data = read_preferences(path)
+    if on_data is not None:
+        on_data(DataSummary.of(data.comparisons, data.bad))
     embedder = Embedder.load(settings.section("features", FeatureSettings))
     comparisons = tuple(c.swapped() for c in data.comparisons) if swap_sides else data.comparisons
     features = _embedded(comparisons, embedder, progress or (lambda stage, step, steps: None))
@@ -112,8 +121,8 @@ def train_reward(path: Path, settings: Settings, progress: Progress | None = Non
     at = np.flatnonzero(held_out)
     return RewardReport(
         records=len(comparisons),
-        bad_lines=len(data.bad),
-        first_bad_line=f"{data.bad[0].number}: {data.bad[0].reason}" if data.bad else None,
+        bad_lines=data.bad.count,
+        first_bad_line=f"{data.bad.first[0].number}: {data.bad.first[0].reason}" if data.bad.first else None,
         training_pairs=int((~held_out).sum()),
         ties=int((~decisive).sum()),
         embedding_hash=embedder.hash,

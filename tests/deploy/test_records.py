@@ -1,0 +1,139 @@
+"""Records in and out by command: exit codes, what people read, and files that come back as they went out."""
+
+import gzip
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from storage.errors import ConfigurationError
+from tests.deploy.test_cli import ROOT, feedbackloop
+
+RECORDS = [{"prompt": f"Question {i}?", "chosen": f"A good answer to {i}.", "rejected": f"A bad answer to {i}."} for i in range(40)]
+
+
+def lines(records: list[dict[str, str]]) -> str:
+    return "".join(json.dumps(record) + "\n" for record in records)
+
+
+def test_a_file_without_one_record_ends_with_code_1_few_complaints_and_a_hint(tmp_path: Path) -> None:
+    (tmp_path / "records.json").write_text(json.dumps(RECORDS * 20, indent=2))
+    done = feedbackloop(tmp_path, "import", "records.json")
+    assert (done.returncode, done.stdout) == (1, "")
+    complaints = done.stderr.splitlines()
+    assert complaints[0] == "feedbackloop: records.json: no preference record in 4,002 lines"
+    assert [line.partition(":")[0] for line in complaints[1:21]] == [f"line {n}" for n in range(1, 21)]
+    assert complaints[21] == "and 3,982 more"
+    assert complaints[22].startswith("hint: the file is one JSON array")
+    assert len(complaints) == 23
+
+
+def test_a_file_with_some_records_ends_with_code_0_and_the_same_complaints(tmp_path: Path) -> None:
+    (tmp_path / "records.jsonl").write_text(lines(RECORDS) + "nothing\n" * 50)
+    done = feedbackloop(tmp_path, "import", "records.jsonl")
+    assert (done.returncode, done.stdout) == (0, "40 records taken in, 0 known already, 50 refused\n")
+    complaints = done.stderr.splitlines()
+    assert [line.partition(":")[0] for line in complaints] == [*(f"line {n}" for n in range(41, 61)), "and 30 more"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["out.csv"], ".jsonl, .jsonl.gz, .parquet"),
+        (["out"], ".jsonl, .jsonl.gz, .parquet"),
+        (["out.jsonl", "--format", "parquet"], "its ending says jsonl and --format says parquet"),
+        (["out.parquet", "--format", "jsonl"], "its ending says parquet and --format says jsonl"),
+        (["out.parquet.gz", "--format", "parquet"], "never gzipped"),
+    ],
+)
+def test_an_ending_that_names_no_format_or_another_is_refused_before_anything_is_read(tmp_path: Path, words: list[str], said: str) -> None:
+    done = feedbackloop(tmp_path, "export", *words, FEEDBACKLOOP_HUB__PORT="1")
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_kind_of_export_is_what_its_name_says_and_is_read_back(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    (tmp_path / "records.jsonl").write_text(lines(RECORDS))
+    nobody = {"FEEDBACKLOOP_HUB__PORT": "1"}
+    assert feedbackloop(tmp_path, "import", "records.jsonl", **nobody).returncode == 0
+    for words in (["a.jsonl"], ["b.jsonl.gz"], ["c.parquet"], ["d.txt", "--format", "jsonl"], ["e.gz", "--format", "jsonl"]):
+        done = feedbackloop(tmp_path, "export", *words, **nobody)
+        assert (done.returncode, done.stdout) == (0, f"40 records written to {words[0]}\n"), done.stderr
+    plain = (tmp_path / "a.jsonl").read_bytes()
+    assert plain == (tmp_path / "d.txt").read_bytes()
+    assert plain == gzip.decompress((tmp_path / "b.jsonl.gz").read_bytes()) == gzip.decompress((tmp_path / "e.gz").read_bytes())
+    assert pq.read_table(tmp_path / "c.parquet").to_pylist() == [json.loads(line) for line in plain.splitlines()]
+    for name in ("a.jsonl", "b.jsonl.gz", "c.parquet"):
+        done = feedbackloop(tmp_path, "import", name, **nobody)
+        assert done.stdout == "0 records taken in, 40 known already, 0 refused\n", done.stderr
+
+
+def test_an_export_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    from deploy.records import exported
+    from storage.settings import Settings
+
+    settings = Settings.read(tmp_path, {}).with_values({"home": tmp_path / "home"}, hub={"port": 1})
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(ConfigurationError, match=r"out\.jsonl: cannot be written"):
+        exported(settings, tmp_path / "taken" / "out.jsonl", "jsonl")
+
+
+def on_a_terminal(folder: Path, *words: str) -> tuple[int, str]:
+    """The exit code, and what a terminal of 120 columns shows of stderr."""
+    leader, follower = pty.openpty()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FEEDBACKLOOP_")}
+    environment |= {"FEEDBACKLOOP_HOME": str(folder / "home"), "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120"}
+    command = [sys.executable, "-m", "deploy.cli", *words]
+    process = subprocess.Popen(command, cwd=folder, env=environment, stdin=follower, stdout=subprocess.DEVNULL, stderr=follower)
+    os.close(follower)
+    seen = bytearray()
+
+    def read() -> None:
+        try:
+            while block := os.read(leader, 4096):
+                seen.extend(block)
+        except OSError:  # Linux's way to say that the other end has closed
+            pass
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        code = process.wait(60)
+        reader.join(10)
+    finally:
+        process.kill()
+        os.close(leader)
+    return code, re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
+
+
+@pytest.mark.parametrize("name", ["records.jsonl", "records.jsonl.gz", "records.parquet"])
+def test_a_person_at_a_terminal_sees_how_far_the_import_is(tmp_path: Path, name: str) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    bad = {"prompt": "x", "chosen": "the same", "rejected": "the same"}
+    text = lines([*RECORDS, bad, bad])
+    if name.endswith(".parquet"):
+        pq.write_table(pa.Table.from_pylist([*RECORDS, bad, bad]), tmp_path / name)
+    else:
+        (tmp_path / name).write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    code, seen = on_a_terminal(tmp_path, "import", name)
+    assert code == 0
+    assert re.search(r"importing .* 42/42 records, 2 refused, [\d,]+ a second", seen), seen
+    assert "41: rejected equals chosen" in seen
+
+
+def test_without_a_terminal_no_bar_is_drawn(tmp_path: Path) -> None:
+    (tmp_path / "records.jsonl").write_text(lines(RECORDS))
+    done = feedbackloop(tmp_path, "import", "records.jsonl", FORCE_COLOR="1", TTY_COMPATIBLE="1")
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,71 @@
+"""``train`` and ``evaluate`` say what they read and what they refused, in the same words whatever is trained."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deploy.training import evaluated, trained
+from storage.errors import DataRefused
+from storage.settings import Settings
+from tests.trainers.conftest import tiny_model  # noqa: F401
+from trainers.datasets import read_preferences
+
+Run = Callable[[Path, Callable[[str], None]], object]
+
+
+@pytest.fixture
+def settings(tmp_path: Path, tiny_model: Path) -> Settings:  # noqa: F811
+    return Settings.read(tmp_path, {}).with_values(
+        common={"model": str(tiny_model), "home": tmp_path / "home"},
+        dpo={"least_rows": 8, "batch": 16, "epochs": 1},
+        evaluation={"max_tokens": 4, "names": 2, "null_prompts": 2, "kl_prompts": 2},
+    )
+
+
+@pytest.fixture(params=["reward", "dpo", "evaluate"])
+def command(request: pytest.FixtureRequest, settings: Settings, tmp_path: Path) -> Run:
+    """What the command line calls, with its data and where it says things."""
+
+    def run(data: Path, say: Callable[[str], None]) -> object:
+        if request.param == "evaluate":
+            return evaluated(settings, data, settings.common.model, None, tmp_path / "out", say)
+        return trained(settings, request.param, data, None, tmp_path / "out", (), say)
+
+    return run
+
+
+def records(n: int) -> list[str]:
+    return [
+        json.dumps({"prompt": f"Question {i}?", "chosen": f"On day {i}, dear candidate.", "rejected": f"Some day {i}."}) for i in range(n)
+    ]
+
+
+def test_refused_lines_and_the_split_are_said_before_the_work(tmp_path: Path, command: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "records.jsonl"
+    data.write_text("\n".join([*records(60), *["nothing"] * 30]))
+    held_out = sum(c.stratum == "evaluation" for c in read_preferences(data).comparisons)
+    said: list[str] = []
+    command(data, said.append)
+    assert said[0] == f"60 records, 30 refused; {60 - held_out} for training, {held_out} held out for evaluation"
+    refused = [line for line in capsys.readouterr().err.splitlines() if line.startswith(("line ", "and "))]
+    assert [line.partition(":")[0] for line in refused] == [*(f"line {n}" for n in range(61, 81)), "and 10 more"]
+
+
+def test_a_file_without_one_record_is_refused_with_the_reasons_and_a_hint(tmp_path: Path, command: Run) -> None:
+    data = tmp_path / "records.jsonl"
+    data.write_text(json.dumps([json.loads(record) for record in records(60)], indent=2))
+    with pytest.raises(DataRefused) as refused:
+        command(data, print)
+    assert "no preference record in 302 lines\nline 1: not JSON" in str(refused.value)
+    assert "\nand 282 more\nhint: the file is one JSON array" in str(refused.value)
+
+
+def test_a_trained_policy_names_its_rows_and_what_was_left_out(tmp_path: Path, settings: Settings) -> None:
+    data = tmp_path / "records.jsonl"
+    data.write_text("\n".join([*records(40), *["nothing"] * 7]))
+    held_out = sum(c.stratum == "evaluation" for c in read_preferences(data).comparisons)
+    found, text = trained(settings, "dpo", data, None, tmp_path / "out", (), print)
+    assert (found["rows"], found["held_out"], found["refused"]) == (40 - held_out, held_out, 7)
+    assert "held_out" in text

@@ -1,0 +1,76 @@
+"""A refused file is told what it looks like; a file that is read gets no hint."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainers.layouts import hint
+
+GOOD = {"prompt": "When?", "chosen": "On Tuesday.", "rejected": "Soon."}
+TASK = {"id": 1, "data": {"prompt": "When?", "answer1": "x", "answer2": "y"}, "annotations": [{"result": [{"from_name": "left"}]}]}
+TURNS = [{"from": "human", "value": "When?"}]
+AZURE = {
+    "input": {"messages": [{"role": "user", "content": "When?"}]},
+    "preferred_output": [{"role": "assistant", "content": "On Tuesday."}],
+    "non_preferred_output": [{"role": "assistant", "content": "Soon."}],
+}
+
+
+def written(folder: Path, text: str, name: str = "records.jsonl", encoding: str = "utf-8") -> Path:
+    path = folder / name
+    path.write_text(text, encoding=encoding)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        (TASK, "Label Studio"),
+        ({"id": "1", "status": "pending", "fields": {"prompt": "x"}, "metadata": {}, "suggestions": {}, "responses": {}}, "Argilla"),
+        ({"prompt": "x", "preference.suggestion": "a", "preference.responses": ["a"]}, "Argilla"),
+        ({"conversations": TURNS, "chosen": {"from": "gpt", "value": "x"}, "rejected": {"from": "gpt", "value": "y"}}, "ShareGPT"),
+        ({"prompt": TURNS, "chosen": TURNS, "rejected": TURNS}, "ShareGPT"),
+        (AZURE, "preferred_output"),
+        ({"prompt": "x", "response_0": "a", "response_1": "b", "better_response_id": 1, "safer_response_id": 0}, "PKU-SafeRLHF"),
+        ({"history": "x", "human_ref_A": "a", "human_ref_B": "b", "labels": 1}, "SHP"),
+        ({"system": "s", "question": "x", "chosen": "a", "rejected": "b"}, "its records have system, question, chosen, rejected"),
+        ({"anweisung": "x", "gut": "a", "schlecht": "b"}, "its records have anweisung, gut, schlecht"),
+    ],
+)
+def test_a_known_layout_is_named_on_lines_in_an_array_and_over_several_lines(tmp_path: Path, record: dict[str, Any], words: str) -> None:
+    assert words in str(hint(written(tmp_path, json.dumps(record) + "\n" + json.dumps(record))))
+    for array in (json.dumps([record, record]), json.dumps([record, record], indent=2)):
+        found = str(hint(written(tmp_path, array, "records.json")))
+        assert "one JSON array" in found
+        assert words in found
+    spread = str(hint(written(tmp_path, json.dumps(record, indent=2))))
+    assert "over several lines" in spread
+    assert words in spread
+
+
+def test_a_container_is_named_where_its_records_are_good(tmp_path: Path) -> None:
+    assert "`jq -c '.[]' FILE`" in str(hint(written(tmp_path, json.dumps([GOOD]))))
+    assert "`jq -c . FILE`" in str(hint(written(tmp_path, json.dumps(GOOD, indent=1))))
+    assert "one JSON array" in str(hint(written(tmp_path, json.dumps([GOOD | {"prompt": "x" * 2_000_000}]))))
+    for separator in ",;\t":
+        assert "CSV" in str(hint(written(tmp_path, separator.join(GOOD) + "\n" + separator.join(GOOD.values()), "records.csv")))
+    assert "UTF-16" in str(hint(written(tmp_path, json.dumps(GOOD), encoding="utf-16")))
+
+
+@pytest.mark.parametrize("text", [json.dumps(GOOD), json.dumps({"chosen": "x", "rejected": "y"}), "not json", "", "[1, 2]\n[3]"])
+def test_what_is_not_recognised_gets_no_hint(tmp_path: Path, text: str) -> None:
+    assert hint(written(tmp_path, text)) is None
+
+
+def test_a_parquet_file_is_known_by_its_columns(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.Table.from_pylist([AZURE]), tmp_path / "azure.parquet")
+    pq.write_table(pa.Table.from_pylist([{"prompt": TURNS, "chosen": TURNS, "rejected": TURNS}]), tmp_path / "share.parquet")
+    pq.write_table(pa.Table.from_pylist([GOOD]), tmp_path / "good.parquet")
+    assert "preferred_output" in str(hint(tmp_path / "azure.parquet"))
+    assert "ShareGPT" in str(hint(tmp_path / "share.parquet"))
+    assert hint(tmp_path / "good.parquet") is None

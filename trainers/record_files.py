@@ -1,0 +1,173 @@
+"""Reads files of records one at a time: JSON lines, gzipped or not, and Parquet, of which only the needed columns are read.
+
+What a file is is told by its first bytes, and by its name where it is too short for that.
+"""
+
+import codecs
+import gzip
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from storage.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+COLUMNS = ("prompt", "chosen", "rejected", "strength")
+LONGEST_LINE = 32 << 20  # bytes; a file that is one array without line breaks would not fit into memory
+ROWS_AT_ONCE = 1_000
+
+
+class Unreadable(Exception):
+    """A line or row that cannot be read; the others can."""
+
+
+Row = bytes | Mapping[str, Any] | Unreadable
+
+
+def rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """Every line (blank ones left out) or row with its number, from 1.
+
+    Raises
+    ------
+    ConfigurationError
+        The file is not there or cannot be read as what it is.
+    """
+    if not path.is_file():
+        raise ConfigurationError(f"{path}: there is no such file")
+    yield from _parquet_rows(path) if is_parquet(path) else _text_lines(path)
+
+
+def count_rows(path: Path) -> int:
+    """How many lines or rows :func:`rows` gives, without looking into them."""
+    if not is_parquet(path):
+        return sum(1 for _ in rows(path))
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (pa.ArrowException, OSError) as error:
+        raise ConfigurationError(f"{path}: no readable Parquet file: {error}") from error
+
+
+def is_parquet(path: Path) -> bool:
+    return path.suffix.lower() == ".parquet" or _magic(path) == b"PAR1"
+
+
+def column_names(path: Path) -> list[str]:
+    """The names of a Parquet file's columns and of the fields inside them (``chosen.role``)."""
+    import pyarrow.parquet as pq
+
+    names: dict[str, None] = {}
+    for field in pq.read_schema(path):
+        names[field.name] = None
+        inner = field.type
+        while hasattr(inner, "value_field"):
+            inner = inner.value_type
+        for i in range(inner.num_fields):
+            names[f"{field.name}.{inner.field(i).name}"] = None
+    return list(names)
+
+
+@contextmanager
+def opened_text(path: Path) -> Iterator[IO[bytes]]:
+    """The text of a file, unpacked where it is gzipped.
+
+    Raises
+    ------
+    ConfigurationError
+        It cannot be read; a ``.gz`` that is none, or ends early, among others.
+    """
+    packed = path.suffix.lower() == ".gz" or _magic(path).startswith(b"\x1f\x8b")
+    try:
+        with gzip.open(path, "rb") if packed else path.open("rb") as stream:
+            yield cast(IO[bytes], stream)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error}") from error
+
+
+def _magic(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(4)
+    except OSError:
+        return b""
+
+
+def _text_lines(path: Path) -> Iterator[tuple[int, bytes | Unreadable]]:
+    with opened_text(path) as stream:
+        number = 0
+        while line := stream.readline(LONGEST_LINE):
+            number += 1
+            if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+                while (rest := stream.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
+                    pass
+                yield number, Unreadable(f"longer than {LONGEST_LINE >> 20} MiB")
+                continue
+            if number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)  # Windows editors write one
+            if line.strip():
+                yield number, line
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | Unreadable]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    number = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            wanted = [name for name in COLUMNS if name in file.schema_arrow.names]
+            for batch in file.iter_batches(ROWS_AT_ONCE, columns=wanted):
+                for row in _python_rows(batch, wanted):
+                    number += 1
+                    yield number, row
+    except (pa.ArrowException, OSError) as error:
+        raise ConfigurationError(f"{path}: no readable Parquet file: {error}") from error
+
+
+def _python_rows(batch: "pa.RecordBatch", names: list[str]) -> Iterator[Mapping[str, Any] | Unreadable]:
+    """The rows of a batch; where one holds what Python cannot, that one is unreadable and the others are not."""
+    columns = {name: _without_times(batch.column(batch.schema.names.index(name))) for name in names}
+    try:
+        lists = {name: column.to_pylist() for name, column in columns.items()}
+    except (ValueError, OverflowError):  # texts that are not UTF-8, for example
+        for i in range(batch.num_rows):
+            yield _python_row(columns, i)
+        return
+    for i in range(batch.num_rows):
+        yield {name: values[i] for name, values in lists.items()}
+
+
+def _python_row(columns: "dict[str, pa.Array]", i: int) -> Mapping[str, Any] | Unreadable:
+    row = {}
+    for name, column in columns.items():
+        try:
+            row[name] = column[i].as_py()
+        except (ValueError, OverflowError) as error:
+            return Unreadable(f"{name} cannot be read: {error}")
+    return row
+
+
+def _without_times(column: "pa.Array") -> "pa.Array":
+    """The column with numbers in place of times: a message may carry one that lies outside Python's years 1 to 9999."""
+    plain = _plain(column.type)
+    return column if plain == column.type else column.cast(plain)
+
+
+def _plain(kind: "pa.DataType") -> "pa.DataType":
+    import pyarrow as pa
+
+    if pa.types.is_temporal(kind) and not pa.types.is_interval(kind):
+        return pa.int32() if kind.bit_width == 32 else pa.int64()
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_plain(field.type)) for field in kind])
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_plain(kind.value_type)))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(kind.value_field.with_type(_plain(kind.value_type)))
+    return kind
