@@ -50,13 +50,14 @@ def export_form(file: Path, form: str | None) -> str:
     """
     name = file.name.lower()
     by_name = next((known for ending, known in ENDINGS.items() if name.endswith(ending)), None)
-    if by_name is None and form is None:
+    found = by_name or form
+    if found is None:
         raise ConfigurationError(f"{file}: its ending names no format; end it with {', '.join(ENDINGS)}, or choose one with --format")
     if form is not None and by_name not in (None, form):
         raise ConfigurationError(f"{file}: its ending says {by_name} and --format says {form}; change one of the two")
     if form == "parquet" and name.endswith(".gz"):
         raise ConfigurationError(f"{file}: a Parquet file is compressed inside and never gzipped; end it with .parquet")
-    return by_name or form or ""
+    return found
 
 
 def exported(settings: Settings, file: Path, form: str, sources: Sequence[Source] = ()) -> int:

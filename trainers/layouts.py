@@ -73,6 +73,8 @@ def _of_text(text: str) -> str | None:
 
 
 def _of_fields(fields: list[str]) -> str | None:
+    if {"prompt", "chosen", "rejected"} <= set(fields) and "chosen.from" not in fields:
+        return None  # whatever other columns it has
     for name, alternatives in LAYOUTS:
         if any(all(any(fnmatchcase(field, pattern) for field in fields) for pattern in patterns) for patterns in alternatives):
             return f"this looks like {name}; {CONVERT}"

@@ -59,6 +59,10 @@ def test_a_container_is_named_where_its_records_are_good(tmp_path: Path) -> None
     assert "UTF-16" in str(hint(written(tmp_path, json.dumps(GOOD), encoding="utf-16")))
 
 
+def test_other_columns_of_good_records_give_no_hint(tmp_path: Path) -> None:
+    assert hint(written(tmp_path, json.dumps(GOOD | {"conversations": [], "response_0": "a", "response_1": "b"}))) is None
+
+
 @pytest.mark.parametrize("text", [json.dumps(GOOD), json.dumps({"chosen": "x", "rejected": "y"}), "not json", "", "[1, 2]\n[3]"])
 def test_what_is_not_recognised_gets_no_hint(tmp_path: Path, text: str) -> None:
     assert hint(written(tmp_path, text)) is None
