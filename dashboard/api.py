@@ -1,6 +1,6 @@
 """The hub's HTTP: what the command line, products and the pages ask and tell the hub. The pages go through the same objects.
 
-Refusals are JSON of one shape, made in ``dashboard.refusals``.
+Refusals are JSON of one shape, made in ``streams.refusals``.
 """
 
 import asyncio
@@ -18,13 +18,14 @@ from starlette.concurrency import run_in_threadpool
 from dashboard.exports import Exporter
 from dashboard.live import Live
 from dashboard.rating_queue import RatingQueue
-from dashboard.refusals import install
+from dashboard.refusals import DOCUMENTED, REFUSALS
 from dashboard.reviews import NotFound, Reviews
 from dashboard.runs_by_hand import RunsByHand
 from dashboard.status import Run, Status, Versions
 from storage.artifacts import Artifacts
 from storage.events import Choice, Event, Side
 from streams.intake import Intake
+from streams.refusals import answer_errors
 
 Origin = Literal["product", "simulation"]
 
@@ -82,7 +83,7 @@ class Doors:
 
 def add_routes(app: FastAPI, doors: Doors) -> None:
     """Hang the API and its refusals into ``app``; before Dash, whose catch-all would answer with a page."""
-    router = APIRouter(prefix="/v1")
+    router = APIRouter(prefix="/v1", responses=DOCUMENTED)
     _looking(router, doors)
     _rating(router, doors)
     _deciding(router, doors)
@@ -92,7 +93,7 @@ def add_routes(app: FastAPI, doors: Doors) -> None:
     async def nothing(rest: str) -> None:
         raise NotFound(f"there is nothing at /v1/{rest}; /openapi.json lists what there is")
 
-    install(app)
+    answer_errors(app, REFUSALS)
     app.include_router(router)
 
 

@@ -18,7 +18,7 @@ from dashboard.api import Doors, add_routes
 from dashboard.exports import Exporter
 from dashboard.live import Live
 from dashboard.log_lag import LogLag
-from dashboard.pages.site import mount
+from dashboard.pages.site import content_policy, mount
 from dashboard.rating_queue import RatingQueue
 from dashboard.readings import Readings, Sources, lives_in
 from dashboard.reports import read_report
@@ -31,6 +31,7 @@ from storage.errors import FeedbackLoopError
 from storage.events import JudgmentGiven
 from storage.settings import Settings
 from storage.warehouse import Applied, Warehouse
+from streams.bounded_http import server_config
 from streams.bus import bus_of, outlet_of
 from streams.caps import FeedbackCaps
 from streams.evaluations import Reports
@@ -38,9 +39,11 @@ from streams.health import health_router, listen
 from streams.hub import HubStreams
 from streams.intake import Intake
 from streams.pseudonyms import pseudonym_key
+from streams.request_guard import RequestGuard
 from streams.runner import stop_on_signals
 from streams.topics import TOPICS
 from streams.trigger import RetrainingRule
+from streams.visible_text import without_paths
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +106,7 @@ class Hub:
             verify=lambda: verified(self.bus, self.warehouse, artifacts, settings),
             by_hand=RunsByHand(self.bus, self.warehouse, common.sources),
         )
-        self.app = create_app(doors, self.streams, self._fail)
+        self.app = create_app(doors, self.streams, self._fail, common.allowed_hosts)
 
     def __enter__(self) -> "Hub":
         self.serving.start()
@@ -133,7 +136,7 @@ class Hub:
         self.failed.set()
 
     def _problems(self) -> list[str]:
-        return [reason for check in self.streams.checks.values() if (reason := check()) is not None]
+        return [without_paths(reason) for check in self.streams.checks.values() if (reason := check()) is not None]
 
     def _lag(self) -> dict[str, int]:
         offsets = self.warehouse.offsets()
@@ -143,12 +146,13 @@ class Hub:
         return behind
 
 
-def create_app(doors: Doors, streams: HubStreams, fail: Callable[[BaseException], None]) -> FastAPI:
+def create_app(doors: Doors, streams: HubStreams, fail: Callable[[BaseException], None], allowed_hosts: Sequence[str] = ()) -> FastAPI:
     """API, health and pages on one app, which takes readings while it runs.
 
     Parameters
     ----------
     fail : told what ended the readings, when nothing should have
+    allowed_hosts : names besides loopback under which the hub may be asked for
     """
 
     @asynccontextmanager
@@ -170,7 +174,11 @@ def create_app(doors: Doors, streams: HubStreams, fail: Callable[[BaseException]
     )
     app.include_router(health_router(streams.checks))
     add_routes(app, doors)
-    mount(app, doors.live, doors.reviews, lambda version: read_report(doors.artifacts, doors.reviews.find(version).evaluated.report))
+    pages = mount(
+        app, doors.live, doors.reviews, lambda version: read_report(doors.artifacts, doors.reviews.find(version).evaluated.report)
+    )
+    policy = content_policy(pages)
+    app.add_middleware(RequestGuard, allowed_hosts=allowed_hosts, page_policy=policy)
     return app
 
 
@@ -205,7 +213,7 @@ class Server(uvicorn.Server):
     """Serves a hub; ends the answers that have no end before it waits for the others."""
 
     def __init__(self, hub: Hub) -> None:
-        super().__init__(uvicorn.Config(hub.app, log_level="warning", timeout_graceful_shutdown=GRACE, ws="websockets-sansio"))
+        super().__init__(server_config(hub.app, timeout_graceful_shutdown=GRACE))
         self._live = hub.live
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -13,6 +13,7 @@ from storage.errors import ArtifactError, FeedbackLoopError, InputRefused
 from storage.events import ModelRolledBack, ReviewDecided, Source
 from streams import versions as life
 from streams.bus import Bus, records_of
+from streams.visible_text import first_invisible
 
 TIMEOUT = 5.0  # seconds that a reviewer waits for the log
 
@@ -59,6 +60,7 @@ class Reviews:
         """
         lives = self._lives()
         found = _find(lives, version)
+        _check_name(reviewer)
         try:
             event = ReviewDecided(version=version, decision=decision, reviewer=reviewer, reason=reason, source=source)
         except ValidationError as error:
@@ -82,6 +84,7 @@ class Reviews:
     def roll_back(self, *, reviewer: str, reason: str, source: Source = "product") -> ModelRolledBack:
         """Withdraw the champion; the one before it serves again. :class:`Conflict` where the base model is the champion."""
         lives = self._lives()
+        _check_name(reviewer)
         try:
             event = ModelRolledBack(version=lives.champion, reviewer=reviewer, reason=reason, source=source)
         except ValidationError as error:
@@ -98,6 +101,13 @@ def _find(lives: life.Versions, version: str) -> life.Version:
     if found is None:
         raise NotFound(f"there is no version {version[:80]!r}; GET /v1/versions lists them")
     return found
+
+
+def _check_name(reviewer: str) -> None:
+    """A name with a character that nobody sees could be read as another one's."""
+    hidden = first_invisible(reviewer)
+    if hidden is not None:
+        raise InputRefused(f"reviewer: holds {hidden}, a character that cannot be seen; type the name without it", "reviewer")
 
 
 def _refused(error: ValidationError) -> InputRefused:

@@ -1,4 +1,4 @@
-"""What clients get back, in the form that OpenAI's client reads: completions, chunks, models and errors.
+"""What clients get back, in the form that OpenAI's client reads: completions, chunks and models. Errors: ``streams.refusals``.
 
 The field ``feedbackloop`` is an extension: by its ids a product ties a recruiter's judgment to the reply.
 """
@@ -11,8 +11,15 @@ import orjson
 from fastapi import Response
 
 from serving.backends import NotReady, Reply
-from storage.errors import FeedbackLoopError, InputRefused, Overloaded, UpstreamError
+from storage.errors import UpstreamError
 from storage.events import new_id
+from streams.refusals import KINDS, SERVER, Kind, Kinds
+
+REFUSALS: Kinds = {
+    **KINDS,
+    NotReady: Kind(503, "not_ready", SERVER, own_files=True),
+    UpstreamError: Kind(502, "upstream_failed", "upstream_error"),
+}
 
 
 class Completion:
@@ -70,23 +77,3 @@ def models(names: tuple[str, ...]) -> dict[str, Any]:
 
 def json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(body if isinstance(body, bytes) else orjson.dumps(body), status, headers, "application/json")
-
-
-def error_body(message: str, kind: str, *, param: str | None = None, code: str | None = None) -> dict[str, Any]:
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
-
-
-def refusal(error: FeedbackLoopError) -> tuple[int, dict[str, Any], dict[str, str]]:
-    """Status, body and headers for what went wrong; anything but these four kinds is not for a client to know."""
-    said = str(error)
-    if isinstance(error, InputRefused):
-        code = getattr(error, "code", "invalid_value")
-        status = {"model_not_found": 404, "request_too_large": 413}.get(code, 400)
-        return status, error_body(said, "invalid_request_error", param=error.field, code=code), {}
-    if isinstance(error, Overloaded):
-        return 503, error_body(said, "server_error", code="overloaded"), {"Retry-After": str(error.retry_after)}
-    if isinstance(error, NotReady):
-        return 503, error_body(said, "server_error", code="not_ready"), {"Retry-After": "1"}
-    if isinstance(error, UpstreamError):
-        return 502, error_body(said, "upstream_error", code="upstream_failed"), {}
-    return 500, error_body("something went wrong here; the server's log says what", "server_error"), {}

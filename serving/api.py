@@ -10,28 +10,27 @@ from functools import partial
 from typing import Any, Literal, TypeVar, get_args
 from uuid import UUID
 
-from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.exceptions import HTTPException
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from serving import answers
 from serving.answers import Completion
 from serving.backends import Backend, Reply
 from serving.pairing import Pairing
-from serving.requests import CHAT, FEEDBACK, MAX_BODY, PAIR, ChatRequest, Comparison, Edit, FieldRefused, Thumb, read
+from serving.requests import CHAT, FEEDBACK, PAIR, ChatRequest, Comparison, Edit, FieldRefused, Thumb, read
 from storage.errors import FeedbackLoopError, InputRefused
 from storage.events import Sampling, derived_id
 from storage.strata import conversation_of
 from streams.intake import Intake, messages
+from streams.refusals import FAILED, SERVER, error_body, refusal
+from streams.visible_text import one_line
 
 log = logging.getLogger(__name__)
 
 ClientSource = Literal["product", "simulation"]
 SOURCES: tuple[ClientSource, ...] = get_args(ClientSource)
 SOURCE_HEADER = "X-FeedbackLoop-Source"
-DRAINED = 16 * MAX_BODY  # of a body that is too large this much is read and thrown away, so that the client hears why
 
 Done = TypeVar("Done")
 
@@ -88,11 +87,13 @@ class Chat:
                 item = await anext(rest)
             ids = await self.record(item)
         except FeedbackLoopError as error:
-            yield answers.event(answers.refusal(error)[1])
+            status, said, _ = refusal(error, answers.REFUSALS)
+            log.warning("a stream broke off with %d: %s", status, one_line(str(error)))
+            yield answers.event(said)
             return
         except Exception:
             log.exception("a stream broke off")
-            yield answers.event(answers.error_body("something went wrong here; the server's log says what", "server_error"))
+            yield answers.event(error_body(FAILED, SERVER))
             return
         yield self.completion.chunk({}, item.finish_reason, feedbackloop=ids)
         options = self._asked.stream_options
@@ -107,13 +108,13 @@ def routes(backend: Backend, intake: Intake, pairing: Pairing, default_tokens: i
 
     @router.post("/v1/chat/completions")
     async def chat_completions(request: Request) -> Response:
-        asked = read(CHAT, await _body(request, "messages"))
+        asked = read(CHAT, await request.body())
         chat = Chat(asked, _source(request), backend, intake, pairing, default_tokens)
         if asked.stream:
             rest = backend.stream(chat.prompt, chat.sampling)
             first = await anext(rest)  # what goes wrong before the first piece still gets its status
             ids = answers.extension(chat.conversation_id, None, None)
-            headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"} | answers.headers(ids)
+            headers = {"X-Accel-Buffering": "no"} | answers.headers(ids)
             return StreamingResponse(chat.events(first, rest), media_type="text/event-stream", headers=headers)
         reply = await backend.complete(chat.prompt, chat.sampling)
         ids = await chat.record(reply)
@@ -131,7 +132,7 @@ def routes(backend: Backend, intake: Intake, pairing: Pairing, default_tokens: i
 
     @router.post("/v1/pairs")
     async def pairs(request: Request) -> Response:
-        asked = read(PAIR, await _body(request, "prompt"))
+        asked = read(PAIR, await request.body())
         sides = [{"text": text, "version": version} for text, version in zip(asked.responses, asked.versions, strict=True)]
         publish = partial(
             intake.pair,
@@ -150,7 +151,7 @@ def routes(backend: Backend, intake: Intake, pairing: Pairing, default_tokens: i
 
     @router.post("/v1/feedback")
     async def feedback(request: Request) -> Response:
-        given = read(FEEDBACK, await _body(request, "prompt"))
+        given = read(FEEDBACK, await request.body())
         source = _source(request)
         if isinstance(given, Comparison):
             fields = given.model_dump(exclude={"type"})
@@ -178,28 +179,6 @@ def routes(backend: Backend, intake: Intake, pairing: Pairing, default_tokens: i
         return _receipt(judgment.event_id, pairing, pair.pair_id)
 
     return router
-
-
-def handle_errors(app: FastAPI) -> None:
-    """Answer every error in OpenAI's shape, also those of the framework."""
-
-    @app.exception_handler(FeedbackLoopError)
-    async def refused(request: Request, error: FeedbackLoopError) -> Response:
-        status, body, headers = answers.refusal(error)
-        if status == 500:
-            log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        elif status >= 502:
-            log.warning("%s", error)
-        return answers.json(body, status, headers)
-
-    @app.exception_handler(StarletteHTTPException)
-    async def astray(request: Request, error: HTTPException) -> Response:
-        said = f"{request.method} {request.url.path}: {error.detail}"
-        return answers.json(answers.error_body(said, "invalid_request_error"), error.status_code, dict(error.headers or {}))
-
-    @app.exception_handler(Exception)
-    async def broken(request: Request, error: Exception) -> Response:  # uvicorn logs it whole
-        return answers.json(answers.error_body("something went wrong here; the server's log says what", "server_error"), 500)
 
 
 def _receipt(event_id: UUID, pairing: Pairing, pair_id: UUID) -> Response:
@@ -238,17 +217,3 @@ def _source(request: Request) -> ClientSource:
         if given == source:
             return source
     raise InputRefused(f"{SOURCE_HEADER}: {given[:80]!r} is neither product nor simulation", SOURCE_HEADER)
-
-
-async def _body(request: Request, field: str) -> bytes:
-    """The body, up to its bound; ``field`` is the one that can be large."""
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size <= MAX_BODY:
-            parts.append(part)
-        elif size > DRAINED:
-            break
-    if size > MAX_BODY:
-        raise FieldRefused(f"{field}: the request has more than {MAX_BODY:,} bytes; shorten it", field, "request_too_large")
-    return b"".join(parts)

@@ -16,7 +16,8 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from serving.api import handle_errors, routes
+from serving.answers import REFUSALS
+from serving.api import routes
 from serving.backends import Backend
 from serving.local import LocalBackend
 from serving.pairing import Pairing, PairingRule
@@ -25,11 +26,14 @@ from serving.upstream import UpstreamBackend
 from storage.artifacts import Artifacts
 from storage.errors import ConfigurationError
 from storage.settings import Settings
+from streams.bounded_http import server_config
 from streams.bus import Bus, bus_of, outlet_of
 from streams.caps import FeedbackCaps
 from streams.health import health_router, listen
 from streams.intake import Intake
 from streams.pseudonyms import pseudonym_key
+from streams.refusals import answer_errors
+from streams.request_guard import RequestGuard
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +97,7 @@ def run(settings: Settings) -> None:
 
     try:
         app = create_app(settings, give_up=give_up)
-        server = _Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=STOPPING))
+        server = _Server(server_config(app, timeout_graceful_shutdown=STOPPING))
         for number in before:
             signal.signal(number, server.handle_exit)
         log.info("serving on http://%s:%d", *socket.getsockname()[:2])
@@ -155,7 +159,8 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
     app = FastAPI(openapi_url=None, lifespan=life)  # the protocol is OpenAI's; requests are read by serving.requests
     app.include_router(health_router({"model": backend.why_not_ready}))
     app.include_router(routes(backend, intake, pairing, section.max_tokens))
-    handle_errors(app)
+    answer_errors(app, REFUSALS)
+    app.add_middleware(RequestGuard, allowed_hosts=settings.common.allowed_hosts)
     return app
 
 

@@ -86,6 +86,7 @@ class LocalBackend:
         self._changed = threading.Condition()
         self._reading = threading.Lock()  # a tokenizer is not to be used by two threads at a time
         self._lane = Lane(capacity)
+        self._reserved = {False: 0, True: 0}  # places of requests that are being tokenized, by patience
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="generation", daemon=True)
         self._thread.start()
@@ -149,19 +150,25 @@ class LocalBackend:
         if served is None:
             raise NotReady(f"no reply yet: {self._reason}")
         waiting = self._lane.patient if patient else self._lane.waiting
-        if len(waiting) >= self._most_waiting:
+        if len(waiting) + self._reserved[patient] >= self._most_waiting:
             raise Overloaded(f"{self._most_waiting} requests wait for a reply already", retry_after=1)
-        ids = await asyncio.to_thread(self._tokens, served, prompt)
-        room = served.window - len(ids)
-        if room < 1:
-            raise InputRefused(f"messages: {len(ids)} tokens; this model reads {served.window} with its reply, so shorten them", "messages")
-        from serving.decoding import Draw
+        self._reserved[patient] += 1  # before the await: what else comes meanwhile has to find the place taken
+        try:
+            ids = await asyncio.to_thread(self._tokens, served, prompt)
+            room = served.window - len(ids)
+            if room < 1:
+                raise InputRefused(
+                    f"messages: {len(ids)} tokens; this model reads {served.window} with its reply, so shorten them", "messages"
+                )
+            from serving.decoding import Draw
 
-        draw = Draw(ids, sampling, min(sampling.max_tokens, room), deliver, pieces=pieces)
-        with self._changed:
-            waiting.append(draw)
-            self._changed.notify()
-        return draw
+            draw = Draw(ids, sampling, min(sampling.max_tokens, room), deliver, pieces=pieces)
+            with self._changed:
+                waiting.append(draw)
+                self._changed.notify()
+            return draw
+        finally:
+            self._reserved[patient] -= 1
 
     def _tokens(self, served: "Served", prompt: Sequence[Message]) -> list[int]:
         from trainers.generation import prompt_ids

@@ -15,8 +15,6 @@ from pydantic_core import PydanticCustomError
 from storage.errors import InputRefused
 from storage.events import Choice, Identifier, Message, Name, Sampling, Side, Text
 
-MAX_BODY = 1_048_576  # bytes
-
 Stop = Annotated[str, Field(min_length=1, max_length=1000)]  # a line break alone is a usual one
 Nothing = Annotated[list[Any], Field(max_length=0)]
 Body = TypeVar("Body")
@@ -204,6 +202,7 @@ class FieldRefused(InputRefused):
     def __init__(self, message: str, field: str | None, code: str) -> None:
         super().__init__(message, field)
         self.code = code
+        self.status = 404 if code == "model_not_found" else 400
 
 
 def read(shape: TypeAdapter[Body], raw: bytes) -> Body:

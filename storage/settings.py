@@ -48,6 +48,7 @@ class Common(BaseModel):
     artifacts : folder or fsspec URL of models and reports; the folder ``artifacts`` in ``home`` where empty
     model : the language model that chats and is trained: ``shipped``, a folder or a Hugging Face id
     sources : whose judgments teach: simulated, imported and AI ones enter only where they are named here
+    allowed_hosts : names besides loopback under which our ports may be asked for, such as that of a proxy in front of them
     pseudonym_key : what pseudonyms are made with; the file ``pseudonym.key`` in ``home``, made when first needed, where empty
     """
 
@@ -58,6 +59,7 @@ class Common(BaseModel):
     artifacts: str = ""
     model: str = "shipped"
     sources: Annotated[tuple[Source, ...], Field(min_length=1)] = ("product",)
+    allowed_hosts: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")], ...] = ()
     pseudonym_key: SecretStr = SecretStr("")
 
     @property

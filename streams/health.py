@@ -7,7 +7,7 @@ import errno
 import ipaddress
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import uvicorn
 from fastapi import APIRouter, FastAPI, Response
@@ -15,6 +15,10 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from storage.errors import ConfigurationError, PortInUse
+from streams.bounded_http import server_config
+from streams.refusals import KINDS, answer_errors
+from streams.request_guard import RequestGuard
+from streams.visible_text import without_paths
 
 Check = Callable[[], str | None]  # None: ready; else the reason why not
 
@@ -30,7 +34,7 @@ def health_router(checks: Mapping[str, Check]) -> APIRouter:
 
     @router.get("/readyz", include_in_schema=False)
     async def readyz() -> JSONResponse:
-        reasons = {name: reason for name, check in checks.items() if (reason := check()) is not None}
+        reasons = {name: without_paths(reason) for name, check in checks.items() if (reason := check()) is not None}
         return JSONResponse({"ready": not reasons, "reasons": reasons}, status_code=503 if reasons else 200)
 
     @router.get("/metrics", include_in_schema=False)
@@ -76,12 +80,14 @@ def listen(host: str, port: int) -> socket.socket:
 class HealthServer:
     """The two routes on an address of their own, answered by a thread."""
 
-    def __init__(self, checks: Mapping[str, Check], host: str, port: int) -> None:
+    def __init__(self, checks: Mapping[str, Check], host: str, port: int, allowed_hosts: Sequence[str] = ()) -> None:
         app = FastAPI(openapi_url=None)
         app.include_router(health_router(checks))
+        answer_errors(app, KINDS)
+        app.add_middleware(RequestGuard, allowed_hosts=allowed_hosts)
         self._socket = listen(host, port)
         self.port: int = self._socket.getsockname()[1]
-        self._server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+        self._server = uvicorn.Server(server_config(app, lifespan="off"))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, name="health", daemon=True)
 
     def start(self) -> None:

@@ -76,7 +76,7 @@ def run(settings: Settings) -> None:
     with _only_one(settings.common.home), closing(bus_of(settings)) as bus:
         metrics.reader_lag(bus, "embed", consumer("embed").topics)
         metrics.reader_lag(bus, "trigger", consumer("trigger").topics)
-        health = HealthServer(checks, own.host, own.port)
+        health = HealthServer(checks, own.host, own.port, settings.common.allowed_hosts)
         health.start()
         try:
             run_here = _run_agents if is_kafka(settings.common.bus_url) else _run_threads

@@ -222,7 +222,7 @@ def run(settings: Settings) -> None:
     checks: dict[str, Check] = {}
     home = settings.common.home
     with _identity(home / "trainers") as name, closing(bus_of(settings)) as bus:
-        health = HealthServer(checks, own.host, own.port)
+        health = HealthServer(checks, own.host, own.port, settings.common.allowed_hosts)
         health.start()
         runner = Runner(stop)
         train = training(settings)

@@ -15,7 +15,7 @@ def box(version: VersionShown) -> Any:
         return html.Section(
             [
                 html.H2("Your decision"),
-                html.P(_advice(version), className="hint"),
+                html.P(words.isolated(_advice(version)), className="hint"),
                 *_who("review"),
                 html.Div(
                     [
@@ -37,9 +37,13 @@ def box(version: VersionShown) -> Any:
         html.P(
             [
                 html.Strong("Approved" if review.decision == "approve" else "Rejected"),
-                f" by {review.reviewer} ",
+                " by ",
+                words.isolated(review.reviewer),
+                " ",
                 html.Span("unverified", className="badge badge-quiet"),
-                f" on {words.clock(review.occurred_at)}: “{review.reason}”",
+                f" on {words.clock(review.occurred_at)}: “",
+                words.isolated(review.reason),
+                "”",
             ]
         )
         for review in version.reviews
@@ -57,7 +61,7 @@ def box(version: VersionShown) -> Any:
     else:
         title, why = (
             "Decided" if said else "No decision is due",
-            [] if said else [html.P(reason, className="hint") for reason in version.reasons],
+            [] if said else [html.P(words.isolated(reason), className="hint") for reason in version.reasons],
         )
     return html.Section([html.H2(title), *why, *said], className="card decision" + (" blocked" if blocked else ""), id="decision")
 
@@ -118,4 +122,4 @@ def _who(prefix: str) -> list[Any]:
 
 def _named(reason: str) -> Any:
     name, _, text = reason.partition(": ")
-    return [html.Strong(words.gate(name)), " ", text]
+    return [html.Strong(words.isolated(words.gate(name))), " ", words.isolated(text)]

@@ -36,12 +36,12 @@ def _gate(result: GateResult) -> Any:
         [
             html.Td(
                 [
-                    html.Strong(words.gate(result.name)),
-                    html.Span(result.words, className="hint"),
-                    html.Span(f"Limit: {result.limit}", className="hint limit"),
+                    html.Strong(words.isolated(words.gate(result.name))),
+                    html.Span(words.isolated(result.words), className="hint"),
+                    html.Span(["Limit: ", words.isolated(result.limit)], className="hint limit"),
                 ]
             ),
-            html.Td(words.figure(result.figure, result.unit), className="number strong", **labels[0]),
+            html.Td(words.isolated(words.figure(result.figure, result.unit)), className="number strong", **labels[0]),
             html.Td(words.interval(result), className="number", **labels[1]),
             html.Td(words.count(result.n), className="number", **labels[2]),
             html.Td(html.Span(VERDICTS[result.verdict], className=f"badge badge-{result.verdict}")),

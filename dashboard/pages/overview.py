@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dash import Dash, Input, Output, dcc, html
+from pydantic import validate_call
 
 from dashboard.pages import charts, words
 from dashboard.pages.markup import aria
@@ -49,6 +50,7 @@ def register(app: Dash) -> None:
         Input("live-status", "data"),
         Input("live-runs", "data"),
     )
+    @validate_call
     def draw(data: Mapping[str, Any] | None, runs: Sequence[Mapping[str, Any]] | None) -> tuple[Any, ...]:
         status = status_of(data)
         if status is None:
@@ -57,6 +59,7 @@ def register(app: Dash) -> None:
         return lead(status), loop(status, newest), champion(status), waiting(status)
 
     @app.callback(Output("overview-curve", "children"), Input("live-curve", "data"))
+    @validate_call
     def curve(points: Sequence[Mapping[str, Any]] | None) -> Any:
         if not points:
             return empty(
@@ -70,7 +73,7 @@ def register(app: Dash) -> None:
 def lead(status: Status) -> Any:
     """The state of the loop in a sentence or two."""
     if status.health.problems:
-        return html.Span([html.Span(className="icon icon-warning"), " ".join(status.health.problems)], className="problem")
+        return html.Span([html.Span(className="icon icon-warning"), words.isolated(" ".join(status.health.problems))], className="problem")
     if not status.counts.replies and not status.counts.pairs:
         return [
             "Nothing has been said yet. Point your product’s OpenAI client at the chat API, or run ",
@@ -127,8 +130,8 @@ def station(name: str, icon: str, figure: int | str, note: str, href: str) -> An
         dcc.Link(
             [
                 html.Span([html.Span(className=f"icon icon-{icon}"), name], className="station-name"),
-                html.Span(figure, className="station-figure" + (" text" if not figure[:1].isdigit() else "")),
-                html.Span(note, className="station-note"),
+                html.Span(words.isolated(figure), className="station-figure" + (" text" if not figure[:1].isdigit() else "")),
+                html.Span(words.isolated(note), className="station-note"),
             ],
             href=href,
             className=f"station station-{icon}",
@@ -180,11 +183,11 @@ def champion(status: Status) -> Any:
     base = held.version == "base"
     rows = [
         ("Champion since", words.clock(held.since) if held.since else "the start"),
-        *([("Serving now", held.serving)] if held.serving else []),
-        ("Before it", held.previous or "nothing"),
+        *([("Serving now", words.isolated(held.serving))] if held.serving else []),
+        ("Before it", words.isolated(held.previous) if held.previous else "nothing"),
         (
             "Awaiting review",
-            dcc.Link(", ".join(status.awaiting_review), href=f"/promotions/{status.awaiting_review[0]}")
+            dcc.Link(words.isolated(", ".join(status.awaiting_review)), href=f"/promotions/{status.awaiting_review[0]}")
             if status.awaiting_review
             else "none",
         ),
@@ -198,13 +201,16 @@ def champion(status: Status) -> Any:
     warning = html.P(
         [
             html.Span(className="icon icon-warning"),
-            f"Candidates are answered by {held.serving}; the champion is {held.version}. Serving’s log says why.",
+            html.Span(
+                ["Candidates are answered by ", words.isolated(held.serving or ""), "; the champion is ", words.isolated(held.version), "."]
+                + [" Serving’s log says why."]
+            ),
         ],
         className="problem-line",
     )
     return [
         html.H2("Champion"),
-        html.P(held.version, className="champion-name"),
+        html.P(words.isolated(held.version), className="champion-name"),
         html.P(note, className="hint"),
         *([warning] if other else []),
         table(rows),

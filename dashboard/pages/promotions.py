@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
+from pydantic import validate_call
 
 from dashboard.pages import decision, evidence, words
 from dashboard.pages.markup import aria
@@ -15,6 +16,7 @@ from dashboard.reports import ShownReport
 from dashboard.reviews import Conflict, NotFound, Reviews
 from dashboard.status import Versions, VersionShown
 from storage.errors import FeedbackLoopError, InputRefused
+from streams.visible_text import visible, without_paths
 
 
 def layout(rest: str) -> Any:
@@ -22,7 +24,7 @@ def layout(rest: str) -> Any:
     if rest:
         return [
             dcc.Link([html.Span(className="icon icon-back"), "All versions"], href="/promotions", className="back"),
-            heading(rest, lead),
+            heading(words.isolated(rest), lead),
             dcc.Store(id="promotion-version", data=rest),
             html.Div(id="promotion", className="stack"),
             html.Div(id="promotion-replies", className="stack"),
@@ -32,6 +34,7 @@ def layout(rest: str) -> Any:
 
 def register(app: Dash, reviews: Reviews, report_of: Callable[[str], ShownReport]) -> None:
     @app.callback(Output("promotions", "children"), Output("rollback", "className"), Input("live-versions", "data"))
+    @validate_call
     def listed(data: Mapping[str, Any] | None) -> tuple[Any, str]:
         versions = Versions.model_validate(data) if data else None
         if versions is None or not versions.versions:
@@ -46,6 +49,7 @@ def register(app: Dash, reviews: Reviews, report_of: Callable[[str], ShownReport
         ], "card" if versions.champion != "base" else "card hidden"
 
     @app.callback(Output("promotion", "children"), Input("live-versions", "data"), Input("promotion-version", "data"))
+    @validate_call
     def opened(data: Mapping[str, Any] | None, name: str) -> Any:
         if not data:
             return no_update
@@ -55,13 +59,14 @@ def register(app: Dash, reviews: Reviews, report_of: Callable[[str], ShownReport
         return detail(found[0])
 
     @app.callback(Output("promotion-replies", "children"), Input("promotion-version", "data"))
+    @validate_call
     def replies(name: str) -> Any:
         try:
             return evidence.replies(report_of(name))
         except NotFound:
             return None
         except FeedbackLoopError as error:
-            return html.P(str(error), className="problem-line")
+            return html.P(words.isolated(without_paths(str(error))), className="problem-line")
 
     @app.callback(
         Output({"decision": "answer", "version": ALL}, "children"),
@@ -71,6 +76,7 @@ def register(app: Dash, reviews: Reviews, report_of: Callable[[str], ShownReport
         State("review-reason", "value"),
         prevent_initial_call=True,
     )
+    @validate_call
     def decide(_approve: Sequence[int], _reject: Sequence[int], reviewer: str | None, reason: str | None) -> Any:
         pressed = ctx.triggered_id
         if not pressed or not ctx.triggered[0]["value"]:
@@ -78,7 +84,7 @@ def register(app: Dash, reviews: Reviews, report_of: Callable[[str], ShownReport
         try:
             reviews.decide(pressed["version"], decision=pressed["decision"], reviewer=reviewer or "", reason=reason or "")
         except (InputRefused, NotFound, Conflict) as error:
-            return [html.Span(asked(error), className="problem")]
+            return [html.Span(words.isolated(asked(error, reviewer, reason)), className="problem")]
         return [html.Span("Decided. The page follows as soon as it is stored.", className="fine")]
 
     @app.callback(
@@ -88,20 +94,24 @@ def register(app: Dash, reviews: Reviews, report_of: Callable[[str], ShownReport
         State("rollback-reason", "value"),
         prevent_initial_call=True,
     )
+    @validate_call
     def roll_back(clicks: int, reviewer: str | None, reason: str | None) -> Any:
         if not clicks:
             return no_update
         try:
             reviews.roll_back(reviewer=reviewer or "", reason=reason or "")
         except (InputRefused, Conflict) as error:
-            return html.Span(asked(error), className="problem")
+            return html.Span(words.isolated(asked(error, reviewer, reason)), className="problem")
         return html.Span("Rolled back. The page follows as soon as it is stored.", className="fine")
 
 
-def asked(error: FeedbackLoopError) -> str:
+def asked(error: FeedbackLoopError, reviewer: str | None, reason: str | None) -> str:
     """The refusal as the page words it."""
-    if isinstance(error, InputRefused):
-        return {"reviewer": "Type your name first.", "reason": "Say why in a sentence first."}.get(error.field or "", str(error))
+    field = error.field if isinstance(error, InputRefused) else None
+    if field == "reviewer" and not (reviewer or "").strip():
+        return "Type your name first."
+    if field == "reason" and not (reason or "").strip():
+        return "Say why in a sentence first."
     return str(error)
 
 
@@ -111,11 +121,14 @@ def row(version: VersionShown) -> Any:
     return dcc.Link(
         [
             html.Span(
-                [html.Strong(version.version, className="mono"), html.Span(f"against {version.champion}", className="hint")],
+                [
+                    html.Strong(words.isolated(version.version), className="mono"),
+                    html.Span(["against ", words.isolated(version.champion)], className="hint"),
+                ],
                 className="version-name",
             ),
             html.Span(
-                [html.Span(className=f"pip pip-{gate.verdict}", title=words.gate(gate.name)) for gate in version.gates],
+                [html.Span(className=f"pip pip-{gate.verdict}", title=visible(words.gate(gate.name))) for gate in version.gates],
                 className="pips",
                 **aria(hidden="true"),
             ),
@@ -152,7 +165,9 @@ def detail(version: VersionShown) -> Any:
                         [
                             "Run ",
                             html.Span(version.run_id[-8:], className="mono"),
-                            f" against {version.champion}, judged {words.clock(version.evaluated_at)}",
+                            " against ",
+                            words.isolated(version.champion),
+                            f", judged {words.clock(version.evaluated_at)}",
                         ],
                         className="hint",
                     ),
@@ -170,10 +185,10 @@ def history(versions: Versions) -> Any:
         html.Tr(
             [
                 html.Td(words.clock(each.at), className="when"),
-                html.Td(dcc.Link(each.version, href=f"/promotions/{each.version}", className="mono")),
+                html.Td(dcc.Link(words.isolated(each.version), href=f"/promotions/{each.version}", className="mono")),
                 html.Td(each.what.capitalize()),
-                html.Td([each.who, " ", html.Span("unverified", className="badge badge-quiet")] if each.who else "–"),
-                html.Td(each.reason or ""),
+                html.Td([words.isolated(each.who), " ", html.Span("unverified", className="badge badge-quiet")] if each.who else "–"),
+                html.Td(words.isolated(each.reason or "")),
             ],
             className="" if each.legal else "illegal",
         )

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dash import Dash, Input, Output, dcc, html
+from pydantic import validate_call
 
 from dashboard.pages import charts, words
 from dashboard.pages.markup import aria
@@ -31,6 +32,7 @@ def layout(_rest: str) -> Any:
 
 def register(app: Dash) -> None:
     @app.callback(Output("runs", "children"), Input("live-runs", "data"))
+    @validate_call
     def draw(data: Sequence[Mapping[str, Any]] | None) -> Any:
         runs = [Run.model_validate(each) for each in data or ()]
         if not runs:
@@ -78,7 +80,9 @@ def card(run: Run, *, newest: bool) -> Any:
             html.P(
                 [
                     html.Span(className="icon icon-warning"),
-                    html.Span([html.Strong(f"{words.stage(run.stage)}: "), run.reason or "no reason was given"]),
+                    html.Span(
+                        [html.Strong([words.isolated(words.stage(run.stage)), ": "]), words.isolated(run.reason or "no reason was given")]
+                    ),
                 ],
                 className="problem-line",
             )
@@ -89,7 +93,10 @@ def card(run: Run, *, newest: bool) -> Any:
         body.append(curves(run))
     if run.version:
         body.append(
-            html.P([f"Made {run.version} — ", dcc.Link("see its gates", href=f"/promotions/{run.version}")], className="run-version")
+            html.P(
+                ["Made ", words.isolated(run.version), " — ", dcc.Link("see its gates", href=f"/promotions/{run.version}")],
+                className="run-version",
+            )
         )
     return html.Article(body, className="card run", id=f"run-{run.run_id}")
 
@@ -125,7 +132,7 @@ def track(run: Run) -> Any:
         cells.append(
             html.Li(
                 [
-                    html.Span(words.stage(name), className="stage-name"),
+                    html.Span(words.isolated(words.stage(name)), className="stage-name"),
                     html.Div(html.Div(className="bar-fill", style={"width": f"{done:.0f}%"}), className="bar"),
                     html.Span(note, className="stage-note"),
                 ],
@@ -138,7 +145,7 @@ def track(run: Run) -> Any:
 
 def metric(name: str, value: float) -> Any:
     return html.Div(
-        [html.Span(name.replace("_", " "), className="metric-name"), html.Span(f"{value:.3g}", className="metric-value")],
+        [html.Span(words.isolated(name.replace("_", " ")), className="metric-name"), html.Span(f"{value:.3g}", className="metric-value")],
         className="metric",
     )
 

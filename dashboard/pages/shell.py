@@ -7,6 +7,7 @@ from typing import Any
 
 import dash_mantine_components as dmc
 from dash import Dash, Input, Output, State, ctx, dcc, html, set_props
+from pydantic import validate_call
 
 from dashboard.live import Live
 from dashboard.pages.markup import aria, in_browser
@@ -111,7 +112,7 @@ def shell(pages: tuple[Page, ...]) -> Any:
     )
 
 
-def heading(title: str, lead: Any) -> Any:
+def heading(title: Any, lead: Any) -> Any:
     """A page's title, its one-sentence state and the badge that says where the data come from."""
     return html.Header(
         [
@@ -147,6 +148,7 @@ def register(app: Dash, live: Live, pages: tuple[Page, ...]) -> None:
     routes: Mapping[str, Page] = {page.path: page for page in sorted(pages, key=lambda page: len(page.path))}
 
     @app.callback(Output("page", "children"), Input("address", "pathname"))
+    @validate_call
     def show(path: str | None) -> Any:
         path = (path or "/").rstrip("/") or "/"
         for start in sorted(routes, key=len, reverse=True):

@@ -1,14 +1,19 @@
 """The pages as one Dash app on the hub's FastAPI."""
 
+import base64
+import hashlib
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-from dash import Dash
+from dash import Dash, ctx
+from dash.exceptions import PreventUpdate
 from fastapi import FastAPI
 
 from dashboard.live import Live
+from dashboard.page_calls import PageCalls
 from dashboard.pages import overview, promotions, rate, runs, shell
 from dashboard.reports import ShownReport
 from dashboard.reviews import Reviews
@@ -30,7 +35,8 @@ def mount(api: FastAPI, live: Live, reviews: Reviews, report_of: Callable[[str],
     ----------
     report_of : the evaluation's report on a version of that name
     """
-    app = Dash(
+    api.add_middleware(PageCalls, pages=lambda: app)  # before Dash adds its own, which swallows errors: the last added comes first
+    app: Dash = Dash(
         __name__,
         server=api,  # type: ignore[arg-type]
         assets_folder=str(Path(__file__).parents[1] / "assets"),
@@ -51,12 +57,36 @@ def mount(api: FastAPI, live: Live, reviews: Reviews, report_of: Callable[[str],
     rate.register(app)
     runs.register(app)
     promotions.register(app, reviews, report_of)
+    api.add_middleware(PageCalls, pages=app)  # TODO order
     # Now and not at the first request: tabs that reconnect after a restart would find no callbacks and stay dead.
     cast(Any, app)._setup_server()
     return app
 
 
+def content_policy(app: Dash) -> str:
+    """What the pages may load and run: their own files, and the inline scripts that Dash and the frame write into the index."""
+    own = [
+        base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        for script in re.findall(r"<script>(.*?)</script>", shell.INDEX, re.DOTALL)
+    ]
+    scripts = " ".join([*(f"'sha256-{each}'" for each in own), *app.csp_hashes()])
+    rules = (
+        "default-src 'self'",
+        f"script-src 'self' {scripts}",
+        "style-src 'self' 'unsafe-inline'",  # Mantine and Plotly write styles into the page
+        "img-src 'self' data: blob:",
+        "font-src 'self' data:",
+        "object-src 'none'",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+    return "; ".join(rules)
+
+
 def report(error: Exception) -> None:
-    """Log what a page's callback raised, which Dash would answer with a silent 500."""
-    log.error("a page's callback failed", exc_info=error)
-    raise error
+    """Log once what a callback on the push channel raised: Dash would print it and send its text to the page. Others: ``PageCalls``."""
+    if ctx.websocket is None:
+        raise error
+    log.error("a page's push failed", exc_info=error)
+    raise PreventUpdate from error

@@ -1,8 +1,12 @@
 """How numbers, times and names are written, the same on every page."""
 
 from datetime import datetime
+from typing import Any
+
+from dash import html
 
 from storage.events import GateResult
+from streams.visible_text import visible
 
 STAGES = {
     "check": "Check data",
@@ -21,6 +25,11 @@ GATES = {
     "name_contrast": "Is the reward blind to names?",
     "conduct": "Does it keep off unlawful questions and promises?",
 }
+
+
+def isolated(text: str) -> Any:
+    """Text that somebody else wrote: nothing in it is invisible or turns what stands beside it around."""
+    return html.Bdi(visible(text))
 
 
 def count(n: int) -> str:

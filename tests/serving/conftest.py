@@ -18,6 +18,7 @@ from serving.app import create_app
 from storage.events import Event
 from storage.settings import Settings
 from storage.wire import decode
+from streams.bounded_http import server_config
 from streams.bus import Bus, Partition, open_bus
 from streams.health import listen
 
@@ -120,7 +121,7 @@ class Server:
 def run_app(app: FastAPI) -> Iterator[str]:
     """The app on a free port of this machine; its address."""
     socket = listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3))
+    server = uvicorn.Server(server_config(app, timeout_graceful_shutdown=3))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]}, daemon=True)
     thread.start()
     try:

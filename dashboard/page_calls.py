@@ -1,0 +1,159 @@
+"""What pages ask of their callbacks, read before Dash does: Dash trusts it, and answers a wrong one with a silent 500.
+
+Comes after Dash's own middleware, which swallows every error that reaches it.
+"""
+
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from dash import Dash
+from dash.exceptions import DependencyException, PreventUpdate
+from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from storage.events import problems
+from streams.refusals import CLIENT, error_body
+from streams.request_guard import answer_failure, log_refusal
+
+log = logging.getLogger(__name__)
+
+CALL = "/_dash-update-component"
+SUITES = "/_dash-component-suites/"
+
+
+class CallRefused(Exception):
+    """The page asks for what no page of this hub asks for, or holds what this hub does not write."""
+
+
+class Property(BaseModel):
+    """A property of a component of the page, and its value."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str | dict[str, str | int | float]
+    property: str
+
+
+Properties = tuple[Property | tuple[Property, ...], ...]
+
+
+class Call(BaseModel):
+    """The parts of a call that Dash reads without looking."""
+
+    model_config = ConfigDict(extra="allow")
+
+    output: str
+    outputs: Property | Properties | None = None
+    inputs: Properties = ()
+    state: Properties = ()
+    changedPropIds: tuple[str, ...] = ()
+
+
+class PageCalls:
+    """The middleware; ``pages`` gives the Dash app once it is there."""
+
+    def __init__(self, app: ASGIApp, pages: Callable[[], Dash]) -> None:
+        self._app = app
+        self._pages = pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._app(scope, self._checked_messages(scope, receive, send), send)
+            return
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            if scope["path"] == CALL and scope["method"] == "POST":
+                check_call(self._pages(), scope.get("state", {}).get("json_body"))
+            await self._app(scope, receive, send)
+        except PreventUpdate:
+            await Response(status_code=204)(scope, receive, send)
+        except DependencyException:
+            await JSONResponse(error_body("there is no such file of the pages", CLIENT, code="not_found"), 404)(scope, receive, send)
+        except CallRefused as refused:
+            await JSONResponse(error_body(str(refused), CLIENT, code="invalid_value"), 400)(scope, receive, send)
+        except ValidationError as error:
+            if scope["path"] != CALL:
+                await answer_failure(error, scope, receive, send)
+                return
+            said = f"the page holds what this hub does not write ({problems(error.errors(include_input=False))}); load it again"
+            await JSONResponse(error_body(said, CLIENT, code="invalid_value"), 400)(scope, receive, send)
+        except Exception as error:  # noqa: BLE001  the edge of the process: logged whole
+            await answer_failure(error, scope, receive, send)
+
+    def _checked_messages(self, scope: Scope, receive: Receive, send: Send) -> Receive:
+        """``receive`` that closes the channel at the first message which is not one of a page's."""
+
+        async def received() -> Message:
+            message = await receive()
+            if message["type"] != "websocket.receive":
+                return message
+            try:
+                _check_message(self._pages(), message)
+            except CallRefused as refused:
+                log_refusal(scope, 400, str(refused))
+                await send({"type": "websocket.close", "code": 1008, "reason": str(refused)[:100]})
+                return {"type": "websocket.disconnect", "code": 1008}
+            return message
+
+        return received
+
+
+def check_call(pages: Dash, body: Any) -> None:
+    """Refuse a call unless it names a callback of the pages and gives what that one takes.
+
+    Raises
+    ------
+    CallRefused
+        Not a JSON object of the right keys, an unknown output, or other inputs, state or outputs than the callback's.
+    """
+    try:
+        call = Call.model_validate(body)
+    except ValidationError as error:
+        raise CallRefused(f"this is no call of a page: {problems(error.errors(include_input=False))}") from error
+    known = pages.callback_map.get(call.output)
+    if known is None or "callback" not in known:
+        raise CallRefused(f"no callback of the pages has the output {call.output[:80]!r}; load the page again")
+    outputs = call.outputs if call.output.startswith("..") else (call.outputs,)
+    names = [] if known.get("no_output") else [name.rpartition(".")[::2] for name in call.output.strip(".").split("...")]
+    wanted = {
+        "inputs": (call.inputs, [(each["id"], each["property"]) for each in known["inputs"]]),
+        "state": (call.state, [(each["id"], each["property"]) for each in known["state"]]),
+        "outputs": (outputs if names else (), [(name, prop.partition("@")[0]) for name, prop in names]),
+    }
+    for part, (given, declared) in wanted.items():
+        if not isinstance(given, tuple) or len(given) != len(declared) or not all(map(_agrees, given, declared)):
+            raise CallRefused(f"{part}: not those of the callback {call.output[:80]!r}; load the page again")
+
+
+def _check_message(pages: Dash, message: Message) -> None:
+    try:
+        said = json.loads(message.get("text") or "")
+    except (ValueError, RecursionError) as error:
+        raise CallRefused("a message of the push channel is no JSON") from error
+    if not isinstance(said, dict) or not all(isinstance(said.get(key, ""), str) for key in ("type", "requestId", "rendererId")):
+        raise CallRefused("a message of the push channel is no JSON object with texts in type, requestId and rendererId")
+    if said.get("type") == "callback_request":
+        payload: Any = said.get("payload")
+        check_call(pages, payload)
+        if not pages.callback_map[payload["output"]].get("websocket"):
+            raise CallRefused(f"{payload['output'][:80]!r} is not a callback of the push channel")
+
+
+def _agrees(given: object, declared: tuple[str, str]) -> bool:
+    """Whether this is the property declared; for a pattern, any number of components that fit it."""
+    name, prop = declared
+    if not name.startswith("{"):
+        return isinstance(given, Property) and (given.id, given.property.partition("@")[0]) == (name, prop)
+    pattern = json.loads(name)
+    return isinstance(given, tuple) and all(
+        each.property == prop
+        and isinstance(each.id, dict)
+        and each.id.keys() == pattern.keys()
+        and all(value == ["ALL"] or each.id[key] == value for key, value in pattern.items())
+        for each in given
+    )

@@ -1,0 +1,109 @@
+"""What a client is told when something is refused or fails, the same from every port: OpenAI's error shape.
+
+``{"error": {"message", "type", "param", "code"}}``, and ``"reasons"`` where there are several. ``type`` says whose fault it is, ``code`` which
+kind of fault, ``param`` which part of the request.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from storage.errors import FeedbackLoopError, InputRefused, Overloaded
+from streams.visible_text import one_line, without_paths
+
+CLIENT = "invalid_request_error"
+SERVER = "server_error"
+FAILED = "something went wrong here; the server's log says what"
+
+
+class ErrorDetail(BaseModel):
+    """What was refused and why."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+    reasons: list[str] | None = None  # only where there are several
+
+
+class ErrorAnswer(BaseModel):
+    """Every answer of 4xx and 5xx."""
+
+    error: ErrorDetail
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How one of our errors is answered. ``own_files``: its message may name files of this machine."""
+
+    status: int
+    code: str
+    type: str = CLIENT
+    own_files: bool = False
+
+
+Kinds = Mapping[type[FeedbackLoopError], Kind]
+
+KINDS: Kinds = {InputRefused: Kind(400, "invalid_value"), Overloaded: Kind(503, "overloaded", SERVER, own_files=True)}
+
+
+def error_body(
+    message: str, kind: str, *, param: str | None = None, code: str | None = None, reasons: Sequence[str] = ()
+) -> dict[str, Any]:
+    body: dict[str, Any] = {"message": message, "type": kind, "param": param, "code": code}
+    return {"error": body | ({"reasons": list(reasons)} if reasons else {})}
+
+
+def refusal(error: FeedbackLoopError, kinds: Kinds = KINDS) -> tuple[int, dict[str, Any], dict[str, str]]:
+    """Status, body and headers for an error; one of no kind in the table is answered 500 and says nothing about itself.
+
+    An error's own attributes go before its kind's: ``status``, ``code``, ``field``, ``reasons``, ``retry_after`` (seconds).
+    """
+    kind = next((kinds[each] for each in type(error).__mro__ if each in kinds), None)
+    if kind is None:
+        return 500, error_body(FAILED, SERVER), {}
+    said = str(error)
+    body = error_body(
+        without_paths(said) if kind.own_files else said,
+        kind.type,
+        param=getattr(error, "field", None),
+        code=getattr(error, "code", kind.code),
+        reasons=getattr(error, "reasons", ()),
+    )
+    wait = getattr(error, "retry_after", 1 if kind.status == 503 else None)
+    return getattr(error, "status", kind.status), body, {} if wait is None else {"Retry-After": str(wait)}
+
+
+def answer_errors(app: FastAPI, kinds: Kinds) -> None:
+    """Answer every error that somebody can act on in the one shape, the framework's too.
+
+    What is left goes on to :class:`streams.request_guard.RequestGuard`, which logs it whole and answers 500.
+    """
+
+    @app.exception_handler(FeedbackLoopError)
+    async def ours(_request: Request, error: FeedbackLoopError) -> Response:
+        status, body, headers = refusal(error, kinds)
+        if status == 500:
+            raise error
+        return JSONResponse(body, status, headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")) or None
+        if first["type"] in ("json_invalid", "model_attributes_type"):
+            return JSONResponse(error_body("the body is no JSON object", CLIENT, code="invalid_json"), 400)
+        said = f"{field}: {first['msg']}" if field else str(first["msg"])
+        return JSONResponse(error_body(said, CLIENT, param=field, code="invalid_value"), 400)
+
+    @app.exception_handler(HTTPException)
+    async def astray(request: Request, error: HTTPException) -> Response:
+        said = f"{request.method} {one_line(request.url.path)}: {error.detail}"
+        code = "not_found" if error.status_code == 404 else None
+        return JSONResponse(error_body(said, CLIENT, code=code), error.status_code, error.headers)

@@ -1,0 +1,313 @@
+"""What a request has to be before any port of ours reads it, and what every answer carries.
+
+A browser sends the requests of any web page to our ports as well, and only a few headers tell them from those of our own pages. So a request
+is refused unless its Host is one of ours (a name that its owner maps to 127.0.0.1 would make a foreign page one of ours) and its Origin, where
+it has one, is that Host. A body has to be JSON, which no foreign page can send without asking first.
+"""
+
+import asyncio
+import ipaddress
+import logging
+import re
+from collections.abc import Collection
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
+
+from streams.refusals import CLIENT, FAILED, SERVER, error_body
+from streams.visible_text import one_line
+
+log = logging.getLogger(__name__)
+
+MAX_BODY = 1_048_576  # bytes
+BODY_TIME = 30.0  # seconds from the head to the end of the body
+
+NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+UNLOGGED = frozenset({"/readyz"})  # asked every second or so, and 503 there refuses nobody
+LOGGED = "feedbackloop.logged"  # set in a scope whose failure is on the log already
+BEGUN = "feedbackloop.begun"  # set in a scope whose answer has begun
+
+_HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>\d{1,5}))?")
+_JSON = re.compile(r"application/(?:[\w.+-]+\+)?json", re.IGNORECASE)
+_PORTS = {"http": 80, "https": 443}
+
+
+class Refused(Exception):
+    """This request is not answered; not one of ``storage.errors``, since it never leaves this file."""
+
+    def __init__(self, status: int, code: str, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = error_body(message, CLIENT, param=param, code=code)
+
+
+class RequestGuard:
+    """The outermost middleware of each of our apps: add it last.
+
+    Parameters
+    ----------
+    allowed_hosts : names besides loopback under which the port may be asked for
+    page_policy : the Content-Security-Policy of answers in HTML; other answers can load nothing
+    body_time : seconds that a body may take
+    """
+
+    def __init__(self, app: ASGIApp, allowed_hosts: Collection[str] = (), page_policy: str = NO_PAGE, body_time: float = BODY_TIME) -> None:
+        self._app = app
+        self._hosts = frozenset(host.lower() for host in allowed_hosts)
+        self._page_policy = page_policy
+        self._body_time = body_time
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._http(scope, receive, self._hardened(scope, _Watched(scope, send)))
+        elif scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        refused = _objection(scope, headers, self._hosts)
+        expects = headers.get("expect", "").lower() == "100-continue"
+        body: bytes | None = b""
+        if _has_body(headers) and not (expects and (refused or _announced(headers) > MAX_BODY)):
+            try:  # a refusal waits for the body's end too: a client that is still sending would not read it
+                body = await asyncio.wait_for(_read(receive, keep=refused is None), self._body_time)
+            except TimeoutError:
+                refused = refused or Refused(
+                    408, "request_timeout", f"the body did not arrive within {self._body_time:g} seconds; send it again"
+                )
+            except ClientDisconnect:
+                return
+        if refused is None and (body is None or _announced(headers) > MAX_BODY):
+            refused = Refused(413, "request_too_large", f"the body has more than {MAX_BODY:,} bytes; shorten it", "body")
+        if refused is not None:
+            close = {"Connection": "close"} if refused.status == 408 else None
+            await JSONResponse(refused.body, refused.status, close)(scope, receive, send)
+            return
+        try:
+            await self._app(scope, _replayed(body or b"", receive) if _has_body(headers) else receive, send)
+        except ClientDisconnect:
+            return
+        except Exception as error:  # noqa: BLE001  the edge of the process: logged whole
+            await answer_failure(error, scope, receive, send)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refused = _objection(scope, Headers(scope=scope), self._hosts)
+        if refused is not None:
+            await receive()
+            log_refusal(scope, refused.status, str(refused))
+            await _refuse_handshake(refused, scope, send)
+            return
+        try:
+            await self._app(scope, receive, _watched_handshake(scope, send))
+        except (ClientDisconnect, WebSocketDisconnect):
+            return
+        except Exception as error:
+            if type(error).__name__ == "ClientDisconnected":  # uvicorn's, for a socket that has gone
+                return
+            log.exception("the WebSocket %s failed", one_line(scope["path"]), exc_info=error)
+            await send({"type": "websocket.close", "code": 1011})
+
+    def _hardened(self, scope: Scope, send: Send) -> Send:
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers[name] = value
+                page = headers.get("content-type", "").startswith("text/html")
+                headers["Content-Security-Policy"] = self._page_policy if page else NO_PAGE
+                if "etag" not in headers:  # assets carry one, or say themselves how long they keep
+                    headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        return sent
+
+
+async def answer_failure(error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+    """Log whole what nobody expected, and answer 500; of an answer that has begun nothing more can be said."""
+    scope[LOGGED] = True
+    log.error("%s %s failed", scope["method"], one_line(scope["path"]), exc_info=error)
+    if not scope.get(BEGUN):
+        await JSONResponse(error_body(FAILED, SERVER), 500)(scope, receive, send)
+
+
+def log_refusal(scope: Scope, status: int, message: str) -> None:
+    """The one line about a refusal, with what came bounded and escaped."""
+    client = (scope.get("client") or ("?", 0))[0]
+    method = "WebSocket" if scope["type"] == "websocket" else scope["method"]
+    level = logging.WARNING if status >= 500 else logging.INFO
+    log.log(level, "%d to %s for %s %s: %s", status, client, one_line(method), one_line(scope["path"]), one_line(message))
+
+
+class _Watched:
+    """Sends on, and logs each answer of 4xx or 5xx once, whoever gave it."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._scope = scope
+        self._send = send
+        self._status = 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._scope[BEGUN] = True
+            self._status = message["status"]
+        elif self._status >= 400:
+            if self._scope["path"] not in UNLOGGED and not self._scope.get(LOGGED):
+                log_refusal(self._scope, self._status, _said(message.get("body", b"")))
+            self._status = 0
+        await self._send(message)
+
+
+def _watched_handshake(scope: Scope, send: Send) -> Send:
+    opened = False
+
+    async def sent(message: Message) -> None:
+        nonlocal opened
+        if message["type"] == "websocket.close" and not opened:
+            log_refusal(scope, 403, message.get("reason") or "the handshake was refused")
+        opened = True
+        await send(message)
+
+    return sent
+
+
+def _said(body: bytes) -> str:
+    try:
+        return str(orjson.loads(body)["error"]["message"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return body[:200].decode("utf-8", "replace")
+
+
+def _objection(scope: Scope, headers: Headers, hosts: frozenset[str]) -> Refused | None:
+    """What is wrong with the head of the request, in the order in which it matters."""
+    try:
+        _check_host(headers, hosts)
+        _check_origin(headers)
+        _check_site(scope, headers)
+        if scope["type"] == "http" and scope["method"] in ("POST", "PUT", "PATCH"):
+            _check_content_type(headers)
+    except Refused as refused:
+        return refused
+    return None
+
+
+def _check_host(headers: Headers, hosts: frozenset[str]) -> None:
+    given = headers.getlist("host")
+    found = _HOST.fullmatch(given[0]) if len(given) == 1 else None
+    if found is None:
+        raise Refused(400, "invalid_host", "exactly one well-formed Host header is needed", "Host")
+    name = found["name"].lower()
+    if name != "localhost" and name not in hosts and not _is_loopback(name.strip("[]")):
+        raise Refused(
+            403, "host_not_allowed", f"there is no {one_line(name)!r} here; ask for 127.0.0.1, or add that name to allowed_hosts", "Host"
+        )
+
+
+def _check_origin(headers: Headers) -> None:
+    given = headers.getlist("origin")
+    if not given:
+        return
+    host = headers["host"].lower()
+    if len(given) > 1 or _address(given[0].lower()) != _address(f"{given[0].lower().partition('://')[0]}://{host}"):
+        raise Refused(403, "origin_not_allowed", f"a page of {one_line(given[0])!r} may not ask {host}; only its own pages may", "Origin")
+
+
+def _address(origin: str) -> tuple[str, int] | object:
+    """Host and port; for what is no origin of a web page (``null``), something that equals nothing."""
+    try:
+        parts = urlsplit(origin)
+        if parts.scheme in _PORTS and parts.hostname and origin == f"{parts.scheme}://{parts.netloc}" and "@" not in parts.netloc:
+            return parts.hostname, _PORTS[parts.scheme] if parts.port is None else parts.port
+    except ValueError:
+        pass
+    return object()
+
+
+def _check_site(scope: Scope, headers: Headers) -> None:
+    """A browser says from where it was sent. From elsewhere it may follow a link to a page, and nothing else."""
+    if headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
+        return
+    link = (
+        scope["type"] == "http"
+        and scope["method"] == "GET"
+        and (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) == ("navigate", "document")
+        and not scope["path"].startswith("/v1/")
+    )
+    if not link:
+        raise Refused(
+            403, "cross_site", "a page of another site may not ask this; only links to pages are followed from there", "Sec-Fetch-Site"
+        )
+
+
+def _check_content_type(headers: Headers) -> None:
+    given = headers.getlist("content-type")
+    if len(given) != 1 or not _JSON.fullmatch(given[0].partition(";")[0].strip()):
+        said = one_line(", ".join(given)) or "none"
+        raise Refused(415, "unsupported_media_type", f"Content-Type is {said}; send JSON as application/json", "Content-Type")
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _has_body(headers: Headers) -> bool:
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+
+
+def _announced(headers: Headers) -> int:
+    length = headers.get("content-length", "")
+    return int(length) if length.isdecimal() else 0
+
+
+async def _read(receive: Receive, *, keep: bool) -> bytes | None:
+    """The body to its end; None where it is larger than ``MAX_BODY`` (the rest is read and thrown away) or not to be kept."""
+    parts: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part = message.get("body", b"")
+        size += len(part)
+        if not keep or size > MAX_BODY:
+            parts.clear()
+        else:
+            parts.append(part)
+        more = message.get("more_body", False)
+    return b"".join(parts) if keep and size <= MAX_BODY else None
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """``receive`` with the body that has been read already before it."""
+    waiting: list[Any] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return again
+
+
+async def _refuse_handshake(refused: Refused, scope: Scope, send: Send) -> None:
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1008, "reason": "refused"})
+        return
+    headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+    await send({"type": "websocket.http.response.start", "status": refused.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": orjson.dumps(refused.body)})
