@@ -1,7 +1,7 @@
 """What a client is told when something is refused or fails, the same from every port: OpenAI's error shape.
 
-``{"error": {"message", "type", "param", "code"}}``, and ``"reasons"`` where there are several. ``type`` says whose fault it is, ``code`` which
-kind of fault, ``param`` which part of the request.
+``{"error": {"message", "type", "param", "code"}}``, and ``"reasons"`` where there are several. ``type`` says whose fault it is,
+``code`` which fault, ``param`` which part of the request.
 """
 
 from collections.abc import Mapping, Sequence
@@ -104,6 +104,6 @@ def answer_errors(app: FastAPI, kinds: Kinds) -> None:
 
     @app.exception_handler(HTTPException)
     async def astray(request: Request, error: HTTPException) -> Response:
-        said = f"{request.method} {one_line(request.url.path)}: {error.detail}"
+        said = f"{request.method} {one_line(request.scope['path'])}: {error.detail}"
         code = "not_found" if error.status_code == 404 else None
         return JSONResponse(error_body(said, CLIENT, code=code), error.status_code, error.headers)

@@ -1,8 +1,8 @@
 """What a request has to be before any port of ours reads it, and what every answer carries.
 
-A browser sends the requests of any web page to our ports as well, and only a few headers tell them from those of our own pages. So a request
-is refused unless its Host is one of ours (a name that its owner maps to 127.0.0.1 would make a foreign page one of ours) and its Origin, where
-it has one, is that Host. A body has to be JSON, which no foreign page can send without asking first.
+A browser sends the requests of any web page to our ports as well, and only a few headers tell them from those of our own pages. So a
+request is refused unless its Host is one of ours (a name that its owner maps to 127.0.0.1 would make a foreign page one of ours) and its
+Origin, where it has one, is that Host. A body has to be JSON, which no foreign page can send without asking first.
 """
 
 import asyncio

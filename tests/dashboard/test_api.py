@@ -100,8 +100,9 @@ def test_a_queued_pair_says_nothing_about_who_wrote_the_replies(hub: RunningHub)
 def test_what_is_wrong_is_refused_by_name(hub: RunningHub, method: str, path: str, body: object, field: str) -> None:
     answer = hub.client.request(method, path, json=body)
     assert answer.status_code == 400
-    assert answer.json()["error"]["field"] == field
-    assert answer.json()["error"]["type"] == "invalid_request"
+    error = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", field, "invalid_value")
 
 
 @pytest.mark.parametrize("raw", [b"{", b"\xff\xfe", b"[1]", b""])
@@ -112,7 +113,7 @@ def test_a_body_that_is_no_object_is_a_400_and_not_a_traceback(hub: RunningHub, 
 
 
 def test_an_unknown_address_under_v1_is_json_and_another_one_is_a_page(hub: RunningHub) -> None:
-    assert hub.client.get("/v1/nothing").json()["error"]["type"] == "not_found"
+    assert hub.client.get("/v1/nothing").json()["error"]["code"] == "not_found"
     assert "text/html" in hub.client.get("/promotions/v-000000000000").headers["content-type"]
 
 
@@ -130,7 +131,7 @@ def test_a_version_with_a_failed_gate_is_refused_with_its_reasons_and_one_that_p
         without = hub.client.post(f"/v1/versions/{passed}/review", json={name: text for name, text in review.items() if name != field})
         empty = hub.client.post(f"/v1/versions/{passed}/review", json=review | {field: ""})
         assert (without.status_code, empty.status_code) == (400, 400)
-        assert without.json()["error"]["field"] == empty.json()["error"]["field"] == field
+        assert without.json()["error"]["param"] == empty.json()["error"]["param"] == field
     assert hub.get("/v1/versions")["champion"] == "base"
 
     assert hub.client.post(f"/v1/versions/{passed}/review", json=review).status_code == 202

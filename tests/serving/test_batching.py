@@ -9,12 +9,14 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from serving.api import handle_errors, routes
+from serving.answers import REFUSALS
+from serving.api import routes
 from serving.backends import Reply
 from serving.pairing import Pairing, PairingRule
 from storage.errors import Overloaded
 from storage.events import Message, Sampling
 from streams.intake import Intake
+from streams.refusals import answer_errors
 from streams.sqlite_bus import SQLiteBus
 
 
@@ -86,6 +88,24 @@ def test_beyond_the_bound_a_request_is_turned_away_at_once(served):
     asyncio.run(course())
 
 
+def test_no_more_wait_than_may_however_many_come_at_once(served):
+    from serving.local import LocalBackend
+
+    prompt = [Message(role="user", content="yes ?")]
+
+    async def course() -> None:
+        backend = LocalBackend(capacity=2, most_waiting=5)
+        backend.install(served)
+        asked = [backend.complete(prompt, Sampling(max_tokens=2)) for _ in range(200)]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        refused = [each for each in answers if isinstance(each, Overloaded)]
+        assert len(answers) - len(refused) == 5, "all asked before the first was tokenized"
+        assert (await backend.complete(prompt, Sampling(max_tokens=2))).completion_tokens, "each place was given back"
+        await backend.close()
+
+    asyncio.run(course())
+
+
 def test_a_failure_while_drawing_is_told_to_those_concerned_and_the_next_are_served(served, monkeypatch):
     from serving.batching import Batch
     from serving.local import LocalBackend
@@ -133,7 +153,7 @@ def test_a_client_that_leaves_in_the_middle_stops_the_drawing(start_app, tmp_pat
         backend, intake = Endless(), Intake(bus, b"k" * 32)
         app = FastAPI()
         app.include_router(routes(backend, intake, Pairing(backend, intake, PairingRule(1.0, 1, 1, 1.0)), 10))
-        handle_errors(app)
+        answer_errors(app, REFUSALS)
         body = {"model": "endless", "messages": [{"role": "user", "content": "go on"}], "stream": True}
         with start_app(app) as url:
             with httpx.stream("POST", f"{url}/v1/chat/completions", json=body) as answer:

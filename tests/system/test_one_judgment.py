@@ -31,6 +31,7 @@ from trainers.features import Embedder, FeatureSettings
 ROOT = Path(__file__).parents[2]
 STATION = re.compile(r"^\d+\. `(?P<file>[\w/]+\.py)` `(?P<function>\w+)`", re.MULTILINE)
 JUDGMENTS = 24
+LOCAL = "http://127.0.0.1"  # the Host that the test client asks for
 SIMULATED = {"X-FeedbackLoop-Source": "simulation"}
 QUESTIONS = ("When is my interview?", "Which documents do you need?", "How is my application going?", "Can I work from home?")
 
@@ -120,7 +121,7 @@ def test_a_judgment_passes_the_stations_in_the_order_of_the_architecture_page(se
             start_consumers(runner, bus, settings, Embedder.load(settings.section("features", FeatureSettings)), stop)
             runner.start("trainer", lambda: Trainer(bus, settings.common.home, "trainer-1", training(settings), stop))
             try:
-                with TestClient(hub.app) as pages, TestClient(create_app(settings, bus=bus)) as chat:
+                with TestClient(hub.app, LOCAL) as pages, TestClient(create_app(settings, bus=bus), LOCAL) as chat:
                     walk(chat, pages, trace)
             finally:
                 stop.set()
