@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 MAX_BODY = 1_048_576  # bytes
 BODY_TIME = 30.0  # seconds from the head to the end of the body
 
+PAGES = ("text/html", "text/javascript", "application/javascript")  # a worker's script has its own policy
 NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -60,7 +61,7 @@ class RequestGuard:
     Parameters
     ----------
     allowed_hosts : names besides loopback under which the port may be asked for
-    page_policy : the Content-Security-Policy of answers in HTML; other answers can load nothing
+    page_policy : the Content-Security-Policy of pages and their scripts; other answers can load nothing
     body_time : seconds that a body may take
     """
 
@@ -128,7 +129,7 @@ class RequestGuard:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers[name] = value
-                page = headers.get("content-type", "").startswith("text/html")
+                page = headers.get("content-type", "").partition(";")[0] in PAGES
                 headers["Content-Security-Policy"] = self._page_policy if page else NO_PAGE
                 if "etag" not in headers:  # assets carry one, or say themselves how long they keep
                     headers.setdefault("Cache-Control", "no-store")

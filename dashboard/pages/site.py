@@ -57,7 +57,6 @@ def mount(api: FastAPI, live: Live, reviews: Reviews, report_of: Callable[[str],
     rate.register(app)
     runs.register(app)
     promotions.register(app, reviews, report_of)
-    api.add_middleware(PageCalls, pages=app)  # TODO order
     # Now and not at the first request: tabs that reconnect after a restart would find no callbacks and stay dead.
     cast(Any, app)._setup_server()
     return app

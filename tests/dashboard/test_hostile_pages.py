@@ -1,0 +1,226 @@
+"""What pages of strangers can do to a hub and a chat API on the same machine, in a real browser: nothing.
+
+The strangers' pages are served by a small server of the test; ``evil.example`` is mapped to this machine, as its owner's DNS would do.
+"""
+
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from playwright.sync_api import BrowserContext, sync_playwright
+
+from serving.app import create_app
+from storage.settings import Settings
+from streams.bounded_http import server_config
+from streams.bus import Bus, open_bus
+from streams.health import listen
+from streams.topics import TOPICS
+from tests.dashboard.small_world import RunningHub, running_hub, wait_until
+from tests.dashboard.test_browser import ARGUMENTS, CHROMIUM
+
+PAIR = "0195f0a0-0000-7000-8000-000000000000"
+JUDGMENT = {"pair_id": PAIR, "recruiter": "Mallory", "choice": "A"}
+HUB_POSTS = {"/v1/judgments": JUDGMENT, "/v1/rollback": {"reviewer": "Mallory", "reason": "because"}, "/v1/freeze": {}}
+MESSAGES = [{"role": "user", "content": "hello"}]
+SERVING_POSTS = {
+    "/v1/feedback": {"type": "comparison"} | JUDGMENT,
+    "/v1/pairs": {"prompt": MESSAGES, "responses": ["yes", "no"]},
+    "/v1/chat/completions": {"model": "champion", "messages": MESSAGES},
+}
+
+ASK = """async ([method, url, body, mode, type]) => {
+  try {
+    const options = {method: method, mode: mode, credentials: "include"};
+    if (body) { options.body = body; options.headers = {"Content-Type": type}; }
+    const answer = await fetch(url, options);
+    return {status: answer.status, type: answer.type, text: await answer.text()};
+  } catch (problem) { return {status: 0, type: "error", text: String(problem)}; }
+}"""
+SUBMIT = """([url, name, value, enctype]) => {
+  const form = document.createElement("form");
+  Object.assign(form, {method: "POST", action: url, enctype: enctype, target: "sink"});
+  const input = document.createElement("input");
+  Object.assign(input, {name: name, value: value});
+  form.append(input);
+  document.body.append(form);
+  form.submit();
+}"""
+OPEN_SOCKET = """url => new Promise(done => {
+  const line = new WebSocket(url);
+  line.onopen = () => done("open");
+  line.onerror = () => done("refused");
+})"""
+
+
+@dataclass
+class Strangers:
+    """Serves one empty page with a frame in it, and notes nothing."""
+
+    server: ThreadingHTTPServer
+    port: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.port = self.server.server_address[1]
+
+
+class _Page(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        page = b"<!doctype html><title>stranger</title><iframe name=sink></iframe>"
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
+
+    def log_message(self, *_arguments: Any) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def strangers() -> Iterator[Strangers]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Page)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield Strangers(server)
+    server.shutdown()
+    server.server_close()
+
+
+@dataclass
+class Products:
+    """A hub and a chat API, and the log of each."""
+
+    hub: RunningHub
+    serving: str
+    logs: tuple[Bus, Bus]
+    asked: list[str]  # what reached the chat API, refused or not
+
+    def sizes(self) -> list[dict[Any, int]]:
+        return [{partition: end for partition, (_, end) in bus.bounds(list(TOPICS)).items()} for bus in self.logs]
+
+
+@contextmanager
+def running_serving(home: Path, asked: list[str]) -> Iterator[tuple[str, Bus]]:
+    settings = Settings.read(home, environ={}).with_values(
+        {"home": home}, serving={"upstream_url": "http://127.0.0.1:9/v1", "upstream_model": "none"}
+    )
+    app = create_app(settings)
+
+    async def noted(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            asked.append(f"{scope['method']} {scope['path']}")
+        await app(scope, receive, send)
+
+    address = listen("127.0.0.1", 0)
+    server = uvicorn.Server(server_config(noted))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [address]}, daemon=True)
+    thread.start()
+    try:
+        with open_bus(settings.common.bus_url) as bus:
+            yield f"http://127.0.0.1:{address.getsockname()[1]}", bus
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        address.close()
+
+
+@pytest.fixture(scope="module")
+def products(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Products]:
+    asked: list[str] = []
+    with running_hub(tmp_path_factory.mktemp("hub")) as hub, running_serving(tmp_path_factory.mktemp("serving"), asked) as (url, bus):
+        hub.world.chat(2)
+        hub.world.judge(1)
+        hub.wait_for(lambda status: status["counts"]["preferences"] == 1 and sum(status["lag"].values()) == 0)
+        yield Products(hub, url, (hub.world.bus, bus), asked)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
+    arguments = [*ARGUMENTS.split(), "--host-resolver-rules=MAP evil.example 127.0.0.1"]
+    assert CHROMIUM or shutil.which("chromium")
+    with sync_playwright() as playwright:
+        profile = tmp_path_factory.mktemp("profile")
+        context = playwright.chromium.launch_persistent_context(profile, executable_path=CHROMIUM, headless=True, args=arguments)
+        context.set_default_timeout(20_000)
+        yield context
+        context.close()
+
+
+def port_of(url: str) -> int:
+    return int(url.rsplit(":", 1)[1])
+
+
+def test_a_name_that_its_owner_maps_to_this_machine_can_neither_read_nor_write_nor_listen(
+    products: Products, browser: BrowserContext
+) -> None:
+    before = products.sizes()
+    page = browser.new_page()
+    for port, posts in ((port_of(products.hub.url), HUB_POSTS), (port_of(products.serving), SERVING_POSTS)):
+        own = f"http://evil.example:{port}"
+        answer = page.goto(f"{own}/")
+        assert answer is not None
+        assert answer.status == 403
+        assert answer.json()["error"]["code"] == "host_not_allowed"
+        for path in ("/v1/export", "/v1/status", "/v1/models", "/metrics"):
+            found = page.evaluate(ASK, ["GET", own + path, None, "cors", ""])
+            assert (found["status"], "host_not_allowed" in found["text"]) == (403, True)
+        for path, body in posts.items():
+            assert page.evaluate(ASK, ["POST", own + path, _json(body), "cors", "application/json"])["status"] == 403
+        assert page.evaluate(OPEN_SOCKET, f"ws://evil.example:{port}/_dash-ws-callback") == "refused"
+    assert products.sizes() == before
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "evil.example"])
+def test_a_page_from_elsewhere_can_post_nothing_that_reaches_a_log(
+    products: Products, browser: BrowserContext, strangers: Strangers, host: str
+) -> None:
+    before = products.sizes()
+    page = browser.new_page()
+    page.goto(f"http://{host}:{strangers.port}/")
+    for base, posts in ((products.hub.url, HUB_POSTS), (products.serving, SERVING_POSTS)):
+        for path, body in posts.items():
+            for mode, kind in (("no-cors", "text/plain"), ("cors", "text/plain"), ("cors", "application/json")):
+                found = page.evaluate(ASK, ["POST", base + path, _json(body), mode, kind])
+                assert found["text"] == "" or found["type"] == "error"
+            page.evaluate(SUBMIT, [base + path, _json(body)[:-1] + ',"x":"', '"}', "text/plain"])
+            page.evaluate(SUBMIT, [base + path, "pair_id", PAIR, "application/x-www-form-urlencoded"])
+        assert page.evaluate(ASK, ["GET", f"{base}/v1/export", None, "cors", ""])["type"] == "error"
+    assert page.evaluate(OPEN_SOCKET, f"{products.hub.url.replace('http', 'ws')}/_dash-ws-callback") == "refused"
+    wait_until(lambda: {f"POST {path}" for path in SERVING_POSTS} <= set(products.asked), bool)
+    assert products.sizes() == before
+
+
+def test_a_page_from_elsewhere_cannot_frame_ours_and_a_link_from_there_opens_them(
+    products: Products, browser: BrowserContext, strangers: Strangers
+) -> None:
+    page = browser.new_page()
+    page.goto(f"http://127.0.0.1:{strangers.port}/")
+    with page.expect_response(lambda answer: answer.url.startswith(products.hub.url)) as framed:
+        page.evaluate("url => { document.querySelector('iframe').src = url }", products.hub.url + "/promotions")
+    assert framed.value.status == 403
+    page.evaluate(
+        "url => { const link = document.createElement('a'); link.href = url; link.id = 'link'; link.text = 'open'; document.body.append(link) }",
+        products.hub.url + "/promotions",
+    )
+    page.click("#link")
+    page.wait_for_selector("h1:has-text('Promotions')")
+
+
+def test_our_own_pages_cannot_be_framed_by_each_other_either(products: Products, browser: BrowserContext) -> None:
+    page = browser.new_page()
+    page.goto(products.hub.url)
+    refusals: list[str] = []
+    page.on("console", lambda message: refusals.append(message.text))
+    page.evaluate("() => { const frame = document.createElement('iframe'); frame.src = '/promotions'; document.body.append(frame) }")
+    wait_until(lambda: (page.wait_for_timeout(20), refusals)[1], lambda said: any("frame" in each.lower() for each in said))
+
+
+def _json(body: Any) -> str:
+    import json
+
+    return json.dumps(body)
