@@ -3,14 +3,14 @@
 import copy
 import json
 import logging
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from dashboard.pages import runs
+from dashboard.pages import runs, words
 from tests.dashboard.small_world import RunningHub
 
 CALL = "/_dash-update-component"
@@ -34,8 +34,8 @@ DECIDED: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def client(hub: RunningHub) -> Iterator[TestClient]:
-    yield TestClient(hub.hub.app, "http://127.0.0.1", raise_server_exceptions=False)
+def client(hub: RunningHub) -> TestClient:
+    return TestClient(hub.hub.app, "http://127.0.0.1", raise_server_exceptions=False)
 
 
 def changed(call: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[str, Any]:
@@ -155,14 +155,12 @@ def test_a_reviewer_whose_name_holds_what_nobody_sees_is_refused(hub: RunningHub
         assert "cannot be seen" in answer.json()["error"]["message"]
 
 
-def test_answers_about_the_servers_own_files_name_no_folder(hub: RunningHub, tmp_path: Any) -> None:
+def test_answers_about_the_servers_own_files_name_no_folder(hub: RunningHub) -> None:
     policy = "c" * 64
     version = hub.world.evaluate(hub.world.request(9), policy)
     hub.wait_for(lambda status: version in status["awaiting_review"])
     report = hub.hub.readings.take(1).versions.versions[0].report
     folder = hub.world.settings.common.artifacts_url
-    from pathlib import Path
-
     for kept in Path(folder).rglob(f"*{report[:12]}*"):
         kept.unlink()
     answer = hub.client.get(f"/v1/versions/{version}/report")
@@ -171,8 +169,6 @@ def test_answers_about_the_servers_own_files_name_no_folder(hub: RunningHub, tmp
 
 
 def test_what_others_wrote_is_shown_with_nothing_hidden_in_it() -> None:
-    from dashboard.pages import words
-
     shown = words.isolated("gate\u202e\u2066dessap\u2069\x1b").to_plotly_json()
     assert shown["type"] == "Bdi"
     assert shown["props"]["children"] == r"gate\u202e\u2066dessap\u2069\x1b"
