@@ -38,6 +38,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 UNLOGGED = frozenset({"/readyz"})  # asked every second or so, and 503 there refuses nobody
+BROKEN = (1002, 1007, 1009)  # a WebSocket closed for its protocol, its encoding or a message above MAX_BODY
 LOGGED = "feedbackloop.logged"  # set in a scope whose failure is on the log already
 BEGUN = "feedbackloop.begun"  # set in a scope whose answer has begun
 
@@ -114,7 +115,7 @@ class RequestGuard:
             await _refuse_handshake(refused, scope, send)
             return
         try:
-            await self._app(scope, receive, _watched_handshake(scope, send))
+            await self._app(scope, _watched_messages(scope, receive), _watched_handshake(scope, send))
         except (ClientDisconnect, WebSocketDisconnect):
             return
         except Exception as error:
@@ -184,6 +185,16 @@ def _watched_handshake(scope: Scope, send: Send) -> Send:
         await send(message)
 
     return sent
+
+
+def _watched_messages(scope: Scope, receive: Receive) -> Receive:
+    async def received() -> Message:
+        message = await receive()
+        if message["type"] == "websocket.disconnect" and message.get("code") in BROKEN:
+            log_refusal(scope, 400, f"closed with {message['code']}: {message.get('reason') or 'not a message that is taken'}")
+        return message
+
+    return received
 
 
 def _said(body: bytes) -> str:

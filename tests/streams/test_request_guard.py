@@ -12,8 +12,10 @@ import httpx
 import orjson
 import pytest
 import uvicorn
-from fastapi import FastAPI, Request, WebSocket
+from fastapi import FastAPI, Request, WebSocket, WebSocketDisconnect
 from fastapi.responses import HTMLResponse
+from websockets.exceptions import ConnectionClosedError
+from websockets.sync.client import connect
 
 from storage.errors import ArtifactError, FeedbackLoopError, Overloaded
 from streams.bounded_http import BoundedHttp, server_config
@@ -100,6 +102,13 @@ def small_app(bodies: list[bytes], body_time: float = 30.0) -> FastAPI:
         await line.accept()
         await line.send_text("pushed")
         await line.close()
+
+    @app.websocket("/echo")
+    async def echo(line: WebSocket) -> None:
+        await line.accept()
+        with suppress(WebSocketDisconnect):
+            while True:
+                await line.send_text(str(len(await line.receive_text())))
 
     answer_errors(app, {**KINDS, ArtifactError: Kind(404, "not_found", own_files=True)})
     app.add_middleware(RequestGuard, allowed_hosts=["loop.example"], page_policy="default-src 'self'", body_time=body_time)
@@ -308,6 +317,24 @@ def test_a_websocket_is_opened_only_by_our_own_pages(app: Running, headers: dict
         answer = line.recv(65_536)
     assert int(answer.split()[1]) == status
     assert (b"pushed" in answer) <= (status == 101)
+
+
+def test_a_message_beyond_the_bound_closes_the_websocket_and_is_logged_once(app: Running, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, GUARD)
+    with connect(f"ws://127.0.0.1:{app.port}/echo", max_size=None) as line:
+        line.send("x" * MAX_BODY)
+        assert line.recv() == str(MAX_BODY)
+        with suppress(ConnectionClosedError):
+            line.send("x" * (MAX_BODY + 1))
+        with pytest.raises(ConnectionClosedError) as closed:
+            line.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1009
+    deadline = time.monotonic() + 10
+    while not caplog.records:
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.01)
+    assert [record.levelname for record in caplog.records] == ["INFO"]
 
 
 def test_every_answer_carries_the_headers_of_a_server_that_no_page_may_frame_or_read(app: Running) -> None:
