@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from dashboard.pages import runs, words
+from dashboard.pages import runs
 from tests.dashboard.small_world import RunningHub
 
 CALL = "/_dash-update-component"
@@ -166,9 +166,3 @@ def test_answers_about_the_servers_own_files_name_no_folder(hub: RunningHub) -> 
     answer = hub.client.get(f"/v1/versions/{version}/report")
     assert answer.status_code == 404
     assert str(Path(folder).parent) not in answer.text
-
-
-def test_what_others_wrote_is_shown_with_nothing_hidden_in_it() -> None:
-    shown = words.isolated("gate\u202e\u2066dessap\u2069\x1b").to_plotly_json()
-    assert shown["type"] == "Bdi"
-    assert shown["props"]["children"] == r"gate\u202e\u2066dessap\u2069\x1b"

@@ -1,5 +1,6 @@
 """What the guard lets through and what it refuses, on an app that would answer everything, over real sockets."""
 
+import asyncio
 import logging
 import socket
 import threading
@@ -102,6 +103,11 @@ def small_app(bodies: list[bytes], body_time: float = 30.0) -> FastAPI:
         await line.accept()
         await line.send_text("pushed")
         await line.close()
+
+    @app.get("/patient")
+    async def patient(request: Request) -> None:
+        while not await request.is_disconnected():
+            await asyncio.sleep(0.01)
 
     @app.websocket("/echo")
     async def echo(line: WebSocket) -> None:
@@ -296,6 +302,32 @@ def test_trailers_without_end_are_refused(app: Running) -> None:
 
 def test_a_head_just_below_the_bound_is_answered(app: Running) -> None:
     assert app.asked(X="x" * 60_000)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "ahead",
+    [
+        [b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 40],
+        [b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99000000\r\n\r\n", *[b"x" * 65_536] * 1000],
+    ],
+    ids=["many requests", "a body without bound"],
+)
+def test_what_is_sent_ahead_of_an_answer_under_way_is_bounded(app: Running, ahead: list[bytes]) -> None:
+    before = len(app.bodies)
+    with socket.create_connection(("127.0.0.1", app.port), timeout=10) as line, suppress(ConnectionError):
+        for piece in (b"GET /patient HTTP/1.1\r\nHost: localhost\r\n\r\n", *ahead):
+            line.sendall(piece)
+        assert received(line) == b"", "the connection is closed; a time-out would fail the test"
+    assert len(app.bodies) == before
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_body_writes_no_traceback(app: Running, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", app.port), timeout=10) as line:
+            line.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{")
+    assert app.asked()[0] == 200
+    assert not [record for record in caplog.records if record.exc_info or record.levelno >= logging.WARNING]
 
 
 @pytest.mark.parametrize(
