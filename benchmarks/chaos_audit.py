@@ -17,6 +17,7 @@ import numpy as np
 
 from benchmarks.chaos_house import House, gauge
 from dashboard.verification import verified
+from deploy.own_processes import client
 from storage.artifacts import Artifacts
 from storage.contents import contents
 from storage.events import Event, ModelEvaluated
@@ -114,7 +115,7 @@ def _unsettled(house: House, bus: Bus) -> Iterator[str]:
         for url in (house.serving, house.hub):
             if waiting := gauge(url, "feedbackloop_local_log_entries"):
                 yield f"local log: {waiting:.0f} events"
-        status = httpx.get(f"{house.hub}/v1/status", timeout=10).json()
+        status = client().get(f"{house.hub}/v1/status", timeout=10).json()
     except httpx.TransportError as error:
         yield f"no answer: {error!r}"
         return

@@ -1,11 +1,11 @@
 """The service as chaos finds it: every process under a supervisor, a broker beside it on Kafka, and what can be done to them."""
 
+import math
 import os
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,11 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-import httpx
-
 from deploy.broker import Broker
 from deploy.demo import environment_of
-from deploy.supervisor import Supervisor, is_ready, url_of
+from deploy.own_processes import client, is_ready, url_of
+from deploy.supervisor import COMMAND, SURROUNDINGS, Supervisor
 from storage.errors import Overloaded
 from storage.settings import Settings
 from streams import runs
@@ -178,7 +177,8 @@ class House:
             self.targets.append(Target("broker", "broker", self._broker_answers, lambda: True, self._hit_broker))
         for number, worker in enumerate(self.workers):
             names = PROCESSES if number == 0 else ("processor",)
-            supervisor = Supervisor(worker, environment_of(worker), self._say, processes=names)
+            # What stands still here has to wake up again and find what happened meanwhile; that a supervisor kills it is a test of its own.
+            supervisor = Supervisor(worker, environment_of(worker), self._say, processes=names, silent_after=math.inf)
             supervisor.__enter__()
             self._supervisors.append(supervisor)
             self.targets += [self._target(worker, supervisor, name, f"{name} {number + 1}" if number else name) for name in names]
@@ -223,11 +223,9 @@ class House:
         broker.start()
 
     def _command(self, settings: Settings, *words: str) -> "subprocess.Popen[bytes]":
-        environment = dict(os.environ) | environment_of(settings) | {"OMP_NUM_THREADS": "1"}
+        environment = dict(os.environ) | environment_of(settings) | SURROUNDINGS
         with (self._folder / "commands.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "deploy.cli", *words], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+            process = subprocess.Popen([*COMMAND, *words], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self._commands.append(process)
         return process
 
@@ -274,7 +272,7 @@ class RunsSeen:
 
 def gauge(url: str, name: str) -> float:
     """One figure of ``/metrics``; 0 where the process does not have it."""
-    for line in httpx.get(f"{url}/metrics", timeout=10).text.splitlines():
+    for line in client().get(f"{url}/metrics", timeout=10).text.splitlines():
         if line.split("{")[0].split(" ")[0] == name:
             return float(line.rsplit(" ", 1)[1])
     return 0.0

@@ -24,12 +24,12 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
-import httpx
 import numpy as np
 
 from benchmarks.figures import Figure, result, write
 from benchmarks.processes import Process, count, http_client, kafka, on_log, publish, tails, wait_for, wait_until_it_embeds
 from benchmarks.traffic import JudgedPair, embedding_in_use, judged_pairs
+from deploy.own_processes import client
 from storage.events import PreferenceJoined, RewardUpdated, RunClaimed, TrainingFailed
 from storage.settings import Settings
 from streams.agents import APP
@@ -82,7 +82,9 @@ def measured(log: str, settings: Settings, seconds: float) -> list[Figure]:
         with Process("processor", settings) as processor, Process("serving", settings) as serving, Following(bus) as updates:
             if is_kafka(settings.common.bus_url):
                 wait_until_it_embeds(bus, processor)
-            wait_for(lambda: None if any(httpx.get(f"{hub.url}/v1/status").json()["lag"].values()) else True, 120, "the hub is at the end")
+            wait_for(
+                lambda: None if any(client().get(f"{hub.url}/v1/status").json()["lag"].values()) else True, 120, "the hub is at the end"
+            )
             for name, rate, _ in stages:
                 busy = _other_work(bus, hub) if name == "busy_p99" else contextlib.nullcontext()
                 with busy:
@@ -199,7 +201,7 @@ def _freeze_again_and_again(bus: Bus, hub: Process, stop: threading.Event) -> No
     """Ask for a run; as its trainer, give it up as soon as its data is frozen, so that the next one is frozen."""
     frozen = 0
     while not stop.is_set():
-        run_id = httpx.post(f"{hub.url}/v1/freeze", json={"method": "dpo"}, timeout=30).raise_for_status().json()["run_id"]
+        run_id = client().post(f"{hub.url}/v1/freeze", json={"method": "dpo"}, timeout=30).raise_for_status().json()["run_id"]
         while count(bus, FROZEN.name) == frozen and not stop.wait(0.1):
             pass
         frozen = count(bus, FROZEN.name)

@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,12 +16,12 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import aiohttp
-import httpx
 
 from benchmarks.traffic import drawn_pair
 from deploy.broker import Broker
 from deploy.demo import environment_of
-from deploy.supervisor import MALLOC, is_ready, url_of
+from deploy.own_processes import client, is_ready, url_of
+from deploy.supervisor import COMMAND, SURROUNDINGS
 from storage.events import Event
 from storage.settings import Settings
 from streams.bus import Bus, Partition, records_of
@@ -47,9 +46,9 @@ class Process:
 
     def __enter__(self) -> "Process":
         self.settings.common.home.mkdir(parents=True, exist_ok=True)
-        environment = dict(os.environ) | environment_of(self.settings) | MALLOC | {"OMP_NUM_THREADS": "1"}
+        environment = dict(os.environ) | environment_of(self.settings) | SURROUNDINGS
         with self.log.open("ab") as output:
-            command = [sys.executable, "-m", "deploy.cli", self.name]
+            command = [*COMMAND, self.name]
             self._process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         try:
             wait_for(lambda: self._is_ready() or None, READY_WITHIN, f"{self.name} is not ready; see {self.log}")
@@ -75,7 +74,7 @@ class Process:
 
     def handled(self, station: str) -> int:
         """How many events had their effect at the station, in this process (its ``/metrics``)."""
-        text = httpx.get(f"{self.url}/metrics", timeout=10).text
+        text = client().get(f"{self.url}/metrics", timeout=10).text
         found = re.search(rf'^feedbackloop_latency_seconds_count{{station="{station}"}} (\S+)', text, re.MULTILINE)
         return int(float(found[1])) if found else 0
 

@@ -27,8 +27,8 @@ from dashboard.runs_by_hand import RunsByHand
 from dashboard.serving_version import ServingVersion, serving_url
 from dashboard.verification import verified
 from storage.artifacts import Artifacts
-from storage.errors import FeedbackLoopError
 from storage.events import JudgmentGiven
+from storage.home import open_home
 from storage.settings import Settings
 from storage.warehouse import Applied, Warehouse
 from streams.bounded_http import server_config
@@ -40,13 +40,14 @@ from streams.hub import HubStreams
 from streams.intake import Intake
 from streams.pseudonyms import pseudonym_key
 from streams.request_guard import RequestGuard
-from streams.runner import stop_on_signals
+from streams.runner import failure_of, stop_on_signals
 from streams.topics import TOPICS
 from streams.trigger import RetrainingRule
 from streams.visible_text import without_paths
 
 log = logging.getLogger(__name__)
 
+LET_GO = 10.0  # seconds that the hub before this one has to let go of the warehouse: one that is told to stop takes eight at most
 GRACE = 1  # seconds for answers under way when the process is told to stop; pages reconnect by themselves
 
 
@@ -79,12 +80,14 @@ class Hub:
         rule = settings.section("retraining", RetrainingRule)
         common = settings.common
         pa.array([None])  # pyarrow imports pandas with its first array, for a second or more: now, and not before the first judgment
-        common.home.mkdir(parents=True, exist_ok=True)
+        open_home(common.home)
         self.failure: BaseException | None = None
         self.failed = threading.Event()
         self.bus = bus_of(settings)
         self.outlet = outlet_of(settings, self.bus, "hub")
-        self.warehouse = Warehouse.open(common.home / "warehouse.duckdb", memory_limit=own.memory_limit, threads=own.threads)
+        self.warehouse = Warehouse.open(
+            common.home / "warehouse.duckdb", memory_limit=own.memory_limit, threads=own.threads, patience=LET_GO
+        )
         artifacts = Artifacts(common.artifacts_url)
         self.streams = HubStreams(self.bus, self.warehouse, artifacts, common.home)
         report_of = Reports(artifacts)
@@ -192,7 +195,7 @@ def run(settings: Settings) -> None:
     WarehouseError
         Another hub holds the warehouse.
     FeedbackLoopError
-        A thread met what nobody expected; the supervisor starts the hub again.
+        A thread cannot go on in this process; the supervisor starts the hub again.
     """
     own = settings.section("hub", HubSettings)
     stop = stop_on_signals()
@@ -204,9 +207,9 @@ def run(settings: Settings) -> None:
         log.info("hub on http://%s:%d", own.host, address.getsockname()[1])
         server.run(sockets=[address])
         if hub.failure is not None:
-            raise FeedbackLoopError("the hub's readings failed; its log says where") from hub.failure
-        if hub.streams.crashed.is_set():
-            raise FeedbackLoopError("a consumer of the hub crashed; its log says where")
+            raise failure_of("the hub's readings", hub.failure)
+        if hub.streams.failure is not None:
+            raise hub.streams.failure
 
 
 class Server(uvicorn.Server):

@@ -1,23 +1,28 @@
 """The command line: each command reads the settings once and hands on to the room that does the work.
 
 Nothing heavy is imported before a command's arguments have been read, so that ``--help`` and a typing error are answered at once.
-What a person can mend ends with one line and exit code 2; what failed otherwise, with one line and exit code 1.
+What a person can mend ends with one line and exit code 2; what will pass by itself (a full disk, a busy database, a broker that is not up
+yet) with 75; what failed otherwise, with one line and exit code 1.
 """
 
 import json
+import os
 import signal
 import sys
 import threading
+import time
 from enum import StrEnum
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from deploy.endings import complain, reason_of, run_process
 from deploy.log_commands import quarantine, replay, schemas, topics
-from deploy.process_log import start_log
-from deploy.supervisor import PROCESSES, Supervisor, follow_lifeline, is_ready, url_of
-from storage.errors import ConfigurationError, FeedbackLoopError
+from deploy.own_processes import is_ready, lives, url_of, why_not_ready
+from deploy.supervisor import PROCESSES, Supervisor
+from storage.errors import exit_code
 from storage.settings import Settings
 
 app = typer.Typer(
@@ -62,22 +67,40 @@ class Format(StrEnum):
     parquet = "parquet"
 
 
+SAY_EVERY = 15.0  # seconds between two words about what 'up' waits for
+
 JSONOption = Annotated[Path | None, typer.Option("--json", help="Write the result as JSON to this file too.")]
 
 
 def main() -> None:
     """Entry point of ``feedbackloop``."""
+    os.umask(0o077)  # what is written may hold people's words: for the owner's eyes
     try:
-        app(standalone_mode=True)
-    except ConfigurationError as error:
-        _complain(error, 2)
-    except FeedbackLoopError as error:
-        _complain(error, 1)
+        app(args=[_expanded(word) for word in sys.argv[1:]], standalone_mode=True)
+    except Exception as error:
+        if (reason := reason_of(error)) is None:
+            raise
+        complain(reason)
+        sys.exit(exit_code(error))
 
 
-def _complain(error: FeedbackLoopError, code: int) -> None:
-    sys.stderr.write(f"feedbackloop: {error}\n")
-    sys.exit(code)
+def _expanded(word: str) -> str:
+    """``~`` as the shell leaves it in ``--out=~/models``."""
+    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return f"{option}{equals}{os.path.expanduser(value)}"
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        _say(f"feedbackloop {version_of('feedbackloop')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version this is.")] = False,
+) -> None:
+    pass
 
 
 def _say(line: str) -> None:
@@ -95,61 +118,52 @@ def up() -> None:
     stop = _stop_on_signal()
     with Supervisor(settings, {}, _say) as supervisor:
         _say(f"starting; logs in {supervisor.home / 'logs'}")
-        ready = threading.Thread(target=_say_when_ready, args=(supervisor, settings), daemon=True)
+        ready = threading.Thread(target=_say_when_ready, args=(supervisor, settings, stop), daemon=True)
         ready.start()
         while not stop.wait(0.2):
             supervisor.check()
         _say("stopping")
 
 
-def _say_when_ready(supervisor: Supervisor, settings: Settings) -> None:
-    try:
-        supervisor.wait_ready(PROCESSES, 180)
-    except FeedbackLoopError as error:
-        _say(str(error))
-        return
-    _say(f"chat API   {url_of(settings, 'serving')}/v1\ndashboard  {url_of(settings, 'hub')}\nCtrl-C stops everything")
+def _say_when_ready(supervisor: Supervisor, settings: Settings, stop: threading.Event) -> None:
+    """First where everything is, then, when the models are loaded, that it can be used; between, now and then what is waited for."""
+    urls = {process: url_of(settings, process) for process in PROCESSES}
+    while not all(lives(urls[process]) for process in ("serving", "hub")):
+        if stop.wait(0.1):
+            return
+    supervisor.report(f"chat API   {urls['serving']}/v1\ndashboard  {urls['hub']}\nCtrl-C stops everything")
+    said_at = time.monotonic()
+    while reasons := {process: reason for process, url in urls.items() if (reason := why_not_ready(url))}:
+        if time.monotonic() - said_at > SAY_EVERY:
+            said_at = time.monotonic()
+            supervisor.report("not ready yet: " + "; ".join(f"{process}: {reason}" for process, reason in reasons.items()))
+        if stop.wait(0.5):
+            return
+    supervisor.report("ready")
 
 
 @app.command()
 def serving() -> None:
     """Run the chat API alone."""
-    _process()
-    from serving.app import run
-
-    run(Settings.read())
+    run_process("serving.app")
 
 
 @app.command()
 def processor() -> None:
     """Run the stream processor alone: embed, learner, trigger."""
-    _process()
-    from streams.processor import run
-
-    run(Settings.read())
+    run_process("streams.processor")
 
 
 @app.command()
 def trainer() -> None:
     """Run a trainer alone: one run at a time."""
-    _process()
-    from streams.trainer import run
-
-    run(Settings.read())
+    run_process("streams.trainer")
 
 
 @app.command()
 def hub() -> None:
     """Run the hub alone: warehouse, API and dashboard."""
-    _process()
-    from dashboard.hub import run
-
-    run(Settings.read())
-
-
-def _process() -> None:
-    start_log()
-    follow_lifeline()
+    run_process("dashboard.hub")
 
 
 def _stop_on_signal() -> threading.Event:

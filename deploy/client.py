@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 
-from deploy.supervisor import url_of
+from deploy.own_processes import client, url_of
 from storage.errors import FeedbackLoopError, NotReachable
 from storage.settings import Settings
 
@@ -37,7 +37,7 @@ def get_bytes(settings: Settings, path: str, **parameters: Any) -> bytes:
 def hub_runs(settings: Settings) -> bool:
     """Whether a hub answers where the settings say."""
     try:
-        httpx.get(f"{url_of(settings, 'hub')}/healthz", timeout=2)
+        client().get(f"{url_of(settings, 'hub')}/healthz", timeout=2)
     except httpx.ConnectError:
         return False
     except httpx.HTTPError:
@@ -48,7 +48,7 @@ def hub_runs(settings: Settings) -> bool:
 def _ask(settings: Settings, method: str, path: str, **arguments: Any) -> httpx.Response:
     hub = url_of(settings, "hub")
     try:
-        answer = httpx.request(method, f"{hub}{path}", timeout=300, **arguments)
+        answer = client().request(method, f"{hub}{path}", timeout=300, **arguments)
     except httpx.HTTPError as error:
         raise NotReachable(f"no hub answers at {hub}: start one with 'feedbackloop up' ({error})") from error
     if answer.is_error:

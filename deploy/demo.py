@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-import httpx
-
 from deploy.latency import Latencies, LiveFeed, judgment_to_dashboard, judgment_to_reward
+from deploy.own_processes import client, is_ready, url_of
 from deploy.people import People
-from deploy.supervisor import Supervisor, is_ready, url_of
+from deploy.supervisor import Supervisor
 from storage.errors import FeedbackLoopError
 from storage.events import Event, ModelEvaluated, ModelPromoted, TrainingFailed, TrainingProgress, TrainingRequested
 from storage.settings import Settings
@@ -61,7 +60,7 @@ class Clock:
 
 def demo_settings(settings: Settings, demo: Demo) -> Settings:
     """The visitor's settings with what the demo needs: a home of its own, simulated judgments as teachers, one threshold."""
-    home = settings.common.home.resolve() / "demo" / time.strftime("%Y%m%d-%H%M%S")
+    home = settings.common.home / "demo" / time.strftime("%Y%m%d-%H%M%S")
     return settings.with_values(
         {"home": home, "sources": ("simulation",)},
         retraining={"every": demo.judgments},
@@ -144,7 +143,7 @@ def _first_chat(supervisor: Supervisor, serving: str, demo: Demo) -> None:
 def _chat(serving: str, conversation: str) -> dict[str, Any]:
     messages = [{"role": "user", "content": "Hello, could you tell me where my application stands?"}]
     body = {"model": "champion", "messages": messages, "metadata": {"conversation_id": conversation}}
-    answer = httpx.post(f"{serving}/v1/chat/completions", json=body, headers={"X-FeedbackLoop-Source": "simulation"}, timeout=60)
+    answer = client().post(f"{serving}/v1/chat/completions", json=body, headers={"X-FeedbackLoop-Source": "simulation"}, timeout=60)
     answer.raise_for_status()
     reply: dict[str, Any] = answer.json()
     return reply

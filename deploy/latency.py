@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import numpy as np
 
+from deploy.own_processes import client
 from storage.events import Event, JudgmentGiven, PreferenceJoined, RewardUpdated
 from storage.wire import decode
 from streams.bus import Bus, Partition
@@ -80,7 +81,7 @@ class LiveFeed:
     def _follow(self) -> None:
         while not self._closing.is_set():
             try:
-                with httpx.stream("GET", f"{self._hub}/v1/live", timeout=httpx.Timeout(10, read=30)) as stream:
+                with client().stream("GET", f"{self._hub}/v1/live", timeout=httpx.Timeout(10, read=30)) as stream:
                     for line in stream.iter_lines():
                         if line.startswith("data:"):
                             self._note(json.loads(line.removeprefix("data:")))

@@ -12,6 +12,7 @@ import typer
 
 from storage.errors import ConfigurationError, InputRefused
 from storage.events import EVENTS, EventQuarantined, newest_version
+from storage.places import shown
 from storage.settings import Settings
 from storage.wire import WRITTEN
 from streams.bus import Bus, Partition, Record, bus_of
@@ -32,7 +33,7 @@ def create() -> None:
     settings = Settings.read()
     url = settings.common.bus_url
     if not is_kafka(url):
-        raise ConfigurationError(f"bus = {url!r} is no Kafka: set bus to kafka://host:port; the SQLite log makes its topics by itself")
+        raise ConfigurationError(f"bus = {shown(url)!r} is no Kafka: set bus to kafka://host:port; the SQLite log makes its own topics")
     for name, done in create_topics(servers_of(url), settings.section("kafka", KafkaSettings)).items():
         typer.echo(f"{name:<26} {done}")
 

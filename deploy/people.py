@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Literal, TextIO
 
-from deploy.supervisor import url_of
+from deploy.own_processes import url_of
 from storage.errors import FeedbackLoopError
 from storage.settings import Settings
 
@@ -61,7 +61,7 @@ class People:
         self._process = None
 
     def _launch(self, *words: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "simulation", words[0], *self._arguments, *words[1:]]
+        command = [sys.executable, "-P", "-m", "simulation", words[0], *self._arguments, *words[1:]]
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, env=dict(os.environ), start_new_session=True
         )

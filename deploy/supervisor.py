@@ -1,7 +1,10 @@
-"""Start the processes, watch them, start again what dies, and stop them all cleanly.
+"""Start the processes, watch them, start again what dies or hangs, and stop them all cleanly.
 
 Each process is this command line with another word (``feedbackloop hub``) in a session of its own, so that Ctrl-C reaches the supervisor
 alone and it can stop them in order. Each holds one end of a pipe, its lifeline: when the supervisor is killed, they stop by themselves.
+
+Only a setting that is wrong from the start ends everything. Whatever else a process dies of is said, and it is started again, after a
+longer wait each time; the others go on.
 """
 
 import contextlib
@@ -14,53 +17,59 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
+from dataclasses import dataclass
 from types import TracebackType
+from typing import BinaryIO
 
-import httpx
-from pydantic import BaseModel
-
-from storage.errors import ConfigurationError, FeedbackLoopError, PortInUse
+from deploy.lifeline import LAST_WORDS, LIFELINE, read_last_words
+from deploy.own_processes import is_ready, lives, url_of
+from storage.errors import ConfigurationError, FeedbackLoopError, PortInUse, temporary_reason
+from storage.home import open_home
 from storage.settings import Settings
 
 PROCESSES = ("hub", "serving", "processor", "trainer")  # in the order of starting; stopped the other way round
+# -P: a folder of the same name as one of our packages, where the command is given, must not take its place.
+COMMAND = (sys.executable, "-P", "-m", "deploy.cli")
 GIVES_WAY = ("trainer", 10)  # more niceness than ours: where cores are few, those that answer people go first
 STOP_WITHIN = 8.0  # seconds from SIGTERM to SIGKILL: Ctrl-C has to be done within ten
+LONGEST_WAIT = 10.0  # seconds before what dies again and again is started the next time
+LIVED = 60.0  # seconds after which a process counts as having lived, and starts again at once
+PROBE_EVERY = 2.0  # seconds
+PROBE_WITHIN = 5.0  # seconds that a process has to say that it lives
+SILENT_AFTER = 30.0  # seconds without an answer after which a process that has been ready hangs
+LOADING = 10  # times as long for one that has not: importing and loading hold Python's lock, on slow cores for a while
 # Training on a CPU allocates and frees large arrays at every step; glibc would give each back to the kernel and fault it in again.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 32)}
-LIFELINE = "FEEDBACKLOOP_LIFELINE"  # in the environment of a child: the pipe's file descriptor
-
-
-class Address(BaseModel):
-    """The part of a process's section that the supervisor reads."""
-
-    host: str = "127.0.0.1"
-    port: int
-
-
-DEFAULT_PORTS = {"serving": 8000, "hub": 8050, "processor": 8051, "trainer": 8052}
-
-
-def url_of(settings: Settings, process: str) -> str:
-    """Where ``process`` listens."""
-    values = {"port": DEFAULT_PORTS[process]} | dict(settings.sections.get(process, {}))
-    address = settings.with_values(**{process: values}).section(process, Address)
-    return f"http://{address.host}:{address.port}"
+SURROUNDINGS = MALLOC | {"OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}  # the last is -P for what the processes start themselves
 
 
 @dataclass
 class Child:
-    """One process: its handle, and how often it had to be started again."""
+    """One process: its handle, and how often it had to be started again.
+
+    Attributes
+    ----------
+    words : the pipe on which it says why it ends
+    deaths : in a row, each soon after the start
+    answered, was_ready : in this life, to the probes
+    has_run : it was ready in some life, so its settings are right
+    silent : seconds that probes have had no answer, since the last one that had
+    """
 
     name: str
+    url: str
     command: Sequence[str]
     process: subprocess.Popen[bytes] | None = None
+    words: int = -1
     restarts: int = 0
     started_at: float = 0.0
     start_not_before: float = 0.0
-    deaths: list[float] = field(default_factory=list)
+    deaths: int = 0
+    answered: bool = False
+    was_ready: bool = False
+    has_run: bool = False
+    silent: float = 0.0
+    hung: bool = False
 
 
 class Supervisor:
@@ -72,13 +81,14 @@ class Supervisor:
     environment : variables for the children, beyond this process's own
     report : called with a line for a person whenever something happens
     command : what is run, with a process's name as its last word
+    silent_after : seconds without an answer after which a process that has been ready is killed and started again
 
     Raises
     ------
     PortInUse
         Before anything is started, when a port is taken.
     ConfigurationError
-        When another supervisor runs in the same home.
+        When another supervisor runs in the same home, or nothing can be written there.
     """
 
     def __init__(
@@ -87,19 +97,22 @@ class Supervisor:
         environment: Mapping[str, str],
         report: Callable[[str], None],
         processes: Sequence[str] = PROCESSES,
-        command: Sequence[str] = (sys.executable, "-m", "deploy.cli"),
+        command: Sequence[str] = COMMAND,
+        silent_after: float = SILENT_AFTER,
     ) -> None:
-        self.settings, self.report = settings, report
-        self.home = settings.common.home.resolve()
-        self._environment = dict(os.environ) | dict(environment)
-        self._children = [Child(name, [*command, name]) for name in processes]
+        self.settings, self._say = settings, report
+        self.home = settings.common.home
+        self._environment = dict(os.environ) | dict(environment) | SURROUNDINGS
+        self._silent_after = silent_after
+        self._children = [Child(name, url_of(settings, name), [*command, name]) for name in processes]
         self._stopping = threading.Event()
         self._failed: str | None = None
         self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
+        self._prober = threading.Thread(target=self._probe, name="probes", daemon=True)
 
     def __enter__(self) -> "Supervisor":
-        self.home.mkdir(parents=True, exist_ok=True)
-        (self.home / "logs").mkdir(exist_ok=True)
+        open_home(self.home)
+        (self.home / "logs").mkdir(exist_ok=True, mode=0o700)
         self._lock = (self.home / "supervisor.lock").open("a+")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -108,11 +121,12 @@ class Supervisor:
                 f"FeedbackLoop is running already in {self.home}; stop it, or set FEEDBACKLOOP_HOME to another folder"
             ) from error
         for child in self._children:
-            _refuse_taken_port(child.name, url_of(self.settings, child.name))
+            _refuse_taken_port(child.name, child.url)
         self._lifeline, self._our_end = os.pipe()
         for child in self._children:
             self._start(child)
         self._watcher.start()
+        self._prober.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -124,6 +138,11 @@ class Supervisor:
 
     def restarts(self) -> dict[str, int]:
         return {child.name: child.restarts for child in self._children}
+
+    def report(self, line: str) -> None:
+        """Tell a person; a terminal that is gone, or a full disk behind it, is no reason to stop watching."""
+        with contextlib.suppress(OSError):
+            self._say(line)
 
     def check(self) -> None:
         """Raise what made the supervisor give up, if anything did."""
@@ -146,7 +165,7 @@ class Supervisor:
         if self._stopping.is_set():
             return
         self._stopping.set()
-        self._watcher.join()
+        self._watcher.join()  # a probe may still wait for an answer; it starts and kills nothing any more
         running = [c.process for c in reversed(self._children) if c.process is not None and c.process.poll() is None]
         for process in running:
             process.terminate()
@@ -158,81 +177,112 @@ class Supervisor:
                 self.report(f"process {process.pid} did not stop in {STOP_WITHIN:.0f} s and was killed; nothing acknowledged is lost")
                 process.kill()
                 process.wait()
+        for child in self._children:
+            self._forget_words(child)
         os.close(self._our_end)
         os.close(self._lifeline)
         self._lock.close()
 
     def _start(self, child: Child) -> None:
-        with (self.home / "logs" / f"{child.name}.log").open("ab") as log:
-            child.process = subprocess.Popen(
-                child.command,
-                env=self._environment | MALLOC | {LIFELINE: str(self._lifeline), "OMP_NUM_THREADS": "1"},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                pass_fds=(self._lifeline,),
-                start_new_session=True,
-            )
+        child.started_at = time.monotonic()
+        child.answered = child.was_ready = child.hung = False
+        child.silent = 0.0
+        child.words, theirs = os.pipe()
+        try:
+            with self._log_of(child) as log:
+                child.process = subprocess.Popen(
+                    child.command,
+                    env=self._environment | {LIFELINE: str(self._lifeline), LAST_WORDS: str(theirs)},
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=(self._lifeline, theirs),
+                    start_new_session=True,
+                )
+        finally:
+            os.close(theirs)
         name, niceness = GIVES_WAY
         if child.name == name:
             with contextlib.suppress(ProcessLookupError):  # it has ended already
                 os.setpriority(os.PRIO_PROCESS, child.process.pid, os.getpriority(os.PRIO_PROCESS, 0) + niceness)
-        child.started_at = time.monotonic()
+
+    def _log_of(self, child: Child) -> BinaryIO:
+        try:
+            return (self.home / "logs" / f"{child.name}.log").open("ab")
+        except OSError as error:
+            if temporary_reason(error) is None:
+                raise
+            return open(os.devnull, "ab")  # a full disk: it runs without a log
 
     def _watch(self) -> None:
         while not self._stopping.wait(0.1):
             for child in self._children:
                 if child.process is None:
                     if time.monotonic() >= child.start_not_before:
-                        self._start(child)
+                        self._start_again(child)
                     continue
                 code = child.process.poll()
                 if code is not None:
                     self._died(child, code)
 
+    def _start_again(self, child: Child) -> None:
+        try:
+            self._start(child)
+        except OSError as error:  # no memory, no process, no file: there may be later
+            self._forget_words(child)
+            self._wait(child, f"{child.name} cannot be started ({error})")
+
     def _died(self, child: Child, code: int) -> None:
         child.process = None
-        last = _last_line(self.home / "logs" / f"{child.name}.log")
-        if code == 2:  # a setting is wrong: starting again would not mend it
-            self._failed = last.removeprefix("feedbackloop: ") or f"{child.name} stopped with exit code 2; see {self.home / 'logs'}"
+        log = self.home / "logs" / f"{child.name}.log"
+        said = read_last_words(child.words)
+        self._forget_words(child)
+        if code == 2 and not child.has_run:  # a setting is wrong: starting again would not mend it
+            self._failed = said or f"{child.name} stopped with exit code 2; see {log}"
             child.start_not_before = float("inf")
             return
-        # One that has run for a minute starts again at once; one that dies at every start waits longer each time, at most ten seconds.
-        lived = time.monotonic() - child.started_at
-        child.deaths = [*child.deaths, lived] if lived < 60 else [lived]
-        wait = min(10.0, 0.25 * 2 ** (len(child.deaths) - 1))
         child.restarts += 1
+        if child.hung:
+            why = "it did not answer any more and was killed"
+        elif code < 0:
+            why = f"signal {signal.Signals(-code).name}"
+        else:
+            why = said or f"exit code {code}; see {log}"
+        self._wait(child, f"{child.name} stopped ({why})")
+
+    def _forget_words(self, child: Child) -> None:
+        if child.words >= 0:
+            os.close(child.words)
+        child.words = -1
+
+    def _wait(self, child: Child, what: str) -> None:
+        """One that has lived for a while starts again at once; one that dies at every start waits longer each time."""
+        child.deaths = child.deaths + 1 if time.monotonic() - child.started_at < LIVED else 1
+        wait = min(LONGEST_WAIT, 0.25 * 2 ** (child.deaths - 1))
         child.start_not_before = time.monotonic() + wait
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}: {last}"
-        self.report(f"{child.name} stopped ({how}); starting it again")
+        self.report(f"{what}; starting it again" + (f" in {wait:.0f} s" if wait >= 1 else ""))
 
-
-def follow_lifeline() -> None:
-    """In a child: stop this process when the supervisor's end of the pipe closes."""
-    if LIFELINE not in os.environ:
-        return
-    descriptor = int(os.environ.pop(LIFELINE))
-
-    def wait_for_the_end() -> None:
-        with contextlib.suppress(OSError):
-            os.read(descriptor, 1)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=wait_for_the_end, name="lifeline", daemon=True).start()
-
-
-def is_ready(url: str) -> bool:
-    """Whether the process at ``url`` says that it is ready."""
-    try:
-        return _asking().get(f"{url}/readyz").status_code == 200
-    except httpx.HTTPError:
-        return False
-
-
-@cache
-def _asking() -> httpx.Client:
-    """One for all questions: each client of its own would first load the certificates of every authority, for some 40 ms of a core."""
-    return httpx.Client(timeout=2.0, limits=httpx.Limits(max_keepalive_connections=0))
+    def _probe(self) -> None:
+        """Kill what has answered once in its life and does so no more: it hangs, and nothing else would end it."""
+        while not self._stopping.wait(PROBE_EVERY):
+            for child in self._children:
+                process = child.process
+                if process is None:
+                    continue
+                asked_at = time.monotonic()
+                if lives(child.url, PROBE_WITHIN):
+                    child.answered, child.silent = True, 0.0
+                    if not child.was_ready:
+                        child.was_ready = is_ready(child.url)
+                        child.has_run = child.has_run or child.was_ready
+                    continue
+                # What the probe took and the pause before it, not the clock's word: this process may have been stopped itself.
+                child.silent += min(time.monotonic() - asked_at, PROBE_WITHIN) + PROBE_EVERY
+                patience = self._silent_after * (1 if child.was_ready else LOADING)
+                if child.answered and child.silent >= patience and child.process is process and not self._stopping.is_set():
+                    self.report(f"{child.name} has not answered for {child.silent:.0f} s; killing it")
+                    child.hung = True
+                    process.kill()
 
 
 def _refuse_taken_port(name: str, url: str) -> None:
@@ -244,8 +294,3 @@ def _refuse_taken_port(name: str, url: str) -> None:
         except OSError as error:
             variable = f"FEEDBACKLOOP_{name.upper()}__PORT"
             raise PortInUse(f"port {port} for {name} is in use: stop the program that listens there, or set {variable}") from error
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-    return lines[-1] if lines else ""

@@ -25,6 +25,7 @@ from serving.promotion import Promotions
 from serving.upstream import UpstreamBackend
 from storage.artifacts import Artifacts
 from storage.errors import ConfigurationError
+from storage.home import open_home
 from storage.settings import Settings
 from streams.bounded_http import server_config
 from streams.bus import Bus, bus_of, outlet_of
@@ -117,6 +118,7 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
     loaded at all.
     """
     section = settings.section("serving", ServingSettings)
+    open_home(settings.common.home)
     bus = bus or bus_of(settings)
     outlet = outlet_of(settings, bus, "serving")
     intake = Intake(outlet, pseudonym_key(settings.common), settings.section("feedback", FeedbackCaps))

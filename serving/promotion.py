@@ -155,10 +155,13 @@ class Promotions:
         return None if name == BASE else self._versions.versions[name].evaluated.policy
 
     def _remember(self, serving: tuple[str, str | None]) -> None:
-        self._memory.parent.mkdir(parents=True, exist_ok=True)
         new = self._memory.with_suffix(".new")
-        new.write_bytes(orjson.dumps(serving))
-        new.replace(self._memory)
+        try:
+            self._memory.parent.mkdir(parents=True, exist_ok=True)
+            new.write_bytes(orjson.dumps(serving))
+            new.replace(self._memory)
+        except OSError as error:  # a full disk: it serves all the same
+            log.warning("%s serves, and a start while the log is away will not know it: %s", serving[0], error)
 
     def _let_serve(self, name: str, policy: str | None) -> None:
         self._install(name, None if policy is None else self._artifacts.get(policy))

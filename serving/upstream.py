@@ -4,6 +4,7 @@ The key goes into one header and nowhere else: what the server says of a failure
 """
 
 import logging
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,9 +16,11 @@ from pydantic import SecretStr
 from serving.backends import ALIASES, Reply
 from storage.errors import ConfigurationError, InputRefused, Overloaded, UpstreamError
 from storage.events import MAX_TEXT, Message, Sampling
+from streams.health import is_loopback
 
 log = logging.getLogger(__name__)
 
+SURROUNDINGS = ("SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 REFUSALS = (400, 413, 422)  # what the client sent is at fault, not the server behind
 
 
@@ -30,11 +33,19 @@ class UpstreamBackend:
         self._key = key
         headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key.get_secret_value() else {}
         self._url, self._shown = _checked(url)
-        self._client = httpx.AsyncClient(
-            headers=headers,
-            timeout=httpx.Timeout(timeout, connect=min(timeout, 5.0)),
-            limits=httpx.Limits(max_connections=256, max_keepalive_connections=64),
-        )
+        try:
+            self._client = httpx.AsyncClient(
+                headers=headers,
+                timeout=httpx.Timeout(timeout, connect=min(timeout, 5.0)),
+                limits=httpx.Limits(max_connections=256, max_keepalive_connections=64),
+                trust_env=not is_loopback(self._url.host),  # proxies and authorities of the surroundings are for servers elsewhere
+            )
+        except (OSError, ValueError) as error:
+            named = [name for name in SURROUNDINGS if os.environ.get(name)]
+            raise ConfigurationError(
+                f"the upstream cannot be asked with the authorities and proxies that {', '.join(named) or 'this machine'} names"
+                f" ({_said(error)}); correct or unset it"
+            ) from error
 
     def why_not_ready(self) -> str | None:
         return None
@@ -151,6 +162,11 @@ def _checked(url: str) -> tuple[httpx.URL, str]:
     if asked.scheme not in ("http", "https") or not asked.host:
         raise ConfigurationError("upstream_url is no address; give one like https://host/v1")
     return asked, str(asked.copy_with(userinfo=b"", query=None))
+
+
+def _said(error: Exception) -> str:
+    said = error.strerror if isinstance(error, OSError) else None  # a proxy's address may hold a password
+    return said or type(error).__name__
 
 
 def _first_choice(body: dict[str, Any]) -> dict[str, Any]:

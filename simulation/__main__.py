@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from simulation.calls import HUB, SERVING
+from simulation.calls import HUB, SERVING, client
 from simulation.people import Chats, Judgments, candidates_chat, recruiters_judge, reviewer_decides
 from simulation.recruiters import Recruiter
 from simulation.world import World
@@ -57,9 +57,9 @@ async def _people(arguments: argparse.Namespace) -> int:
     world = World(arguments.seed, null=arguments.null, plant=arguments.plant, drift=arguments.drift)
     recruiters = [Recruiter.draw(world, number) for number in range(RECRUITERS)]
     chats, judgments, seed = Chats(), Judgments(), arguments.seed + pace.fresh
-    async with httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=64)) as client:
+    async with client(limits=httpx.Limits(max_connections=64)) as http:
         talk = candidates_chat(
-            client,
+            http,
             world,
             total=pace.conversations,
             seed=seed,
@@ -69,7 +69,7 @@ async def _people(arguments: argparse.Namespace) -> int:
             rate=pace.begun,
         )
         judging = recruiters_judge(
-            client,
+            http,
             world,
             chats,
             recruiters=recruiters,
@@ -99,8 +99,8 @@ async def _people(arguments: argparse.Namespace) -> int:
 
 
 async def _review(arguments: argparse.Namespace) -> int:
-    async with httpx.AsyncClient(timeout=60) as client:
-        decided = await reviewer_decides(client, version=arguments.version, hub=arguments.hub, deadline=45.0)
+    async with client() as http:
+        decided = await reviewer_decides(http, version=arguments.version, hub=arguments.hub, deadline=45.0)
     print(f"approved {decided}" if decided else "no version awaits review", flush=True)
     return 0 if decided else 1
 

@@ -9,6 +9,11 @@ HUB = "http://127.0.0.1:8050"
 HEADERS = {"X-FeedbackLoop-Source": "simulation"}
 
 
+def client(**options: Any) -> httpx.AsyncClient:
+    """For requests to the servers under trial; a proxy of the surroundings has no part in them."""
+    return httpx.AsyncClient(trust_env=False, timeout=60, **options)
+
+
 async def queue(client: httpx.AsyncClient, hub: str, recruiter: str, limit: int) -> list[dict[str, Any]]:
     """The next pairs that wait for this recruiter, at most ``limit`` (the hub gives 50 at a time)."""
     try:

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 import orjson
 
 from storage.errors import ArtifactError, ConfigurationError
+from storage.places import shown
 
 MANIFEST = "folder.json"  # beside the files of a folder, under the folder's hash: {relative path: SHA-256}
 CHUNK = 1 << 20
@@ -35,7 +36,7 @@ class Artifacts:
         try:
             self._root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigurationError(f"artifacts = {url!r}: {error}; name a folder that can be written") from error
+            raise ConfigurationError(f"artifacts = {shown(url)!r}: {error}; name a folder that can be written") from error
 
     def put(self, path: Path) -> str:
         """Keep a copy of the file or folder; its hash. What is there already is not written again."""
@@ -89,7 +90,9 @@ class Artifacts:
             self._remote.fetch(sha, made)
             wrong = self._check(made, sha) if made.exists() else "it is not there"
             if wrong is not None:
-                raise ArtifactError(f"artifact {sha} in {self.url}: {wrong}; copy it there from the store of the process that made it")
+                raise ArtifactError(
+                    f"artifact {sha} in {shown(self.url)}: {wrong}; copy it there from the store of the process that made it"
+                )
             self._settle(made, sha)
         return place
 
@@ -166,7 +169,7 @@ class _Remote:
         try:
             self._files, root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:
-            raise ConfigurationError(f"artifacts = {url!r}: {error}") from error
+            raise ConfigurationError(f"artifacts = {shown(url)!r}: {error}") from error
         self._root = PurePosixPath(root)
 
     def holds(self, sha: str) -> bool:

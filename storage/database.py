@@ -1,6 +1,7 @@
 """The warehouse's file: opening it, bringing its tables up to date, and the named queries. Nothing here knows what the rows mean."""
 
 import re
+import time
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -9,9 +10,14 @@ import duckdb
 
 from storage.errors import ConfigurationError, WarehouseError
 
+HELD = re.compile(r"held in (?P<program>.*?) ?\(PID (?P<pid>\d+)\)")
+LOOK_AGAIN = 0.2  # seconds
 
-def connect(path: Path, *, memory_limit: str, threads: int, read_only: bool) -> duckdb.DuckDBPyConnection:
+
+def connect(path: Path, *, memory_limit: str, threads: int, read_only: bool, patience: float = 0.0) -> duckdb.DuckDBPyConnection:
     """Open the file, or make it, and run the migrations that it has not seen.
+
+    ``patience`` is for how many seconds another process that holds the file is waited for: it may just be stopping.
 
     Raises
     ------
@@ -20,22 +26,24 @@ def connect(path: Path, *, memory_limit: str, threads: int, read_only: bool) -> 
     ConfigurationError
         The path cannot be a warehouse.
     """
-    try:
-        if not read_only:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        connection = duckdb.connect(
-            str(path),
-            read_only=read_only,
-            config={
-                "memory_limit": memory_limit,
-                "threads": threads,
-                "checkpoint_threshold": "256MB",
-                # A table that is missing would otherwise resolve to a Python variable of that name.
-                "python_enable_replacements": False,
-            },
-        )
-    except (duckdb.Error, OSError) as error:
-        raise _cannot_open(path, error) from error
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": memory_limit,
+        "threads": threads,
+        "checkpoint_threshold": "256MB",
+        # A table that is missing would otherwise resolve to a Python variable of that name.
+        "python_enable_replacements": False,
+    }
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            if not read_only:
+                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            connection = duckdb.connect(str(path), read_only=read_only, config=config)
+            break
+        except (duckdb.Error, OSError) as error:
+            if HELD.search(str(error)) is None or time.monotonic() > deadline:
+                raise _cannot_open(path, error) from error
+        time.sleep(LOOK_AGAIN)
     try:
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
         _migrate(connection, path, read_only)
@@ -77,7 +85,7 @@ def _migrate(connection: duckdb.DuckDBPyConnection, path: Path, read_only: bool)
 
 
 def _cannot_open(path: Path, error: Exception) -> WarehouseError | ConfigurationError:
-    holder = re.search(r"held in (?P<program>.*?) ?\(PID (?P<pid>\d+)\)", str(error))
+    holder = HELD.search(str(error))
     if holder:
         return WarehouseError(
             f"{path} is held by process {holder['pid']} ({Path(holder['program']).name}): ask the hub that runs there, or stop it first"

@@ -51,8 +51,10 @@ class Warehouse:
         self._reset()
 
     @classmethod
-    def open(cls, path: Path | str, *, memory_limit: str = "1GB", threads: int = 2, read_only: bool = False) -> "Warehouse":
-        """Open the file, or make it, and bring its tables up to date.
+    def open(
+        cls, path: Path | str, *, memory_limit: str = "1GB", threads: int = 2, read_only: bool = False, patience: float = 0.0
+    ) -> "Warehouse":
+        """Open the file, or make it, and bring its tables up to date; ``patience`` is for how many seconds to wait for who holds it.
 
         Raises
         ------
@@ -61,7 +63,7 @@ class Warehouse:
         ConfigurationError
             The path cannot be a warehouse.
         """
-        connection = connect(Path(path), memory_limit=memory_limit, threads=threads, read_only=read_only)
+        connection = connect(Path(path), memory_limit=memory_limit, threads=threads, read_only=read_only, patience=patience)
         try:
             return cls(Path(path), connection)
         except BaseException:

@@ -20,7 +20,7 @@ from streams.bus import Logged, Partition
 from streams.consumers import Consumer
 from streams.health import Check
 from streams.kafka_settings import KafkaSettings
-from streams.runner import CATCH_BREATH, Answering
+from streams.runner import CATCH_BREATH, Answering, failure_of
 
 log = logging.getLogger(__name__)
 
@@ -100,10 +100,9 @@ class Agents:
                 log.error("%s stops: %s", group, error)
                 self._problems[group] = str(error)
                 await asyncio.Event().wait()
-            except Exception as error:  # Faust would commit the entries as done: the process ends instead, and they come again
-                log.exception("%s crashed", group)
-                self._problems[group] = f"{type(error).__name__}: {error}"
-                self._crash = error
+            except Exception as error:  # noqa: BLE001  # Faust would commit the entries as done: the process ends instead, and they come again
+                self._crash = failure_of(group, error)
+                self._problems[group] = str(self._crash)
                 await asyncio.Event().wait()
             else:
                 self._busy.discard(group)

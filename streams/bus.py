@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 from storage.entries import Partition as Partition  # the log's own word; the warehouse remembers by it how far it has come
 from storage.errors import ConfigurationError
 from storage.events import Event
+from storage.places import shown
 from storage.settings import Settings
 from storage.wire import encode
 from streams.kafka_settings import KafkaSettings, is_kafka, servers_of
@@ -85,7 +86,7 @@ def open_bus(url: str, kafka: KafkaSettings | None = None) -> Bus:
         from streams.kafka_bus import KafkaBus
 
         return KafkaBus(servers_of(url), kafka or KafkaSettings())
-    raise ConfigurationError(f"bus = {url!r}: use sqlite:///path or kafka://host:port")
+    raise ConfigurationError(f"bus = {shown(url)!r}: use sqlite:///path or kafka://host:port")
 
 
 def bus_of(settings: Settings) -> Bus:

@@ -59,7 +59,7 @@ def check_address(host: str, port: int) -> None:
 
 def listen(host: str, port: int) -> socket.socket:
     """A bound socket at the address, checked as by :func:`check_address`; for ``uvicorn.Server.run(sockets=[…])``."""
-    if not _is_loopback(host):
+    if not is_loopback(host):
         raise ConfigurationError(
             f"host = {host!r}: refusing to listen beyond this machine without authentication, which does not exist yet; "
             'use host = "127.0.0.1" and put a proxy that authenticates in front of it'
@@ -100,7 +100,8 @@ class HealthServer:
         self._socket.close()
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` is this machine and nothing else."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -12,6 +12,7 @@ from pathlib import Path
 from time import monotonic
 
 from storage.artifacts import Artifacts
+from storage.errors import FeedbackLoopError, trying_again
 from storage.events import DatasetFrozen, Event, ModelPromoted, TrainingFailed
 from storage.warehouse import Applied, Warehouse
 from streams import evaluations, freeze, metrics, runs, versions
@@ -58,8 +59,13 @@ class HubStreams:
 
     @property
     def crashed(self) -> threading.Event:
-        """Set when a consumer met what nobody expected: the process should end and be started again."""
+        """Set when a consumer cannot go on: the process should end and be started again."""
         return self._runner.crashed
+
+    @property
+    def failure(self) -> FeedbackLoopError | None:
+        """What the process should end with, once ``crashed`` is set."""
+        return self._runner.failure
 
     def start(self) -> None:
         self._runner.start("sink", self._started_sink)
@@ -116,7 +122,8 @@ class Desk:
         request = runs.next_to_freeze(self._runs)
         if request is None or request.run_id in self._done:
             return
-        frozen = freeze.freeze_next(self._runs, life, self._warehouse, self._artifacts, self._folder)
+        with trying_again():
+            frozen = freeze.freeze_next(self._runs, life, self._warehouse, self._artifacts, self._folder)
         if frozen is not None:
             self._publish([frozen])
             self._done.add(request.run_id)

@@ -4,9 +4,15 @@ import socket
 import ssl
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+from storage.errors import ConfigurationError
+from storage.places import full_place
 
 SCHEME = "kafka://"
+
+
+File = Annotated[str, BeforeValidator(full_place)]  # empty: none
 
 
 def is_kafka(url: str) -> bool:
@@ -14,8 +20,21 @@ def is_kafka(url: str) -> bool:
 
 
 def servers_of(url: str) -> str:
-    """``kafka://a:9092,b:9092`` → ``a:9092,b:9092``."""
-    return url.removeprefix(SCHEME).rstrip("/")
+    """``kafka://a:9092,b:9092`` → ``a:9092,b:9092``.
+
+    Raises
+    ------
+    ConfigurationError
+        A server is not ``host:port``.
+    """
+    servers = url.removeprefix(SCHEME).rstrip("/")
+    if "@" in servers:
+        raise ConfigurationError("bus: user and password do not belong into the address; set username and password in [kafka]")
+    for server in servers.split(","):
+        host, _, port = server.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+            raise ConfigurationError(f"bus = {url!r}: {server!r} is not a host and a port; name the brokers, as in kafka://localhost:9092")
+    return servers
 
 
 class KafkaSettings(BaseModel):
@@ -35,15 +54,22 @@ class KafkaSettings(BaseModel):
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
     username: str = ""
     password: SecretStr = SecretStr("")
-    cafile: str = ""
-    certfile: str = ""
-    keyfile: str = ""
+    cafile: File = ""
+    certfile: File = ""
+    keyfile: File = ""
     replication: Annotated[int, Field(ge=1)] = 1
     min_insync: Annotated[int, Field(ge=1)] = 1
     outbox_mb: Annotated[int, Field(ge=1)] = 256
 
     def options(self, servers: str) -> dict[str, Any]:
-        """What kafka-python's clients are given."""
+        """What kafka-python's clients are given.
+
+        Raises
+        ------
+        ConfigurationError
+            A file for TLS cannot be read.
+        """
+        self._context()
         options: dict[str, Any] = {
             "bootstrap_servers": servers.split(","),
             "security_protocol": self.security,
@@ -57,13 +83,13 @@ class KafkaSettings(BaseModel):
                 "sasl_plain_password": self.password.get_secret_value(),
             }
         files = {"ssl_cafile": self.cafile, "ssl_certfile": self.certfile, "ssl_keyfile": self.keyfile}
-        return options | {name: path for name, path in files.items() if path}
+        return options | {name: path for name, path in files.items() if path and self._is_encrypted}
 
     def faust_credentials(self) -> Any:
         """The same for Faust, which speaks through aiokafka."""
         import faust
 
-        context = self._context() if "SSL" in self.security else None
+        context = self._context()
         if self.security.startswith("SASL"):
             return faust.SASLCredentials(
                 username=self.username,
@@ -75,19 +101,33 @@ class KafkaSettings(BaseModel):
 
     def tls_complaint(self, servers: str) -> str | None:
         """What TLS finds wrong with the first of the servers; the clients only say that they could not connect."""
-        if "SSL" not in self.security:
+        context = self._context()
+        if context is None:
             return None
         host, _, port = servers.split(",")[0].rpartition(":")
         try:
-            with socket.create_connection((host, int(port)), timeout=5) as plain, self._context().wrap_socket(plain, server_hostname=host):
+            with socket.create_connection((host, int(port)), timeout=5) as plain, context.wrap_socket(plain, server_hostname=host):
                 return None
         except ssl.SSLError as error:
             return str(error)
         except OSError:  # nobody is there: that is no matter of trust
             return None
 
-    def _context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=self.cafile or None)
+    @property
+    def _is_encrypted(self) -> bool:
+        return "SSL" in self.security
+
+    def _context(self) -> ssl.SSLContext | None:
+        if not self._is_encrypted:
+            return None
+        try:
+            context = ssl.create_default_context(cafile=self.cafile or None)
+        except OSError as error:  # ssl.SSLError is one
+            raise ConfigurationError(f"[kafka] cafile = {self.cafile}: {error.strerror}; name a file of authorities in PEM") from error
         if self.certfile:
-            context.load_cert_chain(self.certfile, self.keyfile or None)
+            try:
+                context.load_cert_chain(self.certfile, self.keyfile or None)
+            except OSError as error:
+                files = f"certfile = {self.certfile}, keyfile = {self.keyfile}"
+                raise ConfigurationError(f"[kafka] {files}: {error.strerror}; name a certificate and its key in PEM") from error
         return context

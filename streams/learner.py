@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from storage.artifacts import Artifacts
-from storage.errors import ArtifactError, EventError, EventUnreadable, OffsetLost
+from storage.errors import ArtifactError, EventError, EventUnreadable, OffsetLost, trying_again
 from storage.events import EventQuarantined, PreferenceJoined, RewardUpdated, Source, derived_id, pack
 from streams import metrics
 from streams.ahead import Ahead
@@ -108,7 +108,8 @@ class Learner:
     def flush(self, *, at_threshold: bool = False) -> RewardUpdated | None:
         """Write the checkpoint, publish the head's state where it is news."""
         started = self._clock()
-        digest = save_hashed(self.head, self._path)
+        with trying_again():  # on a full disk: what was learnt stays in memory, and the next step writes it
+            digest = save_hashed(self.head, self._path)
         self._save_took = self._clock() - started
         self._saved_sequence, self._saved_at = self.head.sequence, self._numbered_at
         update = self._update(digest) if self._unsaid and (self._caught_up or at_threshold) else None

@@ -7,7 +7,6 @@ files this is the one place that knows which bus it is on.
 import asyncio
 import fcntl
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -18,8 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from storage.artifacts import Artifacts
-from storage.errors import ConfigurationError
+from storage.errors import ConfigurationError, FeedbackLoopError
 from storage.events import Event, RewardUpdated, now
+from storage.home import open_home
 from storage.settings import Settings
 from streams import metrics
 from streams.bus import Bus, bus_of, records_of
@@ -29,7 +29,7 @@ from streams.embed import Encoder, embed_pairs
 from streams.health import Check, HealthServer
 from streams.kafka_settings import KafkaSettings, is_kafka, servers_of
 from streams.learner import Learner
-from streams.runner import TIMEOUT, Answering, Every, HandlerStation, Runner, stop_on_signals
+from streams.runner import TIMEOUT, Answering, Every, HandlerStation, Runner, end_at_once, failure_of, stop_on_signals
 from streams.trigger import RetrainingRule, due_by_time, on_reward_updated
 from trainers.reward.online import HeadSettings
 
@@ -54,6 +54,9 @@ class ProcessorSettings(BaseModel):
     port: Annotated[int, Field(ge=0, le=65535)] = 8051
 
 
+Ended = tuple[FeedbackLoopError | None, bool]  # what it failed with, and whether every step has ended
+
+
 class Embedding(Encoder, Protocol):
     """An encoder that says how long its vectors are."""
 
@@ -67,6 +70,8 @@ def run(settings: Settings) -> None:
     ------
     ConfigurationError
         A setting is wrong, the address cannot be used, or another processor runs on this home.
+    FeedbackLoopError
+        A consumer cannot go on in this process; ``Overloaded`` where starting it again later will do.
     """
     own = settings.section("processor", ProcessorSettings)
     settings.section("learning", HeadSettings)
@@ -80,14 +85,14 @@ def run(settings: Settings) -> None:
         health.start()
         try:
             run_here = _run_agents if is_kafka(settings.common.bus_url) else _run_threads
-            crashed, ended = run_here(bus, settings, stop, checks)
+            failure, ended = run_here(bus, settings, stop, checks)
         finally:
             health.stop()
         if not ended:
             log.warning("a step is still running; it has left no mark and is done again at the next start")
-            os._exit(1 if crashed else 0)
-    if crashed:
-        raise SystemExit(1)
+            end_at_once(failure)
+    if failure is not None:
+        raise failure
 
 
 def stations(bus: Bus, settings: Settings, embedder: Embedding) -> dict[str, Callable[[], Answering]]:
@@ -146,16 +151,18 @@ def _calendar(bus: Bus, settings: Settings, stop: threading.Event) -> Callable[[
     return lambda: Every(TICK, look, stop)
 
 
-def _run_threads(bus: Bus, settings: Settings, stop: threading.Event, checks: dict[str, Check]) -> tuple[bool, bool]:
-    """Run on the embedded bus until the stop: did it crash, and has every step ended?"""
+def _run_threads(bus: Bus, settings: Settings, stop: threading.Event, checks: dict[str, Check]) -> Ended:
+    """Run on the embedded bus until the stop."""
     runner = Runner(stop)
 
     def load_and_start() -> None:
-        embedder = _load(settings, stop, checks)
-        if embedder is None:
-            runner.crashed.set()
+        try:
+            embedder = _load(settings)
+        except Exception as error:  # noqa: BLE001  # failure_of logs it
+            runner.failure = failure_of("embedder", error)
             stop.set()
-        elif not stop.is_set():
+            return
+        if not stop.is_set():
             leave_out()
             start_consumers(runner, bus, settings, embedder, stop)
             checks.update(runner.checks)
@@ -166,28 +173,28 @@ def _run_threads(bus: Bus, settings: Settings, stop: threading.Event, checks: di
     stop.wait()
     loading.join(STOPPING)
     ended = runner.join(STOPPING) and not loading.is_alive()
-    return runner.crashed.is_set(), ended
+    return runner.failure, ended
 
 
-def _run_agents(bus: Bus, settings: Settings, stop: threading.Event, checks: dict[str, Check]) -> tuple[bool, bool]:
+def _run_agents(bus: Bus, settings: Settings, stop: threading.Event, checks: dict[str, Check]) -> Ended:
     """The same on Kafka, as a member of the group of workers."""
-    embedder = _load(settings, stop, checks)
-    if embedder is None:
-        return True, True
+    try:
+        embedder = _load(settings)
+    except Exception as error:  # noqa: BLE001  # failure_of logs it
+        return failure_of("embedder", error), True
     agents = agents_for(bus, settings, embedder)
     leave_out()
     runner = Runner(stop)
     runner.start("calendar", _calendar(bus, settings, stop))
     checks.update({**agents.checks, **runner.checks})
     del checks["embedder"]
-    crashes: list[BaseException] = []
+    crashes: list[FeedbackLoopError] = []
 
     def answer() -> None:
         try:
             crash = asyncio.run(agents.run(stop))
             if crash is not None:
-                log.error("the Faust app crashed: %s", crash)
-                crashes.append(crash)
+                crashes.append(crash if isinstance(crash, FeedbackLoopError) else failure_of("the Faust app", crash))
         finally:
             stop.set()
 
@@ -196,29 +203,22 @@ def _run_agents(bus: Bus, settings: Settings, stop: threading.Event, checks: dic
     stop.wait()
     answering.join(STOPPING)  # longer where the broker hangs
     ended = runner.join(STOPPING) and agents.idle and not answering.is_alive()
-    return bool(crashes) or runner.crashed.is_set(), ended
+    return next(iter(crashes), runner.failure), ended
 
 
-def _load(settings: Settings, stop: threading.Event, checks: dict[str, Check]) -> Embedding | None:
-    """The embedding model; None, with the reason among the checks, where it cannot be loaded."""
-    try:
-        import torch
+def _load(settings: Settings) -> Embedding:
+    import torch
 
-        from trainers.features import Embedder, FeatureSettings
+    from trainers.features import Embedder, FeatureSettings
 
-        torch.set_num_threads(1)  # two collapse where serving and trainer share the cores
-        return Embedder.load(settings.section("features", FeatureSettings))
-    except Exception as error:
-        log.exception("the embedding model could not be loaded")
-        reason = str(error)
-        checks["embedder"] = lambda: reason
-        return None
+    torch.set_num_threads(1)  # two collapse where serving and trainer share the cores
+    return Embedder.load(settings.section("features", FeatureSettings))
 
 
 @contextmanager
 def _only_one(home: Path) -> Iterator[None]:
     """One processor works on a home: two would write the same checkpoint. On Kafka each worker has a home of its own."""
-    home.mkdir(parents=True, exist_ok=True)
+    open_home(home)
     with open(home / "processor.lock", "w", encoding="ascii") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,18 +1,20 @@
 """The embedded runner: a thread for each consumer of this process, reading the bus, handling, publishing, and only then marking.
 
 What a handler raises is logged whole and its event goes to quarantine; the stream goes on. What only an operator can mend (an event of a
-newer program, a hole in the log) stops that one consumer, and its health says so.
+newer program, a hole in the log) stops that one consumer, and its health says so. ``Overloaded`` is waited out. Any other temporary trouble
+(a warehouse that a full disk has spoilt until it is opened again) ends the process, which says that it has to be started again.
 """
 
 import logging
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
-from typing import Protocol
+from typing import NoReturn, Protocol
 
-from storage.errors import FeedbackLoopError, Overloaded
+from storage.errors import FeedbackLoopError, Overloaded, exit_code, temporary_reason
 from storage.events import Event
 from streams import metrics
 from streams.bus import Bus, Logged, Partition, records_of
@@ -104,7 +106,12 @@ class Every:
 
 
 class Runner:
-    """Threads for stations, and what became of them. ``crashed`` is set when one met what nobody expected: the process should end."""
+    """Threads for stations, and what became of them. ``crashed`` is set when one cannot go on in this process, which should end.
+
+    Attributes
+    ----------
+    failure : what the process should end with then: ``Overloaded`` where starting again later will do
+    """
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
@@ -112,6 +119,7 @@ class Runner:
         self._problems: dict[str, str] = {}
         self.held_up: dict[str, str] = {}  # what a station waits for just now, and goes on by itself when it is there
         self.crashed = threading.Event()
+        self.failure: FeedbackLoopError | None = None
 
     def start(self, name: str, build: Callable[[], Station]) -> None:
         """Build the station in its own thread and let it go on until the stop."""
@@ -134,7 +142,7 @@ class Runner:
         return not any(thread.is_alive() for thread in self._threads)
 
     def _check(self, name: str) -> Check:
-        return lambda: self._problems.get(name)
+        return lambda: self._problems.get(name) or self.held_up.get(name)
 
     def _run(self, name: str, build: Callable[[], Station]) -> None:
         station: Station | None = None
@@ -150,14 +158,32 @@ class Runner:
                     self._stop.wait(CATCH_BREATH)
             if station is not None:
                 station.close()
-        except FeedbackLoopError as error:
-            log.error("%s stops: %s", name, error)
-            self._problems[name] = str(error)
-        except Exception as error:
-            log.exception("%s crashed", name)
-            self._problems[name] = f"{type(error).__name__}: {error}"
+        except Exception as error:  # noqa: BLE001  # failure_of logs it
+            if isinstance(error, FeedbackLoopError) and temporary_reason(error) is None:
+                log.error("%s stops: %s", name, error)
+                self._problems[name] = str(error)
+                return
+            self.failure = failure_of(name, error)
+            self._problems[name] = str(self.failure)
             self.crashed.set()
             self._stop.set()
+
+
+def failure_of(name: str, error: BaseException) -> FeedbackLoopError:
+    """What a process ends with whose station ``name`` met ``error``; logged whole unless it will pass by itself."""
+    if (reason := temporary_reason(error)) is not None:
+        log.error("%s: %s", name, reason)
+        return Overloaded(reason)
+    if isinstance(error, FeedbackLoopError):
+        log.error("%s: %s", name, error)
+        return error
+    log.error("%s crashed", name, exc_info=error)
+    return FeedbackLoopError(f"{name} crashed: {type(error).__name__}: {error}")
+
+
+def end_at_once(failure: FeedbackLoopError | None) -> NoReturn:
+    """End this process although a thread is in the middle of a step; the exit code is that of ``failure``."""
+    os._exit(0 if failure is None else exit_code(failure))
 
 
 def position_of(bus: Bus, group: str, topics: Sequence[Topic]) -> dict[Partition, int]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from storage.errors import ConfigurationError, OffsetLost, Overloaded
+from storage.errors import ConfigurationError, OffsetLost, Overloaded, temporary_reason, trying_again
 from streams.bell import Bell, Ringer, bell_folder
 from streams.bus import Logged, Partition, Position, Record
 
@@ -52,7 +52,7 @@ class SQLiteBus:
         self._folder = folder
         self._ringer = Ringer(folder)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._writer = self._connect()
             with self._transaction(self._writer, BUSY):
                 _prepare(self._writer, self.path)
@@ -69,7 +69,9 @@ class SQLiteBus:
         try:
             with self._transaction(self._writer, max(deadline - time.monotonic(), 0.001)):
                 positions = self._append(records)
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
+            if temporary_reason(error) is None:
+                raise
             raise Overloaded(f"the log {self.path} takes no entry: {error}; try again") from error
         finally:
             self._writing.release()
@@ -80,7 +82,7 @@ class SQLiteBus:
         """Entries in the order in which they were published, over all the topics asked for."""
         deadline = time.monotonic() + wait
         topics = {_topic(partition) for partition in after}
-        with self._reader() as reader:
+        with trying_again(), self._reader() as reader:
             while True:
                 reader.bell.hush()  # before looking, so that what comes while looking rings again
                 found = _entries(reader.connection, after, limit)
@@ -93,27 +95,27 @@ class SQLiteBus:
                     return _entries(reader.connection, after, limit)
 
     def bounds(self, topics: Collection[str]) -> Mapping[Partition, tuple[int, int]]:
-        with self._reader() as reader:
+        with trying_again(), self._reader() as reader:
             rows = {topic: reader.connection.execute(BOUNDS, (topic,)).fetchone() for topic in topics}
         return {Partition(topic, 0): row or (0, 0) for topic, row in rows.items()}
 
     def mark(self, reader: str, upto: Mapping[Partition, int]) -> None:
-        with self._writing, self._transaction(self._writer, BUSY):
+        with trying_again(), self._writing, self._transaction(self._writer, BUSY):
             self._writer.executemany(MARK, [(reader, _topic(partition), offset) for partition, offset in upto.items()])
 
     def marked(self, reader: str) -> Mapping[Partition, int]:
-        with self._reader() as idle:
+        with trying_again(), self._reader() as idle:
             return {Partition(topic, 0): upto for topic, upto in idle.connection.execute(MARKED, (reader,))}
 
     def prune(self, upto: Mapping[Partition, int]) -> None:
         """Delete the entries up to these offsets; whoever asks for them later is told that they are lost."""
-        with self._writing, self._transaction(self._writer, BUSY):
+        with trying_again(), self._writing, self._transaction(self._writer, BUSY):
             self._writer.executemany(PRUNE, [(_topic(partition), offset) for partition, offset in upto.items()])
             self._writer.executemany(BEGIN, [(offset + 1, _topic(partition)) for partition, offset in upto.items()])
 
     def size(self) -> tuple[int, int]:
         """Entries kept, and the bytes of their values."""
-        with self._reader() as reader:
+        with trying_again(), self._reader() as reader:
             count, size = reader.connection.execute(SIZE).fetchone()
         return count, size
 
@@ -153,10 +155,11 @@ class SQLiteBus:
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield
+            connection.execute("COMMIT")
         except BaseException:
-            connection.execute("ROLLBACK")
+            if connection.in_transaction:  # on a full disk SQLite has rolled back by itself, or the commit has left it open
+                connection.execute("ROLLBACK")
             raise
-        connection.execute("COMMIT")
 
     @contextmanager
     def _reader(self) -> Iterator["_Reader"]:
@@ -207,7 +210,8 @@ def _entries(connection: sqlite3.Connection, after: Mapping[Partition, int], lim
         chosen = sorted(ids)[:limit]
         rows = connection.execute(ENTRIES, (str(chosen),)).fetchall()
     finally:
-        connection.execute("COMMIT")
+        if connection.in_transaction:
+            connection.execute("COMMIT")
     return [Logged(Partition(topic, 0), offset, key, value) for topic, offset, key, value in rows]
 
 

@@ -20,8 +20,9 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from storage.artifacts import Artifacts
-from storage.errors import FeedbackLoopError, TrainingError
+from storage.errors import FeedbackLoopError, Overloaded, TrainingError, temporary_reason
 from storage.events import GateResult, ModelEvaluated, RunClaimed, TrainingFailed, Verdict, derived_id, now
+from storage.home import open_home
 from storage.settings import Settings
 from streams import runs
 from streams.bus import Bus, bus_of, records_of
@@ -29,7 +30,7 @@ from streams.consumers import consumer
 from streams.health import Check, HealthServer
 from streams.heartbeat import Heartbeat, Interrupted
 from streams.quarantine import decoded
-from streams.runner import TIMEOUT, Runner, position_of, stop_on_signals
+from streams.runner import TIMEOUT, Runner, end_at_once, position_of, stop_on_signals
 from streams.runs import ATTEMPTS, Run, Runs, open_run
 
 log = logging.getLogger(__name__)
@@ -138,14 +139,17 @@ class Trainer:
             log.info("run %s: %s", run_id, interrupted)
             self._read(0)
             return
-        except FeedbackLoopError as error:
+        except Exception as error:
+            if (reason := temporary_reason(error)) is not None:  # no attempt is lost: it goes on at the last finished stage
+                self._stop.wait(BREATH)
+                raise Overloaded(f"run {run_id}: {reason}") from error
+            if not isinstance(error, FeedbackLoopError):
+                log.error("run %s crashed in %s", run_id, heartbeat.stage, exc_info=error)
+                self._fail(run, heartbeat.stage, f"{type(error).__name__}: {error}", final=run.attempt >= ATTEMPTS)
+                return
             # a run that is wrong stays wrong; what is missing elsewhere may be there for the next attempt
             log.error("run %s failed in %s: %s", run_id, heartbeat.stage, error)
             self._fail(run, heartbeat.stage, str(error), final=isinstance(error, TrainingError) or run.attempt >= ATTEMPTS)
-            return
-        except Exception as error:
-            log.exception("run %s crashed in %s", run_id, heartbeat.stage)
-            self._fail(run, heartbeat.stage, f"{type(error).__name__}: {error}", final=run.attempt >= ATTEMPTS)
             return
         finally:
             self.busy = None
@@ -216,11 +220,13 @@ def run(settings: Settings) -> None:
     ------
     ConfigurationError
         A setting is wrong or the address cannot be used.
+    FeedbackLoopError
+        It cannot go on in this process; ``Overloaded`` where starting it again later will do.
     """
     own = settings.section("trainer", TrainerSettings)
     stop = stop_on_signals()
     checks: dict[str, Check] = {}
-    home = settings.common.home
+    home = open_home(settings.common.home)
     with _identity(home / "trainers") as name, closing(bus_of(settings)) as bus:
         health = HealthServer(checks, own.host, own.port, settings.common.allowed_hosts)
         health.start()
@@ -232,9 +238,9 @@ def run(settings: Settings) -> None:
         ended = runner.join(STOPPING)
         health.stop()
         if not ended:  # in the middle of a step that takes long: what is finished is on the disk
-            os._exit(1 if runner.crashed.is_set() else 0)
-    if runner.crashed.is_set():
-        raise SystemExit(1)
+            end_at_once(runner.failure)
+    if runner.failure is not None:
+        raise runner.failure
 
 
 def training(settings: Settings) -> Train:

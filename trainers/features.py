@@ -19,6 +19,7 @@ from safetensors.numpy import save_file
 
 from storage.errors import ConfigurationError, ModelNotFound
 from storage.events import Message, Prompt
+from storage.places import FullPath
 from trainers.encoder import Arithmetic, Encoder, shipped_folder
 from trainers.guards import FLOOR, GUARDS, fingerprint, guards
 
@@ -48,8 +49,8 @@ class FeatureSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    encoder: Path | None = None
-    whitening: Path | None = None
+    encoder: FullPath | None = None
+    whitening: FullPath | None = None
     prompt_tokens: Annotated[int, Field(ge=8, le=128)] = 64
     arithmetic: Arithmetic = "auto"
     threads: Annotated[int, Field(ge=1)] = 1

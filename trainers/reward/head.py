@@ -52,7 +52,7 @@ class HeadSettings(BaseModel):
     @model_validator(mode="after")
     def _cuts_ascend(self) -> "HeadSettings":
         if list(self.cut_points) != sorted(set(self.cut_points)):
-            raise ValueError(f"cut_points {self.cut_points} have to ascend")
+            raise ValueError("have to ascend")
         return self
 
     @property
