@@ -69,7 +69,7 @@ class House:
         self.workers = [self.settings]
         if self._broker is not None:  # on Kafka a second worker, with a home of its own
             second = {"home": folder / "second", "artifacts": self.settings.common.artifacts_url}
-            self.workers.append(self.settings.with_values(second, processor={"port": _free_port()}))
+            self.workers.append(self.settings.with_values(second, processor={"port": free_port()}))
         self.serving, self.hub = url_of(self.settings, "serving"), url_of(self.settings, "hub")
         self.targets: list[Target] = []
         self._supervisors: list[Supervisor] = []
@@ -140,11 +140,11 @@ class House:
 
     def second_hub(self) -> str:
         """Start another hub on the same home, and one on another home; then give the numbering back to the first. What became of them."""
-        same = self._command(self.settings.with_values(hub={"port": _free_port()}), "hub")
+        same = self._command(self.settings.with_values(hub={"port": free_port()}), "hub")
         if (code := same.wait(TAKES_OVER)) == 0:
             raise AssertionError("two hubs worked on one warehouse")
         usurper = self.settings.with_values(
-            {"home": self._folder / "usurper", "artifacts": self.settings.common.artifacts_url}, hub={"port": _free_port()}
+            {"home": self._folder / "usurper", "artifacts": self.settings.common.artifacts_url}, hub={"port": free_port()}
         )
         usurper.common.home.mkdir(exist_ok=True)
         second = self._command(usurper, "hub")
@@ -280,7 +280,7 @@ def gauge(url: str, name: str) -> float:
 
 def _settings(home: Path, every: int) -> Settings:
     """The defaults with ports of their own, runs that come often and are short, and simulated judgments as teachers."""
-    ports = {process: {"port": _free_port()} for process in PROCESSES}
+    ports = {process: {"port": free_port()} for process in PROCESSES}
     return Settings.read(home.parent, {}).with_values(
         {"home": home, "sources": ("simulation",), "artifacts": str(home / "artifacts")},
         **ports,
@@ -298,7 +298,7 @@ def _until(condition: Callable[[], bool], seconds: float, otherwise: str) -> Non
         time.sleep(0.1)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]

@@ -7,7 +7,7 @@ batch are one transaction, so a process killed at any moment finds on restart th
 import itertools
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -240,7 +240,8 @@ class Warehouse:
                 yield
                 self._connection.commit()
             except BaseException:
-                self._connection.rollback()
+                with suppress(duckdb.TransactionException):  # a commit that failed, on a full disk, has ended the transaction by itself
+                    self._connection.rollback()
                 self._reset()
                 raise
 

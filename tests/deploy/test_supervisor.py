@@ -20,12 +20,12 @@ from storage.settings import Settings
 SERVER = """
     import http.server, os, signal, sys
     from pathlib import Path
-    from deploy.supervisor import follow_lifeline
+    from deploy.lifeline import follow_lifeline, last_words
 
     follow_lifeline()
     home, name = Path(os.environ["FEEDBACKLOOP_HOME"]), sys.argv[1]
     if (home / "wrong").exists():
-        sys.exit(print("feedbackloop: a setting is wrong", file=sys.stderr) or 2)
+        sys.exit(last_words("a setting is wrong") or 2)
     if (home / "stubborn").exists():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
