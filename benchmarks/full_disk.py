@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.full_disk --json FILE`` runs ``feedbackloop up`` with its home on a small file system of its own (a tmpfs of 60 MB:
 mounting it needs root, on Linux), lets a crowd chat and judge, fills the disk for a while, and frees it. ``up`` and serving have to live
-through it, and afterwards everything goes on: each acknowledged event stands on the log, and log and warehouse agree. Exit code 1 where not.
+through it, and afterwards everything goes on: each acknowledged event stands on the log, and log and warehouse agree. Exit code 1 if not.
 """
 
 import argparse

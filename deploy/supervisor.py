@@ -243,7 +243,7 @@ class Supervisor:
             return
         child.restarts += 1
         if child.hung:
-            why = "it did not answer any more and was killed"
+            why = f"it did not answer for {child.silent:.0f} s and was killed"
         elif code < 0:
             why = f"signal {signal.Signals(-code).name}"
         else:
@@ -267,7 +267,7 @@ class Supervisor:
         while not self._stopping.wait(PROBE_EVERY):
             for child in self._children:
                 process = child.process
-                if process is None:
+                if process is None or child.hung:
                     continue
                 asked_at = time.monotonic()
                 if lives(child.url, PROBE_WITHIN):
@@ -280,7 +280,6 @@ class Supervisor:
                 child.silent += min(time.monotonic() - asked_at, PROBE_WITHIN) + PROBE_EVERY
                 patience = self._silent_after * (1 if child.was_ready else LOADING)
                 if child.answered and child.silent >= patience and child.process is process and not self._stopping.is_set():
-                    self.report(f"{child.name} has not answered for {child.silent:.0f} s; killing it")
                     child.hung = True
                     process.kill()
 

@@ -42,12 +42,12 @@ def open_home(home: Path) -> Path:
 def _ours(home: Path) -> Iterator[Path]:
     for pattern in (*FILES, *FOLDERS):
         for path in home.glob(pattern):
-            yield path
-            yield from path.rglob("*")
+            if not path.is_symlink():
+                yield path
+                yield from (below for below in path.rglob("*") if not below.is_symlink())
 
 
 def _close_to_others(path: Path) -> None:
     """Take away what others may do; where the path belongs to another user, leave it as that user made it."""
     with suppress(PermissionError, FileNotFoundError):
-        if not path.is_symlink() or path.is_dir():
-            path.chmod(stat.S_IMODE(path.stat().st_mode) & ~OTHERS)
+        path.chmod(stat.S_IMODE(path.stat().st_mode) & ~OTHERS)

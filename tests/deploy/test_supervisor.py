@@ -1,6 +1,8 @@
 """The supervisor with small processes of its own: starting, dying, giving up, stopping."""
 
+import errno
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -9,6 +11,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,12 +23,18 @@ from storage.settings import Settings
 SERVER = """
     import http.server, os, signal, sys
     from pathlib import Path
+from typing import Any
     from deploy.lifeline import follow_lifeline, last_words
 
     follow_lifeline()
     home, name = Path(os.environ["FEEDBACKLOOP_HOME"]), sys.argv[1]
     if (home / "wrong").exists():
         sys.exit(last_words("a setting is wrong") or 2)
+    for trouble, code, words in (("temporary", 75, "the disk is full"), ("crash", 1, "")):
+        if (home / trouble).exists() and name == "hub":
+            last_words(words)
+            print("nanobind: leaked 1 instances!", file=sys.stderr)
+            os._exit(code)
     if (home / "stubborn").exists():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
@@ -33,6 +42,9 @@ SERVER = """
         def do_GET(self):
             self.send_response(200)
             self.end_headers()
+
+        def log_message(self, *_):
+            pass
 
     (home / f"{name}.pid").write_text(str(os.getpid()))
     http.server.HTTPServer(("127.0.0.1", int(os.environ[f"PORT_{name.upper()}"])), Handler).serve_forever()
@@ -45,10 +57,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
+def until(condition: Callable[[], bool], seconds: float = 20, clock: Callable[[], float] = time.monotonic) -> None:
+    deadline = clock() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
+        assert clock() < deadline, "the condition did not come true in time"
         time.sleep(0.02)
 
 
@@ -71,17 +83,22 @@ def settings(tmp_path: Path, ports: dict[str, int]) -> Settings:
 
 
 @pytest.fixture
-def make(tmp_path: Path, settings: Settings, ports: dict[str, int]) -> Callable[[], Supervisor]:
+def make(tmp_path: Path, settings: Settings, ports: dict[str, int], lines: list[str]) -> Callable[..., Supervisor]:
     script = tmp_path / "server.py"
     script.write_text(textwrap.dedent(SERVER))
     environment = {"FEEDBACKLOOP_HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])}
     environment |= {f"PORT_{name.upper()}": str(port) for name, port in ports.items()}
-    lines: list[str] = []
-    return lambda: Supervisor(settings, environment, lines.append, tuple(ports), (sys.executable, str(script)))
+    return lambda **more: Supervisor(settings, environment, lines.append, tuple(ports), (sys.executable, str(script)), **more)
 
 
 @pytest.fixture
-def running(make: Callable[[], Supervisor]) -> Iterator[Supervisor]:
+def lines() -> list[str]:
+    """What is reported."""
+    return []
+
+
+@pytest.fixture
+def running(make: Callable[..., Supervisor]) -> Iterator[Supervisor]:
     with make() as supervisor:
         supervisor.wait_ready(("hub", "serving"), 20)
         yield supervisor
@@ -95,7 +112,7 @@ def test_a_killed_process_is_started_again(running: Supervisor) -> None:
     assert running.restarts() == {"hub": 1, "serving": 0}
 
 
-def test_one_of_them_gives_way_to_the_others(make: Callable[[], Supervisor], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_of_them_gives_way_to_the_others(make: Callable[..., Supervisor], monkeypatch: pytest.MonkeyPatch) -> None:
     assert supervisor.GIVES_WAY[0] == "trainer"
     monkeypatch.setattr(supervisor, "GIVES_WAY", ("serving", 5))
     with make() as running:
@@ -111,7 +128,7 @@ def test_stopping_leaves_no_process_behind(running: Supervisor) -> None:
 
 
 def test_a_process_that_ignores_the_signal_is_killed_in_time(
-    make: Callable[[], Supervisor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., Supervisor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("deploy.supervisor.STOP_WITHIN", 0.5)
     (tmp_path / "stubborn").touch()
@@ -121,14 +138,145 @@ def test_a_process_that_ignores_the_signal_is_killed_in_time(
     assert not alive(pid)
 
 
-def test_a_wrong_setting_is_not_tried_again(make: Callable[[], Supervisor], tmp_path: Path) -> None:
+def test_a_wrong_setting_is_not_tried_again(make: Callable[..., Supervisor], tmp_path: Path) -> None:
     (tmp_path / "wrong").touch()
     with make() as supervisor, pytest.raises(ConfigurationError, match="a setting is wrong"):
         supervisor.wait_ready(("hub",), 20)
     assert supervisor.restarts() == {"hub": 0, "serving": 0}
 
 
-def test_a_port_in_use_is_named_before_anything_starts(make: Callable[[], Supervisor], ports: dict[str, int], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("trouble", "said"), [("temporary", "the disk is full"), ("crash", r"exit code 1; see .*/logs/hub\.log")])
+def test_a_trouble_that_passes_is_said_and_waited_out_while_the_others_go_on(
+    make: Callable[..., Supervisor], tmp_path: Path, lines: list[str], trouble: str, said: str
+) -> None:
+    (tmp_path / trouble).touch()
+    with make() as supervisor:
+        supervisor.wait_ready(("serving",), 20)
+        serving = supervisor.pids()["serving"]
+        until(lambda: supervisor.restarts()["hub"] >= 3)
+        supervisor.check()
+        (tmp_path / trouble).unlink()
+        supervisor.wait_ready(("hub",), 20)
+        assert supervisor.pids()["serving"] == serving
+    assert all(re.fullmatch(rf"hub stopped \({said}\); starting it again( in \d s)?", line) for line in lines), lines
+    assert len(lines) >= 3
+
+
+def test_the_wait_before_a_process_that_dies_at_every_start_grows_and_has_an_end(
+    make: Callable[..., Supervisor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(supervisor.time, "monotonic", lambda: now)
+    dying, waits = make(), []
+    child = dying._children[0]
+    for _ in range(9):
+        child.started_at = now
+        dying._wait(child, "hub stopped")
+        waits.append(child.start_not_before - now)
+        now = child.start_not_before
+    assert waits == [0.25, 0.5, 1, 2, 4, 8, 10, 10, 10]
+    child.started_at, now = now, now + supervisor.LIVED
+    dying._wait(child, "hub stopped")
+    assert child.start_not_before - now == 0.25
+
+
+def test_a_setting_found_wrong_in_a_process_that_has_run_does_not_end_the_others(
+    make: Callable[..., Supervisor], tmp_path: Path, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "PROBE_EVERY", 0.05)
+    with make() as running:
+        running.wait_ready(("hub", "serving"), 20)
+        until(lambda: all(child.has_run for child in running._children))
+        (tmp_path / "wrong").touch()
+        os.kill(running.pids()["hub"], signal.SIGKILL)
+        until(lambda: "hub stopped (a setting is wrong); starting it again" in " ".join(lines))
+        running.check()
+        (tmp_path / "wrong").unlink()
+        running.wait_ready(("hub",), 20)
+
+
+def test_a_process_that_hangs_is_killed_and_started_again(
+    make: Callable[..., Supervisor], lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "PROBE_EVERY", 0.05)
+    monkeypatch.setattr(supervisor, "PROBE_WITHIN", 0.2)
+    with make(silent_after=1.0) as running:
+        running.wait_ready(("hub", "serving"), 20)
+        until(lambda: all(child.was_ready for child in running._children))
+        first = running.pids()
+        os.kill(first["hub"], signal.SIGSTOP)
+        until(lambda: running.pids().get("hub") not in (None, first["hub"]))
+        running.wait_ready(("hub",), 20)
+        assert running.pids()["serving"] == first["serving"]
+    assert lines == ["hub stopped (it did not answer for 1 s and was killed); starting it again"]
+
+
+def test_a_process_that_is_still_loading_may_be_silent_for_longer(
+    make: Callable[..., Supervisor], lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "PROBE_EVERY", 0.05)
+    monkeypatch.setattr(supervisor, "PROBE_WITHIN", 0.1)
+    monkeypatch.setattr(supervisor, "is_ready", lambda url: False)
+    with make(silent_after=0.3) as running:
+        until(lambda: all(child.answered for child in running._children))
+        hub = running.pids()["hub"]
+        os.kill(hub, signal.SIGSTOP)
+        until(lambda: running._children[0].silent > 1.5)
+        assert running.pids()["hub"] == hub
+        os.kill(hub, signal.SIGCONT)
+        until(lambda: running._children[0].silent == 0)
+    assert lines == []
+
+
+def test_a_pause_of_the_supervisor_itself_is_no_silence_of_the_processes(
+    make: Callable[..., Supervisor], lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "PROBE_EVERY", 0.05)
+    asked: list[str] = []
+
+    def slow(url: str, timeout: float) -> bool:
+        """The clock goes on by a minute at every question, as it would in a process that was stopped meanwhile."""
+        nonlocal now
+        asked.append(url)
+        now += 60
+        return len(asked) <= 2
+
+    now = 1000.0
+    monkeypatch.setattr(supervisor, "lives", slow)
+    with make(silent_after=30.0):
+        monkeypatch.setattr(supervisor.time, "monotonic", lambda: now)
+        until(lambda: len(asked) > 6, clock=time.perf_counter)
+        monkeypatch.undo()
+    assert lines == []
+
+
+def test_a_full_disk_behind_the_log_does_not_keep_a_process_from_starting(
+    make: Callable[..., Supervisor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = Path.open
+
+    def on_a_full_disk(path: Path, *arguments: Any, **more: Any) -> Any:
+        if path.name == "hub.log":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return usual(path, *arguments, **more)
+
+    monkeypatch.setattr(Path, "open", on_a_full_disk)
+    with make() as running:
+        running.wait_ready(("hub", "serving"), 20)
+
+
+def test_what_a_process_says_last_reaches_the_supervisor_though_nothing_can_be_written_to_its_log(
+    make: Callable[..., Supervisor], tmp_path: Path, lines: list[str]
+) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "hub.log").symlink_to("/dev/full")
+    (tmp_path / "temporary").touch()
+    with make() as running:
+        until(lambda: running.restarts()["hub"] >= 1)
+    assert "the disk is full" in lines[0]
+
+
+def test_a_port_in_use_is_named_before_anything_starts(make: Callable[..., Supervisor], ports: dict[str, int], tmp_path: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", ports["serving"]))
         other.listen()
@@ -137,7 +285,7 @@ def test_a_port_in_use_is_named_before_anything_starts(make: Callable[[], Superv
     assert not list(tmp_path.glob("*.pid"))
 
 
-def test_a_second_supervisor_in_the_same_home_is_refused(running: Supervisor, make: Callable[[], Supervisor]) -> None:
+def test_a_second_supervisor_in_the_same_home_is_refused(running: Supervisor, make: Callable[..., Supervisor]) -> None:
     with pytest.raises(ConfigurationError, match="is running already"), make():
         pass
 

@@ -75,10 +75,9 @@ def test_what_somebody_has_to_mend_is_not_waited_for(error: Exception, code: int
 
 
 def test_a_setting_that_cannot_be_used_because_the_disk_is_full_is_no_wrong_setting() -> None:
-    try:
+    with pytest.raises(ConfigurationError) as caught:
         raise ConfigurationError("artifacts = 'x': name a folder that can be written") from os_error(errno.ENOSPC)
-    except ConfigurationError as error:
-        assert exit_code(error) == 75
+    assert exit_code(caught.value) == 75
 
 
 def test_a_file_that_is_no_warehouse_is_for_a_person_to_mend(tmp_path: Path) -> None:

@@ -4,16 +4,23 @@ from pathlib import Path
 from typing import Annotated
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from storage.errors import ConfigurationError
+from storage.places import shown
 from storage.settings import Settings
+from streams.kafka_settings import KafkaSettings
+from trainers.features import FeatureSettings
 
 
 class Serving(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     hosts: tuple[str, ...] = ()
+
+
+class Door(Serving):
+    password: SecretStr = SecretStr("")
 
 
 def write(folder: Path, text: str) -> None:
@@ -34,8 +41,8 @@ def test_the_environment_lies_over_dotenv_and_dotenv_over_the_file(tmp_path: Pat
     settings = Settings.read(tmp_path, environ)
     assert (settings.common.model, settings.common.artifacts, settings.common.bus) == (
         "of-the-environment",
-        "of-dotenv",
-        "sqlite:///of-the-file",
+        str(Path("of-dotenv").absolute()),
+        f"sqlite:///{Path('of-the-file').absolute()}",
     )
     assert settings.section("serving", Serving) == Serving(port=2, hosts=("a", "b"))
 
@@ -83,16 +90,119 @@ def test_a_wrong_key_or_value_in_a_section_is_named(tmp_path: Path, text: str, w
 def test_wrong_variables_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"no section \[severing\]"):
         Settings.read(tmp_path, {"FEEDBACKLOOP_SEVERING__PORT": "1"})
-    with pytest.raises(ConfigurationError, match="looks like JSON"):
+    with pytest.raises(ConfigurationError, match="FEEDBACKLOOP_SOURCES: not JSON; write it like"):
         Settings.read(tmp_path, {"FEEDBACKLOOP_SOURCES": "[product"})
-    with pytest.raises(ConfigurationError, match="buss: Extra inputs"):
+    with pytest.raises(ConfigurationError, match="FEEDBACKLOOP_BUSS: Extra inputs"):
         Settings.read(tmp_path, {"FEEDBACKLOOP_BUSS": "x"})
 
 
-def test_a_secret_is_not_in_a_complaint(tmp_path: Path) -> None:
+@pytest.mark.parametrize("secret", ["[hush-hush", '["hush-hush"]', "{hush-hush", "[]"])
+def test_a_secret_may_begin_like_json(tmp_path: Path, secret: str) -> None:
+    settings = Settings.read(tmp_path, {"FEEDBACKLOOP_PSEUDONYM_KEY": secret, "FEEDBACKLOOP_SERVING__PASSWORD": secret})
+    assert settings.common.pseudonym_key.get_secret_value() == secret
+    assert settings.section("serving", Door).password.get_secret_value() == secret
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("FEEDBACKLOOP_SOURCES", "hush-hush"),
+        ("FEEDBACKLOOP_SOURCES", '["hush-hush"]'),
+        ("FEEDBACKLOOP_SOURCES", "[hush-hush"),
+        ("FEEDBACKLOOP_HUSH", "hush-hush"),
+        ("FEEDBACKLOOP_HOME", "~hush-hush/x"),
+        ("FEEDBACKLOOP_SERVING__PORT", "hush-hush"),
+        ("FEEDBACKLOOP_SERVING__HOSTS", "{hush-hush"),
+        ("FEEDBACKLOOP_SERVING__HOSTS", '{"hush-hush": 1}'),
+        ("FEEDBACKLOOP_SERVING__PASSWORDS", "hush-hush"),
+    ],
+)
+@pytest.mark.parametrize("place", ["environment", "dotenv"])
+def test_a_complaint_names_the_variable_and_never_says_what_it_holds(tmp_path: Path, variable: str, value: str, place: str) -> None:
+    if place == "dotenv":
+        (tmp_path / ".env").write_text(f"{variable}='{value}'\n")
     with pytest.raises(ConfigurationError) as caught:
-        Settings.read(tmp_path, {"FEEDBACKLOOP_PSEUDONYM_KEY": '["hush-hush"]'})
+        Settings.read(tmp_path, {variable: value} if place == "environment" else {}).section("serving", Door)
+    assert variable in str(caught.value)
     assert "hush-hush" not in str(caught.value)
+    assert caught.value.__cause__ is None, "a log that shows the cause would show the value"
+
+
+def test_a_value_in_the_file_is_not_in_a_complaint_either(tmp_path: Path) -> None:
+    write(tmp_path, '[serving]\nport = "hush-hush"\npassword = 5\n')
+    with pytest.raises(
+        ConfigurationError, match=r"feedbackloop\.toml \[serving\]: port: .*feedbackloop\.toml \[serving\]: password: "
+    ) as caught:
+        Settings.read(tmp_path, {}).section("serving", Door)
+    assert "hush-hush" not in str(caught.value)
+
+
+def test_an_empty_variable_sets_nothing(tmp_path: Path) -> None:
+    write(tmp_path, 'model = "of-the-file"\n[serving]\nport = 7\n')
+    (tmp_path / ".env").write_text("FEEDBACKLOOP_SERVING__PORT=8\nFEEDBACKLOOP_MODEL=\n")
+    empty = dict.fromkeys(
+        ("MODEL", "HOME", "SOURCES", "CONFIG", "PSEUDONYM_KEY", "SERVING__PORT", "SERVING__HOSTS", "SERVING__PASSWORD"), ""
+    )
+    settings = Settings.read(tmp_path, {f"FEEDBACKLOOP_{name}": value for name, value in empty.items()})
+    assert settings.common == Settings.read(tmp_path, {}).common
+    assert settings.common.model == "of-the-file"
+    assert settings.section("serving", Door) == Door(port=8)
+
+
+def test_a_settings_file_that_is_named_and_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"FEEDBACKLOOP_CONFIG names .*other\.toml, and there is no such file"):
+        Settings.read(tmp_path, {"FEEDBACKLOOP_CONFIG": str(tmp_path / "other.toml")})
+
+
+@pytest.mark.parametrize("place", ["environment", "dotenv", "file"])
+def test_every_path_is_made_full_where_the_settings_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    monkeypatch.chdir(tmp_path)
+    values = {
+        "HOME": "~/fl",
+        "BUS": "sqlite:///~/log.sqlite",
+        "ARTIFACTS": "models",
+        "MODEL": "~/model",
+        "KAFKA__CAFILE": "~/ca.pem",
+        "FEATURES__WHITENING": "~/w.safetensors",
+        "FEATURES__ENCODER": "encoder",
+    }
+    environ = {f"FEEDBACKLOOP_{name}": value for name, value in values.items()}
+    if place == "dotenv":
+        (tmp_path / ".env").write_text("".join(f"{name}='{value}'\n" for name, value in environ.items()))
+    if place == "file":
+        common = "".join(f'{name.lower()} = "{value}"\n' for name, value in values.items() if "__" not in name)
+        write(tmp_path, f'{common}[kafka]\ncafile = "~/ca.pem"\n[features]\nwhitening = "~/w.safetensors"\nencoder = "encoder"\n')
+    settings = Settings.read(tmp_path, environ if place == "environment" else {})
+    me = tmp_path / "me"
+    assert settings.common.home == me / "fl"
+    assert settings.common.bus_url == f"sqlite:///{me / 'log.sqlite'}"
+    assert settings.common.artifacts_url == str(tmp_path / "models")
+    assert settings.common.model == str(me / "model")
+    assert settings.section("kafka", KafkaSettings).cafile == str(me / "ca.pem")
+    features = settings.section("features", FeatureSettings)
+    assert (features.whitening, features.encoder) == (me / "w.safetensors", tmp_path / "encoder")
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/models", "memory://x", "kafka://broker:9092"])
+def test_a_url_stays_as_it_is(tmp_path: Path, url: str) -> None:
+    assert Settings.read(tmp_path, {"FEEDBACKLOOP_ARTIFACTS": url, "FEEDBACKLOOP_BUS": url}).common.artifacts_url == url
+
+
+def test_the_name_of_a_model_stays_as_it_is(tmp_path: Path) -> None:
+    assert Settings.read(tmp_path, {"FEEDBACKLOOP_MODEL": "someone/their-model"}).common.model == "someone/their-model"
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("s3://key:hush@bucket/models?token=hush", "s3://bucket/models"),
+        ("kafka://ana:hush@a:9092,ana:hush@b:9092", "kafka://b:9092"),
+        ("/plain/folder", "/plain/folder"),
+    ],
+)
+def test_a_url_is_shown_without_the_credentials_in_it(url: str, words: str) -> None:
+    assert shown(url) == words
 
 
 def test_values_laid_over_leave_the_rest(tmp_path: Path) -> None:
