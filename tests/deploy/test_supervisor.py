@@ -23,7 +23,6 @@ from storage.settings import Settings
 SERVER = """
     import http.server, os, signal, sys
     from pathlib import Path
-from typing import Any
     from deploy.lifeline import follow_lifeline, last_words
 
     follow_lifeline()
