@@ -166,8 +166,6 @@ def trying_again() -> Iterator[None]:
 
 def _kind(error: BaseException) -> str | None:
     """What is short, where time alone gives more of it."""
-    if isinstance(error, MemoryError):
-        return "memory is full"
     if isinstance(error, OSError):
         return NEEDS_TIME.get(error.errno or 0)
     if isinstance(error, sqlite3.Error):

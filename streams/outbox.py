@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from storage.errors import ConfigurationError, Overloaded
@@ -96,9 +97,14 @@ class Outbox:
     def _carry(self) -> None:
         away = False
         while not self._stopping.is_set():
-            entries = self._local.read(self._after, limit=AT_ONCE, wait=WAIT)
-            if not entries or time.monotonic() - self._pruned_at >= PRUNE_EVERY:
-                self._prune()
+            try:
+                entries = self._local.read(self._after, limit=AT_ONCE, wait=WAIT)
+                if not entries or time.monotonic() - self._pruned_at >= PRUNE_EVERY:
+                    self._prune()
+            except Overloaded as error:  # this machine's disk is full: what has arrived is deleted later
+                log.warning("the local log: %s", error)
+                self._stopping.wait(AGAIN)
+                continue
             if not entries:
                 continue
             try:
@@ -120,7 +126,8 @@ class Outbox:
                 self._bytes -= sum(len(entry.value) for entry in entries)
             if len(entries) < AT_ONCE:
                 self._stopping.wait(GATHER)
-        self._prune()
+        with suppress(Overloaded):  # what has arrived is sent again at the next start, and recognised
+            self._prune()
 
     def _prune(self) -> None:
         if self._arrived:

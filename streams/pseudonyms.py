@@ -61,16 +61,16 @@ def pseudonym_key(common: Common) -> bytes:
         if not path.exists():
             common.home.mkdir(parents=True, exist_ok=True)
             fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-            with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-                file.write(secrets.token_hex(32))
-                file.flush()
-                os.fsync(file.fileno())
             try:
+                with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+                    file.write(secrets.token_hex(32))
+                    file.flush()
+                    os.fsync(file.fileno())
                 os.link(fresh, path)  # whole, and never over the one that another process has just made
             except FileExistsError:
                 pass
             finally:
-                fresh.unlink()
+                fresh.unlink(missing_ok=True)
         key = path.read_bytes().strip()
     except OSError as error:
         raise ConfigurationError(f"{path}: {error}; make it readable or set FEEDBACKLOOP_PSEUDONYM_KEY") from error

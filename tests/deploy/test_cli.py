@@ -111,14 +111,19 @@ def test_a_password_that_begins_like_json_is_a_password(tmp_path: Path) -> None:
         ("mysql://ana:hush@broker:9092", "bus = 'mysql://broker:9092': use sqlite:///path or kafka://host:port"),
     ],
 )
-@pytest.mark.parametrize("command", [["quarantine", "list"], ["hub"], ["processor"], ["trainer"], ["topics", "create"]])
-def test_a_bus_that_is_no_address_is_one_line_that_says_what_to_write(tmp_path: Path, bus: str, words: str, command: list[str]) -> None:
-    if command == ["topics", "create"] and bus.startswith("mysql"):
-        words = "is no Kafka"
-    done = feedbackloop(tmp_path, *command, FEEDBACKLOOP_BUS=bus, FEEDBACKLOOP_HUB__PORT="0", FEEDBACKLOOP_PROCESSOR__PORT="0")
+def test_a_bus_that_is_no_address_is_one_line_that_says_what_to_write(tmp_path: Path, bus: str, words: str) -> None:
+    done = feedbackloop(tmp_path, "quarantine", "list", FEEDBACKLOOP_BUS=bus)
     assert done.returncode == 2
     assert words in one_line(done.stderr)
     assert "hush" not in done.stderr
+
+
+@pytest.mark.parametrize("command", [["hub"], ["processor"], ["topics", "create"]])
+def test_the_address_of_the_manual_typed_literally_is_one_line(tmp_path: Path, command: list[str]) -> None:
+    ports = {"FEEDBACKLOOP_HUB__PORT": "0", "FEEDBACKLOOP_PROCESSOR__PORT": "0"}
+    done = feedbackloop(tmp_path, *command, FEEDBACKLOOP_BUS="kafka://host:port", **ports)
+    assert done.returncode == 2
+    assert "name the brokers, as in kafka://localhost:9092" in one_line(done.stderr)
 
 
 @pytest.mark.parametrize("key", ["cafile", "certfile"])
@@ -140,7 +145,7 @@ def test_wrong_authorities_of_the_surroundings_stop_serving_with_one_line_only_w
 
 def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for command in (["up"], ["hub"], ["processor"], ["trainer"], ["serving"]):
+    for command in (["up"], ["serving"], ["trainer"]):
         ports = {f"FEEDBACKLOOP_{name}__PORT": "0" for name in ("HUB", "PROCESSOR", "TRAINER", "SERVING")}
         done = feedbackloop(tmp_path, *command, FEEDBACKLOOP_HOME=str(tmp_path / "file" / "home"), **ports)
         assert done.returncode == 2, command
@@ -166,7 +171,7 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_is_one_line_and_an_exit_code_of_its_own(tmp_path: Path, full_disk: Path) -> None:
-    for command in (["hub"], ["serving"], ["processor"], ["trainer"], ["quarantine", "list"]):
+    for command in (["hub"], ["serving"], ["processor"], ["quarantine", "list"]):
         ports = {f"FEEDBACKLOOP_{name}__PORT": "0" for name in ("HUB", "PROCESSOR", "TRAINER", "SERVING")}
         done = feedbackloop(tmp_path, *command, FEEDBACKLOOP_HOME=str(full_disk / "home"), **ports)
         assert done.returncode == 75, (command, done.stderr)

@@ -2,10 +2,12 @@
 
 import itertools
 import multiprocessing
+import threading
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -208,6 +210,46 @@ def test_a_file_that_another_process_holds_is_refused_with_its_pid(tmp_path: Pat
     finally:
         done.set()
         process.join(timeout=60)
+
+
+def test_a_file_that_another_process_is_about_to_let_go_of_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    holder = context.Process(target=_hold, args=(str(path), ready, done))
+    holder.start()
+    try:
+        assert ready.wait(60)
+        threading.Timer(0.5, done.set).start()
+        Warehouse.open(path, patience=60).close()
+    finally:
+        done.set()
+        holder.join(60)
+
+
+def test_a_commit_that_fails_says_why_and_leaves_nothing(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        """The connection of a disk that is full when the transaction is to be written: it is over then, as DuckDB leaves it."""
+
+        def __init__(self, connection: Any) -> None:
+            self._connection = connection
+
+        def commit(self) -> None:
+            self._connection.rollback()
+            raise duckdb.TransactionException("Failed to commit: Could not write file: No space left on device")
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._connection, name)
+
+    log = Log()
+    entries = log.add(pair(1))
+    with monkeypatch.context() as full:
+        full.setattr(warehouse, "_connection", Full(warehouse._connection))
+        with pytest.raises(duckdb.TransactionException, match="No space left"):
+            warehouse.apply(entries)
+    assert warehouse.offsets() == {}
+    warehouse.apply(entries)
+    assert len(warehouse.events(PairDrawn)) == 1
 
 
 def test_a_file_that_is_no_warehouse_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The learner on a log: nothing missed, nothing learnt twice, and every threshold's crossing said, whatever happens in between."""
 
+import errno
 import hashlib
 import itertools
 import multiprocessing
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.artifacts import Artifacts
-from storage.errors import OffsetLost, SchemaTooNew
+from storage.errors import OffsetLost, Overloaded, SchemaTooNew
 from storage.events import Event, EventQuarantined, PreferenceRemoved, RewardUpdated, Source, TrainingRequested, derived_id
 from storage.wire import decode, encode
 from streams.bus import Bus, Record, records_of
@@ -27,7 +28,7 @@ from streams.trigger import RetrainingRule, on_reward_updated
 from tests.streams.bus_contract import everything
 from tests.streams.examples import DIMENSION, SmallEmbedder, claimed, joined, sha
 from tests.streams.memory_bus import MemoryBus
-from trainers.reward.online import HeadSettings, learn_all, load, new_head
+from trainers.reward.online import Head, HeadSettings, learn_all, load, new_head
 
 
 class Clock:
@@ -92,6 +93,27 @@ def test_it_learns_what_stands_on_the_log_and_says_so(tmp_path: Path) -> None:
     (checkpoint,) = tmp_path.glob("*/head.safetensors")
     assert load(checkpoint).sequence == 5
     assert sha_of(checkpoint) == update.checkpoint
+
+
+def test_on_a_full_disk_it_says_nothing_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bus, clock = MemoryBus(), Clock()
+    events = [claimed(1), *(joined(i) for i in range(1, 6))]
+    publish(bus, *events)
+    station = learner(bus, tmp_path, clock)
+
+    def full(head: Head, path: Path) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as disk:
+        disk.setattr("streams.learner.save_hashed", full)
+        for _ in range(3):
+            with pytest.raises(Overloaded, match="the disk is full"):
+                station.step(0)
+    assert updates(bus) == []
+    station.step(0)
+    (update,) = updates(bus)
+    assert (update.sequence, update.judgments_before, update.judgments_seen) == (5, 0, 5)
+    assert np.array_equal(station.head.mean, mean_after(*events))
 
 
 def test_another_worker_begins_at_the_newest_checkpoint_among_the_artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """What was accepted reaches the bus behind the local log: in order, after outages and crashes, within a bound."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -134,3 +134,27 @@ def test_what_was_pruned_is_lost_for_readers_and_says_so(tmp_path: Path) -> None
         with pytest.raises(OffsetLost):
             bus.read({Partition(PAIRS, 0): 1}, limit=9, wait=0)
         assert bus.publish([record(5)], timeout=5) == [Position(Partition(PAIRS, 0), 5)]
+
+
+def test_a_disk_that_is_full_for_a_while_does_not_end_the_carrying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.outbox.AGAIN", 0.01)
+    monkeypatch.setattr("streams.outbox.PRUNE_EVERY", 0.0)
+    usual, failures = SQLiteBus.prune, [Overloaded("the disk is full")] * 3
+
+    def prune(local: SQLiteBus, upto: Mapping[Partition, int]) -> None:
+        if failures:
+            raise failures.pop()
+        usual(local, upto)
+
+    monkeypatch.setattr(SQLiteBus, "prune", prune)
+    bus = Shaky()
+    bus.back.set()
+    outbox = Outbox(tmp_path / "outbox.sqlite", bus, most=2**20)
+    for number in range(6):
+        outbox.publish([record(number)], timeout=5)
+        arrived(bus, number + 1)
+    outbox.close()
+    assert not failures
+    assert arrived(bus, 6) == [str(number).encode() for number in range(6)]
+    with SQLiteBus(tmp_path / "outbox.sqlite") as local:
+        assert local.size() == (0, 0)

@@ -1,5 +1,6 @@
 """Trainers on one log: a run is worked on once, resumed after a restart, taken over after silence, and given up when it is hopeless."""
 
+import errno
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.errors import ArtifactError, DataRefused
+from storage.errors import ArtifactError, DataRefused, Overloaded
 from storage.events import Event, GateResult, ModelEvaluated, RunClaimed, TrainingFailed, TrainingProgress, Verdict, now
 from storage.wire import decode
 from streams import heartbeat
@@ -134,6 +135,25 @@ def test_what_may_pass_is_tried_again_but_not_for_ever(bus: SQLiteBus, tmp_path:
     failures = [event for event in on(bus, TrainingFailed) if isinstance(event, TrainingFailed)]
     assert [failure.attempt for failure in failures] == list(range(1, ATTEMPTS + 1))
     assert [failure.final for failure in failures] == [False] * (ATTEMPTS - 1) + [True]
+
+
+def test_a_full_disk_costs_no_attempt(bus: SQLiteBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.trainer.BREATH", 0.0)
+    full = [True] * (ATTEMPTS + 1)
+
+    def train(work: Work, progress: Progress) -> Trained:
+        if full and full.pop():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return work_done(work, progress)
+
+    one = trainer(bus, tmp_path, train)
+    one.step(0)
+    for _ in range(ATTEMPTS + 1):
+        with pytest.raises(Overloaded, match=f"run {run_id(1)}: the disk is full"):
+            one.step(0)
+    one.step(0)
+    assert len(on(bus, ModelEvaluated)) == len(on(bus, RunClaimed)) == 1
+    assert on(bus, TrainingFailed) == []
 
 
 def test_a_run_that_kills_every_trainer_is_given_up(bus: SQLiteBus, tmp_path: Path) -> None:
