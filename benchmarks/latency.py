@@ -83,7 +83,9 @@ def measured(log: str, settings: Settings, seconds: float) -> list[Figure]:
             if is_kafka(settings.common.bus_url):
                 wait_until_it_embeds(bus, processor)
             wait_for(
-                lambda: None if any(client().get(f"{hub.url}/v1/status").json()["lag"].values()) else True, 120, "the hub is at the end"
+                lambda: None if any(client().get(f"{hub.url}/v1/status", timeout=10).json()["lag"].values()) else True,
+                120,
+                "the hub is at the end",
             )
             for name, rate, _ in stages:
                 busy = _other_work(bus, hub) if name == "busy_p99" else contextlib.nullcontext()

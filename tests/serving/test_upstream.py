@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,9 +12,12 @@ import openai
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from pydantic import SecretStr
 
 from serving.answers import event
-from storage.errors import ConfigurationError
+from serving.upstream import UpstreamBackend
+from storage.errors import ConfigurationError, UpstreamError
+from storage.events import Message, Sampling
 
 KEY = "sk-very-secret-0123456789"
 ASKED = [{"role": "user", "content": "when is the interview ?"}]
@@ -173,3 +177,39 @@ def test_an_upstream_that_is_set_up_by_halves_is_a_configuration_error(settings,
 
     with pytest.raises(ConfigurationError, match=words):
         create_app(settings.with_values(serving=section))
+
+
+def backend(url: str) -> UpstreamBackend:
+    return UpstreamBackend(url=url, key=SecretStr(""), model="m", timeout=1)
+
+
+def test_a_proxy_of_the_surroundings_is_for_an_upstream_elsewhere_and_not_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as proxy:
+        proxy.bind(("127.0.0.1", 0))
+        proxy.listen()
+        proxy.settimeout(20)
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        for name in ("NO_PROXY", "no_proxy", "http_proxy"):
+            monkeypatch.delenv(name, raising=False)
+
+        async def ask(url: str) -> None:
+            asked = backend(url)
+            with pytest.raises(UpstreamError):
+                await asked.complete([Message(role="user", content="hello")], Sampling(temperature=1, top_p=1, max_tokens=1))
+            await asked.close()
+
+        asyncio.run(ask("http://127.0.0.1:1/v1"))
+        proxy.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
+        asyncio.run(ask("http://upstream.example/v1"))
+        proxy.accept()[0].close()
+
+
+@pytest.mark.parametrize(("name", "value"), [("SSL_CERT_FILE", "/nowhere/ca.pem"), ("ALL_PROXY", "gopher://ana:hush@proxy")])
+def test_what_the_surroundings_name_and_cannot_be_used_is_one_line(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=rf"{name}.*; correct or unset it") as caught:
+        backend("https://upstream.example/v1")
+    assert "hush" not in str(caught.value)
+    asyncio.run(backend("http://localhost:1/v1").close())
