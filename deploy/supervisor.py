@@ -258,7 +258,7 @@ class Supervisor:
     def _wait(self, child: Child, what: str) -> None:
         """One that has lived for a while starts again at once; one that dies at every start waits longer each time."""
         child.deaths = child.deaths + 1 if time.monotonic() - child.started_at < LIVED else 1
-        wait = min(LONGEST_WAIT, 0.25 * 2 ** (child.deaths - 1))
+        wait = min(LONGEST_WAIT, 0.25 * 2 ** min(child.deaths - 1, 10))  # the exponent has an end too: days may pass
         child.start_not_before = time.monotonic() + wait
         self.report(f"{what}; starting it again" + (f" in {wait:.0f} s" if wait >= 1 else ""))
 

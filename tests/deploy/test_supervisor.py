@@ -174,6 +174,9 @@ def test_the_wait_before_a_process_that_dies_at_every_start_grows_and_has_an_end
         waits.append(child.start_not_before - now)
         now = child.start_not_before
     assert waits == [0.25, 0.5, 1, 2, 4, 8, 10, 10, 10]
+    child.started_at, child.deaths = now, 10_000
+    dying._wait(child, "hub stopped")
+    assert child.start_not_before - now == 10
     child.started_at, now = now, now + supervisor.LIVED
     dying._wait(child, "hub stopped")
     assert child.start_not_before - now == 0.25
