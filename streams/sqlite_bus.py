@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from storage.errors import ConfigurationError, OffsetLost, Overloaded, temporary_reason, trying_again
+from storage.errors import ConfigurationError, OffsetLost, Overloaded, trying_again
 from streams.bell import Bell, Ringer, bell_folder
 from streams.bus import Logged, Partition, Position, Record
 
@@ -69,9 +69,7 @@ class SQLiteBus:
         try:
             with self._transaction(self._writer, max(deadline - time.monotonic(), 0.001)):
                 positions = self._append(records)
-        except sqlite3.Error as error:
-            if temporary_reason(error) is None:
-                raise
+        except sqlite3.OperationalError as error:
             raise Overloaded(f"the log {self.path} takes no entry: {error}; try again") from error
         finally:
             self._writing.release()
