@@ -15,7 +15,7 @@ from typing import Any
 
 import faust
 
-from storage.errors import FeedbackLoopError, Overloaded
+from storage.errors import FeedbackLoopError, Overloaded, temporary_reason
 from streams.bus import Logged, Partition
 from streams.consumers import Consumer
 from streams.health import Check
@@ -96,13 +96,13 @@ class Agents:
             except Overloaded as error:
                 log.warning("%s: %s", group, error)
                 await asyncio.sleep(CATCH_BREATH)
-            except FeedbackLoopError as error:  # what only an operator can mend: it stops here, and its health says so
-                log.error("%s stops: %s", group, error)
-                self._problems[group] = str(error)
-                await asyncio.Event().wait()
-            except Exception as error:  # noqa: BLE001  # Faust would commit the entries as done: the process ends instead, and they come again
-                self._crash = failure_of(group, error)
-                self._problems[group] = str(self._crash)
+            except Exception as error:  # noqa: BLE001  # failure_of logs it
+                if isinstance(error, FeedbackLoopError) and temporary_reason(error) is None:
+                    log.error("%s stops: %s", group, error)  # what only an operator can mend: it stops here, and its health says so
+                    self._problems[group] = str(error)
+                else:  # Faust would commit the entries as done: the process ends instead, and they come again
+                    self._crash = failure_of(group, error)
+                    self._problems[group] = str(self._crash)
                 await asyncio.Event().wait()
             else:
                 self._busy.discard(group)

@@ -206,7 +206,7 @@ def test_what_nobody_expected_ends_the_worker_and_the_next_one_gets_the_same_ent
     bus.publish([Record(PAIRS.name, str(i).encode(), b"pair") for i in range(20)], timeout=20)
     broken = Agents(broker.servers, KafkaSettings(), tmp_path / "broken")
     broken.add(consumer("embed"), Broken, batch=10)
-    assert isinstance(asyncio.run(broken.run(threading.Event())), KeyError)
+    assert str(asyncio.run(broken.run(threading.Event()))) == "embed crashed: KeyError: 'a mistake'"
     collector, stop = Collector(), threading.Event()
     mended = Agents(broker.servers, KafkaSettings(), tmp_path / "mended")
     mended.add(consumer("embed"), lambda: collector, batch=10)
