@@ -9,7 +9,7 @@ import fcntl
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
@@ -29,7 +29,7 @@ from streams.embed import Encoder, embed_pairs
 from streams.health import Check, HealthServer
 from streams.kafka_settings import KafkaSettings, is_kafka, servers_of
 from streams.learner import Learner
-from streams.runner import TIMEOUT, Answering, Every, HandlerStation, Runner, end_at_once, failure_of, stop_on_signals
+from streams.runner import TIMEOUT, Answering, Every, HandlerStation, Runner, failure_of, stop_on_signals
 from streams.trigger import RetrainingRule, due_by_time, on_reward_updated
 from trainers.reward.online import HeadSettings
 
@@ -78,7 +78,8 @@ def run(settings: Settings) -> None:
     settings.section("retraining", RetrainingRule)
     stop = stop_on_signals()
     checks: dict[str, Check] = {"embedder": lambda: "the embedding model is being loaded"}
-    with _only_one(settings.common.home), closing(bus_of(settings)) as bus:
+    with _only_one(settings.common.home), ExitStack() as parts:
+        bus = parts.enter_context(closing(bus_of(settings)))
         metrics.reader_lag(bus, "embed", consumer("embed").topics)
         metrics.reader_lag(bus, "trigger", consumer("trigger").topics)
         health = HealthServer(checks, own.host, own.port, settings.common.allowed_hosts)
@@ -90,7 +91,7 @@ def run(settings: Settings) -> None:
             health.stop()
         if not ended:
             log.warning("a step is still running; it has left no mark and is done again at the next start")
-            end_at_once(failure)
+            parts.pop_all()  # the bus is in use: the process ends with it open
     if failure is not None:
         raise failure
 
@@ -193,10 +194,11 @@ def _run_agents(bus: Bus, settings: Settings, stop: threading.Event, checks: dic
     def answer() -> None:
         try:
             crash = asyncio.run(agents.run(stop))
-            if crash is not None:
-                crashes.append(crash if isinstance(crash, FeedbackLoopError) else failure_of("the Faust app", crash))
-        finally:
-            stop.set()
+        except Exception as error:  # noqa: BLE001  # failure_of logs it
+            crash = error
+        if crash is not None:
+            crashes.append(crash if isinstance(crash, FeedbackLoopError) else failure_of("the Faust app", crash))
+        stop.set()
 
     answering = threading.Thread(target=answer, name="agents", daemon=True)
     answering.start()

@@ -6,15 +6,14 @@ newer program, a hole in the log) stops that one consumer, and its health says s
 """
 
 import logging
-import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
-from typing import NoReturn, Protocol
+from typing import Protocol
 
-from storage.errors import FeedbackLoopError, Overloaded, exit_code, temporary_reason
+from storage.errors import FeedbackLoopError, Overloaded, temporary_reason
 from storage.events import Event
 from streams import metrics
 from streams.bus import Bus, Logged, Partition, records_of
@@ -179,11 +178,6 @@ def failure_of(name: str, error: BaseException) -> FeedbackLoopError:
         return error
     log.error("%s crashed", name, exc_info=error)
     return FeedbackLoopError(f"{name} crashed: {type(error).__name__}: {error}")
-
-
-def end_at_once(failure: FeedbackLoopError | None) -> NoReturn:
-    """End this process although a thread is in the middle of a step; the exit code is that of ``failure``."""
-    os._exit(0 if failure is None else exit_code(failure))
 
 
 def position_of(bus: Bus, group: str, topics: Sequence[Topic]) -> dict[Partition, int]:

@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Protocol
@@ -30,7 +30,7 @@ from streams.consumers import consumer
 from streams.health import Check, HealthServer
 from streams.heartbeat import Heartbeat, Interrupted
 from streams.quarantine import decoded
-from streams.runner import TIMEOUT, Runner, end_at_once, position_of, stop_on_signals
+from streams.runner import TIMEOUT, Runner, position_of, stop_on_signals
 from streams.runs import ATTEMPTS, Run, Runs, open_run
 
 log = logging.getLogger(__name__)
@@ -227,7 +227,8 @@ def run(settings: Settings) -> None:
     stop = stop_on_signals()
     checks: dict[str, Check] = {}
     home = open_home(settings.common.home)
-    with _identity(home / "trainers") as name, closing(bus_of(settings)) as bus:
+    with _identity(home / "trainers") as name, ExitStack() as parts:
+        bus = parts.enter_context(closing(bus_of(settings)))
         health = HealthServer(checks, own.host, own.port, settings.common.allowed_hosts)
         health.start()
         runner = Runner(stop)
@@ -238,7 +239,7 @@ def run(settings: Settings) -> None:
         ended = runner.join(STOPPING)
         health.stop()
         if not ended:  # in the middle of a step that takes long: what is finished is on the disk
-            end_at_once(runner.failure)
+            parts.pop_all()  # the bus is in use: the process ends with it open
     if runner.failure is not None:
         raise runner.failure
 
