@@ -202,8 +202,13 @@ def champion(status: Status) -> Any:
         [
             html.Span(className="icon icon-warning"),
             html.Span(
-                ["Candidates are answered by ", words.isolated(held.serving or ""), "; the champion is ", words.isolated(held.version), "."]
-                + [" Serving’s log says why."]
+                [
+                    "Candidates are answered by ",
+                    words.isolated(held.serving or ""),
+                    "; the champion is ",
+                    words.isolated(held.version),
+                    ". Serving’s log says why.",
+                ]
             ),
         ],
         className="problem-line",
