@@ -25,6 +25,7 @@ from benchmarks.chaos_audit import Audit, audit, settled
 from benchmarks.chaos_house import House, Target
 from benchmarks.crowd import Crowd
 from benchmarks.figures import Figure, result, write
+from streams.pseudonyms import pseudonym_key
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP)
 AHEAD = 1  # hits that a kind may have more than the least hit one: a broker that is always ready would never come to rest
@@ -41,7 +42,7 @@ class Plan:
     seconds : how long the crowd works and processes are hit
     hits : how many at least, spread evenly; ``each`` on every kind of process
     stopped : seconds between SIGSTOP and SIGCONT
-    every : judgments between two training runs
+    every : judged pairs between two training runs; each pair is judged by 48 people
     judgments, pairs, chats : what the crowd does a second
     second_hub, older_checkpoint : whether these are tried, about half-way
     """
@@ -51,7 +52,7 @@ class Plan:
     each: int = 5
     stopped: float = 30.0
     seed: int = 0
-    every: int = 3_000
+    every: int = 60
     judgments: float = 75.0
     pairs: float = 1.5
     chats: float = 0.5
@@ -92,7 +93,7 @@ def main() -> None:
     seconds = arguments.minutes * (6 if arguments.quick else 60)
     plan = Plan(seconds=seconds, seed=arguments.seed)
     if arguments.quick:
-        plan = Plan(seconds=seconds, seed=arguments.seed, hits=4, each=0, stopped=5.0, every=600)
+        plan = Plan(seconds=seconds, seed=arguments.seed, hits=4, each=0, stopped=5.0, every=12)
     with ExitStack() as stack:
         folder = arguments.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         outcome = chaos(folder, plan, arguments.bus, lambda line: print(line, file=sys.stderr, flush=True))
@@ -116,7 +117,7 @@ def chaos(folder: Path, plan: Plan, bus: Literal["sqlite", "kafka"], say: Callab
     rng = random.Random(f"chaos {plan.seed}")
     rates = {"judge": plan.judgments, "draw": plan.pairs, "chat": plan.chats}
     with House(folder, bus, every=plan.every, say=say) as house:
-        crowd = Crowd(house.serving, house.hub, seed=plan.seed, rates=rates)
+        crowd = Crowd(house.serving, house.hub, seed=plan.seed, rates=rates, key=pseudonym_key(house.settings.common))
         crowd.start()
         hits = _Blows(house, plan, rng, say).all(crowd.check)
         crowd.stop()

@@ -47,6 +47,7 @@ class Crowd:
     Parameters
     ----------
     rates : how often a second each is done: "judge", "draw" (a pair), "chat"
+    key : the installation's, by which a conversation's stratum is known before it begins
 
     Attributes
     ----------
@@ -54,10 +55,11 @@ class Crowd:
     unanswered : requests that got no 2xx, by what they wanted; whether they had an effect is not known
     """
 
-    def __init__(self, serving: str, hub: str, *, seed: int, rates: dict[str, float]) -> None:
+    def __init__(self, serving: str, hub: str, *, seed: int, rates: dict[str, float], key: bytes) -> None:
         self.acknowledged: dict[str, str] = {}
         self.unanswered: dict[str, int] = dict.fromkeys(rates, 0)
         self._serving, self._hub, self._rates = serving, hub, rates
+        self._key = key
         self._rng = random.Random(f"crowd {seed}")
         self._world = World(seed)
         self._recruiters = draw_recruiters(self._world, RECRUITERS)
@@ -116,7 +118,7 @@ class Crowd:
 
     async def _draw(self, client: aiohttp.ClientSession) -> None:
         conversation = self._world.conversation(self._rng, turns=1)
-        while stratum_of(conversation.conversation_id) == "evaluation" and self._rng.random() > EVALUATED:
+        while stratum_of(conversation.conversation_id, self._key) == "evaluation" and self._rng.random() > EVALUATED:
             conversation = self._world.conversation(self._rng, turns=1)
         prompt, record = conversation.prompt(), conversation.records[0]
         texts = (draw_reply(self._rng, record), draw_reply(self._rng, record))

@@ -31,6 +31,7 @@ from deploy.own_processes import client, is_ready, lives, url_of
 from deploy.supervisor import COMMAND, PROCESSES, SURROUNDINGS
 from storage.settings import Settings
 from streams.bus import bus_of
+from streams.pseudonyms import pseudonym_key
 from streams.quarantine import decoded
 from streams.topics import TOPICS
 
@@ -102,13 +103,14 @@ def full_disk(home: Path, folder: Path, seconds: float) -> Outcome:
         {"home": home, "sources": ("simulation",)},
         **{process: {"port": free_port()} for process in PROCESSES},
         retraining={"every": 1_000_000},
+        feedback={"recruiters_per_pair": 100},
     )
     urls = {process: url_of(settings, process) for process in PROCESSES}
     output = folder / "up.log"
     with running(settings, output) as up:
         wait_for(lambda: all(map(is_ready, urls.values())) or None, READY_WITHIN, "everything is ready", 0.5)
         serving = pid_of(up.pid, "serving")
-        crowd = Crowd(urls["serving"], urls["hub"], seed=1, rates=RATES)
+        crowd = Crowd(urls["serving"], urls["hub"], seed=1, rates=RATES, key=pseudonym_key(settings.common))
         crowd.start()
         time.sleep(WORK)
         chats: Counter[int] = Counter()

@@ -165,9 +165,10 @@ def _rating(router: APIRouter, doors: Doors) -> None:
         doors.queue.release(doors.intake.pseudonym("recruiter", body.recruiter), [str(each) for each in body.pair_ids])
 
     @router.post("/judgments", status_code=202)
-    def judge(body: JudgmentBody, x_feedbackloop_source: Annotated[Origin, Header()] = "product") -> dict[str, Any]:
+    def judge(request: Request, body: JudgmentBody, x_feedbackloop_source: Annotated[Origin, Header()] = "product") -> dict[str, Any]:
         """Accept a recruiter's judgment; durable when answered."""
-        event = doors.intake.judgment(**body.model_dump(), source=x_feedbackloop_source)
+        caller = request.client.host if request.client else ""
+        event = doors.intake.judgment(**body.model_dump(), source=x_feedbackloop_source, caller=caller)
         doors.queue.judged(event.recruiter, str(event.pair_id), opinion=event.choice != "skip")
         return _accepted(event)
 

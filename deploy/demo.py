@@ -19,9 +19,9 @@ from deploy.supervisor import Supervisor
 from storage.errors import FeedbackLoopError
 from storage.events import Event, ModelEvaluated, ModelPromoted, TrainingFailed, TrainingProgress, TrainingRequested
 from storage.settings import Settings
-from storage.wire import decode
 from streams.bus import Bus, Partition, bus_of
 from streams.kafka_settings import KafkaSettings
+from streams.quarantine import decoded
 from streams.topics import PROGRESS, REQUESTED, TOPICS, VERSIONS
 
 Until = Literal["review", "promoted"]
@@ -183,9 +183,9 @@ def _follow(bus: Bus, topics: tuple[str, ...]) -> Iterator[Event | None]:
     after = {Partition(topic, 0): -1 for topic in topics}
     while True:
         entries = bus.read(after, limit=1000, wait=0.5)
-        for entry in entries:
-            after[entry.partition] = entry.offset
-            yield decode(entry.value)
+        batch = decoded(entries, "demo")
+        after.update(batch.upto)
+        yield from (event for _, event in batch.events)
         if not entries:
             yield None
 

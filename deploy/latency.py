@@ -6,7 +6,7 @@ A judgment's start is its ``occurred_at``: the clock of the server that accepted
 import json
 import threading
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,10 +15,12 @@ import httpx
 import numpy as np
 
 from deploy.own_processes import client
-from storage.events import Event, JudgmentGiven, PreferenceJoined, RewardUpdated
-from storage.wire import decode
-from streams.bus import Bus, Partition
+from storage.events import JudgmentGiven, PreferenceJoined, RewardUpdated
+from streams.bus import Bus
+from streams.scan import to_end
 from streams.topics import JUDGMENTS, PREFERENCES, REWARD
+
+READER = "latency"
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,10 @@ class Latencies:
 
 def judgment_to_reward(bus: Bus) -> Latencies:
     """From a judgment's acceptance to the first reward update that holds it, for those of the training stratum."""
-    updates = [event for event in _all(bus, REWARD.name) if isinstance(event, RewardUpdated)]
+    updates = [event for event in to_end(bus, [REWARD], READER) if isinstance(event, RewardUpdated)]
     sequences = [update.sequence for update in updates]
     found = []
-    for event in _all(bus, PREFERENCES.name):
+    for event in to_end(bus, [PREFERENCES], READER):
         if isinstance(event, PreferenceJoined) and event.stratum == "training":
             first = bisect_left(sequences, event.sequence)
             if first < len(updates):
@@ -54,7 +56,7 @@ def judgment_to_dashboard(bus: Bus, seen: Sequence[tuple[datetime, datetime]]) -
     """
     newest = [moment for moment, _ in seen]
     found = []
-    for event in _all(bus, JUDGMENTS.name):
+    for event in to_end(bus, [JUDGMENTS], READER):
         if isinstance(event, JudgmentGiven) and newest and event.occurred_at > newest[0]:
             first = bisect_left(newest, event.occurred_at)
             if first < len(seen):
@@ -95,14 +97,6 @@ class LiveFeed:
         newest = status["newest"]["judgment"]
         if newest:
             self.seen.append((datetime.fromisoformat(newest["occurred_at"]), datetime.now(UTC)))
-
-
-def _all(bus: Bus, topic: str) -> Iterator[Event]:
-    after = dict.fromkeys(bus.bounds([topic]), -1)
-    while entries := bus.read(after, limit=1000, wait=0.0):
-        for entry in entries:
-            after[Partition(topic, entry.partition.number)] = entry.offset
-            yield decode(entry.value)
 
 
 def _milliseconds(start: datetime, end: datetime) -> float:

@@ -155,7 +155,8 @@ def routes(backend: Backend, intake: Intake, pairing: Pairing, default_tokens: i
         source = _source(request)
         if isinstance(given, Comparison):
             fields = given.model_dump(exclude={"type"})
-            judgment = await _published(partial(intake.judgment, **fields, source=source), {})
+            caller = request.client.host if request.client else ""
+            judgment = await _published(partial(intake.judgment, **fields, source=source, caller=caller), {})
             return _receipt(judgment.event_id, pairing, judgment.pair_id)
         if isinstance(given, Thumb):
             fields = given.model_dump(exclude={"type"})

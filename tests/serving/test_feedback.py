@@ -110,3 +110,14 @@ def test_nothing_is_acknowledged_that_the_log_does_not_take(full):
     assert '"finish_reason":"' not in stream
     assert "[DONE]" not in stream
     assert not any(full.sizes().values())
+
+
+def test_of_two_hundred_invented_names_on_one_pair_so_many_are_taken_as_one_pair_gets(server):
+    paired = post(server, "/v1/pairs", {"prompt": PROMPT, "responses": ["at noon", "at nine"]})
+    asked = {"type": "comparison", "pair_id": paired["pair_id"], "choice": "A"}
+    answers = [httpx.post(f"{server.url}/v1/feedback", json=asked | {"recruiter": f"invented {n}"}) for n in range(205)]
+    assert [answer.status_code for answer in answers] == [200] * 25 + [400] * 180
+    assert "25 people have judged this pair" in answers[-1].json()["error"]["message"]
+    assert answers[-1].json()["error"]["param"] == "pair_id"
+    logged_there = [event for event in server.events("feedback.judgments") if str(event.pair_id) == paired["pair_id"]]
+    assert len(logged_there) == 25

@@ -1,0 +1,93 @@
+"""The page says who answers candidates, and warns where that is not the champion."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from dashboard.pages import overview
+from dashboard.serving_version import ServingVersion, serving_url
+from dashboard.status import Champion, Counts, Health, Newest, Status, Threshold, Waiting
+from storage.settings import Settings
+
+
+def status(champion: str, serving: str | None) -> Status:
+    return Status(
+        revision=1,
+        at=datetime(2026, 1, 1, tzinfo=UTC),
+        epoch=1,
+        simulated=False,
+        sources={},
+        counts=Counts(),
+        threshold=Threshold(since=0, every=200, k=0),
+        waiting=Waiting(),
+        champion=Champion(version=champion, since=None, policy=None, previous=None, serving=serving),
+        awaiting_review=(),
+        reward=None,
+        newest=Newest(),
+        lag={},
+        health=Health(ready=True),
+    )
+
+
+@pytest.mark.parametrize(("serving", "warns"), [("base", True), ("v-3fa1c09d27be", False), (None, False)])
+def test_the_overview_warns_where_candidates_are_answered_by_another_version(serving: str | None, warns: bool) -> None:
+    text = str(overview.champion(status("v-3fa1c09d27be", serving)))
+    assert ("Candidates are answered by" in text) == warns
+
+
+@contextmanager
+def answering(answers: dict[str, tuple[int, bytes]]) -> Iterator[str]:
+    """A server that gives these answers by path."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            code, body = answers.get(self.path, (404, b""))
+            self.send_response(code)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_it_is_the_first_model_of_a_serving_that_is_ready_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dashboard.serving_version.EVERY", 0.01)
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    answers = {"/readyz": (200, b"{}"), "/v1/models": (200, b'{"data": [{"id": "v-1"}, {"id": "champion"}]}')}
+    changed = threading.Semaphore(0)
+    with answering(answers) as url:
+        version = ServingVersion(url, changed.release)
+        version.start()
+        assert changed.acquire(timeout=10)
+        assert version.version == "v-1"
+        for unknown in ({"/readyz": (503, b"{}")}, {"/readyz": (200, b"{}"), "/v1/models": (200, b"[]")}):
+            answers.update(unknown)
+            assert changed.acquire(timeout=10)
+            assert version.version is None
+            answers.update({"/readyz": (200, b"{}"), "/v1/models": (200, b'{"data": [{"id": "v-2"}]}')})
+            assert changed.acquire(timeout=10)
+            assert version.version == "v-2"
+        version.stop()
+
+
+def test_a_serving_that_passes_chats_on_has_no_version_to_ask_for(tmp_path: Path) -> None:
+    settings = Settings.read(tmp_path, {})
+    assert serving_url(settings) == "http://127.0.0.1:8000"
+    assert serving_url(settings.with_values(serving={"host": "localhost", "port": 8100})) == "http://localhost:8100"
+    upstream = settings.with_values(serving={"upstream_url": "https://models.example/v1", "upstream_model": "m"})
+    assert serving_url(upstream) == ""
+    silent = ServingVersion(serving_url(upstream), lambda: None)
+    silent.start()
+    assert silent.version is None
