@@ -22,7 +22,7 @@ def reason_of(error: Exception) -> str | None:
 
 def complain(reason: str) -> None:
     with suppress(OSError):  # stderr may be a file on a full disk
-        sys.stderr.write(f"feedbackloop: {' '.join(reason.split())}\n")
+        sys.stderr.write(f"feedbackloop: {reason.rstrip()}\n")
 
 
 def run_process(module: str) -> NoReturn:
@@ -41,6 +41,7 @@ def run_process(module: str) -> NoReturn:
         if (reason := reason_of(error)) is None:
             log.exception("this process crashed")
             reason = f"{type(error).__name__}: {error}"
+        reason = " ".join(reason.split())  # one line: the supervisor passes it on
         last_words(reason)
         complain(reason)
     logging.shutdown()

@@ -6,6 +6,7 @@ process keeps beside the log are held against it. What nothing here can check is
 
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -24,7 +25,7 @@ from storage.warehouse import Warehouse
 from streams import runs
 from streams.evaluations import KINDS, Reports, lives_of
 from streams.versions import BASE
-from trainers.reward.online import HeadSettings, head_id, learn_all, load, new_head
+from trainers.reward.online import Head, HeadSettings, head_id, learn, learn_all, load, new_head
 
 AT_ONCE = 5_000  # numbers that are folded together
 UNCHECKED = (
@@ -104,16 +105,24 @@ def _fold(
     for entry in _numbered(warehouse):
         pending.append(entry)
         if entry.sequence in stops or len(pending) >= AT_ONCE:
-            try:
-                head = learn_all(head, pending)
-            except EventError as error:
-                done.not_covered.append(f"reward updates from preference {head.sequence + 1} on: {error}")
-                return
-            pending = []
+            head, pending = _learnt(head, pending), []
         if (update := said.get(entry.sequence)) is not None:
             _compare_update(update, head.mean, head.judgments_seen, done)
         if kept is not None and entry.sequence == kept[1] and not _close(kept[2], head.mean):
             done.found("state", f"learner/{kept[0].parent.name[:16]}/{kept[0].name}", None, "its weights are not those of the preferences")
+
+
+def _learnt(head: Head, entries: list[Any]) -> Head:
+    """As the learner does it: what cannot be learnt is passed over."""
+    try:
+        return learn_all(head, entries)
+    except EventError:
+        for entry in entries:
+            try:
+                head = learn(head, entry)
+            except EventError:
+                head = replace(head, sequence=entry.sequence)
+        return head
 
 
 def _compare_update(update: RewardUpdated, mean: np.ndarray, seen: int, done: Verification) -> None:
@@ -148,9 +157,10 @@ def _checkpoint(path: Path, done: Verification) -> tuple[Path, int, np.ndarray] 
 def _check_versions(warehouse: Warehouse, artifacts: Artifacts, home: Path, done: Verification) -> None:
     events = warehouse.events(*KINDS)
     life, of_run = lives_of(events, Reports(artifacts)), runs.fold(events)
-    for illegal in life.illegal:
-        if isinstance(illegal.event, ModelEvaluated | ModelPromoted):
-            done.not_covered.append(f"{illegal.event.kind} {illegal.event.event_id}, which changed nothing: {illegal.reason}")
+    illegal = {each.event.event_id: each for each in life.illegal}
+    for each in illegal.values():
+        if isinstance(each.event, ModelEvaluated | ModelPromoted):
+            done.not_covered.append(f"{each.event.kind} {each.event.event_id}, which changed nothing: {each.reason}")
     legal = {version.evaluated.event_id for version in life.versions.values()}
     for event in events:
         match event:
@@ -162,7 +172,7 @@ def _check_versions(warehouse: Warehouse, artifacts: Artifacts, home: Path, done
                     _check_artifact(artifacts, sha, f"{kind} of {event.version}", event.event_id, done)
             case ModelEvaluated() if (run := of_run[event.run_id]).request and run.frozen and run.attempt:
                 _check_artifact(artifacts, event.report, f"report of {event.version}", event.event_id, done)
-            case ModelPromoted() if event.event_id != derived_id("ModelPromoted", event.review):
+            case ModelPromoted() if event.event_id not in illegal and event.event_id != derived_id("ModelPromoted", event.review):
                 done.found("derived", f"promotion of {event.version}", event.event_id, "its id is not that of its review")
     memory = home / "serving" / "champion.json"
     if memory.exists():
@@ -219,8 +229,8 @@ def _same(one: pa.Table, other: pa.Table) -> bool:
 
 
 def _embeddings(warehouse: Warehouse) -> list[tuple[str, int]]:
-    """The embeddings that preferences have, with how many components their vectors have."""
-    rows = warehouse.cursor().execute("SELECT embedding_hash, min(length(a)) FROM preference_joined GROUP BY ALL ORDER BY ALL").fetchall()
+    """The embeddings that preferences have, with how many components most of their vectors have."""
+    rows = warehouse.cursor().execute("SELECT embedding_hash, mode(length(a)) FROM preference_joined GROUP BY ALL ORDER BY ALL").fetchall()
     return [(name, length // 4 * 3 // 4) for name, length in rows]
 
 

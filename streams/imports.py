@@ -10,14 +10,14 @@ from pathlib import Path
 from time import monotonic
 from uuid import UUID
 
-import orjson
 from pydantic import TypeAdapter, ValidationError
 
-from storage.errors import InputRefused
+from storage.errors import EventUnreadable, InputRefused
 from storage.events import Event, Identifier, JudgmentGiven, PairDrawn, derived_id, problems
 from streams.bus import Bus, Partition, records_of
 from streams.intake import make_judgment, make_pair
 from streams.lag import lag
+from streams.quarantine import event_in
 from streams.topics import JUDGMENTS, PAIRS
 from trainers.bad_lines import BadLine, BadLines
 from trainers.datasets import PreferenceRecord, read_records
@@ -147,11 +147,11 @@ def _imported(bus: Bus) -> Iterator[UUID]:
             after[entry.partition] = entry.offset
             if b'"import"' in entry.value:
                 try:
-                    fields = orjson.loads(entry.value)
-                    if fields["source"] == "import":
-                        yield UUID(fields["event_id"])
-                except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+                    event = event_in(entry)
+                except EventUnreadable:
                     continue  # the sink has put it into quarantine
+                if event.source == "import":
+                    yield event.event_id
 
 
 class _Pace:

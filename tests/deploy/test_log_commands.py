@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from deploy.cli import app
 from storage.errors import ConfigurationError, FeedbackLoopError, InputRefused
-from storage.events import EVENTS, JudgmentGiven
+from storage.events import EVENTS, JudgmentGiven, newest_version
 from streams.bus import Record, records_of
 from streams.quarantine import quarantined
 from streams.sqlite_bus import SQLiteBus
@@ -71,7 +71,7 @@ def test_the_warehouse_is_rebuilt_into_a_new_file_only(log: SQLiteBus, tmp_path:
 def test_schemas_are_written_one_a_kind_and_accept_what_is_written(tmp_path: Path) -> None:
     said("schemas", "--out", str(tmp_path / "schemas"))
     files = {file.name for file in (tmp_path / "schemas").iterdir()}
-    assert files == {f"{kind}.v1.json" for kind in EVENTS}
+    assert files == {f"{kind}.v{newest_version(model)}.json" for kind, model in EVENTS.items()}
     schema = json.loads((tmp_path / "schemas" / "JudgmentGiven.v1.json").read_text())
     assert set(schema["required"]) <= set(JudgmentGiven.model_fields)
     assert schema["additionalProperties"] is False

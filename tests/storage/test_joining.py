@@ -320,8 +320,11 @@ def expected(topics: list[list[Event]]) -> set[tuple[Any, str]]:
     """What holds, worked out from the rule alone."""
     embedded = {event.pair_id for event in topics[1]}  # type: ignore[attr-defined]
     latest: dict[Any, JudgmentGiven] = {}
-    first_seen = {event.event_id: event for event in reversed(topics[2])}  # a repeat changes nothing
-    for event in reversed(first_seen.values()):
+    known: set[UUID] = set()
+    for event in topics[2]:
+        if event.event_id in known:  # a repeat changes nothing
+            continue
+        known.add(event.event_id)
         assert isinstance(event, JudgmentGiven)
         latest[event.pair_id, event.recruiter] = event
     strata = {pair(number).pair_id: pair(number).stratum for number in range(3)}
