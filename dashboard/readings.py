@@ -18,6 +18,7 @@ from storage.warehouse import Applied, Warehouse
 from streams import evaluations
 from streams import versions as life
 from streams.topics import FROZEN, PROGRESS, REQUESTED, VERSIONS
+from streams.visible_text import without_paths
 
 CURVE = 400  # points of the accuracy curve
 STEPS = 120  # points of a run's curves
@@ -184,9 +185,9 @@ def _run(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], warehouse: W
                 "attempt",
                 "version",
                 "verdict",
-                "reason",
             )
         },
+        reason=without_paths(row["reason"]) if row["reason"] else None,
         run_id=str(row["run_id"]),
         sources=tuple(orjson.loads(row["sources"])),
         state=state,

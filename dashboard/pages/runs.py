@@ -10,7 +10,6 @@ from dashboard.pages import charts, words
 from dashboard.pages.markup import aria
 from dashboard.pages.shell import empty, heading
 from dashboard.status import Run
-from streams.visible_text import without_paths
 
 STATES = {
     "requested": "Waits for its data",
@@ -84,7 +83,7 @@ def card(run: Run, *, newest: bool) -> Any:
                     html.Span(
                         [
                             html.Strong([words.isolated(words.stage(run.stage)), ": "]),
-                            words.isolated(without_paths(run.reason or "no reason was given")),
+                            words.isolated(run.reason or "no reason was given"),
                         ]
                     ),
                 ],
