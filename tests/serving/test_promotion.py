@@ -1,6 +1,7 @@
 """Who serves while the log is away: whoever served last, also after a start."""
 
 import threading
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,8 +9,13 @@ from pathlib import Path
 from serving.promotion import Promotions
 from storage.artifacts import Artifacts
 from storage.errors import Overloaded
-from streams.bus import Bus, Partition
+from storage.events import ModelPromoted, ReviewDecided
+from storage.wire import encode
+from streams.bus import Bus, Partition, Record, records_of
 from streams.sqlite_bus import SQLiteBus
+from streams.topics import REQUESTED, VERSIONS
+from streams.versions import version_name
+from tests.streams.examples import evaluated, of_its_run
 
 
 class Away(SQLiteBus):
@@ -57,3 +63,37 @@ def test_while_the_log_is_away_the_last_champion_serves_and_before_there_was_one
     with Away(tmp_path / "away.sqlite") as bus, following(bus, tmp_path, installed, explained) as spoke:
         assert spoke.wait(10)
     assert installed == ["base", "base"]
+
+
+def test_what_the_hub_sets_aside_counts_for_serving_as_little(tmp_path: Path) -> None:
+    """A request on the wrong topic is in quarantine for every reader, so the run that it asks for was never asked for."""
+    store = Artifacts(str(tmp_path / "artifacts"))
+    installed: list[str] = []
+    with SQLiteBus(tmp_path / "bus.sqlite") as bus:
+        for name in ("one", "two"):
+            policy = store.put_bytes(name.encode())
+            requested, *rest = of_its_run(evaluated(name, policy=policy, version=version_name(policy)), store)
+            review = ReviewDecided(source="product", version=version_name(policy), decision="approve", reviewer="Ada", reason="better")
+            promoted = ModelPromoted(source="product", version=version_name(policy), review=review.event_id)
+            topic = VERSIONS.name if name == "one" else REQUESTED.name
+            bus.publish([Record(topic, b"", encode(requested)), *records_of([*rest, review, promoted])], timeout=5)
+        with following(bus, tmp_path, installed, []) as spoke:
+            assert spoke.wait(10)
+    assert installed == [version_name(policy)]
+
+
+def test_an_event_of_a_newer_program_stops_serving_at_what_it_knew(tmp_path: Path) -> None:
+    installed: list[str] = []
+    explained: list[str] = []
+    newer = b'{"kind": "ModelPromoted", "schema_version": 99}'
+    with SQLiteBus(tmp_path / "bus.sqlite") as bus:
+        bus.publish([Record(VERSIONS.name, b"", newer)], timeout=5)
+        with following(bus, tmp_path, installed, explained) as spoke:
+            assert spoke.wait(10)
+            deadline = time.monotonic() + 10
+            while not explained:
+                assert time.monotonic() < deadline
+                spoke.clear()
+                spoke.wait(0.1)
+    assert installed == ["base"]
+    assert "upgrade it" in explained[0]

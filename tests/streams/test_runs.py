@@ -61,6 +61,14 @@ def test_an_attempt_that_was_silent_for_a_minute_is_free_and_one_that_speaks_is_
     assert fold([*OPEN, claim("one", 1, 0), word(1, 30), claim("two", 2, 90)])[run_id(1)].trainer == "two"
 
 
+def test_a_word_from_a_clock_that_ran_ahead_holds_no_run_for_ever() -> None:
+    days_ahead = 10 * 86_400
+    runs = fold([*OPEN, claim("one", 1, 0), word(1, days_ahead)])
+    assert runs[run_id(1)].is_free(at(60))
+    a_little = fold([*OPEN, claim("one", 1, 0), word(1, 100)])
+    assert not a_little[run_id(1)].is_free(at(60)), "clocks differ by seconds"
+
+
 def test_the_word_of_an_attempt_that_was_overtaken_keeps_nothing_alive() -> None:
     runs = fold([*OPEN, claim("one", 1, 0), claim("two", 2, 60), word(1, 100)])
     assert runs[run_id(1)].is_free(at(120))
