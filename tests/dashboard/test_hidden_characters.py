@@ -73,9 +73,9 @@ def test_visible_text_has_no_character_of_the_invisible_kinds() -> None:
 @pytest.mark.parametrize(
     ("said", "left"),
     [
-        ("no log at /home/ada/.feedbackloop/bus.sqlite; start it", "no log at bus.sqlite; start it"),
-        ("cannot open 'sqlite:////home/ada/b c/bus.sqlite'", "cannot open 'bus.sqlite'"),
-        ("[Errno 28] No space left on device: '/home/ada b/outbox.sqlite'", "[Errno 28] No space left on device: 'outbox.sqlite'"),
+        ("no log at /srv/loop/.feedbackloop/bus.sqlite; start it", "no log at bus.sqlite; start it"),
+        ("cannot open 'sqlite:////srv/loop/b c/bus.sqlite'", "cannot open 'bus.sqlite'"),
+        ("[Errno 28] No space left on device: '/srv/loop b/outbox.sqlite'", "[Errno 28] No space left on device: 'outbox.sqlite'"),
         ("http://127.0.0.1:9/v1/chat/completions does not answer", "http://127.0.0.1:9/v1/chat/completions does not answer"),
         ("32 requests and/or replies, 3/4 full", "32 requests and/or replies, 3/4 full"),
         ("kafka://broker-1:9092 is away", "kafka://broker-1:9092 is away"),
