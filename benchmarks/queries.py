@@ -15,7 +15,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from benchmarks.traffic import DIMENSION, judged_pairs
 from dashboard.hub import HubSettings
 from dashboard.rating_queue import RatingQueue
 from dashboard.readings import Readings, Sources
+from dashboard.reviews import Conflict
 from dashboard.runs_by_hand import RunsByHand
 from storage.events import Event, JudgmentGiven, RewardUpdated, RunClaimed, TrainingProgress, pack
 from storage.warehouse import Warehouse
@@ -105,7 +106,8 @@ def measured(folder: Path, judgments: int, backlog: int) -> tuple[Times, Times, 
             readings.take(n)
             queue.take(f"recruiter-{n % RECRUITERS}", LIMIT)
             if n % 50 == 0:
-                asked_by_hand.ask("dpo")
+                with suppress(Conflict):  # one waits already, as the warehouse has just answered
+                    asked_by_hand.ask("dpo")
 
         traffic = _traffic(judgments)
         _take_in(bus, sink, itertools.islice(traffic, 2_000))
