@@ -202,8 +202,11 @@ def _other_work(bus: Bus, hub: Process) -> Iterator[None]:
 def _freeze_again_and_again(bus: Bus, hub: Process, stop: threading.Event) -> None:
     """Ask for a run; as its trainer, give it up as soon as its data is frozen, so that the next one is frozen."""
     frozen = 0
-    while not stop.is_set():
-        run_id = client().post(f"{hub.url}/v1/freeze", json={"method": "dpo"}, timeout=30).raise_for_status().json()["run_id"]
+    while not stop.wait(0.05):
+        answer = client().post(f"{hub.url}/v1/freeze", json={"method": "dpo"}, timeout=30)
+        if answer.status_code == 409:  # the hub has yet to read that the run before was given up
+            continue
+        run_id = answer.raise_for_status().json()["run_id"]
         while count(bus, FROZEN.name) == frozen and not stop.wait(0.1):
             pass
         frozen = count(bus, FROZEN.name)
