@@ -19,8 +19,9 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup
 	$(BIN)/feedbackloop demo $(ARGS)
 
+# Two processes of tests, a file to a process; one thread each, so that they do not fight for the cores.
 test: setup
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .
