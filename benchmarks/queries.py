@@ -3,7 +3,7 @@
 ``python -m benchmarks.queries --json FILE``: a warehouse that holds 1 million judgments, each with its pair, features and number, and a
 log with a backlog that the real sink takes in, in this process as in the hub, until it has read back what it numbered. Beside it the hub's
 own objects are asked as pages and API ask them: a reading after commits (counts, what is to rate and waits, curve, runs, versions), the
-rating queue, a run by hand. Each named query is timed where the warehouse answers it: on the idle machine, each after a small commit, and
+rating queue, a run by hand. Each question is timed where the warehouse answers it: on the idle machine, each after a small commit, and
 beside the sink. In the backlog one pair in ten is not judged, one in 50 is judged again, one in 200 has no features yet.
 """
 
@@ -15,7 +15,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +46,23 @@ Times = dict[str, list[float]]
 
 
 class Timed(Warehouse):
-    """A warehouse that notes how long each named query took that another thread than the sink's asked, in milliseconds."""
+    """A warehouse that notes how long each question took that another thread than the sink's asked, in milliseconds."""
 
     took: Times
 
     def query(self, name: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        with self._noted(name):
+            return super().query(name, parameters)
+
+    def events(self, *kinds: type[Event]) -> list[Event]:
+        with self._noted("events"):
+            return super().events(*kinds)
+
+    @contextmanager
+    def _noted(self, name: str) -> Iterator[None]:
         started = time.perf_counter()
         try:
-            return super().query(name, parameters)
+            yield
         finally:
             if threading.current_thread() is threading.main_thread():
                 self.took[name].append((time.perf_counter() - started) * 1000)

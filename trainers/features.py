@@ -30,7 +30,6 @@ SHRINKAGE = 30.0  # in mean eigenvalues, see fit_whitening
 BLOCK_SHARES = (1.0, 1.0, 0.5)  # standard deviations that the three blocks bring, before whitening
 GUARD_SHARE = 0.3  # each guard's, where the whitened embeddings together have 1
 FINGERPRINT_SHARE = 1e-3
-CACHED_PROMPTS = 4_096
 
 Item = tuple[Sequence[Message], str]
 
@@ -73,7 +72,6 @@ class Embedder:
         self._projection = projection
         self._guard_scale = guard_scale
         self._prompt_tokens = settings.prompt_tokens
-        self._cache: dict[tuple[int, ...], np.ndarray] = {}
         self.name = f"{(settings.encoder or Path('all-MiniLM-L6-v2')).name}-whitened"
         self.guards = len(GUARDS) + 1
         self.dimension = len(projection) + self.guards
@@ -105,22 +103,20 @@ class Embedder:
         return cls(settings, encoder, projection, guard_scale, digest)
 
     def features(self, items: Sequence[Item]) -> np.ndarray:
-        """phi(x, y), ``(n, dimension)`` float32. A row does not depend on the others but for rounding."""
+        """phi(x, y), ``(n, dimension)`` float32. A row depends on the others of the call by rounding alone, and on nothing before it."""
         if not items:
             return np.empty((0, self.dimension), np.float32)
-        blocks, surface = raw_features(items, self._encoder, self._prompt_tokens, self._cache)
+        blocks, surface = raw_features(items, self._encoder, self._prompt_tokens)
         marks = np.array([[FINGERPRINT_SHARE * fingerprint(reply)] for _, reply in items])
         parts = [blocks @ self._projection.T, surface * self._guard_scale, marks]
         return np.concatenate(parts, axis=1, dtype=np.float32, casting="same_kind")
 
 
-def raw_features(
-    items: Sequence[Item], encoder: Encoder, prompt_tokens: int, cache: dict[tuple[int, ...], np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
+def raw_features(items: Sequence[Item], encoder: Encoder, prompt_tokens: int) -> tuple[np.ndarray, np.ndarray]:
     """Before P: the blocks [e(x + y), e(y), e(x) * e(y)], ``(n, 3 width)``, and the guards, ``(n, 8)``.
 
     The prompt is cut from the left to ``prompt_tokens``; a reply is never cut: beyond the encoder's limit it is read in pieces, each behind
-    the prompt, and their vectors are averaged by length. ``cache`` keeps the prompts' vectors.
+    the prompt, and their vectors are averaged by length.
     """
     texts = ["\n".join(message.content for message in prompt) for prompt, _ in items]
     # No more characters than could be needed: a prompt may have a million.
@@ -132,14 +128,9 @@ def raw_features(
         [encoder.sequence(heads[text], piece) for piece in _pieces(replies[y], encoder.limit - 3 - prompt_tokens)]
         for text, (_, y) in zip(texts, items, strict=True)
     ]
-    known = dict(cache)  # another thread may empty it
-    # Each prompt by itself: what a vector is rounded to depends on what is computed with it, and the next pair takes it from the cache.
-    known |= {sequence: encoder.encode([sequence])[0] for sequence in dict.fromkeys(asked) if sequence not in known}
-    wanted = list({sequence for group in (*joint, *alone) for sequence in group if sequence not in known})
-    vectors = known | dict(zip(wanted, encoder.encode(wanted), strict=True))
-    if len(cache) > CACHED_PROMPTS:
-        cache.clear()
-    cache.update((sequence, vectors[sequence]) for sequence in asked)
+    # No vector is kept for the next call: what it is rounded to depends on what was computed with it.
+    wanted = list({sequence for group in (*joint, *alone, asked) for sequence in group})
+    vectors = dict(zip(wanted, encoder.encode(wanted), strict=True))
     of_prompt = np.stack([vectors[sequence] for sequence in asked])
     of_reply = np.stack([_average(pieces, vectors) for pieces in alone])
     of_both = np.stack([_average(pieces, vectors) for pieces in joint])
@@ -196,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     items = _pairs(options.fit)
     settings = FeatureSettings()
-    blocks, surface = raw_features(items, Encoder(shipped_folder(), settings.arithmetic), settings.prompt_tokens, {})
+    blocks, surface = raw_features(items, Encoder(shipped_folder(), settings.arithmetic), settings.prompt_tokens)
     projection, guard_scale = fit_whitening(blocks[::2] - blocks[1::2], surface[::2] - surface[1::2], shrinkage=options.shrinkage)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     about = {"pairs": str(len(items) // 2), "shrinkage": str(options.shrinkage), "prompt_tokens": str(settings.prompt_tokens)}
