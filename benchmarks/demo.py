@@ -3,6 +3,7 @@
 ``python -m benchmarks.demo --json FILE`` takes ten seeds with a taste and the same ten without one; ``--quick`` takes one of each. Each
 seed is a world of its own: other recruiters, another taste. Warehouse, freeze, pipeline and gates are the real ones, on their defaults;
 only HTTP and the log are left out. The true win rate counts, over the same prompts, the replies that the world's true taste prefers.
+Twenty worlds take hours on a small machine: the file is written after each, and ``--resume`` goes on with what it has.
 """
 
 import argparse
@@ -32,23 +33,33 @@ def main() -> None:
     )
     parser.add_argument("--workers", type=int, default=2, help="seeds at the same time, one core each")
     parser.add_argument("--json", type=Path)
+    parser.add_argument(
+        "--resume", action="store_true", help="take from the JSON file what it has, measured by this same code, and run the rest"
+    )
     arguments = parser.parse_args()
     seeds = arguments.seeds or ([0] if arguments.quick else list(SEEDS))
     worlds = arguments.only or ["taste", "null"]
     jobs = [(kind, seed) for kind in worlds for seed in seeds]
+    found = []
+    if arguments.resume and arguments.json and arguments.json.exists():
+        found = [one for one in json.loads(arguments.json.read_bytes())["seeds"] if (one["world"], one["seed"]) in jobs]
+    there = {(one["world"], one["seed"]) for one in found}
     with multiprocessing.get_context("spawn").Pool(arguments.workers, maxtasksperchild=1) as pool:
-        found = list(pool.imap(_one, jobs))
-    write(as_result(found, len(seeds)), arguments.json)
+        for one in pool.imap(_one, [job for job in jobs if job not in there]):
+            found.append(one)
+            if arguments.json:
+                arguments.json.write_text(json.dumps(as_result(found)), encoding="utf-8")
+    write(as_result(sorted(found, key=lambda one: jobs.index((one["world"], one["seed"])))), arguments.json)
 
 
-def as_result(found: Sequence[dict[str, Any]], seeds: int) -> dict[str, Any]:
+def as_result(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The figures of DESIGN.md's form, with every seed's own beside them."""
     taste = [one for one in found if one["world"] == "taste"]
     figures = []
     if taste:
         passed = sum(one["verdict"] == "passed" for one in taste)
         figures = [
-            Figure("seeds_passed", passed, None, None, f"of {seeds}", f">={0.9 * seeds:g}"),
+            Figure("seeds_passed", passed, None, None, f"of {len(taste)}", f">={0.9 * len(taste):g}"),
             _over_seeds("win_rate", [one["win_rate"] for one in taste], ">=0.55"),
             Figure("win_rate_lowest_bound", min(one["win_rate_low"] for one in taste), None, None, "1"),
             _over_seeds("true_win_rate", [one["true_win_rate"] for one in taste]),
@@ -57,12 +68,13 @@ def as_result(found: Sequence[dict[str, Any]], seeds: int) -> dict[str, Any]:
         ]
     null = [one for one in found if one["world"] == "null"]
     if null:
-        figures.append(Figure("null_seeds_promoted", sum(one["verdict"] == "passed" for one in null), None, None, f"of {seeds}", "==0"))
+        promoted = sum(one["verdict"] == "passed" for one in null)
+        figures.append(Figure("null_seeds_promoted", promoted, None, None, f"of {len(null)}", "==0"))
         figures.append(_over_seeds("null_win_rate", [one["win_rate"] for one in null]))
     plant = [one for one in found if one["world"] == "plant"]
     if plant:
         caught = sum(one["gates"]["name_contrast"] != "passed" for one in plant)
-        figures.append(Figure("planted_bias_caught", caught, None, None, f"of {seeds}"))
+        figures.append(Figure("planted_bias_caught", caught, None, None, f"of {len(plant)}"))
     return result("demo", figures, PACKAGES, seeds=found)
 
 
