@@ -3,8 +3,9 @@
 ``python -m benchmarks.queries --json FILE``: a warehouse that holds 1 million judgments, each with its pair, features and number, and a
 log with a backlog that the real sink takes in, in this process as in the hub, until it has read back what it numbered. Beside it the hub's
 own objects are asked as pages and API ask them: a reading after commits (counts, what is to rate and waits, curve, runs, versions), the
-rating queue, a run by hand. Each question is timed where the warehouse answers it: on the idle machine, each after a small commit, and
-beside the sink. In the backlog one pair in ten is not judged, one in 50 is judged again, one in 200 has no features yet.
+rating queue, a run by hand. Meanwhile a run is at work. Each question is timed where the warehouse answers it: on the idle machine, each
+after a small commit, and beside the sink. In the backlog one pair in ten is not judged, one in 50 is judged again, one in 200 has no
+features yet.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from dashboard.rating_queue import RatingQueue
 from dashboard.readings import Readings, Sources
 from dashboard.reviews import Conflict
 from dashboard.runs_by_hand import RunsByHand
-from storage.events import Event, JudgmentGiven, RewardUpdated, RunClaimed, TrainingProgress, pack
+from storage.events import Event, JudgmentGiven, RewardUpdated, RunClaimed, TrainingProgress, TrainingRequested, pack
 from storage.warehouse import Warehouse
 from streams.bus import Bus, open_bus, records_of
 from streams.preferences import PARTITION
@@ -42,6 +43,7 @@ RECRUITERS = 5  # with the rating page open
 LIMIT = 12  # pairs that the rating page asks for at a time
 PAUSE = 0.05  # seconds between two rounds of questions; the hub itself takes a reading at most ten times a second
 PAST = 2_000  # reward updates and steps of training that there are already
+RUNS = 5  # the steps are theirs; the newest goes on
 Times = dict[str, list[float]]
 
 
@@ -102,7 +104,8 @@ def measured(folder: Path, judgments: int, backlog: int) -> tuple[Times, Times, 
         assert isinstance(warehouse, Timed)
         warehouse.took = defaultdict(list)
         _begin_log(bus, warehouse)
-        publish(bus, list(_past(judgments)))
+        runs = [by_hand("dpo", k, k, ("product",)) for k in range(1, RUNS + 1)]
+        publish(bus, list(_past(judgments, runs)))
         sink = Sink(bus, warehouse, "hub-benchmark")
         readings = Readings(Sources(warehouse, dict, list, 200, lambda sha: "there is none"))
         sink.listeners.append(readings.note)
@@ -114,6 +117,8 @@ def measured(folder: Path, judgments: int, backlog: int) -> tuple[Times, Times, 
             n = next(rounds)
             readings.take(n)
             queue.take(f"recruiter-{n % RECRUITERS}", LIMIT)
+            if n % 10 == 0:
+                publish(bus, [_step(runs[-1], PAST + n)])  # has the hub look at the runs again
             if n % 50 == 0:
                 with suppress(Conflict):  # one waits already, as the warehouse has just answered
                     asked_by_hand.ask("dpo")
@@ -166,18 +171,20 @@ def _begin_log(bus: Bus, warehouse: Warehouse) -> None:
     bus.mark(PUBLISHER, {position.partition: position.offset})
 
 
-def _past(judgments: int) -> Iterator[Event]:
+def _past(judgments: int, runs: Sequence[TrainingRequested]) -> Iterator[Event]:
     """Reward updates, and a few runs with their steps."""
     for i in range(1, PAST + 1):
         yield _update(i * judgments // PAST)
-    for k in range(1, 6):
-        run = by_hand("dpo", k, k, ("product",))
+    for run in runs:
         yield run
         yield RunClaimed(source="product", run_id=run.run_id, attempt=1, trainer="trainer")
-        for step in range(PAST // 5):
-            yield TrainingProgress(
-                source="product", run_id=run.run_id, attempt=1, stage="dpo", step=step, steps=PAST // 5, metrics={"loss": 1 / (step + 1)}
-            )
+        for step in range(PAST // RUNS):
+            yield _step(run, step)
+
+
+def _step(run: TrainingRequested, step: int) -> TrainingProgress:
+    metrics = {"loss": 1 / (step + 1)}
+    return TrainingProgress(source="product", run_id=run.run_id, attempt=1, stage="dpo", step=step, steps=2 * PAST, metrics=metrics)
 
 
 def _traffic(judgments: int) -> Iterator[list[Event]]:
