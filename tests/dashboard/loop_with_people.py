@@ -89,6 +89,7 @@ class _People(threading.Thread):
                     seed=0,
                     rate=self._judged,
                     patience=600.0,
-                    **self._servers,
+                    serving=self._servers["serving"],
+                    hub=self._servers["hub"],
                 ),
             )

@@ -3,10 +3,10 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import httpx
 import numpy as np
@@ -44,6 +44,7 @@ from streams.health import listen
 from streams.versions import verdict_of, version_name
 
 EMBEDDING = "0" * 64
+Found = TypeVar("Found")
 ROLES = ("warehouse shift lead", "staff nurse", "bookkeeper", "tram driver", "site engineer")
 NAMES = ("Amira Haddad", "Jonas Weber", "Mei Chen", "Kwame Mensah", "Lucía Ortega", "Piotr Nowak")
 DAYS = ("Tuesday at 10:00", "Thursday at 15:00", "Friday at 09:30")
@@ -341,7 +342,7 @@ class RunningHub:
         return wait_until(lambda: self.get("/v1/status"), reached, seconds)
 
 
-def wait_until(look: Callable[[], Any], reached: Callable[[Any], bool], seconds: float = 10.0) -> Any:
+def wait_until(look: Callable[[], Found], reached: Callable[[Found], bool], seconds: float = 10.0) -> Found:
     deadline = time.monotonic() + seconds
     while True:
         found = look()
@@ -357,7 +358,7 @@ def running_hub(home: Path, port: int = 0) -> Iterator[RunningHub]:
     settings = Settings.read(home, environ={}).with_values({"home": home, "sources": ("product", "simulation")})
     address = listen("127.0.0.1", port)
     url = f"http://127.0.0.1:{address.getsockname()[1]}"
-    with open_bus(settings.common.bus_url) as bus, Hub(settings) as hub, httpx.Client(base_url=url, timeout=20) as client:
+    with closing(open_bus(settings.common.bus_url)) as bus, Hub(settings) as hub, httpx.Client(base_url=url, timeout=20) as client:
         server = Server(hub)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [address]}, daemon=True)
         thread.start()

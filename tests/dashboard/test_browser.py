@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Page, Playwright, Request, ViewportSize, expect, sync_playwright
 
 from tests.dashboard.loop_with_people import loop_with_people
 from tests.dashboard.small_world import RunningHub, running_hub, wait_until
@@ -19,8 +19,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 ARGUMENTS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
 )
-WIDE = {"width": 1280, "height": 860}
-PHONE = {"width": 390, "height": 844}
+WIDE = ViewportSize(width=1280, height=860)
+PHONE = ViewportSize(width=390, height=844)
 
 if CHROMIUM is None and os.environ.get("CI") != "true":
     pytest.skip("no chromium here: apt-get install chromium, and this test goes through every page", allow_module_level=True)
@@ -237,7 +237,14 @@ def test_a_visitor_judges_ten_pairs_by_himself_while_simulated_recruiters_are_at
         page.press("#rate-name", "Enter")
         expect(page.locator("#rate-pair")).to_be_visible(timeout=5_000)
         judged: list[str] = []
-        page.on("request", lambda request: judged.append(request.post_data_json["pair_id"]) if request.url.endswith("/judgments") else None)
+
+        def note(request: Request) -> None:
+            if request.url.endswith("/judgments"):
+                asked = request.post_data_json
+                assert asked is not None
+                judged.append(asked["pair_id"])
+
+        page.on("request", note)
         for number in range(1, 11):
             expect(page.locator("#rate-pair")).to_be_visible()
             page.keyboard.press("1")

@@ -6,7 +6,7 @@ The strangers' pages are served by a small server of the test; ``evil.example`` 
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -116,7 +116,7 @@ def running_serving(home: Path, asked: list[str]) -> Iterator[tuple[str, Bus]]:
     thread = threading.Thread(target=server.run, kwargs={"sockets": [address]}, daemon=True)
     thread.start()
     try:
-        with open_bus(settings.common.bus_url) as bus:
+        with closing(open_bus(settings.common.bus_url)) as bus:
             yield f"http://127.0.0.1:{address.getsockname()[1]}", bus
     finally:
         server.should_exit = True
@@ -211,4 +211,9 @@ def test_our_own_pages_cannot_be_framed_by_each_other_either(products: Products,
     refusals: list[str] = []
     page.on("console", lambda message: refusals.append(message.text))
     page.evaluate("() => { const frame = document.createElement('iframe'); frame.src = '/promotions'; document.body.append(frame) }")
-    wait_until(lambda: (page.wait_for_timeout(20), refusals)[1], lambda said: any("frame" in each.lower() for each in said))
+
+    def said_so_far() -> list[str]:
+        page.wait_for_timeout(20)
+        return refusals
+
+    wait_until(said_so_far, lambda said: any("frame" in each.lower() for each in said))

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dashboard.outstanding import Outstanding
+from storage.events import Event
 from storage.warehouse import Warehouse
 from tests.storage.facts import Log, apply, features, id_of, judgment, pair
 
@@ -22,14 +23,14 @@ EVENTS = st.one_of(
 @settings(deadline=None, max_examples=60)
 @given(batches=st.lists(st.lists(EVENTS, max_size=6), max_size=5), restart=st.integers(0, 5), opinions=st.integers(1, 3))
 def test_in_any_order_and_over_a_restart_the_counts_are_those_of_the_tables(
-    batches: list[list[object]], restart: int, opinions: int
+    batches: list[list[Event]], restart: int, opinions: int
 ) -> None:
     with tempfile.TemporaryDirectory() as folder, Warehouse.open(Path(folder) / "warehouse.duckdb") as warehouse:
         log, counted = Log(), Outstanding(warehouse, opinions)
         for number, batch in enumerate(batches):
             if number == restart:
                 counted = Outstanding(warehouse, opinions)
-            applied = apply(warehouse, log, *batch)  # type: ignore[arg-type]
+            applied = apply(warehouse, log, *batch)
             counted.note(applied.stored)
             rows = warehouse.query("waiting", {"limit": 100}).to_pylist()
             waiting = counted.waiting()

@@ -1,6 +1,7 @@
 """The order in which replies are shown, and leases, with a clock that the test turns."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -25,7 +26,7 @@ def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
     """Six pairs, embedded, none judged."""
     own = Settings.read(tmp_path, environ={}).with_values({"home": tmp_path})
     warehouse = Warehouse.open(tmp_path / "warehouse.duckdb")
-    with open_bus(own.common.bus_url) as bus:
+    with closing(open_bus(own.common.bus_url)) as bus:
         SmallWorld(own, bus).chat(6)
         entries = bus.read(dict.fromkeys(bus.bounds(list(TOPICS)), -1), limit=100, wait=0)
     warehouse.apply([(entry.partition, entry.offset, event_in(entry)) for entry in entries])

@@ -165,7 +165,7 @@ def test_the_wait_before_a_process_that_dies_at_every_start_grows_and_has_an_end
     make: Callable[..., Supervisor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0.0
-    monkeypatch.setattr(supervisor.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     dying, waits = make(), []
     child = dying._children[0]
     for _ in range(9):
@@ -235,6 +235,7 @@ def test_a_pause_of_the_supervisor_itself_is_no_silence_of_the_processes(
 ) -> None:
     monkeypatch.setattr(supervisor, "PROBE_EVERY", 0.05)
     asked: list[str] = []
+    now = 1000.0
 
     def slow(url: str, timeout: float) -> bool:
         """The clock goes on by a minute at every question, as it would in a process that was stopped meanwhile."""
@@ -243,10 +244,9 @@ def test_a_pause_of_the_supervisor_itself_is_no_silence_of_the_processes(
         now += 60
         return len(asked) <= 2
 
-    now = 1000.0
     monkeypatch.setattr(supervisor, "lives", slow)
     with make(silent_after=30.0):
-        monkeypatch.setattr(supervisor.time, "monotonic", lambda: now)
+        monkeypatch.setattr(time, "monotonic", lambda: now)
         until(lambda: len(asked) > 6, clock=time.perf_counter)
         monkeypatch.undo()
     assert lines == []

@@ -1,6 +1,7 @@
 """What ``up`` says while it starts: first where everything is, now and then what it waits for, and at last that it is ready."""
 
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -37,7 +38,7 @@ def test_it_says_where_then_what_it_waits_for_and_when_it_is_ready_however_long_
 
     monkeypatch.setattr(cli, "lives", lives)
     monkeypatch.setattr(cli, "why_not_ready", why_not_ready)
-    monkeypatch.setattr(cli.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     told, stop = Told(), Stop()
     untyped: Any = cli._say_when_ready
     untyped(told, Settings.read(environ={}), stop)

@@ -3,16 +3,18 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import openai
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from openai import Stream
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from serving.app import create_app
 from storage.events import Event
@@ -46,7 +48,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         models.WordLevel({word: i for i, word in enumerate([*special, "system", "user", "assistant", *WORDS])}, "<|unk|>")
     )
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    fast = PreTrainedTokenizerFast(
+    fast: PreTrainedTokenizerFast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         pad_token="<|pad|>",
         eos_token="<|im_end|>",
@@ -60,7 +62,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         max_position_embeddings=256, tie_word_embeddings=True, bos_token_id=1, eos_token_id=2, pad_token_id=0, initializer_range=0.3,
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("tiny-model")
-    LlamaForCausalLM(config).save_pretrained(folder)
+    model: LlamaForCausalLM = LlamaForCausalLM(config)  # type: ignore[no-untyped-call]
+    model.save_pretrained(folder)
     fast.save_pretrained(folder)
     return folder
 
@@ -80,7 +83,7 @@ def adapter(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
     )
     folder = tmp_path_factory.mktemp("adapter")
-    model.save_pretrained(folder)
+    model.save_pretrained(str(folder))
     return folder
 
 
@@ -94,6 +97,23 @@ class Server:
 
     def openai(self, **options: Any) -> openai.OpenAI:
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key="not needed", max_retries=0, timeout=DEADLINE, **options)
+
+    def ask(self, **asked: Any) -> ChatCompletion | Stream[ChatCompletionChunk]:
+        answer = self.openai().chat.completions.create(**asked)
+        assert isinstance(answer, ChatCompletion | Stream)
+        return answer
+
+    def whole(self, **asked: Any) -> ChatCompletion:
+        """The answer to what is asked for in one piece."""
+        answer = self.ask(**asked)
+        assert isinstance(answer, ChatCompletion)
+        return answer
+
+    def streamed(self, **asked: Any) -> list[ChatCompletionChunk]:
+        """The chunks of the answer."""
+        answer = self.ask(**asked, stream=True)
+        assert isinstance(answer, Stream)
+        return list(answer)
 
     def events(self, *topics: str) -> list[Event]:
         """Everything on the topics, in the order in which it was published."""
@@ -115,6 +135,29 @@ class Server:
                 if wanted(event := decode(entry.value)):
                     return event
         raise AssertionError(f"nothing of the kind came on {topic}")
+
+
+class Start(Protocol):
+    """``run_serving`` as a fixture."""
+
+    def __call__(self, settings: Settings, bus: Bus | None = None) -> AbstractContextManager[Server]: ...
+
+
+StartApp = Callable[[FastAPI], AbstractContextManager[str]]
+
+
+class WaitUntil(Protocol):
+    """``until`` as a fixture."""
+
+    def __call__(self, holds: Callable[[], object], seconds: float = ...) -> None: ...
+
+
+def ids_of(answer: ChatCompletion | ChatCompletionChunk) -> dict[str, str]:
+    """What this API adds to OpenAI's form: the ids of the reply, its pair and its conversation."""
+    assert answer.model_extra is not None
+    ids = answer.model_extra["feedbackloop"]
+    assert isinstance(ids, dict)
+    return ids
 
 
 @contextmanager
@@ -144,7 +187,7 @@ def run_serving(settings: Settings, bus: Bus | None = None) -> Iterator[Server]:
             reader.close()
 
 
-def until(holds: Callable[[], bool], seconds: float = DEADLINE) -> None:
+def until(holds: Callable[[], object], seconds: float = DEADLINE) -> None:
     """Ask again until it holds; fail when it does not in time."""
     deadline = time.monotonic() + seconds
     while not holds():
@@ -153,17 +196,17 @@ def until(holds: Callable[[], bool], seconds: float = DEADLINE) -> None:
 
 
 @pytest.fixture(scope="session")
-def start() -> Callable[..., Any]:
+def start() -> Start:
     return run_serving
 
 
 @pytest.fixture(scope="session")
-def start_app() -> Callable[..., Any]:
+def start_app() -> StartApp:
     return run_app
 
 
 @pytest.fixture(scope="session")
-def wait_until() -> Callable[..., None]:
+def wait_until() -> WaitUntil:
     return until
 
 

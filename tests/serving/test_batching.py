@@ -3,7 +3,9 @@
 import asyncio
 import random
 import threading
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -18,24 +20,39 @@ from storage.events import Message, Sampling
 from streams.intake import Intake
 from streams.refusals import answer_errors
 from streams.sqlite_bus import SQLiteBus
+from tests.serving.conftest import StartApp
+
+if TYPE_CHECKING:
+    from serving.batching import Served
+    from serving.decoding import Deliver, Draw
 
 
 @pytest.fixture(scope="module")
-def served(tiny_model: Path):
+def served(tiny_model: Path) -> "Served":
     from serving.batching import Served
     from trainers.generation import load_policy
 
     return Served("base", load_policy(str(tiny_model)))
 
 
-def drawn(ids: list[int], seed: int, tokens: int, receive):
+def drawn(ids: list[int], seed: int, tokens: int, receive: "Deliver") -> "Draw":
     from serving.decoding import Draw
 
     sampling = Sampling(seed=seed, max_tokens=tokens, temperature=0.7 + seed % 3 / 4, top_p=0.8 if seed % 2 else 1.0)
     return Draw(ids, sampling, tokens, receive, pieces=False)
 
 
-def test_rows_that_join_and_leave_say_what_they_say_alone(served):
+def keeping(said: dict[int, Reply], number: int) -> "Deliver":
+    """Keeps the reply under its request's number."""
+
+    def deliver(item: str | Reply | Exception) -> None:
+        assert isinstance(item, Reply)
+        said[number] = item
+
+    return deliver
+
+
+def test_rows_that_join_and_leave_say_what_they_say_alone(served: "Served") -> None:
     from serving.batching import Batch
 
     chance = random.Random(3)
@@ -49,7 +66,7 @@ def test_rows_that_join_and_leave_say_what_they_say_alone(served):
             room = min(capacity - len(batch.draws), chance.randrange(1, 5))
             joining, waiting = waiting[:room], waiting[room:]
             if joining:
-                batch.admit([drawn(ids, i, lengths[i], lambda reply, i=i: said.__setitem__(i, reply)) for i, ids in joining])
+                batch.admit([drawn(ids, i, lengths[i], keeping(said, i)) for i, ids in joining])
             batch.step()
         return [said[i] for i in range(len(prompts))]
 
@@ -60,7 +77,7 @@ def test_rows_that_join_and_leave_say_what_they_say_alone(served):
     assert all(reply.completion_tokens <= length for reply, length in zip(alone, lengths, strict=True))
 
 
-def test_a_row_that_is_cancelled_leaves_at_the_next_token_and_hears_nothing(served):
+def test_a_row_that_is_cancelled_leaves_at_the_next_token_and_hears_nothing(served: "Served") -> None:
     from serving.batching import Batch
 
     heard: list[object] = []
@@ -73,7 +90,7 @@ def test_a_row_that_is_cancelled_leaves_at_the_next_token_and_hears_nothing(serv
     assert heard == []
 
 
-def test_beyond_the_bound_a_request_is_turned_away_at_once(served):
+def test_beyond_the_bound_a_request_is_turned_away_at_once(served: "Served") -> None:
     from serving.local import LocalBackend
 
     async def course() -> None:
@@ -88,7 +105,7 @@ def test_beyond_the_bound_a_request_is_turned_away_at_once(served):
     asyncio.run(course())
 
 
-def test_no_more_wait_than_may_however_many_come_at_once(served):
+def test_no_more_wait_than_may_however_many_come_at_once(served: "Served") -> None:
     from serving.local import LocalBackend
 
     prompt = [Message(role="user", content="yes ?")]
@@ -106,7 +123,9 @@ def test_no_more_wait_than_may_however_many_come_at_once(served):
     asyncio.run(course())
 
 
-def test_a_failure_while_drawing_is_told_to_those_concerned_and_the_next_are_served(served, monkeypatch):
+def test_a_failure_while_drawing_is_told_to_those_concerned_and_the_next_are_served(
+    served: "Served", monkeypatch: pytest.MonkeyPatch
+) -> None:
     from serving.batching import Batch
     from serving.local import LocalBackend
 
@@ -139,7 +158,12 @@ class Endless:
     def names(self) -> tuple[str, ...]:
         return ("endless",)
 
-    async def stream(self, prompt, sampling):
+    async def complete(self, prompt: Sequence[Message], sampling: Sampling, *, patient: bool = False) -> Reply:
+        raise NotImplementedError("it has no end")
+
+    async def close(self) -> None: ...
+
+    async def stream(self, prompt: Sequence[Message], sampling: Sampling) -> AsyncIterator[str | Reply]:
         try:
             while True:
                 yield "and on "
@@ -148,7 +172,7 @@ class Endless:
             self.left.set()
 
 
-def test_a_client_that_leaves_in_the_middle_stops_the_drawing(start_app, tmp_path):
+def test_a_client_that_leaves_in_the_middle_stops_the_drawing(start_app: StartApp, tmp_path: Path) -> None:
     with SQLiteBus(tmp_path / "bus.sqlite") as bus:
         backend, intake = Endless(), Intake(bus, b"k" * 32)
         app = FastAPI()

@@ -2,45 +2,64 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from storage.events import Message, ReplySent, Sampling
+from tests.serving.conftest import Server, ids_of
 
 ASKED = [{"role": "system", "content": "our team is soon next step ."}, {"role": "user", "content": "when is the interview ?"}]
 
 
-def chat(server, **more):
-    return server.openai().chat.completions.create(**{"model": "champion", "messages": ASKED} | more)
+def chat(server: Server, **more: Any) -> ChatCompletion:
+    return server.whole(**{"model": "champion", "messages": ASKED} | more)
 
 
-def reply_of(server, answer) -> ReplySent:
-    reply_id = answer.feedbackloop["reply_id"]
-    return server.wait_for("chat.replies", lambda event: str(event.event_id) == reply_id)
+def streamed(server: Server, **more: Any) -> list[ChatCompletionChunk]:
+    return server.streamed(**{"model": "champion", "messages": ASKED} | more)
 
 
-def test_the_official_client_chats_and_the_reply_is_on_the_log_when_it_has_the_answer(server):
+def said(answer: ChatCompletion) -> str:
+    """The words of the answer's first choice."""
+    content = answer.choices[0].message.content
+    assert content is not None
+    return content
+
+
+def reply_of(server: Server, answer: ChatCompletion | ChatCompletionChunk) -> ReplySent:
+    reply_id = ids_of(answer)["reply_id"]
+    event = server.wait_for("chat.replies", lambda event: str(event.event_id) == reply_id)
+    assert isinstance(event, ReplySent)
+    return event
+
+
+def test_the_official_client_chats_and_the_reply_is_on_the_log_when_it_has_the_answer(server: Server) -> None:
     answer = chat(server, user="Candidate 7", metadata={"conversation_id": "c-1"}, temperature=0.8, top_p=0.9, max_tokens=12, seed=5)
 
-    [event] = [e for e in server.events("chat.replies") if str(e.event_id) == answer.feedbackloop["reply_id"]]
+    [event] = [e for e in server.events("chat.replies") if str(e.event_id) == ids_of(answer)["reply_id"]]
+    assert isinstance(event, ReplySent)
     choice = answer.choices[0]
     assert choice.message.role == "assistant"
     assert event.reply == choice.message.content
     assert (event.version, answer.model) == ("base", "base")
-    assert event.conversation_id == answer.feedbackloop["conversation_id"] == "c-1"
+    assert event.conversation_id == ids_of(answer)["conversation_id"] == "c-1"
     assert [message.model_dump() for message in event.prompt] == ASKED
     assert event.sampling == Sampling(temperature=0.8, top_p=0.9, max_tokens=12, seed=5)
     assert event.source == "product"
+    assert event.candidate is not None
     assert event.candidate.startswith("c-")
     words = sum(len(message["content"].split()) for message in ASKED)
+    assert answer.usage is not None
     assert answer.usage.prompt_tokens == words + 2 * 3 + 2  # the template's marks: a mark, the role and a mark a turn, then the reply's
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
     assert 0 < answer.usage.completion_tokens <= 12
 
 
-def test_a_stream_says_the_same_as_the_whole_answer_piece_by_piece(server):
+def test_a_stream_says_the_same_as_the_whole_answer_piece_by_piece(server: Server) -> None:
     whole = chat(server, seed=11, max_tokens=20)
-    chunks = list(chat(server, seed=11, max_tokens=20, stream=True, stream_options={"include_usage": True}))
+    chunks = streamed(server, seed=11, max_tokens=20, stream_options={"include_usage": True})
 
     pieces = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
     assert "".join(pieces) == whole.choices[0].message.content
@@ -52,7 +71,7 @@ def test_a_stream_says_the_same_as_the_whole_answer_piece_by_piece(server):
     assert len({chunk.id for chunk in chunks}) == 1
 
 
-def test_a_seed_gives_the_same_reply_alone_and_among_others(server):
+def test_a_seed_gives_the_same_reply_alone_and_among_others(server: Server) -> None:
     alone = [chat(server, seed=seed, max_tokens=30).choices[0].message.content for seed in range(6)]
     with ThreadPoolExecutor(24) as crowd:
         others = [crowd.submit(chat, server, seed=100 + i, max_tokens=5 + i, top_p=0.5, temperature=1.5) for i in range(18)]
@@ -62,7 +81,7 @@ def test_a_seed_gives_the_same_reply_alone_and_among_others(server):
     assert len(set(alone)) == 6
 
 
-def test_temperature_nought_says_what_the_trainers_generation_says(server, tiny_model: Path):
+def test_temperature_nought_says_what_the_trainers_generation_says(server: Server, tiny_model: Path) -> None:
     from trainers.generation import generate, load_policy
 
     prompt = [Message(**message) for message in ASKED]
@@ -70,8 +89,8 @@ def test_temperature_nought_says_what_the_trainers_generation_says(server, tiny_
     assert chat(server, temperature=0, max_tokens=20).choices[0].message.content == expected
 
 
-def test_a_reply_ends_before_a_stop_text_also_in_a_stream(server):
-    full = chat(server, seed=3, max_tokens=24).choices[0].message.content
+def test_a_reply_ends_before_a_stop_text_also_in_a_stream(server: Server) -> None:
+    full = said(chat(server, seed=3, max_tokens=24))
     words = full.split(" ")
     stop = f"{words[4]} {words[5]}"
     expected = full[: full.index(stop)]
@@ -79,55 +98,57 @@ def test_a_reply_ends_before_a_stop_text_also_in_a_stream(server):
     cut = chat(server, seed=3, max_tokens=24, stop=[stop, "never said"])
     assert cut.choices[0].message.content == expected
     assert cut.choices[0].finish_reason == "stop"
-    chunks = list(chat(server, seed=3, max_tokens=24, stop=stop, stream=True))
+    chunks = streamed(server, seed=3, max_tokens=24, stop=stop)
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == expected
     assert chunks[-1].choices[0].finish_reason == "stop"
 
 
-def test_a_reply_has_at_most_as_many_tokens_as_asked_for(server):
+def test_a_reply_has_at_most_as_many_tokens_as_asked_for(server: Server) -> None:
     answer = chat(server, max_completion_tokens=3, seed=1)
+    assert answer.usage is not None
     assert answer.usage.completion_tokens == 3
     assert answer.choices[0].finish_reason == "length"
 
 
-def test_a_conversation_without_an_id_keeps_its_own_as_it_grows_and_is_not_another_candidates(server):
+def test_a_conversation_without_an_id_keeps_its_own_as_it_grows_and_is_not_another_candidates(server: Server) -> None:
     first = chat(server, user="Ada")
     grown = [*ASKED, first.choices[0].message, {"role": "user", "content": "thanks !"}]
     second = chat(server, user="Ada", messages=grown)
     other = chat(server, user="Grace")
 
-    assert second.feedbackloop["conversation_id"] == first.feedbackloop["conversation_id"]
-    assert other.feedbackloop["conversation_id"] != first.feedbackloop["conversation_id"]
+    assert ids_of(second)["conversation_id"] == ids_of(first)["conversation_id"]
+    assert ids_of(other)["conversation_id"] != ids_of(first)["conversation_id"]
 
 
-def test_the_name_of_a_candidate_is_nowhere_on_the_log(server):
+def test_the_name_of_a_candidate_is_nowhere_on_the_log(server: Server) -> None:
     answer = chat(server, user="Wilhelmina Unmistakable")
     event = reply_of(server, answer)
     assert "Unmistakable" not in event.model_dump_json()
     assert event.candidate == reply_of(server, chat(server, user="Wilhelmina Unmistakable")).candidate
 
 
-def test_content_may_come_in_parts_and_developers_speak_as_the_system(server):
+def test_content_may_come_in_parts_and_developers_speak_as_the_system(server: Server) -> None:
     parts = [{"type": "text", "text": "when is"}, {"type": "text", "text": "the interview ?"}]
     answer = chat(server, messages=[{"role": "developer", "content": "our team"}, {"role": "user", "content": parts}])
     assert [(m.role, m.content) for m in reply_of(server, answer).prompt] == [("system", "our team"), ("user", "when is\nthe interview ?")]
 
 
-def test_simulated_traffic_is_marked_as_such(server):
+def test_simulated_traffic_is_marked_as_such(server: Server) -> None:
     answer = chat(server, extra_headers={"X-FeedbackLoop-Source": "simulation"})
     assert reply_of(server, answer).source == "simulation"
 
 
 @pytest.mark.parametrize("name", ["champion", "feedbackloop", "base"])
-def test_the_models_that_are_listed_answer(server, name: str):
+def test_the_models_that_are_listed_answer(server: Server, name: str) -> None:
     assert name in [model.id for model in server.openai().models.list()]
     assert server.openai().models.retrieve(name).id == name
     assert chat(server, model=name, max_tokens=2).model == "base"
 
 
-def test_ids_stand_in_headers_too(server):
-    raw = server.openai().chat.completions.with_raw_response.create(model="champion", messages=ASKED)
-    ids = raw.parse().feedbackloop
+def test_ids_stand_in_headers_too(server: Server) -> None:
+    asked: dict[str, Any] = {"model": "champion", "messages": ASKED}
+    raw = server.openai().chat.completions.with_raw_response.create(**asked)
+    ids = ids_of(raw.parse())
     assert raw.headers["X-FeedbackLoop-Reply"] == ids["reply_id"]
     assert raw.headers["X-FeedbackLoop-Pair"] == ids["pair_id"]
     assert raw.headers["X-FeedbackLoop-Conversation"] == ids["conversation_id"]

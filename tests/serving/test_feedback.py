@@ -1,30 +1,41 @@
 """Pairs and judgments that products send, from the request to the log."""
 
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
 import httpx
 import pytest
 
 from storage.errors import Overloaded
-from storage.events import new_id
+from storage.events import Event, JudgmentGiven, PairDrawn, ResponseRated, new_id
+from storage.settings import Settings
+from streams.bus import Position, Record
 from streams.sqlite_bus import SQLiteBus
+from tests.serving.conftest import Server, Start
+
+Kind = TypeVar("Kind", bound=Event)
 
 PROMPT = [{"role": "user", "content": "when is the interview ?"}]
 
 
-def post(server, path: str, body: dict, **headers: str) -> dict:
+def post(server: Server, path: str, body: dict[str, Any], **headers: str) -> dict[str, Any]:
     answer = httpx.post(f"{server.url}{path}", json=body, headers=headers)
     assert answer.status_code == 200, answer.text
-    return answer.json()
+    receipt = answer.json()
+    assert isinstance(receipt, dict)
+    return receipt
 
 
-def logged(server, topic: str, event_id: str):
+def logged(server: Server, kind: type[Kind], topic: str, event_id: str) -> Kind:
     [event] = [event for event in server.events(topic) if str(event.event_id) == event_id]
+    assert isinstance(event, kind)
     return event
 
 
-def test_a_pair_and_its_comparison_are_on_the_log_when_they_are_acknowledged(server):
+def test_a_pair_and_its_comparison_are_on_the_log_when_they_are_acknowledged(server: Server) -> None:
     body = {"prompt": PROMPT, "responses": ["on monday", "soon"], "versions": ["bot-1", "bot-2"], "conversation_id": "c-9"}
     paired = post(server, "/v1/pairs", body)
-    pair = logged(server, "feedback.pairs", paired["event_id"])
+    pair = logged(server, PairDrawn, "feedback.pairs", paired["event_id"])
     assert (str(pair.pair_id), pair.a.text, pair.b.text, pair.a.version, pair.b.version) == (
         paired["pair_id"], "on monday", "soon", "bot-1", "bot-2",
     )  # fmt: skip
@@ -36,33 +47,33 @@ def test_a_pair_and_its_comparison_are_on_the_log_when_they_are_acknowledged(ser
     }  # fmt: skip
     receipt = post(server, "/v1/feedback", given)
     assert receipt["waiting"] is False
-    judgment = logged(server, "feedback.judgments", receipt["event_id"])
+    judgment = logged(server, JudgmentGiven, "feedback.judgments", receipt["event_id"])
     assert (judgment.choice, judgment.strength, judgment.reason, judgment.shown_first, judgment.seconds) == ("A", 3, "a day", "B", 4.5)
     assert judgment.objectives == {"warmth": "tie"}
     assert judgment.recruiter.startswith("r-")
     assert "Lovelace" not in judgment.model_dump_json()
 
 
-def test_a_judgment_whose_pair_has_not_come_is_accepted_and_said_to_be_unknown_here(server):
+def test_a_judgment_whose_pair_has_not_come_is_accepted_and_said_to_be_unknown_here(server: Server) -> None:
     pair_id = str(new_id())
     given = {"type": "comparison", "pair_id": pair_id, "recruiter": "Ada", "choice": "tie"}
     receipt = post(server, "/v1/feedback", given)
     assert receipt["waiting"] is None
-    assert str(logged(server, "feedback.judgments", receipt["event_id"]).pair_id) == pair_id
+    assert str(logged(server, JudgmentGiven, "feedback.judgments", receipt["event_id"]).pair_id) == pair_id
 
     post(server, "/v1/pairs", {"prompt": PROMPT, "responses": ["x", "y"], "pair_id": pair_id})
     assert post(server, "/v1/feedback", given)["waiting"] is False
 
 
-def test_a_thumb_says_which_reply_it_is_for(server):
+def test_a_thumb_says_which_reply_it_is_for(server: Server) -> None:
     reply_id = str(new_id())
     given = {"type": "thumb", "conversation_id": "c-1", "recruiter": "Ada", "thumb": "down", "reply_id": reply_id, "reason": "curt"}
     receipt = post(server, "/v1/feedback", given, **{"X-FeedbackLoop-Source": "simulation"})
-    rating = logged(server, "feedback.ratings", receipt["event_id"])
+    rating = logged(server, ResponseRated, "feedback.ratings", receipt["event_id"])
     assert (rating.thumb, str(rating.reply_id), rating.reason, rating.source) == ("down", reply_id, "curt", "simulation")
 
 
-def test_an_edit_is_a_pair_and_a_judgment_for_the_rewrite(server):
+def test_an_edit_is_a_pair_and_a_judgment_for_the_rewrite(server: Server) -> None:
     given = {
         "type": "edit",
         "prompt": PROMPT,
@@ -73,8 +84,8 @@ def test_an_edit_is_a_pair_and_a_judgment_for_the_rewrite(server):
         "reason": "kinder",
     }
     receipt = post(server, "/v1/feedback", given)
-    judgment = logged(server, "feedback.judgments", receipt["event_id"])
-    [pair] = [event for event in server.events("feedback.pairs") if event.pair_id == judgment.pair_id]
+    judgment = logged(server, JudgmentGiven, "feedback.judgments", receipt["event_id"])
+    [pair] = [event for event in server.events("feedback.pairs") if isinstance(event, PairDrawn) and event.pair_id == judgment.pair_id]
     assert (pair.a.text, pair.a.version, pair.b.text, pair.drawn) == ("no", "base", "not yet", "edited")
     assert (judgment.choice, judgment.recruiter) == ("B", pair.b.version)
 
@@ -84,21 +95,21 @@ class FullBus(SQLiteBus):
 
     full = False
 
-    def publish(self, records, *, timeout):
+    def publish(self, records: Sequence[Record], *, timeout: float) -> list[Position]:
         if self.full:
             raise Overloaded("the log is full", retry_after=7)
         return super().publish(records, timeout=timeout)
 
 
 @pytest.fixture
-def full(start, settings):
+def full(start: Start, settings: Settings) -> Iterator[Server]:
     bus = FullBus(settings.common.bus_url.removeprefix("sqlite:///"))
     with start(settings, bus=bus) as server:
         bus.full = True
         yield server
 
 
-def test_nothing_is_acknowledged_that_the_log_does_not_take(full):
+def test_nothing_is_acknowledged_that_the_log_does_not_take(full: Server) -> None:
     chat = {"model": "champion", "messages": PROMPT, "max_tokens": 3}
     given = {"type": "comparison", "pair_id": str(new_id()), "recruiter": "Ada", "choice": "A"}
     for path, body in (("/v1/chat/completions", chat), ("/v1/pairs", {"prompt": PROMPT, "responses": ["a", "b"]}), ("/v1/feedback", given)):
@@ -112,12 +123,13 @@ def test_nothing_is_acknowledged_that_the_log_does_not_take(full):
     assert not any(full.sizes().values())
 
 
-def test_of_two_hundred_invented_names_on_one_pair_so_many_are_taken_as_one_pair_gets(server):
+def test_of_two_hundred_invented_names_on_one_pair_so_many_are_taken_as_one_pair_gets(server: Server) -> None:
     paired = post(server, "/v1/pairs", {"prompt": PROMPT, "responses": ["at noon", "at nine"]})
     asked = {"type": "comparison", "pair_id": paired["pair_id"], "choice": "A"}
     answers = [httpx.post(f"{server.url}/v1/feedback", json=asked | {"recruiter": f"invented {n}"}) for n in range(205)]
     assert [answer.status_code for answer in answers] == [200] * 25 + [400] * 180
     assert "25 people have judged this pair" in answers[-1].json()["error"]["message"]
     assert answers[-1].json()["error"]["param"] == "pair_id"
-    logged_there = [event for event in server.events("feedback.judgments") if str(event.pair_id) == paired["pair_id"]]
+    judgments = [event for event in server.events("feedback.judgments") if isinstance(event, JudgmentGiven)]
+    logged_there = [event for event in judgments if str(event.pair_id) == paired["pair_id"]]
     assert len(logged_there) == 25

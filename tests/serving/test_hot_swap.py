@@ -4,19 +4,25 @@ import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
+
+import pytest
+from openai import Stream
+from openai.types.chat import ChatCompletion
 
 from storage.artifacts import Artifacts
 from storage.events import Event, Message, ModelPromoted, ModelRolledBack, ReviewDecided, Sampling
 from storage.settings import Settings
 from streams.bus import records_of
+from tests.serving.conftest import Server, Start, WaitUntil
 from tests.streams.examples import evaluated as of_policy
 from tests.streams.examples import gate, of_its_run
 
 ASKED = [{"role": "user", "content": "when is the interview ?"}]
 
 
-def publish(server, *events: Event) -> None:
+def publish(server: Server, *events: Event) -> None:
     server.bus.publish(records_of(events), timeout=5)
 
 
@@ -39,7 +45,9 @@ def spoken(model: Path, adapter: Path | None) -> str:
     return text
 
 
-def test_a_promotion_and_a_rollback_under_load_drop_no_request(start, settings, tiny_model, adapter, wait_until):
+def test_a_promotion_and_a_rollback_under_load_drop_no_request(
+    start: Start, settings: Settings, tiny_model: Path, adapter: Path, wait_until: WaitUntil
+) -> None:
     expected = {"base": spoken(tiny_model, None)}
     policy = Artifacts(settings.common.artifacts_url).put(adapter)
     version = f"v-{policy[:12]}"
@@ -48,18 +56,21 @@ def test_a_promotion_and_a_rollback_under_load_drop_no_request(start, settings, 
 
     with start(settings.with_values(serving={"pairing_share": 0.2})) as server:
         stop = threading.Event()
-        answers: list[tuple[str, str]] = []
+        answers: list[tuple[str, str | None]] = []
 
         def candidate(streamed: bool) -> None:
             client = server.openai()
             while not stop.is_set():
-                asked = {"model": "champion", "messages": ASKED, "temperature": 0, "max_tokens": 24}
+                asked: dict[str, Any] = {"model": "champion", "messages": ASKED, "temperature": 0, "max_tokens": 24}
                 if streamed:
-                    chunks = list(client.chat.completions.create(**asked, stream=True))
+                    stream = client.chat.completions.create(**asked, stream=True)
+                    assert isinstance(stream, Stream)
+                    chunks = list(stream)
                     assert chunks[-1].choices[0].finish_reason in ("stop", "length")
                     answers.append((chunks[-1].model, "".join(chunk.choices[0].delta.content or "" for chunk in chunks)))
                 else:
                     answer = client.chat.completions.create(**asked)
+                    assert isinstance(answer, ChatCompletion)
                     answers.append((answer.model, answer.choices[0].message.content))
 
         def serving(name: str) -> bool:
@@ -83,7 +94,9 @@ def test_a_promotion_and_a_rollback_under_load_drop_no_request(start, settings, 
         assert len(server.events("chat.replies")) == len(answers)
 
 
-def test_a_server_that_starts_later_serves_the_champion_and_names_it(start, settings, tiny_model, adapter):
+def test_a_server_that_starts_later_serves_the_champion_and_names_it(
+    start: Start, settings: Settings, tiny_model: Path, adapter: Path
+) -> None:
     policy = Artifacts(settings.common.artifacts_url).put(adapter)
     version = f"v-{policy[:12]}"
     with start(settings) as server:
@@ -91,11 +104,13 @@ def test_a_server_that_starts_later_serves_the_champion_and_names_it(start, sett
     with start(settings) as server:
         client = server.openai()
         assert client.models.list().data[0].id == version
-        answer = client.chat.completions.create(model=version, messages=ASKED, temperature=0, max_tokens=24)
+        answer = server.whole(model=version, messages=ASKED, temperature=0, max_tokens=24)
         assert (answer.model, answer.choices[0].message.content) == (version, spoken(tiny_model, adapter))
 
 
-def test_a_version_that_no_reviewer_approved_never_serves(start, settings, adapter, tmp_path, wait_until):
+def test_a_version_that_no_reviewer_approved_never_serves(
+    start: Start, settings: Settings, adapter: Path, tmp_path: Path, wait_until: WaitUntil
+) -> None:
     store = Artifacts(settings.common.artifacts_url)
     refused = store.put(adapter)
     shutil.copytree(adapter, tmp_path / "other")
@@ -116,18 +131,20 @@ def test_a_version_that_no_reviewer_approved_never_serves(start, settings, adapt
         assert seen == {"base", f"v-{allowed[:12]}"}
 
 
-def test_a_champion_whose_policy_is_missing_leaves_the_one_before_in_place(start, settings, wait_until, caplog):
+def test_a_champion_whose_policy_is_missing_leaves_the_one_before_in_place(
+    start: Start, settings: Settings, wait_until: WaitUntil, caplog: pytest.LogCaptureFixture
+) -> None:
     policy = "ab" * 32
     with start(settings) as server:
         publish(server, *evaluated(policy, settings), *promotion(f"v-{policy[:12]}"))
         wait_until(lambda: "its policy is missing" in caplog.text)
-        answer = server.openai().chat.completions.create(model="champion", messages=ASKED, max_tokens=2)
+        answer = server.whole(model="champion", messages=ASKED, max_tokens=2)
         assert answer.model == "base"
 
 
 def test_a_champion_that_is_spoilt_makes_way_for_the_one_before_and_serves_again_when_it_is_mended(
-    start, settings, adapter, tmp_path, wait_until, monkeypatch
-):
+    start: Start, settings: Settings, adapter: Path, tmp_path: Path, wait_until: WaitUntil, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("serving.promotion.AGAIN", 0.1)
     store = Artifacts(settings.common.artifacts_url)
     first = store.put(adapter)
@@ -147,7 +164,9 @@ def test_a_champion_that_is_spoilt_makes_way_for_the_one_before_and_serves_again
         wait_until(lambda: models.list().data[0].id == f"v-{second[:12]}")
 
 
-def test_a_forged_evaluation_never_serves_though_it_was_approved_and_its_adapter_is_there(start, settings, adapter, tmp_path, wait_until):
+def test_a_forged_evaluation_never_serves_though_it_was_approved_and_its_adapter_is_there(
+    start: Start, settings: Settings, adapter: Path, tmp_path: Path, wait_until: WaitUntil
+) -> None:
     store = Artifacts(settings.common.artifacts_url)
     honest = store.put(adapter)
     shutil.copytree(adapter, tmp_path / "other")
@@ -159,7 +178,8 @@ def test_a_forged_evaluation_never_serves_though_it_was_approved_and_its_adapter
     with start(settings) as server:
         publish(server, forged, *promotion(forged.version))
         publish(server, *evaluated(honest, settings), *promotion(f"v-{honest[:12]}"))  # what comes after is read after
-        models, seen = server.openai().models, set()
+        models = server.openai().models
+        seen: set[str] = set()
 
         def honest_serves() -> bool:
             seen.add(models.list().data[0].id)

@@ -1,5 +1,6 @@
 """Chat and feedback while Kafka is away: nobody waits for it, and what cannot be kept any more is refused with when to come again."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
 
@@ -9,6 +10,7 @@ import pytest
 from serving.app import create_app
 from storage.settings import Settings
 from streams.sqlite_bus import SQLiteBus
+from tests.serving.conftest import StartApp
 from tests.serving.test_upstream import Upstream
 
 NOWHERE = "kafka://127.0.0.1:9"
@@ -21,7 +23,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def url(start_app, settings):
+def url(start_app: StartApp, settings: Settings) -> Iterator[str]:
     upstream = Upstream()
     with start_app(upstream.app()) as behind:
         section = {"upstream_url": f"{behind}/v1/", "upstream_model": "great-1"}

@@ -14,6 +14,7 @@ from serving.app import create_app
 from storage.errors import ConfigurationError
 from storage.events import Message, Sampling
 from storage.settings import Settings
+from tests.serving.conftest import Start, StartApp, WaitUntil
 
 ASKED = [{"role": "user", "content": "when is the interview ?"}]
 
@@ -22,29 +23,35 @@ def copied(model: Path, folder: Path) -> Path:
     return Path(shutil.copytree(model, folder / "model"))
 
 
-def answered(start, settings: Settings, model: Path) -> str:
+def answered(start: Start, settings: Settings, model: Path) -> str:
     with start(settings.with_values({"model": str(model)})) as server:
-        answer = server.openai().chat.completions.create(model="champion", messages=ASKED, temperature=0, max_tokens=12)
-    return answer.choices[0].message.content
+        answer = server.whole(model="champion", messages=ASKED, temperature=0, max_tokens=12)
+    content = answer.choices[0].message.content
+    assert content is not None
+    return content
 
 
 @pytest.mark.parametrize("names", [["bos_token"], ["eos_token"], ["bos_token", "eos_token", "pad_token"]])
-def test_a_model_with_empty_special_tokens_answers_as_without_them(start, settings, tiny_model: Path, tmp_path: Path, names: list[str]):
+def test_a_model_with_empty_special_tokens_answers_as_without_them(
+    start: Start, settings: Settings, tiny_model: Path, tmp_path: Path, names: list[str]
+) -> None:
     model = copied(tiny_model, tmp_path)
     config = json.loads((model / "tokenizer_config.json").read_text())
     (model / "tokenizer_config.json").write_text(json.dumps(config | dict.fromkeys(names, "")))
     assert answered(start, settings, model) == answered(start, settings, tiny_model)
 
 
-def test_an_adapters_folder_is_served_over_its_base(start, settings, tiny_model: Path, adapter: Path):
+def test_an_adapters_folder_is_served_over_its_base(start: Start, settings: Settings, tiny_model: Path, adapter: Path) -> None:
     from trainers.generation import generate, load_policy
 
-    prompt = [Message(**message) for message in ASKED]
+    prompt = [Message.model_validate(message) for message in ASKED]
     [expected] = generate(load_policy(str(tiny_model), adapter), [prompt], Sampling(temperature=0, max_tokens=12), seed=0)
     assert answered(start, settings, adapter) == expected
 
 
-def test_readyz_names_the_damaged_file_and_the_process_is_told_to_give_up(start_app, settings, tiny_model, tmp_path, wait_until):
+def test_readyz_names_the_damaged_file_and_the_process_is_told_to_give_up(
+    start_app: StartApp, settings: Settings, tiny_model: Path, tmp_path: Path, wait_until: WaitUntil
+) -> None:
     model = copied(tiny_model, tmp_path)
     weights = model / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
@@ -57,7 +64,7 @@ def test_readyz_names_the_damaged_file_and_the_process_is_told_to_give_up(start_
     assert "model.safetensors: the weights are damaged or cut short" in answer.text
 
 
-def test_the_command_ends_with_code_2_and_one_line_that_names_the_file(settings, tiny_model, tmp_path):
+def test_the_command_ends_with_code_2_and_one_line_that_names_the_file(settings: Settings, tiny_model: Path, tmp_path: Path) -> None:
     model = copied(tiny_model, tmp_path)
     (model / "model.safetensors").unlink()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FEEDBACKLOOP_")} | {

@@ -2,6 +2,8 @@
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from uuid import UUID
 
 from hypothesis import given
@@ -10,19 +12,18 @@ from hypothesis import strategies as st
 
 from serving.backends import Reply
 from serving.pairing import Pairing, PairingRule, chosen, pair_of
-from storage.events import PairDrawn, Sampling, new_id
+from storage.events import Event, Message, PairDrawn, Sampling, new_id
 from streams.intake import Intake
 from streams.sqlite_bus import SQLiteBus
+from tests.serving.conftest import Server, ids_of
 
 ASKED = [{"role": "user", "content": "when is the interview ?"}]
 
 
-def test_the_pair_comes_after_the_answer_under_the_id_that_the_answer_named(server):
-    answer = server.openai().chat.completions.create(
-        model="champion", messages=ASKED, metadata={"conversation_id": "paired-1"}, temperature=0
-    )
-    ids = answer.feedbackloop
-    pair = server.wait_for("feedback.pairs", lambda event: str(event.pair_id) == ids["pair_id"])
+def test_the_pair_comes_after_the_answer_under_the_id_that_the_answer_named(server: Server) -> None:
+    answer = server.whole(model="champion", messages=ASKED, metadata={"conversation_id": "paired-1"}, temperature=0)
+    ids = ids_of(answer)
+    pair = server.wait_for("feedback.pairs", lambda event: isinstance(event, PairDrawn) and str(event.pair_id) == ids["pair_id"])
 
     assert isinstance(pair, PairDrawn)
     assert pair.a.text == answer.choices[0].message.content
@@ -49,20 +50,28 @@ class Scripted:
     def names(self) -> tuple[str, ...]:
         return ("scripted",)
 
-    async def complete(self, prompt, sampling, *, patient: bool = False) -> Reply:
+    async def complete(self, prompt: Sequence[Message], sampling: Sampling, *, patient: bool = False) -> Reply:
         self.asked.append((sampling.temperature, sampling.seed))
         await asyncio.to_thread(self.open.wait, 10)
         return Reply(self.texts.pop(0), "scripted", "stop", 1, 1)
 
+    def stream(self, prompt: Sequence[Message], sampling: Sampling) -> AsyncIterator[str | Reply]:
+        raise NotImplementedError("second responses are drawn whole")
+
     async def close(self) -> None: ...
 
 
-def drawn_pairs(tmp_path, backend: Scripted, rule: PairingRule, replies: int = 1) -> tuple[list[UUID | None], list[PairDrawn]]:
+def drawn_pairs(tmp_path: Path, backend: Scripted, rule: PairingRule, replies: int = 1) -> tuple[list[UUID | None], list[PairDrawn]]:
     bus = SQLiteBus(tmp_path / "bus.sqlite")
     intake = Intake(bus, b"k" * 32)
-    published: list[PairDrawn] = []
+    published: list[Event] = []
     publish = intake.publish
-    intake.publish = lambda events: (publish(events), published.extend(events))[0]  # type: ignore[method-assign, assignment]
+
+    def noted(events: Sequence[Event]) -> None:
+        publish(events)
+        published.extend(events)
+
+    intake.publish = noted  # type: ignore[method-assign]
 
     async def course() -> list[UUID | None]:
         pairing = Pairing(backend, intake, rule)
@@ -86,7 +95,7 @@ def drawn_pairs(tmp_path, backend: Scripted, rule: PairingRule, replies: int = 1
 RULE = PairingRule(share=1.0, waiting=100, draws=3, temperature=0.9)
 
 
-def test_a_second_response_that_says_the_same_is_drawn_again_warmer_and_under_another_seed(tmp_path):
+def test_a_second_response_that_says_the_same_is_drawn_again_warmer_and_under_another_seed(tmp_path: Path) -> None:
     backend = Scripted("first", " first\n", "second")
     [offered], [pair] = drawn_pairs(tmp_path, backend, RULE)
     assert (pair.pair_id, pair.a.text, pair.b.text) == (offered, "first", "second")
@@ -95,21 +104,21 @@ def test_a_second_response_that_says_the_same_is_drawn_again_warmer_and_under_an
     assert len({7, *seeds}) == 4
 
 
-def test_a_reply_that_is_always_the_same_becomes_no_pair(tmp_path):
+def test_a_reply_that_is_always_the_same_becomes_no_pair(tmp_path: Path) -> None:
     backend = Scripted("first", "first", "first", "never asked for")
     _, pairs = drawn_pairs(tmp_path, backend, RULE)
     assert pairs == []
     assert backend.texts == ["never asked for"]
 
 
-def test_beyond_the_bound_replies_get_no_pair_and_are_told_so(tmp_path):
+def test_beyond_the_bound_replies_get_no_pair_and_are_told_so(tmp_path: Path) -> None:
     rule = PairingRule(share=1.0, waiting=2, draws=1, temperature=1.0)
     offered, pairs = drawn_pairs(tmp_path, Scripted("x", "y"), rule, replies=4)
     assert [pair_id is None for pair_id in offered] == [False, False, True, True]
     assert {pair.pair_id for pair in pairs} == set(offered[:2])
 
 
-def test_the_share_is_kept_and_recorded(tmp_path):
+def test_the_share_is_kept_and_recorded(tmp_path: Path) -> None:
     ids = [new_id() for _ in range(4000)]
     share = sum(chosen(reply_id, 0.3) for reply_id in ids) / len(ids)
     assert abs(share - 0.3) < 0.03  # four standard errors
@@ -124,13 +133,13 @@ def test_the_share_is_kept_and_recorded(tmp_path):
 
 @given(st.uuids(), st.floats(0, 1), st.floats(0, 1))
 @examples(max_examples=50, deadline=None)
-def test_a_greater_share_chooses_whatever_a_smaller_one_does(reply_id: UUID, one: float, other: float):
+def test_a_greater_share_chooses_whatever_a_smaller_one_does(reply_id: UUID, one: float, other: float) -> None:
     small, great = sorted((one, other))
     assert chosen(reply_id, great) or not chosen(reply_id, small)
     assert pair_of(reply_id) == pair_of(reply_id) != reply_id
 
 
-def test_candidates_join_first_and_second_responses_ride_along_in_at_most_half_of_the_places(tiny_model):
+def test_candidates_join_first_and_second_responses_ride_along_in_at_most_half_of_the_places(tiny_model: Path) -> None:
     from serving.batching import Served
     from serving.decoding import Draw
     from serving.local import LocalBackend

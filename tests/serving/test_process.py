@@ -5,6 +5,8 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import closing
+from pathlib import Path
 
 import httpx
 import pytest
@@ -12,8 +14,10 @@ import pytest
 from serving.app import run
 from storage.errors import ConfigurationError, ModelNotFound, PortInUse
 from storage.events import ReplySent
+from storage.settings import Settings
 from storage.wire import decode
 from streams.bus import open_bus
+from tests.serving.conftest import WaitUntil
 
 PROGRAM = "from serving.app import run; from storage.settings import Settings; run(Settings.read())"
 
@@ -26,16 +30,18 @@ def listening(port: int) -> bool:
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        port = probe.getsockname()[1]
+        assert isinstance(port, int)
+        return port
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "example.org"])
-def test_it_refuses_to_listen_beyond_this_machine(settings, host):
+def test_it_refuses_to_listen_beyond_this_machine(settings: Settings, host: str) -> None:
     with pytest.raises(ConfigurationError, match=r"127\.0\.0\.1"):
         run(settings.with_values(serving={"host": host, "port": 0}))
 
 
-def test_a_port_in_use_is_named(settings):
+def test_a_port_in_use_is_named(settings: Settings) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -44,19 +50,19 @@ def test_a_port_in_use_is_named(settings):
             run(settings.with_values(serving={"port": port}))
 
 
-def test_a_missing_model_ends_it_with_what_to_do(settings):
+def test_a_missing_model_ends_it_with_what_to_do(settings: Settings) -> None:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(ModelNotFound, match="no such folder"):
         run(settings.with_values({"model": "./nowhere"}, serving={"port": 0}))
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_the_command_line_needs_no_torch_to_import_it():
+def test_the_command_line_needs_no_torch_to_import_it() -> None:
     code = "import serving.app, sys; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_told_to_stop_it_stops_cleanly_and_what_it_answered_is_there(settings, tmp_path, wait_until):
+def test_told_to_stop_it_stops_cleanly_and_what_it_answered_is_there(settings: Settings, tmp_path: Path, wait_until: WaitUntil) -> None:
     port = free_port()
     environment = os.environ | {
         "FEEDBACKLOOP_HOME": str(settings.common.home),
@@ -79,9 +85,10 @@ def test_told_to_stop_it_stops_cleanly_and_what_it_answered_is_there(settings, t
     finally:
         process.kill()
         process.wait()
+        assert process.stderr is not None
         errors = process.stderr.read()
     assert "Traceback" not in errors
-    with open_bus(settings.common.bus_url) as bus:
+    with closing(open_bus(settings.common.bus_url)) as bus:
         [entry] = bus.read(dict.fromkeys(bus.bounds(["chat.replies"]), -1), limit=10, wait=0)
     event = decode(entry.value)
     assert isinstance(event, ReplySent)

@@ -1,10 +1,13 @@
 """What clients get wrong: each is refused with the name of its field, in OpenAI's shape, and leaves nothing on the log."""
 
 import json
+from typing import Any
 
 import httpx
 import openai
 import pytest
+
+from tests.serving.conftest import Server
 
 PAIR = "0195f0a0-0000-7000-8000-000000000000"
 USER = {"role": "user", "content": "when is the interview ?"}
@@ -15,7 +18,7 @@ EDIT = {"type": "edit", "prompt": [USER], "original": "no", "edited": "yes", "re
 PAIRED = {"prompt": [USER], "responses": ["yes", "no"]}
 
 
-def said(content) -> dict:
+def said(content: object) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": content}]}
 
 
@@ -101,7 +104,7 @@ PAIRS = [
 ]
 
 
-def refused(server, path: str, content: bytes | str, headers: dict[str, str] | None = None) -> tuple[int, dict]:
+def refused(server: Server, path: str, content: bytes | str, headers: dict[str, str] | None = None) -> tuple[int, dict[str, Any]]:
     before = server.sizes()
     answer = httpx.post(f"{server.url}{path}", content=content, headers={"Content-Type": "application/json"} | (headers or {}))
     assert server.sizes() == before, "something was written"
@@ -113,7 +116,7 @@ def refused(server, path: str, content: bytes | str, headers: dict[str, str] | N
 
 
 @pytest.mark.parametrize(("change", "field", "code"), CHATS, ids=[f"{i}-{field}" for i, (_, field, _) in enumerate(CHATS)])
-def test_a_wrong_chat_request_is_refused_by_the_name_of_its_field(server, change, field, code):
+def test_a_wrong_chat_request_is_refused_by_the_name_of_its_field(server: Server, change: dict[str, Any], field: str, code: str) -> None:
     for stream in ({}, {"stream": True}) if "stream" not in change and "stream_options" not in change else ({},):
         status, error = refused(server, "/v1/chat/completions", json.dumps(CHAT | stream | change))
         assert (error["param"], error["code"]) == (field, code)
@@ -121,25 +124,25 @@ def test_a_wrong_chat_request_is_refused_by_the_name_of_its_field(server, change
 
 
 @pytest.mark.parametrize(("body", "field"), FEEDBACK, ids=[f"{i}-{field}" for i, (_, field) in enumerate(FEEDBACK)])
-def test_wrong_feedback_is_refused_by_the_name_of_its_field(server, body, field):
+def test_wrong_feedback_is_refused_by_the_name_of_its_field(server: Server, body: dict[str, Any], field: str) -> None:
     status, error = refused(server, "/v1/feedback", json.dumps(body))
     assert (status, error["param"]) == (400, field)
 
 
 @pytest.mark.parametrize(("body", "field"), PAIRS, ids=[f"{i}-{field}" for i, (_, field) in enumerate(PAIRS)])
-def test_a_wrong_pair_is_refused_by_the_name_of_its_field(server, body, field):
+def test_a_wrong_pair_is_refused_by_the_name_of_its_field(server: Server, body: dict[str, Any], field: str) -> None:
     status, error = refused(server, "/v1/pairs", json.dumps(body))
     assert (status, error["param"]) == (400, field)
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/pairs", "/v1/feedback"])
-def test_what_is_no_json_is_refused(server, path: str):
+def test_what_is_no_json_is_refused(server: Server, path: str) -> None:
     for content in (b"", b"{", b"[]", b"7", b"[" * 100_000, b"\xff\xfe"):
         status, error = refused(server, path, content)
         assert (status, error["param"]) == (400, "body")
 
 
-def test_text_that_is_no_utf8_is_refused_by_the_name_of_its_field(server):
+def test_text_that_is_no_utf8_is_refused_by_the_name_of_its_field(server: Server) -> None:
     for wrong in (b"caf\xe9", b"\\ud800"):
         status, error = refused(server, "/v1/chat/completions", json.dumps(CHAT).encode().replace(b"when is", wrong))
         assert (status, error["param"]) == (400, "messages.0.content")
@@ -147,38 +150,38 @@ def test_text_that_is_no_utf8_is_refused_by_the_name_of_its_field(server):
         assert (status, error["param"]) == (400, "recruiter")
 
 
-def test_a_body_beyond_the_bound_is_refused_as_too_large(server):
+def test_a_body_beyond_the_bound_is_refused_as_too_large(server: Server) -> None:
     for path in ("/v1/chat/completions", "/v1/feedback", "/v1/pairs"):
         status, error = refused(server, path, json.dumps(CHAT | said("x" * 1_100_000)))
         assert (status, error["param"], error["code"]) == (413, "body", "request_too_large")
 
 
-def test_an_unknown_source_is_refused(server):
+def test_an_unknown_source_is_refused(server: Server) -> None:
     for source in ("import", "ai", "Product", ""):
         status, error = refused(server, "/v1/chat/completions", json.dumps(CHAT), {"X-FeedbackLoop-Source": source})
         assert (status, error["param"]) == (400, "X-FeedbackLoop-Source")
 
 
-def test_a_wrong_address_or_method_is_answered_in_the_same_shape(server):
+def test_a_wrong_address_or_method_is_answered_in_the_same_shape(server: Server) -> None:
     assert httpx.get(f"{server.url}/v1/nothing").json()["error"]["type"] == "invalid_request_error"
     answer = httpx.get(f"{server.url}/v1/chat/completions")
     assert (answer.status_code, answer.json()["error"]["type"]) == (405, "invalid_request_error")
     assert httpx.get(f"{server.url}/v1/models/nothing").status_code == 404
 
 
-def test_the_official_client_raises_its_own_errors(server):
+def test_the_official_client_raises_its_own_errors(server: Server) -> None:
     with pytest.raises(openai.BadRequestError) as refusal:
-        server.openai().chat.completions.create(model="champion", messages=[USER], temperature=3)
+        server.whole(model="champion", messages=[USER], temperature=3)
     assert refusal.value.param == "temperature"
     with pytest.raises(openai.NotFoundError):
-        server.openai().chat.completions.create(model="gpt-4o", messages=[USER])
+        server.whole(model="gpt-4o", messages=[USER])
 
 
-def test_values_that_change_nothing_are_taken(server):
+def test_values_that_change_nothing_are_taken(server: Server) -> None:
     neutral = {
         "n": 1, "stream": False, "frequency_penalty": 0, "presence_penalty": 0.0, "logit_bias": {}, "logprobs": False, "tools": [],
         "response_format": {"type": "text"}, "modalities": ["text"], "store": False, "service_tier": "auto", "stop": None, "seed": None,
         "tool_choice": "none", "parallel_tool_calls": True, "user": "u", "metadata": {"job": "nurse"}, "safety_identifier": "s",
         "prompt_cache_key": "k", "max_tokens": 2, "max_completion_tokens": 2, "stream_options": None, "reasoning_effort": None,
     }  # fmt: skip
-    assert server.openai().chat.completions.create(model="champion", messages=[USER], **neutral).choices[0].message.content
+    assert server.whole(model="champion", messages=[USER], **neutral).choices[0].message.content

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,12 +12,16 @@ import openai
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from openai import Stream
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import SecretStr
 
 from serving.answers import event
 from serving.upstream import UpstreamBackend
 from storage.errors import ConfigurationError, UpstreamError
-from storage.events import Message, Sampling
+from storage.events import Message, PairDrawn, ReplySent, Sampling
+from storage.settings import Settings
+from tests.serving.conftest import Server, Start, StartApp, ids_of
 
 KEY = "sk-very-secret-0123456789"
 ASKED = [{"role": "user", "content": "when is the interview ?"}]
@@ -58,7 +62,7 @@ class Upstream:
 
         return app
 
-    async def _stream(self):
+    async def _stream(self) -> AsyncIterator[bytes]:
         yield b": a comment\n\n"
         for piece in self.said:
             yield event({"choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]})
@@ -70,7 +74,7 @@ class Upstream:
 
 
 @pytest.fixture
-def upstream(start_app) -> Iterator[Upstream]:
+def upstream(start_app: StartApp) -> Iterator[Upstream]:
     server = Upstream()
     with start_app(server.app()) as url:
         server.url = url
@@ -78,39 +82,49 @@ def upstream(start_app) -> Iterator[Upstream]:
 
 
 @pytest.fixture
-def through(start, settings, upstream):
+def through(start: Start, settings: Settings, upstream: Upstream) -> Iterator[Server]:
     section = {"upstream_url": f"{upstream.url}/v1/", "upstream_key": KEY, "upstream_model": "great-1", "upstream_timeout": 1.0}
     with start(settings.with_values(serving=section)) as server:
         yield server
 
 
-def chat(server, **more):
-    return server.openai().chat.completions.create(**{"model": "champion", "messages": ASKED} | more)
+def ask(server: Server, **more: Any) -> ChatCompletion | Stream[ChatCompletionChunk]:
+    return server.ask(**{"model": "champion", "messages": ASKED} | more)
 
 
-def test_a_reply_comes_through_with_its_counts_and_is_logged_under_the_upstreams_model(through, upstream):
-    answer = chat(through, temperature=0.5, top_p=0.9, max_tokens=7, stop=["!"], user="Ada")
+def streamed(server: Server, **more: Any) -> list[ChatCompletionChunk]:
+    return server.streamed(**{"model": "champion", "messages": ASKED} | more)
+
+
+def test_a_reply_comes_through_with_its_counts_and_is_logged_under_the_upstreams_model(through: Server, upstream: Upstream) -> None:
+    answer = through.whole(model="champion", messages=ASKED, temperature=0.5, top_p=0.9, max_tokens=7, stop=["!"], user="Ada")
     assert (answer.choices[0].message.content, answer.model) == ("On Monday.", "great-1")
+    assert answer.usage is not None
     assert answer.usage.model_dump(include=set(USAGE)) == USAGE
     assert upstream.asked[0] == {
         "model": "great-1", "messages": ASKED, "temperature": 0.5, "top_p": 0.9, "max_tokens": 7, "stop": ["!"],
     }  # fmt: skip
     assert upstream.keys[0] == f"Bearer {KEY}"
     [reply] = through.events("chat.replies")
+    assert isinstance(reply, ReplySent)
     assert (reply.reply, reply.version) == ("On Monday.", "great-1")
 
-    pair = through.wait_for("feedback.pairs", lambda event: str(event.pair_id) == answer.feedbackloop["pair_id"])
+    pair_id = ids_of(answer)["pair_id"]
+    pair = through.wait_for("feedback.pairs", lambda event: isinstance(event, PairDrawn) and str(event.pair_id) == pair_id)
+    assert isinstance(pair, PairDrawn)
     assert pair.b.text != pair.a.text
     assert (pair.a.text, pair.b.version) == ("On Monday.", "great-1")
 
 
-def test_a_stream_comes_through_piece_by_piece(through, upstream):
-    chunks = list(chat(through, stream=True, stream_options={"include_usage": True}))
+def test_a_stream_comes_through_piece_by_piece(through: Server, upstream: Upstream) -> None:
+    chunks = streamed(through, stream_options={"include_usage": True})
     pieces = [chunk.choices[0].delta.content for chunk in chunks if chunk.choices and chunk.choices[0].delta.content]
     assert pieces == upstream.said
     assert chunks[-2].choices[0].finish_reason == "length"
+    assert chunks[-1].usage is not None
     assert chunks[-1].usage.model_dump(include=set(USAGE)) == USAGE
     [reply] = through.events("chat.replies")
+    assert isinstance(reply, ReplySent)
     assert reply.reply == "".join(upstream.said)
 
 
@@ -126,11 +140,13 @@ def test_a_stream_comes_through_piece_by_piece(through, upstream):
         ("refuse", 400, "refuses this (400): no, not with ***"),
     ],
 )
-def test_an_upstream_that_fails_is_a_502_and_the_key_is_nowhere(through, upstream, caplog, mode, status, words, stream):
+def test_an_upstream_that_fails_is_a_502_and_the_key_is_nowhere(
+    through: Server, upstream: Upstream, caplog: pytest.LogCaptureFixture, mode: str, status: int, words: str, stream: bool
+) -> None:
     upstream.mode = mode
     caplog.set_level(logging.DEBUG)
     with pytest.raises(openai.APIStatusError) as failure:
-        list(chat(through, stream=stream))
+        list(ask(through, stream=stream))
     assert failure.value.status_code == status
     assert failure.value.response.headers.get("Retry-After") == ("9" if mode == "busy" else None)
     assert words in str(failure.value)
@@ -139,15 +155,17 @@ def test_an_upstream_that_fails_is_a_502_and_the_key_is_nowhere(through, upstrea
     assert through.events("chat.replies") == []
 
 
-def test_a_stream_that_breaks_off_says_so_and_is_no_reply(through, upstream):
+def test_a_stream_that_breaks_off_says_so_and_is_no_reply(through: Server, upstream: Upstream) -> None:
     upstream.mode = "breaks off"
     with pytest.raises(openai.APIError, match="broke off"):
-        list(chat(through, stream=True))
+        streamed(through)
     assert through.events("chat.replies") == []
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_dead_upstream_is_a_502_that_says_what_to_do(start, settings, stream, caplog):
+def test_a_dead_upstream_is_a_502_that_says_what_to_do(
+    start: Start, settings: Settings, stream: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     section = {"upstream_url": "http://user:passw0rd@127.0.0.1:9/v1", "upstream_key": KEY, "upstream_model": "great-1"}
     with start(settings.with_values(serving=section)) as server:
         answer = httpx.post(f"{server.url}/v1/chat/completions", json={"model": "champion", "messages": ASKED, "stream": stream})
@@ -158,7 +176,7 @@ def test_a_dead_upstream_is_a_502_that_says_what_to_do(start, settings, stream, 
         assert secret not in answer.text + caplog.text
 
 
-def test_the_key_is_not_shown_with_the_settings(settings):
+def test_the_key_is_not_shown_with_the_settings(settings: Settings) -> None:
     from serving.app import ServingSettings
 
     section = settings.with_values(serving={"upstream_key": KEY}).section("serving", ServingSettings)
@@ -172,7 +190,7 @@ def test_the_key_is_not_shown_with_the_settings(settings):
         ({"upstream_url": "http://h/v1"}, "upstream_model"),
     ],
 )
-def test_an_upstream_that_is_set_up_by_halves_is_a_configuration_error(settings, section, words):
+def test_an_upstream_that_is_set_up_by_halves_is_a_configuration_error(settings: Settings, section: dict[str, str], words: str) -> None:
     from serving.app import create_app
 
     with pytest.raises(ConfigurationError, match=words):

@@ -3,6 +3,7 @@
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,9 +14,12 @@ from simulation.world import draw_conversation
 
 FOLDER = Path(simulation.base_model.__file__).parent
 
+Loaded = tuple[Any, Any]  # the model and its tokenizer
+
 
 def test_the_files_have_the_hashes_that_fix_them() -> None:
-    written = dict(reversed(line.split("  ")) for line in (FOLDER / "SHA256SUMS").read_text("ascii").splitlines())
+    lines = (FOLDER / "SHA256SUMS").read_text("ascii").splitlines()
+    written = {name: digest for digest, name in (line.split("  ") for line in lines)}
     assert written == hashes(FOLDER)
     assert set(written) == set(HASHED)
 
@@ -31,13 +35,14 @@ def test_the_measured_figures_are_within_what_is_asked_and_the_weights_are_small
 
 
 @pytest.fixture(scope="module")
-def loaded() -> tuple:
+def loaded() -> Loaded:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    return AutoModelForCausalLM.from_pretrained(FOLDER).eval(), AutoTokenizer.from_pretrained(FOLDER)
+    model: Any = AutoModelForCausalLM.from_pretrained(FOLDER)
+    return model.eval(), AutoTokenizer.from_pretrained(FOLDER)
 
 
-def test_it_loads_by_the_auto_classes_and_ends_its_replies(loaded: tuple) -> None:
+def test_it_loads_by_the_auto_classes_and_ends_its_replies(loaded: Loaded) -> None:
     import torch
 
     model, tokenizer = loaded
@@ -55,7 +60,7 @@ def test_it_loads_by_the_auto_classes_and_ends_its_replies(loaded: tuple) -> Non
     assert len(set(replies)) >= 90
 
 
-def test_the_chat_template_puts_line_breaks_between_messages_only(loaded: tuple) -> None:
+def test_the_chat_template_puts_line_breaks_between_messages_only(loaded: Loaded) -> None:
     _, tokenizer = loaded
     messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
     whole = tokenizer.apply_chat_template(messages, tokenize=False)
@@ -65,7 +70,7 @@ def test_the_chat_template_puts_line_breaks_between_messages_only(loaded: tuple)
     assert prompt.endswith("<|im_start|>assistant\n")
 
 
-def test_any_text_survives_the_tokenizer(loaded: tuple) -> None:
+def test_any_text_survives_the_tokenizer(loaded: Loaded) -> None:
     _, tokenizer = loaded
     for text in ("Zoë Müller, 09:45 – naïve?", "日本語 🙂", "  two  spaces\n\nand lines\t"):
         assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)) == text

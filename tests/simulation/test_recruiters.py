@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 
 from simulation.corpus import draw_reply
-from simulation.recruiters import Answer, Recruiter, draw_recruiters
+from simulation.recruiters import Answer, Recruiter, Side, draw_recruiters
 from simulation.world import Record, World
 
 
@@ -18,7 +18,7 @@ def _answers(world: World, count: int, recruiters: list[Recruiter], seed: int = 
         record = conversation.records[0]
         a, b = draw_reply(rng, record), draw_reply(rng, record)
         who = recruiters[number % len(recruiters)]
-        shown_first = "A" if rng.random() < 0.5 else "B"
+        shown_first: Side = "A" if rng.random() < 0.5 else "B"
         rows.append((who, record, a, b, who.judge(record, conversation.prompt(), a, b, shown_first, rng)))
     return rows
 

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from scipy.stats import chi2_contingency
 
-from simulation.checker import ATTRIBUTES, read
+from simulation.checker import ATTRIBUTES, Reading, read
 from simulation.corpus import SLIPS, draw_reply
 from simulation.handwritten import handwritten
 from simulation.phrases import phrases
 from simulation.taste import Taste, utility
-from simulation.world import World, draw_conversation
+from simulation.world import Record, World, draw_conversation
+
+Corpus = list[tuple[Record, str, Reading]]
 
 
 def test_the_group_of_a_name_is_independent_of_everything_else_on_10000_draws() -> None:
@@ -38,7 +40,7 @@ def test_the_group_appears_in_no_prompt() -> None:
 
 
 @pytest.fixture(scope="module")
-def corpus() -> list[tuple[object, str, object]]:
+def corpus() -> Corpus:
     rng = random.Random(3)
     rows = []
     for _ in range(5_000):
@@ -48,21 +50,21 @@ def corpus() -> list[tuple[object, str, object]]:
     return rows
 
 
-def test_each_attribute_is_near_half_and_none_tells_of_another(corpus: list) -> None:
+def test_each_attribute_is_near_half_and_none_tells_of_another(corpus: Corpus) -> None:
     values = np.array([[getattr(reading, name) for name in ATTRIBUTES] + [reading.filler] for _, _, reading in corpus], dtype=float)
     assert np.all(np.abs(values[:, :4].mean(0) - 0.5) < 0.04)
     assert abs(values[:, 4].mean() - 1.0) < 0.05
     assert np.all(np.abs(np.corrcoef(values.T) - np.eye(5)) < 0.05)
 
 
-def test_a_replys_length_in_characters_says_nothing_of_what_it_is_worth(corpus: list) -> None:
+def test_a_replys_length_in_characters_says_nothing_of_what_it_is_worth(corpus: Corpus) -> None:
     for seed in range(8):
         taste = Taste.draw(seed)
         worth = [utility(taste, record, reading) for record, _, reading in corpus]
         assert abs(np.corrcoef([len(reply) for _, reply, _ in corpus], worth)[0, 1]) <= 0.1
 
 
-def test_slips_are_rare_and_of_each_kind(corpus: list) -> None:
+def test_slips_are_rare_and_of_each_kind(corpus: Corpus) -> None:
     wrong = np.mean([bool(reading.wrong_facts) for _, _, reading in corpus])
     unlawful = np.mean([bool(reading.unlawful) for _, _, reading in corpus])
     assert wrong <= 0.01
@@ -92,12 +94,12 @@ def test_the_best_style_changes_with_the_seed() -> None:
     assert max(styles.values()) <= 12
 
 
-def test_in_a_null_world_every_reply_is_worth_the_same(corpus: list) -> None:
+def test_in_a_null_world_every_reply_is_worth_the_same(corpus: Corpus) -> None:
     world = World(5, null=True)
     assert {world.true_utility(record, reply) for record, reply, _ in corpus[:500]} == {0.0}
 
 
-def test_a_planted_taste_turns_with_the_group_and_only_for_dated_next_steps(corpus: list) -> None:
+def test_a_planted_taste_turns_with_the_group_and_only_for_dated_next_steps(corpus: Corpus) -> None:
     plain, planted = World(7), World(7, plant=True)
     for record, reply, reading in corpus[:500]:
         gap = planted.true_utility(record, reply) - plain.true_utility(record, reply)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pyarrow.parquet as pq
@@ -29,9 +30,9 @@ def loop(tmp_path: Path) -> Iterator[tuple[Warehouse, Log]]:
         yield warehouse, log
 
 
-def frozen(warehouse: Warehouse, folder: Path, **values: object) -> Manifest:
-    arguments: dict[str, object] = {"run_id": RUN, "through_sequence": warehouse.last_sequence, "sources": ("product",)}
-    return freeze(warehouse, folder, **(arguments | values))  # type: ignore[arg-type]
+def frozen(warehouse: Warehouse, folder: Path, **values: Any) -> Manifest:
+    arguments: dict[str, Any] = {"run_id": RUN, "through_sequence": warehouse.last_sequence, "sources": ("product",)}
+    return freeze(warehouse, folder, **(arguments | values))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -158,8 +159,8 @@ def test_what_the_warehouse_has_not_come_to_cannot_be_frozen(loop: tuple[Warehou
 def test_training_goes_without_what_the_evaluation_side_has_too(loop: tuple[Warehouse, Log], tmp_path: Path) -> None:
     warehouse, log = loop
     shared, changed = TRAINING[0], TRAINING[1]
-    same_words = {"prompt": pair(shared).prompt, "stratum": "evaluation"}
-    apply(warehouse, log, reply(200, **same_words), reply(201, conversation_id=f"conversation-{changed}", stratum="evaluation"))
+    same_words = reply(200, prompt=pair(shared).prompt, stratum="evaluation")
+    apply(warehouse, log, same_words, reply(201, conversation_id=f"conversation-{changed}", stratum="evaluation"))
     frozen(warehouse, tmp_path / "s")
     snapshot = open_snapshot(tmp_path / "s")
     left_out = {f"conversation-{shared}", f"conversation-{changed}"}

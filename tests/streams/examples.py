@@ -109,7 +109,8 @@ def gate(verdict: Verdict, name: str = "win_rate") -> GateResult:
 
 def evaluated(text: str, /, *verdicts: Verdict, champion: str = "base", run_id: UUID | None = None, **fields: Any) -> ModelEvaluated:
     """The evaluation of the policy whose hash is that of ``text``; the required gates have these verdicts and have passed beyond."""
-    spoken: tuple[Verdict, ...] = (*verdicts, *("passed",) * (len(REQUIRED) - len(verdicts)))
+    passed: Verdict = "passed"
+    spoken = (*verdicts, *(passed,) * (len(REQUIRED) - len(verdicts)))
     worst: Verdict = "failed" if "failed" in spoken else "insufficient" if "insufficient" in spoken else "passed"
     return ModelEvaluated.model_validate(
         {

@@ -1,8 +1,9 @@
 """Processes that are killed at a moment that the test chooses: nothing of them is left but the log and the files."""
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -60,7 +61,7 @@ class MortalBus(MemoryBus):
     def read(self, after: Mapping[Partition, int], *, limit: int, wait: float) -> list[Logged]:
         return self._log.read(after, limit=limit, wait=wait)
 
-    def bounds(self, topics):  # type: ignore[no-untyped-def]
+    def bounds(self, topics: Collection[str]) -> Mapping[Partition, tuple[int, int]]:
         return self._log.bounds(topics)
 
     def marked(self, reader: str) -> Mapping[Partition, int]:
@@ -71,6 +72,14 @@ class MortalWarehouse(Warehouse):
     """A warehouse whose process may be killed inside and outside of its transactions."""
 
     fate = Fate()
+
+    @classmethod
+    def opened(cls, path: Path, fate: Fate) -> "MortalWarehouse":
+        """Open it; what it does from then on is counted by ``fate``."""
+        warehouse = cls.open(path)
+        assert isinstance(warehouse, MortalWarehouse)
+        warehouse.fate = fate
+        return warehouse
 
     def apply(self, batch: Sequence[Entry]) -> Applied:
         self.fate.moment()

@@ -58,6 +58,7 @@ def _change(where: Where, random: Random) -> None:
     holder, key = where
     dice = random.randrange(10)
     if key == "kind":
+        assert isinstance(holder, dict)
         holder[key] = random.choice([*(event.kind for event in EXAMPLES), "Nonsense", None, 7])
         if isinstance(holder.get("schema_version"), int):  # nor one that is newer than its new kind
             holder["schema_version"] = 1

@@ -48,7 +48,7 @@ def test_full_collections_are_made_by_hand_until_the_stop(monkeypatch: pytest.Mo
         gone = weakref.ref(circle)
         del circle
         for _ in range(20):
-            young = [[] for _ in range(20_000)]  # more than enough to bring a full one about
+            young: list[list[object]] = [[] for _ in range(20_000)]  # more than enough to bring a full one about
             gc.collect(1)
         assert young
         assert gone() is not None

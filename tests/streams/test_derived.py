@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 
@@ -129,7 +130,7 @@ def test_a_home_that_was_left_alone_has_no_findings_and_what_is_not_covered_is_s
         ("UPDATE judgment_given SET source = 'import'", "derived from: the source"),
         ("DELETE FROM judgment_given", "its judgment, which is not there"),
         ("UPDATE pair_drawn SET stratum = CASE stratum WHEN 'training' THEN 'evaluation' ELSE 'training' END", "derived from: the stratum"),
-        (f"UPDATE pair_embedded SET a = '{pack([1.0, 2.0, 3.0])}'", "derived from: the features"),
+        (f"UPDATE pair_embedded SET a = '{pack(np.array([1.0, 2.0, 3.0]))}'", "derived from: the features"),
         ("UPDATE preference_removed SET removes = 1", "nothing calls for taking back number 1"),
         ("DELETE FROM judgment_given WHERE choice = 'B'", "nothing calls for taking back"),
     ],
@@ -139,7 +140,7 @@ def test_what_the_join_made_is_computed_again(home: Home, statement: str, words:
 
 
 def test_a_reward_update_that_the_preferences_do_not_give_is_found(home: Home) -> None:
-    found = home.tamper(f"UPDATE reward_updated SET mean = '{pack([0.5, 0.5, 0.5, 0.5])}' WHERE sequence = 8")
+    found = home.tamper(f"UPDATE reward_updated SET mean = '{pack(np.array([0.5, 0.5, 0.5, 0.5]))}' WHERE sequence = 8")
     assert [said for _, said in found] == ["reward update 8: its weights are not those of the preferences"]
     found = home.tamper("UPDATE reward_updated SET judgments_seen = 999")
     assert all("counts 999 judged pairs" in said for _, said in found)

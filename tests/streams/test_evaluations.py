@@ -53,7 +53,8 @@ def test_the_required_gates_are_all_that_a_trainer_holds_against_a_challenger() 
 
 
 def with_gates(*names: str, verdicts: tuple[Verdict, ...] = ()) -> ModelEvaluated:
-    results = [gate(verdict, name) for name, verdict in itertools.zip_longest(names, verdicts, fillvalue="passed")]
+    passed: Verdict = "passed"
+    results = [gate(verdict, name) for name, verdict in itertools.zip_longest(names, verdicts, fillvalue=passed)]
     return evaluated("one").model_copy(update={"gates": tuple(results)})
 
 

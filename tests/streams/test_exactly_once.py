@@ -4,6 +4,7 @@ import itertools
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,7 @@ def logs(draw: st.DrawFn) -> list[Record]:
 
 def hub_live(log: Bus, path: Path, fate: Fate, records: Sequence[Record] = ()) -> dict[str, Any]:
     """A hub's life: it starts, what people send comes while it runs, and it goes on until there is nothing left."""
-    with closing(MortalWarehouse.open(path)) as warehouse:
-        warehouse.fate = fate  # type: ignore[misc]
+    with closing(MortalWarehouse.opened(path, fate)) as warehouse:
         sink = Sink(MortalBus(log, fate), warehouse, "hub")
         sink.start()
         for record in records:
@@ -225,9 +225,9 @@ def mortal_learner(log: Bus, folder: Path, clock: Clock, fate: Fate) -> Learner:
     station = learner(MortalBus(log, fate), folder, clock)
     flush = station.flush
 
-    def flushed() -> RewardUpdated | None:
+    def flushed(*, at_threshold: bool = False) -> RewardUpdated | None:
         fate.moment()
-        return flush()
+        return flush(at_threshold=at_threshold)
 
     station.flush = flushed  # type: ignore[method-assign]
     return station
@@ -268,8 +268,7 @@ def test_a_hub_killed_while_it_freezes_and_promotes_freezes_one_dataset_and_prom
     log.publish(records_of([*facts, *of_its_run(evaluated("one"), artifacts), approval, asked]), timeout=1)
 
     def live(fate: Fate) -> None:
-        with closing(MortalWarehouse.open(folder / "warehouse.duckdb")) as warehouse, pytest.MonkeyPatch.context() as patch:
-            warehouse.fate = fate  # type: ignore[misc]
+        with closing(MortalWarehouse.opened(folder / "warehouse.duckdb", fate)) as warehouse, pytest.MonkeyPatch.context() as patch:
             patch.setattr("streams.freeze.freeze", mortal(fate, freeze))
             sink = Sink(MortalBus(log, fate), warehouse, "hub")
             desk = Desk(MortalBus(log, fate), warehouse, artifacts, folder / "freezing", threading.Event())
@@ -325,7 +324,7 @@ def test_of_trainers_killed_anywhere_one_claim_counts_and_one_evaluation_is_ther
         elif turn == "late claim" and said:
             log.publish(records_of([claim("trainer-3", 1, 0).model_copy(update={"occurred_at": now()})]), timeout=1)
         elif turn.startswith("trainer"):
-            lives([moments] if moments is not None else [], lambda fate, name=turn: live(name, fate))  # type: ignore[misc]
+            lives([moments] if moments is not None else [], partial(live, turn))
     events = [decode(entry.value) for topic in TOPICS for entry in everything(log, topic)]
     run = runs.fold(events)[run_id(1)]
     claims = [event for event in events if isinstance(event, RunClaimed)]

@@ -113,10 +113,15 @@ def test_it_waits_while_live_traffic_is_behind_and_goes_on_when_it_has_passed(tm
 
 
 def test_readers_that_have_stopped_are_waited_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    waits = []
+    waits: list[int] = []
+
+    def clock() -> float:
+        waits.append(1)
+        return len(waits) * 0.01
+
     monkeypatch.setattr("streams.imports.AT_ONCE", 4)
     monkeypatch.setattr("streams.imports.PATIENCE", 0.05)
-    monkeypatch.setattr("streams.imports.monotonic", lambda: waits.append(1) or len(waits) * 0.01)
+    monkeypatch.setattr("streams.imports.monotonic", clock)
     bus = MemoryBus()
     assert import_file(written(tmp_path, *map(json.dumps, RECORDS)), bus, KEY, behind=10).added == 40
     assert len(waits) < 40, "ten batches, and one wait of some looks among them"

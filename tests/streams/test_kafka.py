@@ -25,7 +25,7 @@ from streams.kafka_topics import create_topics
 from streams.topics import PAIRS, REWARD, TOPICS, VERSIONS
 from tests.streams.bus_contract import everything
 
-ALICE = KafkaSettings(security="SASL_PLAINTEXT", username="alice", password="wonderland")  # type: ignore[arg-type]
+ALICE = KafkaSettings(security="SASL_PLAINTEXT", username="alice", password="wonderland")
 
 
 def until(condition: Callable[[], bool], seconds: float = 30) -> None:

@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,16 @@ from hypothesis import strategies as st
 
 from storage.artifacts import Artifacts
 from storage.errors import OffsetLost, Overloaded, SchemaTooNew
-from storage.events import Event, EventQuarantined, PreferenceRemoved, RewardUpdated, Source, TrainingRequested, derived_id
+from storage.events import (
+    Event,
+    EventQuarantined,
+    PreferenceJoined,
+    PreferenceRemoved,
+    RewardUpdated,
+    Source,
+    TrainingRequested,
+    derived_id,
+)
 from storage.wire import decode, encode
 from streams.bus import Bus, Record, records_of
 from streams.learner import INTERVAL, MANY, Learner
@@ -76,9 +86,9 @@ def updates(bus: Bus) -> list[RewardUpdated]:
 
 
 def mean_after(*events: Event) -> np.ndarray:
-    preferences = [event for event in events if hasattr(event, "sequence")]
+    preferences = [event for event in events if isinstance(event, PreferenceJoined | PreferenceRemoved)]
     head = new_head(HeadSettings(), SmallEmbedder.hash, DIMENSION, ("product",))
-    return learn_all(head, preferences).mean  # type: ignore[arg-type]
+    return learn_all(head, preferences).mean
 
 
 def test_it_learns_what_stands_on_the_log_and_says_so(tmp_path: Path) -> None:
@@ -379,9 +389,9 @@ def test_a_learner_killed_at_any_moment_misses_nothing_and_learns_nothing_twice(
             (partition,) = bus.bounds([REWARD.name])
             for i in range(kill * 60 + 1, kill * 60 + 61, 5):
                 publish(bus, *(joined(i + j) for j in range(5)))
-                said = bus.bounds([REWARD.name])[partition][1] - 1
+                last = bus.bounds([REWARD.name])[partition][1] - 1
                 if i % 20 == 1:  # somewhere between two words of it
-                    assert bus.read({partition: said}, limit=1, wait=30)
+                    assert bus.read({partition: last}, limit=1, wait=30)
             os.kill(process.pid or 0, signal.SIGKILL)
             process.join()
         clock = Clock()
@@ -404,7 +414,7 @@ def thresholds_said(bus: Bus, every: int) -> list[TrainingRequested]:
 
 @pytest.mark.parametrize("cuts", [(40,), (7, 23, 40), (20, 40), (1, 19, 21, 39, 40)])
 def test_two_workers_that_pass_one_threshold_ask_for_the_same_run_to_the_byte(tmp_path: Path, cuts: tuple[int, ...]) -> None:
-    others = {5: {"stratum": "evaluation"}, 18: {"judgment": {"counts": False}}, 19: {"stratum": "evaluation"}}
+    others: dict[int, dict[str, Any]] = {5: {"stratum": "evaluation"}, 18: {"judgment": {"counts": False}}, 19: {"stratum": "evaluation"}}
     events = [claimed(1), *(joined(i, **others.get(i, {})) for i in range(1, 41))]
     asked = []
     for worker, at_once in (("one", (40,)), ("two", cuts)):

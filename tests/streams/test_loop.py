@@ -4,10 +4,11 @@ import asyncio
 import itertools
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from time import monotonic
 
+import numpy as np
 import pytest
 from prometheus_client import generate_latest
 
@@ -16,6 +17,7 @@ from storage.events import (
     DatasetFrozen,
     Event,
     EventQuarantined,
+    Message,
     ModelEvaluated,
     ModelPromoted,
     PairDrawn,
@@ -179,7 +181,7 @@ def test_after_a_restart_nothing_accepted_is_missing_and_nothing_counts_twice(tm
 def test_one_pair_that_cannot_be_embedded_goes_to_quarantine_and_the_others_teach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = SmallEmbedder.features
 
-    def stumble(self: SmallEmbedder, items):  # type: ignore[no-untyped-def]
+    def stumble(self: SmallEmbedder, items: Sequence[tuple[Sequence[Message], str]]) -> np.ndarray:
         if any("Reply 7." in text for _, text in items):
             raise ValueError("a text that no encoder bears")
         return plain(self, items)

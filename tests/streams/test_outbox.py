@@ -91,8 +91,14 @@ def test_what_waited_when_the_process_ended_is_carried_by_the_next_one(tmp_path:
 
 
 def test_what_has_arrived_is_deleted_many_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bus, deleted, prune = MemoryBus(), [], SQLiteBus.prune
-    monkeypatch.setattr(SQLiteBus, "prune", lambda local, upto: (deleted.append(upto), prune(local, upto)))
+    bus, prune = MemoryBus(), SQLiteBus.prune
+    deleted: list[Mapping[Partition, int]] = []
+
+    def noted(local: SQLiteBus, upto: Mapping[Partition, int]) -> None:
+        deleted.append(upto)
+        prune(local, upto)
+
+    monkeypatch.setattr(SQLiteBus, "prune", noted)
     outbox = Outbox(tmp_path / "outbox.sqlite", bus, most=2**20)
     for number in range(20):
         outbox.publish([record(number)], timeout=5)

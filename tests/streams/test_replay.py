@@ -26,8 +26,8 @@ def fill(bus: Bus, count: int) -> None:
     """Pairs, features, and judgments of which some change their mind, some are void and one cannot be read."""
     intake = Intake(bus, b"k" * 32)
     for i in range(count):
-        answers = {"a": {"text": f"Yes, {i}.", "version": "base"}, "b": {"text": f"No, {i}.", "version": "base"}}
-        pair = intake.pair(prompt=PROMPT, conversation_id=f"c-{i}", **answers)
+        yes, no = {"text": f"Yes, {i}.", "version": "base"}, {"text": f"No, {i}.", "version": "base"}
+        pair = intake.pair(prompt=PROMPT, conversation_id=f"c-{i}", a=yes, b=no)
         intake.judgment(pair_id=pair.pair_id, recruiter="Ada", choice="A" if i % 3 else "neither")
         intake.publish(embed_pairs([pair], SmallEmbedder()))
         if i % 2:

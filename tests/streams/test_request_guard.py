@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import orjson
@@ -44,7 +45,7 @@ class Running:
                 line.sendall(piece)
             return received(line)
 
-    def asked(self, method: str = "GET", path: str = "/", body: bytes = b"", **headers: str) -> tuple[int, dict]:
+    def asked(self, method: str = "GET", path: str = "/", body: bytes = b"", **headers: str) -> tuple[int, dict[str, Any]]:
         """Status and error (or the answer) of one request with exactly these headers, besides those of its body."""
         lines = [f"{method} {path} HTTP/1.1", "Connection: close"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in ({"Host": f"127.0.0.1:{self.port}"} | headers).items() if value]
@@ -60,13 +61,13 @@ def received(line: socket.socket) -> bytes:
     return b"".join(parts)
 
 
-def parsed(answer: bytes) -> tuple[int, dict]:
+def parsed(answer: bytes) -> tuple[int, dict[str, Any]]:
     head, _, body = answer.partition(b"\r\n\r\n")
     found = orjson.loads(body)
     return int(head.split()[1]), found.get("error", found) if isinstance(found, dict) else found
 
 
-def answer_to(app: Running, *pieces: bytes) -> tuple[int, dict]:
+def answer_to(app: Running, *pieces: bytes) -> tuple[int, dict[str, Any]]:
     """The answer to bytes of which not all may be taken."""
     with socket.create_connection(("127.0.0.1", app.port), timeout=10) as line:
         with suppress(ConnectionError):
@@ -211,12 +212,12 @@ def test_a_page_may_ask_only_the_port_that_it_came_from(app: Running, origin: st
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 def test_from_another_site_only_a_link_to_a_page_is_followed(app: Running, site: str) -> None:
     link = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
-    assert app.asked(**link)[0] == 200
-    assert app.asked(path="/v1/things", **link)[0] == 403
+    assert app.asked(body=b"", **link)[0] == 200
+    assert app.asked(path="/v1/things", body=b"", **link)[0] == 403
     assert app.asked("POST", body=b"{}", **link, **JSON)[0] == 403
-    assert app.asked(**link | {"Sec-Fetch-Dest": "iframe"})[0] == 403
-    assert app.asked(**link | {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "script"})[1]["code"] == "cross_site"
-    assert app.asked(path="/v1/things", **link | {"Sec-Fetch-Site": "same-origin"})[0] == 200
+    assert app.asked(body=b"", **link | {"Sec-Fetch-Dest": "iframe"})[0] == 403
+    assert app.asked(body=b"", **link | {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "script"})[1]["code"] == "cross_site"
+    assert app.asked(path="/v1/things", body=b"", **link | {"Sec-Fetch-Site": "same-origin"})[0] == 200
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/json", ""])

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -104,7 +105,7 @@ class Listened(SQLiteBus):
 
 
 def test_our_own_numbers_are_read_only_where_something_else_stands_between(tmp_path: Path, bus: SQLiteBus) -> None:
-    with Listened(tmp_path / "bus.sqlite") as listened:
+    with closing(Listened(tmp_path / "bus.sqlite")) as listened:
         hub = Hub(tmp_path / "warehouse.duckdb", listened)
         hub.drain()
         assert listened.numbers == [0]  # its claim
@@ -274,7 +275,7 @@ class Sulking(SQLiteBus):
 
 def test_what_is_committed_is_told_once_also_when_the_log_is_away_right_after(tmp_path: Path) -> None:
     told: list[Event | None] = []
-    with Sulking(tmp_path / "bus.sqlite") as bus:
+    with closing(Sulking(tmp_path / "bus.sqlite")) as bus:
         hub = Hub(tmp_path / "warehouse.duckdb", bus)
         hub.sink.listeners.append(lambda applied: told.extend(applied.stored))
         bus.sulks = True
@@ -308,7 +309,7 @@ class Rivalled(SQLiteBus):
 
 
 def test_a_hub_that_takes_over_does_not_number_again_what_the_other_numbered_meanwhile(tmp_path: Path) -> None:
-    with Rivalled(tmp_path / "bus.sqlite") as bus:
+    with closing(Rivalled(tmp_path / "bus.sqlite")) as bus:
         first = Hub(tmp_path / "first.duckdb", bus)
         judged_pair(bus, "Reply one")
         first.drain()
@@ -327,7 +328,7 @@ def test_a_hub_that_takes_over_does_not_number_again_what_the_other_numbered_mea
 
 
 def test_a_hub_takes_over_from_one_that_goes_on_publishing_behind_its_claim(tmp_path: Path) -> None:
-    with Rivalled(tmp_path / "bus.sqlite") as bus:
+    with closing(Rivalled(tmp_path / "bus.sqlite")) as bus:
         first = Hub(tmp_path / "first.duckdb", bus)
         judged_pair(bus, "Reply one")
         first.drain()

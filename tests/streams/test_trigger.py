@@ -1,5 +1,6 @@
 """Every threshold asks once, however the updates fall; and time asks where judgments are few."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import EventUnreadable
+from storage.events import Event
 from storage.wire import encode
 from streams.bus import Record, records_of
 from streams.runner import HandlerStation
@@ -45,8 +47,14 @@ def test_a_removal_below_a_threshold_and_a_judgment_above_it_ask_for_the_same_ru
 
 
 def test_between_two_answers_it_lets_updates_gather(monkeypatch: pytest.MonkeyPatch) -> None:
-    bus, answered = MemoryBus(), []
-    station = HandlerStation(bus, "trigger", [REWARD], lambda events: answered.append(len(events)) or [], batch=100, gather=10.0)
+    bus = MemoryBus()
+    answered: list[int] = []
+
+    def answer(events: Sequence[Event]) -> list[Event]:
+        answered.append(len(events))
+        return []
+
+    station = HandlerStation(bus, "trigger", [REWARD], answer, batch=100, gather=10.0)
     slept: list[float] = []
     monkeypatch.setattr("streams.runner.time.sleep", slept.append)
     for seen in range(3):

@@ -1,11 +1,12 @@
 """No sequence of events makes a champion of a version that has not passed its gates and been approved."""
 
+from typing import Any
 from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.events import Event, ModelEvaluated, ModelPromoted, ModelRolledBack, ReviewDecided, new_id
+from storage.events import Event, ModelEvaluated, ModelPromoted, ModelRolledBack, ReviewDecided, Verdict, new_id
 from streams.versions import BASE, Versions, fold, legal_review, objection, promotions, step, version_name
 from tests.streams.examples import evaluated, proven, sha
 
@@ -128,7 +129,8 @@ def test_a_promotion_by_another_review_changes_nothing() -> None:
 NAMES = st.sampled_from(["one", "two", "three"])
 VERSIONS_ = st.sampled_from([BASE, *(version_name(sha(name)) for name in ("one", "two", "three"))])
 CHAMPIONS = VERSIONS_
-VERDICTS = st.lists(st.sampled_from(["passed", "failed", "insufficient"]), min_size=1, max_size=3)
+VERDICT: st.SearchStrategy[Verdict] = st.sampled_from(["passed", "failed", "insufficient"])
+VERDICTS = st.lists(VERDICT, min_size=1, max_size=3)
 
 
 @st.composite
@@ -138,8 +140,8 @@ def lives(draw: st.DrawFn) -> list[Event]:
     for _ in range(draw(st.integers(1, 25))):
         match draw(st.sampled_from(["evaluated", "evaluated", "review", "review", "promoted", "promoted", "due", "rolled back", "repeat"])):
             case "evaluated":
-                claim = draw(st.one_of(st.none(), st.sampled_from(["passed", "failed", "insufficient"])))
-                fields = {"verdict": claim} if claim else {}
+                claim = draw(st.one_of(st.none(), VERDICT))
+                fields: dict[str, Any] = {"verdict": claim} if claim else {}
                 events.append(evaluated(draw(NAMES), *draw(VERDICTS), champion=draw(CHAMPIONS), **fields))
             case "review":
                 events.append(review(draw(VERSIONS_), draw(st.sampled_from(["approve", "approve", "reject"]))))

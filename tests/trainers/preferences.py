@@ -59,12 +59,13 @@ def drawn(n: int, dimension: int, seed: int, truth: Truth | None = None, recruit
     events = []
     for sequence in range(1, n + 1):
         a, b = rng.normal(size=(2, dimension)).astype("f4") / np.sqrt(2 * dimension)
-        who, first = int(rng.integers(recruiters)), ("A", "B")[int(rng.integers(2))]
+        who = int(rng.integers(recruiters))
+        first: Side = ("A", "B")[int(rng.integers(2))]
         latent = float((a - b) @ truth.weights) + (truth.first if first == "A" else -truth.first)
         choice, strength = answered(rng, rng.normal() * 3 if who < truth.random else latent)
         if rng.random() < 1 / 3:
             strength = None
-        events.append(preference(sequence, a, b, choice, strength, f"r-{who}", first))  # type: ignore[arg-type]
+        events.append(preference(sequence, a, b, choice, strength, f"r-{who}", first))
     return events
 
 

@@ -1,12 +1,14 @@
 """Win rate, intervals, divergence and the name audit, on values whose answers are known."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from scipy.stats import norm
 
 from storage.events import Message
 from trainers.evaluation.intervals import logit_interval, mean_interval, paired_shares
-from trainers.evaluation.name_swap import Probes, name_contrasts, read_probes
+from trainers.evaluation.name_swap import Features, Probes, name_contrasts, read_probes
 from trainers.evaluation.win_rate import WinRate, length_controlled, outside_support, win_rate, win_share
 from trainers.reward.evaluation_head import EvaluationHeadSettings, Judged
 
@@ -104,7 +106,8 @@ def test_intervals_agree_with_their_formulas() -> None:
     values = np.array([1.0, 2.0, 3.0, 4.0])
     found = mean_interval(values, 0.90)
     # t(0.95, 3) = 2.3534 from the table; s = 1.29099, s / 2 = 0.645497
-    assert (found.low, found.high) == (pytest.approx(2.5 - 2.35336 * 0.645497, abs=1e-4), pytest.approx(2.5 + 2.35336 * 0.645497, abs=1e-4))
+    assert found.low == pytest.approx(2.5 - 2.35336 * 0.645497, abs=1e-4)
+    assert found.high == pytest.approx(2.5 + 2.35336 * 0.645497, abs=1e-4)
     assert mean_interval(values[:1], 0.9).high == np.inf
 
     # Agresti and Min's adjusted interval by hand: b = 12, c = 4 of n = 100, half a unit in each cell
@@ -120,7 +123,8 @@ def test_a_logit_interval_covers_the_share_that_it_was_drawn_around() -> None:
     rng = np.random.default_rng(0)
     found = logit_interval(0.7, rng.binomial(400, 0.7, 500) / 400, units=1_000, alpha=0.05)
     # Wald's: 0.7 ± 1.96 * sqrt(0.21 / 400)
-    assert (found.low, found.high) == (pytest.approx(0.655, abs=0.005), pytest.approx(0.745, abs=0.005))
+    assert found.low == pytest.approx(0.655, abs=0.005)
+    assert found.high == pytest.approx(0.745, abs=0.005)
     assert logit_interval(0.7, np.array([0.7, 0.7]), units=1, alpha=0.05).low == 0
 
 
@@ -132,8 +136,8 @@ PROBES = Probes(
 )
 
 
-def features(bias: float):  # type: ignore[no-untyped-def]
-    def of(items):  # type: ignore[no-untyped-def]
+def features(bias: float) -> Features:
+    def of(items: Sequence[tuple[Sequence[Message], str]]) -> np.ndarray:
         return np.array(
             [
                 [
@@ -160,7 +164,7 @@ def test_a_reward_that_reads_names_into_the_next_step_shows_in_that_contrast_onl
 def test_fewer_names_are_taken_from_both_halves_of_the_lists() -> None:
     seen: set[str] = set()
 
-    def of(items):  # type: ignore[no-untyped-def]
+    def of(items: Sequence[tuple[Sequence[Message], str]]) -> np.ndarray:
         seen.update(message.content for prompt, _ in items for message in prompt[:1])
         return np.zeros((len(items), 1))
 

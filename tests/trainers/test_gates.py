@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from storage.errors import ConfigurationError
-from storage.events import GateResult
+from storage.events import GateResult, Verdict
 from storage.settings import Settings
 from trainers.evaluation.intervals import Interval
 from trainers.evaluation.kl import Divergence
@@ -22,7 +22,7 @@ from trainers.gates.names import name_contrast
 from trainers.gates.preference import win_rate
 from trainers.gates.verdict import verdict
 
-LIMITS = Limits()
+LIMITS = Limits.model_validate({})
 shares = st.floats(0, 1)
 
 
@@ -94,20 +94,21 @@ def test_names_pass_only_where_equivalence_is_shown() -> None:
     # no difference found, but none excluded either
     assert name_contrast([contrast(-0.2, 0.2)], LIMITS.name_contrast).verdict == "failed"
     worst = name_contrast([contrast(-0.05, 0.05), contrast(-0.5, -0.3)], LIMITS.name_contrast)
-    assert (worst.verdict, worst.figure) == ("failed", pytest.approx(-0.4))
+    assert worst.verdict == "failed"
+    assert worst.figure == pytest.approx(-0.4)
     assert "next step" in worst.words
     assert name_contrast([contrast(-0.01, 0.01, n=9)], LIMITS.name_contrast).verdict == "insufficient"
     assert name_contrast([contrast(-np.inf, np.inf)], LIMITS.name_contrast).verdict == "failed"
     assert name_contrast([], LIMITS.name_contrast).verdict == "insufficient"
 
 
-def result(verdict_: str) -> GateResult:
-    return GateResult(name="x", verdict=verdict_, figure=None, low=None, high=None, n=0, limit="", unit="", words="")  # type: ignore[arg-type]
+def result(verdict_: Verdict) -> GateResult:
+    return GateResult(name="x", verdict=verdict_, figure=None, low=None, high=None, n=0, limit="", unit="", words="")
 
 
 @given(st.lists(st.sampled_from(["passed", "failed", "insufficient"]), max_size=6), st.integers(0, 5))
-def test_the_verdict_never_gets_better_when_a_gate_gets_worse(verdicts: list[str], at: int) -> None:
-    order = {"passed": 0, "insufficient": 1, "failed": 2}
+def test_the_verdict_never_gets_better_when_a_gate_gets_worse(verdicts: list[Verdict], at: int) -> None:
+    order: dict[Verdict, int] = {"passed": 0, "insufficient": 1, "failed": 2}
     before = verdict([result(v) for v in verdicts])
     assert order[before] == max((order[v] for v in verdicts), default=1)
     if verdicts:

@@ -41,7 +41,7 @@ def lora(model: Path, folder: Path, seed: int) -> Path:
 
     torch.manual_seed(seed)
     config = LoraConfig(r=2, lora_alpha=16, target_modules=["q_proj", "up_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
-    get_peft_model(AutoModelForCausalLM.from_pretrained(model), config).save_pretrained(folder)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(model), config).save_pretrained(str(folder))
     return folder
 
 

@@ -13,7 +13,7 @@ from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
 from storage.errors import ArtifactError, EventError
-from storage.events import unpack
+from storage.events import PreferenceJoined, PreferenceRemoved, unpack
 from tests.trainers.preferences import CUTS, EMBEDDING, Truth, drawn, preference, removal, swapped
 from trainers.reward import ordinal
 from trainers.reward.online import Head, HeadSettings, head_id, learn, learn_all, load, new_head, predict, projected_mode, reconcile, save
@@ -113,7 +113,7 @@ def test_a_laplace_step_finds_the_mode_that_a_search_finds(m: float, v: float, l
     assert ordinal.one_interval(lower, upper, CUTS) == (low, high)
 
     def minus_density(z: float) -> float:
-        return float(-weight * ordinal.log_likelihood(z, low, high) + (z - m) ** 2 / (2 * v))
+        return float(-weight * ordinal.log_likelihood(np.array(z), np.array(low), np.array(high)) + (z - m) ** 2 / (2 * v))
 
     reach = v + 1  # the slope of the log-likelihood is at most 1 in size
     best = minimize_scalar(minus_density, bounds=(m - reach, m + reach), method="bounded", options={"xatol": 1e-9})
@@ -202,7 +202,11 @@ def test_a_reconciliation_taken_over_later_is_the_one_at_its_number_with_what_ca
 def test_what_is_removed_is_gone_by_the_next_reconciliation(at: int) -> None:
     events = drawn(111, D, seed=7)
     gone = events[20]
-    entries: list = [*events[: at - 1], removal(at, 21), *(e.model_copy(update={"sequence": e.sequence + 1}) for e in events[at - 1 :])]
+    entries: list[PreferenceJoined | PreferenceRemoved] = [
+        *events[: at - 1],
+        removal(at, 21),
+        *(e.model_copy(update={"sequence": e.sequence + 1}) for e in events[at - 1 :]),
+    ]
     never_seen = [e if e.sequence != 21 else gone.model_copy(update={"stratum": "evaluation"}) for e in entries]
     never_seen[at - 1] = removal(at, 21)
     start = fresh(reconcile_every=50)
@@ -244,7 +248,8 @@ def test_exchanging_all_sides_mirrors_the_predictions_exactly() -> None:
 def test_ties_follow_rao_and_kupper() -> None:
     z, theta = np.linspace(-3, 3, 13), np.exp(CUTS[0])
     a, b = np.exp(z / 2), np.exp(-z / 2)
-    chances = [np.exp(ordinal.log_likelihood(z, *ordinal.interval(*map(np.array, levels), CUTS))) for levels in ((1, 4), (0, 0), (-4, -1))]
+    spans = [ordinal.interval(np.array(lower), np.array(upper), CUTS) for lower, upper in ((1, 4), (0, 0), (-4, -1))]
+    chances = [np.exp(ordinal.log_likelihood(z, low, high)) for low, high in spans]
     assert np.allclose(chances[0], a / (a + theta * b))
     assert np.allclose(chances[1], a * b * (theta**2 - 1) / ((a + theta * b) * (b + theta * a)))
     assert np.allclose(sum(chances), 1)
@@ -252,7 +257,7 @@ def test_ties_follow_rao_and_kupper() -> None:
 
 @given(z=st.floats(-300, 300))
 def test_the_levels_probabilities_add_up_to_one_and_their_logarithms_stay_finite(z: float) -> None:
-    each = [ordinal.log_likelihood(z, *ordinal.interval(np.array(k), np.array(k), CUTS)) for k in range(-4, 5)]
+    each = [ordinal.log_likelihood(np.array(z), *ordinal.interval(np.array(k), np.array(k), CUTS)) for k in range(-4, 5)]
     assert np.exp(each).sum() == pytest.approx(1)
     assert np.isfinite(each).all()
 
@@ -278,7 +283,10 @@ def test_what_is_foreseen_before_learning_is_measured_and_gets_better() -> None:
     early = learn_all(fresh(prequential_window=100), events[:100])
     late = learn_all(early, events[100:])
     assert fresh().prequential == (None, None, 0)
-    assert late.prequential[1] < early.prequential[1] < np.log(2) * 1.2  # type: ignore[operator]
+    sooner, later = early.prequential[1], late.prequential[1]
+    assert sooner is not None
+    assert later is not None
+    assert later < sooner < np.log(2) * 1.2
     assert late.prequential[2] == 100
 
 

@@ -1,7 +1,10 @@
 """The small head of an evaluation: the same answer as the big one's method, the right choice of scale, honest resampling."""
 
+from typing import Literal
+
 import numpy as np
 
+from storage.events import Side
 from tests.trainers.preferences import CUTS, answered
 from trainers.datasets import Comparison
 from trainers.reward import ordinal
@@ -80,8 +83,8 @@ def test_bootstrap_heads_are_reproducible_and_spread_around_the_estimate() -> No
 
 
 def test_comparisons_become_judgments_with_a_side_up() -> None:
-    def comparison(choice: str, strength: int | None, first: str | None) -> Comparison:
-        return Comparison((), "a", "b", choice, "evaluation", "c-1", strength, "r-1", first)  # type: ignore[arg-type]
+    def comparison(choice: Literal["A", "B", "tie"], strength: int | None, first: Side | None) -> Comparison:
+        return Comparison((), "a", "b", choice, "evaluation", "c-1", strength, "r-1", first)
 
     found = Judged.of([comparison("A", 2, "A"), comparison("B", None, "B"), comparison("tie", None, None)], np.eye(3), np.zeros((3, 3)))
     assert found.lower.tolist() == [2, -4, 0]
