@@ -103,7 +103,8 @@ def full_disk(home: Path, folder: Path, seconds: float) -> Outcome:
         {"home": home, "sources": ("simulation",)},
         **{process: {"port": free_port()} for process in PROCESSES},
         retraining={"every": 1_000_000},
-        feedback={"recruiters_per_pair": 100},
+        # While the disk is full no pair is drawn, and the few people of the crowd judge the same ones again and again.
+        feedback={"recruiters_per_pair": 100, "judgments_per_recruiter_and_pair": 1_000},
     )
     urls = {process: url_of(settings, process) for process in PROCESSES}
     output = folder / "up.log"
