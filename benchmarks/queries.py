@@ -48,7 +48,7 @@ Times = dict[str, list[float]]
 
 
 class Timed(Warehouse):
-    """A warehouse that notes how long each question took that another thread than the sink's asked, in milliseconds."""
+    """A warehouse that records how long each question of the main thread took, in milliseconds; the sink asks in another."""
 
     took: Times
 
