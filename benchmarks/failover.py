@@ -1,6 +1,6 @@
 """A worker is killed: how long until the other one does its work too?
 
-``python -m benchmarks.failover --json FILE``: a hub and two workers on Kafka, ten times a second a pair to embed and a judgment of a pair
+``python -m benchmarks.failover --json FILE``: a hub and two workers on Kafka, six times a second a pair to embed and a judgment of a pair
 whose features are on the log from before. ``kill -9`` hits the worker that learns, while hardly a pair waits. From there the clock runs
 until a reward update covers a judgment that was given after the kill, and until features have come, of pairs drawn after the kill, on
 every partition of pairs; the later of the two counts. Then a worker takes the dead one's place, and when what has piled up is embedded it
@@ -33,7 +33,7 @@ from streams.lag import lag
 from streams.quarantine import decoded
 from streams.topics import FEATURES, PAIRS, PREFERENCES, REWARD
 
-PACE = 0.1  # seconds between two pairs, and between two judgments
+PACE = 1 / 6  # seconds between two pairs, and between two judgments; one worker alone keeps up with it on a slow machine too
 GIVE_UP = 120.0  # seconds
 KNOWN = 1_500  # pairs a repetition: for more judgments than are given in GIVE_UP
 HARDLY_ANY = 5  # pairs that wait while all is well
