@@ -28,12 +28,11 @@ from streams.lag import lag
 from streams.preferences import PARTITION, Numbered, Place, advance
 from streams.quarantine import decoded
 from streams.replay import replay
+from streams.scan import batches
 from streams.topics import PAIRS, TOPICS
 from trainers.reward.checkpoint import load
 from trainers.reward.head import Head, new_head
 from trainers.reward.online import learn_all
-
-BATCH = 1_000
 
 
 @dataclass(frozen=True)
@@ -135,10 +134,8 @@ def _unsettled(house: House, bus: Bus) -> Iterator[str]:
 
 def _log(bus: Bus) -> Iterator[tuple[Logged, Event]]:
     for partition in bus.bounds(list(TOPICS)):
-        after = {partition: -1}
-        while entries := bus.read(after, limit=BATCH, wait=0):
+        for entries in batches(bus, {partition: -1}):
             yield from decoded(entries, "audit").events
-            after = {partition: entries[-1].offset}
 
 
 def _rows(warehouse: Warehouse) -> Counter[str]:
@@ -154,13 +151,12 @@ def _clean_pass(bus: Bus, house: House) -> tuple[Head, list[Numbered]]:
     """The head after one pass over the topic by nobody who was ever interrupted, and what it took."""
     kept = _learnt(house)
     head = new_head(kept.settings, kept.embedding_hash, kept.dimension, kept.sources)
-    offset, place, taken = -1, Place(), []
-    while entries := bus.read({PARTITION: offset}, limit=BATCH, wait=0):
+    place, taken = Place(), []
+    for entries in batches(bus, {PARTITION: -1}):
         for _, event in decoded(entries, "audit").events:
             place, numbered = advance(place, event)
             if numbered is not None:
                 taken.append(numbered)
-        offset = entries[-1].offset
     return learn_all(head, taken), taken
 
 

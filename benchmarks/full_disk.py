@@ -32,7 +32,7 @@ from deploy.supervisor import COMMAND, PROCESSES, SURROUNDINGS
 from storage.settings import Settings
 from streams.bus import bus_of
 from streams.pseudonyms import pseudonym_key
-from streams.quarantine import decoded
+from streams.scan import to_end
 from streams.topics import TOPICS
 
 SIZE = "60m"
@@ -217,13 +217,8 @@ def nothing_outstanding(hub: str) -> bool:
 
 def ids_on_the_log(settings: Settings) -> set[str]:
     """The id of every event there."""
-    found: set[str] = set()
     with closing(bus_of(settings)) as bus:
-        after = dict.fromkeys(bus.bounds(list(TOPICS)), -1)
-        while entries := bus.read(after, limit=1_000, wait=0):
-            found.update(str(event.event_id) for _, event in decoded(entries, "full-disk").events)
-            after.update({entry.partition: entry.offset for entry in entries})
-    return found
+        return {str(event.event_id) for event in to_end(bus, TOPICS.values(), "full-disk")}
 
 
 if __name__ == "__main__":

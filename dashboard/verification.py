@@ -10,6 +10,7 @@ from storage.warehouse import Warehouse
 from streams.bus import Bus, Logged, Partition
 from streams.derived import check_derived
 from streams.quarantine import event_in
+from streams.scan import batches
 from streams.topics import TOPICS
 
 
@@ -26,8 +27,6 @@ def verified(bus: Bus, warehouse: Warehouse, artifacts: Artifacts, settings: Set
 
 def _log(bus: Bus) -> Iterator[tuple[str, int, int, bytes]]:
     for partition in bus.bounds(list(TOPICS)):
-        after = {partition: -1}
-        while entries := bus.read(after, limit=1_000, wait=0.0):
+        for entries in batches(bus, {partition: -1}):
             for entry in entries:
                 yield entry.partition.topic, entry.partition.number, entry.offset, entry.value
-            after[partition] = entries[-1].offset

@@ -17,7 +17,7 @@ from storage.settings import Settings
 from storage.wire import WRITTEN
 from streams.bus import Bus, Partition, Record, bus_of
 from streams.kafka_settings import KafkaSettings, is_kafka, servers_of
-from streams.quarantine import decoded
+from streams.scan import to_end
 from streams.topics import QUARANTINE
 
 topics = typer.Typer(help="The topics on Kafka.", no_args_is_help=True)
@@ -94,11 +94,7 @@ def schemas(out: Annotated[Path, typer.Option(help="The folder to write them to.
 
 def quarantined_on(bus: Bus) -> Iterator[EventQuarantined]:
     """What stands on ``feedback.quarantine``."""
-    after = {partition: first - 1 for partition, (first, _) in bus.bounds([QUARANTINE.name]).items()}
-    while entries := bus.read(after, limit=1_000, wait=0):
-        batch = decoded(entries, "command-line")
-        yield from (event for _, event in batch.events if isinstance(event, EventQuarantined))
-        after.update({entry.partition: entry.offset for entry in entries})
+    return (event for event in to_end(bus, [QUARANTINE], "command-line") if isinstance(event, EventQuarantined))
 
 
 def _find(bus: Bus, event_id: str) -> EventQuarantined:

@@ -18,6 +18,7 @@ from streams.bus import Bus, Partition, records_of
 from streams.intake import make_judgment, make_pair
 from streams.lag import lag
 from streams.quarantine import event_in
+from streams.scan import batches, beginning
 from streams.topics import JUDGMENTS, PAIRS
 from trainers.bad_lines import BadLine, BadLines
 from trainers.datasets import PreferenceRecord, read_records
@@ -140,11 +141,8 @@ def events_of(record: PreferenceRecord, objective: str, counts: bool, key: bytes
 
 def _imported(bus: Bus) -> Iterator[UUID]:
     """The ids of everything that was ever imported, as the log has them."""
-    bounds = bus.bounds([PAIRS.name, JUDGMENTS.name])
-    after = {partition: first - 1 for partition, (first, _) in bounds.items()}
-    while entries := bus.read(after, limit=5_000, wait=0):
+    for entries in batches(bus, beginning(bus, [PAIRS.name, JUDGMENTS.name]), limit=5_000):
         for entry in entries:
-            after[entry.partition] = entry.offset
             if b'"import"' in entry.value:
                 try:
                     event = event_in(entry)

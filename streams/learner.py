@@ -20,6 +20,7 @@ from streams.ahead import Ahead
 from streams.bus import Bus, Logged, records_of
 from streams.preferences import PARTITION, Numbered, Place, SequenceGap, advance, resume
 from streams.quarantine import decoded, event_in, quarantined
+from streams.scan import batches
 from streams.topics import PREFERENCES, REWARD
 from trainers.reward.checkpoint import load, save_hashed, shard_file
 from trainers.reward.online import Head, HeadSettings, head_id, learn, learn_all, new_head
@@ -318,11 +319,8 @@ def _last_updates(bus: Bus, count: int) -> list[RewardUpdated]:
     """The newest reward updates, oldest first."""
     bounds = bus.bounds([REWARD.name])
     after = {partition: max(first, following - count) - 1 for partition, (first, following) in bounds.items()}
-    found: list[RewardUpdated] = []
-    while entries := bus.read(after, limit=count, wait=0):
-        found += [event for _, event in decoded(entries, "learner").events if isinstance(event, RewardUpdated)]
-        after.update({entry.partition: entry.offset for entry in entries})
-    return found
+    events = [event for entries in batches(bus, after) for _, event in decoded(entries, "learner").events]
+    return [event for event in events if isinstance(event, RewardUpdated)]
 
 
 def _crossed(before: RewardUpdated | None, update: RewardUpdated) -> bool:

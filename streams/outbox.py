@@ -16,6 +16,7 @@ from pathlib import Path
 from storage.errors import ConfigurationError, Overloaded
 from streams import metrics
 from streams.bus import Bus, Partition, Position, Record
+from streams.scan import beginning
 from streams.sqlite_bus import SQLiteBus
 from streams.topics import REPLIES, TOPICS
 
@@ -51,7 +52,7 @@ class Outbox:
             raise ConfigurationError(f"another process writes {path}; stop it or name another home") from error
         self._bus, self._most = bus, most
         self._local = SQLiteBus(path)
-        self._after: dict[Partition, int] = {p: first - 1 for p, (first, _) in self._local.bounds(list(TOPICS)).items()}
+        self._after = beginning(self._local, list(TOPICS))
         self._arrived: dict[Partition, int] = {}  # and is to be deleted here
         self._pruned_at = time.monotonic()
         self._guard = threading.Lock()

@@ -19,6 +19,7 @@ from streams import metrics
 from streams.bus import Bus, Logged, Partition, records_of
 from streams.health import Check
 from streams.quarantine import Batch, decoded, quarantined
+from streams.scan import beginning
 from streams.topics import Topic
 
 log = logging.getLogger(__name__)
@@ -183,7 +184,7 @@ def failure_of(name: str, error: BaseException) -> FeedbackLoopError:
 def position_of(bus: Bus, group: str, topics: Sequence[Topic]) -> dict[Partition, int]:
     """Where the group goes on: after its marks, or at the first entry kept."""
     marked = bus.marked(group)
-    return {partition: marked.get(partition, first - 1) for partition, (first, _) in bus.bounds([t.name for t in topics]).items()}
+    return {partition: marked.get(partition, start) for partition, start in beginning(bus, [topic.name for topic in topics]).items()}
 
 
 def stop_on_signals() -> threading.Event:

@@ -1,22 +1,39 @@
 """Looking something up on the log without following it: everything on some topics, or one place in a long one."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from storage.events import Event
-from streams.bus import Bus
+from streams.bus import Bus, Logged, Partition
 from streams.quarantine import decoded
 from streams.topics import Topic
 
 AT_ONCE = 1_000
 
 
+def beginning(bus: Bus, topics: Collection[str]) -> dict[Partition, int]:
+    """The offset before the first entry that each partition of the topics still has."""
+    return {partition: first - 1 for partition, (first, _) in bus.bounds(topics).items()}
+
+
+def batches(bus: Bus, after: Mapping[Partition, int], limit: int = AT_ONCE) -> Iterator[Sequence[Logged]]:
+    """Every entry after these offsets, in order within each partition, at most ``limit`` at a time, up to where the log ends."""
+    read = dict(after)
+    while entries := bus.read(read, limit=limit, wait=0):
+        yield entries
+        read.update({entry.partition: entry.offset for entry in entries})
+
+
 def to_end(bus: Bus, topics: Collection[Topic], reader: str) -> Iterator[Event]:
-    """Every readable event of the topics, in order within each partition, up to where they end."""
-    after = {partition: first - 1 for partition, (first, _) in bus.bounds([topic.name for topic in topics]).items()}
-    while entries := bus.read(after, limit=AT_ONCE, wait=0):
+    """Every readable event that the topics have, in order within each partition.
+
+    Raises
+    ------
+    SchemaTooNew
+        After the events before it, where one follows that only a newer program can read.
+    """
+    for entries in batches(bus, beginning(bus, [topic.name for topic in topics])):
         batch = decoded(entries, reader)
         yield from (event for _, event in batch.events)
-        after.update(batch.upto)
         if batch.too_new:
             raise batch.too_new
 
