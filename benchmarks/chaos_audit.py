@@ -19,13 +19,13 @@ from benchmarks.chaos_house import House, gauge
 from dashboard.verification import verified
 from deploy.own_processes import client
 from storage.artifacts import Artifacts
-from storage.contents import contents
-from storage.events import Event, ModelEvaluated
-from storage.rows import TABLES
-from storage.warehouse import Warehouse
+from storage.events import Event, ModelEvaluated, Numbered, Watermark, advance
+from storage.warehouse.contents import contents
+from storage.warehouse.rows import TABLES
+from storage.warehouse.warehouse import Warehouse
 from streams.bus import Bus, Logged
 from streams.lag import lag
-from streams.preferences import PARTITION, Numbered, Place, advance
+from streams.preferences import PARTITION
 from streams.quarantine import decoded
 from streams.replay import replay
 from streams.scan import batches
@@ -151,10 +151,10 @@ def _clean_pass(bus: Bus, house: House) -> tuple[Head, list[Numbered]]:
     """The head after one pass over the topic by nobody who was ever interrupted, and what it took."""
     kept = _learnt(house)
     head = new_head(kept.settings, kept.embedding_hash, kept.dimension, kept.sources)
-    place, taken = Place(), []
+    watermark, taken = Watermark(), []
     for entries in batches(bus, {PARTITION: -1}):
         for _, event in decoded(entries, "audit").events:
-            place, numbered = advance(place, event)
+            watermark, numbered = advance(watermark, event)
             if numbered is not None:
                 taken.append(numbered)
     return learn_all(head, taken), taken

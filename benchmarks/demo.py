@@ -140,7 +140,7 @@ def _one(job: tuple[str, int]) -> dict[str, Any]:
 
 def _truth(world: Any, snapshot: Path, conversations: dict[str, Any], sampled: dict[str, Any], prompts: int) -> dict[str, Any]:
     """The true win rate on the trial's prompts, and how each attribute's share moved. Nothing is gated on it."""
-    from storage.snapshots import open_snapshot
+    from storage.snapshots.snapshot import open_snapshot
 
     wins, shift = [], dict.fromkeys(ATTRIBUTES, 0.0)
     trials = open_snapshot(snapshot).prompts.select(["conversation_id", "prompt"]).to_pylist()[-prompts:]  # as the trial takes them

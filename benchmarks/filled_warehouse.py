@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from storage.database import connect
-from storage.warehouse import Warehouse
+from storage.warehouse.database import connect
+from storage.warehouse.warehouse import Warehouse
 
 VECTOR = "AAAAAA=="  # one zero; nobody asks for the features of long ago
 

@@ -33,7 +33,7 @@ from dashboard.readings import Readings, Sources
 from dashboard.reviews import Conflict
 from dashboard.runs_by_hand import RunsByHand
 from storage.events import Event, JudgmentGiven, RewardUpdated, RunClaimed, TrainingProgress, TrainingRequested, pack
-from storage.warehouse import Warehouse
+from storage.warehouse.warehouse import Warehouse
 from streams.bus import Bus, open_bus, records_of
 from streams.preferences import PARTITION
 from streams.sink import PUBLISHER, Sink

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from simulation.recruiters import Recruiter
 from simulation.world import Conversation, World
-from storage.entries import Partition
 from storage.events import Event, JudgmentGiven, Message, PairDrawn, PairEmbedded, ReplySent, Response, Sampling, Side, derived_id, pack
-from storage.snapshots import freeze
+from storage.snapshots.snapshot import freeze
 from storage.strata import stratum_of
-from storage.warehouse import Warehouse
+from storage.warehouse.entries import Partition
+from storage.warehouse.warehouse import Warehouse
 from streams.topics import TOPIC_OF
 from trainers.features import Embedder
 from trainers.generation import Policy, generate

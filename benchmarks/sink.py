@@ -22,8 +22,8 @@ from benchmarks.figures import Figure, result, write
 from benchmarks.filled_warehouse import fill
 from benchmarks.traffic import judged_pairs
 from dashboard.hub import HubSettings
-from storage.database import connect
-from storage.warehouse import Warehouse
+from storage.warehouse.database import connect
+from storage.warehouse.warehouse import Warehouse
 from streams.bus import Logged, Partition, records_of
 from streams.collector import collector_off
 from streams.quarantine import decoded

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.events import Source
-from storage.warehouse import Warehouse
+from storage.warehouse.warehouse import Warehouse
 
 EVERY_SOURCE: tuple[Source, ...] = ("product", "simulation", "import", "ai")
 

@@ -30,7 +30,7 @@ from storage.artifacts import Artifacts
 from storage.events import JudgmentGiven
 from storage.home import open_home
 from storage.settings import Settings
-from storage.warehouse import Applied, Warehouse
+from storage.warehouse.warehouse import Applied, Warehouse
 from streams.bounded_http import server_config
 from streams.bus import bus_of, outlet_of
 from streams.caps import FeedbackCaps

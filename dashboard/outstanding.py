@@ -19,8 +19,8 @@ import numpy as np
 import pyarrow.compute as pc
 
 from storage.events import Event, JudgmentGiven, PairDrawn, PairEmbedded
-from storage.repeats import Seen
-from storage.warehouse import Warehouse
+from storage.warehouse.deduplication import Seen
+from storage.warehouse.warehouse import Warehouse
 
 PRIME = 2**61 - 1  # as in queries/pair_keys.sql: of all bits of an id, since products may number their pairs themselves
 STATES = ("drawn", "embedded", "settled")

@@ -18,7 +18,7 @@ import orjson
 
 from dashboard.outstanding import Outstanding
 from storage.events import Message, Side, Stratum
-from storage.warehouse import Warehouse
+from storage.warehouse.warehouse import Warehouse
 
 LEASE = 30.0  # seconds a pair stays with the recruiter it was handed to, or who has renewed its lease; pages renew every ten
 IN_HAND = 3.0  # seconds within which a simulated recruiter judges what it took, and the sink tells of it: as good as judged

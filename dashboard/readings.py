@@ -14,7 +14,7 @@ from dashboard.outstanding import Outstanding
 from dashboard.tally import Tally
 from storage.errors import Overloaded
 from storage.events import Event, ModelEvaluated, RewardUpdated
-from storage.warehouse import Applied, Warehouse
+from storage.warehouse.warehouse import Applied, Warehouse
 from streams import evaluations
 from streams import versions as life
 from streams.topics import FROZEN, PROGRESS, REQUESTED, VERSIONS

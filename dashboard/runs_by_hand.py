@@ -5,7 +5,7 @@ from typing import Literal
 
 from dashboard.reviews import Conflict
 from storage.events import DatasetFrozen, ModelEvaluated, Source, TrainingFailed, TrainingRequested
-from storage.warehouse import Warehouse
+from storage.warehouse.warehouse import Warehouse
 from streams.bus import Bus, records_of
 from streams.runs import fold, pending
 from streams.trigger import by_hand

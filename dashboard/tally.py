@@ -19,7 +19,7 @@ from storage.events import (
     ResponseRated,
     Source,
 )
-from storage.warehouse import Applied, Warehouse
+from storage.warehouse.warehouse import Applied, Warehouse
 
 STATIONS: dict[type[Event], str] = {
     ReplySent: "replies",

@@ -5,8 +5,8 @@ from typing import Any
 
 from storage.artifacts import Artifacts
 from storage.settings import Settings
-from storage.verify import verify
-from storage.warehouse import Warehouse
+from storage.warehouse.verify import verify
+from storage.warehouse.warehouse import Warehouse
 from streams.bus import Bus, Logged, Partition
 from streams.derived import check_derived
 from streams.quarantine import event_in

@@ -12,9 +12,9 @@ import typer
 
 from storage.errors import ConfigurationError, InputRefused
 from storage.events import EVENTS, EventQuarantined, newest_version
+from storage.events.wire import WRITTEN
 from storage.places import shown
 from storage.settings import Settings
-from storage.wire import WRITTEN
 from streams.bus import Bus, Partition, Record, bus_of
 from streams.kafka_settings import KafkaSettings, is_kafka, servers_of
 from streams.scan import to_end

@@ -15,7 +15,7 @@ from storage.artifacts import Artifacts
 from storage.errors import ConfigurationError
 from storage.events import Source
 from storage.settings import Settings
-from storage.warehouse import Warehouse
+from storage.warehouse.warehouse import Warehouse
 from streams.bus import Bus, bus_of
 from streams.consumers import consumer
 from streams.embed import embed_pairs

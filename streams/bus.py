@@ -6,12 +6,12 @@ Offsets count from 0 in each partition; a reader's position is the last offset t
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from storage.entries import Partition as Partition  # the log's own word; the warehouse remembers by it how far it has come
 from storage.errors import ConfigurationError
 from storage.events import Event
+from storage.events.wire import encode
 from storage.places import shown
 from storage.settings import Settings
-from storage.wire import encode
+from storage.warehouse.entries import Partition as Partition  # the log's own word; the warehouse remembers by it how far it has come
 from streams.kafka_settings import KafkaSettings, is_kafka, servers_of
 from streams.topics import TOPIC_OF, key_of
 

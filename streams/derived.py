@@ -19,9 +19,9 @@ from storage.artifacts import Artifacts
 from storage.errors import ArtifactError, EventError, WarehouseError
 from storage.events import DatasetFrozen, ModelEvaluated, ModelPromoted, RewardUpdated, Source, derived_id, unpack
 from storage.settings import Settings
-from storage.snapshots import RECIPE, freeze, open_snapshot
-from storage.verify import Finding, What
-from storage.warehouse import Warehouse
+from storage.snapshots.snapshot import RECIPE, freeze, open_snapshot
+from storage.warehouse.verify import Finding, What
+from storage.warehouse.warehouse import Warehouse
 from streams import runs
 from streams.evaluations import KINDS, Reports, lives_of
 from streams.versions import BASE

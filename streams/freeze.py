@@ -11,8 +11,8 @@ from pathlib import Path
 from storage.artifacts import Artifacts
 from storage.errors import ArtifactError
 from storage.events import DatasetFrozen, TrainingRequested, derived_id
-from storage.snapshots import freeze, open_snapshot
-from storage.warehouse import Warehouse
+from storage.snapshots.snapshot import freeze, open_snapshot
+from storage.warehouse.warehouse import Warehouse
 from streams.runs import Runs, next_to_freeze
 from streams.versions import Versions
 

@@ -14,7 +14,7 @@ from time import monotonic
 from storage.artifacts import Artifacts
 from storage.errors import FeedbackLoopError, trying_again
 from storage.events import DatasetFrozen, Event, ModelPromoted, TrainingFailed
-from storage.warehouse import Applied, Warehouse
+from storage.warehouse.warehouse import Applied, Warehouse
 from streams import evaluations, freeze, metrics, runs, versions
 from streams.bus import Bus, records_of
 from streams.collector import FullCollections

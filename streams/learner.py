@@ -14,11 +14,22 @@ from pathlib import Path
 
 from storage.artifacts import Artifacts
 from storage.errors import ArtifactError, EventError, EventUnreadable, OffsetLost, trying_again
-from storage.events import EventQuarantined, PreferenceJoined, RewardUpdated, Source, derived_id, pack
+from storage.events import (
+    EventQuarantined,
+    Numbered,
+    PreferenceJoined,
+    RewardUpdated,
+    SequenceGap,
+    Source,
+    Watermark,
+    advance,
+    derived_id,
+    pack,
+)
 from streams import metrics
 from streams.ahead import Ahead
 from streams.bus import Bus, Logged, records_of
-from streams.preferences import PARTITION, Numbered, Place, SequenceGap, advance, resume
+from streams.preferences import PARTITION, resume
 from streams.quarantine import decoded, event_in, quarantined
 from streams.scan import batches
 from streams.topics import PREFERENCES, REWARD
@@ -66,10 +77,10 @@ class Learner:
         self._path = folder / self.head_id / "head.safetensors"
         found = [head for head in (self._loaded(), self._kept()) if head is not None]
         self.head = max(found, key=lambda head: head.sequence, default=None) or new_head(settings, embedding_hash, dimension, sources)
-        self._offset, self._place = resume(bus, self._reader)
-        if self._place.sequence > self.head.sequence:
-            self._offset, self._place = -1, Place()  # the checkpoint is older than the mark
-        self._place = Place(self._place.epoch, self.head.sequence)
+        self._offset, self._watermark = resume(bus, self._reader)
+        if self._watermark.sequence > self.head.sequence:
+            self._offset, self._watermark = -1, Watermark()  # the checkpoint is older than the mark
+        self._watermark = Watermark(self._watermark.epoch, self.head.sequence)
         self._numbered_at = -1  # offset of the last number taken
         self._last = _number_at(bus, self._offset)  # the last number that this process has met, learnt before or now
         self._went_back_for: int | None = None
@@ -166,12 +177,12 @@ class Learner:
         batch = decoded(entries, "learner")
         if batch.unreadable:
             self._bus.publish(records_of(batch.unreadable), timeout=TIMEOUT)
-        place, offset, numbered_at = self._place, self._offset, self._numbered_at
+        watermark, offset, numbered_at = self._watermark, self._offset, self._numbered_at
         taken: list[tuple[Logged, Numbered]] = []
         for entry, (_, _, event) in zip(batch.logged, batch.entries, strict=True):
             if event is not None:
                 try:
-                    place, numbered = advance(place, event)
+                    watermark, numbered = advance(watermark, event)
                 except SequenceGap as gap:
                     self._learn(taken)
                     self._go_back(gap)
@@ -183,7 +194,7 @@ class Learner:
                     self._last = event  # learnt before a restart
             offset = entry.offset
         self._learn(taken)
-        self._place, self._offset, self._numbered_at = place, offset, numbered_at
+        self._watermark, self._offset, self._numbered_at = watermark, offset, numbered_at
         if batch.too_new:
             self._tail_at_start = min(self._tail_at_start, self._offset)  # it gets no further, and what it knows is worth saying
             self._conclude()
@@ -237,7 +248,7 @@ class Learner:
             raise OffsetLost(f"{gap}; it is not on the log either: rebuild the log's hub with 'replay'")
         log.warning("%s; reading the topic from its start", gap)
         self._went_back_for = self.head.sequence
-        self._offset, self._place = -1, Place(0, self.head.sequence)
+        self._offset, self._watermark = -1, Watermark(0, self.head.sequence)
 
     def _loaded(self) -> Head | None:
         if not self._path.exists():

@@ -8,11 +8,11 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from storage.entries import Entry
 from storage.errors import EventUnreadable, SchemaTooNew
 from storage.events import Event, EventQuarantined, derived_id
-from storage.rows import refuse_unstorable
-from storage.wire import decode
+from storage.events.wire import decode
+from storage.warehouse.entries import Entry
+from storage.warehouse.rows import refuse_unstorable
 from streams import metrics
 from streams.bus import Logged, Partition
 from streams.topics import TOPIC_OF

@@ -7,9 +7,9 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from storage.contents import Content, contents
 from storage.errors import ConfigurationError, WarehouseError
-from storage.warehouse import Warehouse
+from storage.warehouse.contents import Content, contents
+from storage.warehouse.warehouse import Warehouse
 from streams.bus import Bus
 from streams.collector import collector_off
 from streams.quarantine import decoded

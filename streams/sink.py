@@ -9,16 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from storage.entries import Applied, Entry, Refusal
 from storage.errors import WarehouseError
-from storage.events import Event, HubClaimed, PairDrawn, PreferenceJoined, PreferenceRemoved, now
-from storage.rows import event_of
-from storage.warehouse import Warehouse
+from storage.events import Event, HubClaimed, Numbered, PairDrawn, PreferenceJoined, PreferenceRemoved, SequenceGap, Watermark, advance, now
+from storage.warehouse.entries import Applied, Entry, Refusal
+from storage.warehouse.rows import event_of
+from storage.warehouse.warehouse import Warehouse
 from streams import metrics
 from streams.bus import Bus, Logged, Partition, records_of
 from streams.collector import collector_off
 from streams.lag import lag
-from streams.preferences import PARTITION, Numbered, Place, SequenceGap, advance, resume
+from streams.preferences import PARTITION, resume
 from streams.quarantine import Batch, decoded, quarantined
 from streams.topics import PAIRS, TOPICS
 
@@ -196,28 +196,28 @@ class Sink:
                 return
             self._apply(entries)
 
-    def _tail(self, below: int) -> Place:
+    def _tail(self, below: int) -> Watermark:
         """The last number on the log below an offset, from the publisher's mark on; from the log's start where the mark misleads."""
-        offset, place = resume(self._bus, PUBLISHER)
+        offset, watermark = resume(self._bus, PUBLISHER)
         if offset >= below:  # the mark of another hub, which has gone on
-            offset, place = -1, Place()
+            offset, watermark = -1, Watermark()
         try:
-            return self._folded(offset, place, below)
+            return self._folded(offset, watermark, below)
         except SequenceGap:
             pass
         try:
-            return self._folded(-1, Place(), below)
+            return self._folded(-1, Watermark(), below)
         except SequenceGap as gap:
             raise WarehouseError(f"{gap}: the log has a hole; rebuild with 'feedbackloop replay'") from gap
 
-    def _folded(self, offset: int, place: Place, below: int) -> Place:
+    def _folded(self, offset: int, watermark: Watermark, below: int) -> Watermark:
         while offset + 1 < below:
             entries = self._bus.read({PARTITION: offset}, limit=BATCH, wait=0)
             for entry, event in decoded(entries, PUBLISHER).events:
                 if entry.offset < below:
-                    place, _ = advance(place, event)
+                    watermark, _ = advance(watermark, event)
             offset = entries[-1].offset
-        return place
+        return watermark
 
     def _publish_refused(self) -> None:
         if self._refused:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from storage.settings import Settings
-from storage.snapshots import Snapshot, open_snapshot
+from storage.snapshots.snapshot import Snapshot, open_snapshot
 from trainers.bad_lines import BadLines, DataSummary
 from trainers.datasets import read_preferences
 from trainers.evaluation.evidence import (

@@ -254,7 +254,7 @@ def read_preferences(path: Path) -> PreferenceData:
 
 
 def _from_snapshot(folder: Path) -> Iterator[Comparison]:
-    from storage.snapshots import open_snapshot
+    from storage.snapshots.snapshot import open_snapshot
 
     table = open_snapshot(folder).admitted
     columns = ["prompt", "a", "b", "choice", "stratum", "conversation_id", "strength", "recruiter", "shown_first"]

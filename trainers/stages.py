@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from storage.artifacts import Artifacts
 from storage.errors import DataRefused
 from storage.events import GateResult, Message, Verdict
-from storage.snapshots import Snapshot, open_snapshot
+from storage.snapshots.snapshot import Snapshot, open_snapshot
 from trainers.evaluation.evidence import Trial, judgments_of, preference_rows, trials_of
 from trainers.evaluation.report import Data, Lineage, Report, Shares, Training
 from trainers.evaluation.trial import Found, Replies, try_out
@@ -99,7 +99,7 @@ def check(job: Job, say: Say) -> Checked:
     DataRefused
         With the names of the expectations that failed.
     """
-    from storage.quality import check as expectations
+    from storage.snapshots.expectations import check as expectations
 
     say(0, 1)
     snapshot = open_snapshot(job.snapshot)

@@ -13,7 +13,7 @@ from dashboard.hub import Hub, Server
 from dashboard.pages.overview import lead
 from dashboard.status import Status
 from storage.settings import Settings
-from storage.warehouse import Warehouse
+from storage.warehouse.warehouse import Warehouse
 from streams.health import listen
 from tests.dashboard.small_world import wait_until
 from tests.storage.facts import Log, apply, judgment, pair

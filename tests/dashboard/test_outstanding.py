@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dashboard.outstanding import Outstanding
 from storage.events import Event
-from storage.warehouse import Warehouse
+from storage.warehouse.warehouse import Warehouse
 from tests.storage.facts import Log, apply, features, id_of, judgment, pair
 
 PAIRS = [str(id_of("pair", n)) for n in range(1, 6)]

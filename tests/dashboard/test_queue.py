@@ -14,7 +14,7 @@ from dashboard.outstanding import Outstanding
 from dashboard.rating_queue import IN_HAND, LEASE, RatingQueue, WaitingFor, shown_first
 from storage.events import Choice, JudgmentGiven
 from storage.settings import Settings
-from storage.warehouse import Warehouse
+from storage.warehouse.warehouse import Warehouse
 from streams.bus import Partition, open_bus
 from streams.quarantine import event_in
 from streams.topics import TOPICS

@@ -6,7 +6,7 @@ from dashboard.pages import words
 from dashboard.pages.overview import waiting
 from dashboard.readings import Readings, Sources
 from deploy.summary import status_as_text
-from storage.warehouse import Warehouse
+from storage.warehouse.warehouse import Warehouse
 from tests.storage.facts import Log, apply, features, judgment, pair
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from deploy.records import verified
 from storage.settings import Settings
-from storage.warehouse import Warehouse
+from storage.warehouse.warehouse import Warehouse
 from streams.bus import open_bus
 from streams.topics import TOPICS
 from tests.streams.bus_contract import everything

@@ -18,8 +18,8 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from serving.app import create_app
 from storage.events import Event
+from storage.events.wire import decode
 from storage.settings import Settings
-from storage.wire import decode
 from streams.bounded_http import server_config
 from streams.bus import Bus, Partition, open_bus
 from streams.health import listen

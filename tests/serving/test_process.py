@@ -14,8 +14,8 @@ import pytest
 from serving.app import run
 from storage.errors import ConfigurationError, ModelNotFound, PortInUse
 from storage.events import ReplySent
+from storage.events.wire import decode
 from storage.settings import Settings
-from storage.wire import decode
 from streams.bus import open_bus
 from tests.serving.conftest import WaitUntil
 

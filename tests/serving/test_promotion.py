@@ -10,7 +10,7 @@ from serving.promotion import Promotions
 from storage.artifacts import Artifacts
 from storage.errors import Overloaded
 from storage.events import ModelPromoted, ReviewDecided
-from storage.wire import encode
+from storage.events.wire import encode
 from streams.bus import Bus, Partition, Record, records_of
 from streams.sqlite_bus import SQLiteBus
 from streams.topics import REQUESTED, VERSIONS

@@ -7,7 +7,6 @@ from uuid import UUID
 
 import numpy as np
 
-from storage.entries import Applied, Entry, Partition
 from storage.events import (
     EVENTS,
     DatasetFrozen,
@@ -37,9 +36,10 @@ from storage.events import (
     derived_id,
     pack,
 )
+from storage.events.wire import encode
 from storage.strata import stratum_of
-from storage.warehouse import Warehouse
-from storage.wire import encode
+from storage.warehouse.entries import Applied, Entry, Partition
+from storage.warehouse.warehouse import Warehouse
 
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 HASH = "0" * 64

@@ -10,7 +10,7 @@ import pytest
 from kafka.errors import KafkaConnectionError, SaslAuthenticationFailedError
 
 from storage.errors import ConfigurationError, Overloaded, WarehouseError, exit_code, temporary_reason, trying_again
-from storage.warehouse import Warehouse
+from storage.warehouse.warehouse import Warehouse
 
 
 def os_error(number: int) -> OSError:

@@ -9,7 +9,7 @@ import pytest
 
 from storage.errors import EventUnreadable
 from storage.events import PreferenceJoined
-from storage.wire import WRITTEN, decode, encode
+from storage.events.wire import WRITTEN, decode, encode
 from tests.storage.facts import judgment, one_of_each, reply
 
 

@@ -10,10 +10,11 @@ import orjson
 import pytest
 
 from storage.events import DatasetFrozen, ModelEvaluated, RewardUpdated, RunClaimed, TrainingFailed, TrainingProgress, TrainingRequested
-from storage.warehouse import Warehouse
+from storage.warehouse.warehouse import Warehouse
 from tests.storage.facts import HASH, VECTOR, Log, apply, at, features, id_of, judgment, one_of_each, pair, reply
 
-FILES = sorted(file.name.removesuffix(".sql") for file in (resources.files("storage") / "queries").iterdir() if file.name.endswith(".sql"))
+QUERIES = resources.files("storage.warehouse") / "queries"
+FILES = sorted(file.name.removesuffix(".sql") for file in QUERIES.iterdir() if file.name.endswith(".sql"))
 EXAMPLES: dict[str, Any] = {
     "limit": 3,
     "recruiter": "r-1",
@@ -51,7 +52,7 @@ def test_every_query_answers_on_an_empty_warehouse_and_on_one_with_everything(wa
     everything = [event for event in one_of_each() if event.kind not in ("HubClaimed", "PreferenceJoined", "PreferenceRemoved")]
     for _ in range(2):
         for name in FILES:
-            text = (resources.files("storage") / "queries" / f"{name}.sql").read_text()
+            text = (QUERIES / f"{name}.sql").read_text()
             wanted = set(re.findall(r"\$(\w+)", re.sub(r"--.*", "", text)))
             parameters = {key: [-1] if (name, key) == ("prompts_frozen", "since") else EXAMPLES[key] for key in wanted}
             warehouse.query(name, parameters)

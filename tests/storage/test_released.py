@@ -11,10 +11,10 @@ from typing import Any, Literal
 import pytest
 from pydantic import TypeAdapter
 
-from storage import events, upcasters, wire
+from storage import events
 from storage.errors import EventUnreadable, SchemaTooNew
-from storage.events import EVENTS, Event, newest_version
-from storage.wire import decode, encode
+from storage.events import EVENTS, Event, newest_version, upcasters, wire
+from storage.events.wire import decode, encode
 from tests.storage.facts import one_of_each
 
 RELEASED = Path(__file__).with_name("released")
@@ -42,7 +42,7 @@ def test_a_model_that_changed_has_a_new_version(kind: str) -> None:
     file = RELEASED / f"{kind}.v{newest_version(model)}.schema.json"
     assert schema_of(model) == json.loads(file.read_text(encoding="utf-8")), (
         f"{kind} is no longer what version {newest_version(model)} promised: give it the next schema_version, an upcaster in"
-        " storage/upcasters.py, and its files here by 'python -m tests.storage.test_released'"
+        " storage/events/upcasters.py, and its files here by 'python -m tests.storage.test_released'"
     )
 
 

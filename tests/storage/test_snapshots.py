@@ -10,9 +10,9 @@ import pytest
 
 from storage.errors import ArtifactError, WarehouseError
 from storage.events import unpack
-from storage.snapshots import Manifest, freeze, open_snapshot
+from storage.snapshots.snapshot import Manifest, freeze, open_snapshot
 from storage.strata import stratum_of
-from storage.warehouse import Warehouse
+from storage.warehouse.warehouse import Warehouse
 from tests.storage.facts import Log, apply, features, id_of, judgment, pair, reply
 
 RUN = id_of("run")
@@ -117,7 +117,7 @@ def test_the_prompts_are_the_evaluation_stratums_once_each_within_the_cut(loop: 
 
 
 def test_a_snapshot_of_many_rows_has_the_same_bytes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.snapshots.ROWS_A_GROUP", 17)
+    monkeypatch.setattr("storage.snapshots.snapshot.ROWS_A_GROUP", 17)
     with Warehouse.open(tmp_path / "w.duckdb") as warehouse:
         apply(warehouse, Log(), *(reply(n) for n in range(400)))
         manifest = frozen(warehouse, tmp_path / "one", through_sequence=0)

@@ -10,10 +10,10 @@ import pytest
 
 from storage.errors import EventUnreadable
 from storage.events import Event, HubClaimed, PairDrawn, PreferenceJoined
-from storage.rows import LARGEST
-from storage.verify import Report, verify
-from storage.warehouse import Warehouse
-from storage.wire import decode
+from storage.events.wire import decode
+from storage.warehouse.rows import LARGEST
+from storage.warehouse.verify import Report, verify
+from storage.warehouse.warehouse import Warehouse
 from tests.storage.facts import Log, apply, features, judgment, pair, reply
 
 
@@ -41,7 +41,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Log]:
 @pytest.fixture
 def loop(made: tuple[Path, Log], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Warehouse, Log]]:
     """A copy to tamper with."""
-    monkeypatch.setattr("storage.verify.BATCH", 7)  # so that a few dozen entries are several batches
+    monkeypatch.setattr("storage.warehouse.verify.BATCH", 7)  # so that a few dozen entries are several batches
     shutil.copy(made[0], tmp_path / "warehouse.duckdb")
     with Warehouse.open(tmp_path / "warehouse.duckdb") as warehouse:
         yield warehouse, copy.deepcopy(made[1])

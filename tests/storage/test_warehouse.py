@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.entries import Entry, Partition
 from storage.errors import ConfigurationError, EventUnreadable, WarehouseError
 from storage.events import EVENTS, Event, JudgmentGiven, ModelEvaluated, ModelPromoted, PairDrawn, ReplySent, Sampling
-from storage.repeats import Seen, halves
-from storage.rows import event_of, refuse_unstorable
-from storage.warehouse import Warehouse
+from storage.warehouse.deduplication import Seen, halves
+from storage.warehouse.entries import Entry, Partition
+from storage.warehouse.rows import event_of, refuse_unstorable
+from storage.warehouse.warehouse import Warehouse
 from tests.storage.facts import Log, apply, features, id_of, judgment, one_of_each, pair, reply
 
 
@@ -101,7 +101,7 @@ def test_another_id_with_the_same_remembered_half_is_new(warehouse: Warehouse) -
 def test_what_was_seen_is_what_a_set_would_hold(batches: list[list[int]], first: list[int]) -> None:
     seen, truth = Seen(np.array(first, np.uint64)), set(first)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("storage.repeats.SHORT", 4)  # so that a few numbers become a run
+        patch.setattr("storage.warehouse.deduplication.SHORT", 4)  # so that a few numbers become a run
         for batch in batches:
             numbers = np.array(batch, np.uint64)
             assert seen.among(numbers).tolist() == [number in truth for number in batch]
@@ -120,7 +120,7 @@ def test_a_number_beyond_64_bits_is_refused_by_its_name() -> None:
 
 
 def test_one_row_of_each_partition_is_left_of_many_offsets(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.inserts.TIDY_AFTER", 5)
+    monkeypatch.setattr("storage.warehouse.inserts.TIDY_AFTER", 5)
     log = Log()
     for n in range(20):
         apply(warehouse, log, pair(n), judgment(n))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from storage.entries import Applied, Entry
-from storage.warehouse import Warehouse
+from storage.warehouse.entries import Applied, Entry
+from storage.warehouse.warehouse import Warehouse
 from streams.bus import Bus, Logged, Partition, Position, Record
 from tests.streams.memory_bus import MemoryBus
 

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from storage.events import Event, EventQuarantined
-from storage.wire import encode
+from storage.events.wire import encode
 from streams.topics import TOPICS, Topic
 from streams.versions import version_name
 from tests.storage.facts import one_of_each, pair, prompt

@@ -21,8 +21,8 @@ from storage.events import (
     pack,
 )
 from storage.settings import Settings
-from storage.snapshots import freeze
-from storage.warehouse import Warehouse
+from storage.snapshots.snapshot import freeze
+from storage.warehouse.warehouse import Warehouse
 from streams.bus import records_of
 from streams.derived import check_derived
 from streams.sink import Sink

@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.artifacts import Artifacts
-from storage.contents import contents
 from storage.errors import WarehouseError
 from storage.events import (
     DatasetFrozen,
@@ -27,17 +26,19 @@ from storage.events import (
     ReviewDecided,
     RewardUpdated,
     RunClaimed,
+    Watermark,
+    advance,
     now,
 )
-from storage.snapshots import freeze
-from storage.warehouse import Warehouse
-from storage.wire import decode
+from storage.events.wire import decode
+from storage.snapshots.snapshot import freeze
+from storage.warehouse.contents import contents
+from storage.warehouse.warehouse import Warehouse
 from streams import runs, versions
 from streams.bus import Bus, Logged, Partition, Record, records_of
 from streams.evaluations import Reports, lives_of
 from streams.hub import Desk
 from streams.learner import Learner
-from streams.preferences import Place, advance
 from streams.replay import replay
 from streams.runner import HandlerStation
 from streams.sink import Sink
@@ -96,9 +97,9 @@ def hub_live(log: Bus, path: Path, fate: Fate, records: Sequence[Record] = ()) -
 
 def numbered_on(log: Bus) -> list[PreferenceJoined | PreferenceRemoved]:
     """What a reader of ``feedback.preferences`` takes, in its order; a hole would raise."""
-    place, taken = Place(), []
+    watermark, taken = Watermark(), []
     for entry in everything(log, PREFERENCES.name):
-        place, numbered = advance(place, decode(entry.value))
+        watermark, numbered = advance(watermark, decode(entry.value))
         taken += [numbered] if numbered is not None else []
     return taken
 

@@ -16,11 +16,11 @@ import pytest
 
 from dashboard.readings import Readings, Sources
 from dashboard.verification import verified
-from storage.contents import contents
 from storage.errors import EventUnreadable
 from storage.events import Event, EventQuarantined, PairDrawn, PairEmbedded, PreferenceJoined, PreferenceRemoved, RewardUpdated
-from storage.inserts import LOGGED
-from storage.rows import TABLES
+from storage.warehouse.contents import contents
+from storage.warehouse.inserts import LOGGED
+from storage.warehouse.rows import TABLES
 from streams.bus import Bus, Logged, Partition, Record, records_of
 from streams.lag import lag
 from streams.quarantine import event_in, quarantined

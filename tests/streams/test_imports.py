@@ -9,7 +9,7 @@ import pytest
 
 from storage.errors import ConfigurationError, DataRefused, InputRefused
 from storage.events import JudgmentGiven, PairDrawn
-from storage.wire import decode
+from storage.events.wire import decode
 from streams.imports import import_file
 from streams.topics import JUDGMENTS, PAIRS
 from tests.streams.bus_contract import everything

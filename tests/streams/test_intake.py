@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from storage.errors import ConfigurationError, InputRefused, Overloaded
 from storage.events import new_id
+from storage.events.wire import decode
 from storage.settings import Common
 from storage.strata import stratum_of
-from storage.wire import decode
 from streams.caps import Ballots, FeedbackCaps
 from streams.intake import MAX_PROMPT, Intake
 from streams.pseudonyms import folded, pseudonym, pseudonym_key

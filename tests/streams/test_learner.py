@@ -28,7 +28,7 @@ from storage.events import (
     TrainingRequested,
     derived_id,
 )
-from storage.wire import decode, encode
+from storage.events.wire import decode, encode
 from streams.bus import Bus, Record, records_of
 from streams.learner import INTERVAL, MANY, Learner
 from streams.preferences import PARTITION

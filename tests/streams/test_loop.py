@@ -26,10 +26,10 @@ from storage.events import (
     RewardUpdated,
     TrainingRequested,
 )
+from storage.events.wire import decode
 from storage.settings import Settings
-from storage.snapshots import open_snapshot
-from storage.warehouse import Warehouse
-from storage.wire import decode
+from storage.snapshots.snapshot import open_snapshot
+from storage.warehouse.warehouse import Warehouse
 from streams.bus import bus_of, records_of
 from streams.hub import HubStreams
 from streams.intake import Intake

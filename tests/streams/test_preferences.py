@@ -4,17 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.events import Event, PreferenceJoined
+from storage.events import Event, PreferenceJoined, SequenceGap, Watermark, advance
 from streams.bus import records_of
-from streams.preferences import PARTITION, Place, SequenceGap, advance, resume
+from streams.preferences import PARTITION, resume
 from tests.streams.examples import claimed, joined
 from tests.streams.memory_bus import MemoryBus
 
 
-def taken(events: list[Event], place: Place = Place()) -> list[tuple[int, int]]:
+def taken(events: list[Event], watermark: Watermark = Watermark()) -> list[tuple[int, int]]:
     numbers = []
     for event in events:
-        place, numbered = advance(place, event)
+        watermark, numbered = advance(watermark, event)
         if numbered is not None:
             numbers.append((numbered.epoch, numbered.sequence))
     return numbers
@@ -51,10 +51,10 @@ def test_however_a_transport_repeats_the_same_numbers_are_taken_once_in_order(da
 def test_a_reader_goes_on_from_the_entry_that_it_marked_with_its_epoch() -> None:
     bus = MemoryBus()
     bus.publish(records_of([claimed(3), joined(1, 3), joined(2, 3), claimed(5), joined(3, 5)]), timeout=1)
-    assert resume(bus, "reader") == (-1, Place())
+    assert resume(bus, "reader") == (-1, Watermark())
     bus.mark("reader", {PARTITION: 2})
-    assert resume(bus, "reader") == (2, Place(3, 2))
+    assert resume(bus, "reader") == (2, Watermark(3, 2))
     bus.mark("reader", {PARTITION: 3})  # not a number: it says too little
-    assert resume(bus, "reader") == (-1, Place())
+    assert resume(bus, "reader") == (-1, Watermark())
     bus.mark("reader", {PARTITION: 17})  # of another log
-    assert resume(bus, "reader") == (-1, Place())
+    assert resume(bus, "reader") == (-1, Watermark())

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from storage.contents import contents
 from storage.errors import ConfigurationError, SchemaTooNew
-from storage.warehouse import Warehouse
+from storage.warehouse.contents import contents
+from storage.warehouse.warehouse import Warehouse
 from streams.bus import Bus, Record, open_bus
 from streams.embed import embed_pairs
 from streams.intake import Intake

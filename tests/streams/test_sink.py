@@ -10,8 +10,8 @@ import pytest
 
 from storage.errors import OffsetLost, Overloaded, SchemaTooNew, WarehouseError
 from storage.events import Event, EventQuarantined, HubClaimed, PairEmbedded, PreferenceJoined, PreferenceRemoved, now
-from storage.warehouse import Applied, Warehouse
-from storage.wire import decode
+from storage.events.wire import decode
+from storage.warehouse.warehouse import Applied, Warehouse
 from streams.bus import Bus, Logged, Partition, Position, Record, records_of
 from streams.embed import embed_pairs
 from streams.intake import Intake

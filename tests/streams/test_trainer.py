@@ -10,7 +10,7 @@ import pytest
 
 from storage.errors import ArtifactError, DataRefused, Overloaded
 from storage.events import Event, GateResult, ModelEvaluated, RunClaimed, TrainingFailed, TrainingProgress, Verdict, now
-from storage.wire import decode
+from storage.events.wire import decode
 from streams import heartbeat
 from streams.bus import Bus, records_of
 from streams.heartbeat import Heartbeat

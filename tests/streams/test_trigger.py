@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from storage.errors import EventUnreadable
 from storage.events import Event
-from storage.wire import encode
+from storage.events.wire import encode
 from streams.bus import Record, records_of
 from streams.runner import HandlerStation
 from streams.topics import REWARD

@@ -219,8 +219,8 @@ def test_files_that_cannot_be_read_say_so(tmp_path: Path) -> None:
 
 
 def test_a_snapshot_gives_its_judgments_ties_orders_and_strata(tmp_path: Path) -> None:
-    from storage.snapshots import freeze
-    from storage.warehouse import Warehouse
+    from storage.snapshots.snapshot import freeze
+    from storage.warehouse.warehouse import Warehouse
     from tests.storage.facts import Log, apply, features, id_of, judgment, pair
 
     with Warehouse.open(tmp_path / "warehouse.duckdb") as warehouse:

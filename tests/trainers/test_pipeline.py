@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from storage.artifacts import Artifacts
-from storage.entries import Partition
 from storage.errors import DataRefused, TrainingError
 from storage.events import (
     Event,
@@ -24,9 +23,10 @@ from storage.events import (
     pack,
 )  # fmt: skip
 from storage.settings import Settings
-from storage.snapshots import freeze
+from storage.snapshots.snapshot import freeze
 from storage.strata import stratum_of
-from storage.warehouse import Warehouse
+from storage.warehouse.entries import Partition
+from storage.warehouse.warehouse import Warehouse
 from trainers.api import evaluate_policy, train_policy
 from trainers.evaluation.report import Report
 from trainers.features import Embedder, FeatureSettings

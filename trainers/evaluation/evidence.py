@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from storage.events import Choice, JudgmentGiven, Message, PreferenceJoined, Prompt, Side, Source, Stratum, derived_id, pack, unpack
-from storage.snapshots import Snapshot
+from storage.snapshots.snapshot import Snapshot
 from storage.strata import conversation_of
 from trainers.datasets import PreferenceData
 from trainers.policy.dpo import PreferenceRow

@@ -13,13 +13,13 @@ from uuid import UUID
 import duckdb
 from pydantic import BaseModel, ConfigDict
 
-from storage.database import statement
 from storage.errors import EventUnreadable, SchemaTooNew
 from storage.events import Event, HubClaimed, PreferenceJoined, PreferenceRemoved
-from storage.inserts import LOGGED
-from storage.rows import TABLES, row_of
-from storage.warehouse import Warehouse
-from storage.wire import decode
+from storage.events.wire import decode
+from storage.warehouse.database import statement
+from storage.warehouse.inserts import LOGGED
+from storage.warehouse.rows import TABLES, row_of
+from storage.warehouse.warehouse import Warehouse
 
 BATCH = 2_000
 NUMBERED = (PreferenceJoined, PreferenceRemoved)

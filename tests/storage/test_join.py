@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage.entries import Entry
 from storage.errors import WarehouseError
 from storage.events import Event, HubClaimed, JudgmentGiven, PairEmbedded, PreferenceJoined, PreferenceRemoved, derived_id
-from storage.joining import Join, Pair
-from storage.warehouse import Warehouse
-from storage.wire import WRITTEN, encode
+from storage.events.wire import WRITTEN, encode
+from storage.warehouse.entries import Entry
+from storage.warehouse.join import Join, Pair
+from storage.warehouse.warehouse import Warehouse
 from tests.storage.facts import Log, apply, features, joined, judgment, one_of_each, pair
 
 
@@ -131,8 +131,8 @@ def test_a_hub_numbers_at_its_start_what_an_older_program_passed_over_because_of
 
 
 def test_a_pair_that_has_left_memory_is_fetched(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.joining.UNJUDGED", 0)
-    monkeypatch.setattr("storage.joining.JUDGED", 0)
+    monkeypatch.setattr("storage.warehouse.join.UNJUDGED", 0)
+    monkeypatch.setattr("storage.warehouse.join.JUDGED", 0)
     log = Log()
     apply(warehouse, log, pair(1), features(1))
     assert [entry.sequence for entry in apply(warehouse, log, judgment(1, "A")).numbered] == [1]
@@ -143,7 +143,7 @@ def test_a_pair_that_has_left_memory_is_fetched(warehouse: Warehouse, monkeypatc
 
 
 def test_pairs_leave_memory_by_age_and_the_judged_ones_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.joining.JUDGED", 1)
+    monkeypatch.setattr("storage.warehouse.join.JUDGED", 1)
     asked: list[UUID] = []
 
     def load(ids: Collection[UUID]) -> dict[UUID, Pair]:

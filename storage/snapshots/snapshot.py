@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from storage.errors import ArtifactError, WarehouseError
 from storage.events import Sha256, Source
-from storage.warehouse import Warehouse
+from storage.warehouse.warehouse import Warehouse
 
 MANIFEST = "manifest.json"
 REPLIES = "chat.replies"

@@ -56,15 +56,17 @@ def connect(path: Path, *, memory_limit: str, threads: int, read_only: bool, pat
 @cache
 def statement(name: str) -> str:
     """The text of ``queries/NAME.sql``."""
-    found = resources.files("storage") / "queries" / f"{name}.sql"
+    found = resources.files("storage.warehouse") / "queries" / f"{name}.sql"
     if not re.fullmatch(r"[a-z0-9_]+", name) or not found.is_file():
-        raise ConfigurationError(f"there is no query named {name!r}; the files in storage/queries are the names")
+        raise ConfigurationError(f"there is no query named {name!r}; the files in storage/warehouse/queries are the names")
     return found.read_text(encoding="utf-8")
 
 
 def _migrate(connection: duckdb.DuckDBPyConnection, path: Path, read_only: bool) -> None:
     """Run the numbered files that this warehouse has not seen, each in a transaction of its own."""
-    files = sorted((f for f in (resources.files("storage") / "migrations").iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
+    files = sorted(
+        (f for f in (resources.files("storage.warehouse") / "migrations").iterdir() if f.name.endswith(".sql")), key=lambda f: f.name
+    )
     if not read_only:
         connection.execute("CREATE TABLE IF NOT EXISTS migration (number INTEGER NOT NULL, name VARCHAR NOT NULL)")
     try:

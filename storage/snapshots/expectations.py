@@ -16,7 +16,7 @@ import pyarrow as pa
 from great_expectations.data_context.types.base import ProgressBarsConfig
 
 from storage.events import unpack
-from storage.snapshots import Snapshot, without_overlap
+from storage.snapshots.snapshot import Snapshot, without_overlap
 
 logging.getLogger("great_expectations").setLevel(logging.WARNING)
 

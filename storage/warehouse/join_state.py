@@ -5,8 +5,8 @@ from typing import Any
 from uuid import UUID
 
 from storage.events import JudgmentGiven
-from storage.joining import Features, Pair, Standing
-from storage.rows import event_of
+from storage.warehouse.join import Features, Pair, Standing
+from storage.warehouse.rows import event_of
 
 Row = Mapping[str, Any]
 Ask = Callable[[str, Mapping[str, Any] | None], list[dict[str, Any]]]  # the rows of a named query

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from storage.events import Event
-from storage.joining import Numbered
+from storage.events import Event, Numbered
 
 
 class Partition(NamedTuple):

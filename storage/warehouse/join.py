@@ -14,6 +14,7 @@ from uuid import UUID
 from storage.events import (
     Event,
     JudgmentGiven,
+    Numbered,
     PairDrawn,
     PairEmbedded,
     PreferenceJoined,
@@ -24,8 +25,6 @@ from storage.events import (
     derived_id,
     newest_version,
 )
-
-Numbered = PreferenceJoined | PreferenceRemoved
 
 # Complete pairs in memory, about 5 kB each with 400 features a side. After its first judgment a pair is seldom asked for again, and more of
 # them than the processor's caches hold would slow down every batch.

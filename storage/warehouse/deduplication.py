@@ -12,9 +12,9 @@ from uuid import UUID
 
 import numpy as np
 
-from storage.entries import Fact, Refusal
 from storage.events import EVENTS, Event
-from storage.rows import row_of
+from storage.warehouse.entries import Fact, Refusal
+from storage.warehouse.rows import row_of
 
 Row = dict[str, Any]
 StoredRows = Callable[[type[Event], Collection[UUID]], Sequence[Mapping[str, Any]]]

@@ -12,10 +12,9 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from storage.entries import Fact
-from storage.events import Event, PreferenceJoined, PreferenceRemoved
-from storage.joining import Numbered
-from storage.rows import POSITION, TABLES, arrow_of, table_of_events
+from storage.events import Event, Numbered, PreferenceJoined, PreferenceRemoved
+from storage.warehouse.entries import Fact
+from storage.warehouse.rows import POSITION, TABLES, arrow_of, table_of_events
 
 LOGGED = "preference_logged"
 TIDY_AFTER = 10_000  # rows of offsets

@@ -7,7 +7,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from storage.errors import EventUnreadable, SchemaTooNew
 from storage.events import EVENTS, Event, PreferenceJoined, forget_given, newest_version, problems
-from storage.upcasters import upcast
+from storage.events.upcasters import upcast
 
 # What a new event is given and an event on the log has to bring: else each reader would give it another id and another time.
 WRITTEN = frozenset({"schema_version", "event_id", "occurred_at"})

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 from storage.events import pack
-from storage.snapshots import Snapshot, freeze, open_snapshot
+from storage.snapshots.snapshot import Snapshot, freeze, open_snapshot
 from storage.strata import stratum_of
-from storage.warehouse import Warehouse
+from storage.warehouse.warehouse import Warehouse
 from tests.storage.facts import Log, apply, features, id_of, judgment, pair, reply
 
 Table = list[dict[str, Any]]
@@ -38,7 +38,7 @@ class Changed:
 
 
 def failures(snapshot: Snapshot, change: Callable[[Table, Table], None], **arguments: Any) -> dict[str, str]:
-    from storage.quality import check
+    from storage.snapshots.expectations import check
 
     preferences, prompts = snapshot.preferences.to_pylist(), snapshot.prompts.to_pylist()
     change(preferences, prompts)
@@ -49,7 +49,7 @@ def failures(snapshot: Snapshot, change: Callable[[Table, Table], None], **argum
 
 
 def test_a_good_snapshot_meets_every_expectation(snapshot: Snapshot) -> None:
-    from storage.quality import check
+    from storage.snapshots.expectations import check
 
     assert check(snapshot, minimum_rows=15) == []
 

@@ -6,8 +6,8 @@ Rows are taken in the order of their ids and without their positions on the log,
 import hashlib
 from dataclasses import dataclass
 
-from storage.rows import POSITION, TABLES
-from storage.warehouse import Warehouse
+from storage.warehouse.rows import POSITION, TABLES
+from storage.warehouse.warehouse import Warehouse
 
 AT_ONCE = 10_000  # rows
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from uuid import UUID
 
 from storage.errors import WarehouseError
-from storage.events import Event, HubClaimed, PreferenceJoined, PreferenceRemoved
-from storage.joining import Numbered
+from storage.events import Event, HubClaimed, Numbered, SequenceGap, Watermark, advance
 
 
 @dataclass(frozen=True)
@@ -40,26 +39,24 @@ def read_back(events: Collection[Event], known: Mapping[int, UUID], at: Numberin
     WarehouseError
         The log says otherwise than the numbers here, or another hub numbers.
     """
-    here = {event.sequence: known[event.sequence] for event in events if isinstance(event, Numbered) and event.sequence in known}
-    log_epoch, last = at.log_epoch, at.last
+    here = dict(known)
+    watermark = Watermark(at.log_epoch, at.last)
     adopted: list[Numbered] = []
     for event in events:
-        if isinstance(event, HubClaimed):
-            if at.claimed and event.epoch > at.epoch:
-                raise WarehouseError(f"hub {event.hub!r} has claimed epoch {event.epoch} above ours, {at.epoch}: stop one of the two")
-            log_epoch = max(log_epoch, event.epoch)
-        elif not isinstance(event, PreferenceJoined | PreferenceRemoved) or event.epoch < log_epoch:
-            continue
-        elif event.sequence in here:
-            if here[event.sequence] != event.event_id:
-                raise _disagreement(path, f"entry {event.sequence} is {event.event_id} there and {here[event.sequence]} here")
-        elif at.claimed or event.sequence != last + 1:
-            raise _disagreement(path, f"it has entry {event.sequence}, and here the last one is {last}")
-        else:
-            last = event.sequence
-            here[last] = event.event_id
-            adopted.append(event)
-    return adopted, log_epoch
+        if isinstance(event, HubClaimed) and at.claimed and event.epoch > at.epoch:
+            raise WarehouseError(f"hub {event.hub!r} has claimed epoch {event.epoch} above ours, {at.epoch}: stop one of the two")
+        try:
+            watermark, entry = advance(watermark, event)
+        except SequenceGap as gap:
+            raise _disagreement(path, f"it has entry {gap.entry.sequence}, and here the last one is {watermark.sequence}") from gap
+        if entry is not None:
+            if at.claimed:
+                raise _disagreement(path, f"it has entry {entry.sequence}, and here the last one is {at.last}")
+            here[entry.sequence] = entry.event_id
+            adopted.append(entry)
+        elif isinstance(event, Numbered) and event.epoch >= watermark.epoch and here.get(event.sequence) != event.event_id:
+            raise _disagreement(path, f"entry {event.sequence} is {event.event_id} there and {here.get(event.sequence)} here")
+    return adopted, watermark.epoch
 
 
 def _disagreement(path: Path, what: str) -> WarehouseError:

@@ -16,16 +16,16 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from storage.database import connect, statement
-from storage.entries import Applied, Entry, Fact
 from storage.errors import WarehouseError
-from storage.events import Event, HubClaimed, PreferenceJoined, PreferenceRemoved
-from storage.inserts import Inserts, Rows
-from storage.join_rows import incomplete_pairs, known_pairs, missed_judgments
-from storage.joining import Join, Numbered
-from storage.numbering import Numbering, read_back
-from storage.repeats import Repeats
-from storage.rows import POSITION, TABLES, event_of
+from storage.events import Event, HubClaimed, Numbered, PreferenceJoined, PreferenceRemoved
+from storage.warehouse.database import connect, statement
+from storage.warehouse.deduplication import Repeats
+from storage.warehouse.entries import Applied, Entry, Fact
+from storage.warehouse.inserts import Inserts, Rows
+from storage.warehouse.join import Join
+from storage.warehouse.join_state import incomplete_pairs, known_pairs, missed_judgments
+from storage.warehouse.numbering import Numbering, read_back
+from storage.warehouse.rows import POSITION, TABLES, event_of
 
 __all__ = ["Applied", "Warehouse"]
 

@@ -1,0 +1,98 @@
+"""Every event that travels between processes, and the table of their kinds.
+
+Events are facts: frozen, UTC-stamped by the server that accepted them, JSON on the wire (``wire``). They come from ``intake``, ``serving``
+and the stations of the loop, go through the bus, and end as rows in the warehouse. ``streams.topics`` says which topic carries which.
+"""
+
+from storage.events.chat import Message, Prompt, ReplySent, Sampling
+from storage.events.event import Event, Kind, Part, assembled, forget_given, newest_version, problems
+from storage.events.feedback import JudgmentGiven, PairDrawn, PairEmbedded, Response, ResponseRated
+from storage.events.fields import MAX_TEXT, Choice, Finite, Identifier, Moment, Name, Sha256, Side, Source, Stratum, Text, Verdict
+from storage.events.ids import derived_id, new_id, now
+from storage.events.preferences import HubClaimed, Numbered, PreferenceJoined, PreferenceRemoved, SequenceGap, Watermark, advance
+from storage.events.quarantine import EventQuarantined
+from storage.events.training import DatasetFrozen, RewardUpdated, RunClaimed, TrainingFailed, TrainingProgress, TrainingRequested
+from storage.events.vector import Vector, pack, unpack
+from storage.events.versions import GateResult, ModelEvaluated, ModelPromoted, ModelRolledBack, ReviewDecided
+
+EVENTS: dict[str, type[Event]] = {
+    kind.__name__: kind
+    for kind in (
+        ReplySent,
+        PairDrawn,
+        JudgmentGiven,
+        ResponseRated,
+        PairEmbedded,
+        HubClaimed,
+        PreferenceJoined,
+        PreferenceRemoved,
+        EventQuarantined,
+        RewardUpdated,
+        TrainingRequested,
+        DatasetFrozen,
+        RunClaimed,
+        TrainingProgress,
+        TrainingFailed,
+        ModelEvaluated,
+        ReviewDecided,
+        ModelPromoted,
+        ModelRolledBack,
+    )
+}
+
+__all__ = [
+    "EVENTS",
+    "MAX_TEXT",
+    "Choice",
+    "DatasetFrozen",
+    "Event",
+    "EventQuarantined",
+    "Finite",
+    "GateResult",
+    "HubClaimed",
+    "Identifier",
+    "JudgmentGiven",
+    "Kind",
+    "Message",
+    "ModelEvaluated",
+    "ModelPromoted",
+    "ModelRolledBack",
+    "Moment",
+    "Name",
+    "Numbered",
+    "PairDrawn",
+    "PairEmbedded",
+    "Part",
+    "PreferenceJoined",
+    "PreferenceRemoved",
+    "Prompt",
+    "ReplySent",
+    "Response",
+    "ResponseRated",
+    "ReviewDecided",
+    "RewardUpdated",
+    "RunClaimed",
+    "Sampling",
+    "SequenceGap",
+    "Sha256",
+    "Side",
+    "Source",
+    "Stratum",
+    "Text",
+    "TrainingFailed",
+    "TrainingProgress",
+    "TrainingRequested",
+    "Vector",
+    "Verdict",
+    "Watermark",
+    "advance",
+    "assembled",
+    "derived_id",
+    "forget_given",
+    "new_id",
+    "newest_version",
+    "now",
+    "pack",
+    "problems",
+    "unpack",
+]

@@ -1,0 +1,37 @@
+"""The chat: what candidates were answered."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from storage.events.event import Event, Part
+from storage.events.fields import Identifier, Name, Stratum, Text
+
+
+class Message(Part):
+    role: Literal["system", "user", "assistant"]
+    content: Text
+
+
+Prompt = Annotated[tuple[Message, ...], Field(min_length=1, max_length=200)]
+
+
+class Sampling(Part):
+    temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    max_tokens: Annotated[int, Field(ge=1, le=8192)] = 128
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+class ReplySent(Event):
+    """The chatbot answered a candidate. ``candidate`` is a pseudonym."""
+
+    kind: Literal["ReplySent"] = "ReplySent"
+    conversation_id: Identifier
+    candidate: Identifier | None = None
+    prompt: Prompt
+    reply: Text
+    version: Name
+    sampling: Sampling
+    stratum: Stratum

@@ -1,0 +1,58 @@
+"""The types of an event's fields: texts, names, hashes, times. Their limits are what every door checks."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler, StringConstraints, WithJsonSchema
+from pydantic_core import core_schema
+
+Source = Literal["product", "simulation", "import", "ai"]
+Stratum = Literal["training", "evaluation"]
+Choice = Literal["A", "B", "tie", "neither", "skip"]
+Side = Literal["A", "B"]
+Verdict = Literal["passed", "failed", "insufficient"]
+
+MAX_TEXT = 65_536  # characters; far above any chat message, far below what would choke an encoder or a page
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("NUL has no place in a text")  # DuckDB and most products cut or refuse it
+    return text
+
+
+# One pattern could say all of it, as it does in the schema, and would take three times as long for a line.
+Text = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=MAX_TEXT, pattern=r"^\s*[^\s\x00]"),
+    AfterValidator(_without_nul),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_TEXT, "pattern": r"^[^\x00]*[^\s\x00][^\x00]*$"}),
+]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")]
+Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+def _utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{moment} lies outside the years 1 to 9999 in UTC") from error
+
+
+class _InUTC:
+    """A time with an offset, brought to UTC. Nearly all are in UTC, which pydantic sees by itself; only the others are taken to Python."""
+
+    @staticmethod
+    def __get_pydantic_core_schema__(source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        other = core_schema.no_info_after_validator_function(_utc, core_schema.datetime_schema(tz_constraint="aware"))
+        return core_schema.union_schema(
+            [core_schema.datetime_schema(tz_constraint=0), other],
+            mode="left_to_right",
+            custom_error_type="moment",
+            custom_error_message="not a time with its offset from UTC, such as 2026-01-31T12:00:00Z, within the years 1 to 9999",
+        )
+
+
+Moment = Annotated[datetime, _InUTC]

@@ -1,0 +1,66 @@
+"""The life of a model version: evaluated, reviewed, promoted, rolled back."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from storage.events.event import Event, Part
+from storage.events.fields import Finite, Identifier, Name, Sha256, Text, Verdict
+
+
+class GateResult(Part):
+    """What one gate found: the figure, its interval, on how much evidence, against which limit.
+
+    ``unit`` is "share", "nats", "sd" …; ``low`` and ``high`` bound the interval the gate used; ``words`` says it in plain English.
+    """
+
+    name: Identifier
+    verdict: Verdict
+    figure: Finite | None
+    low: Finite | None
+    high: Finite | None
+    n: Annotated[int, Field(ge=0)]
+    limit: str
+    unit: str
+    words: str
+
+
+class ModelEvaluated(Event):
+    """A challenger was trained and judged against ``champion``. ``report`` and ``policy`` are artifacts."""
+
+    kind: Literal["ModelEvaluated"] = "ModelEvaluated"
+    version: Name
+    run_id: UUID
+    policy: Sha256
+    report: Sha256
+    champion: Name
+    gates: Annotated[tuple[GateResult, ...], Field(min_length=1)]
+    verdict: Verdict
+
+
+class ReviewDecided(Event):
+    """A reviewer approved or rejected a version. The name is typed in and not verified."""
+
+    kind: Literal["ReviewDecided"] = "ReviewDecided"
+    version: Name
+    decision: Literal["approve", "reject"]
+    reviewer: Name
+    reason: Text
+
+
+class ModelPromoted(Event):
+    """The version is the champion from here on."""
+
+    kind: Literal["ModelPromoted"] = "ModelPromoted"
+    version: Name
+    review: UUID  # the ReviewDecided that allowed it
+
+
+class ModelRolledBack(Event):
+    """The champion ``version`` is withdrawn; the champion before it serves again."""
+
+    kind: Literal["ModelRolledBack"] = "ModelRolledBack"
+    version: Name
+    reviewer: Name
+    reason: Text
