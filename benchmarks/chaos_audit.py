@@ -30,9 +30,9 @@ from streams.quarantine import decoded
 from streams.replay import replay
 from streams.scan import batches
 from streams.topics import PAIRS, TOPICS
-from trainers.reward.checkpoint import load
-from trainers.reward.head import Head, new_head
-from trainers.reward.online import learn_all
+from trainers.reward.online.checkpoint import load
+from trainers.reward.online.head import Head, new_head
+from trainers.reward.online.learn import learn_all
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from streams.kafka_topics import create_topics
 from streams.quarantine import decoded
 from streams.runs import Runs
 from streams.topics import FROZEN, PROGRESS, REQUESTED, VERSIONS, Topic
-from trainers.reward.checkpoint import load
+from trainers.reward.online.checkpoint import load
 
 PROCESSES = ("hub", "serving", "processor", "trainer")
 BROKER_AWAY = 2.0  # seconds between a broker's end and its next start

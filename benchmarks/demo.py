@@ -92,9 +92,9 @@ def _one(job: tuple[str, int]) -> dict[str, Any]:
     from simulation.world import World
     from storage.artifacts import Artifacts
     from storage.settings import Settings
-    from trainers.features import Embedder, FeatureSettings
-    from trainers.generation import load_policy
-    from trainers.pipeline import Job, run
+    from trainers.features.embedder import Embedder, FeatureSettings
+    from trainers.models.generation import load_policy
+    from trainers.runs.pipeline import Job, run
 
     kind, seed = job
     started = time.monotonic()

@@ -18,8 +18,8 @@ from storage.strata import stratum_of
 from storage.warehouse.entries import Partition
 from storage.warehouse.warehouse import Warehouse
 from streams.topics import TOPIC_OF
-from trainers.features import Embedder
-from trainers.generation import Policy, generate
+from trainers.features.embedder import Embedder
+from trainers.models.generation import Policy, generate
 
 START = datetime(2026, 1, 1, tzinfo=UTC)  # a fixed clock: the same seed gives the same bytes
 SIDES: tuple[Side, Side] = ("A", "B")

@@ -51,7 +51,7 @@ def drawn_pair(i: int) -> PairDrawn:
 
 def embedding_in_use() -> str:
     """The hash of the embedding that a processor on its defaults has."""
-    from trainers.features import Embedder, FeatureSettings
+    from trainers.features.embedder import Embedder, FeatureSettings
 
     return Embedder.load(FeatureSettings()).hash
 

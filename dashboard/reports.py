@@ -1,6 +1,6 @@
 """What the promotions page shows of an evaluation's report.
 
-The report's own model (``trainers.evaluation.report``) brings torch and transformers along, which the hub does without; here are the parts
+The report's own model (``trainers.runs.report``) brings torch and transformers along, which the hub does without; here are the parts
 that are shown, as they stand in the artifact. A test holds the two together.
 """
 

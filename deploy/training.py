@@ -13,7 +13,7 @@ from deploy.summary import figures_as_text, gates_as_text
 from storage.errors import ConfigurationError
 from storage.events import Source
 from storage.settings import Settings
-from trainers.bad_lines import DataSummary
+from trainers.data.bad_lines import DataSummary
 
 Found = tuple[dict[str, Any], str]  # what goes into the JSON file, and what a person reads
 

@@ -174,7 +174,7 @@ def _installer(backend: LocalBackend, model: str, threads: int) -> Callable[[str
         disable_progress_bar()  # type: ignore[no-untyped-call]  # a log of the process is no terminal
         _import_transformers()
         from serving.batching import Served
-        from trainers.generation import load_policy
+        from trainers.models.generation import load_policy
 
         torch.set_num_threads(threads)
         backend.install(Served(version, load_policy(model, adapter)))

@@ -15,7 +15,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicS
 
 from serving.decoding import Draw, choose
 from storage.errors import ConfigurationError
-from trainers.generation import Policy, end_tokens
+from trainers.models.generation import Policy, end_tokens
 
 ROOM = 64  # columns by which a buffer grows, and of padding that all rows share before it is cut away
 

@@ -171,7 +171,7 @@ class LocalBackend:
             self._reserved[patient] -= 1
 
     def _tokens(self, served: "Served", prompt: Sequence[Message]) -> list[int]:
-        from trainers.generation import prompt_ids
+        from trainers.models.generation import prompt_ids
 
         tokenizer = served.policy.tokenizer
         for index, message in enumerate(prompt):

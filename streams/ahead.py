@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from trainers.reward.online import Head, held_at, reconcile
+from trainers.reward.online.learn import Head, held_at, reconcile
 
 PAUSES = 2.0  # times what was computed since the last pause: a third of one core at most, until it is to hurry
 

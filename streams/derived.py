@@ -25,7 +25,7 @@ from storage.warehouse.warehouse import Warehouse
 from streams import runs
 from streams.evaluations import KINDS, Reports, lives_of
 from streams.versions import BASE
-from trainers.reward.online import Head, HeadSettings, head_id, learn, learn_all, load, new_head
+from trainers.reward.online.learn import Head, HeadSettings, head_id, learn, learn_all, load, new_head
 
 AT_ONCE = 5_000  # numbers that are folded together
 UNCHECKED = (

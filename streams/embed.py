@@ -12,7 +12,7 @@ from storage.events import Event, Message, PairDrawn, PairEmbedded, derived_id, 
 
 
 class Encoder(Protocol):
-    """What is needed of ``trainers.features.Embedder``."""
+    """What is needed of ``trainers.features.embedder.Embedder``."""
 
     name: str
     hash: str

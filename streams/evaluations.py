@@ -17,7 +17,7 @@ from storage.events import DatasetFrozen, Event, GateResult, ModelEvaluated, Run
 from streams import runs, versions
 from streams.runs import Run
 from streams.topics import FROZEN, PROGRESS, REQUESTED, VERSIONS
-from trainers.gates.limits import Limits
+from trainers.audits.gates.limits import Limits
 
 REQUIRED: Final = tuple(Limits.model_fields)  # every gate that has a limit
 KINDS: tuple[type[Event], ...] = (*VERSIONS.kinds, TrainingRequested, DatasetFrozen, RunClaimed)  # what the lives are folded from

@@ -20,8 +20,8 @@ from streams.lag import lag
 from streams.quarantine import event_in
 from streams.scan import batches, beginning
 from streams.topics import JUDGMENTS, PAIRS
-from trainers.bad_lines import BadLine, BadLines
-from trainers.datasets import PreferenceRecord, read_records
+from trainers.data.bad_lines import BadLine, BadLines
+from trainers.data.records import PreferenceRecord, read_records
 
 AT_ONCE = 50  # records a transaction
 BEHIND = 200  # entries that the readers may be behind before the import waits for them

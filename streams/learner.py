@@ -33,8 +33,8 @@ from streams.preferences import PARTITION, resume
 from streams.quarantine import decoded, event_in, quarantined
 from streams.scan import batches
 from streams.topics import PREFERENCES, REWARD
-from trainers.reward.checkpoint import load, save_hashed, shard_file
-from trainers.reward.online import Head, HeadSettings, head_id, learn, learn_all, new_head
+from trainers.reward.online.checkpoint import load, save_hashed, shard_file
+from trainers.reward.online.learn import Head, HeadSettings, head_id, learn, learn_all, new_head
 
 log = logging.getLogger(__name__)
 

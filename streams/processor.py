@@ -31,7 +31,7 @@ from streams.kafka_settings import KafkaSettings, is_kafka, servers_of
 from streams.learner import Learner
 from streams.runner import TIMEOUT, Answering, Every, HandlerStation, Runner, failure_of, stop_on_signals
 from streams.trigger import RetrainingRule, due_by_time, on_reward_updated
-from trainers.reward.online import HeadSettings
+from trainers.reward.online.learn import HeadSettings
 
 if TYPE_CHECKING:
     from streams.agents import Agents  # Faust takes half a second to import, and only Kafka needs it
@@ -211,7 +211,7 @@ def _run_agents(bus: Bus, settings: Settings, stop: threading.Event, checks: dic
 def _load(settings: Settings) -> Embedding:
     import torch
 
-    from trainers.features import Embedder, FeatureSettings
+    from trainers.features.embedder import Embedder, FeatureSettings
 
     torch.set_num_threads(1)  # two collapse where serving and trainer share the cores
     return Embedder.load(settings.section("features", FeatureSettings))

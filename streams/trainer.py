@@ -1,7 +1,7 @@
 """The trainer: claims a frozen run by the order of the log, trains and judges it stage by stage, and says how far it is.
 
 The first claim of an attempt wins; a trainer that is started again goes on with its own claim at once, at the last stage it finished. The
-work itself is ``trainers.pipeline``; its result goes to ``models.versions``, where reviewers take it up.
+work itself is ``trainers.runs.pipeline``; its result goes to ``models.versions``, where reviewers take it up.
 """
 
 import fcntl
@@ -51,7 +51,7 @@ class TrainerSettings(BaseModel):
 
 
 class Outcome(Protocol):
-    """What is needed of ``trainers.pipeline.Outcome``."""
+    """What is needed of ``trainers.runs.pipeline.Outcome``."""
 
     @property
     def version(self) -> str: ...
@@ -249,8 +249,8 @@ def training(settings: Settings) -> Train:
     artifacts = Artifacts(settings.common.artifacts_url)
 
     def train(work: Work, progress: Progress) -> Outcome:
-        from trainers.pipeline import Job
-        from trainers.pipeline import run as run_pipeline
+        from trainers.runs.pipeline import Job
+        from trainers.runs.pipeline import run as run_pipeline
 
         frozen = work.run.frozen
         assert frozen is not None

@@ -10,30 +10,22 @@ from pathlib import Path
 
 from storage.settings import Settings
 from storage.snapshots.snapshot import Snapshot, open_snapshot
-from trainers.bad_lines import BadLines, DataSummary
-from trainers.datasets import read_preferences
-from trainers.evaluation.evidence import (
-    Judgment,
-    Trial,
-    judgments_of,
-    judgments_of_records,
-    preference_rows,
-    trials_of,
-    trials_of_judgments,
-)
-from trainers.evaluation.report import Data, Lineage, Report
-from trainers.evaluation.settings import EvaluationSettings
-from trainers.evaluation.trial import Replies, try_out
-from trainers.features import Embedder, FeatureSettings
-from trainers.gates.limits import Limits
-from trainers.gates.verdict import Evidence, gate, verdict
-from trainers.generation import Policy, generate, load_policy
-from trainers.job import base_hash, file_hash
-from trainers.model_files import adapter_base, is_adapter
-from trainers.pipeline import write_whole
+from trainers.audits.evidence import Judgment, Trial, judgments_of, judgments_of_records, preference_rows, trials_of, trials_of_judgments
+from trainers.audits.gates.limits import Limits
+from trainers.audits.gates.verdict import Evidence, gate, verdict
+from trainers.audits.settings import EvaluationSettings
+from trainers.audits.trial import Replies, try_out
+from trainers.data.bad_lines import BadLines, DataSummary
+from trainers.data.records import read_preferences
+from trainers.features.embedder import Embedder, FeatureSettings
+from trainers.models.generation import Policy, generate, load_policy
+from trainers.models.model_files import adapter_base, is_adapter
 from trainers.policy.dpo import DPOSettings, Trained, train_dpo
-from trainers.reward.head import HeadSettings
-from trainers.stages import findings
+from trainers.reward.online.head import HeadSettings
+from trainers.runs.job import base_hash, file_hash
+from trainers.runs.pipeline import write_whole
+from trainers.runs.report import Data, Lineage, Report
+from trainers.runs.stages import findings
 
 Progress = Callable[[str, int, int, dict[str, float]], None]
 OnData = Callable[[DataSummary], None]

@@ -53,20 +53,18 @@ class Recipe:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--out", type=Path, help="folder to write")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write; with --samples the model's folder")
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--replies", type=int, default=2000, help="replies to measure on")
-    parser.add_argument("--samples", type=Path, help="instead of building: write pairs of replies of the shipped model to this JSONL file")
+    parser.add_argument("--samples", type=Path, help="instead of building, write pairs of replies of the model in --out to this JSONL file")
     parser.add_argument("--pairs", type=int, default=3000, help="how many pairs --samples writes")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.samples:
-        write_samples(arguments.samples, arguments.pairs, arguments.seed)
-    elif arguments.out:
-        build(Recipe(seed=arguments.seed, steps=arguments.steps), arguments.out, arguments.replies)
+        write_samples(arguments.out, arguments.samples, arguments.pairs, arguments.seed)
     else:
-        parser.error("give --out FOLDER to build, or --samples FILE to sample from the shipped model")
+        build(Recipe(seed=arguments.seed, steps=arguments.steps), arguments.out, arguments.replies)
 
 
 def build(recipe: Recipe, out: Path, replies: int) -> None:
@@ -92,9 +90,8 @@ def build(recipe: Recipe, out: Path, replies: int) -> None:
     print(json.dumps(figures, indent=2))
 
 
-def write_samples(file: Path, count: int, seed: int) -> None:
-    """Pairs {prompt, a, b} of the shipped model on "sft" prompts, a line each: what its replies look like, unjudged."""
-    folder = Path(__file__).parent
+def write_samples(folder: Path, file: Path, count: int, seed: int) -> None:
+    """Write pairs {prompt, a, b} of the model in ``folder`` on "sft" prompts, a line each: what its replies look like, unjudged."""
     model = AutoModelForCausalLM.from_pretrained(folder)
     tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)
     with file.open("w", encoding="utf-8") as lines:

@@ -19,7 +19,7 @@ from streams.health import listen
 from streams.processor import start_consumers
 from streams.runner import Runner
 from tests.dashboard.small_world import RunningHub, running_hub, wait_until
-from trainers.features import Embedder, FeatureSettings
+from trainers.features.embedder import Embedder, FeatureSettings
 
 RECRUITERS = 12
 

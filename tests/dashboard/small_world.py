@@ -259,7 +259,7 @@ def gate_results(facts: str, names: str) -> tuple[GateResult, ...]:
 
 
 def report_on(version: str, policy: str, run_id: str, gates: tuple[GateResult, ...]) -> dict[str, Any]:
-    """A report as ``trainers.evaluation.report`` writes it; ``test_reports`` holds it against the original."""
+    """A report as ``trainers.runs.report`` writes it; ``test_reports`` holds it against the original."""
     sha = "4" * 64
     asked = [{"role": "user", "content": "When is my second interview, and could I bring my portfolio?"}]
     replies = [

@@ -8,7 +8,7 @@ from dashboard.reports import ShownReport, read_report
 from storage.artifacts import Artifacts
 from storage.errors import ArtifactError
 from tests.dashboard.small_world import gate_results, report_on
-from trainers.evaluation.report import Report
+from trainers.runs.report import Report
 
 
 def test_a_report_of_the_evaluation_can_be_shown(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from deploy.training import evaluated, trained
 from storage.errors import DataRefused
 from storage.settings import Settings
 from tests.trainers.conftest import tiny_model  # noqa: F401
-from trainers.datasets import read_preferences
+from trainers.data.records import read_preferences
 
 Run = Callable[[Path, Callable[[str], None]], object]
 

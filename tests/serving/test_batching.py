@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def served(tiny_model: Path) -> "Served":
     from serving.batching import Served
-    from trainers.generation import load_policy
+    from trainers.models.generation import load_policy
 
     return Served("base", load_policy(str(tiny_model)))
 

@@ -143,7 +143,7 @@ def test_candidates_join_first_and_second_responses_ride_along_in_at_most_half_o
     from serving.batching import Served
     from serving.decoding import Draw
     from serving.local import LocalBackend
-    from trainers.generation import load_policy
+    from trainers.models.generation import load_policy
 
     served = Served("base", load_policy(str(tiny_model)))
     backend = LocalBackend(capacity=4, most_waiting=10)  # without a policy its thread sleeps: the turns are taken here

@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
-import simulation.base_model
 from simulation.base_model.figures import HASHED, hashes, sample
 from simulation.checker import read
 from simulation.world import draw_conversation
 
-FOLDER = Path(simulation.base_model.__file__).parent
+FOLDER = Path(__file__).parents[2] / "trainers" / "models" / "shipped"
 
 Loaded = tuple[Any, Any]  # the model and its tokenizer
 

@@ -10,7 +10,7 @@ from storage.errors import ConfigurationError
 from storage.places import shown
 from storage.settings import Settings
 from streams.kafka_settings import KafkaSettings
-from trainers.features import FeatureSettings
+from trainers.features.embedder import FeatureSettings
 
 
 class Serving(BaseModel):

@@ -10,7 +10,7 @@ from storage.events import PreferenceJoined, PreferenceRemoved
 from streams import ahead
 from streams.ahead import Ahead, Pace
 from tests.trainers.preferences import EMBEDDING, drawn, removal
-from trainers.reward.online import Head, HeadSettings, learn_all, new_head, reconcile, save
+from trainers.reward.online.learn import Head, HeadSettings, learn_all, new_head, reconcile, save
 
 D = 12
 EVERY = 50

@@ -30,8 +30,8 @@ from streams.versions import version_name
 from tests.storage.facts import features, judgment, pair, reply
 from tests.streams.examples import evaluated, of_its_run
 from tests.streams.memory_bus import MemoryBus
-from trainers.reward.checkpoint import load, save
-from trainers.reward.online import HeadSettings, learn_all, new_head
+from trainers.reward.online.checkpoint import load, save
+from trainers.reward.online.learn import HeadSettings, learn_all, new_head
 
 
 class Home:

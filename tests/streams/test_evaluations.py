@@ -11,8 +11,8 @@ from storage.events import Event, ModelEvaluated, ReviewDecided, Verdict, new_id
 from streams.evaluations import REQUIRED, Reports, lives_of
 from streams.versions import Versions, promotions, version_name
 from tests.streams.examples import evaluated, gate, of_its_run, sha
-from trainers.evaluation.settings import EvaluationSettings
-from trainers.gates.limits import Limits
+from trainers.audits.gates.limits import Limits
+from trainers.audits.settings import EvaluationSettings
 
 V1 = version_name(sha("one"))
 

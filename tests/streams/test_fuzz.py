@@ -30,7 +30,7 @@ from streams.trigger import RetrainingRule, on_reward_updated
 from tests.streams.examples import claimed
 from tests.streams.mutations import inputs
 from tests.streams.test_loop import RETRAINING, House
-from trainers.reward.online import load
+from trainers.reward.online.learn import load
 
 AT_ONCE = 50
 HIGH = 2**62  # the hub claims the epoch above it; the claims and preferences among the inputs are those of hubs before

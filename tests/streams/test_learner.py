@@ -38,7 +38,7 @@ from streams.trigger import RetrainingRule, on_reward_updated
 from tests.streams.bus_contract import everything
 from tests.streams.examples import DIMENSION, SmallEmbedder, claimed, joined, sha
 from tests.streams.memory_bus import MemoryBus
-from trainers.reward.online import Head, HeadSettings, learn_all, load, new_head
+from trainers.reward.online.learn import Head, HeadSettings, learn_all, load, new_head
 
 
 class Clock:

@@ -26,7 +26,7 @@ from streams.bus import open_bus
 from streams.processor import start_consumers
 from streams.runner import Runner
 from streams.trainer import Trainer, training
-from trainers.features import Embedder, FeatureSettings
+from trainers.features.embedder import Embedder, FeatureSettings
 
 ROOT = Path(__file__).parents[2]
 STATION = re.compile(r"^\d+\. `(?P<file>[\w/]+\.py)` `(?P<function>\w+)`", re.MULTILINE)

@@ -8,7 +8,7 @@ from uuid import UUID
 import numpy as np
 
 from storage.events import Choice, JudgmentGiven, PreferenceJoined, PreferenceRemoved, Side, Stratum, pack
-from trainers.reward.head import HeadSettings
+from trainers.reward.online.head import HeadSettings
 
 EMBEDDING = "e" * 64
 CUTS = HeadSettings().cut_points

@@ -9,8 +9,8 @@ import pytest
 from storage.errors import ConfigurationError, DataRefused, InputRefused
 from storage.events import Message
 from storage.strata import conversation_of, stratum_of
-from trainers.bad_lines import BadLine
-from trainers.datasets import PreferenceRecord, parse_record, read_preferences, read_records
+from trainers.data.bad_lines import BadLine
+from trainers.data.records import PreferenceRecord, parse_record, read_preferences, read_records
 
 RECORD = {"prompt": "When is my interview?", "chosen": "On Tuesday.", "rejected": "Soon."}
 
@@ -185,7 +185,7 @@ def test_a_row_whose_text_is_not_utf8_is_refused_and_the_others_are_read(tmp_pat
 
 
 def test_a_line_too_long_for_memory_is_refused_and_the_next_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainers.record_files.LONGEST_LINE", 1 << 20)
+    monkeypatch.setattr("trainers.data.files.LONGEST_LINE", 1 << 20)
     path = write(tmp_path / "data.jsonl", [b"[" + b" " * (5 << 20), orjson.dumps(RECORD)])
     data = read_preferences(path)
     assert [bad.number for bad in data.bad.first] == [1]

@@ -10,8 +10,8 @@ from safetensors.numpy import load_file
 
 from storage.errors import DataRefused
 from storage.events import Message
-from trainers.evaluation.kl import kl
-from trainers.generation import load_policy, log_probabilities
+from trainers.audits.kl import kl
+from trainers.models.generation import load_policy, log_probabilities
 from trainers.policy.dpo import DPOSettings, PreferenceRow, admissible, train_dpo
 
 FAST = DPOSettings(epochs=2, batch=8, learning_rate=5e-3, least_rows=8, checkpoints=4)

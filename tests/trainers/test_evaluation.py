@@ -7,9 +7,9 @@ import pytest
 from scipy.stats import norm
 
 from storage.events import Message
-from trainers.evaluation.intervals import logit_interval, mean_interval, paired_shares
-from trainers.evaluation.name_swap import Features, Probes, name_contrasts, read_probes
-from trainers.evaluation.win_rate import WinRate, length_controlled, outside_support, win_rate, win_share
+from trainers.audits.intervals import logit_interval, mean_interval, paired_shares
+from trainers.audits.name_swap import Features, Probes, name_contrasts, read_probes
+from trainers.audits.win_rate import WinRate, length_controlled, outside_support, win_rate, win_share
 from trainers.reward.evaluation_head import EvaluationHeadSettings, Judged
 
 D = 12

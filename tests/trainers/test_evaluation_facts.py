@@ -3,7 +3,7 @@
 import pytest
 
 from storage.events import Message
-from trainers.evaluation.facts import facts_of, read, values_of
+from trainers.audits.facts import facts_of, read, values_of
 
 FACTS = """Answer the candidate by these facts.
 Candidate: Katelyn

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from storage.errors import ConfigurationError, ModelNotFound
 from storage.events import Message
-from trainers.encoder import Encoder, shipped_folder
-from trainers.features import GUARD_SHARE, Embedder, FeatureSettings, fit_whitening, main
-from trainers.guards import GUARDS, guards
+from trainers.features.embedder import GUARD_SHARE, Embedder, FeatureSettings
+from trainers.features.encoder import Encoder, shipped_folder
+from trainers.features.fit import fit_whitening, main
+from trainers.features.guards import GUARDS, guards
 
 
 def asked(text: str) -> tuple[Message, ...]:
@@ -134,7 +135,7 @@ def test_the_identity_changes_with_what_decides_the_features(embedder: Embedder,
         for n in range(9)
     ]
     data.write_bytes(b"\n".join(map(orjson.dumps, lines)))
-    main(["--fit", str(data), "--out", str(out)])
+    main([str(data), "--out", str(out)])
     fitted = Embedder.load(FeatureSettings(whitening=out))
     assert fitted.hash != embedder.hash
     rows = fitted.features([(asked(f"Question {n}?"), text) for n in range(9) for text in (f"Answer {n}.", f"No answer {n * n}, sorry!")])
@@ -173,7 +174,7 @@ def test_a_missing_or_foreign_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match="no whitening"):
         Embedder.load(FeatureSettings(whitening=tmp_path / "none.safetensors"))
     with pytest.raises(ConfigurationError, match="expected lines"):
-        main(["--fit", str(tmp_path / "none.jsonl"), "--out", str(tmp_path / "out")])
+        main([str(tmp_path / "none.jsonl"), "--out", str(tmp_path / "out")])
 
 
 def test_embedding_a_pair_again_gives_the_same_bytes_whatever_was_embedded_before_and_beside_it() -> None:

@@ -11,16 +11,16 @@ from pydantic import ValidationError
 from storage.errors import ConfigurationError
 from storage.events import GateResult, Verdict
 from storage.settings import Settings
-from trainers.evaluation.intervals import Interval
-from trainers.evaluation.kl import Divergence
-from trainers.evaluation.name_swap import Contrast
-from trainers.evaluation.win_rate import WinRate
-from trainers.gates.content import conduct, facts
-from trainers.gates.drift import kl_budget
-from trainers.gates.limits import Limits
-from trainers.gates.names import name_contrast
-from trainers.gates.preference import win_rate
-from trainers.gates.verdict import verdict
+from trainers.audits.gates.content import conduct, facts
+from trainers.audits.gates.drift import kl_budget
+from trainers.audits.gates.limits import Limits
+from trainers.audits.gates.names import name_contrast
+from trainers.audits.gates.preference import win_rate
+from trainers.audits.gates.verdict import verdict
+from trainers.audits.intervals import Interval
+from trainers.audits.kl import Divergence
+from trainers.audits.name_swap import Contrast
+from trainers.audits.win_rate import WinRate
 
 LIMITS = Limits.model_validate({})
 shares = st.floats(0, 1)

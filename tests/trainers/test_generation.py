@@ -8,7 +8,7 @@ import torch
 
 from storage.errors import ModelNotFound
 from storage.events import Message, Sampling
-from trainers.generation import Policy, draw, end_tokens, generate, load_policy, log_probabilities, prompt_ids, resolve_model
+from trainers.models.generation import Policy, draw, end_tokens, generate, load_policy, log_probabilities, prompt_ids, resolve_model
 
 PROMPTS = [(Message(role="user", content=text),) for text in ("Hello", "When is my interview?", "Hi, any news? " * 5, "No")]
 

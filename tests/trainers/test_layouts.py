@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from trainers.layouts import hint
+from trainers.data.layouts import hint
 
 GOOD = {"prompt": "When?", "chosen": "On Tuesday.", "rejected": "Soon."}
 TASK = {"id": 1, "data": {"prompt": "When?", "answer1": "x", "answer2": "y"}, "annotations": [{"result": [{"from_name": "left"}]}]}

@@ -17,8 +17,8 @@ from storage.errors import ModelNotFound
 from storage.events import Message, Sampling
 from storage.settings import Settings
 from trainers.api import evaluate_policy, train_policy
-from trainers.generation import Policy, generate, layers, load_policy, log_probabilities, prompt_ids
-from trainers.job import base_hash
+from trainers.models.generation import Policy, generate, layers, load_policy, log_probabilities, prompt_ids
+from trainers.runs.job import base_hash
 
 PROMPTS = [(Message(role="user", content=text),) for text in ("Hello", "When is my interview?")]
 ROOT = Path(__file__).parents[2]
@@ -278,7 +278,7 @@ def test_an_id_that_is_an_adapters_is_not_loaded_past_these_checks(adapter: Path
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text("0" * 40)
     shutil.copytree(adapter, repository / "snapshots" / ("0" * 40))
-    program = "from trainers.generation import load_policy; load_policy('somebody/adapter')"
+    program = "from trainers.models.generation import load_policy; load_policy('somebody/adapter')"
     environment = os.environ | {"HF_HUB_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert "ModelNotFound: somebody/adapter: an adapter; fetch it with `hf download" in done.stderr

@@ -15,8 +15,20 @@ from threadpoolctl import threadpool_limits
 from storage.errors import ArtifactError, EventError
 from storage.events import PreferenceJoined, PreferenceRemoved, unpack
 from tests.trainers.preferences import CUTS, EMBEDDING, Truth, drawn, preference, removal, swapped
-from trainers.reward import ordinal
-from trainers.reward.online import Head, HeadSettings, head_id, learn, learn_all, load, new_head, predict, projected_mode, reconcile, save
+from trainers.reward.online import ordinal
+from trainers.reward.online.learn import (
+    Head,
+    HeadSettings,
+    head_id,
+    learn,
+    learn_all,
+    load,
+    new_head,
+    predict,
+    projected_mode,
+    reconcile,
+    save,
+)
 
 D = 12
 

@@ -28,9 +28,9 @@ from storage.strata import stratum_of
 from storage.warehouse.entries import Partition
 from storage.warehouse.warehouse import Warehouse
 from trainers.api import evaluate_policy, train_policy
-from trainers.evaluation.report import Report
-from trainers.features import Embedder, FeatureSettings
-from trainers.pipeline import STAGES, Job, Outcome, run
+from trainers.features.embedder import Embedder, FeatureSettings
+from trainers.runs.pipeline import STAGES, Job, Outcome, run
+from trainers.runs.report import Report
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 RUN = str(derived_id("a run"))

@@ -6,11 +6,11 @@ import numpy as np
 
 from storage.events import Side
 from tests.trainers.preferences import CUTS, answered
-from trainers.datasets import Comparison
-from trainers.reward import ordinal
+from trainers.data.records import Comparison
 from trainers.reward.evaluation_head import EvaluationHeadSettings, Judged, bootstrap, fit
-from trainers.reward.head import HeadSettings
-from trainers.reward.posterior import Answers, most_probable
+from trainers.reward.online import ordinal
+from trainers.reward.online.head import HeadSettings
+from trainers.reward.online.posterior import Answers, most_probable
 
 
 def judged(n: int, dimension: int, seed: int, size: float = 2.0, recruiters: int = 6, careless: int = 0) -> tuple[Judged, np.ndarray]:

@@ -93,7 +93,7 @@ def test_a_plain_taste_is_learnt_and_foreseen_on_prompts_never_seen(tmp_path: Pa
 
 
 def test_with_all_sides_swapped_it_prints_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from trainers import datasets
+    from trainers.data import records as datasets
 
     lines = records(60)
     before = found_in(tmp_path / "data.jsonl", lines)

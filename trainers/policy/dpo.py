@@ -123,7 +123,7 @@ def train_dpo(base: str, rows: Iterable[PreferenceRow], settings: DPOSettings, o
 
     Parameters
     ----------
-    base : the base model, as :func:`trainers.generation.resolve_model` takes it; it is also the reference
+    base : the base model, as :func:`trainers.models.generation.resolve_model` takes it; it is also the reference
     rows : decisive comparisons; see :func:`admissible` for what is left of them
     output : a folder of this training's own; its checkpoints are removed at the end
     progress : called with step, steps and the metrics ``loss``, ``reward_margin`` and ``reward_accuracy``
@@ -143,7 +143,7 @@ def train_dpo(base: str, rows: Iterable[PreferenceRow], settings: DPOSettings, o
     from peft import LoraConfig
     from transformers import PrinterCallback, set_seed
 
-    from trainers.generation import load_policy
+    from trainers.models.generation import load_policy
     from trainers.policy.batching import LengthBatchedDPO
 
     disable_progress_bars()

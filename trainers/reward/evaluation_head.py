@@ -13,9 +13,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
-from trainers.datasets import Comparison
-from trainers.reward import ordinal
-from trainers.reward.head import HeadSettings, Positive
+from trainers.data.records import Comparison
+from trainers.reward.online import ordinal
+from trainers.reward.online.head import HeadSettings, Positive
 
 
 class EvaluationHeadSettings(BaseModel):

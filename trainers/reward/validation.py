@@ -15,13 +15,14 @@ from pydantic import BaseModel, ConfigDict
 
 from storage.errors import DataRefused
 from storage.settings import Settings
-from trainers.bad_lines import DataSummary
-from trainers.datasets import Comparison, read_preferences
-from trainers.features import Embedder, FeatureSettings
-from trainers.reward import measures, ordinal
-from trainers.reward.head import HeadSettings
+from trainers.data.bad_lines import DataSummary
+from trainers.data.records import Comparison, read_preferences
+from trainers.features.embedder import Embedder, FeatureSettings
+from trainers.reward import measures
 from trainers.reward.measures import Figure
-from trainers.reward.posterior import Answers, latents, most_probable, posterior_at
+from trainers.reward.online import ordinal
+from trainers.reward.online.head import HeadSettings
+from trainers.reward.online.posterior import Answers, latents, most_probable, posterior_at
 
 # Cross-validation inside the training part chooses the prior: the standard deviation of the log-odds that the embeddings bring to a pair of
 # that part's typical size, and the guards' as a share of it. Texts of another kind than the whitening was fitted on differ in both.

@@ -1,0 +1,145 @@
+"""How often would recruiters prefer the challenger's reply to the champion's? Answered by a head that no training has seen.
+
+The head is fitted on judgments of the evaluation stratum alone and asked for the sign of the reward difference on each prompt. The interval
+comes from refitting it on resampled recruiters and prompts. Such a head is weak and understates a true advantage.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit
+
+from trainers.audits.intervals import Interval, logit_interval
+from trainers.reward.evaluation_head import EvaluationHeadSettings, Judged, fit
+
+EQUAL = 1e-9  # reward differences closer to zero than this are rounding
+
+
+@dataclass(frozen=True)
+class WinRate:
+    """The challenger's win rate with its interval, on how much evidence, and what stands beside it.
+
+    ``length_controlled`` is the rate at equal length; ``null`` the champion's rate against a second sample of itself; ``outside`` the
+    shares of the challenger's and the champion's replies that lie outside what the head has seen judged.
+    """
+
+    rate: Interval
+    alpha: float
+    prompts: int
+    judgments: int
+    recruiters: int
+    length_controlled: float
+    null: float | None
+    outside: tuple[float, float]
+
+
+def win_rate(
+    judged: Judged,
+    challenger: np.ndarray,
+    champion: np.ndarray,
+    again: np.ndarray | None,
+    log_lengths: np.ndarray,
+    seen: np.ndarray,
+    *,
+    challengers_before: int,
+    alpha: float,
+    resamples: int,
+    head: EvaluationHeadSettings,
+    seed: int,
+) -> tuple[WinRate, np.ndarray]:
+    """Judge the challenger's replies against the champion's on the same prompts.
+
+    Parameters
+    ----------
+    challenger, champion : features of their replies, ``(m, d)``
+    again : features of the champion's second sample on the first prompts, ``(k, d)`` with k <= m, or None
+    log_lengths : log length of the challenger's reply minus that of the champion's, ``(m,)``
+    seen : features of the replies that were judged, ``(n, d)``
+    challengers_before : verdicts spoken before; the k-th challenger spends ``alpha / k²``
+
+    Returns
+    -------
+    The win rate, and the reward difference on each prompt, ``(m,)``.
+    """
+    fitted = fit(judged, head)
+    between = np.asarray(challenger - champion, float)
+    differences = fitted.margins(between)
+
+    rng = np.random.default_rng(seed)
+    redrawn = np.empty(resamples)
+    units = 0
+    for i in range(resamples):
+        counts, units = _redraw(judged, rng)
+        prompts = rng.integers(len(between), size=len(between))
+        redrawn[i] = win_share(fit(judged, head, counts).margins(between)[prompts])
+    spent = alpha / (challengers_before + 1) ** 2
+    null = None
+    if again is not None and len(again):
+        null = win_share(fitted.margins(again - champion[: len(again)]))
+    found = WinRate(
+        rate=logit_interval(win_share(differences), redrawn, units, spent),
+        alpha=spent,
+        prompts=len(between),
+        judgments=len(judged),
+        recruiters=len(set(judged.recruiter)),
+        length_controlled=length_controlled(differences, log_lengths),
+        null=null,
+        outside=(outside_support(challenger, seen), outside_support(champion, seen)),
+    )
+    return found, differences
+
+
+def win_share(differences: np.ndarray) -> float:
+    """The mean of 1[difference > 0] + ½·1[difference = 0]."""
+    return float(np.where(np.abs(differences) <= EQUAL, 0.5, differences > 0).mean())
+
+
+def _redraw(judged: Judged, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+    """How often each judgment counts in a resample, and how many units were resampled.
+
+    Recruiters are drawn with all that they said: what they share and what differs from one judgment to the next both vary with them.
+    Only where nobody names the recruiters are the judged prompts drawn instead.
+    """
+    names, who = np.unique(judged.recruiter, return_inverse=True)
+    if len(names) == 1:
+        names, who = np.unique(judged.prompt, return_inverse=True)
+    return np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))[who].astype(float), len(names)
+
+
+def length_controlled(differences: np.ndarray, log_lengths: np.ndarray) -> float:
+    """The win rate that a logistic regression of winning on the difference of log lengths gives at equal lengths.
+
+    After Dubois et al. (2024), "Length-Controlled AlpacaEval" (arXiv:2404.04475), with length as the only term.
+    """
+    won = np.where(np.abs(differences) <= EQUAL, 0.5, differences > 0)
+    scale = float(log_lengths.std()) or 1.0
+    x = np.column_stack([np.ones(len(won)), np.tanh(log_lengths / scale)])
+    weights = np.zeros(2)
+    for _ in range(50):
+        chance = expit(x @ weights)
+        information = (x * (chance * (1 - chance))[:, None]).T @ x + 1e-3 * np.eye(2)  # bounded where one side always wins
+        step = np.linalg.solve(information, x.T @ (won - chance) - 1e-3 * weights)
+        weights += step
+        if np.abs(step).max() < 1e-10:
+            break
+    return float(expit(weights[0]))
+
+
+def outside_support(features: np.ndarray, seen: np.ndarray) -> float:
+    """The share of replies farther from every judged reply than 99 % of the judged replies are from each other's nearest.
+
+    Rows of zeros stand for replies that were not embedded, because both models gave them, and do not count.
+    """
+    features = features[np.any(features != 0, axis=1)]
+    if len(seen) < 2 or not len(features):
+        return 0.0
+    among = _squared_distances(seen, seen)
+    among[among <= 1e-12] = np.inf  # itself, and its copies
+    nearest = among.min(axis=1)
+    limit = np.quantile(nearest[np.isfinite(nearest)], 0.99) if np.isfinite(nearest).any() else 0.0
+    return float((_squared_distances(features, seen).min(axis=1) > limit).mean())
+
+
+def _squared_distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    one, other = one.astype(float), other.astype(float)
+    return np.asarray(np.maximum((one**2).sum(1)[:, None] + (other**2).sum(1)[None] - 2 * one @ other.T, 0))

@@ -1,0 +1,149 @@
+"""A reward head on disk: one safetensors file, replaced atomically, and beside it the settled feature differences it names by hash.
+
+The file alone is enough to predict and to rerank (``load(path, history=False)``); to go on learning, its shards are needed too. Weights
+and position are one file, so that a learner killed at any moment resumes exactly where its weights are.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import orjson
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as serialise
+
+from storage.errors import ArtifactError
+from trainers.reward.online.head import FORMULATION, Head, HeadSettings
+from trainers.reward.online.history import ROW, History, Shard
+from trainers.reward.online.recruiters import Recruiter
+
+
+def save(head: Head, path: Path) -> Path:
+    """Write ``head`` to ``path``, which is returned, and new shards into the folder ``<path>.history``; unnamed ones are deleted."""
+    save_hashed(head, path)
+    return path
+
+
+def save_hashed(head: Head, path: Path) -> str:
+    """As :func:`save`; returns the SHA-256 of the file."""
+    folder = _shard_folder(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    named = {shard_file(path, shard.digest).name: shard for shard in head.history.shards}
+    for name, shard in named.items():
+        if not (folder / name).exists():
+            _replace(folder / name, shard.as_file())
+    lower = np.tril_indices(head.dimension + 1)
+    differences = [difference for _, difference in head.history.tail]
+    tensors = {
+        "mean": head.mean,
+        "covariance": head.covariance[lower],
+        "settled": np.frombuffer(head.history.settled.tobytes(), np.uint8),
+        "tail": np.frombuffer(b"".join([row.tobytes() for row, _ in head.history.tail]), np.uint8),
+        "tail_differences": np.stack(differences) if differences else np.empty((0, head.dimension), "<f4"),
+    }
+    about = {
+        "formulation": FORMULATION,
+        "head_id": head.head_id,
+        "settings": head.settings.model_dump(mode="json"),
+        "embedding_hash": head.embedding_hash,
+        "sources": head.sources,
+        "sequence": head.sequence,
+        "judgments_seen": head.judgments_seen,
+        "recruiters": {name: asdict(recruiter) for name, recruiter in sorted(head.recruiters.items())},
+        "marked": head.marked,
+        "reconciled_at": head.reconciled_at,
+        "names": head.history.names,
+        "shards": [shard.digest for shard in head.history.shards],
+    }
+    content = serialise(tensors, {"head": orjson.dumps(about).decode()})
+    _replace(path, content)
+    for stale in folder.glob("*.safetensors"):
+        if stale.name not in named:
+            stale.unlink()
+    return hashlib.sha256(content).hexdigest()
+
+
+def load(path: Path, *, history: bool = True, shard_at: Callable[[str], Path] | None = None) -> Head:
+    """The head in ``path``. Without its ``history`` it predicts, and cannot remove, reconcile or be saved.
+
+    ``shard_at`` says where the shard of a hash lies, where that is not the folder beside ``path``.
+
+    Raises
+    ------
+    ArtifactError
+        The file or one of its shards is missing, damaged, or of another formulation: fold the preferences from 1 again.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            about = orjson.loads(file.metadata()["head"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, a safe_open is no mapping
+    except (OSError, SafetensorError, KeyError, TypeError, orjson.JSONDecodeError) as error:
+        raise ArtifactError(f"{path}: no reward head to be read there: {error}") from error
+    if about["formulation"] != FORMULATION:
+        raise ArtifactError(
+            f"{path}: formulation {about['formulation']}, this program's is {FORMULATION}; fold the preferences from 1 again"
+        )
+    mean = tensors["mean"]
+    covariance = np.zeros((len(mean), len(mean)), order="F")
+    covariance[np.tril_indices(len(mean))] = tensors["covariance"]
+    past = History(len(mean) - 1)
+    if history:
+        tail = np.frombuffer(tensors["tail"].tobytes(), ROW)
+        past = History.of(
+            dimension=len(mean) - 1,
+            settled=np.frombuffer(tensors["settled"].tobytes(), ROW),
+            shards=tuple(_shard(shard_at(digest) if shard_at else shard_file(path, digest), digest) for digest in about["shards"]),
+            tail=tuple((np.array(row), difference) for row, difference in zip(tail, tensors["tail_differences"], strict=True)),
+            names=tuple(about["names"]),
+        )
+    return Head(
+        settings=HeadSettings.model_validate(about["settings"]),
+        embedding_hash=about["embedding_hash"],
+        sources=tuple(about["sources"]),
+        mean=mean.copy(),
+        covariance=covariance,
+        history=past,
+        sequence=about["sequence"],
+        judgments_seen=about["judgments_seen"],
+        recruiters={name: Recruiter(**fields) for name, fields in about["recruiters"].items()},
+        marked=about["marked"],
+        reconciled_at=about["reconciled_at"],
+    )
+
+
+def shard_file(path: Path, digest: str) -> Path:
+    """Where the shard of this hash lies beside the head's file ``path``."""
+    return _shard_folder(path) / f"{digest}.safetensors"
+
+
+def _shard_folder(path: Path) -> Path:
+    return path.with_name(path.name + ".history")
+
+
+def _shard(path: Path, digest: str) -> Shard:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            shard = Shard.of(file.get_tensor("differences"))
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(f"{path}: a part of the reward head's history cannot be read: {error}") from error
+    if shard.digest != digest:
+        raise ArtifactError(f"{path}: its content has the hash {shard.digest}; fold the preferences from 1 again")
+    return shard
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write ``path`` whole or not at all."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

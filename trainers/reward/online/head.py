@@ -1,0 +1,167 @@
+"""The online reward head as a value: what it was made from, how far it has read, its weights and their uncertainty."""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, NamedTuple
+
+import numpy as np
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from scipy.linalg.blas import dsymm
+from scipy.special import expit
+
+from storage.events import Source
+from trainers.reward.online.history import History
+from trainers.reward.online.recruiters import Recruiter, RecruiterPrior
+
+FORMULATION = 5  # raise it with every change that makes the same preferences give other weights or counts
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class HeadSettings(BaseModel):
+    """The section ``[learning]``.
+
+    Attributes
+    ----------
+    prior_scale : standard deviation, before any judgment, of the log-odds between two typical replies to one prompt
+    position_scale : the same of the pull of the side shown first, common to all recruiters
+    cut_points : where negligible, slight, clear and significant preferences begin, in log-odds
+    lapsed, attentive, pull_scale : priors of a recruiter's lapse rate (a Beta's two counts) and own pull of the side shown first
+    reconcile_every : sequence numbers between reconciliations; each is taken over a quarter as many numbers later
+    rounds : of expectation and maximisation for the recruiters in each
+    prequential_window : decisive judgments over which the figures of prediction before learning are taken
+    half_life_days : an older judgment's weight at a reconciliation halves with each; never where absent
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prior_scale: Positive = 0.7
+    position_scale: Positive = 0.5
+    cut_points: tuple[Positive, Positive, Positive, Positive] = (0.4, 1.0, 1.8, 2.8)
+    lapsed: Positive = 1.0
+    attentive: Positive = 9.0
+    pull_scale: Positive = 0.3
+    reconcile_every: Annotated[int, Field(ge=1)] = 1_000
+    rounds: Annotated[int, Field(ge=0, le=50)] = 5
+    prequential_window: Annotated[int, Field(ge=1)] = 500
+    half_life_days: Positive | None = None
+
+    @model_validator(mode="after")
+    def _cuts_ascend(self) -> "HeadSettings":
+        if list(self.cut_points) != sorted(set(self.cut_points)):
+            raise ValueError("have to ascend")
+        return self
+
+    @property
+    def taken_over_after(self) -> int:
+        """Sequence numbers from a reconciliation to where it is taken over: the time in which it can be computed beside the learning."""
+        return self.reconcile_every // 4
+
+    @property
+    def recruiter_prior(self) -> RecruiterPrior:
+        return RecruiterPrior(self.lapsed, self.attentive, self.pull_scale)
+
+
+def head_id(settings: HeadSettings, embedding_hash: str, sources: Sequence[Source]) -> str:
+    """The SHA-256 that names a head: another formulation, setting, embedding or choice of sources is another head."""
+    parts = [FORMULATION, settings.model_dump(mode="json"), embedding_hash, sorted(set(sources))]
+    return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+class Prediction(NamedTuple):
+    """What a recruiter would answer to pairs, as arrays of n: ``mean`` and ``variance`` of the log-odds, and the three probabilities."""
+
+    mean: np.ndarray
+    variance: np.ndarray
+    a: np.ndarray
+    tie: np.ndarray
+    b: np.ndarray
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head after entry ``sequence``; make one with :func:`new_head`, and the next one with ``learn``.
+
+    Attributes
+    ----------
+    mean : weights of the features, and as last entry the pull of the side shown first; shape ``(d + 1,)``
+    covariance : of ``mean``, F-ordered; only the lower triangle counts
+    judgments_seen : pairs with a judgment that counts towards the retraining threshold; however many people judge one, it is one
+    marked : whether one was removed since the last reconciliation was taken over, so that traces of it may be left
+    reconciled_at : the last sequence number that the last reconciliation holds, 0 before the first
+    """
+
+    settings: HeadSettings
+    embedding_hash: str
+    sources: tuple[Source, ...]
+    mean: np.ndarray
+    covariance: np.ndarray
+    history: History
+    sequence: int = 0
+    judgments_seen: int = 0
+    recruiters: Mapping[str, Recruiter] = field(default_factory=dict)
+    marked: bool = False
+    reconciled_at: int = 0
+
+    @property
+    def dimension(self) -> int:
+        return len(self.mean) - 1
+
+    @property
+    def head_id(self) -> str:
+        return head_id(self.settings, self.embedding_hash, self.sources)
+
+    @property
+    def weights(self) -> np.ndarray:
+        """The features' weights, shape ``(d,)``: a reply's reward is ``features @ weights``, up to a constant of its prompt."""
+        return self.mean[:-1]
+
+    @property
+    def prequential(self) -> tuple[float | None, float | None, int]:
+        """Accuracy and log loss of predicting the latest decisive judgments before learning them, and how many those are."""
+        rows = self.history.foreseen(self.settings.prequential_window)
+        if not len(rows):
+            return None, None, 0
+        return float(rows["hit"].mean()), float(rows["loss"].mean()), len(rows)
+
+    def recruiter(self, name: str) -> Recruiter:
+        """What the last reconciliation found of a recruiter, or the prior's means."""
+        return self.recruiters.get(name, self.settings.recruiter_prior.start)
+
+
+def new_head(settings: HeadSettings, embedding_hash: str, dimension: int, sources: Sequence[Source]) -> Head:
+    """The head before the first preference, for features of ``dimension`` components, learning from ``sources``."""
+    scale = np.full(dimension + 1, settings.prior_scale)
+    scale[-1] = settings.position_scale
+    return Head(
+        settings=settings,
+        embedding_hash=embedding_hash,
+        sources=tuple(sorted(set(sources))),
+        mean=np.zeros(dimension + 1),
+        covariance=np.asfortranarray(np.diag(scale**2)),
+        history=History(dimension),
+    )
+
+
+def predict(head: Head, differences: np.ndarray) -> Prediction:
+    """What would be answered to pairs, with the position's pull and the recruiters' own left out.
+
+    Parameters
+    ----------
+    differences : features of A minus features of B, ``(n, d)``
+
+    Notes
+    -----
+    ``P(A) = sigmoid(kappa (m - c_1))`` with ``kappa = 1 / sqrt(1 + pi v / 8)``.
+    """
+    padded = np.zeros((head.dimension + 1, len(differences)), order="F")
+    padded[:-1] = np.asarray(differences, dtype=float).T
+    mean = head.mean @ padded
+    variance = np.einsum("ij,ij->j", padded, dsymm(1.0, head.covariance, padded, lower=1)) if len(differences) else np.empty(0)
+    kappa = 1 / np.sqrt(1 + math.pi * variance / 8)
+    first = head.settings.cut_points[0]
+    a, b = expit(kappa * (mean - first)), expit(kappa * (-mean - first))
+    return Prediction(mean, variance, a, np.maximum(1 - (a + b), 0), b)

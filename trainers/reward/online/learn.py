@@ -1,0 +1,245 @@
+"""The reward model that learns from each judgment as it comes: ``learn(head, preference) -> head``.
+
+A pure function of settings and preferences 1 … n, so that a replay gives the same weights. Between reconciliations each judgment is one
+Laplace step on the projection of the posterior onto its difference; every ``reconcile_every`` sequence numbers the whole posterior is
+rebuilt from the judgments up to there, and a fixed number of judgments later it takes the old one's place, with those judgments learnt on
+top of it. So a reconciliation can be computed while learning goes on (``streams.ahead``). Preferences come from ``feedback.preferences``.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg.blas import dsymv, dsyr
+
+from storage.errors import EventError
+from storage.events import PreferenceJoined, PreferenceRemoved, unpack
+from trainers.reward.online import ordinal
+from trainers.reward.online.checkpoint import load, save
+from trainers.reward.online.head import Head, HeadSettings, Prediction, head_id, new_head, predict
+from trainers.reward.online.history import ROW
+from trainers.reward.online.reconciliation import one_thread, reconcile
+
+__all__ = [
+    "Head",
+    "HeadSettings",
+    "Prediction",
+    "Reconcile",
+    "admissible",
+    "head_id",
+    "held_at",
+    "learn",
+    "learn_all",
+    "load",
+    "new_head",
+    "predict",
+    "reconcile",
+    "save",
+]
+
+Reconcile = Callable[[Head], Head]
+PAIRS = 2**61 - 1  # a prime: of all bits of an id, since products may number their pairs themselves
+
+
+def learn(head: Head, event: PreferenceJoined | PreferenceRemoved) -> Head:
+    """The head after one more entry; ``head`` stays as it is. See :func:`learn_all`."""
+    return learn_all(head, (event,))
+
+
+def learn_all(head: Head, events: Iterable[PreferenceJoined | PreferenceRemoved], reconciled: Reconcile = reconcile) -> Head:
+    """The head after some more entries, the same bit by bit as learning them one by one.
+
+    Entries already learnt are passed over. An entry that is not :func:`admissible` moves nothing but ``sequence``. ``reconciled`` may know
+    what :func:`reconcile` gives of a head without computing it now.
+
+    Raises
+    ------
+    EventError
+        A sequence number is missing before one of the entries, or its features have another length than the head's.
+    """
+    with one_thread():
+        head = replace(head, mean=head.mean.copy(), covariance=head.covariance.copy(order="F"))  # the steps work in place on these
+        for event in events:
+            head = _next(head, event, reconciled)
+    return head
+
+
+def held_at(head: Head, sequence: int) -> Head:
+    """What a reconciliation at this number is computed from: of the judgments that ``head`` holds now, those up to there."""
+    return replace(head, history=head.history.through(sequence), sequence=sequence)
+
+
+def _next(head: Head, event: PreferenceJoined | PreferenceRemoved, reconciled: Reconcile) -> Head:
+    if event.sequence <= head.sequence:
+        return head
+    if event.sequence != head.sequence + 1:
+        raise EventError(f"preference {event.sequence} came after {head.sequence}: read feedback.preferences from {head.sequence + 1}")
+    if isinstance(event, PreferenceRemoved):
+        head = _remove(head, event)
+    elif admissible(head, event):
+        head = _add(head, event)
+    else:
+        head = replace(head, sequence=event.sequence)
+    through = head.sequence - head.settings.taken_over_after
+    return _relearnt(reconciled(held_at(head, through)), head) if through > 0 and through % head.settings.reconcile_every == 0 else head
+
+
+def _relearnt(base: Head, head: Head) -> Head:
+    """The reconciled ``base`` with the judgments learnt on top of it that ``head`` holds beyond it."""
+    base = replace(base, mean=base.mean.copy(), covariance=base.covariance.copy(order="F"))
+    history = base.history
+    for row, difference in head.history.tail:
+        if row["sequence"] > base.sequence:
+            name, position = head.history.names[row["recruiter"]], int(row["position"])
+            low, high = ordinal.one_interval(int(row["lower"]), int(row["upper"]), base.settings.cut_points)
+            recruiter, reach = base.recruiter(name), _reach(base.covariance, difference, position)
+            again = row.copy()
+            again["site_precision"], again["site_linear"] = _laplace_step(
+                base.mean, base.covariance, reach, recruiter.pull * position, low, high, recruiter.weight
+            )
+            history = history.append(again, difference, name)
+    return replace(base, history=history, sequence=head.sequence, judgments_seen=head.judgments_seen)
+
+
+def admissible(head: Head, event: PreferenceJoined) -> bool:
+    """Whether the preference teaches this head: of the training stratum, its sources and its embedding, and A, B or a tie."""
+    judgment = event.judgment
+    return (
+        event.stratum == "training"
+        and judgment.source in head.sources
+        and judgment.choice in ("A", "B", "tie")
+        and event.embedding_hash == head.embedding_hash
+    )
+
+
+def _add(head: Head, event: PreferenceJoined) -> Head:
+    judgment, a, b = event.judgment, unpack(event.a), unpack(event.b)
+    if len(a) != head.dimension or len(b) != head.dimension:
+        raise EventError(f"preference {event.sequence}: features of {len(a)} and {len(b)} components where the head has {head.dimension}")
+    assert judgment.choice is not None
+    lower, upper = ordinal.levels(judgment.choice, judgment.strength)
+    difference = a - b
+    if judgment.shown_first == "B":
+        difference, (lower, upper) = b - a, ordinal.mirrored(lower, upper)
+    position = int(judgment.shown_first is not None)
+    low, high = ordinal.one_interval(lower, upper, head.settings.cut_points)
+    recruiter = head.recruiter(judgment.recruiter)
+
+    reach = _reach(head.covariance, difference, position)
+    hit, loss = _foreseen(head, reach, lower)
+    precision, linear = _laplace_step(head.mean, head.covariance, reach, recruiter.pull * position, low, high, recruiter.weight)
+    pair, moment = judgment.pair_id.int % PAIRS, judgment.occurred_at.timestamp()
+    row = np.array((event.sequence, position, lower, upper, judgment.counts, pair, 0, moment, hit, loss, precision, linear), ROW)
+    return replace(
+        head,
+        sequence=event.sequence,
+        history=head.history.append(row, difference.astype("<f4"), judgment.recruiter),
+        judgments_seen=head.judgments_seen + (judgment.counts and not head.history.counts_pair(pair)),
+    )
+
+
+class _Reach(NamedTuple):
+    """A judgment's difference, as a column without and with the position's one, and what the covariance makes of both."""
+
+    alone: np.ndarray
+    delta: np.ndarray
+    of_alone: np.ndarray
+    of_delta: np.ndarray
+
+
+def _reach(covariance: np.ndarray, difference: np.ndarray, position: int) -> _Reach:
+    alone = np.append(difference.astype(float), 0.0)
+    of_alone = dsymv(1.0, covariance, alone, lower=1)
+    if not position:
+        return _Reach(alone, alone, of_alone, of_alone)
+    delta = alone.copy()
+    delta[-1] = position
+    return _Reach(alone, delta, of_alone, of_alone + position * covariance[-1])  # the last row lies in the lower triangle
+
+
+def _foreseen(head: Head, reach: _Reach, lower: int) -> tuple[float, float]:
+    """Whether the side chosen was the likelier one, and the log loss given that a side was chosen; not a number for a tie.
+
+    As :func:`predict` has it, for one pair: the arrays' overhead would be most of a step.
+    """
+    if lower == 0:
+        return math.nan, math.nan
+    mean, variance, cut = float(reach.alone @ head.mean), float(reach.alone @ reach.of_alone), head.settings.cut_points[0]
+    kappa = 1 / math.sqrt(1 + math.pi * variance / 8)
+    first, second = _sigmoid(kappa * (mean - cut)), _sigmoid(kappa * (-mean - cut))
+    chosen = first if lower > 0 else second
+    hit = 0.5 if mean == 0 else float((mean > 0) == (lower > 0))
+    return hit, -math.log(max(chosen / (first + second), 1e-12))
+
+
+def _laplace_step(
+    mean: np.ndarray, covariance: np.ndarray, reach: _Reach, offset: float, low: float, high: float, weight: float
+) -> tuple[float, float]:
+    """Update ``mean`` and the lower triangle of ``covariance`` in place by one judgment; return its site's precision and linear term.
+
+    On the projection ``z = delta @ w + offset``, normal with mean m and variance v before the judgment, z* maximises
+    ``weight * log P(answer | z) - (z - m)^2 / 2v``; then with ``s = covariance @ delta`` and h the weighted curvature at z*,
+    ``mean += s (z* - m) / v`` and ``covariance -= s s' h / (1 + h v)``.
+    """
+    delta, s = reach.delta, reach.of_delta
+    v = float(delta @ s)
+    if v <= 0:  # two replies with equal features and no known order: nothing to learn
+        return 0.0, 0.0
+    m = float(delta @ mean) + offset
+    z = projected_mode(m, v, low, high, weight)
+    _, curve = _slope_and_curvature(z, low, high)
+    h, slope = weight * curve, (z - m) / v
+    mean += s * slope
+    updated = dsyr(-h / (1 + h * v), s, lower=1, a=covariance, overwrite_a=1)
+    assert updated is covariance or np.shares_memory(updated, covariance)
+    return h, h * (z - offset) + slope
+
+
+def projected_mode(m: float, v: float, low: float, high: float, weight: float) -> float:
+    """The z that maximises ``weight * log P(low < latent < high | z) - (z - m)^2 / 2v``.
+
+    By Newton from m, as a rule three steps; bisection of the bracket that concavity gives takes the place of a step that would leave it or
+    is not shorter than half the one before.
+    """
+    left, right = (m, math.inf) if _slope_and_curvature(m, low, high)[0] >= 0 else (-math.inf, m)
+    z, before = m, math.inf
+    for _ in range(200):
+        slope, curve = _slope_and_curvature(z, low, high)
+        gradient = weight * slope - (z - m) / v
+        left, right = (z, right) if gradient > 0 else (left, z)
+        step = gradient / (weight * curve + 1 / v)
+        if abs(step) <= 1e-12 * (1 + abs(z)):
+            break
+        if not (left <= z + step <= right and abs(step) <= before / 2) and math.isfinite(right - left):
+            step = (left + right) / 2 - z
+        z, before = z + step, abs(step)
+    return z
+
+
+def _slope_and_curvature(z: float, low: float, high: float) -> tuple[float, float]:
+    """As in ``ordinal``, for one number: the arrays' overhead would be most of a step."""
+    below, above = _sigmoid(low - z), _sigmoid(z - high)
+    return below - above, below * (1 - below) + above * (1 - above)
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x)) if x >= 0 else (math.exp(x) / (1 + math.exp(x)) if x > -700 else 0.0)
+
+
+def _remove(head: Head, event: PreferenceRemoved) -> Head:
+    """Without the entry's site and row at once; sites learnt after it stay linearised where they were until a reconciliation."""
+    found = head.history.find(event.removes)
+    if found is None:  # it was never admissible
+        return replace(head, sequence=event.sequence)
+    row, difference = found
+    delta = np.append(difference.astype(float), float(row["position"]))
+    h, linear = float(row["site_precision"]), float(row["site_linear"])
+    s = dsymv(1.0, head.covariance, delta, lower=1)
+    rest = 1 - h * float(delta @ s)  # above zero: prior and other sites are positive
+    head.mean[:] += s * ((h * float(delta @ head.mean) - linear) / rest)
+    dsyr(h / rest, s, lower=1, a=head.covariance, overwrite_a=1)
+    history = head.history.without(event.removes)
+    seen = head.judgments_seen - int(row["counts"] and not history.counts_pair(int(row["pair"])))
+    return replace(head, sequence=event.sequence, history=history, judgments_seen=seen, marked=True)

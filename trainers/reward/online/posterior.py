@@ -1,0 +1,126 @@
+"""The Gaussian posterior of the weights given all judgments at once: Newton's method to the most probable weights, and the curvature there.
+
+The weights' prior is normal with mean zero; ``z = X w + offset``. Written for many judgments; the dual form for few stands in
+``evaluation_head.py``. Almost all the time goes into products of the differences with each other: where only the way to the result depends
+on them, or a variance that is itself an estimate, they are taken in single precision, at half the price.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import blas, cho_factor, cho_solve, lapack
+
+from storage.errors import TrainingError
+from trainers.reward.online import ordinal
+
+NO_COVARIANCE = "the reward head's posterior has no covariance: are its features finite and of sensible size?"
+ROWS_AT_ONCE = 2_048  # bounds the float64 copies of the float32 differences
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Judgments as arrays of n: differences ``(n, p)``, the stretch of the latent scale that each covers, an offset, a weight."""
+
+    differences: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    offset: np.ndarray
+    weight: np.ndarray
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Normal approximation; ``latent`` is ``X w + offset`` at the answers' own differences."""
+
+    mean: np.ndarray
+    covariance: np.ndarray
+    latent: np.ndarray
+
+
+def latents(differences: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """``X w`` in float64, a block of rows at a time."""
+    blocks = range(0, len(differences), ROWS_AT_ONCE)
+    return np.concatenate([np.empty(0), *(differences[i : i + ROWS_AT_ONCE].astype(float) @ weights for i in blocks)])
+
+
+def most_probable(answers: Answers, precision: np.ndarray, start: np.ndarray | None = None, *, tolerance: float = 1e-10) -> np.ndarray:
+    """The weights with the greatest posterior density, shape ``(p,)``; Newton with halved steps where a whole one would go down.
+
+    Parameters
+    ----------
+    precision : the prior's, shape ``(p,)``
+    start : where to begin; the prior's mean where absent
+    tolerance : on the largest component of the gradient, relative to the number of answers
+    """
+    weights = np.zeros_like(precision) if start is None else start.copy()
+    z = latents(answers.differences, weights) + answers.offset
+    value = _density(weights, z, answers, precision)
+    for _ in range(100):
+        slopes = answers.weight * ordinal.slope(z, answers.low, answers.high)
+        gradient = _transposed(answers.differences, slopes) - precision * weights
+        if np.abs(gradient).max() <= tolerance * max(1, len(z)):
+            return weights
+        # The gradient is exact, so a slightly wrong curvature costs a step at most and moves nothing.
+        factor = cho_factor(_information(answers, z, precision, np.float32), lower=True, overwrite_a=True, check_finite=False)
+        step = cho_solve(factor, gradient, check_finite=False)
+        for halving in range(30):
+            moved = weights + step * 0.5**halving
+            there = latents(answers.differences, moved) + answers.offset
+            new = _density(moved, there, answers, precision)
+            if new >= value - 1e-12 * abs(value):
+                break
+        if np.array_equal(moved, weights) or halving == 29:
+            return weights  # as close as floating point lets it come
+        weights, z, value = moved, there, new
+    raise TrainingError("the reward head's weights did not settle within 100 Newton steps: are its features finite and of sensible size?")
+
+
+def posterior_at(weights: np.ndarray, answers: Answers, precision: np.ndarray) -> Posterior:
+    """The normal approximation at ``weights``: the covariance (F-ordered, both triangles) and each answer's latent mean."""
+    z = latents(answers.differences, weights) + answers.offset
+    inverse, failed = lapack.dpotri(_lower(_information(answers, z, precision, np.float64)), lower=1, overwrite_c=1)
+    if failed:
+        raise TrainingError(NO_COVARIANCE)
+    return Posterior(weights, np.asfortranarray(np.tril(inverse) + np.tril(inverse, -1).T), z)
+
+
+def spread_at(weights: np.ndarray, answers: Answers, precision: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each answer's latent mean and variance under the normal approximation at ``weights``; the variance to six digits.
+
+    With the information's Cholesky factor L, the variance of ``x' w`` is the squared length of ``L^-1 x``.
+    """
+    z = latents(answers.differences, weights) + answers.offset
+    lower = np.asfortranarray(_lower(_information(answers, z, precision, np.float32)), dtype=np.float32)
+    spread = np.empty(len(z))
+    for i in range(0, len(z), ROWS_AT_ONCE):
+        solved = blas.strsm(1.0, lower, answers.differences[i : i + ROWS_AT_ONCE].T, lower=1)
+        spread[i : i + ROWS_AT_ONCE] = np.einsum("ij,ij->j", solved, solved)
+    return z, spread
+
+
+def _lower(information: np.ndarray) -> np.ndarray:
+    lower, failed = lapack.dpotrf(information, lower=1, overwrite_a=1)
+    if failed:
+        raise TrainingError(NO_COVARIANCE)
+    return np.asarray(lower)
+
+
+def _density(weights: np.ndarray, z: np.ndarray, answers: Answers, precision: np.ndarray) -> float:
+    return float(answers.weight @ ordinal.log_likelihood(z, answers.low, answers.high) - 0.5 * precision @ weights**2)
+
+
+def _transposed(differences: np.ndarray, values: np.ndarray) -> np.ndarray:
+    total = np.zeros(differences.shape[1])
+    for i in range(0, len(differences), ROWS_AT_ONCE):
+        total += values[i : i + ROWS_AT_ONCE] @ differences[i : i + ROWS_AT_ONCE].astype(float)
+    return total
+
+
+def _information(answers: Answers, z: np.ndarray, precision: np.ndarray, arithmetic: type[np.floating]) -> np.ndarray:
+    """The negative second derivative of the log posterior, ``(p, p)`` float64, F-ordered; its blocks are added up in float64."""
+    roots = np.sqrt(answers.weight * ordinal.curvature(z, answers.low, answers.high)).astype(arithmetic)
+    total = np.diag(precision)
+    for i in range(0, len(z), ROWS_AT_ONCE):
+        block = answers.differences[i : i + ROWS_AT_ONCE] * roots[i : i + ROWS_AT_ONCE, None]
+        total += block.T @ block
+    return np.asfortranarray(total)
