@@ -23,13 +23,13 @@ from storage.events import Event, ModelEvaluated, Numbered, Watermark, advance
 from storage.warehouse.contents import contents
 from storage.warehouse.rows import TABLES
 from storage.warehouse.warehouse import Warehouse
-from streams.bus import Bus, Logged
-from streams.lag import lag
-from streams.preferences import PARTITION
-from streams.quarantine import decoded
+from streams.bus.lag import lag
+from streams.bus.protocol import Bus, Logged
+from streams.bus.quarantine import decoded
+from streams.bus.resume import PARTITION
+from streams.bus.scan import batches
+from streams.bus.topics import PAIRS, TOPICS
 from streams.replay import replay
-from streams.scan import batches
-from streams.topics import PAIRS, TOPICS
 from trainers.reward.online.checkpoint import load
 from trainers.reward.online.head import Head, new_head
 from trainers.reward.online.learn import learn_all

@@ -22,12 +22,13 @@ from deploy.supervisor import COMMAND, SURROUNDINGS, Supervisor
 from storage.errors import Overloaded
 from storage.settings import Settings
 from streams import runs
-from streams.bus import Bus, Partition, bus_of
-from streams.kafka_settings import KafkaSettings
-from streams.kafka_topics import create_topics
-from streams.quarantine import decoded
+from streams.bus.kafka_settings import KafkaSettings
+from streams.bus.kafka_topics import create_topics
+from streams.bus.open import bus_of
+from streams.bus.protocol import Bus, Partition
+from streams.bus.quarantine import decoded
+from streams.bus.topics import FROZEN, PROGRESS, REQUESTED, VERSIONS, Topic
 from streams.runs import Runs
-from streams.topics import FROZEN, PROGRESS, REQUESTED, VERSIONS, Topic
 from trainers.reward.online.checkpoint import load
 
 PROCESSES = ("hub", "serving", "processor", "trainer")

@@ -27,11 +27,12 @@ from benchmarks.processes import Process, kafka, publish, tails, wait_for, wait_
 from benchmarks.traffic import JudgedPair, drawn_pair, embedding_in_use, judged_pairs
 from storage.events import PairEmbedded, PreferenceJoined, RewardUpdated
 from storage.settings import Settings
-from streams.agents import APP
-from streams.bus import Bus, bus_of
-from streams.lag import lag
-from streams.quarantine import decoded
-from streams.topics import FEATURES, PAIRS, PREFERENCES, REWARD
+from streams.bus.lag import lag
+from streams.bus.open import bus_of
+from streams.bus.protocol import Bus
+from streams.bus.quarantine import decoded
+from streams.bus.topics import FEATURES, PAIRS, PREFERENCES, REWARD
+from streams.stations.agents import APP
 
 PACE = 1 / 6  # seconds between two pairs, and between two judgments; one worker alone keeps up with it on a slow machine too
 GIVE_UP = 120.0  # seconds

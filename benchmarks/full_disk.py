@@ -30,10 +30,10 @@ from deploy.demo import environment_of
 from deploy.own_processes import client, is_ready, lives, url_of
 from deploy.supervisor import COMMAND, PROCESSES, SURROUNDINGS
 from storage.settings import Settings
-from streams.bus import bus_of
+from streams.bus.open import bus_of
+from streams.bus.scan import to_end
+from streams.bus.topics import TOPICS
 from streams.pseudonyms import pseudonym_key
-from streams.scan import to_end
-from streams.topics import TOPICS
 
 SIZE = "60m"
 RATES = {"judge": 10.0, "draw": 2.0, "chat": 0.5}

@@ -32,11 +32,12 @@ from benchmarks.traffic import JudgedPair, embedding_in_use, judged_pairs
 from deploy.own_processes import client
 from storage.events import PreferenceJoined, RewardUpdated, RunClaimed, TrainingFailed
 from storage.settings import Settings
-from streams.agents import APP
-from streams.bus import Bus, bus_of
-from streams.kafka_settings import is_kafka
-from streams.quarantine import decoded
-from streams.topics import FROZEN, PAIRS, PREFERENCES, REWARD
+from streams.bus.kafka_settings import is_kafka
+from streams.bus.open import bus_of
+from streams.bus.protocol import Bus
+from streams.bus.quarantine import decoded
+from streams.bus.topics import FROZEN, PAIRS, PREFERENCES, REWARD
+from streams.stations.agents import APP
 
 RATE, IDLE = 100.0, 2.0  # judgments a second
 REACH = {"sqlite": 150, "kafka": 250}

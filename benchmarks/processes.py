@@ -24,9 +24,9 @@ from deploy.own_processes import client, is_ready, url_of
 from deploy.supervisor import COMMAND, SURROUNDINGS
 from storage.events import Event
 from storage.settings import Settings
-from streams.bus import Bus, Partition, records_of
-from streams.kafka_settings import KafkaSettings
-from streams.kafka_topics import create_topics
+from streams.bus.kafka_settings import KafkaSettings
+from streams.bus.kafka_topics import create_topics
+from streams.bus.protocol import Bus, Partition, records_of
 
 READY_WITHIN = 120.0  # seconds
 STOP_WITHIN = 10.0

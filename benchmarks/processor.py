@@ -23,10 +23,11 @@ from benchmarks.processes import Process, count, kafka, publish, tails, wait_for
 from benchmarks.traffic import drawn_pair, embedding_in_use, judged_pairs
 from storage.events import RewardUpdated
 from storage.settings import Settings
-from streams.agents import APP
-from streams.bus import Bus, bus_of
-from streams.learner import last_update
-from streams.topics import FEATURES, PAIRS
+from streams.bus.open import bus_of
+from streams.bus.protocol import Bus
+from streams.bus.topics import FEATURES, PAIRS
+from streams.stations.agents import APP
+from streams.stations.learner import last_update
 
 LOOK = 0.1  # seconds: each look is read from the broker, and takes the machine some too
 

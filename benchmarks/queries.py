@@ -34,10 +34,11 @@ from dashboard.reviews import Conflict
 from dashboard.runs_by_hand import RunsByHand
 from storage.events import Event, JudgmentGiven, RewardUpdated, RunClaimed, TrainingProgress, TrainingRequested, pack
 from storage.warehouse.warehouse import Warehouse
-from streams.bus import Bus, open_bus, records_of
-from streams.preferences import PARTITION
-from streams.sink import PUBLISHER, Sink
-from streams.trigger import by_hand
+from streams.bus.open import open_bus
+from streams.bus.protocol import Bus, records_of
+from streams.bus.resume import PARTITION
+from streams.stations.sink import PUBLISHER, Sink
+from streams.stations.trigger import by_hand
 
 RECRUITERS = 5  # with the rating page open
 LIMIT = 12  # pairs that the rating page asks for at a time

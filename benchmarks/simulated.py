@@ -17,7 +17,7 @@ from storage.snapshots.snapshot import freeze
 from storage.strata import stratum_of
 from storage.warehouse.entries import Partition
 from storage.warehouse.warehouse import Warehouse
-from streams.topics import TOPIC_OF
+from streams.bus.topics import TOPIC_OF
 from trainers.features.embedder import Embedder
 from trainers.models.generation import Policy, generate
 

@@ -24,9 +24,9 @@ from benchmarks.traffic import judged_pairs
 from dashboard.hub import HubSettings
 from storage.warehouse.database import connect
 from storage.warehouse.warehouse import Warehouse
-from streams.bus import Logged, Partition, records_of
-from streams.collector import collector_off
-from streams.quarantine import decoded
+from streams.bus.protocol import Logged, Partition, records_of
+from streams.bus.quarantine import decoded
+from streams.gc_pause import gc_paused
 
 BATCH = 1_000
 
@@ -75,7 +75,7 @@ def _compare(batches: int, held: int) -> tuple[list[float], list[float]]:
             warehouse.claim_epoch(1, published=0)
             for entries, tables in zip(log, recorded, strict=True):
                 started = time.perf_counter()
-                with collector_off():  # as the hub's sink does
+                with gc_paused():  # as the hub's sink does
                     _apply(warehouse, entries)
                 between = time.perf_counter()
                 raw.begin()

@@ -1,6 +1,6 @@
 """The hub's HTTP: what the command line, products and the pages ask and tell the hub. The pages go through the same objects.
 
-Refusals are JSON of one shape, made in ``streams.refusals``.
+Refusals are JSON of one shape, made in ``streams.http.errors``.
 """
 
 import asyncio
@@ -24,8 +24,8 @@ from dashboard.runs_by_hand import RunsByHand
 from dashboard.status import Run, Status, Versions
 from storage.artifacts import Artifacts
 from storage.events import Choice, Event, Side
+from streams.http.errors import answer_errors
 from streams.intake import Intake
-from streams.refusals import answer_errors
 
 Origin = Literal["product", "simulation"]
 

@@ -31,19 +31,19 @@ from storage.events import JudgmentGiven
 from storage.home import open_home
 from storage.settings import Settings
 from storage.warehouse.warehouse import Applied, Warehouse
-from streams.bounded_http import server_config
-from streams.bus import bus_of, outlet_of
+from streams.bus.open import bus_of, outlet_of
+from streams.bus.topics import TOPICS
 from streams.caps import FeedbackCaps
 from streams.evaluations import Reports
 from streams.health import health_router, listen
+from streams.http.request_guard import RequestGuard
+from streams.http.server import server_config
+from streams.http.visible_text import without_paths
 from streams.hub import HubStreams
 from streams.intake import Intake
 from streams.pseudonyms import pseudonym_key
-from streams.request_guard import RequestGuard
-from streams.runner import failure_of, stop_on_signals
-from streams.topics import TOPICS
-from streams.trigger import RetrainingRule
-from streams.visible_text import without_paths
+from streams.stations.runner import failure_of, stop_on_signals
+from streams.stations.trigger import RetrainingRule
 
 log = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from storage.events import problems
-from streams.refusals import CLIENT, error_body
-from streams.request_guard import answer_failure, log_refusal
+from streams.http.errors import CLIENT, error_body
+from streams.http.request_guard import answer_failure, log_refusal
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from storage.events import Event, ModelEvaluated, RewardUpdated
 from storage.warehouse.warehouse import Applied, Warehouse
 from streams import evaluations
 from streams import versions as life
-from streams.topics import FROZEN, PROGRESS, REQUESTED, VERSIONS
-from streams.visible_text import without_paths
+from streams.bus.topics import FROZEN, PROGRESS, REQUESTED, VERSIONS
+from streams.http.visible_text import without_paths
 
 CURVE = 400  # points of the accuracy curve
 STEPS = 120  # points of a run's curves

@@ -1,10 +1,10 @@
-"""How the hub answers its errors; the shape is that of every port, ``streams.refusals``."""
+"""How the hub answers its errors; the shape is that of every port, ``streams.http.errors``."""
 
 from typing import Any
 
 from dashboard.reviews import Conflict, NotFound
 from storage.errors import ArtifactError
-from streams.refusals import KINDS, ErrorAnswer, Kind, Kinds
+from streams.http.errors import KINDS, ErrorAnswer, Kind, Kinds
 
 REFUSALS: Kinds = {
     **KINDS,

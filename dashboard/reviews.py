@@ -12,8 +12,8 @@ from storage.artifacts import Artifacts
 from storage.errors import ArtifactError, FeedbackLoopError, InputRefused
 from storage.events import ModelRolledBack, ReviewDecided, Source
 from streams import versions as life
-from streams.bus import Bus, records_of
-from streams.visible_text import first_invisible
+from streams.bus.protocol import Bus, records_of
+from streams.http.visible_text import first_invisible
 
 TIMEOUT = 5.0  # seconds that a reviewer waits for the log
 

@@ -6,9 +6,9 @@ from typing import Literal
 from dashboard.reviews import Conflict
 from storage.events import DatasetFrozen, ModelEvaluated, Source, TrainingFailed, TrainingRequested
 from storage.warehouse.warehouse import Warehouse
-from streams.bus import Bus, records_of
+from streams.bus.protocol import Bus, records_of
 from streams.runs import fold, pending
-from streams.trigger import by_hand
+from streams.stations.trigger import by_hand
 
 TIMEOUT = 5.0  # seconds that a person waits for the log
 

@@ -7,11 +7,11 @@ from storage.artifacts import Artifacts
 from storage.settings import Settings
 from storage.warehouse.verify import verify
 from storage.warehouse.warehouse import Warehouse
-from streams.bus import Bus, Logged, Partition
+from streams.bus.protocol import Bus, Logged, Partition
+from streams.bus.quarantine import event_in
+from streams.bus.scan import batches
+from streams.bus.topics import TOPICS
 from streams.derived import check_derived
-from streams.quarantine import event_in
-from streams.scan import batches
-from streams.topics import TOPICS
 
 
 def verified(bus: Bus, warehouse: Warehouse, artifacts: Artifacts, settings: Settings) -> dict[str, Any]:

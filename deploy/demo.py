@@ -19,10 +19,11 @@ from deploy.supervisor import Supervisor
 from storage.errors import FeedbackLoopError
 from storage.events import Event, ModelEvaluated, ModelPromoted, TrainingFailed, TrainingProgress, TrainingRequested
 from storage.settings import Settings
-from streams.bus import Bus, Partition, bus_of
-from streams.kafka_settings import KafkaSettings
-from streams.quarantine import decoded
-from streams.topics import PROGRESS, REQUESTED, TOPICS, VERSIONS
+from streams.bus.kafka_settings import KafkaSettings
+from streams.bus.open import bus_of
+from streams.bus.protocol import Bus, Partition
+from streams.bus.quarantine import decoded
+from streams.bus.topics import PROGRESS, REQUESTED, TOPICS, VERSIONS
 
 Until = Literal["review", "promoted"]
 
@@ -94,7 +95,7 @@ def run(demo: Demo, settings: Settings, report: Callable[[str], None], on_summar
 def _kafka(settings: Settings, report: Callable[[str], None]) -> Iterator[Settings]:
     """A broker of the demo's own with its topics, and the settings that name it."""
     from deploy.broker import Broker
-    from streams.kafka_topics import create_topics
+    from streams.bus.kafka_topics import create_topics
 
     report("starting a Kafka broker")
     with Broker(settings.common.home / "kafka") as broker:

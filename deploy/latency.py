@@ -16,9 +16,9 @@ import numpy as np
 
 from deploy.own_processes import client
 from storage.events import JudgmentGiven, PreferenceJoined, RewardUpdated
-from streams.bus import Bus
-from streams.scan import to_end
-from streams.topics import JUDGMENTS, PREFERENCES, REWARD
+from streams.bus.protocol import Bus
+from streams.bus.scan import to_end
+from streams.bus.topics import JUDGMENTS, PREFERENCES, REWARD
 
 READER = "latency"
 

@@ -15,10 +15,11 @@ from storage.events import EVENTS, EventQuarantined, newest_version
 from storage.events.wire import WRITTEN
 from storage.places import shown
 from storage.settings import Settings
-from streams.bus import Bus, Partition, Record, bus_of
-from streams.kafka_settings import KafkaSettings, is_kafka, servers_of
-from streams.scan import to_end
-from streams.topics import QUARANTINE
+from streams.bus.kafka_settings import KafkaSettings, is_kafka, servers_of
+from streams.bus.open import bus_of
+from streams.bus.protocol import Bus, Partition, Record
+from streams.bus.scan import to_end
+from streams.bus.topics import QUARANTINE
 
 topics = typer.Typer(help="The topics on Kafka.", no_args_is_help=True)
 quarantine = typer.Typer(help="What could not be read or handled: look at it, and try again.", no_args_is_help=True)
@@ -28,7 +29,7 @@ TIMEOUT = 30.0
 @topics.command()
 def create() -> None:
     """Create the topics of the one table on the cluster that the settings name; doing it again changes nothing."""
-    from streams.kafka_topics import create_topics
+    from streams.bus.kafka_topics import create_topics
 
     settings = Settings.read()
     url = settings.common.bus_url

@@ -16,15 +16,16 @@ from storage.errors import ConfigurationError
 from storage.events import Source
 from storage.settings import Settings
 from storage.warehouse.warehouse import Warehouse
-from streams.bus import Bus, bus_of
-from streams.consumers import consumer
-from streams.embed import embed_pairs
+from streams.bus.lag import lag
+from streams.bus.open import bus_of
+from streams.bus.protocol import Bus
+from streams.bus.topics import PAIRS, TOPICS
 from streams.imports import ImportReport, import_file
-from streams.lag import lag
 from streams.pseudonyms import pseudonym_key
-from streams.runner import HandlerStation
-from streams.sink import Sink
-from streams.topics import PAIRS, TOPICS
+from streams.stations.embed import embed_pairs
+from streams.stations.runner import HandlerStation
+from streams.stations.sink import Sink
+from streams.stations.table import consumer
 
 EMBED_BATCH = 64  # nobody waits for a single pair here
 ENDINGS = {".jsonl": "jsonl", ".jsonl.gz": "jsonl", ".parquet": "parquet"}

@@ -1,4 +1,4 @@
-"""What clients get back, in the form that OpenAI's client reads: completions, chunks and models. Errors: ``streams.refusals``.
+"""What clients get back, in the form that OpenAI's client reads: completions, chunks and models. Errors: ``streams.http.errors``.
 
 The field ``feedbackloop`` is an extension: by its ids a product ties a recruiter's judgment to the reply.
 """
@@ -13,7 +13,7 @@ from fastapi import Response
 from serving.backends import NotReady, Reply
 from storage.errors import UpstreamError
 from storage.events import new_id
-from streams.refusals import KINDS, SERVER, Kind, Kinds
+from streams.http.errors import KINDS, SERVER, Kind, Kinds
 
 REFUSALS: Kinds = {
     **KINDS,

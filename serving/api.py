@@ -22,9 +22,9 @@ from serving.requests import CHAT, FEEDBACK, PAIR, ChatRequest, Comparison, Edit
 from storage.errors import FeedbackLoopError, InputRefused
 from storage.events import Sampling, derived_id
 from storage.strata import conversation_of
+from streams.http.errors import FAILED, SERVER, error_body, refusal
+from streams.http.visible_text import one_line
 from streams.intake import Intake, messages
-from streams.refusals import FAILED, SERVER, error_body, refusal
-from streams.visible_text import one_line
 
 log = logging.getLogger(__name__)
 

@@ -27,14 +27,15 @@ from storage.artifacts import Artifacts
 from storage.errors import ConfigurationError
 from storage.home import open_home
 from storage.settings import Settings
-from streams.bounded_http import server_config
-from streams.bus import Bus, bus_of, outlet_of
+from streams.bus.open import bus_of, outlet_of
+from streams.bus.protocol import Bus
 from streams.caps import FeedbackCaps
 from streams.health import health_router, listen
+from streams.http.errors import answer_errors
+from streams.http.request_guard import RequestGuard
+from streams.http.server import server_config
 from streams.intake import Intake
 from streams.pseudonyms import pseudonym_key
-from streams.refusals import answer_errors
-from streams.request_guard import RequestGuard
 
 log = logging.getLogger(__name__)
 

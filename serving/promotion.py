@@ -16,9 +16,9 @@ import orjson
 from storage.artifacts import Artifacts
 from storage.errors import ArtifactError, ConfigurationError, FeedbackLoopError, Overloaded
 from storage.events import Event
-from streams.bus import Bus, Partition
+from streams.bus.protocol import Bus, Partition
+from streams.bus.quarantine import decoded
 from streams.evaluations import KINDS, TOPICS, Reports, lives_of
-from streams.quarantine import decoded
 from streams.versions import BASE, Versions
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from storage.artifacts import Artifacts
 from storage.errors import ArtifactError
 from storage.events import DatasetFrozen, Event, GateResult, ModelEvaluated, RunClaimed, TrainingRequested, Verdict
 from streams import runs, versions
+from streams.bus.topics import FROZEN, PROGRESS, REQUESTED, VERSIONS
 from streams.runs import Run
-from streams.topics import FROZEN, PROGRESS, REQUESTED, VERSIONS
 from trainers.audits.gates.limits import Limits
 
 REQUIRED: Final = tuple(Limits.model_fields)  # every gate that has a limit

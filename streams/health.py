@@ -15,10 +15,10 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from storage.errors import ConfigurationError, PortInUse
-from streams.bounded_http import server_config
-from streams.refusals import KINDS, answer_errors
-from streams.request_guard import RequestGuard
-from streams.visible_text import without_paths
+from streams.http.errors import KINDS, answer_errors
+from streams.http.request_guard import RequestGuard
+from streams.http.server import server_config
+from streams.http.visible_text import without_paths
 
 Check = Callable[[], str | None]  # None: ready; else the reason why not
 

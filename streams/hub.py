@@ -15,13 +15,15 @@ from storage.artifacts import Artifacts
 from storage.errors import FeedbackLoopError, trying_again
 from storage.events import DatasetFrozen, Event, ModelPromoted, TrainingFailed
 from storage.warehouse.warehouse import Applied, Warehouse
-from streams import evaluations, freeze, metrics, runs, versions
-from streams.bus import Bus, records_of
-from streams.collector import FullCollections
+from streams import evaluations, metrics, runs, versions
+from streams.bus.lag import lag
+from streams.bus.protocol import Bus, records_of
+from streams.bus.topics import TOPICS
+from streams.gc_pause import ScheduledFullCollections
 from streams.health import Check
-from streams.runner import Runner
-from streams.sink import GROUP, TIMEOUT, Listener, Sink
-from streams.topics import TOPICS
+from streams.stations import freeze
+from streams.stations.runner import Runner
+from streams.stations.sink import GROUP, TIMEOUT, Listener, Sink
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,7 @@ class HubStreams:
         self.sink = Sink(bus, warehouse, f"hub-{secrets.token_hex(4)}")
         self.desk = Desk(bus, warehouse, artifacts, home / "freezing", self._stop)
         self.sink.listeners.append(self.desk.wake_for)
-        metrics.reader_lag(bus, GROUP, list(TOPICS.values()))
+        metrics.reader_lag(GROUP, lambda: lag(bus, GROUP, list(TOPICS.values())))
         metrics.waiting_judgments(lambda: warehouse.waiting)
 
     @property
@@ -70,7 +72,7 @@ class HubStreams:
     def start(self) -> None:
         self._runner.start("sink", self._started_sink)
         self._runner.start("freeze", lambda: self.desk)
-        self._runner.start("collections", lambda: FullCollections(self._stop))
+        self._runner.start("collections", lambda: ScheduledFullCollections(self._stop))
 
     def stop(self, timeout: float = 4.0) -> bool:
         """Let the consumers finish their step; False when one has not within ``timeout``."""

@@ -14,12 +14,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from storage.errors import EventUnreadable, InputRefused
 from storage.events import Event, Identifier, JudgmentGiven, PairDrawn, derived_id, problems
-from streams.bus import Bus, Partition, records_of
+from streams.bus.lag import lag
+from streams.bus.protocol import Bus, Partition, records_of
+from streams.bus.quarantine import event_in
+from streams.bus.scan import batches, beginning
+from streams.bus.topics import JUDGMENTS, PAIRS
 from streams.intake import make_judgment, make_pair
-from streams.lag import lag
-from streams.quarantine import event_in
-from streams.scan import batches, beginning
-from streams.topics import JUDGMENTS, PAIRS
 from trainers.data.bad_lines import BadLine, BadLines
 from trainers.data.records import PreferenceRecord, read_records
 

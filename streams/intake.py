@@ -31,7 +31,7 @@ from storage.events import (
     problems,
 )
 from storage.strata import conversation_of, stratum_of
-from streams.bus import Outlet, records_of
+from streams.bus.protocol import Outlet, records_of
 from streams.caps import Ballots, FeedbackCaps
 from streams.pseudonyms import Role, pseudonym
 

@@ -4,15 +4,12 @@ Gauges are read when somebody asks; nothing is counted that nobody looks at.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from storage.errors import FeedbackLoopError
 from storage.events import Event, now
-from streams.bus import Bus
-from streams.lag import lag
-from streams.topics import Topic
 
 BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600)
 
@@ -37,9 +34,9 @@ def set_aside(reader: str) -> None:
     _QUARANTINED.labels(reader).inc()
 
 
-def reader_lag(bus: Bus, reader: str, topics: Collection[Topic]) -> None:
+def reader_lag(reader: str, behind: Callable[[], int]) -> None:
     """Report how far ``reader`` is behind the log."""
-    _LAG.labels(reader).set_function(_or_unknown(lambda: lag(bus, reader, topics)))
+    _LAG.labels(reader).set_function(_or_unknown(behind))
 
 
 def local_log(waiting: Callable[[], int]) -> None:

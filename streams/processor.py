@@ -22,19 +22,21 @@ from storage.events import Event, RewardUpdated, now
 from storage.home import open_home
 from storage.settings import Settings
 from streams import metrics
-from streams.bus import Bus, bus_of, records_of
-from streams.collector import leave_out
-from streams.consumers import consumer
-from streams.embed import Encoder, embed_pairs
+from streams.bus.kafka_settings import KafkaSettings, is_kafka, servers_of
+from streams.bus.lag import lag
+from streams.bus.open import bus_of
+from streams.bus.protocol import Bus, records_of
+from streams.gc_pause import exclude_loaded_objects
 from streams.health import Check, HealthServer
-from streams.kafka_settings import KafkaSettings, is_kafka, servers_of
-from streams.learner import Learner
-from streams.runner import TIMEOUT, Answering, Every, HandlerStation, Runner, failure_of, stop_on_signals
-from streams.trigger import RetrainingRule, due_by_time, on_reward_updated
+from streams.stations.embed import Encoder, embed_pairs
+from streams.stations.learner import Learner
+from streams.stations.runner import TIMEOUT, Answering, Every, HandlerStation, Runner, failure_of, stop_on_signals
+from streams.stations.table import consumer
+from streams.stations.trigger import RetrainingRule, due_by_time, on_reward_updated
 from trainers.reward.online.learn import HeadSettings
 
 if TYPE_CHECKING:
-    from streams.agents import Agents  # Faust takes half a second to import, and only Kafka needs it
+    from streams.stations.agents import Agents  # Faust takes half a second to import, and only Kafka needs it
 
 log = logging.getLogger(__name__)
 
@@ -80,8 +82,8 @@ def run(settings: Settings) -> None:
     checks: dict[str, Check] = {"embedder": lambda: "the embedding model is being loaded"}
     with _only_one(settings.common.home), ExitStack() as parts:
         bus = parts.enter_context(closing(bus_of(settings)))
-        metrics.reader_lag(bus, "embed", consumer("embed").topics)
-        metrics.reader_lag(bus, "trigger", consumer("trigger").topics)
+        metrics.reader_lag("embed", lambda: lag(bus, "embed", consumer("embed").topics))
+        metrics.reader_lag("trigger", lambda: lag(bus, "trigger", consumer("trigger").topics))
         health = HealthServer(checks, own.host, own.port, settings.common.allowed_hosts)
         health.start()
         try:
@@ -133,7 +135,7 @@ def start_consumers(runner: Runner, bus: Bus, settings: Settings, embedder: Embe
 
 def agents_for(bus: Bus, settings: Settings, embedder: Embedding) -> "Agents":
     """A Faust agent for each consumer, as a member of the group of workers."""
-    from streams.agents import WITHIN, Agents
+    from streams.stations.agents import WITHIN, Agents
 
     common = settings.common
     agents = Agents(servers_of(common.bus_url), settings.section("kafka", KafkaSettings), common.home / "faust")
@@ -164,7 +166,7 @@ def _run_threads(bus: Bus, settings: Settings, stop: threading.Event, checks: di
             stop.set()
             return
         if not stop.is_set():
-            leave_out()
+            exclude_loaded_objects()
             start_consumers(runner, bus, settings, embedder, stop)
             checks.update(runner.checks)
             del checks["embedder"]
@@ -184,7 +186,7 @@ def _run_agents(bus: Bus, settings: Settings, stop: threading.Event, checks: dic
     except Exception as error:  # noqa: BLE001  # failure_of logs it
         return failure_of("embedder", error), True
     agents = agents_for(bus, settings, embedder)
-    leave_out()
+    exclude_loaded_objects()
     runner = Runner(stop)
     runner.start("calendar", _calendar(bus, settings, stop))
     checks.update({**agents.checks, **runner.checks})

@@ -10,10 +10,10 @@ from pathlib import Path
 from storage.errors import ConfigurationError, WarehouseError
 from storage.warehouse.contents import Content, contents
 from storage.warehouse.warehouse import Warehouse
-from streams.bus import Bus
-from streams.collector import collector_off
-from streams.quarantine import decoded
-from streams.topics import TOPICS
+from streams.bus.protocol import Bus
+from streams.bus.quarantine import decoded
+from streams.bus.topics import TOPICS
+from streams.gc_pause import gc_paused
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def replay(bus: Bus, into: Path, progress: Callable[[int, int], None]) -> dict[s
             entries = [entry for entry in read if entry.offset < cut[entry.partition]]
             if not entries:
                 raise WarehouseError(f"the log ends before {sorted(behind.items())[0]}: it has lost entries that it said it had")
-            with collector_off():
+            with gc_paused():
                 batch = decoded(entries, GROUP)
                 applied = warehouse.apply(batch.entries)
             for refusal in applied.refused:

@@ -25,13 +25,14 @@ from storage.events import GateResult, ModelEvaluated, RunClaimed, TrainingFaile
 from storage.home import open_home
 from storage.settings import Settings
 from streams import runs
-from streams.bus import Bus, bus_of, records_of
-from streams.consumers import consumer
+from streams.bus.open import bus_of
+from streams.bus.protocol import Bus, records_of
+from streams.bus.quarantine import decoded
 from streams.health import Check, HealthServer
-from streams.heartbeat import Heartbeat, Interrupted
-from streams.quarantine import decoded
-from streams.runner import TIMEOUT, Runner, position_of, stop_on_signals
 from streams.runs import ATTEMPTS, Run, Runs, open_run
+from streams.stations.heartbeat import Heartbeat, Interrupted
+from streams.stations.runner import TIMEOUT, Runner, position_of, stop_on_signals
+from streams.stations.table import consumer
 
 log = logging.getLogger(__name__)
 

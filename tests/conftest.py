@@ -10,9 +10,9 @@ from kafka import KafkaAdminClient
 
 from deploy import broker as brokers
 from deploy.broker import Broker
-from streams.kafka_settings import KafkaSettings
-from streams.kafka_topics import create_topics
-from streams.topics import TOPICS
+from streams.bus.kafka_settings import KafkaSettings
+from streams.bus.kafka_topics import create_topics
+from streams.bus.topics import TOPICS
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

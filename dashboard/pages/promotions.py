@@ -16,7 +16,7 @@ from dashboard.reports import ShownReport
 from dashboard.reviews import Conflict, NotFound, Reviews
 from dashboard.status import Versions, VersionShown
 from storage.errors import FeedbackLoopError, InputRefused
-from streams.visible_text import visible, without_paths
+from streams.http.visible_text import visible, without_paths
 
 
 def layout(rest: str) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 from dash import html
 
 from storage.events import GateResult
-from streams.visible_text import visible
+from streams.http.visible_text import visible
 
 STAGES = {
     "check": "Check data",

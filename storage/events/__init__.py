@@ -1,7 +1,7 @@
 """Every event that travels between processes, and the table of their kinds.
 
 Events are facts: frozen, UTC-stamped by the server that accepted them, JSON on the wire (``wire``). They come from ``intake``, ``serving``
-and the stations of the loop, go through the bus, and end as rows in the warehouse. ``streams.topics`` says which topic carries which.
+and the stations of the loop, go through the bus, and end as rows in the warehouse. ``streams.bus.topics`` says which topic carries which.
 """
 
 from storage.events.chat import Message, Prompt, ReplySent, Sampling

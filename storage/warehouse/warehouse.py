@@ -1,7 +1,7 @@
 """The warehouse: what the log said, as rows that can be asked about, and the numbers given to preferences. One process owns the file.
 
-Batches come from ``streams.sink``; what is numbered here goes to ``feedback.preferences`` from there. Rows, offsets, join and numbers of a
-batch are one transaction, so a process killed at any moment finds on restart the state after some whole batch.
+Batches come from ``streams.stations.sink``, which publishes what is numbered here to ``feedback.preferences``. Rows, offsets, join and
+numbers of a batch are one transaction, so a process killed at any moment finds on restart the state after some whole batch.
 """
 
 import itertools

@@ -14,10 +14,10 @@ from simulation.people import Chats, candidates_chat, recruiters_judge
 from simulation.recruiters import draw_recruiters
 from simulation.world import World
 from storage.settings import Settings
-from streams.bus import open_bus
+from streams.bus.open import open_bus
 from streams.health import listen
 from streams.processor import start_consumers
-from streams.runner import Runner
+from streams.stations.runner import Runner
 from tests.dashboard.small_world import RunningHub, running_hub, wait_until
 from trainers.features.embedder import Embedder, FeatureSettings
 

@@ -39,7 +39,8 @@ from storage.events import (
 )
 from storage.settings import Settings
 from storage.strata import stratum_of
-from streams.bus import Bus, open_bus, records_of
+from streams.bus.open import open_bus
+from streams.bus.protocol import Bus, records_of
 from streams.health import listen
 from streams.versions import verdict_of, version_name
 

@@ -11,7 +11,7 @@ from plotly.io.json import to_json_plotly
 from dashboard.pages import decision, promotions
 from dashboard.status import Passage, Review, Versions, VersionShown
 from storage.events import GateResult
-from streams.visible_text import INVISIBLE, first_invisible, visible, without_paths
+from streams.http.visible_text import INVISIBLE, first_invisible, visible, without_paths
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HIDDEN = "\u202a\u202e\u2066\u2069\u200b\x1b"

@@ -18,10 +18,11 @@ from playwright.sync_api import BrowserContext, sync_playwright
 
 from serving.app import create_app
 from storage.settings import Settings
-from streams.bounded_http import server_config
-from streams.bus import Bus, open_bus
+from streams.bus.open import open_bus
+from streams.bus.protocol import Bus
+from streams.bus.topics import TOPICS
 from streams.health import listen
-from streams.topics import TOPICS
+from streams.http.server import server_config
 from tests.dashboard.small_world import RunningHub, running_hub, wait_until
 from tests.dashboard.test_browser import ARGUMENTS, CHROMIUM
 

@@ -14,7 +14,7 @@ from dashboard.pages import runs
 from tests.dashboard.small_world import RunningHub
 
 CALL = "/_dash-update-component"
-GUARD = "streams.request_guard"
+GUARD = "streams.http.request_guard"
 LISTED: dict[str, Any] = {
     "output": "runs.children",
     "outputs": {"id": "runs", "property": "children"},

@@ -15,9 +15,10 @@ from dashboard.rating_queue import IN_HAND, LEASE, RatingQueue, WaitingFor, show
 from storage.events import Choice, JudgmentGiven
 from storage.settings import Settings
 from storage.warehouse.warehouse import Warehouse
-from streams.bus import Partition, open_bus
-from streams.quarantine import event_in
-from streams.topics import TOPICS
+from streams.bus.open import open_bus
+from streams.bus.protocol import Partition
+from streams.bus.quarantine import event_in
+from streams.bus.topics import TOPICS
 from tests.dashboard.small_world import SmallWorld
 
 

@@ -9,10 +9,10 @@ from typer.testing import CliRunner
 from deploy.cli import app
 from storage.errors import ConfigurationError, FeedbackLoopError, InputRefused
 from storage.events import EVENTS, JudgmentGiven, newest_version
-from streams.bus import Record, records_of
-from streams.quarantine import quarantined
-from streams.sqlite_bus import SQLiteBus
-from streams.topics import JUDGMENTS
+from streams.bus.protocol import Record, records_of
+from streams.bus.quarantine import quarantined
+from streams.bus.sqlite import SQLiteBus
+from streams.bus.topics import JUDGMENTS
 from tests.storage.facts import judgment, pair
 from tests.streams.bus_contract import everything
 

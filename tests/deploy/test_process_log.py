@@ -22,4 +22,4 @@ def test_a_library_that_repeats_itself_is_heard_now_and_then_with_how_much_was_l
 
 def test_our_own_words_are_never_left_out() -> None:
     rare = NowAndThen(lambda: 0.0)
-    assert all(rare.filter(line("streams.sink")) for _ in range(100))
+    assert all(rare.filter(line("streams.stations.sink")) for _ in range(100))

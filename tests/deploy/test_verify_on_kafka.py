@@ -6,8 +6,8 @@ from pathlib import Path
 from deploy.records import verified
 from storage.settings import Settings
 from storage.warehouse.warehouse import Warehouse
-from streams.bus import open_bus
-from streams.topics import TOPICS
+from streams.bus.open import open_bus
+from streams.bus.topics import TOPICS
 from tests.streams.bus_contract import everything
 from tests.streams.test_replay import live
 

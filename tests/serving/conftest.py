@@ -20,9 +20,10 @@ from serving.app import create_app
 from storage.events import Event
 from storage.events.wire import decode
 from storage.settings import Settings
-from streams.bounded_http import server_config
-from streams.bus import Bus, Partition, open_bus
+from streams.bus.open import open_bus
+from streams.bus.protocol import Bus, Partition
 from streams.health import listen
+from streams.http.server import server_config
 
 WORDS = [
     "the", "a", "is", "on", "at", "to", "for", "your", "our", "we", "you", "interview", "role", "offer", "team", "friday", "monday", "noon",
@@ -121,7 +122,7 @@ class Server:
         return [decode(entry.value) for entry in self.bus.read(after, limit=100_000, wait=0)]
 
     def sizes(self) -> dict[Partition, int]:
-        from streams.topics import TOPICS
+        from streams.bus.topics import TOPICS
 
         return {partition: end for partition, (_, end) in self.bus.bounds(list(TOPICS)).items()}
 

@@ -17,9 +17,9 @@ from serving.backends import Reply
 from serving.pairing import Pairing, PairingRule
 from storage.errors import Overloaded
 from storage.events import Message, Sampling
+from streams.bus.sqlite import SQLiteBus
+from streams.http.errors import answer_errors
 from streams.intake import Intake
-from streams.refusals import answer_errors
-from streams.sqlite_bus import SQLiteBus
 from tests.serving.conftest import StartApp
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import pytest
 from storage.errors import Overloaded
 from storage.events import Event, JudgmentGiven, PairDrawn, ResponseRated, new_id
 from storage.settings import Settings
-from streams.bus import Position, Record
-from streams.sqlite_bus import SQLiteBus
+from streams.bus.protocol import Position, Record
+from streams.bus.sqlite import SQLiteBus
 from tests.serving.conftest import Server, Start
 
 Kind = TypeVar("Kind", bound=Event)

@@ -14,7 +14,7 @@ from openai.types.chat import ChatCompletion
 from storage.artifacts import Artifacts
 from storage.events import Event, Message, ModelPromoted, ModelRolledBack, ReviewDecided, Sampling
 from storage.settings import Settings
-from streams.bus import records_of
+from streams.bus.protocol import records_of
 from tests.serving.conftest import Server, Start, WaitUntil
 from tests.streams.examples import evaluated as of_policy
 from tests.streams.examples import gate, of_its_run

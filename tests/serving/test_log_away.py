@@ -9,7 +9,7 @@ import pytest
 
 from serving.app import create_app
 from storage.settings import Settings
-from streams.sqlite_bus import SQLiteBus
+from streams.bus.sqlite import SQLiteBus
 from tests.serving.conftest import StartApp
 from tests.serving.test_upstream import Upstream
 

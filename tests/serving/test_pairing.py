@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from serving.backends import Reply
 from serving.pairing import Pairing, PairingRule, chosen, pair_of
 from storage.events import Event, Message, PairDrawn, Sampling, new_id
+from streams.bus.sqlite import SQLiteBus
 from streams.intake import Intake
-from streams.sqlite_bus import SQLiteBus
 from tests.serving.conftest import Server, ids_of
 
 ASKED = [{"role": "user", "content": "when is the interview ?"}]

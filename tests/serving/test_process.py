@@ -16,7 +16,7 @@ from storage.errors import ConfigurationError, ModelNotFound, PortInUse
 from storage.events import ReplySent
 from storage.events.wire import decode
 from storage.settings import Settings
-from streams.bus import open_bus
+from streams.bus.open import open_bus
 from tests.serving.conftest import WaitUntil
 
 PROGRAM = "from serving.app import run; from storage.settings import Settings; run(Settings.read())"

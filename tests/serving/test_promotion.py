@@ -11,9 +11,9 @@ from storage.artifacts import Artifacts
 from storage.errors import Overloaded
 from storage.events import ModelPromoted, ReviewDecided
 from storage.events.wire import encode
-from streams.bus import Bus, Partition, Record, records_of
-from streams.sqlite_bus import SQLiteBus
-from streams.topics import REQUESTED, VERSIONS
+from streams.bus.protocol import Bus, Partition, Record, records_of
+from streams.bus.sqlite import SQLiteBus
+from streams.bus.topics import REQUESTED, VERSIONS
 from streams.versions import version_name
 from tests.streams.examples import evaluated, of_its_run
 

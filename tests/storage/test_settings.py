@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from storage.errors import ConfigurationError
 from storage.places import shown
 from storage.settings import Settings
-from streams.kafka_settings import KafkaSettings
+from streams.bus.kafka_settings import KafkaSettings
 from trainers.features.embedder import FeatureSettings
 
 

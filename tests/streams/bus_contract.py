@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from storage.errors import OffsetLost
-from streams.bus import Bus, Logged, Partition, Record
+from streams.bus.protocol import Bus, Logged, Partition, Record
 
 PAIRS, JUDGMENTS = "feedback.pairs", "feedback.judgments"
 PROMISES: list[Callable[[Bus], None]] = []

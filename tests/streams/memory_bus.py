@@ -4,7 +4,7 @@ import threading
 from collections.abc import Collection, Mapping, Sequence
 
 from storage.errors import OffsetLost
-from streams.bus import Logged, Partition, Position, Record
+from streams.bus.protocol import Logged, Partition, Position, Record
 
 
 class MemoryBus:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from storage.warehouse.entries import Applied, Entry
 from storage.warehouse.warehouse import Warehouse
-from streams.bus import Bus, Logged, Partition, Position, Record
+from streams.bus.protocol import Bus, Logged, Partition, Position, Record
 from tests.streams.memory_bus import MemoryBus
 
 

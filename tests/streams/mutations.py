@@ -8,7 +8,7 @@ from uuid import UUID
 
 from storage.events import Event, EventQuarantined
 from storage.events.wire import encode
-from streams.topics import TOPICS, Topic
+from streams.bus.topics import TOPICS, Topic
 from streams.versions import version_name
 from tests.storage.facts import one_of_each, pair, prompt
 from tests.streams.examples import SmallEmbedder, sha

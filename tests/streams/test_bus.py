@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from storage.errors import ConfigurationError, Overloaded
-from streams.bell import LONGEST, bell_folder
-from streams.bus import Bus, Partition, Record, open_bus
-from streams.sqlite_bus import SQLiteBus
+from streams.bus.open import open_bus
+from streams.bus.protocol import Bus, Partition, Record
+from streams.bus.sqlite import SQLiteBus
+from streams.bus.wakeup import LONGEST, bell_folder
 from tests.streams.bus_contract import PROMISES, everything, start
 from tests.streams.memory_bus import MemoryBus
 

@@ -1,7 +1,7 @@
 """The table of consumers is whole: every topic is answered, and whoever answers finds it there."""
 
-from streams.consumers import CONSUMERS, consumer
-from streams.topics import TOPICS
+from streams.bus.topics import TOPICS
+from streams.stations.table import CONSUMERS, consumer
 
 
 def test_groups_are_named_once_and_every_topic_reaches_the_warehouse() -> None:

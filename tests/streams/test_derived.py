@@ -23,9 +23,9 @@ from storage.events import (
 from storage.settings import Settings
 from storage.snapshots.snapshot import freeze
 from storage.warehouse.warehouse import Warehouse
-from streams.bus import records_of
+from streams.bus.protocol import records_of
 from streams.derived import check_derived
-from streams.sink import Sink
+from streams.stations.sink import Sink
 from streams.versions import version_name
 from tests.storage.facts import features, judgment, pair, reply
 from tests.streams.examples import evaluated, of_its_run

@@ -35,16 +35,16 @@ from storage.snapshots.snapshot import freeze
 from storage.warehouse.contents import contents
 from storage.warehouse.warehouse import Warehouse
 from streams import runs, versions
-from streams.bus import Bus, Logged, Partition, Record, records_of
+from streams.bus.protocol import Bus, Logged, Partition, Record, records_of
+from streams.bus.topics import JUDGMENTS, PREFERENCES, PROGRESS, REQUESTED, REWARD, TOPICS
 from streams.evaluations import Reports, lives_of
 from streams.hub import Desk
-from streams.learner import Learner
 from streams.replay import replay
-from streams.runner import HandlerStation
-from streams.sink import Sink
-from streams.topics import JUDGMENTS, PREFERENCES, PROGRESS, REQUESTED, REWARD, TOPICS
+from streams.stations.learner import Learner
+from streams.stations.runner import HandlerStation
+from streams.stations.sink import Sink
+from streams.stations.trigger import RetrainingRule, on_reward_updated
 from streams.trainer import Trainer
-from streams.trigger import RetrainingRule, on_reward_updated
 from tests.storage.facts import features, judgment, pair
 from tests.storage.facts import joined as holding
 from tests.streams.bus_contract import everything
@@ -113,7 +113,7 @@ def test_a_hub_killed_anywhere_leaves_the_rows_and_the_preferences_of_one_clean_
     log.publish(records[:before], timeout=1)
     last: dict[str, Any] = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("streams.sink.BATCH", batch)
+        patch.setattr("streams.stations.sink.BATCH", batch)
         lives(kills, lambda fate: last.update(hub_live(log, folder / "killed.duckdb", fate, records[before:] if not last else ())))
     if not last:
         return
@@ -145,7 +145,8 @@ def test_of_two_hubs_the_older_stops_numbering_and_readers_ignore_what_it_still_
         closing(Warehouse.open(folder / "new.duckdb")) as two,
         pytest.MonkeyPatch.context() as patch,
     ):
-        patch.setattr("streams.sink.BATCH", batch)  # the older one is behind when the claim comes, and goes on numbering for a while
+        # The older one is behind when the claim comes, and goes on numbering for a while.
+        patch.setattr("streams.stations.sink.BATCH", batch)
         old, new = Sink(ClaimsLast(log, Fate()), one, "old"), Sink(log, two, "new")
         old.start()
         started = deposed = False
@@ -270,7 +271,7 @@ def test_a_hub_killed_while_it_freezes_and_promotes_freezes_one_dataset_and_prom
 
     def live(fate: Fate) -> None:
         with closing(MortalWarehouse.opened(folder / "warehouse.duckdb", fate)) as warehouse, pytest.MonkeyPatch.context() as patch:
-            patch.setattr("streams.freeze.freeze", mortal(fate, freeze))
+            patch.setattr("streams.stations.freeze.freeze", mortal(fate, freeze))
             sink = Sink(MortalBus(log, fate), warehouse, "hub")
             desk = Desk(MortalBus(log, fate), warehouse, artifacts, folder / "freezing", threading.Event())
             sink.listeners.append(desk.wake_for)

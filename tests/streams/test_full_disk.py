@@ -12,9 +12,9 @@ import duckdb
 import pytest
 
 from storage.errors import FeedbackLoopError, Overloaded
-from streams.bus import Partition, Record
-from streams.runner import Runner
-from streams.sqlite_bus import SQLiteBus
+from streams.bus.protocol import Partition, Record
+from streams.bus.sqlite import SQLiteBus
+from streams.stations.runner import Runner
 
 TOPIC = "feedback.judgments"
 FIRST = Partition(TOPIC, 0)
@@ -104,7 +104,7 @@ def runner() -> Iterator[Runner]:
 
 
 def test_a_station_waits_out_what_can_be_tried_again_and_says_what_it_waits_for(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.runner.CATCH_BREATH", 0.3)
+    monkeypatch.setattr("streams.stations.runner.CATCH_BREATH", 0.3)
     station = Station(Overloaded("the disk is full"))
     runner.start("sink", lambda: station)
     until(lambda: runner.checks["sink"]() == "the disk is full")

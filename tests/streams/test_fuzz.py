@@ -21,12 +21,12 @@ from storage.events import Event, EventQuarantined, PairDrawn, PairEmbedded, Pre
 from storage.warehouse.contents import contents
 from storage.warehouse.inserts import LOGGED
 from storage.warehouse.rows import TABLES
-from streams.bus import Bus, Logged, Partition, Record, records_of
-from streams.lag import lag
-from streams.quarantine import event_in, quarantined
+from streams.bus.lag import lag
+from streams.bus.protocol import Bus, Logged, Partition, Record, records_of
+from streams.bus.quarantine import event_in, quarantined
+from streams.bus.topics import FEATURES, PAIRS, PREFERENCES, QUARANTINE, REQUESTED, REWARD, TOPICS, Topic
 from streams.replay import replay
-from streams.topics import FEATURES, PAIRS, PREFERENCES, QUARANTINE, REQUESTED, REWARD, TOPICS, Topic
-from streams.trigger import RetrainingRule, on_reward_updated
+from streams.stations.trigger import RetrainingRule, on_reward_updated
 from tests.streams.examples import claimed
 from tests.streams.mutations import inputs
 from tests.streams.test_loop import RETRAINING, House

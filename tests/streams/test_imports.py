@@ -10,8 +10,8 @@ import pytest
 from storage.errors import ConfigurationError, DataRefused, InputRefused
 from storage.events import JudgmentGiven, PairDrawn
 from storage.events.wire import decode
+from streams.bus.topics import JUDGMENTS, PAIRS
 from streams.imports import import_file
-from streams.topics import JUDGMENTS, PAIRS
 from tests.streams.bus_contract import everything
 from tests.streams.memory_bus import MemoryBus
 

@@ -17,10 +17,10 @@ from storage.events import new_id
 from storage.events.wire import decode
 from storage.settings import Common
 from storage.strata import stratum_of
+from streams.bus.topics import TOPICS
 from streams.caps import Ballots, FeedbackCaps
 from streams.intake import MAX_PROMPT, Intake
 from streams.pseudonyms import folded, pseudonym, pseudonym_key
-from streams.topics import TOPICS
 from tests.streams.bus_contract import everything
 from tests.streams.memory_bus import MemoryBus
 

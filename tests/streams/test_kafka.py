@@ -16,13 +16,15 @@ import pytest
 
 from deploy.broker import Broker
 from storage.errors import ConfigurationError, NotReachable, OffsetLost, Overloaded
-from streams import kafka_bus, kafka_topics
-from streams.agents import Agents
-from streams.bus import Bus, Logged, Partition, Record, open_bus
-from streams.consumers import consumer
-from streams.kafka_settings import KafkaSettings
-from streams.kafka_topics import create_topics
-from streams.topics import PAIRS, REWARD, TOPICS, VERSIONS
+from streams.bus import kafka as kafka_bus
+from streams.bus import kafka_topics
+from streams.bus.kafka_settings import KafkaSettings
+from streams.bus.kafka_topics import create_topics
+from streams.bus.open import open_bus
+from streams.bus.protocol import Bus, Logged, Partition, Record
+from streams.bus.topics import PAIRS, REWARD, TOPICS, VERSIONS
+from streams.stations.agents import Agents
+from streams.stations.table import consumer
 from tests.streams.bus_contract import everything
 
 ALICE = KafkaSettings(security="SASL_PLAINTEXT", username="alice", password="wonderland")

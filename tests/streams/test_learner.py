@@ -29,12 +29,12 @@ from storage.events import (
     derived_id,
 )
 from storage.events.wire import decode, encode
-from streams.bus import Bus, Record, records_of
-from streams.learner import INTERVAL, MANY, Learner
-from streams.preferences import PARTITION
-from streams.sqlite_bus import SQLiteBus
-from streams.topics import PREFERENCES, QUARANTINE, REWARD
-from streams.trigger import RetrainingRule, on_reward_updated
+from streams.bus.protocol import Bus, Record, records_of
+from streams.bus.resume import PARTITION
+from streams.bus.sqlite import SQLiteBus
+from streams.bus.topics import PREFERENCES, QUARANTINE, REWARD
+from streams.stations.learner import INTERVAL, MANY, Learner
+from streams.stations.trigger import RetrainingRule, on_reward_updated
 from tests.streams.bus_contract import everything
 from tests.streams.examples import DIMENSION, SmallEmbedder, claimed, joined, sha
 from tests.streams.memory_bus import MemoryBus
@@ -115,7 +115,7 @@ def test_on_a_full_disk_it_says_nothing_and_loses_nothing(tmp_path: Path, monkey
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     with monkeypatch.context() as disk:
-        disk.setattr("streams.learner.save_hashed", full)
+        disk.setattr("streams.stations.learner.save_hashed", full)
         for _ in range(3):
             with pytest.raises(Overloaded, match="the disk is full"):
                 station.step(0)
@@ -127,7 +127,7 @@ def test_on_a_full_disk_it_says_nothing_and_loses_nothing(tmp_path: Path, monkey
 
 
 def test_another_worker_begins_at_the_newest_checkpoint_among_the_artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.learner.KEEP_EVERY", 4)
+    monkeypatch.setattr("streams.stations.learner.KEEP_EVERY", 4)
     bus, clock, artifacts = MemoryBus(), Clock(), Artifacts(str(tmp_path / "artifacts"))
     settings = HeadSettings(reconcile_every=3)  # so that the checkpoint has a history of several parts
     events = [claimed(1), *(joined(i) for i in range(1, 12))]

@@ -30,12 +30,13 @@ from storage.events.wire import decode
 from storage.settings import Settings
 from storage.snapshots.snapshot import open_snapshot
 from storage.warehouse.warehouse import Warehouse
-from streams.bus import bus_of, records_of
+from streams.bus.open import bus_of
+from streams.bus.protocol import records_of
+from streams.bus.topics import TOPIC_OF
 from streams.hub import HubStreams
 from streams.intake import Intake
 from streams.processor import agents_for, start_consumers
-from streams.runner import Runner
-from streams.topics import TOPIC_OF
+from streams.stations.runner import Runner
 from streams.trainer import Progress, Trainer, Work
 from tests.streams.bus_contract import everything
 from tests.streams.examples import SmallEmbedder, evaluated, of_its_run

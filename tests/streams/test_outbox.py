@@ -8,9 +8,9 @@ from time import monotonic, sleep
 import pytest
 
 from storage.errors import ConfigurationError, OffsetLost, Overloaded
-from streams.bus import Partition, Position, Record
-from streams.outbox import Outbox
-from streams.sqlite_bus import SQLiteBus
+from streams.bus.outbox import Outbox
+from streams.bus.protocol import Partition, Position, Record
+from streams.bus.sqlite import SQLiteBus
 from tests.streams.bus_contract import everything
 from tests.streams.memory_bus import MemoryBus
 
@@ -78,7 +78,7 @@ def test_while_the_bus_is_away_events_are_taken_up_to_the_bound_and_refused_beyo
 
 
 def test_what_waited_when_the_process_ended_is_carried_by_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.outbox.LAST_CHANCE", 0.0)
+    monkeypatch.setattr("streams.bus.outbox.LAST_CHANCE", 0.0)
     bus = Shaky()
     first = Outbox(tmp_path / "outbox.sqlite", bus, most=2**20)
     first.publish([record(1), record(2)], timeout=5)
@@ -143,8 +143,8 @@ def test_what_was_pruned_is_lost_for_readers_and_says_so(tmp_path: Path) -> None
 
 
 def test_a_disk_that_is_full_for_a_while_does_not_end_the_carrying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.outbox.AGAIN", 0.01)
-    monkeypatch.setattr("streams.outbox.PRUNE_EVERY", 0.0)
+    monkeypatch.setattr("streams.bus.outbox.AGAIN", 0.01)
+    monkeypatch.setattr("streams.bus.outbox.PRUNE_EVERY", 0.0)
     usual, failures = SQLiteBus.prune, [Overloaded("the disk is full")] * 3
 
     def prune(local: SQLiteBus, upto: Mapping[Partition, int]) -> None:

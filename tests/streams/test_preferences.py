@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.events import Event, PreferenceJoined, SequenceGap, Watermark, advance
-from streams.bus import records_of
-from streams.preferences import PARTITION, resume
+from streams.bus.protocol import records_of
+from streams.bus.resume import PARTITION, resume
 from tests.streams.examples import claimed, joined
 from tests.streams.memory_bus import MemoryBus
 

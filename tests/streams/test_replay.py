@@ -9,13 +9,14 @@ import pytest
 from storage.errors import ConfigurationError, SchemaTooNew
 from storage.warehouse.contents import contents
 from storage.warehouse.warehouse import Warehouse
-from streams.bus import Bus, Record, open_bus
-from streams.embed import embed_pairs
+from streams.bus.open import open_bus
+from streams.bus.protocol import Bus, Record
+from streams.bus.sqlite import SQLiteBus
+from streams.bus.topics import TOPICS
 from streams.intake import Intake
 from streams.replay import replay
-from streams.sink import Sink
-from streams.sqlite_bus import SQLiteBus
-from streams.topics import TOPICS
+from streams.stations.embed import embed_pairs
+from streams.stations.sink import Sink
 from tests.streams.bus_contract import everything
 from tests.streams.examples import SmallEmbedder
 

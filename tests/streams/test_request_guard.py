@@ -20,12 +20,12 @@ from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
 from storage.errors import ArtifactError, FeedbackLoopError, Overloaded
-from streams.bounded_http import BoundedHttp, server_config
 from streams.health import HealthServer, listen
-from streams.refusals import KINDS, Kind, answer_errors
-from streams.request_guard import MAX_BODY, RequestGuard
+from streams.http.errors import KINDS, Kind, answer_errors
+from streams.http.request_guard import MAX_BODY, RequestGuard
+from streams.http.server import BoundedHttp, server_config
 
-GUARD = "streams.request_guard"
+GUARD = "streams.http.request_guard"
 JSON = {"Content-Type": "application/json"}
 
 

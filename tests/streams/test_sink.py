@@ -12,14 +12,14 @@ from storage.errors import OffsetLost, Overloaded, SchemaTooNew, WarehouseError
 from storage.events import Event, EventQuarantined, HubClaimed, PairEmbedded, PreferenceJoined, PreferenceRemoved, now
 from storage.events.wire import decode
 from storage.warehouse.warehouse import Applied, Warehouse
-from streams.bus import Bus, Logged, Partition, Position, Record, records_of
-from streams.embed import embed_pairs
+from streams.bus.lag import lag
+from streams.bus.protocol import Bus, Logged, Partition, Position, Record, records_of
+from streams.bus.resume import PARTITION
+from streams.bus.sqlite import SQLiteBus
+from streams.bus.topics import FEATURES, JUDGMENTS, PAIRS, PREFERENCES, QUARANTINE, TOPICS
 from streams.intake import Intake
-from streams.lag import lag
-from streams.preferences import PARTITION
-from streams.sink import LOOK_EVERY, LOST_AFTER, PUBLISHER, Sink
-from streams.sqlite_bus import SQLiteBus
-from streams.topics import FEATURES, JUDGMENTS, PAIRS, PREFERENCES, QUARANTINE, TOPICS
+from streams.stations.embed import embed_pairs
+from streams.stations.sink import LOOK_EVERY, LOST_AFTER, PUBLISHER, Sink
 from tests.streams.bus_contract import everything
 from tests.streams.examples import SmallEmbedder, claimed, joined
 from tests.streams.memory_bus import MemoryBus
@@ -151,7 +151,7 @@ def test_the_next_batch_waits_for_company_no_longer_than_the_last_one_took(
     bus.takes = takes
     hub.sink.step(0)
     slept: list[float] = []
-    monkeypatch.setattr("streams.sink.time.sleep", slept.append)
+    monkeypatch.setattr("streams.stations.sink.time.sleep", slept.append)
     hub.sink.step(10)
     assert slept == [pytest.approx(waits, abs=1e-9)]
 
@@ -388,7 +388,7 @@ def test_a_pair_that_lost_its_features_is_published_again_after_a_minute_and_the
     bus: SQLiteBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, moment = Clock(), now()
-    monkeypatch.setattr("streams.sink.now", lambda: moment)
+    monkeypatch.setattr("streams.stations.sink.now", lambda: moment)
     hub = Hub(tmp_path / "warehouse.duckdb", bus)
     hub.sink = Sink(bus, hub.warehouse, "hub", clock=clock)
     hub.sink.start()

@@ -11,12 +11,12 @@ import pytest
 from storage.errors import ArtifactError, DataRefused, Overloaded
 from storage.events import Event, GateResult, ModelEvaluated, RunClaimed, TrainingFailed, TrainingProgress, Verdict, now
 from storage.events.wire import decode
-from streams import heartbeat
-from streams.bus import Bus, records_of
-from streams.heartbeat import Heartbeat
+from streams.bus.protocol import Bus, records_of
+from streams.bus.sqlite import SQLiteBus
+from streams.bus.topics import PROGRESS, VERSIONS
 from streams.runs import ATTEMPTS
-from streams.sqlite_bus import SQLiteBus
-from streams.topics import PROGRESS, VERSIONS
+from streams.stations import heartbeat
+from streams.stations.heartbeat import Heartbeat
 from streams.trainer import Progress, Train, Trainer, Work, _identity
 from streams.versions import version_name
 from tests.streams.bus_contract import everything

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from storage.errors import EventUnreadable
 from storage.events import Event
 from storage.events.wire import encode
-from streams.bus import Record, records_of
-from streams.runner import HandlerStation
-from streams.topics import REWARD
-from streams.trigger import RetrainingRule, due_by_time, on_reward_updated
+from streams.bus.protocol import Record, records_of
+from streams.bus.topics import REWARD
+from streams.stations.runner import HandlerStation
+from streams.stations.trigger import RetrainingRule, due_by_time, on_reward_updated
 from tests.streams.examples import at, updated
 from tests.streams.memory_bus import MemoryBus
 
@@ -56,7 +56,7 @@ def test_between_two_answers_it_lets_updates_gather(monkeypatch: pytest.MonkeyPa
 
     station = HandlerStation(bus, "trigger", [REWARD], answer, batch=100, gather=10.0)
     slept: list[float] = []
-    monkeypatch.setattr("streams.runner.time.sleep", slept.append)
+    monkeypatch.setattr("streams.stations.runner.time.sleep", slept.append)
     for seen in range(3):
         bus.publish(records_of([updated(seen, seen + 1)]), timeout=1)
         station.step(0.5)

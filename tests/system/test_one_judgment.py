@@ -22,9 +22,9 @@ from fastapi.testclient import TestClient
 from dashboard.hub import Hub
 from serving.app import create_app
 from storage.settings import Settings
-from streams.bus import open_bus
+from streams.bus.open import open_bus
 from streams.processor import start_consumers
-from streams.runner import Runner
+from streams.stations.runner import Runner
 from streams.trainer import Trainer, training
 from trainers.features.embedder import Embedder, FeatureSettings
 

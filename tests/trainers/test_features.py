@@ -180,7 +180,7 @@ def test_a_missing_or_foreign_file_is_named(tmp_path: Path) -> None:
 def test_embedding_a_pair_again_gives_the_same_bytes_whatever_was_embedded_before_and_beside_it() -> None:
     from storage.events import PairDrawn, Response, new_id
     from storage.events.wire import encode
-    from streams.embed import embed_pairs
+    from streams.stations.embed import embed_pairs
 
     def pair(prompt: str, a: str, b: str) -> PairDrawn:
         return PairDrawn(

@@ -3,7 +3,7 @@
 A pure function of settings and preferences 1 … n, so that a replay gives the same weights. Between reconciliations each judgment is one
 Laplace step on the projection of the posterior onto its difference; every ``reconcile_every`` sequence numbers the whole posterior is
 rebuilt from the judgments up to there, and a fixed number of judgments later it takes the old one's place, with those judgments learnt on
-top of it. So a reconciliation can be computed while learning goes on (``streams.ahead``). Preferences come from ``feedback.preferences``.
+top of it. So a reconciliation can be computed in the background while learning goes on (``streams.stations.background_refit``).
 """
 
 import math

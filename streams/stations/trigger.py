@@ -1,6 +1,6 @@
 """Ask for retraining when enough has been learnt since the last time, or when little has for long.
 
-Reward updates come from ``streams.learner``; the requests go to ``training.requested``, where ``streams.freeze`` takes them up. A request
+Reward updates come from the learner; the requests go to ``training.requested``, where ``streams.stations.freeze`` takes them up. A request
 is a function of the updates on the log, to the byte: every worker may ask, and all that ask for one run ask for the same.
 """
 
@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from storage.errors import EventUnreadable
 from storage.events import Event, RewardUpdated, Source, TrainingRequested, derived_id, new_id
-from streams.bus import Bus
-from streams.learner import last_update
-from streams.scan import first_from, last_where, to_end
-from streams.topics import REQUESTED, REWARD
+from streams.bus.protocol import Bus
+from streams.bus.scan import first_from, last_where, to_end
+from streams.bus.topics import REQUESTED, REWARD
+from streams.stations.learner import last_update
 
 MOST_AT_ONCE = 10_000  # thresholds crossed by one update: a head folded anew over millions of judgments stays below
 READER = "trigger"

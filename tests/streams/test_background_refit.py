@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from storage.events import PreferenceJoined, PreferenceRemoved
-from streams import ahead
-from streams.ahead import Ahead, Pace
+from streams.stations import background_refit as refit
+from streams.stations.background_refit import BackgroundRefit, Throttle
 from tests.trainers.preferences import EMBEDDING, drawn, removal
 from trainers.reward.online.learn import Head, HeadSettings, learn_all, new_head, reconcile, save
 
@@ -25,12 +25,12 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(threading.current_thread().name)
         return reconcile(head, *pause)
 
-    monkeypatch.setattr(ahead, "reconcile", noted)
+    monkeypatch.setattr(refit, "reconcile", noted)
     return names
 
 
 def learnt(events: list[PreferenceJoined | PreferenceRemoved], batch: int) -> Head:
-    head, beside = new_head(HeadSettings(reconcile_every=EVERY), EMBEDDING, D, ("product",)), Ahead()
+    head, beside = new_head(HeadSettings(reconcile_every=EVERY), EMBEDDING, D, ("product",)), BackgroundRefit()
     for i in range(0, len(events), batch):
         head = learn_all(head, events[i : i + batch], beside)
         beside.begin(head)
@@ -65,8 +65,8 @@ def test_what_was_taken_back_meanwhile_makes_it_be_computed_again(threads: list[
 
 
 def test_who_waits_for_a_reconciliation_ends_its_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ahead, "PAUSES", 1e6)
-    pace = Pace()
+    monkeypatch.setattr(refit, "PAUSES", 1e6)
+    pace = Throttle()
     pausing = threading.Thread(target=pace, daemon=True)
     pausing.start()
     pausing.join(0.05)

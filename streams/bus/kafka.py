@@ -17,8 +17,8 @@ from kafka.errors import KafkaError, OffsetOutOfRangeError
 from kafka.structs import OffsetAndMetadata
 
 from storage.errors import ConfigurationError, OffsetLost, Overloaded
-from streams.bus import Logged, Partition, Position, Record
-from streams.kafka_settings import KafkaSettings
+from streams.bus.kafka_settings import KafkaSettings
+from streams.bus.protocol import Logged, Partition, Position, Record
 
 log = logging.getLogger(__name__)
 

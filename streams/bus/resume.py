@@ -2,9 +2,9 @@
 
 from storage.errors import EventUnreadable, OffsetLost
 from storage.events import Numbered, Watermark
-from streams.bus import Bus, Partition
-from streams.quarantine import event_in
-from streams.topics import PREFERENCES
+from streams.bus.protocol import Bus, Partition
+from streams.bus.quarantine import event_in
+from streams.bus.topics import PREFERENCES
 
 PARTITION = Partition(PREFERENCES.name, 0)
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from storage.errors import ConfigurationError, Overloaded
 from streams import metrics
-from streams.bus import Bus, Partition, Position, Record
-from streams.scan import beginning
-from streams.sqlite_bus import SQLiteBus
-from streams.topics import REPLIES, TOPICS
+from streams.bus.protocol import Bus, Partition, Position, Record
+from streams.bus.scan import beginning
+from streams.bus.sqlite import SQLiteBus
+from streams.bus.topics import REPLIES, TOPICS
 
 log = logging.getLogger(__name__)
 

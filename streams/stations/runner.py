@@ -16,11 +16,11 @@ from typing import Protocol
 from storage.errors import FeedbackLoopError, Overloaded, temporary_reason
 from storage.events import Event
 from streams import metrics
-from streams.bus import Bus, Logged, Partition, records_of
+from streams.bus.protocol import Bus, Logged, Partition, records_of
+from streams.bus.quarantine import Batch, decoded, quarantined
+from streams.bus.scan import beginning
+from streams.bus.topics import Topic
 from streams.health import Check
-from streams.quarantine import Batch, decoded, quarantined
-from streams.scan import beginning
-from streams.topics import Topic
 
 log = logging.getLogger(__name__)
 

@@ -27,12 +27,13 @@ from storage.events import (
     pack,
 )
 from streams import metrics
-from streams.ahead import Ahead
-from streams.bus import Bus, Logged, records_of
-from streams.preferences import PARTITION, resume
-from streams.quarantine import decoded, event_in, quarantined
-from streams.scan import batches
-from streams.topics import PREFERENCES, REWARD
+from streams.bus.lag import lag
+from streams.bus.protocol import Bus, Logged, records_of
+from streams.bus.quarantine import decoded, event_in, quarantined
+from streams.bus.resume import PARTITION, resume
+from streams.bus.scan import batches
+from streams.bus.topics import PREFERENCES, REWARD
+from streams.stations.background_refit import BackgroundRefit
 from trainers.reward.online.checkpoint import load, save_hashed, shard_file
 from trainers.reward.online.learn import Head, HeadSettings, head_id, learn, learn_all, new_head
 
@@ -86,14 +87,14 @@ class Learner:
         self._went_back_for: int | None = None
         self._taken: list[Numbered] = []  # since the last checkpoint
         self._behind = False  # the last read brought many
-        self._ahead = Ahead()
+        self._ahead = BackgroundRefit()
         self._published = last_update(bus)
         self._tail_at_start = bus.bounds([PARTITION.topic])[PARTITION][1] - 1
         self._saved_sequence = self.head.sequence
         self._flushed_at, self._save_took = clock() - CATCHING_UP, 0.0
         self._saved_at = self._marked = -1  # offsets of the last number in the checkpoint, and in the mark
         self._marked_at = clock()
-        metrics.reader_lag(bus, self._reader, (PREFERENCES,))
+        metrics.reader_lag(self._reader, lambda: lag(bus, self._reader, (PREFERENCES,)))
 
     def step(self, wait: float) -> None:
         """Learn what is there; publish when something new may be said."""

@@ -10,8 +10,8 @@ import orjson
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from streams.refusals import CLIENT, error_body
-from streams.request_guard import HEADERS, MAX_BODY, NO_PAGE, log
+from streams.http.errors import CLIENT, error_body
+from streams.http.request_guard import HEADERS, MAX_BODY, NO_PAGE, log
 
 MAX_HEAD = 65_536  # bytes of request line and headers together
 HEAD_TIME = 30.0  # seconds from the connection's first moment, or the first byte of a later request, to the end of its head

@@ -14,7 +14,7 @@ from trainers.reward.online.learn import Head, held_at, reconcile
 PAUSES = 2.0  # times what was computed since the last pause: a third of one core at most, until it is to hurry
 
 
-class Pace:
+class Throttle:
     """The pauses of a computation that has time, until somebody waits for it or soon will."""
 
     def __init__(self) -> None:
@@ -30,14 +30,14 @@ class Pace:
         self._hurry.set()
 
 
-class Ahead:
+class BackgroundRefit:
     """The ``reconciled`` of ``learn_all`` with a thread of its own; tell it of the head after each batch."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="reconciliation")
         self._base: Head | None = None
         self._found: Future[Head] | None = None
-        self._pace = Pace()
+        self._pace = Throttle()
 
     def begin(self, head: Head, *, hurry: bool = False) -> None:
         """Start where the head has passed a number to reconcile at and not yet the one to take that over at, which may come in a hurry."""
@@ -46,7 +46,7 @@ class Ahead:
         started = self._base is not None and self._base.sequence == through
         if through > 0 and sequence - through < head.settings.taken_over_after and not started:
             self._pace.hurry()
-            self._base, self._pace = held_at(head, through), Pace()
+            self._base, self._pace = held_at(head, through), Throttle()
             self._found = self._pool.submit(reconcile, self._base, self._pace)
         if hurry:
             self._pace.hurry()

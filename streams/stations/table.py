@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from streams import embed, freeze, learner, runs, sink, trigger, versions
-from streams.topics import FROZEN, PAIRS, PREFERENCES, PROGRESS, REQUESTED, REWARD, TOPICS, VERSIONS, Topic
+from streams import runs, versions
+from streams.bus.topics import FROZEN, PAIRS, PREFERENCES, PROGRESS, REQUESTED, REWARD, TOPICS, VERSIONS, Topic
+from streams.stations import embed, freeze, learner, sink, trigger
 
 
 @dataclass(frozen=True)

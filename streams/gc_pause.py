@@ -17,13 +17,13 @@ FULL_EVERY = 600.0  # seconds
 NEVER = 2**31 - 1
 
 
-def leave_out() -> None:
+def exclude_loaded_objects() -> None:
     """Leave what is there now out of all collections to come: a started process's modules, .2 s of each full one where torch is loaded."""
     gc.collect()
     gc.freeze()
 
 
-class FullCollections:
+class ScheduledFullCollections:
     """A station that makes the full collections instead of Python, until ``stop``."""
 
     def __init__(self, stop: threading.Event) -> None:
@@ -41,7 +41,7 @@ class FullCollections:
 
 
 @contextmanager
-def collector_off() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """No collection within, and one of the young objects after it. Threads share the collector, and theirs waits as long."""
     was_on = gc.isenabled()
     gc.disable()

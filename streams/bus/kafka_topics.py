@@ -7,9 +7,9 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError
 
 from storage.errors import ConfigurationError, NotReachable
-from streams.kafka_bus import LARGEST
-from streams.kafka_settings import KafkaSettings
-from streams.topics import TOPICS
+from streams.bus.kafka import LARGEST
+from streams.bus.kafka_settings import KafkaSettings
+from streams.bus.topics import TOPICS
 
 PATIENCE = 8_000  # milliseconds to find the broker
 FOREVER = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete", "max.message.bytes": str(LARGEST)}
@@ -49,7 +49,7 @@ def _create(admin: Any, settings: KafkaSettings) -> dict[str, str]:
         if count > TOPICS[name].partitions:
             raise ConfigurationError(
                 f"{name} has {count} partitions and the table says {TOPICS[name].partitions}: a topic cannot shrink;"
-                " raise the number in streams/topics.py, or name another cluster"
+                " raise the number in streams/bus/topics.py, or name another cluster"
             )
     done: dict[str, str] = {}
     missing = {name: topic for name, topic in TOPICS.items() if name not in there}

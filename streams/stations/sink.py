@@ -15,12 +15,12 @@ from storage.warehouse.entries import Applied, Entry, Refusal
 from storage.warehouse.rows import event_of
 from storage.warehouse.warehouse import Warehouse
 from streams import metrics
-from streams.bus import Bus, Logged, Partition, records_of
-from streams.collector import collector_off
-from streams.lag import lag
-from streams.preferences import PARTITION, resume
-from streams.quarantine import Batch, decoded, quarantined
-from streams.topics import PAIRS, TOPICS
+from streams.bus.lag import lag
+from streams.bus.protocol import Bus, Logged, Partition, records_of
+from streams.bus.quarantine import Batch, decoded, quarantined
+from streams.bus.resume import PARTITION, resume
+from streams.bus.topics import PAIRS, TOPICS
+from streams.gc_pause import gc_paused
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class Sink:
         entries, own = self._read(wait)
         if entries or own:
             self._applied_at = self._clock()
-            with collector_off():
+            with gc_paused():
                 self._apply(entries, own)
             self._took = self._clock() - self._applied_at
         self._publish_refused()

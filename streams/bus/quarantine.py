@@ -14,8 +14,8 @@ from storage.events.wire import decode
 from storage.warehouse.entries import Entry
 from storage.warehouse.rows import refuse_unstorable
 from streams import metrics
-from streams.bus import Logged, Partition
-from streams.topics import TOPIC_OF
+from streams.bus.protocol import Logged, Partition
+from streams.bus.topics import TOPIC_OF
 
 KEPT = 256 * 1024  # bytes of the payload
 

@@ -1,7 +1,7 @@
 """The log in one SQLite file: the embedded default, for several processes on one machine, with nothing to install.
 
 One partition a topic. Publishing is one transaction that is on the disk (WAL, ``synchronous=FULL``) before the call returns. Readers wait
-on a bell (``streams.bell``) and look at the file at least every 50 ms in case a bell was missed.
+on a bell (``streams.bus.wakeup``) and look at the file at least every 50 ms in case a bell was missed.
 """
 
 import sqlite3
@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 
 from storage.errors import ConfigurationError, OffsetLost, Overloaded, trying_again
-from streams.bell import Bell, Ringer, bell_folder
-from streams.bus import Logged, Partition, Position, Record
+from streams.bus.protocol import Logged, Partition, Position, Record
+from streams.bus.wakeup import Bell, Ringer, bell_folder
 
 POLL = 0.05  # seconds: how late a reader is at most where bells cannot be rung
 BUSY = 30.0  # seconds that reading and marking wait for another process's transaction

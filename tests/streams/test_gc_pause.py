@@ -6,8 +6,8 @@ import weakref
 
 import pytest
 
-from streams import collector
-from streams.collector import FullCollections, collector_off
+from streams import gc_pause
+from streams.gc_pause import ScheduledFullCollections, gc_paused
 
 
 class Circle:
@@ -18,7 +18,7 @@ class Circle:
 
 
 def test_garbage_of_a_pause_goes_when_it_ends() -> None:
-    with collector_off():
+    with gc_paused():
         circle = weakref.ref(Circle())
         assert not gc.isenabled()
         assert circle() is not None
@@ -27,22 +27,22 @@ def test_garbage_of_a_pause_goes_when_it_ends() -> None:
 
 
 def test_a_pause_that_fails_or_lies_within_another_leaves_the_collector_as_it_was() -> None:
-    with pytest.raises(RuntimeError), collector_off():
+    with pytest.raises(RuntimeError), gc_paused():
         raise RuntimeError("the batch failed")
     assert gc.isenabled()
-    with collector_off():
-        with collector_off():
+    with gc_paused():
+        with gc_paused():
             pass
         assert not gc.isenabled()
 
 
 def test_full_collections_are_made_by_hand_until_the_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collector, "FULL_EVERY", 0.0)
+    monkeypatch.setattr(gc_pause, "FULL_EVERY", 0.0)
     before, stop = gc.get_threshold(), threading.Event()
     gc.collect()
     gc.freeze()  # what the other tests left would make a quarter too many to be new here
     try:
-        collections = FullCollections(stop)
+        collections = ScheduledFullCollections(stop)
         circle = Circle()
         gc.collect()  # it is old now
         gone = weakref.ref(circle)
@@ -63,7 +63,7 @@ def test_full_collections_are_made_by_hand_until_the_stop(monkeypatch: pytest.Mo
 
 def test_what_is_left_out_is_walked_through_no_more() -> None:
     circle = Circle()
-    collector.leave_out()
+    gc_pause.exclude_loaded_objects()
     try:
         gone = weakref.ref(circle)
         del circle

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from storage.errors import FeedbackLoopError, InputRefused, Overloaded
-from streams.visible_text import one_line, without_paths
+from streams.http.visible_text import one_line, without_paths
 
 CLIENT = "invalid_request_error"
 SERVER = "server_error"
@@ -83,7 +83,7 @@ def refusal(error: FeedbackLoopError, kinds: Kinds = KINDS) -> tuple[int, dict[s
 def answer_errors(app: FastAPI, kinds: Kinds) -> None:
     """Answer every error that somebody can act on in the one shape, the framework's too.
 
-    What is left goes on to :class:`streams.request_guard.RequestGuard`, which logs it whole and answers 500.
+    What is left goes on to :class:`streams.http.request_guard.RequestGuard`, which logs it whole and answers 500.
     """
 
     @app.exception_handler(FeedbackLoopError)

@@ -1,4 +1,4 @@
-"""The log between processes, as few methods as both implementations need, and the one place that chooses between them.
+"""The log between processes: as few methods as both implementations need.
 
 Offsets count from 0 in each partition; a reader's position is the last offset that it has dealt with (-1: none).
 """
@@ -6,14 +6,10 @@ Offsets count from 0 in each partition; a reader's position is the last offset t
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from storage.errors import ConfigurationError
 from storage.events import Event
 from storage.events.wire import encode
-from storage.places import shown
-from storage.settings import Settings
 from storage.warehouse.entries import Partition as Partition  # the log's own word; the warehouse remembers by it how far it has come
-from streams.kafka_settings import KafkaSettings, is_kafka, servers_of
-from streams.topics import TOPIC_OF, key_of
+from streams.bus.topics import TOPIC_OF, key_of
 
 
 class Record(NamedTuple):
@@ -74,34 +70,6 @@ class Bus(Outlet, Protocol):
         """What ``reader`` marked last, for the partitions where it did."""
 
     def close(self) -> None: ...
-
-
-def open_bus(url: str, kafka: KafkaSettings | None = None) -> Bus:
-    """The bus that ``url`` names: ``sqlite:///path`` or ``kafka://host:port,host:port``."""
-    if url.startswith("sqlite:///"):
-        from streams.sqlite_bus import SQLiteBus
-
-        return SQLiteBus(url.removeprefix("sqlite:///"))
-    if is_kafka(url):
-        from streams.kafka_bus import KafkaBus
-
-        return KafkaBus(servers_of(url), kafka or KafkaSettings())
-    raise ConfigurationError(f"bus = {shown(url)!r}: use sqlite:///path or kafka://host:port")
-
-
-def bus_of(settings: Settings) -> Bus:
-    """The bus that the settings name."""
-    return open_bus(settings.common.bus_url, settings.section("kafka", KafkaSettings))
-
-
-def outlet_of(settings: Settings, bus: Bus, process: str) -> Outlet:
-    """Where ``process`` publishes what people sent: on Kafka through a local log of its own; else the bus is the local log."""
-    if not is_kafka(settings.common.bus_url):
-        return bus
-    from streams.outbox import Outbox
-
-    most = settings.section("kafka", KafkaSettings).outbox_mb * 2**20
-    return Outbox(settings.common.home / f"outbox-{process}.sqlite", bus, most=most)
 
 
 def records_of(events: Iterable[Event]) -> list[Record]:

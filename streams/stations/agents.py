@@ -16,11 +16,11 @@ from typing import Any
 import faust
 
 from storage.errors import FeedbackLoopError, Overloaded, temporary_reason
-from streams.bus import Logged, Partition
-from streams.consumers import Consumer
+from streams.bus.kafka_settings import KafkaSettings
+from streams.bus.protocol import Logged, Partition
 from streams.health import Check
-from streams.kafka_settings import KafkaSettings
-from streams.runner import CATCH_BREATH, Answering, failure_of
+from streams.stations.runner import CATCH_BREATH, Answering, failure_of
+from streams.stations.table import Consumer
 
 log = logging.getLogger(__name__)
 

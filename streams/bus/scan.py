@@ -3,9 +3,9 @@
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from storage.events import Event
-from streams.bus import Bus, Logged, Partition
-from streams.quarantine import decoded
-from streams.topics import Topic
+from streams.bus.protocol import Bus, Logged, Partition
+from streams.bus.quarantine import decoded
+from streams.bus.topics import Topic
 
 AT_ONCE = 1_000
 

@@ -1,6 +1,6 @@
 """What a request has to be before any port of ours reads it, and what every answer carries: the middleware of all our apps.
 
-Which heads are refused, and why: ``streams.request_checks``.
+Which heads are refused, and why: ``streams.http.request_checks``.
 """
 
 import asyncio
@@ -15,9 +15,9 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
-from streams.refusals import FAILED, SERVER, error_body
-from streams.request_checks import Refused, objection
-from streams.visible_text import one_line
+from streams.http.errors import FAILED, SERVER, error_body
+from streams.http.request_checks import Refused, objection
+from streams.http.visible_text import one_line
 
 log = logging.getLogger(__name__)
 

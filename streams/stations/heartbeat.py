@@ -9,8 +9,8 @@ from uuid import UUID
 
 from storage.errors import FeedbackLoopError
 from storage.events import Source, TrainingProgress
-from streams.bus import Bus, records_of
-from streams.runner import TIMEOUT
+from streams.bus.protocol import Bus, records_of
+from streams.stations.runner import TIMEOUT
 
 log = logging.getLogger(__name__)
 

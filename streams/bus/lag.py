@@ -2,8 +2,8 @@
 
 from collections.abc import Collection
 
-from streams.bus import Bus
-from streams.topics import Topic
+from streams.bus.protocol import Bus
+from streams.bus.topics import Topic
 
 
 def lag(bus: Bus, reader: str, topics: Collection[Topic]) -> int:
