@@ -16,7 +16,7 @@ import httpx
 import numpy as np
 
 from benchmarks.chaos_house import House, gauge
-from dashboard.verification import verified
+from dashboard.actions.verification import verified
 from deploy.own_processes import client
 from storage.artifacts import Artifacts
 from storage.events import Event, ModelEvaluated, Numbered, Watermark, advance

@@ -27,11 +27,11 @@ from benchmarks.figures import Figure, result, write
 from benchmarks.filled_warehouse import fill
 from benchmarks.processes import publish, tails
 from benchmarks.traffic import DIMENSION, judged_pairs
+from dashboard.actions.manual_runs import RunsByHand
+from dashboard.actions.rating_queue import RatingQueue
+from dashboard.actions.reviews import Conflict
 from dashboard.hub import HubSettings
-from dashboard.rating_queue import RatingQueue
-from dashboard.readings import Readings, Sources
-from dashboard.reviews import Conflict
-from dashboard.runs_by_hand import RunsByHand
+from dashboard.status.readings import Readings, Sources
 from storage.events import Event, JudgmentGiven, RewardUpdated, RunClaimed, TrainingProgress, TrainingRequested, pack
 from storage.warehouse.warehouse import Warehouse
 from streams.bus.open import open_bus

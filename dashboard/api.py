@@ -15,13 +15,13 @@ from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from dashboard.exports import Exporter
-from dashboard.live import Live
-from dashboard.rating_queue import RatingQueue
-from dashboard.refusals import DOCUMENTED, REFUSALS
-from dashboard.reviews import NotFound, Reviews
-from dashboard.runs_by_hand import RunsByHand
-from dashboard.status import Run, Status, Versions
+from dashboard.actions.exports import Exporter
+from dashboard.actions.manual_runs import RunsByHand
+from dashboard.actions.rating_queue import RatingQueue
+from dashboard.actions.reviews import NotFound, Reviews
+from dashboard.errors import DOCUMENTED, REFUSALS
+from dashboard.status.feed import Live
+from dashboard.status.models import Run, Status, Versions
 from storage.artifacts import Artifacts
 from storage.events import Choice, Event, Side
 from streams.http.errors import answer_errors

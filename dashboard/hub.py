@@ -14,18 +14,18 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
+from dashboard.actions.exports import Exporter
+from dashboard.actions.manual_runs import RunsByHand
+from dashboard.actions.rating_queue import RatingQueue
+from dashboard.actions.reviews import Reviews
+from dashboard.actions.verification import verified
 from dashboard.api import Doors, add_routes
-from dashboard.exports import Exporter
-from dashboard.live import Live
-from dashboard.log_lag import LogLag
 from dashboard.pages.site import content_policy, mount
-from dashboard.rating_queue import RatingQueue
-from dashboard.readings import Readings, Sources, lives_in
-from dashboard.reports import read_report
-from dashboard.reviews import Reviews
-from dashboard.runs_by_hand import RunsByHand
-from dashboard.serving_version import ServingVersion, serving_url
-from dashboard.verification import verified
+from dashboard.status.feed import Live
+from dashboard.status.log_lag import LogLag
+from dashboard.status.readings import Readings, Sources, lives_in
+from dashboard.status.reports import read_report
+from dashboard.status.serving_version import ServingVersion, serving_url
 from storage.artifacts import Artifacts
 from storage.events import JudgmentGiven
 from storage.home import open_home

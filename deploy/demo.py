@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from deploy.latency import Latencies, LiveFeed, judgment_to_dashboard, judgment_to_reward
+from deploy.cli.latency import Latencies, LiveFeed, judgment_to_dashboard, judgment_to_reward
 from deploy.own_processes import client, is_ready, url_of
 from deploy.people import People
 from deploy.supervisor import Supervisor

@@ -14,11 +14,11 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from serving import answers
-from serving.answers import Completion
-from serving.backends import Backend, Reply
+from serving import responses
+from serving.models.backend import Backend, Reply
 from serving.pairing import Pairing
 from serving.requests import CHAT, FEEDBACK, PAIR, ChatRequest, Comparison, Edit, FieldRefused, Thumb, read
+from serving.responses import Completion
 from storage.errors import FeedbackLoopError, InputRefused
 from storage.events import Sampling, derived_id
 from storage.strata import conversation_of
@@ -64,7 +64,7 @@ class Chat:
         """Make the reply durable and offer it for pairing; the ids under which it can be judged."""
         self.completion.model = reply.version
         if not reply.text.strip():
-            return answers.extension(self.conversation_id, None, None)
+            return responses.extension(self.conversation_id, None, None)
         event = await run_in_threadpool(
             self._intake.reply,
             conversation_id=self.conversation_id,
@@ -75,7 +75,7 @@ class Chat:
             candidate=self._asked.user,
             source=self._source,
         )
-        return answers.extension(self.conversation_id, event.event_id, self._pairing.offer(event))
+        return responses.extension(self.conversation_id, event.event_id, self._pairing.offer(event))
 
     async def events(self, first: str | Reply, rest: AsyncIterator[str | Reply]) -> AsyncIterator[bytes]:
         """The answer as server-sent events; the last chunk goes out when the reply is on the log."""
@@ -87,13 +87,13 @@ class Chat:
                 item = await anext(rest)
             ids = await self.record(item)
         except FeedbackLoopError as error:
-            status, said, _ = refusal(error, answers.REFUSALS)
+            status, said, _ = refusal(error, responses.REFUSALS)
             log.warning("a stream broke off with %d: %s", status, one_line(str(error)))
-            yield answers.event(said)
+            yield responses.event(said)
             return
         except Exception:
             log.exception("a stream broke off")
-            yield answers.event(error_body(FAILED, SERVER))
+            yield responses.event(error_body(FAILED, SERVER))
             return
         yield self.completion.chunk({}, item.finish_reason, feedbackloop=ids)
         options = self._asked.stream_options
@@ -113,22 +113,22 @@ def routes(backend: Backend, intake: Intake, pairing: Pairing, default_tokens: i
         if asked.stream:
             rest = backend.stream(chat.prompt, chat.sampling)
             first = await anext(rest)  # what goes wrong before the first piece still gets its status
-            ids = answers.extension(chat.conversation_id, None, None)
-            headers = {"X-Accel-Buffering": "no"} | answers.headers(ids)
+            ids = responses.extension(chat.conversation_id, None, None)
+            headers = {"X-Accel-Buffering": "no"} | responses.headers(ids)
             return StreamingResponse(chat.events(first, rest), media_type="text/event-stream", headers=headers)
         reply = await backend.complete(chat.prompt, chat.sampling)
         ids = await chat.record(reply)
-        return answers.json(chat.completion.whole(reply, ids), headers=answers.headers(ids))
+        return responses.json(chat.completion.whole(reply, ids), headers=responses.headers(ids))
 
     @router.get("/v1/models")
     async def list_models() -> Response:
-        return answers.json(answers.models(backend.names()))
+        return responses.json(responses.models(backend.names()))
 
     @router.get("/v1/models/{name:path}")
     async def one_model(name: str) -> Response:
         if name not in backend.names():
             raise FieldRefused(f"model: there is no {name!r} here", "model", "model_not_found")
-        return answers.json(answers.models((name,))["data"][0])
+        return responses.json(responses.models((name,))["data"][0])
 
     @router.post("/v1/pairs")
     async def pairs(request: Request) -> Response:
@@ -145,7 +145,7 @@ def routes(backend: Backend, intake: Intake, pairing: Pairing, default_tokens: i
         )
         pair = await _published(publish, {"a": "responses.0", "b": "responses.1"})
         pairing.remember(pair.pair_id, drawn=True)
-        return answers.json(
+        return responses.json(
             {"status": "accepted", "event_id": str(pair.event_id), "pair_id": str(pair.pair_id), "conversation_id": pair.conversation_id}
         )
 
@@ -161,7 +161,7 @@ def routes(backend: Backend, intake: Intake, pairing: Pairing, default_tokens: i
         if isinstance(given, Thumb):
             fields = given.model_dump(exclude={"type"})
             rating = await _published(partial(intake.rating, **fields, source=source), {})
-            return answers.json({"status": "accepted", "event_id": str(rating.event_id)})
+            return responses.json({"status": "accepted", "event_id": str(rating.event_id)})
         return await _edited(given, source)
 
     async def _edited(given: Edit, source: ClientSource) -> Response:
@@ -186,7 +186,7 @@ def _receipt(event_id: UUID, pairing: Pairing, pair_id: UUID) -> Response:
     drawn = pairing.is_drawn(pair_id)
     waiting = None if drawn is None else not drawn
     body: dict[str, Any] = {"status": "accepted", "event_id": str(event_id), "pair_id": str(pair_id), "waiting": waiting}
-    return answers.json(body)
+    return responses.json(body)
 
 
 async def _published(publish: Callable[[], Done], fields: dict[str, str]) -> Done:

@@ -16,13 +16,13 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from serving.answers import REFUSALS
 from serving.api import routes
-from serving.backends import Backend
-from serving.local import LocalBackend
+from serving.models.backend import Backend
+from serving.models.local import LocalBackend
+from serving.models.upstream import UpstreamBackend
 from serving.pairing import Pairing, PairingRule
 from serving.promotion import Promotions
-from serving.upstream import UpstreamBackend
+from serving.responses import REFUSALS
 from storage.artifacts import Artifacts
 from storage.errors import ConfigurationError
 from storage.home import open_home
@@ -174,7 +174,7 @@ def _installer(backend: LocalBackend, model: str, threads: int) -> Callable[[str
 
         disable_progress_bar()  # type: ignore[no-untyped-call]  # a log of the process is no terminal
         _import_transformers()
-        from serving.batching import Served
+        from serving.models.batching import Served
         from trainers.models.generation import load_policy
 
         torch.set_num_threads(threads)

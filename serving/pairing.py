@@ -17,7 +17,7 @@ from uuid import UUID
 
 from starlette.concurrency import run_in_threadpool
 
-from serving.backends import Backend, NotReady
+from serving.models.backend import Backend, NotReady
 from storage.errors import InputRefused, Overloaded, UpstreamError
 from storage.events import ReplySent, Response, derived_id
 from streams.intake import Intake

@@ -6,7 +6,7 @@ import dash_mantine_components as dmc
 from dash import html
 
 from dashboard.pages import words
-from dashboard.status import VersionShown
+from dashboard.status.models import VersionShown
 
 
 def box(version: VersionShown) -> Any:

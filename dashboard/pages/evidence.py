@@ -7,7 +7,7 @@ from dash import html
 
 from dashboard.pages import words
 from dashboard.pages.shell import table
-from dashboard.reports import Divergence, PairedReply, ShownReport
+from dashboard.status.reports import Divergence, PairedReply, ShownReport
 from storage.events import GateResult
 
 SPEAKERS = {"system": "Told", "user": "Candidate", "assistant": "Chatbot"}

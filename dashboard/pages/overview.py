@@ -9,7 +9,7 @@ from pydantic import validate_call
 from dashboard.pages import charts, words
 from dashboard.pages.markup import aria
 from dashboard.pages.shell import empty, heading, status_of, table
-from dashboard.status import Run, Status
+from dashboard.status.models import Run, Status
 
 FLOWING = 15.0  # seconds after the newest judgment during which the loop is drawn in motion
 

@@ -9,12 +9,12 @@ from typing import Any
 from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
 from pydantic import validate_call
 
+from dashboard.actions.reviews import Conflict, NotFound, Reviews
 from dashboard.pages import decision, evidence, words
 from dashboard.pages.markup import aria
 from dashboard.pages.shell import empty, heading
-from dashboard.reports import ShownReport
-from dashboard.reviews import Conflict, NotFound, Reviews
-from dashboard.status import Versions, VersionShown
+from dashboard.status.models import Versions, VersionShown
+from dashboard.status.reports import ShownReport
 from storage.errors import FeedbackLoopError, InputRefused
 from streams.http.visible_text import visible, without_paths
 

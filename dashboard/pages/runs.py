@@ -9,7 +9,7 @@ from pydantic import validate_call
 from dashboard.pages import charts, words
 from dashboard.pages.markup import aria
 from dashboard.pages.shell import empty, heading
-from dashboard.status import Run
+from dashboard.status.models import Run
 
 STATES = {
     "requested": "Waits for its data",

@@ -9,9 +9,9 @@ import dash_mantine_components as dmc
 from dash import Dash, Input, Output, State, ctx, dcc, html, set_props
 from pydantic import validate_call
 
-from dashboard.live import Live
 from dashboard.pages.markup import aria, in_browser
-from dashboard.status import Reading, Status
+from dashboard.status.feed import Live
+from dashboard.status.models import Reading, Status
 
 FRAME = 0.25  # seconds between two pushes to one page; each makes the page draw itself
 

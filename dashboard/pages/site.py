@@ -12,11 +12,11 @@ from dash import Dash, ctx
 from dash.exceptions import PreventUpdate
 from fastapi import FastAPI
 
-from dashboard.live import Live
+from dashboard.actions.reviews import Reviews
 from dashboard.page_calls import PageCalls
 from dashboard.pages import overview, promotions, rate, runs, shell
-from dashboard.reports import ShownReport
-from dashboard.reviews import Reviews
+from dashboard.status.feed import Live
+from dashboard.status.reports import ShownReport
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from dashboard.readings import Readings, Sources
+from dashboard.status.readings import Readings, Sources
 from storage.artifacts import Artifacts
 from storage.events import TrainingRequested
 from streams.evaluations import Reports

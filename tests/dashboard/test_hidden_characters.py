@@ -9,7 +9,7 @@ import pytest
 from plotly.io.json import to_json_plotly
 
 from dashboard.pages import decision, promotions
-from dashboard.status import Passage, Review, Versions, VersionShown
+from dashboard.status.models import Passage, Review, Versions, VersionShown
 from storage.events import GateResult
 from streams.http.visible_text import INVISIBLE, first_invisible, visible, without_paths
 

@@ -11,7 +11,7 @@ import pytest
 
 from dashboard.hub import Hub, Server
 from dashboard.pages.overview import lead
-from dashboard.status import Status
+from dashboard.status.models import Status
 from storage.settings import Settings
 from storage.warehouse.warehouse import Warehouse
 from streams.health import listen

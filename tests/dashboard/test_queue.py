@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dashboard import rating_queue
-from dashboard.outstanding import Outstanding
-from dashboard.rating_queue import IN_HAND, LEASE, RatingQueue, WaitingFor, shown_first
+from dashboard.actions import rating_queue
+from dashboard.actions.rating_queue import IN_HAND, LEASE, RatingQueue, WaitingFor, shown_first
+from dashboard.status.backlog import Outstanding
 from storage.events import Choice, JudgmentGiven
 from storage.settings import Settings
 from storage.warehouse.warehouse import Warehouse

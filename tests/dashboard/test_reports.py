@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.reports import ShownReport, read_report
+from dashboard.status.reports import ShownReport, read_report
 from storage.artifacts import Artifacts
 from storage.errors import ArtifactError
 from tests.dashboard.small_world import gate_results, report_on

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from dashboard.pages import overview
-from dashboard.serving_version import ServingVersion, serving_url
-from dashboard.status import Champion, Counts, Health, Newest, Status, Threshold, Waiting
+from dashboard.status.models import Champion, Counts, Health, Newest, Status, Threshold, Waiting
+from dashboard.status.serving_version import ServingVersion, serving_url
 from storage.settings import Settings
 
 
@@ -63,7 +63,7 @@ def answering(answers: dict[str, tuple[int, bytes]]) -> Iterator[str]:
 
 
 def test_it_is_the_first_model_of_a_serving_that_is_ready_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dashboard.serving_version.EVERY", 0.01)
+    monkeypatch.setattr("dashboard.status.serving_version.EVERY", 0.01)
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     answers = {"/readyz": (200, b"{}"), "/v1/models": (200, b'{"data": [{"id": "v-1"}, {"id": "champion"}]}')}
     changed = threading.Semaphore(0)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from dashboard.pages import words
 from dashboard.pages.overview import waiting
-from dashboard.readings import Readings, Sources
-from deploy.summary import status_as_text
+from dashboard.status.readings import Readings, Sources
+from deploy.cli.summary import status_as_text
 from storage.warehouse.warehouse import Warehouse
 from tests.storage.facts import Log, apply, features, judgment, pair
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from deploy.cli import app
+from deploy.cli.main import app
 from storage.errors import ConfigurationError, FeedbackLoopError, InputRefused
 from storage.events import EVENTS, JudgmentGiven, newest_version
 from streams.bus.protocol import Record, records_of

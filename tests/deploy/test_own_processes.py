@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploy.latency import LiveFeed
+from deploy.cli.latency import LiveFeed
 from deploy.own_processes import client, is_ready, lives, why_not_ready
 from simulation import calls
 

@@ -79,7 +79,7 @@ def test_every_kind_of_export_is_what_its_name_says_and_is_read_back(tmp_path: P
 
 
 def test_an_export_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
-    from deploy.records import exported
+    from deploy.cli.records import exported
     from storage.settings import Settings
 
     settings = Settings.read(tmp_path, {}).with_values({"home": tmp_path / "home"}, hub={"port": 1})

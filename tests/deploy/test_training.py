@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.training import evaluated, trained
+from deploy.cli.training import evaluated, trained
 from storage.errors import DataRefused
 from storage.settings import Settings
 from tests.trainers.conftest import tiny_model  # noqa: F401

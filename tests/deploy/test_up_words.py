@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deploy import cli
+from deploy.cli import main as cli
 from storage.settings import Settings
 
 

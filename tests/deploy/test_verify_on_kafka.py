@@ -3,7 +3,7 @@
 from contextlib import closing
 from pathlib import Path
 
-from deploy.records import verified
+from deploy.cli.records import verified
 from storage.settings import Settings
 from storage.warehouse.warehouse import Warehouse
 from streams.bus.open import open_bus

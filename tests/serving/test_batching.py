@@ -11,10 +11,10 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from serving.answers import REFUSALS
 from serving.api import routes
-from serving.backends import Reply
+from serving.models.backend import Reply
 from serving.pairing import Pairing, PairingRule
+from serving.responses import REFUSALS
 from storage.errors import Overloaded
 from storage.events import Message, Sampling
 from streams.bus.sqlite import SQLiteBus
@@ -23,20 +23,20 @@ from streams.intake import Intake
 from tests.serving.conftest import StartApp
 
 if TYPE_CHECKING:
-    from serving.batching import Served
-    from serving.decoding import Deliver, Draw
+    from serving.models.batching import Served
+    from serving.models.decoding import Deliver, Draw
 
 
 @pytest.fixture(scope="module")
 def served(tiny_model: Path) -> "Served":
-    from serving.batching import Served
+    from serving.models.batching import Served
     from trainers.models.generation import load_policy
 
     return Served("base", load_policy(str(tiny_model)))
 
 
 def drawn(ids: list[int], seed: int, tokens: int, receive: "Deliver") -> "Draw":
-    from serving.decoding import Draw
+    from serving.models.decoding import Draw
 
     sampling = Sampling(seed=seed, max_tokens=tokens, temperature=0.7 + seed % 3 / 4, top_p=0.8 if seed % 2 else 1.0)
     return Draw(ids, sampling, tokens, receive, pieces=False)
@@ -53,7 +53,7 @@ def keeping(said: dict[int, Reply], number: int) -> "Deliver":
 
 
 def test_rows_that_join_and_leave_say_what_they_say_alone(served: "Served") -> None:
-    from serving.batching import Batch
+    from serving.models.batching import Batch
 
     chance = random.Random(3)
     prompts = [[chance.randrange(4, 40) for _ in range(chance.choice([3, 10, 40, 90]))] for _ in range(40)]
@@ -78,7 +78,7 @@ def test_rows_that_join_and_leave_say_what_they_say_alone(served: "Served") -> N
 
 
 def test_a_row_that_is_cancelled_leaves_at_the_next_token_and_hears_nothing(served: "Served") -> None:
-    from serving.batching import Batch
+    from serving.models.batching import Batch
 
     heard: list[object] = []
     batch = Batch(served, 4)
@@ -91,7 +91,7 @@ def test_a_row_that_is_cancelled_leaves_at_the_next_token_and_hears_nothing(serv
 
 
 def test_beyond_the_bound_a_request_is_turned_away_at_once(served: "Served") -> None:
-    from serving.local import LocalBackend
+    from serving.models.local import LocalBackend
 
     async def course() -> None:
         backend = LocalBackend(capacity=2, most_waiting=3)
@@ -106,7 +106,7 @@ def test_beyond_the_bound_a_request_is_turned_away_at_once(served: "Served") -> 
 
 
 def test_no_more_wait_than_may_however_many_come_at_once(served: "Served") -> None:
-    from serving.local import LocalBackend
+    from serving.models.local import LocalBackend
 
     prompt = [Message(role="user", content="yes ?")]
 
@@ -126,8 +126,8 @@ def test_no_more_wait_than_may_however_many_come_at_once(served: "Served") -> No
 def test_a_failure_while_drawing_is_told_to_those_concerned_and_the_next_are_served(
     served: "Served", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from serving.batching import Batch
-    from serving.local import LocalBackend
+    from serving.models.batching import Batch
+    from serving.models.local import LocalBackend
 
     prompt = [Message(role="user", content="yes ?")]
 

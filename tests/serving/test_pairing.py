@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from serving.backends import Reply
+from serving.models.backend import Reply
 from serving.pairing import Pairing, PairingRule, chosen, pair_of
 from storage.events import Event, Message, PairDrawn, Sampling, new_id
 from streams.bus.sqlite import SQLiteBus
@@ -140,9 +140,9 @@ def test_a_greater_share_chooses_whatever_a_smaller_one_does(reply_id: UUID, one
 
 
 def test_candidates_join_first_and_second_responses_ride_along_in_at_most_half_of_the_places(tiny_model: Path) -> None:
-    from serving.batching import Served
-    from serving.decoding import Draw
-    from serving.local import LocalBackend
+    from serving.models.batching import Served
+    from serving.models.decoding import Draw
+    from serving.models.local import LocalBackend
     from trainers.models.generation import load_policy
 
     served = Served("base", load_policy(str(tiny_model)))

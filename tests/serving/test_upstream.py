@@ -16,8 +16,8 @@ from openai import Stream
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import SecretStr
 
-from serving.answers import event
-from serving.upstream import UpstreamBackend
+from serving.models.upstream import UpstreamBackend
+from serving.responses import event
 from storage.errors import ConfigurationError, UpstreamError
 from storage.events import Message, PairDrawn, ReplySent, Sampling
 from storage.settings import Settings

@@ -14,8 +14,8 @@ from uuid import UUID
 
 import pytest
 
-from dashboard.readings import Readings, Sources
-from dashboard.verification import verified
+from dashboard.actions.verification import verified
+from dashboard.status.readings import Readings, Sources
 from storage.errors import EventUnreadable
 from storage.events import Event, EventQuarantined, PairDrawn, PairEmbedded, PreferenceJoined, PreferenceRemoved, RewardUpdated
 from storage.warehouse.contents import contents

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from pydantic import ValidationError
 
-from dashboard.lives import obstacles
+from dashboard.status.versions import obstacles
 from storage.artifacts import Artifacts
 from storage.errors import ArtifactError, FeedbackLoopError, InputRefused
 from storage.events import ModelRolledBack, ReviewDecided, Source

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 import jinja2
 
-from serving.backends import ALIASES, NotReady, Reply
+from serving.models.backend import ALIASES, NotReady, Reply
 from storage.errors import InputRefused, Overloaded
 from storage.events import Message, Sampling
 
 # torch and transformers take seconds to import: the thread that loads the first policy does it, while the server says that it lives
 if TYPE_CHECKING:
-    from serving.batching import Batch, Served
-    from serving.decoding import Deliver, Draw
+    from serving.models.batching import Batch, Served
+    from serving.models.decoding import Deliver, Draw
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Lane:
 
     def turn(self, served: "Served") -> None:
         """Let newcomers join the batch of ``served``, then draw one token for every row."""
-        from serving.batching import Batch
+        from serving.models.batching import Batch
 
         self._joining = joining = self._newcomers()
         if joining and (not self.batches or self.batches[-1].served is not served):
@@ -160,7 +160,7 @@ class LocalBackend:
                 raise InputRefused(
                     f"messages: {len(ids)} tokens; this model reads {served.window} with its reply, so shorten them", "messages"
                 )
-            from serving.decoding import Draw
+            from serving.models.decoding import Draw
 
             draw = Draw(ids, sampling, min(sampling.max_tokens, room), deliver, pieces=pieces)
             with self._changed:

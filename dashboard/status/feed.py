@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
-from dashboard.status import Reading
+from dashboard.status.models import Reading
 
 FRAME = 0.1  # seconds: people see no more than ten pictures a second, and a burst of commits needs no reading each
 HEARTBEAT = 8.0  # seconds: a page that has heard nothing for longer than that takes its line for dead

@@ -13,7 +13,7 @@ import httpx
 import orjson
 from pydantic import SecretStr
 
-from serving.backends import ALIASES, Reply
+from serving.models.backend import ALIASES, Reply
 from storage.errors import ConfigurationError, InputRefused, Overloaded, UpstreamError
 from storage.events import MAX_TEXT, Message, Sampling
 from streams.health import is_loopback

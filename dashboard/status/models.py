@@ -1,6 +1,6 @@
 """What the hub says about itself: the shapes that ``/v1/status``, ``/v1/runs`` and ``/v1/versions`` answer with and that the pages draw.
 
-They are filled from the warehouse by ``dashboard.readings`` after each commit and travel to every open page by ``dashboard.live``.
+They are filled from the warehouse by ``readings`` after each commit and travel to every open page by ``feed``.
 """
 
 from typing import Literal

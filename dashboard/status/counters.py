@@ -6,7 +6,7 @@ It begins with what the warehouse holds when the hub starts; from then on it add
 import threading
 from collections import Counter
 
-from dashboard.status import Stamp
+from dashboard.status.models import Stamp
 from storage.events import (
     EVENTS,
     Event,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from tokenizers.decoders import DecodeStream
 
-from serving.backends import Reply
+from serving.models.backend import Reply
 from storage.events import MAX_TEXT, Sampling
 
 Deliver = Callable[[str | Reply | Exception], None]

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dashboard.exports import Exporter
-from dashboard.verification import verified as verify_home
-from deploy.client import get, get_bytes, hub_runs
+from dashboard.actions.exports import Exporter
+from dashboard.actions.verification import verified as verify_home
+from deploy.cli.client import get, get_bytes, hub_runs
 from storage.artifacts import Artifacts
 from storage.errors import ConfigurationError
 from storage.events import Source

@@ -10,7 +10,7 @@ from uuid import UUID
 import orjson
 from fastapi import Response
 
-from serving.backends import NotReady, Reply
+from serving.models.backend import NotReady, Reply
 from storage.errors import UpstreamError
 from storage.events import new_id
 from streams.http.errors import KINDS, SERVER, Kind, Kinds

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dashboard.reviews import Conflict, NotFound
+from dashboard.actions.reviews import Conflict, NotFound
 from storage.errors import ArtifactError
 from streams.http.errors import KINDS, ErrorAnswer, Kind, Kinds
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import orjson
 
-from dashboard import lives
-from dashboard import status as shown
-from dashboard.outstanding import Outstanding
-from dashboard.tally import Tally
+from dashboard.status import models as shown
+from dashboard.status import versions as lives
+from dashboard.status.backlog import Outstanding
+from dashboard.status.counters import Tally
 from storage.errors import Overloaded
 from storage.events import Event, ModelEvaluated, RewardUpdated
 from storage.warehouse.warehouse import Applied, Warehouse

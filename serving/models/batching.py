@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
-from serving.decoding import Draw, choose
+from serving.models.decoding import Draw, choose
 from storage.errors import ConfigurationError
 from trainers.models.generation import Policy, end_tokens
 

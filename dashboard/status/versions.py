@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from dashboard.status import Champion, Passage, Review, Versions, VersionShown
+from dashboard.status.models import Champion, Passage, Review, Versions, VersionShown
 from storage.events import Event, GateResult, ModelEvaluated, ModelPromoted, ModelRolledBack, ReviewDecided
 from streams import versions as life
 

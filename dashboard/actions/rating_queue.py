@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from dashboard.outstanding import Outstanding
+from dashboard.status.backlog import Outstanding
 from storage.events import Message, Side, Stratum
 from storage.warehouse.warehouse import Warehouse
 

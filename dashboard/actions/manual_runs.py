@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from dashboard.reviews import Conflict
+from dashboard.actions.reviews import Conflict
 from storage.events import DatasetFrozen, ModelEvaluated, Source, TrainingFailed, TrainingRequested
 from storage.warehouse.warehouse import Warehouse
 from streams.bus.protocol import Bus, records_of

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from deploy.records import export_bytes
-from deploy.summary import figures_as_text, gates_as_text
+from deploy.cli.records import export_bytes
+from deploy.cli.summary import figures_as_text, gates_as_text
 from storage.errors import ConfigurationError
 from storage.events import Source
 from storage.settings import Settings

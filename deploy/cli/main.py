@@ -18,8 +18,8 @@ from typing import Annotated, Any
 
 import typer
 
+from deploy.cli.log_commands import quarantine, replay, schemas, topics
 from deploy.endings import complain, reason_of, run_process
-from deploy.log_commands import quarantine, replay, schemas, topics
 from deploy.own_processes import is_ready, lives, url_of, why_not_ready
 from deploy.supervisor import PROCESSES, Supervisor
 from storage.errors import exit_code
@@ -189,8 +189,8 @@ def demo(
     bus: Annotated[LogKind, typer.Option(help="kafka: on a broker of the demo's own (needs a JDK 17 and Maven).")] = LogKind.sqlite,
 ) -> None:
     """Watch the whole loop learn from simulated people, on this machine."""
+    from deploy.cli.summary import as_text
     from deploy.demo import Demo, run
-    from deploy.summary import as_text
 
     signal.signal(signal.SIGTERM, _interrupt)
     controls = frozenset(name for name, asked in (("null", null), ("plant", plant), ("drift", drift)) if asked)
@@ -221,8 +221,8 @@ def _interrupt(*_: object) -> None:
 @app.command()
 def status(json_file: JSONOption = None) -> None:
     """Counts at every station, the next threshold, and who is ready."""
-    from deploy.client import get
-    from deploy.summary import status_as_text
+    from deploy.cli.client import get
+    from deploy.cli.summary import status_as_text
 
     settings = Settings.read()
     found = get(settings, "/v1/status")
@@ -234,8 +234,8 @@ def status(json_file: JSONOption = None) -> None:
 @app.command()
 def runs(json_file: JSONOption = None) -> None:
     """Training runs, the newest first."""
-    from deploy.client import get
-    from deploy.summary import runs_as_text
+    from deploy.cli.client import get
+    from deploy.cli.summary import runs_as_text
 
     found = get(Settings.read(), "/v1/runs")
     _say(runs_as_text(found["runs"]))
@@ -248,7 +248,7 @@ def rollback(
     reason: Annotated[str, typer.Option(help="Why.")],
 ) -> None:
     """Withdraw the champion: the one before it serves again."""
-    from deploy.client import post
+    from deploy.cli.client import post
 
     post(Settings.read(), "/v1/rollback", {"reviewer": reviewer, "reason": reason})
     _say("rolled back; serving swaps within seconds")
@@ -257,8 +257,8 @@ def rollback(
 @app.command()
 def verify(json_file: JSONOption = None) -> None:
     """Compare log and warehouse id by id and content by content; exit code 1 where they differ."""
-    from deploy.records import verified
-    from deploy.summary import differences_as_text
+    from deploy.cli.records import verified
+    from deploy.cli.summary import differences_as_text
 
     found = verified(Settings.read())
     _say(differences_as_text(found))
@@ -277,8 +277,8 @@ def import_file(
     count: Annotated[bool, typer.Option("--count", help="Let these judgments move the retraining threshold.")] = False,
 ) -> None:
     """Send preference records through the loop like any other judgments."""
-    from deploy.import_progress import import_progress
-    from deploy.records import imported
+    from deploy.cli.import_progress import import_progress
+    from deploy.cli.records import imported
 
     settings = Settings.read()
     with import_progress(file) as progress:
@@ -295,7 +295,7 @@ def export(
     source: Annotated[list[Origin] | None, typer.Option(help="Whose judgments; all where absent.")] = None,
 ) -> None:
     """Write the judgments as preference records."""
-    from deploy.records import export_form, exported
+    from deploy.cli.records import export_form, exported
 
     chosen = export_form(file, form.value if form else None)
     _say(f"{exported(Settings.read(), file, chosen, [origin.value for origin in source or ()])} records written to {file}")
@@ -319,7 +319,7 @@ def train(
     json_file: JSONOption = None,
 ) -> None:
     """Train one phase on a file or on the warehouse, without bus or hub."""
-    from deploy.training import trained
+    from deploy.cli.training import trained
 
     found, text = trained(Settings.read(), phase.value, data, model, out, [origin.value for origin in source or ()], _say, swap_sides)
     _say(text)
@@ -335,7 +335,7 @@ def evaluate(
     json_file: JSONOption = None,
 ) -> None:
     """Judge a challenger against a champion on a file, through the same gates as in the loop."""
-    from deploy.training import evaluated
+    from deploy.cli.training import evaluated
 
     found, text = evaluated(Settings.read(), data, model, champion, out, _say)
     _say(text)
@@ -346,7 +346,3 @@ def _write_json(file: Path | None, value: Any) -> None:
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(value, indent=2, default=str) + "\n")
-
-
-if __name__ == "__main__":
-    main()
