@@ -30,6 +30,7 @@ from streams.bus.resume import PARTITION
 from streams.bus.scan import batches
 from streams.bus.topics import PAIRS, TOPICS
 from streams.replay import replay
+from trainers.data.preference import Entry
 from trainers.reward.online.checkpoint import load
 from trainers.reward.online.head import Head, new_head
 from trainers.reward.online.learn import learn_all
@@ -157,7 +158,7 @@ def _clean_pass(bus: Bus, house: House) -> tuple[Head, list[Numbered]]:
             watermark, numbered = advance(watermark, event)
             if numbered is not None:
                 taken.append(numbered)
-    return learn_all(head, taken), taken
+    return learn_all(head, map(Entry.of, taken)), taken
 
 
 def _numbered_twice(taken: list[Numbered]) -> int:

@@ -4,6 +4,7 @@ Nothing is answered 2xx before its event is durable: a reply before its answer (
 receipt. Second responses are drawn by ``pairing`` after that.
 """
 
+import hashlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -21,7 +22,6 @@ from serving.requests import CHAT, FEEDBACK, PAIR, ChatRequest, Comparison, Edit
 from serving.responses import Completion
 from storage.errors import FeedbackLoopError, InputRefused
 from storage.events import Sampling, derived_id
-from storage.strata import conversation_of
 from streams.http.errors import FAILED, SERVER, error_body, refusal
 from streams.http.visible_text import one_line
 from streams.intake import Intake, messages
@@ -58,7 +58,9 @@ class Chat:
         """The conversation of a client that names none: its messages up to the candidate's first, which stay the same as it grows."""
         first = next((i for i, message in enumerate(self.prompt) if message.role == "user"), len(self.prompt) - 1)
         candidate = "" if self._asked.user is None else self._intake.pseudonym("candidate", self._asked.user)
-        return f"chat-{derived_id('conversation', candidate, conversation_of(self.prompt[: first + 1])).hex}"
+        opening = "\x1e".join(f"{message.role}\x1f{message.content}" for message in self.prompt[: first + 1])
+        digest = hashlib.sha256(opening.encode()).hexdigest()[:32]
+        return f"chat-{derived_id('conversation', candidate, f'prompt-{digest}').hex}"
 
     async def record(self, reply: Reply) -> dict[str, str | None]:
         """Make the reply durable and offer it for pairing; the ids under which it can be judged."""
@@ -136,7 +138,7 @@ def routes(backend: Backend, intake: Intake, pairing: Pairing, default_tokens: i
         sides = [{"text": text, "version": version} for text, version in zip(asked.responses, asked.versions, strict=True)]
         publish = partial(
             intake.pair,
-            prompt=asked.prompt,
+            prompt=[message.plain() for message in asked.prompt],
             a=sides[0],
             b=sides[1],
             conversation_id=asked.conversation_id,
@@ -167,7 +169,7 @@ def routes(backend: Backend, intake: Intake, pairing: Pairing, default_tokens: i
     async def _edited(given: Edit, source: ClientSource) -> Response:
         publish = partial(
             intake.edit,
-            prompt=given.prompt,
+            prompt=[message.plain() for message in given.prompt],
             original={"text": given.original, "version": given.version},
             edited=given.edited,
             recruiter=given.recruiter,

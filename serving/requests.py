@@ -13,49 +13,18 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapt
 from pydantic_core import PydanticCustomError
 
 from storage.errors import InputRefused
-from storage.events import Choice, Identifier, Message, Name, Sampling, Side, Text
+from storage.events import Choice, Identifier, Name, Sampling, Side, Text
+from trainers.data.messages import ONE, SEVERAL, ChatMessages, field_path, one_or_several
 
 Stop = Annotated[str, Field(min_length=1, max_length=1000)]  # a line break alone is a usual one
 Nothing = Annotated[list[Any], Field(max_length=0)]
 Body = TypeVar("Body")
 
 
-# Which of two forms a field has decides about what is wrong with it. The brackets tell these from fields: see _named.
-ONE, SEVERAL = "(one)", "(several)"
-
-
-def _one_or_several(value: Any) -> str:
-    return SEVERAL if isinstance(value, list | tuple) else ONE
-
-
 class Shape(BaseModel):
     """A part of what a client sends."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class TextPart(Shape):
-    type: Literal["text"]
-    text: Text
-
-
-class ChatMessage(Shape):
-    """A message as OpenAI's client sends it; what a reply carried besides its text may come back with it, as long as it is empty."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[
-        Annotated[Text, Tag(ONE)] | Annotated[tuple[TextPart, ...], Field(min_length=1), Tag(SEVERAL)], Discriminator(_one_or_several)
-    ]
-    refusal: None = None
-    audio: None = None
-    function_call: None = None
-    tool_calls: None = None
-    annotations: Nothing | None = None
-
-    def plain(self) -> dict[str, str]:
-        """Role and text as the events hold them."""
-        text = self.content if isinstance(self.content, str) else "\n".join(part.text for part in self.content)
-        return {"role": "system" if self.role == "developer" else self.role, "content": text}
 
 
 class StreamOptions(Shape):
@@ -71,7 +40,7 @@ class ChatRequest(Shape):
     """The body of ``POST /v1/chat/completions``."""
 
     model: Name
-    messages: Annotated[tuple[ChatMessage, ...], Field(min_length=1, max_length=200)]
+    messages: ChatMessages
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
@@ -80,9 +49,7 @@ class ChatRequest(Shape):
     max_completion_tokens: Annotated[int, Field(ge=1, le=8192)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     stop: (
-        Annotated[
-            Annotated[Stop, Tag(ONE)] | Annotated[tuple[Stop, ...], Field(max_length=4), Tag(SEVERAL)], Discriminator(_one_or_several)
-        ]
+        Annotated[Annotated[Stop, Tag(ONE)] | Annotated[tuple[Stop, ...], Field(max_length=4), Tag(SEVERAL)], Discriminator(one_or_several)]
         | None
     ) = None
     user: Name | None = None
@@ -143,7 +110,7 @@ class ChatRequest(Shape):
 class PairRequest(Shape):
     """The body of ``POST /v1/pairs``: two responses of the product's own to one prompt."""
 
-    prompt: Annotated[tuple[Message, ...], Field(min_length=1, max_length=200)]
+    prompt: ChatMessages
     responses: tuple[Text, Text]
     versions: tuple[Name, Name] = ("product", "product")
     conversation_id: Identifier | None = None
@@ -179,7 +146,7 @@ class Edit(Shape):
     """How a recruiter would have put it."""
 
     type: Literal["edit"]
-    prompt: Annotated[tuple[Message, ...], Field(min_length=1, max_length=200)]
+    prompt: ChatMessages
     original: Text
     edited: Text
     recruiter: Name
@@ -220,7 +187,7 @@ def _named(shape: TypeAdapter[Any], complaint: Any) -> FieldRefused:
     parts = [str(part) for part in complaint["loc"]]
     if shape is FEEDBACK:
         parts = parts[1:]
-    parts = [part for part in parts if part and not any(sign in part for sign in "[(")]
+    parts = [str(part) for part in field_path(parts) if part]
     field, said, kind = ".".join(parts), complaint["msg"], complaint["type"]
     if kind == "field_refused":
         field = complaint["ctx"]["field"]

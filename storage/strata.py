@@ -1,8 +1,8 @@
 """The one split into training and evaluation, for every phase and every source of data.
 
 A quarter of all conversations is set apart when it starts; its pairs are chosen uniformly and never train. Imported records have no
-conversation: their prompt takes its place, so that two records of one prompt never stand on both sides. The split is keyed, because callers
-choose the ids of their conversations: without the key nobody can aim at a side. An event says its stratum, and keeps it.
+conversation id: their first user message takes its place, so that two turns of one dialogue never stand on both sides. The split is keyed,
+because callers choose the ids of their conversations: without the key nobody can aim at a side. An event says its stratum, and keeps it.
 """
 
 import hashlib
@@ -25,6 +25,6 @@ def stratum_of(conversation_id: str, key: bytes = b"") -> Stratum:
 
 
 def conversation_of(prompt: Sequence[Message]) -> str:
-    """The id that stands for a prompt's conversation where the record names none: the same prompt, the same id."""
-    text = "\x1e".join(f"{message.role}\x1f{message.content}" for message in prompt)
-    return f"prompt-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+    """The id of a prompt's conversation where none is given, from its first user message; from its first message if no user speaks."""
+    first = next((message for message in prompt if message.role == "user"), prompt[0])
+    return f"prompt-{hashlib.sha256(first.content.encode()).hexdigest()[:32]}"

@@ -25,6 +25,7 @@ from storage.warehouse.warehouse import Warehouse
 from streams import runs
 from streams.evaluations import KINDS, Reports, lives_of
 from streams.versions import BASE
+from trainers.data.preference import Entry
 from trainers.reward.online.learn import Head, HeadSettings, head_id, learn, learn_all, load, new_head
 
 AT_ONCE = 5_000  # numbers that are folded together
@@ -115,11 +116,11 @@ def _fold(
 def _learnt(head: Head, entries: list[Any]) -> Head:
     """As the learner does it: what cannot be learnt is passed over."""
     try:
-        return learn_all(head, entries)
+        return learn_all(head, map(Entry.of, entries))
     except EventError:
         for entry in entries:
             try:
-                head = learn(head, entry)
+                head = learn(head, Entry.of(entry))
             except EventError:
                 head = replace(head, sequence=entry.sequence)
         return head

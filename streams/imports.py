@@ -21,13 +21,14 @@ from streams.bus.scan import batches, beginning
 from streams.bus.topics import JUDGMENTS, PAIRS
 from streams.intake import make_judgment, make_pair
 from trainers.data.bad_lines import BadLine, BadLines
-from trainers.data.records import PreferenceRecord, read_records
+from trainers.data.preference import Preference
+from trainers.data.records import read_records
 
 AT_ONCE = 50  # records a transaction
 BEHIND = 200  # entries that the readers may be behind before the import waits for them
 PATIENCE = 5.0  # seconds without any progress of theirs, after which nobody is taken to be reading
 LOOK = 0.05  # seconds between looks at their marks
-Item = tuple[int, PreferenceRecord | BadLine]
+Item = tuple[int, Preference | BadLine]
 READERS = (("sink", (PAIRS, JUDGMENTS)), ("embed", (PAIRS,)))
 TIMEOUT = 30.0
 
@@ -110,28 +111,27 @@ def _counted(items: Iterator[Item], report: ImportReport, progress: Callable[[in
             progress(done, report.bad.count)
 
 
-def events_of(record: PreferenceRecord, objective: str, counts: bool, key: bytes) -> tuple[PairDrawn, JudgmentGiven]:
-    """The record as a pair and its judgment, sides and ids by the record's hash, the stratum by the installation's ``key``."""
-    side = record.chosen_side
-    chosen, rejected = ({"text": text, "version": "import"} for text in (record.chosen, record.rejected))
+def events_of(record: Preference, objective: str, counts: bool, key: bytes) -> tuple[PairDrawn, JudgmentGiven]:
+    """The record as a pair and its judgment, ids by the record's hash, the stratum by the installation's ``key``."""
+    digest = record.digest
     pair = make_pair(
         key,
         prompt=record.prompt,
-        a=chosen if side == "A" else rejected,
-        b=rejected if side == "A" else chosen,
+        a={"text": record.a, "version": "import"},
+        b={"text": record.b, "version": "import"},
         drawn="imported",
-        pair_id=derived_id("import", record.digest),
-        event_id=derived_id("import", record.digest, "pair"),
+        pair_id=derived_id("import", digest),
+        event_id=derived_id("import", digest, "pair"),
         source="import",
     )
     overall = objective == "overall"
     judgment = make_judgment(
-        event_id=derived_id("import", record.digest, "judgment", objective),
+        event_id=derived_id("import", digest, "judgment", objective),
         pair_id=pair.pair_id,
         # one for each objective, because a recruiter's second judgment of a pair replaces the first
         recruiter=f"import-{objective}",
-        choice=side if overall else None,
-        objectives={} if overall else {objective: side},
+        choice=record.choice if overall else None,
+        objectives={} if overall else {objective: record.choice},
         strength=record.strength,
         counts=counts,
         source="import",

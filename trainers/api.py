@@ -10,13 +10,14 @@ from pathlib import Path
 
 from storage.settings import Settings
 from storage.snapshots.snapshot import Snapshot, open_snapshot
-from trainers.audits.evidence import Judgment, Trial, judgments_of, judgments_of_records, preference_rows, trials_of, trials_of_judgments
 from trainers.audits.gates.limits import Limits
 from trainers.audits.gates.verdict import Evidence, gate, verdict
 from trainers.audits.settings import EvaluationSettings
 from trainers.audits.trial import Replies, try_out
 from trainers.data.bad_lines import BadLines, DataSummary
+from trainers.data.preference import Preference, to_train_on
 from trainers.data.records import read_preferences
+from trainers.data.snapshots import TrialPrompt, preferences_of, trial_prompts, trial_prompts_among
 from trainers.features.embedder import Embedder, FeatureSettings
 from trainers.models.generation import Policy, generate, load_policy
 from trainers.models.model_files import adapter_base, is_adapter
@@ -52,7 +53,7 @@ def train_policy(
     judgments, _ = _read(data, on_data)
     out.mkdir(parents=True, exist_ok=True)
     own = settings.section("dpo", DPOSettings)
-    return train_dpo(model, preference_rows(judgments), own, out, lambda step, steps, m: progress("train", step, steps, dict(m)))
+    return train_dpo(model, to_train_on(judgments), own, out, lambda step, steps, m: progress("train", step, steps, dict(m)))
 
 
 def evaluate_policy(
@@ -78,7 +79,7 @@ def evaluate_policy(
     learning = settings.section("learning", HeadSettings)
     features = settings.section("features", FeatureSettings)
     judgments, snapshot = _read(data, on_data)
-    trials: list[Trial] = trials_of(snapshot, own.prompts) if snapshot else trials_of_judgments(judgments, own.prompts)
+    trials: list[TrialPrompt] = trial_prompts(snapshot, own.prompts) if snapshot else trial_prompts_among(judgments, own.prompts)
     policies = _Loaded()
     challenger, held_against = policies.load(model), policies.load(champion)
     below = adapter_base(Path(model).expanduser()) if is_adapter(Path(model).expanduser()) else None
@@ -127,7 +128,7 @@ def evaluate_policy(
         ),
         data=Data(
             training_judgments=sum(judgment.stratum == "training" for judgment in judgments),
-            decisive=len(preference_rows(judgments)),
+            decisive=len(to_train_on(judgments)),
             used=None,
             evaluation_judgments=found.win_rate.judgments,
             evaluation_recruiters=found.win_rate.recruiters,
@@ -146,14 +147,14 @@ def evaluate_policy(
     return report
 
 
-def _read(data: Path, on_data: OnData | None) -> tuple[list[Judgment], Snapshot | None]:
+def _read(data: Path, on_data: OnData | None) -> tuple[list[Preference], Snapshot | None]:
     snapshot, bad = None, BadLines(data)
     if data.is_dir():
         snapshot = open_snapshot(data)
-        judgments = judgments_of(snapshot)
+        judgments = preferences_of(snapshot)
     else:
-        preferences = read_preferences(data)
-        judgments, bad = judgments_of_records(preferences), preferences.bad
+        found = read_preferences(data)
+        judgments, bad = list(found.preferences), found.bad
     if on_data is not None:
         on_data(DataSummary.of(judgments, bad))
     return judgments, snapshot

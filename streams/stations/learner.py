@@ -34,6 +34,7 @@ from streams.bus.resume import PARTITION, resume
 from streams.bus.scan import batches
 from streams.bus.topics import PREFERENCES, REWARD
 from streams.stations.background_refit import BackgroundRefit
+from trainers.data.preference import Entry
 from trainers.reward.online.checkpoint import load, save_hashed, shard_file
 from trainers.reward.online.learn import Head, HeadSettings, head_id, learn, learn_all, new_head
 
@@ -228,11 +229,11 @@ class Learner:
 
     def _learn_some(self, taken: Sequence[tuple[Logged, Numbered]]) -> None:
         try:
-            self.head = learn_all(self.head, [event for _, event in taken], self._ahead)
+            self.head = learn_all(self.head, [Entry.of(event) for _, event in taken], self._ahead)
         except EventError:  # one of them cannot be learnt: find it, and let the others teach
             for entry, event in taken:
                 try:
-                    self.head = learn(self.head, event)
+                    self.head = learn(self.head, Entry.of(event))
                 except EventError as error:
                     log.exception("preference %d goes to quarantine", event.sequence)
                     self._set_aside(quarantined(entry, "learner", str(error)))

@@ -45,7 +45,7 @@ def records(n: int) -> list[str]:
 def test_refused_lines_and_the_split_are_said_before_the_work(tmp_path: Path, command: Run, capsys: pytest.CaptureFixture[str]) -> None:
     data = tmp_path / "records.jsonl"
     data.write_text("\n".join([*records(60), *["nothing"] * 30]))
-    held_out = sum(c.stratum == "evaluation" for c in read_preferences(data).comparisons)
+    held_out = sum(c.stratum == "evaluation" for c in read_preferences(data).preferences)
     said: list[str] = []
     command(data, said.append)
     assert said[0] == f"60 records, 30 refused; {60 - held_out} for training, {held_out} held out for evaluation"
@@ -65,7 +65,7 @@ def test_a_file_without_one_record_is_refused_with_the_reasons_and_a_hint(tmp_pa
 def test_a_trained_policy_names_its_rows_and_what_was_left_out(tmp_path: Path, settings: Settings) -> None:
     data = tmp_path / "records.jsonl"
     data.write_text("\n".join([*records(40), *["nothing"] * 7]))
-    held_out = sum(c.stratum == "evaluation" for c in read_preferences(data).comparisons)
+    held_out = sum(c.stratum == "evaluation" for c in read_preferences(data).preferences)
     found, text = trained(settings, "dpo", data, None, tmp_path / "out", (), print)
     assert (found["rows"], found["held_out"], found["refused"]) == (40 - held_out, held_out, 7)
     assert "held_out" in text

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from storage.events import PreferenceJoined, PreferenceRemoved
 from streams.stations import background_refit as refit
 from streams.stations.background_refit import BackgroundRefit, Throttle
 from tests.trainers.preferences import EMBEDDING, drawn, removal
+from trainers.data.preference import Entry
 from trainers.reward.online.learn import Head, HeadSettings, learn_all, new_head, reconcile, save
 
 D = 12
@@ -29,7 +29,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def learnt(events: list[PreferenceJoined | PreferenceRemoved], batch: int) -> Head:
+def learnt(events: list[Entry], batch: int) -> Head:
     head, beside = new_head(HeadSettings(reconcile_every=EVERY), EMBEDDING, D, ("product",)), BackgroundRefit()
     for i in range(0, len(events), batch):
         head = learn_all(head, events[i : i + batch], beside)
@@ -38,8 +38,8 @@ def learnt(events: list[PreferenceJoined | PreferenceRemoved], batch: int) -> He
     return head
 
 
-def entries(*, taken_back_at: int | None) -> list[PreferenceJoined | PreferenceRemoved]:
-    events: list[PreferenceJoined | PreferenceRemoved] = list(drawn(120, D, seed=1))
+def entries(*, taken_back_at: int | None) -> list[Entry]:
+    events: list[Entry] = list(drawn(120, D, seed=1))
     if taken_back_at is not None:
         events[taken_back_at - 1] = removal(taken_back_at, 21)
     return events

@@ -30,6 +30,7 @@ from streams.versions import version_name
 from tests.storage.facts import features, judgment, pair, reply
 from tests.streams.examples import evaluated, of_its_run
 from tests.streams.memory_bus import MemoryBus
+from trainers.data.preference import Entry
 from trainers.reward.online.checkpoint import load, save
 from trainers.reward.online.learn import HeadSettings, learn_all, new_head
 
@@ -58,9 +59,9 @@ class Home:
     def learn(self) -> None:
         preferences = self.warehouse.preferences_after(0, 100)
         head = new_head(HeadSettings(), features(0).embedding_hash, 3, ("product",))
-        head = learn_all(head, preferences[:8])
+        head = learn_all(head, map(Entry.of, preferences[:8]))
         said = [head]
-        said.append(head := learn_all(head, preferences[8:]))
+        said.append(head := learn_all(head, map(Entry.of, preferences[8:])))
         self.head_file = self.folder / "learner" / head.head_id / "head.safetensors"
         save(head, self.head_file)
         for one in said:

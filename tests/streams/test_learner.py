@@ -38,6 +38,7 @@ from streams.stations.trigger import RetrainingRule, on_reward_updated
 from tests.streams.bus_contract import everything
 from tests.streams.examples import DIMENSION, SmallEmbedder, claimed, joined, sha
 from tests.streams.memory_bus import MemoryBus
+from trainers.data.preference import Entry
 from trainers.reward.online.learn import Head, HeadSettings, learn_all, load, new_head
 
 
@@ -86,7 +87,7 @@ def updates(bus: Bus) -> list[RewardUpdated]:
 
 
 def mean_after(*events: Event) -> np.ndarray:
-    preferences = [event for event in events if isinstance(event, PreferenceJoined | PreferenceRemoved)]
+    preferences = [Entry.of(event) for event in events if isinstance(event, PreferenceJoined | PreferenceRemoved)]
     head = new_head(HeadSettings(), SmallEmbedder.hash, DIMENSION, ("product",))
     return learn_all(head, preferences).mean
 

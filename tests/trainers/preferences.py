@@ -1,13 +1,15 @@
 """Preferences with a known truth, for the tests of the reward heads."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import numpy as np
 
-from storage.events import Choice, JudgmentGiven, PreferenceJoined, PreferenceRemoved, Side, Stratum, pack
+from storage.events import Side, Stratum
+from trainers.data.preference import DecisiveChoice, Entry, Features, Preference
 from trainers.reward.online.head import HeadSettings
 
 EMBEDDING = "e" * 64
@@ -25,38 +27,46 @@ def preference(
     sequence: int,
     a: np.ndarray,
     b: np.ndarray,
-    choice: Choice | None,
+    choice: DecisiveChoice,
     strength: int | None = None,
     recruiter: str = "r-0",
     shown_first: Side | None = None,
     stratum: Stratum = "training",
     counts: bool = True,
-) -> PreferenceJoined:
-    moment = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=sequence)
-    judgment = JudgmentGiven(
-        source="product", pair_id=UUID(int=sequence), recruiter=recruiter, choice=choice, strength=strength, shown_first=shown_first,
-        occurred_at=moment, counts=counts, objectives={} if choice else {"helpful": "A"},
+) -> Entry:
+    """An entry as the learner takes it from the stream: features and no texts."""
+    found = Preference(
+        (), "", "", choice, stratum, "", strength, recruiter, shown_first, "product",
+        datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=sequence), UUID(int=sequence), counts, Features(EMBEDDING, a, b),
     )  # fmt: skip
-    return PreferenceJoined(
-        source="product", epoch=1, sequence=sequence, judgment=judgment, stratum=stratum, embedding_hash=EMBEDDING, a=pack(a), b=pack(b)
-    )
+    return Entry(sequence, found)
 
 
-def removal(sequence: int, removes: int) -> PreferenceRemoved:
-    return PreferenceRemoved(source="product", epoch=1, sequence=sequence, removes=removes)
+def changed(entry: Entry, **fields: Any) -> Entry:
+    """The entry with some fields of its preference replaced."""
+    return replace(entry, preference=replace(preference_in(entry), **fields))
 
 
-def answered(rng: np.random.Generator, latent: float) -> tuple[Choice, int | None]:
+def preference_in(entry: Entry) -> Preference:
+    assert entry.preference is not None
+    return entry.preference
+
+
+def removal(sequence: int, removes: int) -> Entry:
+    return Entry(sequence, removes=removes)
+
+
+def answered(rng: np.random.Generator, latent: float) -> tuple[DecisiveChoice, int | None]:
     """A draw from the ordered model at ``latent``, first side up."""
     level = int(np.searchsorted([*(-c for c in reversed(CUTS)), *CUTS], latent + rng.logistic())) - 4
     return ("tie", None) if level == 0 else ("A" if level > 0 else "B", abs(level))
 
 
-def drawn(n: int, dimension: int, seed: int, truth: Truth | None = None, recruiters: int = 8) -> list[PreferenceJoined]:
+def drawn(n: int, dimension: int, seed: int, truth: Truth | None = None, recruiters: int = 8) -> list[Entry]:
     """``n`` preferences whose replies lie at random, a third of them without a strength."""
     rng = np.random.default_rng(seed)
     truth = truth or Truth(rng.normal(size=dimension) * 1.5)
-    events = []
+    entries = []
     for sequence in range(1, n + 1):
         a, b = rng.normal(size=(2, dimension)).astype("f4") / np.sqrt(2 * dimension)
         who = int(rng.integers(recruiters))
@@ -65,22 +75,10 @@ def drawn(n: int, dimension: int, seed: int, truth: Truth | None = None, recruit
         choice, strength = answered(rng, rng.normal() * 3 if who < truth.random else latent)
         if rng.random() < 1 / 3:
             strength = None
-        events.append(preference(sequence, a, b, choice, strength, f"r-{who}", first))
-    return events
+        entries.append(preference(sequence, a, b, choice, strength, f"r-{who}", first))
+    return entries
 
 
-def swapped(events: Sequence[PreferenceJoined]) -> list[PreferenceJoined]:
+def swapped(entries: Sequence[Entry]) -> list[Entry]:
     """The same judgments of the same replies with A and B exchanged."""
-    other = {"A": "B", "B": "A", "tie": "tie", None: None}
-    return [
-        event.model_copy(
-            update={
-                "a": event.b,
-                "b": event.a,
-                "judgment": event.judgment.model_copy(
-                    update={"choice": other[event.judgment.choice], "shown_first": other[event.judgment.shown_first]}
-                ),
-            }
-        )
-        for event in events
-    ]
+    return [replace(entry, preference=preference_in(entry).swapped()) for entry in entries]

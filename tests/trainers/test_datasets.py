@@ -10,7 +10,8 @@ from storage.errors import ConfigurationError, DataRefused, InputRefused
 from storage.events import Message
 from storage.strata import conversation_of, stratum_of
 from trainers.data.bad_lines import BadLine
-from trainers.data.records import PreferenceRecord, parse_record, read_preferences, read_records
+from trainers.data.preference import Preference
+from trainers.data.records import parse_record, read_preferences, read_records
 
 RECORD = {"prompt": "When is my interview?", "chosen": "On Tuesday.", "rejected": "Soon."}
 
@@ -26,7 +27,7 @@ def chat(*texts: str) -> list[dict[str, str]]:
 
 def test_a_plain_string_is_one_user_message() -> None:
     record = parse_record(orjson.dumps(RECORD))
-    assert record == PreferenceRecord(prompt=said("When is my interview?"), chosen="On Tuesday.", rejected="Soon.")
+    assert record == Preference.of_replies(prompt=said("When is my interview?"), chosen="On Tuesday.", rejected="Soon.")
     assert parse_record(RECORD | {"prompt": "Who said\n\nHuman: hello?"}).prompt == said("Who said\n\nHuman: hello?")
 
 
@@ -93,7 +94,7 @@ def test_what_a_message_carries_without_a_value_is_ignored(empty: object) -> Non
     prompt = [message | extras for message in chat("When?", "What?", "My interview.")]
     chosen, rejected = ({"role": "assistant", "content": text} | extras for text in ("Tuesday.", "Soon."))
     record = parse_record({"prompt": prompt, "chosen": [chosen], "rejected": [*prompt, rejected]})
-    assert record == PreferenceRecord(prompt=said("When?", "What?", "My interview."), chosen="Tuesday.", rejected="Soon.")
+    assert record == Preference.of_replies(prompt=said("When?", "What?", "My interview."), chosen="Tuesday.", rejected="Soon.")
 
 
 def test_a_name_or_a_weight_changes_no_message() -> None:
@@ -116,7 +117,7 @@ def test_values_of_other_columns_that_strict_json_refuses_do_not_matter(tmp_path
     odd = [b"NaN", b"-Infinity", b"1" + b"0" * 6_000, b"-1e999", b'"\\ud800"', b'{"inner": [NaN]}']
     path = write(tmp_path / "data.jsonl", [b"\xef\xbb\xbf{" + good, *(b'{"other": ' + value + b", " + good for value in odd)])
     data = read_preferences(path)
-    assert (len(data.comparisons), data.bad.count) == (len(odd) + 1, 0)
+    assert (len(data.preferences), data.bad.count) == (len(odd) + 1, 0)
 
 
 def write(path: Path, lines: list[bytes]) -> Path:
@@ -129,7 +130,7 @@ def write(path: Path, lines: list[bytes]) -> Path:
 def test_bad_lines_are_reported_with_their_numbers_and_the_rest_goes_in(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / name, [orjson.dumps(RECORD), b"", b"not json", orjson.dumps(RECORD | {"prompt": "Who?"})])
     data = read_preferences(path)
-    assert [comparison.prompt[0].content for comparison in data.comparisons] == ["When is my interview?", "Who?"]
+    assert [preference.prompt[0].content for preference in data.preferences] == ["When is my interview?", "Who?"]
     assert [bad.number for bad in data.bad.first] == [3]
     assert [number for number, item in read_records(path) if not isinstance(item, BadLine)] == [1, 4]
 
@@ -169,7 +170,7 @@ def test_of_a_parquet_file_only_what_is_needed_has_to_be_readable(tmp_path: Path
         table.to_pylist()
     pq.write_table(table, tmp_path / "named_otherwise.pq")
     data = read_preferences(tmp_path / "named_otherwise.pq")
-    assert [(c.prompt, c.strength) for c in data.comparisons] == [(said("When?"), 3), (said("When?"), None)]
+    assert [(c.prompt, c.strength) for c in data.preferences] == [(said("When?"), 3), (said("When?"), None)]
     assert data.bad.count == 0
 
 
@@ -180,7 +181,7 @@ def test_a_row_whose_text_is_not_utf8_is_refused_and_the_others_are_read(tmp_pat
     broken = pa.StringArray.from_buffers(2, pa.py_buffer(bytes([0, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0])), pa.py_buffer(b"\xffok"))
     pq.write_table(pa.table({"prompt": ["a", "b"], "chosen": broken, "rejected": ["x", "y"]}), tmp_path / "data.parquet")
     data = read_preferences(tmp_path / "data.parquet")
-    assert [c.prompt for c in data.comparisons] == [said("b")]
+    assert [c.prompt for c in data.preferences] == [said("b")]
     assert "row 1: chosen cannot be read" in data.bad.as_text()
 
 
@@ -190,19 +191,18 @@ def test_a_line_too_long_for_memory_is_refused_and_the_next_is_read(tmp_path: Pa
     data = read_preferences(path)
     assert [bad.number for bad in data.bad.first] == [1]
     assert "longer than 1 MiB" in data.bad.first[0].reason
-    assert len(data.comparisons) == 1
+    assert len(data.preferences) == 1
 
 
 def test_sides_come_from_the_records_hash_and_strata_from_the_prompt(tmp_path: Path) -> None:
     lines = [orjson.dumps(RECORD | {"prompt": f"Question {n % 50}?", "chosen": f"Answer {n}."}) for n in range(200)]
-    comparisons = read_preferences(write(tmp_path / "data.jsonl", lines)).comparisons
-    for comparison in comparisons:
-        chosen, rejected = (comparison.a, comparison.b) if comparison.choice == "A" else (comparison.b, comparison.a)
-        assert chosen.startswith("Answer")
-        assert rejected == "Soon."
-        assert comparison.stratum == stratum_of(conversation_of(comparison.prompt))
-    assert 60 < sum(comparison.choice == "A" for comparison in comparisons) < 140
-    assert {c.stratum for c in comparisons} == {"training", "evaluation"}
+    preferences = read_preferences(write(tmp_path / "data.jsonl", lines)).preferences
+    for preference in preferences:
+        assert preference.chosen.startswith("Answer")
+        assert preference.rejected == "Soon."
+        assert preference.stratum == stratum_of(conversation_of(preference.prompt))
+    assert 60 < sum(preference.choice == "A" for preference in preferences) < 140
+    assert {c.stratum for c in preferences} == {"training", "evaluation"}
 
 
 def test_files_that_cannot_be_read_say_so(tmp_path: Path) -> None:
@@ -233,9 +233,9 @@ def test_a_snapshot_gives_its_judgments_ties_orders_and_strata(tmp_path: Path) -
         )  # fmt: skip
     found = read_preferences(tmp_path / "snapshot")
     assert found.bad.count == 0
-    assert [c.choice for c in found.comparisons] == [*(answer.choice for answer in answers), "tie"]
-    assert [c.strength for c in found.comparisons[:6]] == [answer.strength for answer in answers]
-    assert (found.comparisons[-1].recruiter, found.comparisons[-1].shown_first) == ("r-2", "B")
-    for comparison, drawn in zip(found.comparisons, (pair(n) for n in range(7)), strict=True):
-        assert (comparison.prompt, comparison.a, comparison.b) == (drawn.prompt, drawn.a.text, drawn.b.text)
-        assert (comparison.stratum, comparison.conversation_id) == (drawn.stratum, drawn.conversation_id)
+    assert [c.choice for c in found.preferences] == [*(answer.choice for answer in answers), "tie"]
+    assert [c.strength for c in found.preferences[:6]] == [answer.strength for answer in answers]
+    assert (found.preferences[-1].recruiter, found.preferences[-1].shown_first) == ("r-2", "B")
+    for preference, drawn in zip(found.preferences, (pair(n) for n in range(7)), strict=True):
+        assert (preference.prompt, preference.a, preference.b) == (drawn.prompt, drawn.a.text, drawn.b.text)
+        assert (preference.stratum, preference.conversation_id) == (drawn.stratum, drawn.conversation_id)

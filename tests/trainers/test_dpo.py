@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,20 +12,25 @@ from safetensors.numpy import load_file
 from storage.errors import DataRefused
 from storage.events import Message
 from trainers.audits.kl import kl
+from trainers.data.preference import Preference
 from trainers.models.generation import load_policy, log_probabilities
-from trainers.policy.dpo import DPOSettings, PreferenceRow, admissible, train_dpo
+from trainers.policy.dpo import DPOSettings, admissible, train_dpo
 
 FAST = DPOSettings(epochs=2, batch=8, learning_rate=5e-3, least_rows=8, checkpoints=4)
 
 
-def preferred(n: int) -> list[PreferenceRow]:
+def row(prompt: tuple[Message, ...], chosen: str, rejected: str, occurred_at: datetime | None = None) -> Preference:
+    return replace(Preference.of_replies(prompt, chosen, rejected), occurred_at=occurred_at)
+
+
+def preferred(n: int) -> list[Preference]:
     """Somebody likes replies that end with a date."""
     rng = random.Random(0)
     rows = []
     for i in range(n):
         prompt = (Message(role="user", content=f"Question {i}"),)
         word = rng.choice(["Hello", "Good day", "Thanks"])
-        rows.append(PreferenceRow(prompt, f"{word}, by Monday.", f"{word}, see the portal.", datetime(2026, 1, 1, tzinfo=UTC)))
+        rows.append(row(prompt, f"{word}, by Monday.", f"{word}, see the portal.", datetime(2026, 1, 1, tzinfo=UTC)))
     return rows
 
 
@@ -32,7 +38,7 @@ def silent(step: int, steps: int, metrics: Mapping[str, float]) -> None:
     pass
 
 
-def margin(model: Path, adapter: Path | None, rows: list[PreferenceRow]) -> float:
+def margin(model: Path, adapter: Path | None, rows: list[Preference]) -> float:
     policy = load_policy(str(model), adapter)
     prompts = [row.prompt for row in rows]
     chosen = log_probabilities(policy, prompts, [row.chosen for row in rows])
@@ -91,23 +97,23 @@ def test_too_few_rows_are_refused(tiny_model: Path, tmp_path: Path) -> None:
 
 def test_one_row_a_pair_and_none_where_people_disagree() -> None:
     one, other, third = preferred(3)
-    against = PreferenceRow(one.prompt, one.rejected, one.chosen, one.occurred_at)
+    against = row(one.prompt, one.rejected, one.chosen, one.occurred_at)
     assert admissible([one, one, against, other, third, third], None) == [one, other, third]
     assert admissible([one, against, other], None) == [other]
-    assert admissible([PreferenceRow(one.prompt, "same", "same")], None) == []
+    assert admissible([row(one.prompt, "same", "same")], None) == []
 
 
 def test_old_rows_are_thinned_by_half_lives_and_never_return() -> None:
     now = datetime(2026, 6, 1, tzinfo=UTC)
     prompts = [(Message(role="user", content=f"Question {i}"),) for i in range(2_000)]
-    fresh = [PreferenceRow(prompt, "a", "b", now) for prompt in prompts[:10]]
+    fresh = [row(prompt, "a", "b", now) for prompt in prompts[:10]]
 
     def kept(days: int) -> set[str]:
-        old = [PreferenceRow(prompt, "a", "b", now - timedelta(days=days)) for prompt in prompts[10:]]
+        old = [row(prompt, "a", "b", now - timedelta(days=days)) for prompt in prompts[10:]]
         return {row.prompt[0].content for row in admissible(fresh + old, 100)[10:]}
 
     # 1,990 rows kept with probability 1/2 and 1/4: three standard deviations are 67 and 58
     assert abs(len(kept(100)) - 995) < 67
     assert abs(len(kept(200)) - 497) < 58
     assert kept(200) < kept(100) < kept(1)
-    assert len(admissible([PreferenceRow(p, "a", "b") for p in prompts], 100)) == 2_000
+    assert len(admissible([row(p, "a", "b") for p in prompts], 100)) == 2_000

@@ -1,6 +1,7 @@
 """The online head against other ways of computing the same, and what is promised of it."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,8 @@ from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
 from storage.errors import ArtifactError, EventError
-from storage.events import PreferenceJoined, PreferenceRemoved, unpack
-from tests.trainers.preferences import CUTS, EMBEDDING, Truth, drawn, preference, removal, swapped
+from tests.trainers.preferences import CUTS, EMBEDDING, Truth, changed, drawn, preference, preference_in, removal, swapped
+from trainers.data.preference import Entry, Features
 from trainers.reward.online import ordinal
 from trainers.reward.online.learn import (
     Head,
@@ -99,9 +100,9 @@ def test_only_training_judgments_of_the_named_sources_under_the_heads_embedding_
     head = fresh()
     judged = preference(1, a, b, "A")
     assert not np.array_equal(learn(head, judged).mean, head.mean)
-    foreign = judged.model_copy(update={"embedding_hash": "f" * 64})
-    simulated = judged.model_copy(update={"judgment": judged.judgment.model_copy(update={"source": "simulation"})})
-    for passed_over in (preference(1, a, b, "A", stratum="evaluation"), preference(1, a, b, None), foreign, simulated):
+    foreign = changed(judged, features=Features("f" * 64, a, b))
+    simulated = changed(judged, source="simulation")
+    for passed_over in (preference(1, a, b, "A", stratum="evaluation"), Entry(1), foreign, simulated):
         after = learn(head, passed_over)
         assert np.array_equal(after.mean, head.mean)
         assert (after.sequence, after.judgments_seen, len(after.history)) == (1, 0, 0)
@@ -165,10 +166,11 @@ def test_reconciliation_finds_the_weights_that_an_independent_optimiser_finds() 
 
     def minus_log_posterior(weights: np.ndarray) -> float:
         total = 0.5 * prior @ weights**2
-        for event in events:
-            judgment, sign = event.judgment, 1 if event.judgment.shown_first == "A" else -1
-            recruiter = head.recruiters[judgment.recruiter]
-            difference = (unpack(event.a) - unpack(event.b)).astype("f4") * sign
+        for judgment in map(preference_in, events):
+            sign = 1 if judgment.shown_first == "A" else -1
+            recruiter = head.recruiters[judgment.recruiter or ""]
+            assert judgment.features is not None
+            difference = (judgment.features.a - judgment.features.b).astype("f4") * sign
             z = difference @ weights[:-1] + weights[-1] + recruiter.pull
             edges = [-np.inf, *(-c for c in reversed(CUTS)), *CUTS, np.inf]
             first_is_better = judgment.choice == ("A" if sign == 1 else "B")
@@ -214,12 +216,12 @@ def test_a_reconciliation_taken_over_later_is_the_one_at_its_number_with_what_ca
 def test_what_is_removed_is_gone_by_the_next_reconciliation(at: int) -> None:
     events = drawn(111, D, seed=7)
     gone = events[20]
-    entries: list[PreferenceJoined | PreferenceRemoved] = [
+    entries = [
         *events[: at - 1],
         removal(at, 21),
-        *(e.model_copy(update={"sequence": e.sequence + 1}) for e in events[at - 1 :]),
+        *(replace(e, sequence=e.sequence + 1) for e in events[at - 1 :]),
     ]
-    never_seen = [e if e.sequence != 21 else gone.model_copy(update={"stratum": "evaluation"}) for e in entries]
+    never_seen = [e if e.sequence != 21 else changed(gone, stratum="evaluation") for e in entries]
     never_seen[at - 1] = removal(at, 21)
     start = fresh(reconcile_every=50)
     removed, clean = learn_all(start, entries[:at]), learn_all(start, never_seen[:at])
@@ -246,7 +248,7 @@ def test_taking_out_the_latest_judgment_restores_the_head_before_it() -> None:
 
 def test_exchanging_all_sides_mirrors_the_predictions_exactly() -> None:
     events = drawn(130, D, seed=9, truth=Truth(np.linspace(-2, 2, D), first=0.5))
-    unknown = [e.model_copy(update={"judgment": e.judgment.model_copy(update={"shown_first": None})}) for e in events[:40]]
+    unknown = [changed(e, shown_first=None) for e in events[:40]]
     events = [*unknown, *events[40:]]
     one, other = (learn_all(fresh(reconcile_every=100), these) for these in (events, swapped(events)))
     assert np.array_equal(one.mean, other.mean)

@@ -6,7 +6,7 @@ import numpy as np
 
 from storage.events import Side
 from tests.trainers.preferences import CUTS, answered
-from trainers.data.records import Comparison
+from trainers.data.preference import Preference
 from trainers.reward.evaluation_head import EvaluationHeadSettings, Judged, bootstrap, fit
 from trainers.reward.online import ordinal
 from trainers.reward.online.head import HeadSettings
@@ -83,8 +83,8 @@ def test_bootstrap_heads_are_reproducible_and_spread_around_the_estimate() -> No
 
 
 def test_comparisons_become_judgments_with_a_side_up() -> None:
-    def comparison(choice: Literal["A", "B", "tie"], strength: int | None, first: Side | None) -> Comparison:
-        return Comparison((), "a", "b", choice, "evaluation", "c-1", strength, "r-1", first)
+    def comparison(choice: Literal["A", "B", "tie"], strength: int | None, first: Side | None) -> Preference:
+        return Preference((), "a", "b", choice, "evaluation", "c-1", strength, "r-1", first)
 
     found = Judged.of([comparison("A", 2, "A"), comparison("B", None, "B"), comparison("tie", None, None)], np.eye(3), np.zeros((3, 3)))
     assert found.lower.tolist() == [2, -4, 0]

@@ -93,12 +93,13 @@ def test_a_plain_taste_is_learnt_and_foreseen_on_prompts_never_seen(tmp_path: Pa
 
 
 def test_with_all_sides_swapped_it_prints_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from trainers.data import records as datasets
+    from trainers.data import preference
 
     lines = records(60)
     before = found_in(tmp_path / "data.jsonl", lines)
-    ordinary = datasets.PreferenceRecord.chosen_side.fget  # type: ignore[attr-defined]
-    monkeypatch.setattr(datasets.PreferenceRecord, "chosen_side", property(lambda self: "B" if ordinary(self) == "A" else "A"))
+    ordinary = preference.digest_of
+    # The first digit of the digest decides the side; flipping its last bit flips all of them.
+    monkeypatch.setattr(preference, "digest_of", lambda *texts: f"{int(ordinary(*texts)[0], 16) ^ 1:x}{ordinary(*texts)[1:]}")
     after = found_in(tmp_path / "data.jsonl", lines)
     assert before == after
     assert before.as_text() == after.as_text()

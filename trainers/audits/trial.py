@@ -12,11 +12,12 @@ import numpy as np
 from storage.errors import DataRefused
 from storage.events import Message
 from trainers.audits import facts
-from trainers.audits.evidence import Embedding, Judgment, judged, reward_spread, stored_features, training_head
+from trainers.audits.evidence import Embedding, judged, reward_spread, stored_features, training_head
 from trainers.audits.kl import Divergence, kl
 from trainers.audits.name_swap import Contrast, name_contrasts, read_probes
 from trainers.audits.settings import EvaluationSettings
 from trainers.audits.win_rate import WinRate, win_rate
+from trainers.data.preference import Preference
 from trainers.models.generation import Policy
 from trainers.reward.evaluation_head import EvaluationHeadSettings
 from trainers.reward.online.learn import HeadSettings
@@ -55,7 +56,7 @@ class Found:
 
 def try_out(
     replies: Replies,
-    judgments: Sequence[Judgment],
+    preferences: Sequence[Preference],
     embedding: Embedding,
     policies: tuple[Policy, Policy, Policy],
     settings: EvaluationSettings,
@@ -67,7 +68,7 @@ def try_out(
 
     Parameters
     ----------
-    judgments : both strata; the training one's head is audited for names, the evaluation one's says who wins
+    preferences : both strata; the training one's head is audited for names, the evaluation one's says who wins
     policies : challenger, champion and base; champion and base may be the same object
 
     Raises
@@ -83,7 +84,7 @@ def try_out(
     twice = [i for i, text in enumerate(replies.again) if text != replies.champion[i]]
     items += [(replies.prompts[i], text) for i in twice for text in (replies.champion[i], replies.again[i])]
     unique = list(dict.fromkeys(items))
-    vectors = stored_features(judgments, embedding)
+    vectors = stored_features(preferences, embedding)
     unique = [item for item in unique if item not in vectors]
     steps = 5 + -(-len(unique) // AT_ONCE)
     done = 0
@@ -97,8 +98,8 @@ def try_out(
         chunk = unique[start : start + AT_ONCE]
         vectors.update(zip(chunk, embedding.features(chunk), strict=True))
         step()
-    head = training_head(judgments, embedding, learning)
-    held, seen = judged(judgments, embedding)
+    head = training_head(preferences, embedding, learning)
+    held, seen = judged(preferences, embedding)
     if not len(held):
         raise DataRefused("the evaluation stratum holds no judgments yet: nobody can say which replies are better")
     step()

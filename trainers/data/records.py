@@ -4,55 +4,28 @@ The import reads its lines with :func:`parse_record` and the offline phases (``f
 :func:`read_preferences`, so that a record means the same wherever it enters.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import orjson
 from pydantic import Field, TypeAdapter, ValidationError
 
 from storage.errors import InputRefused
-from storage.events import Message, Part, Prompt, Side, Stratum, Text, problems
-from storage.strata import conversation_of, stratum_of
+from storage.events import Message, Text
 from trainers.data.bad_lines import BadLine, BadLines
 from trainers.data.files import COLUMNS, Unreadable, rows
+from trainers.data.messages import messages_in
+from trainers.data.preference import Preference
 
-_MESSAGES: TypeAdapter[tuple[Message, ...]] = TypeAdapter(Prompt)
+_STRENGTH: TypeAdapter[int | None] = TypeAdapter(Annotated[int, Field(ge=1, le=4)] | None)
 _TEXT: TypeAdapter[str] = TypeAdapter(Text)
 _TURNS = (("Human:", "user"), ("Assistant:", "assistant"))
-# Of a message, role and content are read. These say something that the content does not, so that a message that has one is refused;
-# whatever else it carries (a name, a weight, an id) changes nothing and is ignored.
-_MORE_THAN_TEXT = ("tool_calls", "function_call", "refusal", "images", "audio", "videos")
 
 
-class PreferenceRecord(Part):
-    """Somebody preferred ``chosen`` to ``rejected`` as the next reply to ``prompt``."""
-
-    prompt: Prompt
-    chosen: Text
-    rejected: Text
-    strength: Annotated[int, Field(ge=1, le=4)] | None = None
-
-    @property
-    def conversation_id(self) -> str:
-        """The id that stands for the record's prompt in the split into strata."""
-        return conversation_of(self.prompt)
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the record's texts; the same record in another file has the same."""
-        return hashlib.sha256(orjson.dumps([self.model_dump(include={"prompt"}), self.chosen, self.rejected])).hexdigest()
-
-    @property
-    def chosen_side(self) -> Side:
-        """The side on which ``chosen`` stands, by a hash of the record, so that neither side is favoured."""
-        return "A" if int(self.digest[0], 16) % 2 == 0 else "B"
-
-
-def parse_record(line: str | bytes | Mapping[str, Any]) -> PreferenceRecord:
+def parse_record(line: str | bytes | Mapping[str, Any]) -> Preference:
     """One preference record, from a line of JSON or from a row of a table.
 
     ``prompt`` is a string or a list of chat messages; ``chosen`` and ``rejected`` are strings, or lists of messages of which the last one
@@ -83,10 +56,14 @@ def parse_record(line: str | bytes | Mapping[str, Any]) -> PreferenceRecord:
         chosen, rejected = _reply(line["chosen"], prompt, "chosen"), _reply(line["rejected"], prompt, "rejected")
     if chosen == rejected:
         raise InputRefused("rejected equals chosen: the record says no preference", "rejected")
+    return Preference.of_replies(prompt, chosen, rejected, _strength(line.get("strength")))
+
+
+def _strength(value: Any) -> int | None:
     try:
-        return PreferenceRecord(prompt=prompt, chosen=chosen, rejected=rejected, strength=line.get("strength"))
+        return _STRENGTH.validate_python(value)
     except ValidationError as error:
-        raise InputRefused(problems(error.errors(include_input=False)), str(error.errors()[0]["loc"][0])) from error
+        raise InputRefused(f"strength: {error.errors(include_input=False)[0]['msg']}", "strength") from error
 
 
 def _json(line: str | bytes) -> Any:
@@ -114,20 +91,7 @@ def _conversation(value: Any, field: str) -> tuple[Message, ...]:
         raise InputRefused(f"{field} is a {type(value).__name__}; expected a string or a list of messages with role and content", field)
     if not value:
         raise InputRefused(f"{field} is empty; it needs at least 1 message", field)
-    try:
-        return _MESSAGES.validate_python([_message(m, f"{field}.{i}") if isinstance(m, Mapping) else m for i, m in enumerate(value)])
-    except ValidationError as error:
-        # pydantic counts only messages without fault, and says where all have one that there are too few
-        faults = [fault for fault in error.errors(include_input=False) if fault["type"] != "too_short"]
-        raise InputRefused(f"{field}: {problems(faults)}", field) from error
-
-
-def _message(value: Mapping[str, Any], field: str) -> dict[str, Any]:
-    """Role and content. ``datasets`` writes null for every key that another row's message has."""
-    for key in _MORE_THAN_TEXT:
-        if value.get(key):
-            raise InputRefused(f"{field} has {key}; only messages that are text alone can be learnt from", field.partition(".")[0])
-    return {key: value[key] for key in ("role", "content") if key in value}
+    return messages_in(value, field)
 
 
 def _turns(text: str) -> list[dict[str, str]]:
@@ -173,7 +137,7 @@ def _shared_prompt(chosen: tuple[Message, ...], rejected: tuple[Message, ...]) -
     return prompt, chosen[-1].content, rejected[-1].content
 
 
-def read_records(path: Path) -> Iterator[tuple[int, PreferenceRecord | BadLine]]:
+def read_records(path: Path) -> Iterator[tuple[int, Preference | BadLine]]:
     """Every record of a JSONL (``.gz`` or not) or Parquet file with its line or row number, bad ones in their place.
 
     Raises
@@ -191,46 +155,15 @@ def read_records(path: Path) -> Iterator[tuple[int, PreferenceRecord | BadLine]]
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """One answered comparison, whatever it was read from. ``recruiter`` and ``shown_first`` are None where nobody knows."""
-
-    prompt: tuple[Message, ...]
-    a: str
-    b: str
-    choice: Literal["A", "B", "tie"]
-    stratum: Stratum
-    conversation_id: str
-    strength: int | None = None
-    recruiter: str | None = None
-    shown_first: Side | None = None
-
-    def swapped(self) -> "Comparison":
-        """The same answer with A and B exchanged."""
-        choice, first = _OTHER_CHOICE[self.choice], None if self.shown_first is None else _OTHER_SIDE[self.shown_first]
-        return replace(self, a=self.b, b=self.a, choice=choice, shown_first=first)
-
-
-_OTHER_CHOICE: dict[Literal["A", "B", "tie"], Literal["A", "B", "tie"]] = {"A": "B", "B": "A", "tie": "tie"}
-_OTHER_SIDE: dict[Side, Side] = {"A": "B", "B": "A"}
-
-
-@dataclass(frozen=True)
 class PreferenceData:
-    """What a file or snapshot holds: the comparisons in its order, and the lines that are no records."""
+    """What a file or snapshot holds: its preferences in order, and the lines that are no records."""
 
-    comparisons: tuple[Comparison, ...]
+    preferences: tuple[Preference, ...]
     bad: BadLines
 
 
-def comparison_of(record: PreferenceRecord) -> Comparison:
-    """The record as a comparison of A and B, sides by its hash, stratum by its prompt."""
-    side, conversation = record.chosen_side, record.conversation_id
-    a, b = (record.chosen, record.rejected) if side == "A" else (record.rejected, record.chosen)
-    return Comparison(record.prompt, a, b, side, stratum_of(conversation), conversation, record.strength)
-
-
 def read_preferences(path: Path) -> PreferenceData:
-    """The comparisons of a JSONL, gzipped JSONL or Parquet file, or of a snapshot's folder.
+    """The preferences of a JSONL, gzipped JSONL or Parquet file, or of a snapshot's folder.
 
     Raises
     ------
@@ -241,23 +174,16 @@ def read_preferences(path: Path) -> PreferenceData:
     """
     bad = BadLines(path)
     if path.is_dir():
-        return PreferenceData(tuple(_from_snapshot(path)), bad)
-    comparisons = []
+        from storage.snapshots.snapshot import open_snapshot
+        from trainers.data.snapshots import preferences_of
+
+        return PreferenceData(tuple(preferences_of(open_snapshot(path))), bad)
+    preferences = []
     for _, item in read_records(path):
         if isinstance(item, BadLine):
             bad.add(item)
         else:
-            comparisons.append(comparison_of(item))
-    if not comparisons:
+            preferences.append(item)
+    if not preferences:
         raise bad.all_refused()
-    return PreferenceData(tuple(comparisons), bad)
-
-
-def _from_snapshot(folder: Path) -> Iterator[Comparison]:
-    from storage.snapshots.snapshot import open_snapshot
-
-    table = open_snapshot(folder).admitted
-    columns = ["prompt", "a", "b", "choice", "stratum", "conversation_id", "strength", "recruiter", "shown_first"]
-    for row in table.select([*columns, "objective"]).to_pylist():
-        if row.pop("objective") == "overall" and row["choice"] in ("A", "B", "tie"):
-            yield Comparison(**row | {"prompt": _MESSAGES.validate_json(row["prompt"])})
+    return PreferenceData(tuple(preferences), bad)

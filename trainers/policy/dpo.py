@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from storage.errors import DataRefused
 from storage.events import Message
+from trainers.data.preference import Preference
 
 Progress = Callable[[int, int, Mapping[str, float]], None]  # step, steps, metrics
 ADAPTER = "policy"  # the folder under a run's output that holds the finished adapter
@@ -61,16 +62,6 @@ class DPOSettings(BaseModel):
 
 
 @dataclass(frozen=True)
-class PreferenceRow:
-    """Somebody preferred ``chosen`` to ``rejected`` as the reply to ``prompt``."""
-
-    prompt: tuple[Message, ...]
-    chosen: str
-    rejected: str
-    occurred_at: datetime | None = None
-
-
-@dataclass(frozen=True)
 class Trained:
     """The finished adapter, on how many rows it learnt in how many steps, and the last metrics that training logged."""
 
@@ -80,14 +71,14 @@ class Trained:
     metrics: Mapping[str, float]
 
 
-def admissible(rows: Iterable[PreferenceRow], half_life_days: float | None) -> list[PreferenceRow]:
+def admissible(rows: Iterable[Preference], half_life_days: float | None) -> list[Preference]:
     """The rows to train on: one for each pair of replies, old ones thinned.
 
     Where several people judged a pair, the majority decides and an even split gives no row. Of rows ``h`` half-lives older than the newest
     a share of 2^-h stays. Which ones is decided by a hash of the row, so that a run with more data keeps what an earlier run kept.
     """
     votes: Counter[tuple[tuple[Message, ...], str, str]] = Counter()
-    latest: dict[tuple[tuple[Message, ...], str, str], PreferenceRow] = {}
+    latest: dict[tuple[tuple[Message, ...], str, str], Preference] = {}
     for row in rows:
         if row.chosen == row.rejected:
             continue
@@ -104,7 +95,7 @@ def admissible(rows: Iterable[PreferenceRow], half_life_days: float | None) -> l
     return [row for row in agreed if row.occurred_at is None or _lot(row) < 0.5 ** ((newest - row.occurred_at) / timedelta(half_life_days))]
 
 
-def _characters(row: PreferenceRow) -> int:
+def _characters(row: Preference) -> int:
     return sum(len(message.content) for message in row.prompt) + max(len(row.chosen), len(row.rejected))
 
 
@@ -112,13 +103,13 @@ def _later(moment: datetime | None, other: datetime | None) -> bool:
     return moment is not None and (other is None or moment > other)
 
 
-def _lot(row: PreferenceRow) -> float:
+def _lot(row: Preference) -> float:
     """A number in [0, 1) that belongs to the row."""
     text = "\x1e".join([*(f"{m.role}\x1f{m.content}" for m in row.prompt), row.chosen, row.rejected])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
-def train_dpo(base: str, rows: Iterable[PreferenceRow], settings: DPOSettings, output: Path, progress: Progress) -> Trained:
+def train_dpo(base: str, rows: Iterable[Preference], settings: DPOSettings, output: Path, progress: Progress) -> Trained:
     """Train an adapter on ``base`` and write it to ``output/policy``; a killed training goes on from its last checkpoint.
 
     Parameters

@@ -13,9 +13,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
-from trainers.data.records import Comparison
+from trainers.data.preference import Preference
 from trainers.reward.online import ordinal
 from trainers.reward.online.head import HeadSettings, Positive
+from trainers.reward.online.learn import UNKNOWN
 
 
 class EvaluationHeadSettings(BaseModel):
@@ -59,16 +60,16 @@ class Judged:
     prompt: np.ndarray
 
     @classmethod
-    def of(cls, comparisons: Sequence[Comparison], features_a: np.ndarray, features_b: np.ndarray) -> "Judged":
-        """From comparisons and the features of their replies, ``(n, d)`` each."""
-        levels = np.array([ordinal.levels(c.choice, c.strength) for c in comparisons], int).reshape(-1, 2)
+    def of(cls, preferences: Sequence[Preference], features_a: np.ndarray, features_b: np.ndarray) -> "Judged":
+        """From preferences and the features of their replies, ``(n, d)`` each."""
+        levels = np.array([ordinal.levels(c.choice, c.strength) for c in preferences], int).reshape(-1, 2)
         return cls(
             differences=np.asarray(features_a, float) - np.asarray(features_b, float),
             lower=levels[:, 0],
             upper=levels[:, 1],
-            position=np.array([{"A": 1, "B": -1, None: 0}[c.shown_first] for c in comparisons], int),
-            recruiter=np.array([c.recruiter or "" for c in comparisons]),
-            prompt=np.array([c.conversation_id for c in comparisons]),
+            position=np.array([{"A": 1, "B": -1, None: 0}[c.shown_first] for c in preferences], int),
+            recruiter=np.array([c.recruiter or UNKNOWN for c in preferences]),
+            prompt=np.array([c.conversation_id for c in preferences]),
         )
 
     def __len__(self) -> int:

@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict
 from storage.errors import DataRefused
 from storage.settings import Settings
 from trainers.data.bad_lines import DataSummary
-from trainers.data.records import Comparison, read_preferences
+from trainers.data.preference import Preference
+from trainers.data.records import read_preferences
 from trainers.features.embedder import Embedder, FeatureSettings
 from trainers.reward import measures
 from trainers.reward.measures import Figure
@@ -35,7 +36,7 @@ Progress = Callable[[str, int, int], None]
 
 
 class Validated(BaseModel):
-    """What was found on comparisons that the head had not seen. ``longer`` is the accuracy of always choosing the longer reply."""
+    """What was found on preferences that the head had not seen. ``longer`` is the accuracy of always choosing the longer reply."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -102,26 +103,26 @@ def train_reward(
     """
     data = read_preferences(path)
     if on_data is not None:
-        on_data(DataSummary.of(data.comparisons, data.bad))
+        on_data(DataSummary.of(data.preferences, data.bad))
     embedder = Embedder.load(settings.section("features", FeatureSettings))
-    comparisons = tuple(c.swapped() for c in data.comparisons) if swap_sides else data.comparisons
-    features = _embedded(comparisons, embedder, progress or (lambda stage, step, steps: None))
-    held_out = np.array([c.stratum == "evaluation" for c in comparisons])
-    decisive = np.array([c.choice != "tie" for c in comparisons])
+    preferences = tuple(c.swapped() for c in data.preferences) if swap_sides else data.preferences
+    features = _embedded(preferences, embedder, progress or (lambda stage, step, steps: None))
+    held_out = np.array([c.stratum == "evaluation" for c in preferences])
+    decisive = np.array([c.choice != "tie" for c in preferences])
     if (held_out & decisive).sum() < 10 or (~held_out & decisive).sum() < 20:
         raise DataRefused(
             f"{path}: {(~held_out & decisive).sum()} decisive comparisons to train on and {(held_out & decisive).sum()} held out; "
             "at least 20 and 10 are needed, on different prompts"
         )
-    rows = _Rows.of(comparisons, features, embedder.guards, settings.section("learning", HeadSettings))
+    rows = _Rows.of(preferences, features, embedder.guards, settings.section("learning", HeadSettings))
     prior, margins = _margins(rows, ~held_out, held_out)
-    folds = np.array([hashlib.sha256(f"fold {c.conversation_id}".encode()).digest()[0] % FOLDS for c in comparisons])
-    crossed = np.zeros(len(comparisons))
+    folds = np.array([hashlib.sha256(f"fold {c.conversation_id}".encode()).digest()[0] % FOLDS for c in preferences])
+    crossed = np.zeros(len(preferences))
     for fold in np.unique(folds):
         crossed[folds == fold] = _margins(rows, folds != fold, folds == fold)[1]
     at = np.flatnonzero(held_out)
     return RewardReport(
-        records=len(comparisons),
+        records=len(preferences),
         bad_lines=data.bad.count,
         first_bad_line=f"{data.bad.first[0].number}: {data.bad.first[0].reason}" if data.bad.first else None,
         training_pairs=int((~held_out).sum()),
@@ -129,19 +130,19 @@ def train_reward(
         embedding_hash=embedder.hash,
         prior_scale=prior[0],
         guard_share=prior[1],
-        held_out=_validated([comparisons[i] for i in at[decisive[at]]], margins[decisive[at]]),
-        cross_validated=_validated([comparisons[i] for i in np.flatnonzero(decisive)], crossed[decisive]),
+        held_out=_validated([preferences[i] for i in at[decisive[at]]], margins[decisive[at]]),
+        cross_validated=_validated([preferences[i] for i in np.flatnonzero(decisive)], crossed[decisive]),
     )
 
 
-def _embedded(comparisons: Sequence[Comparison], embedder: Embedder, progress: Progress) -> np.ndarray:
+def _embedded(preferences: Sequence[Preference], embedder: Embedder, progress: Progress) -> np.ndarray:
     """Features of each comparison's chosen reply (a tie's A) minus the other's, ``(n, d)``."""
     found = [np.empty((0, embedder.dimension), np.float32)]
-    for start in range(0, len(comparisons), ROWS_AT_ONCE):
-        some = comparisons[start : start + ROWS_AT_ONCE]
+    for start in range(0, len(preferences), ROWS_AT_ONCE):
+        some = preferences[start : start + ROWS_AT_ONCE]
         both = embedder.features([(c.prompt, text) for c in some for text in ((c.b, c.a) if c.choice == "B" else (c.a, c.b))])
         found.append(both[::2] - both[1::2])
-        progress("embed", start + len(some), len(comparisons))
+        progress("embed", start + len(some), len(preferences))
     return np.concatenate(found)
 
 
@@ -156,13 +157,13 @@ class _Rows:
     cut: float
 
     @classmethod
-    def of(cls, comparisons: Sequence[Comparison], differences: np.ndarray, guards: int, settings: HeadSettings) -> "_Rows":
-        shown = [{"A": 1, "B": -1, None: 0}[c.shown_first] * (-1 if c.choice == "B" else 1) for c in comparisons]
-        levels = np.array([ordinal.levels("tie" if c.choice == "tie" else "A", c.strength) for c in comparisons], int).reshape(-1, 2)
+    def of(cls, preferences: Sequence[Preference], differences: np.ndarray, guards: int, settings: HeadSettings) -> "_Rows":
+        shown = [{"A": 1, "B": -1, None: 0}[c.shown_first] * (-1 if c.choice == "B" else 1) for c in preferences]
+        levels = np.array([ordinal.levels("tie" if c.choice == "tie" else "A", c.strength) for c in preferences], int).reshape(-1, 2)
         low, high = ordinal.interval(levels[:, 0], levels[:, 1], settings.cut_points)
-        n = len(comparisons)
+        n = len(preferences)
         answers = Answers(np.column_stack([differences, np.array(shown, np.float32)]), low, high, np.zeros(n), np.ones(n))
-        return cls(answers, guards, settings.position_scale, np.array([c.conversation_id for c in comparisons]), settings.cut_points[0])
+        return cls(answers, guards, settings.position_scale, np.array([c.conversation_id for c in preferences]), settings.cut_points[0])
 
     def only(self, which: np.ndarray) -> Answers:
         a = self.answers
@@ -209,11 +210,11 @@ def _decisive_log_odds(mean: np.ndarray, variance: np.ndarray, cut: float) -> np
     return np.asarray(np.logaddexp(0, kappa * (mean + cut)) - np.logaddexp(0, kappa * (cut - mean)))
 
 
-def _validated(comparisons: Sequence[Comparison], margins: np.ndarray) -> Validated:
-    prompts = np.array([c.conversation_id for c in comparisons])
-    longer = np.array([float(len(c.a) - len(c.b)) * (1 if c.choice == "A" else -1) for c in comparisons])
+def _validated(preferences: Sequence[Preference], margins: np.ndarray) -> Validated:
+    prompts = np.array([c.conversation_id for c in preferences])
+    longer = np.array([float(len(c.a) - len(c.b)) * (1 if c.choice == "A" else -1) for c in preferences])
     return Validated(
-        pairs=len(comparisons),
+        pairs=len(preferences),
         prompts=len(set(prompts)),
         accuracy=measures.with_interval(measures.accuracy, margins, prompts),
         auc=measures.with_interval(measures.auc, margins, prompts),

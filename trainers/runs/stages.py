@@ -12,9 +12,10 @@ from storage.artifacts import Artifacts
 from storage.errors import DataRefused
 from storage.events import GateResult, Message, Verdict
 from storage.snapshots.snapshot import Snapshot, open_snapshot
-from trainers.audits.evidence import Trial, judgments_of, preference_rows, trials_of
 from trainers.audits.gates.verdict import Evidence, gate, verdict
 from trainers.audits.trial import Found, Replies, try_out
+from trainers.data.preference import to_train_on
+from trainers.data.snapshots import TrialPrompt, preferences_of, trial_prompts
 from trainers.features.embedder import Embedder
 from trainers.models.generation import Policy, generate, load_policy
 from trainers.policy.dpo import train_dpo
@@ -112,7 +113,7 @@ def check(job: Job, say: Say) -> Checked:
 
 def train(job: Job, folder: Path, artifacts: Artifacts, say: Say) -> TrainedPolicy:
     """Train the challenger from the base model and keep its adapter."""
-    rows = preference_rows(judgments_of(open_snapshot(job.snapshot)))
+    rows = to_train_on(preferences_of(open_snapshot(job.snapshot)))
     trained = train_dpo(job.base, rows, job.dpo, folder, lambda step, steps, metrics: say(step, steps, dict(metrics)))
     policy = artifacts.put(trained.adapter)
     return TrainedPolicy(policy=policy, version=f"v-{policy[:12]}", rows=trained.rows, steps=trained.steps, metrics=dict(trained.metrics))
@@ -152,7 +153,7 @@ def evaluate(job: Job, models: Models, sampled: Sampled, say: Say) -> Evaluated:
     prompts = tuple(trial.prompt for trial in _trials(job, snapshot))
     found = try_out(
         Replies(prompts, sampled.challenger, sampled.champion, sampled.again),
-        judgments_of(snapshot),
+        preferences_of(snapshot),
         Embedder.load(job.features),
         (models.challenger, models.champion, models.base),
         job.evaluation,
@@ -168,7 +169,7 @@ def judge(job: Job, checked: Checked, trained: TrainedPolicy, found: Found, arti
     say(0, 1)
     snapshot = open_snapshot(job.snapshot)
     results = gate(Evidence.of(found), job.limits)
-    judgments = judgments_of(snapshot)
+    judgments = preferences_of(snapshot)
     training = [judgment for judgment in judgments if judgment.stratum == "training"]
     report = Report(
         run_id=job.run_id,
@@ -189,7 +190,7 @@ def judge(job: Job, checked: Checked, trained: TrainedPolicy, found: Found, arti
         ),
         data=Data(
             training_judgments=len(training),
-            decisive=len(preference_rows(training)),
+            decisive=len(to_train_on(training)),
             used=trained.rows,
             evaluation_judgments=found.win_rate.judgments,
             evaluation_recruiters=found.win_rate.recruiters,
@@ -226,5 +227,5 @@ def _shares(flags: tuple[list[bool], list[bool]], examples: tuple[str, ...]) -> 
     return Shares(challenger=challenger, champion=champion, n=len(flags[0]), examples=examples)
 
 
-def _trials(job: Job, snapshot: Snapshot) -> list[Trial]:
-    return trials_of(snapshot, job.evaluation.prompts)
+def _trials(job: Job, snapshot: Snapshot) -> list[TrialPrompt]:
+    return trial_prompts(snapshot, job.evaluation.prompts)

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.linalg.blas import dsymv, dsyr
 
 from storage.errors import EventError
-from storage.events import PreferenceJoined, PreferenceRemoved, unpack
+from trainers.data.preference import Entry, Preference
 from trainers.reward.online import ordinal
 from trainers.reward.online.checkpoint import load, save
 from trainers.reward.online.head import Head, HeadSettings, Prediction, head_id, new_head, predict
@@ -40,15 +40,16 @@ __all__ = [
 ]
 
 Reconcile = Callable[[Head], Head]
+UNKNOWN = "unknown"  # the recruiter of a record that names none
 PAIRS = 2**61 - 1  # a prime: of all bits of an id, since products may number their pairs themselves
 
 
-def learn(head: Head, event: PreferenceJoined | PreferenceRemoved) -> Head:
+def learn(head: Head, entry: Entry) -> Head:
     """The head after one more entry; ``head`` stays as it is. See :func:`learn_all`."""
-    return learn_all(head, (event,))
+    return learn_all(head, (entry,))
 
 
-def learn_all(head: Head, events: Iterable[PreferenceJoined | PreferenceRemoved], reconciled: Reconcile = reconcile) -> Head:
+def learn_all(head: Head, entries: Iterable[Entry], reconciled: Reconcile = reconcile) -> Head:
     """The head after some more entries, the same bit by bit as learning them one by one.
 
     Entries already learnt are passed over. An entry that is not :func:`admissible` moves nothing but ``sequence``. ``reconciled`` may know
@@ -61,8 +62,8 @@ def learn_all(head: Head, events: Iterable[PreferenceJoined | PreferenceRemoved]
     """
     with one_thread():
         head = replace(head, mean=head.mean.copy(), covariance=head.covariance.copy(order="F"))  # the steps work in place on these
-        for event in events:
-            head = _next(head, event, reconciled)
+        for entry in entries:
+            head = _next(head, entry, reconciled)
     return head
 
 
@@ -71,17 +72,17 @@ def held_at(head: Head, sequence: int) -> Head:
     return replace(head, history=head.history.through(sequence), sequence=sequence)
 
 
-def _next(head: Head, event: PreferenceJoined | PreferenceRemoved, reconciled: Reconcile) -> Head:
-    if event.sequence <= head.sequence:
+def _next(head: Head, entry: Entry, reconciled: Reconcile) -> Head:
+    if entry.sequence <= head.sequence:
         return head
-    if event.sequence != head.sequence + 1:
-        raise EventError(f"preference {event.sequence} came after {head.sequence}: read feedback.preferences from {head.sequence + 1}")
-    if isinstance(event, PreferenceRemoved):
-        head = _remove(head, event)
-    elif admissible(head, event):
-        head = _add(head, event)
+    if entry.sequence != head.sequence + 1:
+        raise EventError(f"preference {entry.sequence} came after {head.sequence}: read feedback.preferences from {head.sequence + 1}")
+    if entry.removes is not None:
+        head = _remove(head, entry.sequence, entry.removes)
+    elif entry.preference is not None and admissible(head, entry.preference):
+        head = _add(head, entry.sequence, entry.preference)
     else:
-        head = replace(head, sequence=event.sequence)
+        head = replace(head, sequence=entry.sequence)
     through = head.sequence - head.settings.taken_over_after
     return _relearnt(reconciled(held_at(head, through)), head) if through > 0 and through % head.settings.reconcile_every == 0 else head
 
@@ -103,40 +104,41 @@ def _relearnt(base: Head, head: Head) -> Head:
     return replace(base, history=history, sequence=head.sequence, judgments_seen=head.judgments_seen)
 
 
-def admissible(head: Head, event: PreferenceJoined) -> bool:
-    """Whether the preference teaches this head: of the training stratum, its sources and its embedding, and A, B or a tie."""
-    judgment = event.judgment
+def admissible(head: Head, preference: Preference) -> bool:
+    """Whether the preference teaches this head: of the training stratum, of one of its sources, and with features of its embedding."""
     return (
-        event.stratum == "training"
-        and judgment.source in head.sources
-        and judgment.choice in ("A", "B", "tie")
-        and event.embedding_hash == head.embedding_hash
+        preference.stratum == "training"
+        and preference.source in head.sources
+        and preference.features is not None
+        and preference.features.embedding_hash == head.embedding_hash
     )
 
 
-def _add(head: Head, event: PreferenceJoined) -> Head:
-    judgment, a, b = event.judgment, unpack(event.a), unpack(event.b)
+def _add(head: Head, sequence: int, preference: Preference) -> Head:
+    assert preference.features is not None
+    _, a, b = preference.features
     if len(a) != head.dimension or len(b) != head.dimension:
-        raise EventError(f"preference {event.sequence}: features of {len(a)} and {len(b)} components where the head has {head.dimension}")
-    assert judgment.choice is not None
-    lower, upper = ordinal.levels(judgment.choice, judgment.strength)
+        raise EventError(f"preference {sequence}: features of {len(a)} and {len(b)} components where the head has {head.dimension}")
+    lower, upper = ordinal.levels(preference.choice, preference.strength)
     difference = a - b
-    if judgment.shown_first == "B":
+    if preference.shown_first == "B":
         difference, (lower, upper) = b - a, ordinal.mirrored(lower, upper)
-    position = int(judgment.shown_first is not None)
+    position = int(preference.shown_first is not None)
     low, high = ordinal.one_interval(lower, upper, head.settings.cut_points)
-    recruiter = head.recruiter(judgment.recruiter)
+    name = preference.recruiter or UNKNOWN
+    recruiter = head.recruiter(name)
 
     reach = _reach(head.covariance, difference, position)
     hit, loss = _foreseen(head, reach, lower)
     precision, linear = _laplace_step(head.mean, head.covariance, reach, recruiter.pull * position, low, high, recruiter.weight)
-    pair, moment = judgment.pair_id.int % PAIRS, judgment.occurred_at.timestamp()
-    row = np.array((event.sequence, position, lower, upper, judgment.counts, pair, 0, moment, hit, loss, precision, linear), ROW)
+    pair = preference.pair_id.int % PAIRS if preference.pair_id is not None else 0
+    moment = preference.occurred_at.timestamp() if preference.occurred_at is not None else 0.0
+    row = np.array((sequence, position, lower, upper, preference.counts, pair, 0, moment, hit, loss, precision, linear), ROW)
     return replace(
         head,
-        sequence=event.sequence,
-        history=head.history.append(row, difference.astype("<f4"), judgment.recruiter),
-        judgments_seen=head.judgments_seen + (judgment.counts and not head.history.counts_pair(pair)),
+        sequence=sequence,
+        history=head.history.append(row, difference.astype("<f4"), name),
+        judgments_seen=head.judgments_seen + (preference.counts and not head.history.counts_pair(pair)),
     )
 
 
@@ -228,11 +230,11 @@ def _sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x)) if x >= 0 else (math.exp(x) / (1 + math.exp(x)) if x > -700 else 0.0)
 
 
-def _remove(head: Head, event: PreferenceRemoved) -> Head:
+def _remove(head: Head, sequence: int, removes: int) -> Head:
     """Without the entry's site and row at once; sites learnt after it stay linearised where they were until a reconciliation."""
-    found = head.history.find(event.removes)
+    found = head.history.find(removes)
     if found is None:  # it was never admissible
-        return replace(head, sequence=event.sequence)
+        return replace(head, sequence=sequence)
     row, difference = found
     delta = np.append(difference.astype(float), float(row["position"]))
     h, linear = float(row["site_precision"]), float(row["site_linear"])
@@ -240,6 +242,6 @@ def _remove(head: Head, event: PreferenceRemoved) -> Head:
     rest = 1 - h * float(delta @ s)  # above zero: prior and other sites are positive
     head.mean[:] += s * ((h * float(delta @ head.mean) - linear) / rest)
     dsyr(h / rest, s, lower=1, a=head.covariance, overwrite_a=1)
-    history = head.history.without(event.removes)
+    history = head.history.without(removes)
     seen = head.judgments_seen - int(row["counts"] and not history.counts_pair(int(row["pair"])))
-    return replace(head, sequence=event.sequence, history=history, judgments_seen=seen, marked=True)
+    return replace(head, sequence=sequence, history=history, judgments_seen=seen, marked=True)

@@ -1,0 +1,142 @@
+"""A recruiter's answer to a pair of responses: the one type that every reader makes and every trainer takes."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Literal, NamedTuple
+from uuid import UUID
+
+import numpy as np
+import orjson
+
+from storage.events import Message, PreferenceJoined, PreferenceRemoved, Side, Source, Stratum, unpack
+from storage.strata import conversation_of, stratum_of
+
+DecisiveChoice = Literal["A", "B", "tie"]
+DECISIVE: tuple[DecisiveChoice, ...] = ("A", "B", "tie")
+
+_SWAPPED_CHOICE: dict[DecisiveChoice, DecisiveChoice] = {"A": "B", "B": "A", "tie": "tie"}
+_SWAPPED_SIDE: dict[Side, Side] = {"A": "B", "B": "A"}
+
+
+class Features(NamedTuple):
+    """The feature vectors of A and B, float32 ``(d,)`` each, and the hash of the embedding that made them."""
+
+    embedding_hash: str
+    a: np.ndarray
+    b: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """Somebody compared responses A and B to ``prompt``.
+
+    Attributes
+    ----------
+    prompt, a, b : the texts; empty where the preference comes from the stream, whose learner needs only ``features``
+    strength : 1 (negligible) to 4 (significant)
+    conversation_id : what the split into strata goes by
+    recruiter, shown_first, occurred_at : None where the data does not say
+    features : None until somebody computes them
+    counts : whether it moves the retraining threshold
+    """
+
+    prompt: tuple[Message, ...]
+    a: str
+    b: str
+    choice: DecisiveChoice
+    stratum: Stratum
+    conversation_id: str
+    strength: int | None = None
+    recruiter: str | None = None
+    shown_first: Side | None = None
+    source: Source = "import"
+    occurred_at: datetime | None = None
+    pair_id: UUID | None = None
+    counts: bool = False
+    features: Features | None = field(default=None, compare=False)
+
+    @classmethod
+    def of_replies(cls, prompt: tuple[Message, ...], chosen: str, rejected: str, strength: int | None = None) -> "Preference":
+        """From a record that names the preferred reply. A hash of the texts decides which one is A, so that neither side is favoured."""
+        first = int(digest_of(prompt, chosen, rejected)[0], 16) % 2 == 0
+        conversation = conversation_of(prompt)
+        a, b = (chosen, rejected) if first else (rejected, chosen)
+        return cls(prompt, a, b, "A" if first else "B", stratum_of(conversation), conversation, strength)
+
+    @property
+    def chosen(self) -> str:
+        """The preferred reply; A's of a tie."""
+        return self.b if self.choice == "B" else self.a
+
+    @property
+    def rejected(self) -> str:
+        """The other reply."""
+        return self.a if self.choice == "B" else self.b
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the texts; the same record in another file has the same."""
+        return digest_of(self.prompt, self.chosen, self.rejected)
+
+    def swapped(self) -> "Preference":
+        """The same answer with A and B exchanged."""
+        return replace(
+            self,
+            a=self.b,
+            b=self.a,
+            choice=_SWAPPED_CHOICE[self.choice],
+            shown_first=None if self.shown_first is None else _SWAPPED_SIDE[self.shown_first],
+            features=None if self.features is None else Features(self.features.embedding_hash, self.features.b, self.features.a),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Number ``sequence`` of what the online head learns from: a preference to learn, or the number of one to remove.
+
+    Neither is set where the entry says nothing that a head can learn; it then only moves the head's sequence number.
+    """
+
+    sequence: int
+    preference: Preference | None = None
+    removes: int | None = None
+
+    @classmethod
+    def of(cls, event: PreferenceJoined | PreferenceRemoved) -> "Entry":
+        """The entry of ``feedback.preferences``, its vectors as arrays."""
+        if isinstance(event, PreferenceRemoved):
+            return cls(event.sequence, removes=event.removes)
+        judgment = event.judgment
+        choice = next((each for each in DECISIVE if each == judgment.choice), None)
+        if choice is None:  # only single objectives were answered
+            return cls(event.sequence)
+        preference = Preference(
+            prompt=(),
+            a="",
+            b="",
+            choice=choice,
+            stratum=event.stratum,
+            conversation_id="",
+            strength=judgment.strength,
+            recruiter=judgment.recruiter,
+            shown_first=judgment.shown_first,
+            source=judgment.source,
+            occurred_at=judgment.occurred_at,
+            pair_id=judgment.pair_id,
+            counts=judgment.counts,
+            features=Features(event.embedding_hash, unpack(event.a), unpack(event.b)),
+        )
+        return cls(event.sequence, preference)
+
+
+def digest_of(prompt: Sequence[Message], chosen: str, rejected: str) -> str:
+    """SHA-256 of a record's texts."""
+    messages = [{"role": message.role, "content": message.content} for message in prompt]
+    return hashlib.sha256(orjson.dumps([{"prompt": messages}, chosen, rejected])).hexdigest()
+
+
+def to_train_on(preferences: Iterable[Preference]) -> list[Preference]:
+    """Those of the training stratum that prefer one side: never a tie, never the evaluation stratum."""
+    return [each for each in preferences if each.stratum == "training" and each.choice != "tie"]

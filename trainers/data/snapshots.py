@@ -1,0 +1,60 @@
+"""What training and evaluation read from a frozen snapshot: its preferences, and the prompts to try models on."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from storage.events import Message, Prompt, unpack
+from storage.snapshots.snapshot import Snapshot
+from trainers.data.preference import Features, Preference
+
+_MESSAGES: TypeAdapter[tuple[Message, ...]] = TypeAdapter(Prompt)
+
+
+@dataclass(frozen=True)
+class TrialPrompt:
+    """A prompt to try models on, and what was answered there by which version; both empty where nothing was."""
+
+    prompt: tuple[Message, ...]
+    reply: str = ""
+    version: str = ""
+
+
+def preferences_of(snapshot: Snapshot) -> list[Preference]:
+    """The overall judgments of a snapshot, in order of sequence.
+
+    Training rows whose prompt or conversation also stands in the evaluation stratum are left out.
+    """
+    return [_preference(row) for row in snapshot.admitted.to_pylist() if row["objective"] == "overall"]
+
+
+def trial_prompts(snapshot: Snapshot, most: int) -> list[TrialPrompt]:
+    """The newest prompts of the evaluation stratum, oldest first."""
+    rows = snapshot.prompts.select(["prompt", "reply", "version"]).to_pylist()[-most:]
+    return [TrialPrompt(_MESSAGES.validate_json(row["prompt"]), row["reply"], row["version"]) for row in rows]
+
+
+def trial_prompts_among(preferences: Iterable[Preference], most: int) -> list[TrialPrompt]:
+    """The distinct prompts of the evaluation stratum, for data that holds no others."""
+    prompts: Sequence[tuple[Message, ...]] = list(dict.fromkeys(each.prompt for each in preferences if each.stratum == "evaluation"))
+    return [TrialPrompt(prompt) for prompt in prompts[-most:]]
+
+
+def _preference(row: dict[str, Any]) -> Preference:
+    return Preference(
+        prompt=_MESSAGES.validate_json(row["prompt"]),
+        a=row["a"],
+        b=row["b"],
+        choice=row["choice"],
+        stratum=row["stratum"],
+        conversation_id=row["conversation_id"],
+        strength=row["strength"],
+        recruiter=row["recruiter"],
+        shown_first=row["shown_first"],
+        source=row["source"],
+        occurred_at=row["occurred_at"],
+        counts=row["counts"],
+        features=Features(row["embedding_hash"], unpack(row["features_a"]), unpack(row["features_b"])),
+    )
