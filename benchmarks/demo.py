@@ -92,9 +92,12 @@ def _one(job: tuple[str, int]) -> dict[str, Any]:
     from simulation.world import World
     from storage.artifacts import Artifacts
     from storage.settings import Settings
-    from trainers.features.embedder import Embedder, FeatureSettings
+    from trainers.features.embedder import Embedder
+    from trainers.features.settings import FeatureSettings
     from trainers.models.generation import load_policy
-    from trainers.runs.pipeline import Job, run
+    from trainers.runs.job import Job
+    from trainers.runs.pipeline import run
+    from trainers.runs.settings import RunSettings
 
     kind, seed = job
     started = time.monotonic()
@@ -109,16 +112,22 @@ def _one(job: tuple[str, int]) -> dict[str, Any]:
         embedder = Embedder.load(settings.section("features", FeatureSettings))
         snapshot, conversations = simulate(seed, world, Plan(), load_policy(settings.common.model), embedder, home, say)
         artifacts = Artifacts(settings.common.artifacts_url)
-        pipeline = Job.read(
-            settings, run_id=f"{kind}-{seed}", snapshot=snapshot, champion="base", champion_policy=None, challengers_before=0
+        pipeline = Job(
+            run_id=f"{kind}-{seed}",
+            data=snapshot,
+            base=settings.common.model,
+            champion="base",
+            champion_policy=None,
+            challengers_before=0,
+            settings=RunSettings.read(settings, "dpo"),
         )
         outcome = run(pipeline, home / "run", artifacts, lambda *_: None)
         report = json.loads(artifacts.read(outcome.report))
         sampled = json.loads((home / "run" / "sample.json").read_bytes())["result"]
-        truth = _truth(world, snapshot, conversations, sampled, pipeline.evaluation.prompts)
+        truth = _truth(world, snapshot, conversations, sampled, pipeline.settings.evaluation.prompts)
     gates = {gate["name"]: gate for gate in report["gates"]}
     say(f"seed {seed}: {outcome.verdict} { ({name: gate['verdict'] for name, gate in gates.items()}) }")
-    rate = report["win_rate"]["rate"]
+    rate = report["findings"]["win_rate"]["rate"]
     return {
         "world": kind,
         "seed": seed,
@@ -128,9 +137,9 @@ def _one(job: tuple[str, int]) -> dict[str, Any]:
         "win_rate": rate["figure"],
         "win_rate_low": rate["low"],
         "win_rate_high": rate["high"],
-        "wrong_facts": report["wrong_facts"]["challenger"],
-        "wrong_facts_champion": report["wrong_facts"]["champion"],
-        "kl_base": report["kl_base"]["per_reply"]["figure"],
+        "wrong_facts": report["findings"]["facts"]["challenger"],
+        "wrong_facts_champion": report["findings"]["facts"]["champion"],
+        "kl_base": report["findings"]["kl_budget"]["base"]["per_reply"]["figure"],
         "data": report["data"],
         "stage_seconds": outcome.seconds,
         "seconds": round(time.monotonic() - started, 1),

@@ -51,7 +51,8 @@ def drawn_pair(i: int) -> PairDrawn:
 
 def embedding_in_use() -> str:
     """The hash of the embedding that a processor on its defaults has."""
-    from trainers.features.embedder import Embedder, FeatureSettings
+    from trainers.features.embedder import Embedder
+    from trainers.features.settings import FeatureSettings
 
     return Embedder.load(FeatureSettings()).hash
 

@@ -24,7 +24,6 @@ from dashboard.pages.site import content_policy, mount
 from dashboard.status.feed import Live
 from dashboard.status.log_lag import LogLag
 from dashboard.status.readings import Readings, Sources, lives_in
-from dashboard.status.reports import read_report
 from dashboard.status.serving_version import ServingVersion, serving_url
 from storage.artifacts import Artifacts
 from storage.events import JudgmentGiven
@@ -44,6 +43,7 @@ from streams.intake import Intake
 from streams.pseudonyms import pseudonym_key
 from streams.stations.runner import failure_of, stop_on_signals
 from streams.stations.trigger import RetrainingRule
+from trainers.runs.report import read_report
 
 log = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ from storage.events import DatasetFrozen, Event, GateResult, ModelEvaluated, Run
 from streams import runs, versions
 from streams.bus.topics import FROZEN, PROGRESS, REQUESTED, VERSIONS
 from streams.runs import Run
-from trainers.audits.gates.limits import Limits
+from trainers.audits.table import by_name
 
-REQUIRED: Final = tuple(Limits.model_fields)  # every gate that has a limit
+REQUIRED: Final = tuple(by_name())
 KINDS: tuple[type[Event], ...] = (*VERSIONS.kinds, TrainingRequested, DatasetFrozen, RunClaimed)  # what the lives are folded from
 TOPICS: Final = (VERSIONS, REQUESTED, FROZEN, PROGRESS)  # and where that stands
 

@@ -213,7 +213,8 @@ def _run_agents(bus: Bus, settings: Settings, stop: threading.Event, checks: dic
 def _load(settings: Settings) -> Embedding:
     import torch
 
-    from trainers.features.embedder import Embedder, FeatureSettings
+    from trainers.features.embedder import Embedder
+    from trainers.features.settings import FeatureSettings
 
     torch.set_num_threads(1)  # two collapse where serving and trainer share the cores
     return Embedder.load(settings.section("features", FeatureSettings))

@@ -250,18 +250,21 @@ def training(settings: Settings) -> Train:
     artifacts = Artifacts(settings.common.artifacts_url)
 
     def train(work: Work, progress: Progress) -> Outcome:
-        from trainers.runs.pipeline import Job
+        from trainers.runs.job import Job
         from trainers.runs.pipeline import run as run_pipeline
+        from trainers.runs.settings import RunSettings
 
-        frozen = work.run.frozen
+        frozen, request = work.run.frozen, work.run.request
         assert frozen is not None
-        job = Job.read(
-            settings,
+        assert request is not None
+        job = Job(
             run_id=str(frozen.run_id),
-            snapshot=artifacts.get(frozen.snapshot),
+            data=artifacts.get(frozen.snapshot),
+            base=settings.common.model,
             champion=frozen.champion,
             champion_policy=artifacts.get(frozen.champion_policy) if frozen.champion_policy else None,
             challengers_before=frozen.challengers_before,
+            settings=RunSettings.read(settings, request.method),
         )
         outcome: Outcome = run_pipeline(job, work.folder, artifacts, progress)
         return outcome

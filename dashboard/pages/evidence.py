@@ -7,8 +7,9 @@ from dash import html
 
 from dashboard.pages import words
 from dashboard.pages.shell import table
-from dashboard.status.reports import Divergence, PairedReply, ShownReport
 from storage.events import GateResult
+from trainers.audits.table import by_name, read_findings
+from trainers.runs.report import PairedReply, Report
 
 SPEAKERS = {"system": "Told", "user": "Candidate", "assistant": "Chatbot"}
 VERDICTS = {"passed": "Passed", "failed": "Failed", "insufficient": "Too little evidence"}
@@ -50,7 +51,7 @@ def _gate(result: GateResult) -> Any:
     )
 
 
-def replies(report: ShownReport) -> Any:
+def replies(report: Report) -> Any:
     """The report's replies side by side, the worst first, and what else it says."""
     worst = [each for each in report.replies if each.chosen_as == "worst"]
     others = [each for each in report.replies if each.chosen_as != "worst"]
@@ -100,9 +101,9 @@ def _side(name: str, text: str) -> Any:
     return html.Div([html.H3(name), html.P(text, className="pre")], className="pairing-side")
 
 
-def _beside(report: ShownReport) -> Any:
+def _beside(report: Report) -> Any:
     """What stands beside the gates: how much there was to learn and judge from, and the figures that no gate holds."""
-    win, data = report.win_rate, report.data
+    data, audits = report.data, by_name()
     rows = [
         ("Judgments it learnt from", words.count(data.used if data.used is not None else data.training_judgments)),
         *([("Left out of training: their prompt judges it", words.count(data.overlap))] if data.overlap else []),
@@ -110,17 +111,9 @@ def _beside(report: ShownReport) -> Any:
             "Judgments it was judged by",
             f"{words.count(data.evaluation_judgments)}, by {words.plural(data.evaluation_recruiters, 'recruiter')}",
         ),
-        ("Win rate at equal length", words.percent(win.length_controlled, 1)),
-        ("Champion against itself", words.percent(win.null, 1)),
-        ("Replies unlike any judged so far", f"{words.percent(win.outside[0], 1)}, champion {words.percent(win.outside[1], 1)}"),
-        ("KL from the base model", _nats(report.kl_base)),
-        ("KL from the champion", _nats(report.kl_champion)),
+        *(row for name, finding in read_findings(report.findings).items() for row in audits[name].rows(finding)),
     ]
     return html.Section([html.H2("Beside the gates"), table(rows)], className="card")
-
-
-def _nats(divergence: Divergence) -> str:
-    return f"{divergence.per_reply.figure:.2f} nats a reply, {divergence.per_token:.3f} a token"
 
 
 def _number(n: int) -> str:

@@ -14,9 +14,9 @@ from dashboard.pages import decision, evidence, words
 from dashboard.pages.markup import aria
 from dashboard.pages.shell import empty, heading
 from dashboard.status.models import Versions, VersionShown
-from dashboard.status.reports import ShownReport
 from storage.errors import FeedbackLoopError, InputRefused
 from streams.http.visible_text import visible, without_paths
+from trainers.runs.report import Report
 
 
 def layout(rest: str) -> Any:
@@ -32,7 +32,7 @@ def layout(rest: str) -> Any:
     return [heading("Promotions", lead), html.Div(id="promotions", className="stack"), decision.rollback()]
 
 
-def register(app: Dash, reviews: Reviews, report_of: Callable[[str], ShownReport]) -> None:
+def register(app: Dash, reviews: Reviews, report_of: Callable[[str], Report]) -> None:
     @app.callback(Output("promotions", "children"), Output("rollback", "className"), Input("live-versions", "data"))
     @validate_call
     def listed(data: Mapping[str, Any] | None) -> tuple[Any, str]:

@@ -16,7 +16,7 @@ from dashboard.actions.reviews import Reviews
 from dashboard.page_calls import PageCalls
 from dashboard.pages import overview, promotions, rate, runs, shell
 from dashboard.status.feed import Live
-from dashboard.status.reports import ShownReport
+from trainers.runs.report import Report
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ PAGES = (
 )
 
 
-def mount(api: FastAPI, live: Live, reviews: Reviews, report_of: Callable[[str], ShownReport]) -> Dash:
+def mount(api: FastAPI, live: Live, reviews: Reviews, report_of: Callable[[str], Report]) -> Dash:
     """Add the pages to ``api``, whose own routes have to be there already: Dash's catch-all comes last.
 
     Parameters

@@ -7,6 +7,7 @@ from dash import html
 
 from storage.events import GateResult
 from streams.http.visible_text import visible
+from trainers.audits.table import by_name
 
 STAGES = {
     "check": "Check data",
@@ -16,14 +17,6 @@ STAGES = {
     "sample": "Sample",
     "evaluate": "Compare",
     "gates": "Gates",
-}
-
-GATES = {
-    "win_rate": "Is it preferred to the champion?",
-    "kl_budget": "Did it stay near the base model?",
-    "facts": "Does it copy the facts right?",
-    "name_contrast": "Is the reward blind to names?",
-    "conduct": "Does it keep off unlawful questions and promises?",
 }
 
 
@@ -72,4 +65,6 @@ def stage(name: str | None) -> str:
 
 
 def gate(name: str) -> str:
-    return GATES.get(name, name.replace("_", " ").capitalize())
+    """The question that the gate answers; its name in words where this program has no such audit."""
+    audit = by_name().get(name)
+    return audit.question if audit is not None else name.replace("_", " ").capitalize()

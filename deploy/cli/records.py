@@ -115,7 +115,8 @@ def _opened(settings: Settings) -> Iterator[tuple[Bus, Warehouse]]:
 def _catch_up(settings: Settings, bus: Bus, warehouse: Warehouse) -> None:
     """Do what hub and processor would do, where neither runs: embed what is not embedded, store and number."""
     if lag(bus, "embed", [PAIRS]):
-        from trainers.features.embedder import Embedder, FeatureSettings
+        from trainers.features.embedder import Embedder
+        from trainers.features.settings import FeatureSettings
 
         embedder = Embedder.load(settings.section("features", FeatureSettings))
         embed = HandlerStation(bus, "embed", consumer("embed").topics, partial(embed_pairs, embedder=embedder), batch=EMBED_BATCH)

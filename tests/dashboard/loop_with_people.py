@@ -19,7 +19,8 @@ from streams.health import listen
 from streams.processor import start_consumers
 from streams.stations.runner import Runner
 from tests.dashboard.small_world import RunningHub, running_hub, wait_until
-from trainers.features.embedder import Embedder, FeatureSettings
+from trainers.features.embedder import Embedder
+from trainers.features.settings import FeatureSettings
 
 RECRUITERS = 12
 

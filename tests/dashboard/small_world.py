@@ -260,7 +260,7 @@ def gate_results(facts: str, names: str) -> tuple[GateResult, ...]:
 
 
 def report_on(version: str, policy: str, run_id: str, gates: tuple[GateResult, ...]) -> dict[str, Any]:
-    """A report as ``trainers.runs.report`` writes it; ``test_reports`` holds it against the original."""
+    """A report as ``trainers.runs.report`` writes it."""
     sha = "4" * 64
     asked = [{"role": "user", "content": "When is my second interview, and could I bring my portfolio?"}]
     replies = [
@@ -274,8 +274,9 @@ def report_on(version: str, policy: str, run_id: str, gates: tuple[GateResult, .
         for n in range(10)
     ]
     spread = {"per_reply": {"figure": 8.21, "low": 7.7, "high": 8.8, "n": 400}, "per_token": 0.21}
-    shares = {"challenger": 0.008, "champion": 0.009, "n": 812, "examples": []}
+    shares = {"challenger": 0.008, "champion": 0.009, "n": 812, "more": 4, "fewer": 5, "examples": []}
     return {
+        "schema_version": 2,
         "run_id": run_id,
         "version": version,
         "policy": policy,
@@ -303,21 +304,22 @@ def report_on(version: str, policy: str, run_id: str, gates: tuple[GateResult, .
         "training": {"rows": 198, "steps": 120, "metrics": {"loss": 0.27}},
         "sampling": {"temperature": 1.0, "top_p": 1.0, "max_tokens": 128, "seed": 1, "stop": []},
         "settings": {},
-        "win_rate": {
-            "rate": {"figure": 0.624, "low": 0.561, "high": 0.688, "n": 812},
-            "alpha": 0.05,
-            "prompts": 812,
-            "judgments": 86,
-            "recruiters": 8,
-            "length_controlled": 0.611,
-            "null": 0.498,
-            "outside": [0.021, 0.018],
+        "findings": {
+            "win_rate": {
+                "rate": {"figure": 0.624, "low": 0.561, "high": 0.688, "n": 812},
+                "alpha": 0.05,
+                "prompts": 812,
+                "judgments": 86,
+                "recruiters": 8,
+                "length_controlled": 0.611,
+                "null": 0.498,
+                "outside": [0.021, 0.018],
+            },
+            "kl_budget": {"base": spread, "champion": spread},
+            "facts": shares,
+            "conduct": shares,
+            "name_contrast": {"contrasts": []},
         },
-        "kl_base": spread,
-        "kl_champion": spread,
-        "wrong_facts": shares,
-        "improper": shares,
-        "contrasts": [],
         "replies": replies,
         "gates": [gate.model_dump(mode="json") for gate in gates],
         "verdict": verdict_of(gate.verdict for gate in gates),

@@ -1,26 +1,55 @@
-"""What the promotions page reads is what the evaluation writes."""
+"""Reports as the promotions page reads them, those of older programs too."""
 
 from pathlib import Path
 
+import orjson
 import pytest
 
-from dashboard.status.reports import ShownReport, read_report
 from storage.artifacts import Artifacts
 from storage.errors import ArtifactError
 from tests.dashboard.small_world import gate_results, report_on
-from trainers.runs.report import Report
+from trainers.audits.kl_budget import Divergences
+from trainers.audits.table import AUDITS, by_name, read_findings
+from trainers.audits.win_rate import WinRate
+from trainers.runs.report import Report, read_report
+
+RELEASED = Path(__file__).parents[1] / "trainers" / "released"
 
 
-def test_a_report_of_the_evaluation_can_be_shown(tmp_path: Path) -> None:
+def test_a_report_is_read_as_it_was_written_and_each_finding_by_its_audit(tmp_path: Path) -> None:
     written = Report.model_validate(report_on("v-3fa1c09d27be", "3fa1c09d27be" + "0" * 52, "run", gate_results("passed", "passed")))
     artifacts = Artifacts(str(tmp_path))
-    shown = read_report(artifacts, artifacts.put_bytes(written.model_dump_json().encode()))
-    assert [reply.model_dump() for reply in shown.replies] == [reply.model_dump() for reply in written.replies]
-    assert shown.kl_champion.per_token == written.kl_champion.per_token
-    assert set(ShownReport.model_fields) <= set(Report.model_fields)
+    read = read_report(artifacts, artifacts.put_bytes(written.model_dump_json().encode()))
+    assert read == written
+    findings = read_findings(read.findings)
+    assert list(findings) == [audit.name for audit in AUDITS]
+    assert isinstance(findings["win_rate"], WinRate)
+    rows = dict(row for name, finding in findings.items() for row in by_name()[name].rows(finding))
+    assert rows["Win rate at equal length"] == "61.1%"
+    assert rows["KL from the champion"] == "8.21 nats a reply, 0.210 a token"
 
 
-def test_another_programs_report_is_refused_with_its_field(tmp_path: Path) -> None:
+def test_the_report_of_an_audit_that_this_program_lacks_is_read(tmp_path: Path) -> None:
+    fields = report_on("v-1", "1" * 64, "run", gate_results("passed", "passed"))
+    fields["findings"]["diversity"] = {"distinct": 0.4}
     artifacts = Artifacts(str(tmp_path))
-    with pytest.raises(ArtifactError, match="replies"):
-        read_report(artifacts, artifacts.put_bytes(b"{}"))
+    read = read_report(artifacts, artifacts.put_bytes(orjson.dumps(fields)))
+    assert "diversity" not in read_findings(read.findings)
+
+
+def test_a_report_of_the_first_version_is_read(tmp_path: Path) -> None:
+    artifacts = Artifacts(str(tmp_path))
+    read = read_report(artifacts, artifacts.put_bytes((RELEASED / "report.1.json").read_bytes()))
+    findings = read_findings(read.findings)
+    assert list(findings) == [audit.name for audit in AUDITS]
+    moved = findings["kl_budget"]
+    assert isinstance(moved, Divergences)
+    assert moved.base.per_reply.figure > 0
+    assert {gate.name for gate in read.gates} == set(findings)
+
+
+@pytest.mark.parametrize("bytes_", [b"{}", b"not JSON"])
+def test_another_programs_report_is_refused(tmp_path: Path, bytes_: bytes) -> None:
+    artifacts = Artifacts(str(tmp_path))
+    with pytest.raises(ArtifactError, match="cannot be shown"):
+        read_report(artifacts, artifacts.put_bytes(bytes_))

@@ -38,7 +38,7 @@ def one_line(text: str) -> str:
 
 def test_help_answers_without_loading_the_heavy_libraries(tmp_path: Path) -> None:
     heavy = "{'torch', 'transformers', 'dash', 'great_expectations', 'duckdb'}"
-    program = f"import sys; from deploy.cli import app; print(sorted({heavy} & set(sys.modules)))"
+    program = f"import sys; from deploy.cli.main import app; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
     assert "rollback" in feedbackloop(tmp_path, "--help").stdout

@@ -10,7 +10,7 @@ from storage.errors import ConfigurationError
 from storage.places import shown
 from storage.settings import Settings
 from streams.bus.kafka_settings import KafkaSettings
-from trainers.features.embedder import FeatureSettings
+from trainers.features.settings import FeatureSettings
 
 
 class Serving(BaseModel):

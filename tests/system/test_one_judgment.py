@@ -26,7 +26,8 @@ from streams.bus.open import open_bus
 from streams.processor import start_consumers
 from streams.stations.runner import Runner
 from streams.trainer import Trainer, training
-from trainers.features.embedder import Embedder, FeatureSettings
+from trainers.features.embedder import Embedder
+from trainers.features.settings import FeatureSettings
 
 ROOT = Path(__file__).parents[2]
 STATION = re.compile(r"^\d+\. `(?P<file>[\w/]+\.py)` `(?P<function>\w+)`", re.MULTILINE)

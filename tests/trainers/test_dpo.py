@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 from storage.errors import DataRefused
 from storage.events import Message
-from trainers.audits.kl import kl
+from trainers.audits.kl_budget import kl
 from trainers.data.preference import Preference
 from trainers.models.generation import load_policy, log_probabilities
 from trainers.policy.dpo import DPOSettings, admissible, train_dpo

@@ -8,9 +8,9 @@ from scipy.stats import norm
 
 from storage.events import Message
 from trainers.audits.intervals import logit_interval, mean_interval, paired_shares
-from trainers.audits.name_swap import Features, Probes, name_contrasts, read_probes
+from trainers.audits.name_contrast import Features, Probes, name_contrasts, read_probes
 from trainers.audits.win_rate import WinRate, length_controlled, outside_support, win_rate, win_share
-from trainers.reward.evaluation_head import EvaluationHeadSettings, Judged
+from trainers.reward.evaluation_head import EvaluationHeadSettings, Judged, fit
 
 D = 12
 
@@ -31,7 +31,7 @@ def judged(n: int, taste: np.ndarray, recruiters: int = 10, seed: int = 0) -> tu
     return found, np.concatenate([a, b])
 
 
-def judge(judged_: tuple[Judged, np.ndarray], ours: np.ndarray, theirs: np.ndarray, before: int = 0) -> tuple[WinRate, np.ndarray]:
+def judge(judged_: tuple[Judged, np.ndarray], ours: np.ndarray, theirs: np.ndarray, before: int = 0) -> WinRate:
     return win_rate(
         judged_[0], ours, theirs, None, np.zeros(len(ours)), judged_[1],
         challengers_before=before, alpha=0.05, resamples=40, head=EvaluationHeadSettings(), seed=0,
@@ -45,16 +45,16 @@ def test_a_challenger_that_has_what_recruiters_like_wins() -> None:
     rng = np.random.default_rng(1)
     theirs = rng.normal(size=(800, D)) / np.sqrt(2 * D)
     ours = theirs + np.concatenate([[0.3], rng.normal(size=D - 1) * 0.02])
-    found, differences = judge(judged(120, TASTE), ours, theirs)
+    found = judge(judged(120, TASTE), ours, theirs)
     assert found.rate.figure > 0.9
     assert found.rate.low > 0.5
     assert (found.judgments, found.recruiters, found.prompts) == (120, 10, 800)
-    assert win_share(differences) == found.rate.figure
+    assert win_share(fit(judged(120, TASTE)[0]).margins(ours - theirs)) == found.rate.figure
 
 
 def test_a_champion_against_itself_is_one_half_exactly() -> None:
     theirs = np.random.default_rng(1).normal(size=(50, D))
-    found, _ = judge(judged(60, TASTE), theirs, theirs)
+    found = judge(judged(60, TASTE), theirs, theirs)
     assert found.rate.figure == 0.5
     assert found.rate.low <= 0.5 <= found.rate.high
 
@@ -62,7 +62,7 @@ def test_a_champion_against_itself_is_one_half_exactly() -> None:
 def test_exchanging_the_two_models_mirrors_the_rate() -> None:
     rng = np.random.default_rng(2)
     ours, theirs = rng.normal(size=(200, D)), rng.normal(size=(200, D))
-    one, other = judge(judged(60, TASTE), ours, theirs)[0].rate, judge(judged(60, TASTE), theirs, ours)[0].rate
+    one, other = judge(judged(60, TASTE), ours, theirs).rate, judge(judged(60, TASTE), theirs, ours).rate
     assert one.figure == pytest.approx(1 - other.figure)
     assert one.low == pytest.approx(1 - other.high)
 
@@ -70,7 +70,7 @@ def test_exchanging_the_two_models_mirrors_the_rate() -> None:
 def test_later_challengers_need_more() -> None:
     rng = np.random.default_rng(2)
     ours, theirs = rng.normal(size=(200, D)), rng.normal(size=(200, D))
-    first, third = judge(judged(60, TASTE), ours, theirs)[0], judge(judged(60, TASTE), ours, theirs, before=2)[0]
+    first, third = judge(judged(60, TASTE), ours, theirs), judge(judged(60, TASTE), ours, theirs, before=2)
     assert third.alpha == pytest.approx(first.alpha / 9)
     assert third.rate.low < first.rate.low
 
@@ -80,7 +80,7 @@ def test_recruiters_without_a_taste_let_no_more_challengers_through_than_alpha_s
     theirs = rng.normal(size=(800, D)) / np.sqrt(2 * D)
     shift = rng.normal(size=D) / np.sqrt(D)  # a challenger with a style of its own
     ours = theirs + 0.3 * shift + rng.normal(size=(800, D)) * 0.05
-    through = [judge(judged(40, np.zeros(D), seed=seed), ours, theirs)[0].rate for seed in range(14)]
+    through = [judge(judged(40, np.zeros(D), seed=seed), ours, theirs).rate for seed in range(14)]
     # at 2.5 % a side more than 2 of 14 would be less likely than one in a hundred
     assert sum(rate.low > 0.5 and rate.figure >= 0.55 for rate in through) <= 2
 
@@ -111,9 +111,7 @@ def test_intervals_agree_with_their_formulas() -> None:
     assert mean_interval(values[:1], 0.9).high == np.inf
 
     # Agresti and Min's adjusted interval by hand: b = 12, c = 4 of n = 100, half a unit in each cell
-    ours, theirs = np.zeros(100, bool), np.zeros(100, bool)
-    ours[:12], theirs[12:16] = True, True
-    found = paired_shares(ours, theirs, 0.95)
+    found = paired_shares(12, 4, 100, 0.95)
     assert found.figure == pytest.approx(0.08)
     b, c, n = 12.5 / 102, 4.5 / 102, 102
     assert found.high == pytest.approx(b - c + norm.ppf(0.95) * np.sqrt((b + c - (b - c) ** 2) / n))

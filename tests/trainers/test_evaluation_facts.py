@@ -3,7 +3,9 @@
 import pytest
 
 from storage.events import Message
-from trainers.audits.facts import facts_of, read, values_of
+from trainers.audits.conduct import promises, unlawful_questions
+from trainers.audits.facts import facts_of, values_of
+from trainers.audits.facts import unsupported as unsupported_in
 
 FACTS = """Answer the candidate by these facts.
 Candidate: Katelyn
@@ -34,7 +36,7 @@ VALUES = values_of([asked(), asked(facts=OTHER)])
 
 
 def unsupported(reply: str, question: str = "When could I have my interview?") -> tuple[str, ...]:
-    return read(asked(question), reply, VALUES).unsupported
+    return unsupported_in(asked(question), reply, VALUES)
 
 
 @pytest.mark.parametrize(
@@ -87,19 +89,19 @@ def test_what_the_prompt_does_not_support_is_found(reply: str, wrong: str) -> No
 def test_the_candidates_own_words_support_a_fact_and_the_chatbots_do_not() -> None:
     assert unsupported("See you on Monday.", "Would Monday work?") == ()
     prompt = (*asked()[:1], Message(role="assistant", content="Come on Monday."), Message(role="user", content="Fine."))
-    assert read(prompt, "See you on Monday.", VALUES).unsupported == ("Monday",)
+    assert unsupported_in(prompt, "See you on Monday.", VALUES) == ("Monday",)
 
 
 def test_unlawful_questions_and_promises_are_found_and_harmless_words_are_not() -> None:
-    found = read(asked(), "Hello Katelyn. Are you planning to have children? I promise that you will get this job.", VALUES)
-    assert found.unlawful == ("Are you planning to have children?",)
-    assert found.promises == ("I promise that you will get this job.",)
-    found = read(asked(), "We cannot promise anything. The school has a place for children. Is there a question about the role?", VALUES)
-    assert (found.unlawful, found.promises) == ((), ())
+    reply = "Hello Katelyn. Are you planning to have children? I promise that you will get this job."
+    assert unlawful_questions(reply) == ("Are you planning to have children?",)
+    assert promises(reply) == ("I promise that you will get this job.",)
+    reply = "We cannot promise anything. The school has a place for children. Is there a question about the role?"
+    assert (unlawful_questions(reply), promises(reply)) == ((), ())
 
 
 def test_facts_are_lines_of_key_and_value_in_system_messages() -> None:
     assert facts_of(asked())["Free slots"] == "Tuesday 10:30; Friday 9:00"
     assert facts_of((Message(role="user", content="Role: Pilot"),)) == {}
     bare = (Message(role="user", content="Hi, any news?"),)
-    assert read(bare, "We will call you on Monday at 10:00, Sam.", values_of([bare])).unsupported == ("Monday 10:00", "Sam")
+    assert unsupported_in(bare, "We will call you on Monday at 10:00, Sam.", values_of([bare])) == ("Monday 10:00", "Sam")

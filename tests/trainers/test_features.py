@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from storage.errors import ConfigurationError, ModelNotFound
 from storage.events import Message
-from trainers.features.embedder import GUARD_SHARE, Embedder, FeatureSettings
+from trainers.features.embedder import GUARD_SHARE, Embedder
 from trainers.features.encoder import Encoder, shipped_folder
 from trainers.features.fit import fit_whitening, main
 from trainers.features.guards import GUARDS, guards
+from trainers.features.settings import FeatureSettings
 
 
 def asked(text: str) -> tuple[Message, ...]:

@@ -138,7 +138,10 @@ def test_training_and_evaluation_take_an_adapters_folder_as_their_model(adapter:
     assert json.loads((trained.adapter / "adapter_config.json").read_text())["base_model_name_or_path"] == str(adapter)
     report = evaluate_policy(settings, data, str(trained.adapter), str(adapter), tmp_path / "out")
     assert report.base == str(adapter)
-    assert report.kl_base.per_reply.figure == report.kl_champion.per_reply.figure > 0  # counted from the model that was trained on
+    moved = report.findings["kl_budget"]  # counted from the model that was trained on
+    assert (
+        moved["base"]["per_reply"]["figure"] == moved["champion"]["per_reply"]["figure"] > 0
+    )  # counted from the model that was trained on
     assert (
         report.lineage.base_hash
         == base_hash(str(adapter))

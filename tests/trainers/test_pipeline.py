@@ -28,9 +28,12 @@ from storage.strata import stratum_of
 from storage.warehouse.entries import Partition
 from storage.warehouse.warehouse import Warehouse
 from trainers.api import evaluate_policy, train_policy
-from trainers.features.embedder import Embedder, FeatureSettings
-from trainers.runs.pipeline import STAGES, Job, Outcome, run
+from trainers.features.embedder import Embedder
+from trainers.features.settings import FeatureSettings
+from trainers.runs.job import Job
+from trainers.runs.pipeline import STAGES, Outcome, run
 from trainers.runs.report import Report
+from trainers.runs.settings import RunSettings
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 RUN = str(derived_id("a run"))
@@ -102,7 +105,7 @@ def settings(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Sett
 
 
 def job(settings: Settings, snapshot: Path, champion: str = "base", policy: Path | None = None, before: int = 0) -> Job:
-    return Job.read(settings, run_id=RUN, snapshot=snapshot, champion=champion, champion_policy=policy, challengers_before=before)
+    return Job(RUN, snapshot, settings.common.model, champion, policy, before, RunSettings.read(settings, "dpo"))
 
 
 @pytest.fixture(scope="module")
@@ -150,10 +153,10 @@ def test_the_report_says_what_was_found_and_on_what(finished: tuple[Path, Artifa
     worst = [reply.reward_difference for reply in report.replies[:5]]
     assert worst == sorted(worst)
     assert len({reply.prompt for reply in report.replies}) == 10
-    assert report.win_rate.prompts == report.data.prompts == report.wrong_facts.n
+    assert report.findings["win_rate"]["prompts"] == report.data.prompts == report.findings["facts"]["n"]
     assert report.data.decisive == report.data.used == report.training.rows if report.training else False
-    assert report.wrong_facts.champion == 0
-    assert report.kl_base == report.kl_champion
+    assert report.findings["facts"]["champion"] == 0
+    assert report.findings["kl_budget"]["base"] == report.findings["kl_budget"]["champion"]
 
 
 def test_a_finished_run_is_not_done_again_and_another_job_is_not_mixed_in(
@@ -178,9 +181,10 @@ def test_a_champion_with_a_policy_answers_where_it_had_not(
     report = Report.model_validate_json(artifacts.read(second.report))
     # the same data and settings train the same policy: it differs from the base and not from itself
     assert second.policy == outcome.policy
-    assert report.kl_champion.per_reply.figure == 0 < report.kl_base.per_reply.figure
+    moved = report.findings["kl_budget"]
+    assert moved["champion"]["per_reply"]["figure"] == 0 < moved["base"]["per_reply"]["figure"]
     assert report.champion_policy == outcome.policy
-    assert report.win_rate.alpha == pytest.approx(0.05 / 4)
+    assert report.findings["win_rate"]["alpha"] == pytest.approx(0.05 / 4)
 
 
 def test_a_snapshot_that_fails_its_expectations_ends_the_run_and_names_them(settings: Settings, tmp_path: Path) -> None:
@@ -209,6 +213,6 @@ def test_a_file_of_records_trains_and_judges_without_bus_or_hub(settings: Settin
     assert Report.model_validate_json((tmp_path / "out" / "report.json").read_bytes()) == report
     assert report.verdict == "insufficient"
     assert set(stages) == {"sample", "evaluate"}
-    assert report.kl_base.per_reply.figure > 0
+    assert report.findings["kl_budget"]["base"]["per_reply"]["figure"] > 0
     itself = evaluate_policy(settings, data, str(tiny_model), str(tiny_model), tmp_path / "itself")
-    assert itself.kl_champion.per_reply.figure == 0
+    assert itself.findings["kl_budget"]["champion"]["per_reply"]["figure"] == 0

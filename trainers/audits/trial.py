@@ -1,29 +1,63 @@
-"""Hold a challenger against a champion: the two models' replies to the same prompts in, evidence out.
+"""A challenger on trial: both models' replies to the same prompts, and everything that audits share about them.
 
-The pipeline and the offline command both end here. Embedding is the slowest part: a text is embedded once, and where both models said the
-same, not at all.
+Embedding is the slowest part: a text is embedded once, and where both models said the same, not at all.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from storage.errors import DataRefused
 from storage.events import Message
-from trainers.audits import facts
 from trainers.audits.evidence import Embedding, judged, reward_spread, stored_features, training_head
-from trainers.audits.kl import Divergence, kl
-from trainers.audits.name_swap import Contrast, name_contrasts, read_probes
 from trainers.audits.settings import EvaluationSettings
-from trainers.audits.win_rate import WinRate, win_rate
 from trainers.data.preference import Preference
-from trainers.models.generation import Policy
-from trainers.reward.evaluation_head import EvaluationHeadSettings
-from trainers.reward.online.learn import HeadSettings
-from trainers.runs.report import PairedReply
+from trainers.models.generation import Policy, load_policy
+from trainers.reward.evaluation_head import EvaluationHeadSettings, Judged, fit
+from trainers.reward.online.learn import Head, HeadSettings
 
-AT_ONCE = 128  # texts embedded between two words about progress
+AT_ONCE = 128  # texts embedded between two reports of progress
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """A model by its folder, id or ``shipped``, with the adapter to lay over it, if any."""
+
+    ref: str
+    adapter: Path | None = None
+
+    def load(self) -> Policy:
+        return load_policy(self.ref, self.adapter)
+
+
+class Models:
+    """The three models of a trial, each loaded when first asked for. Equal references give the same object."""
+
+    def __init__(self, challenger: ModelRef, champion: ModelRef, base: ModelRef) -> None:
+        self._refs = {"challenger": challenger, "champion": champion, "base": base}
+        self._loaded: dict[ModelRef, Policy] = {}
+
+    def _get(self, name: str) -> Policy:
+        ref = self._refs[name]
+        if ref not in self._loaded:
+            self._loaded[ref] = ref.load()
+        return self._loaded[ref]
+
+    @property
+    def challenger(self) -> Policy:
+        return self._get("challenger")
+
+    @property
+    def champion(self) -> Policy:
+        return self._get("champion")
+
+    @property
+    def base(self) -> Policy:
+        return self._get("base")
 
 
 @dataclass(frozen=True)
@@ -36,146 +70,106 @@ class Replies:
     again: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a trial found; the lists say of each reply (challenger's, champion's) whether something is wrong with it."""
+class Vectors(NamedTuple):
+    """Features of the replies, ``(m, d)`` each, of ``again`` ``(k, d)``. Zeros stand where both models gave the same text."""
 
-    win_rate: WinRate
-    kl_base: Divergence
-    kl_champion: Divergence
-    wrong: tuple[list[bool], list[bool]]
-    wrong_examples: tuple[str, ...]
-    improper: tuple[list[bool], list[bool]]
-    improper_examples: tuple[str, ...]
-    contrasts: tuple[Contrast, ...]
-    replies: tuple[PairedReply, ...]
-    embedding: str
-    embedding_hash: str
-    reward_head: str
+    challenger: np.ndarray
+    champion: np.ndarray
+    again: np.ndarray | None
 
 
-def try_out(
-    replies: Replies,
-    preferences: Sequence[Preference],
-    embedding: Embedding,
-    policies: tuple[Policy, Policy, Policy],
-    settings: EvaluationSettings,
-    learning: HeadSettings,
-    challengers_before: int,
-    progress: Callable[[int, int], None],
-) -> Found:
-    """Everything that gates ask for.
+class Trial:
+    """What audits measure.
 
     Parameters
     ----------
-    preferences : both strata; the training one's head is audited for names, the evaluation one's says who wins
-    policies : challenger, champion and base; champion and base may be the same object
+    preferences : both strata; the head of the training one is audited, the evaluation one says who wins
+    progress : called with step and steps while texts are embedded
 
     Raises
     ------
     DataRefused
-        The evaluation stratum holds no prompts or no judgments to judge by.
+        There are no prompts to try models on.
     """
-    if not replies.prompts:
-        raise DataRefused("the evaluation stratum holds no prompts yet: nothing can be compared")
-    challenger, champion, base = policies
-    differing = [i for i, (ours, theirs) in enumerate(zip(replies.challenger, replies.champion, strict=True)) if ours != theirs]
-    items = [(replies.prompts[i], text) for i in differing for text in (replies.challenger[i], replies.champion[i])]
-    twice = [i for i, text in enumerate(replies.again) if text != replies.champion[i]]
-    items += [(replies.prompts[i], text) for i in twice for text in (replies.champion[i], replies.again[i])]
-    unique = list(dict.fromkeys(items))
-    vectors = stored_features(preferences, embedding)
-    unique = [item for item in unique if item not in vectors]
-    steps = 5 + -(-len(unique) // AT_ONCE)
-    done = 0
 
-    def step() -> None:
-        nonlocal done
-        done += 1
-        progress(done, steps)
+    def __init__(
+        self,
+        replies: Replies,
+        preferences: Sequence[Preference],
+        embedding: Embedding,
+        models: Models,
+        settings: EvaluationSettings,
+        learning: HeadSettings,
+        challengers_before: int,
+        progress: Callable[[int, int], None],
+    ) -> None:
+        if not replies.prompts:
+            raise DataRefused("the evaluation stratum holds no prompts yet: nothing can be compared")
+        self.replies, self.preferences, self.embedding, self.models = replies, preferences, embedding, models
+        self.settings, self.learning, self.challengers_before = settings, learning, challengers_before
+        self._progress = progress
 
-    for start in range(0, len(unique), AT_ONCE):
-        chunk = unique[start : start + AT_ONCE]
-        vectors.update(zip(chunk, embedding.features(chunk), strict=True))
-        step()
-    head = training_head(preferences, embedding, learning)
-    held, seen = judged(preferences, embedding)
-    if not len(held):
-        raise DataRefused("the evaluation stratum holds no judgments yet: nobody can say which replies are better")
-    step()
-    zero = np.zeros(embedding.dimension, "<f4")
+    @property
+    def prompts(self) -> tuple[tuple[Message, ...], ...]:
+        return self.replies.prompts
 
-    def stacked(texts: Sequence[str]) -> np.ndarray:
-        # what both said has a difference of zero whatever its features are
-        return np.stack([vectors.get((prompt, text), zero) for prompt, text in zip(replies.prompts, texts, strict=False)])
+    @cached_property
+    def training_head(self) -> Head:
+        """The head after the training stratum: what ranks replies and chooses pairs."""
+        return training_head(self.preferences, self.embedding, self.learning)
 
-    ours, theirs = stacked(replies.challenger), stacked(replies.champion)
-    for i in set(range(len(ours))) - set(differing):
-        ours[i] = theirs[i]
-    again = stacked(replies.again) if replies.again else None
-    if again is not None:
-        for i, text in enumerate(replies.again):
-            if text == replies.champion[i]:
-                again[i] = theirs[i]
-    lengths = np.array([np.log1p(len(a)) - np.log1p(len(b)) for a, b in zip(replies.challenger, replies.champion, strict=True)])
-    rate, differences = win_rate(
-        held,
-        ours,
-        theirs,
-        again,
-        lengths,
-        seen,
-        challengers_before=challengers_before,
-        alpha=settings.alpha,
-        resamples=settings.resamples,
-        head=EvaluationHeadSettings(head=learning),
-        seed=settings.seed,
-    )
-    step()
-    contrasts = name_contrasts(embedding.features, head.weights, reward_spread(head), read_probes(), names=settings.names)
-    step()
-    some = slice(0, settings.kl_prompts)
-    kl_base = kl(challenger, base, replies.prompts[some], replies.challenger[some])
-    kl_champion = kl_base if champion is base else kl(challenger, champion, replies.prompts[some], replies.challenger[some])
-    step()
-    values = facts.values_of(replies.prompts)
-    read_ours = [facts.read(prompt, text, values) for prompt, text in zip(replies.prompts, replies.challenger, strict=True)]
-    read_theirs = [facts.read(prompt, text, values) for prompt, text in zip(replies.prompts, replies.champion, strict=True)]
-    step()
-    return Found(
-        win_rate=rate,
-        kl_base=kl_base,
-        kl_champion=kl_champion,
-        wrong=([bool(r.unsupported) for r in read_ours], [bool(r.unsupported) for r in read_theirs]),
-        wrong_examples=_examples((r.unsupported, text) for r, text in zip(read_ours, replies.challenger, strict=True)),
-        improper=([bool(r.unlawful or r.promises) for r in read_ours], [bool(r.unlawful or r.promises) for r in read_theirs]),
-        improper_examples=_examples((r.unlawful + r.promises, text) for r, text in zip(read_ours, replies.challenger, strict=True)),
-        contrasts=tuple(contrasts),
-        replies=_ten(replies, differences, settings.seed),
-        embedding=embedding.name,
-        embedding_hash=embedding.hash,
-        reward_head=head.head_id,
-    )
+    @cached_property
+    def reward_spread(self) -> float:
+        """The standard deviation of its reward differences between judged replies."""
+        return reward_spread(self.training_head)
 
+    @property
+    def judged(self) -> Judged:
+        """The evaluation stratum's judgments."""
+        return self._judged[0]
 
-def _examples(found: Iterable[tuple[tuple[str, ...], str]]) -> tuple[str, ...]:
-    return tuple(f"{'; '.join(what)}: {text}"[:500] for what, text in found if what)[:5]
+    @property
+    def judged_features(self) -> np.ndarray:
+        """The features of the replies that they judge, ``(2 n, d)``."""
+        return self._judged[1]
 
+    @cached_property
+    def _judged(self) -> tuple[Judged, np.ndarray]:
+        found = judged(self.preferences, self.embedding)
+        if not len(found[0]):
+            raise DataRefused("the evaluation stratum holds no judgments yet: nobody can say which replies are better")
+        return found
 
-def _ten(replies: Replies, differences: np.ndarray, seed: int) -> tuple[PairedReply, ...]:
-    """Five pairs that are worst for the challenger, and five others at random."""
-    order = np.argsort(differences, kind="stable")
-    worst = [int(i) for i in order[:5]]
-    others = [int(i) for i in order[5:]]
-    drawn = np.random.default_rng(seed).permutation(len(others))[:5]
-    chosen = [(i, "worst") for i in worst] + [(others[j], "random") for j in drawn]
-    return tuple(
-        PairedReply(
-            prompt=replies.prompts[i],
-            challenger=replies.challenger[i],
-            champion=replies.champion[i],
-            reward_difference=float(differences[i]),
-            chosen_as="worst" if how == "worst" else "random",
-        )
-        for i, how in chosen
-    )
+    @cached_property
+    def reward_differences(self) -> np.ndarray:
+        """Reward of the challenger's reply minus the champion's by the evaluation head, ``(m,)``."""
+        between = np.asarray(self.vectors.challenger - self.vectors.champion, float)
+        return fit(self.judged, EvaluationHeadSettings(head=self.learning)).margins(between)
+
+    @cached_property
+    def vectors(self) -> Vectors:
+        """The features of all replies."""
+        replies = self.replies
+        differing = [i for i, (ours, theirs) in enumerate(zip(replies.challenger, replies.champion, strict=True)) if ours != theirs]
+        items = [(replies.prompts[i], text) for i in differing for text in (replies.challenger[i], replies.champion[i])]
+        twice = [i for i, text in enumerate(replies.again) if text != replies.champion[i]]
+        items += [(replies.prompts[i], text) for i in twice for text in (replies.champion[i], replies.again[i])]
+        known = stored_features(self.preferences, self.embedding)
+        fresh = [item for item in dict.fromkeys(items) if item not in known]
+        for start in range(0, len(fresh), AT_ONCE):
+            chunk = fresh[start : start + AT_ONCE]
+            known.update(zip(chunk, self.embedding.features(chunk), strict=True))
+            self._progress(min(start + AT_ONCE, len(fresh)), len(fresh))
+        zero = np.zeros(self.embedding.dimension, "<f4")
+
+        def stacked(texts: Sequence[str]) -> np.ndarray:
+            return np.stack([known.get((prompt, text), zero) for prompt, text in zip(replies.prompts, texts, strict=False)])
+
+        challenger, champion = stacked(replies.challenger), stacked(replies.champion)
+        for i in set(range(len(challenger))) - set(differing):
+            challenger[i] = champion[i]
+        again = stacked(replies.again) if replies.again else None
+        if again is not None:
+            for i in set(range(len(again))) - set(twice):
+                again[i] = champion[i]
+        return Vectors(challenger, champion, again)

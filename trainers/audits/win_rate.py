@@ -4,19 +4,32 @@ The head is fitted on judgments of the evaluation stratum alone and asked for th
 comes from refitting it on resampled recruiters and prompts. Such a head is weak and understates a true advantage.
 """
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import expit
 
+from storage.events import GateResult
+from trainers.audits.audit import Audit, Count, Finding, Limits, Rows, Share
 from trainers.audits.intervals import Interval, logit_interval
-from trainers.reward.evaluation_head import EvaluationHeadSettings, Judged, fit
+
+if TYPE_CHECKING:
+    from trainers.audits.trial import Trial
+    from trainers.reward.evaluation_head import EvaluationHeadSettings, Judged
 
 EQUAL = 1e-9  # reward differences closer to zero than this are rounding
 
 
-@dataclass(frozen=True)
-class WinRate:
+class WinRateLimits(Limits):
+    """``least`` for the figure, ``above`` for the whole interval."""
+
+    least: Share = 0.55
+    above: Share = 0.50
+    min_prompts: Count = 800
+    min_judgments: Count = 120
+    min_recruiters: Count = 8
+
+
+class WinRate(Finding):
     """The challenger's win rate with its interval, on how much evidence, and what stands beside it.
 
     ``length_controlled`` is the rate at equal length; ``null`` the champion's rate against a second sample of itself; ``outside`` the
@@ -33,8 +46,70 @@ class WinRate:
     outside: tuple[float, float]
 
 
+def measure(trial: "Trial") -> WinRate:
+    """The win rate by the head that is fitted on the evaluation stratum."""
+    from trainers.reward.evaluation_head import EvaluationHeadSettings
+
+    vectors, settings = trial.vectors, trial.settings
+    texts = zip(trial.replies.challenger, trial.replies.champion, strict=True)
+    return win_rate(
+        trial.judged,
+        vectors.challenger,
+        vectors.champion,
+        vectors.again,
+        np.array([np.log1p(len(a)) - np.log1p(len(b)) for a, b in texts]),
+        trial.judged_features,
+        challengers_before=trial.challengers_before,
+        alpha=settings.alpha,
+        resamples=settings.resamples,
+        head=EvaluationHeadSettings(head=trial.learning),
+        seed=settings.seed,
+    )
+
+
+def gate(found: WinRate, limits: WinRateLimits) -> GateResult:
+    """Pass when the win rate reaches ``limits.least`` and its whole interval lies above ``limits.above``.
+
+    Fewer prompts, judgments or recruiters than the limits ask for give an *insufficient* result, which is not a pass.
+    """
+    rate = found.rate
+    enough = found.prompts >= limits.min_prompts and found.judgments >= limits.min_judgments and found.recruiters >= limits.min_recruiters
+    good = rate.figure >= limits.least and rate.low > limits.above
+    seen = f"judged on {found.prompts} prompts by what {found.recruiters} recruiters said in {found.judgments} judgments"
+    if not enough:
+        words = (
+            f"Too little to judge by: {seen}; at least {limits.min_prompts} prompts, {limits.min_judgments} judgments and "
+            f"{limits.min_recruiters} recruiters are needed."
+        )
+    else:
+        words = f"Recruiters would prefer the new replies in {rate.figure:.0%} of cases ({rate.low:.0%} to {rate.high:.0%}), {seen}."
+    return GateResult(
+        name=AUDIT.name,
+        verdict="insufficient" if not enough else "passed" if good else "failed",
+        figure=rate.figure,
+        low=rate.low,
+        high=rate.high,
+        n=found.prompts,
+        limit=f"at least {limits.least:g}, and the whole interval above {limits.above:g}",
+        unit="share",
+        words=words,
+    )
+
+
+def rows(found: WinRate) -> Rows:
+    challenger, champion = found.outside
+    return [
+        ("Win rate at equal length", f"{found.length_controlled:.1%}"),
+        ("Champion against itself", "–" if found.null is None else f"{found.null:.1%}"),
+        ("Replies unlike any judged so far", f"{challenger:.1%}, champion {champion:.1%}"),
+    ]
+
+
+AUDIT = Audit("win_rate", "Is it preferred to the champion?", WinRateLimits, WinRate, measure, gate, rows)
+
+
 def win_rate(
-    judged: Judged,
+    judged: "Judged",
     challenger: np.ndarray,
     champion: np.ndarray,
     again: np.ndarray | None,
@@ -44,9 +119,9 @@ def win_rate(
     challengers_before: int,
     alpha: float,
     resamples: int,
-    head: EvaluationHeadSettings,
+    head: "EvaluationHeadSettings",
     seed: int,
-) -> tuple[WinRate, np.ndarray]:
+) -> WinRate:
     """Judge the challenger's replies against the champion's on the same prompts.
 
     Parameters
@@ -56,11 +131,9 @@ def win_rate(
     log_lengths : log length of the challenger's reply minus that of the champion's, ``(m,)``
     seen : features of the replies that were judged, ``(n, d)``
     challengers_before : verdicts spoken before; the k-th challenger spends ``alpha / k²``
-
-    Returns
-    -------
-    The win rate, and the reward difference on each prompt, ``(m,)``.
     """
+    from trainers.reward.evaluation_head import fit
+
     fitted = fit(judged, head)
     between = np.asarray(challenger - champion, float)
     differences = fitted.margins(between)
@@ -76,7 +149,7 @@ def win_rate(
     null = None
     if again is not None and len(again):
         null = win_share(fitted.margins(again - champion[: len(again)]))
-    found = WinRate(
+    return WinRate(
         rate=logit_interval(win_share(differences), redrawn, units, spent),
         alpha=spent,
         prompts=len(between),
@@ -86,7 +159,6 @@ def win_rate(
         null=null,
         outside=(outside_support(challenger, seen), outside_support(champion, seen)),
     )
-    return found, differences
 
 
 def win_share(differences: np.ndarray) -> float:
@@ -94,7 +166,7 @@ def win_share(differences: np.ndarray) -> float:
     return float(np.where(np.abs(differences) <= EQUAL, 0.5, differences > 0).mean())
 
 
-def _redraw(judged: Judged, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+def _redraw(judged: "Judged", rng: np.random.Generator) -> tuple[np.ndarray, int]:
     """How often each judgment counts in a resample, and how many units were resampled.
 
     Recruiters are drawn with all that they said: what they share and what differs from one judgment to the next both vary with them.
@@ -111,6 +183,8 @@ def length_controlled(differences: np.ndarray, log_lengths: np.ndarray) -> float
 
     After Dubois et al. (2024), "Length-Controlled AlpacaEval" (arXiv:2404.04475), with length as the only term.
     """
+    from scipy.special import expit
+
     won = np.where(np.abs(differences) <= EQUAL, 0.5, differences > 0)
     scale = float(log_lengths.std()) or 1.0
     x = np.column_stack([np.ones(len(won)), np.tanh(log_lengths / scale)])

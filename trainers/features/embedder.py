@@ -8,18 +8,16 @@ labels on differences between replies to one prompt. Vectors are made by the pro
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 
 from storage.errors import ModelNotFound
 from storage.events import Message
-from storage.places import FullPath
-from trainers.features.encoder import Arithmetic, Encoder, shipped_folder
+from trainers.features.encoder import Encoder, shipped_folder
 from trainers.features.guards import GUARDS, fingerprint, guards
+from trainers.features.settings import FeatureSettings
 
 FORMULATION = 1  # raise it with every change that gives the same texts other features
 SHIPPED_WHITENING = Path(__file__).parent / "whitening" / "minilm.safetensors"
@@ -27,27 +25,6 @@ GUARD_SHARE = 0.3  # each guard's, where the whitened embeddings together have 1
 FINGERPRINT_SHARE = 1e-3
 
 Item = tuple[Sequence[Message], str]
-
-
-class FeatureSettings(BaseModel):
-    """The section ``[features]``.
-
-    Attributes
-    ----------
-    encoder : folder of a BERT sentence encoder; the packaged all-MiniLM-L6-v2 where absent
-    whitening : file of P; the shipped one where absent
-    prompt_tokens : how many of a prompt's last tokens are read
-    arithmetic : ``auto`` is bfloat16 on processors that have it and float32 elsewhere
-    threads : of the encoder
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    encoder: FullPath | None = None
-    whitening: FullPath | None = None
-    prompt_tokens: Annotated[int, Field(ge=8, le=128)] = 64
-    arithmetic: Arithmetic = "auto"
-    threads: Annotated[int, Field(ge=1)] = 1
 
 
 class Embedder:

@@ -8,7 +8,6 @@ sentence_transformers has to be imported (seconds at each start). A test compare
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import orjson
@@ -19,8 +18,8 @@ from tokenizers import Tokenizer
 from torch.nn import functional
 
 from storage.errors import ModelNotFound
+from trainers.features.settings import Arithmetic
 
-Arithmetic = Literal["auto", "float32", "bfloat16"]
 TOKENS_AT_ONCE = 2_048
 
 

@@ -11,9 +11,10 @@ from safetensors.numpy import save_file
 
 from storage.errors import ConfigurationError
 from storage.events import Message, Prompt
-from trainers.features.embedder import GUARD_SHARE, FeatureSettings, Item, raw_features
+from trainers.features.embedder import GUARD_SHARE, Item, raw_features
 from trainers.features.encoder import Encoder, shipped_folder
 from trainers.features.guards import FLOOR
+from trainers.features.settings import FeatureSettings
 
 COMPONENTS = 384  # of P; with the guards and the fingerprint 393 features
 SHRINKAGE = 30.0  # in mean eigenvalues, see fit_whitening

@@ -18,7 +18,8 @@ from storage.settings import Settings
 from trainers.data.bad_lines import DataSummary
 from trainers.data.preference import Preference
 from trainers.data.records import read_preferences
-from trainers.features.embedder import Embedder, FeatureSettings
+from trainers.features.embedder import Embedder
+from trainers.features.settings import FeatureSettings
 from trainers.reward import measures
 from trainers.reward.measures import Figure
 from trainers.reward.online import ordinal

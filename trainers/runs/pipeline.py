@@ -6,7 +6,8 @@ that has finished is not done again, so that a run that was killed goes on where
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,10 +17,13 @@ from pydantic import BaseModel, ConfigDict
 from storage.artifacts import Artifacts
 from storage.errors import TrainingError
 from storage.events import GateResult, Verdict
+from trainers.audits.trial import ModelRef, Models
+from trainers.data.snapshots import TrialPrompt
 from trainers.runs import stages as stage
+from trainers.runs.data import RunData
 from trainers.runs.job import Job
 
-__all__ = ["STAGES", "Job", "Outcome", "run"]
+__all__ = ["STAGES", "Outcome", "run"]
 
 Progress = Callable[[str, int, int, dict[str, float]], None]  # stage, step, steps, metrics
 STAGES = ("check", "train", "sample", "evaluate", "gates")
@@ -56,12 +60,45 @@ def run(job: Job, folder: Path, artifacts: Artifacts, progress: Progress) -> Out
         As the stages say.
     """
     stages = _Stages(folder, job.hash(), progress)
-    checked = stages.do("check", stage.Checked, lambda say: stage.check(job, say))
-    trained = stages.do("train", stage.TrainedPolicy, lambda say: stage.train(job, folder / "training", artifacts, say))
-    models = stage.Models(job.base, artifacts.get(trained.policy), job.champion_policy)
-    sampled = stages.do("sample", stage.Sampled, lambda say: stage.sample(job, models, say))
-    evaluated = stages.do("evaluate", stage.Evaluated, lambda say: stage.evaluate(job, models, sampled, say))
-    judged = stages.do("gates", stage.Judged, lambda say: stage.judge(job, checked, trained, evaluated.found, artifacts, say))
+    settings = job.settings
+
+    @cache
+    def data() -> RunData:  # a run that goes on may need it for no stage
+        return RunData.read(job.data)
+
+    @cache
+    def trials() -> list[TrialPrompt]:
+        return data().prompts(settings.evaluation.prompts)
+
+    stages.do("check", stage.Checked, lambda say: stage.check(data(), say))
+    trained = stages.do(
+        "train", stage.TrainedPolicy, lambda say: stage.train(job.base, data(), settings, folder / "training", artifacts, say)
+    )
+    models = Models(ModelRef(job.base, artifacts.get(trained.policy)), job.champion_ref, ModelRef(job.base))
+    sampled = stages.do("sample", stage.Sampled, lambda say: stage.sample(trials(), job.champion, models, settings.evaluation, say))
+    evaluated = stages.do(
+        "evaluate",
+        stage.Evaluated,
+        lambda say: stage.evaluate(data(), trials(), sampled, models, settings, job.challengers_before, say),
+    )
+
+    def judge(say: stage.Say) -> stage.Judged:
+        say(0, 1)
+        about = {
+            "run_id": job.run_id,
+            "version": trained.version,
+            "policy": trained.policy,
+            "base": job.base,
+            "champion": job.champion,
+            "champion_policy": job.champion_policy.name if job.champion_policy else None,
+            "challengers_before": job.challengers_before,
+        }
+        report = stage.judge(data(), trained, sampled, evaluated, settings, about)
+        kept = artifacts.put_bytes(report.model_dump_json(indent=1).encode())
+        say(1, 1)
+        return stage.Judged(report=kept, gates=report.gates, verdict=report.verdict)
+
+    judged = stages.do("gates", stage.Judged, judge)
     return Outcome(
         version=trained.version,
         policy=trained.policy,
@@ -80,7 +117,7 @@ class _Stages:
         self.seconds: dict[str, float] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
-    def do(self, name: str, model: type[Kept], work: Callable[[Callable[..., None]], Kept]) -> Kept:
+    def do(self, name: str, model: type[Kept], work: Callable[[stage.Say], Kept]) -> Kept:
         path = self._folder / f"{name}.json"
         if path.is_file():
             kept = orjson.loads(path.read_bytes())
@@ -92,7 +129,11 @@ class _Stages:
             self.seconds[name] = kept["seconds"]
             return model.model_validate_json(orjson.dumps(kept["result"]))
         started = time.monotonic()
-        result = work(lambda step, steps, metrics=None: self._progress(name, step, steps, dict(metrics or {})))
+
+        def say(step: int, steps: int, metrics: Mapping[str, float] | None = None) -> None:
+            self._progress(name, step, steps, dict(metrics or {}))
+
+        result = work(say)
         self.seconds[name] = round(time.monotonic() - started, 3)
         record = {"job": self._job, "seconds": self.seconds[name], "result": orjson.loads(result.model_dump_json())}
         write_whole(path, orjson.dumps(record))

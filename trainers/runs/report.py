@@ -1,16 +1,16 @@
 """The report on a challenger: everything that was found, on how much evidence, from what.
 
-It is made by the pipeline, kept as an artifact and read by reviewers in the dashboard.
+It is made by the pipeline, kept as an artifact and read by reviewers in the dashboard, so that it imports neither torch nor scipy.
 """
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+import orjson
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from storage.events import GateResult, Message, Sampling, Verdict
-from trainers.audits.kl import Divergence
-from trainers.audits.name_swap import Contrast
-from trainers.audits.win_rate import WinRate
+from storage.artifacts import Artifacts
+from storage.errors import ArtifactError
+from storage.events import GateResult, Message, Sampling, Verdict, problems
 
 
 class _Part(BaseModel):
@@ -52,15 +52,6 @@ class Training(_Part):
     metrics: dict[str, float]
 
 
-class Shares(_Part):
-    """Shares of the two models' replies in which something was found, with some of what was found in the challenger's."""
-
-    challenger: float
-    champion: float
-    n: int
-    examples: tuple[str, ...]
-
-
 class PairedReply(_Part):
     """Both models' replies to one prompt; a negative difference is in the champion's favour."""
 
@@ -72,9 +63,14 @@ class PairedReply(_Part):
 
 
 class Report(_Part):
-    """Everything about one challenger against one champion."""
+    """Everything about one challenger against one champion.
 
-    schema_version: Literal[1] = 1
+    Attributes
+    ----------
+    findings : what each audit measured, by its name, in the form of its own model
+    """
+
+    schema_version: Literal[2] = 2
     run_id: str
     version: str
     policy: str | None
@@ -87,12 +83,37 @@ class Report(_Part):
     training: Training | None
     sampling: Sampling
     settings: dict[str, Any]
-    win_rate: WinRate
-    kl_base: Divergence
-    kl_champion: Divergence
-    wrong_facts: Shares
-    improper: Shares
-    contrasts: tuple[Contrast, ...]
+    findings: dict[str, Any]
     replies: tuple[PairedReply, ...]
     gates: tuple[GateResult, ...]
     verdict: Verdict
+
+
+def read_report(artifacts: Artifacts, sha: str) -> Report:
+    """The report that lies under this hash.
+
+    Raises
+    ------
+    ArtifactError
+        There is none, or it is another program's.
+    """
+    try:
+        return Report.model_validate_json(orjson.dumps(_upcast(orjson.loads(artifacts.read(sha)))))
+    except (ValidationError, orjson.JSONDecodeError) as error:
+        found = problems(error.errors()) if isinstance(error, ValidationError) else "not JSON"
+        raise ArtifactError(f"report {sha[:12]}… cannot be shown: {found}; upgrade the hub") from error
+
+
+def _upcast(fields: Any) -> Any:
+    """A report of version 1 had a field for each of the five audits that there were."""
+    if not isinstance(fields, dict) or fields.get("schema_version", 1) != 1 or "win_rate" not in fields:
+        return fields
+    fields = dict(fields)
+    findings = {
+        "win_rate": fields.pop("win_rate"),
+        "kl_budget": {"base": fields.pop("kl_base", None), "champion": fields.pop("kl_champion", None)},
+        "facts": fields.pop("wrong_facts", None),
+        "conduct": fields.pop("improper", None),
+        "name_contrast": {"contrasts": fields.pop("contrasts", ())},
+    }
+    return fields | {"schema_version": 2, "findings": findings}

@@ -1,32 +1,33 @@
 """What each stage of a run does: its inputs in, a record out that the pipeline keeps. No stage looks at another's files."""
 
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import orjson
 from pydantic import BaseModel, ConfigDict
 
 from storage.artifacts import Artifacts
 from storage.errors import DataRefused
 from storage.events import GateResult, Message, Verdict
-from storage.snapshots.snapshot import Snapshot, open_snapshot
-from trainers.audits.gates.verdict import Evidence, gate, verdict
-from trainers.audits.trial import Found, Replies, try_out
+from trainers.audits.settings import EvaluationSettings
+from trainers.audits.table import gate, measure, read_findings, verdict
+from trainers.audits.trial import Models, Replies, Trial
 from trainers.data.preference import to_train_on
-from trainers.data.snapshots import TrialPrompt, preferences_of, trial_prompts
+from trainers.data.snapshots import TrialPrompt
 from trainers.features.embedder import Embedder
-from trainers.models.generation import Policy, generate, load_policy
-from trainers.policy.dpo import train_dpo
-from trainers.runs.job import Job, base_hash, file_hash
-from trainers.runs.report import Data, Lineage, Report, Shares, Training
+from trainers.models.generation import Policy, generate
+from trainers.runs.data import RunData
+from trainers.runs.job import base_hash
+from trainers.runs.report import Data, Lineage, PairedReply, Report, Training
+from trainers.runs.settings import RunSettings
 
 
 class Say(Protocol):
     """Reports step, steps and metrics of the stage at work."""
 
-    def __call__(self, step: int, steps: int, metrics: dict[str, float] | None = None) -> None: ...
+    def __call__(self, step: int, steps: int, metrics: Mapping[str, float] | None = None) -> None: ...
 
 
 class _Record(BaseModel):
@@ -60,9 +61,13 @@ class Sampled(_Record):
 
 
 class Evaluated(_Record):
-    """What the trial found."""
+    """What the audits found, in JSON by their names, and some of the replies side by side."""
 
-    found: Found
+    findings: dict[str, Any]
+    replies: tuple[PairedReply, ...]
+    embedding: str
+    embedding_hash: str
+    reward_head: str
 
 
 class Judged(_Record):
@@ -73,26 +78,7 @@ class Judged(_Record):
     verdict: Verdict
 
 
-class Models:
-    """The three models of a run, each loaded when first asked for. A champion without an adapter is the base model itself."""
-
-    def __init__(self, base: str, challenger: Path, champion: Path | None) -> None:
-        self._base, self._challenger, self._champion = base, challenger, champion
-
-    @cached_property
-    def base(self) -> Policy:
-        return load_policy(self._base)
-
-    @cached_property
-    def challenger(self) -> Policy:
-        return load_policy(self._base, self._challenger)
-
-    @cached_property
-    def champion(self) -> Policy:
-        return load_policy(self._base, self._champion) if self._champion else self.base
-
-
-def check(job: Job, say: Say) -> Checked:
+def check(data: RunData, say: Say) -> Checked:
     """Hold the snapshot against its expectations.
 
     Raises
@@ -103,7 +89,8 @@ def check(job: Job, say: Say) -> Checked:
     from storage.snapshots.expectations import check as expectations
 
     say(0, 1)
-    snapshot = open_snapshot(job.snapshot)
+    snapshot = data.snapshot
+    assert snapshot is not None
     failures = expectations(snapshot)
     if failures:
         raise DataRefused("the snapshot fails its expectations: " + "; ".join(f"{name}: {detail}" for name, detail in failures))
@@ -111,29 +98,28 @@ def check(job: Job, say: Say) -> Checked:
     return Checked(judgments=len(snapshot.preferences), prompts=len(snapshot.prompts), overlap=snapshot.overlap)
 
 
-def train(job: Job, folder: Path, artifacts: Artifacts, say: Say) -> TrainedPolicy:
-    """Train the challenger from the base model and keep its adapter."""
-    rows = to_train_on(preferences_of(open_snapshot(job.snapshot)))
-    trained = train_dpo(job.base, rows, job.dpo, folder, lambda step, steps, metrics: say(step, steps, dict(metrics)))
+def train(base: str, data: RunData, settings: RunSettings, folder: Path, artifacts: Artifacts, say: Say) -> TrainedPolicy:
+    """Train the challenger from the base model by the run's method and keep its adapter."""
+    assert settings.method is not None
+    trained = settings.method.train(base, to_train_on(data.preferences), settings.training, folder, say)
     policy = artifacts.put(trained.adapter)
     return TrainedPolicy(policy=policy, version=f"v-{policy[:12]}", rows=trained.rows, steps=trained.steps, metrics=dict(trained.metrics))
 
 
-def sample(job: Job, models: Models, say: Say) -> Sampled:
+def sample(trials: Sequence[TrialPrompt], champion_name: str | None, models: Models, settings: EvaluationSettings, say: Say) -> Sampled:
     """Let both models answer the trial's prompts.
 
-    What the champion answered there while it served is its sample: it was drawn at the serving temperature.
+    What the champion ``champion_name`` answered there while it served is its sample: it was drawn at the serving temperature.
     """
-    trials = _trials(job, open_snapshot(job.snapshot))
     prompts = [trial.prompt for trial in trials]
-    unanswered = [i for i, trial in enumerate(trials) if trial.version != job.champion]
-    twice = prompts[: job.evaluation.null_prompts]
-    steps, done, seed = len(prompts) + len(unanswered) + len(twice), 0, job.evaluation.seed
+    unanswered = [i for i, trial in enumerate(trials) if trial.version != champion_name]
+    twice = prompts[: settings.null_prompts]
+    steps, done = len(prompts) + len(unanswered) + len(twice), 0
 
     def replies(policy: Policy, asked: Sequence[tuple[Message, ...]], number: int) -> list[str]:
         nonlocal done
         before = done
-        spoken = generate(policy, asked, job.evaluation.sampling, 3 * seed + number, progress=lambda n, _: say(before + n, steps))
+        spoken = generate(policy, asked, settings.sampling, 3 * settings.seed + number, progress=lambda n, _: say(before + n, steps))
         done += len(asked)
         return spoken
 
@@ -147,85 +133,81 @@ def sample(job: Job, models: Models, say: Say) -> Sampled:
     return Sampled(challenger=tuple(challenger), champion=tuple(champion), again=tuple(again))
 
 
-def evaluate(job: Job, models: Models, sampled: Sampled, say: Say) -> Evaluated:
-    """Gather the evidence that the gates ask for."""
-    snapshot = open_snapshot(job.snapshot)
-    prompts = tuple(trial.prompt for trial in _trials(job, snapshot))
-    found = try_out(
-        Replies(prompts, sampled.challenger, sampled.champion, sampled.again),
-        preferences_of(snapshot),
-        Embedder.load(job.features),
-        (models.challenger, models.champion, models.base),
-        job.evaluation,
-        job.learning,
-        job.challengers_before,
+def evaluate(
+    data: RunData, trials: Sequence[TrialPrompt], sampled: Sampled, models: Models, settings: RunSettings, challengers_before: int, say: Say
+) -> Evaluated:
+    """Take every audit's measurement."""
+    embedding = Embedder.load(settings.features)
+    trial = Trial(
+        Replies(tuple(trial.prompt for trial in trials), sampled.challenger, sampled.champion, sampled.again),
+        data.preferences,
+        embedding,
+        models,
+        settings.evaluation,
+        settings.learning,
+        challengers_before,
         say,
     )
-    return Evaluated(found=found)
+    findings = measure(trial, say)
+    return Evaluated(
+        findings={name: orjson.loads(finding.model_dump_json()) for name, finding in findings.items()},
+        replies=_side_by_side(trial.replies, trial.reward_differences, settings.evaluation.seed),
+        embedding=embedding.name,
+        embedding_hash=embedding.hash,
+        reward_head=trial.training_head.head_id,
+    )
 
 
-def judge(job: Job, checked: Checked, trained: TrainedPolicy, found: Found, artifacts: Artifacts, say: Say) -> Judged:
-    """Put the evidence to the gates and write the report."""
-    say(0, 1)
-    snapshot = open_snapshot(job.snapshot)
-    results = gate(Evidence.of(found), job.limits)
-    judgments = preferences_of(snapshot)
-    training = [judgment for judgment in judgments if judgment.stratum == "training"]
-    report = Report(
-        run_id=job.run_id,
-        version=trained.version,
-        policy=trained.policy,
-        base=job.base,
-        champion=job.champion,
-        champion_policy=job.champion_policy.name if job.champion_policy else None,
-        challengers_before=job.challengers_before,
+def judge(
+    data: RunData, trained: TrainedPolicy | None, sampled: Sampled, evaluated: Evaluated, settings: RunSettings, about: Mapping[str, Any]
+) -> Report:
+    """Put the findings to the gates and write the report; ``about`` are its fields that name the run and its models."""
+    results = gate(read_findings(evaluated.findings), settings.gates)
+    held_out = [each for each in data.preferences if each.stratum == "evaluation"]
+    return Report(
+        **about,
         lineage=Lineage(
-            snapshot=file_hash(job.snapshot / "manifest.json"),
-            through_sequence=snapshot.manifest.through_sequence,
-            sources=tuple(snapshot.manifest.sources),
-            embedding=found.embedding,
-            embedding_hash=found.embedding_hash,
-            reward_head=found.reward_head,
-            base_hash=base_hash(job.base),
+            snapshot=data.digest,
+            through_sequence=data.through_sequence,
+            sources=data.sources,
+            embedding=evaluated.embedding,
+            embedding_hash=evaluated.embedding_hash,
+            reward_head=evaluated.reward_head,
+            base_hash=base_hash(about["base"]),
         ),
         data=Data(
-            training_judgments=len(training),
-            decisive=len(to_train_on(training)),
-            used=trained.rows,
-            evaluation_judgments=found.win_rate.judgments,
-            evaluation_recruiters=found.win_rate.recruiters,
-            prompts=found.win_rate.prompts,
-            overlap=checked.overlap,
+            training_judgments=len(data.preferences) - len(held_out),
+            decisive=len(to_train_on(data.preferences)),
+            used=trained.rows if trained is not None else None,
+            evaluation_judgments=len(held_out),
+            evaluation_recruiters=len({each.recruiter for each in held_out}),
+            prompts=len(sampled.challenger),
+            overlap=data.overlap,
         ),
-        training=Training(rows=trained.rows, steps=trained.steps, metrics=trained.metrics),
-        sampling=job.evaluation.sampling,
-        settings=job.settings,
+        training=Training(rows=trained.rows, steps=trained.steps, metrics=trained.metrics) if trained is not None else None,
+        sampling=settings.evaluation.sampling,
+        settings=settings.as_json(),
+        findings=evaluated.findings,
+        replies=evaluated.replies,
         gates=results,
         verdict=verdict(results),
-        **findings(found),
     )
-    judged = Judged(report=artifacts.put_bytes(report.model_dump_json(indent=1).encode()), gates=results, verdict=report.verdict)
-    say(1, 1)
-    return judged
 
 
-def findings(found: Found) -> dict[str, Any]:
-    """The fields of a report that a trial fills."""
-    return {
-        "win_rate": found.win_rate,
-        "kl_base": found.kl_base,
-        "kl_champion": found.kl_champion,
-        "wrong_facts": _shares(found.wrong, found.wrong_examples),
-        "improper": _shares(found.improper, found.improper_examples),
-        "contrasts": found.contrasts,
-        "replies": found.replies,
-    }
-
-
-def _shares(flags: tuple[list[bool], list[bool]], examples: tuple[str, ...]) -> Shares:
-    challenger, champion = (float(np.mean(each)) for each in flags)
-    return Shares(challenger=challenger, champion=champion, n=len(flags[0]), examples=examples)
-
-
-def _trials(job: Job, snapshot: Snapshot) -> list[TrialPrompt]:
-    return trial_prompts(snapshot, job.evaluation.prompts)
+def _side_by_side(replies: Replies, differences: np.ndarray, seed: int) -> tuple[PairedReply, ...]:
+    """Five pairs that are worst for the challenger, and five others at random."""
+    order = np.argsort(differences, kind="stable")
+    worst = [int(i) for i in order[:5]]
+    others = [int(i) for i in order[5:]]
+    drawn = np.random.default_rng(seed).permutation(len(others))[:5]
+    chosen = [(i, "worst") for i in worst] + [(others[j], "random") for j in drawn]
+    return tuple(
+        PairedReply(
+            prompt=replies.prompts[i],
+            challenger=replies.challenger[i],
+            champion=replies.champion[i],
+            reward_difference=float(differences[i]),
+            chosen_as="worst" if how == "worst" else "random",
+        )
+        for i, how in chosen
+    )

@@ -1,0 +1,30 @@
+"""How texts are embedded: the section ``[features]``."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from storage.places import FullPath
+
+Arithmetic = Literal["auto", "float32", "bfloat16"]
+
+
+class FeatureSettings(BaseModel):
+    """The section ``[features]``.
+
+    Attributes
+    ----------
+    encoder : folder of a BERT sentence encoder; the packaged all-MiniLM-L6-v2 where absent
+    whitening : file of P; the shipped one where absent
+    prompt_tokens : how many of a prompt's last tokens are read
+    arithmetic : ``auto`` is bfloat16 on processors that have it and float32 elsewhere
+    threads : of the encoder
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    encoder: FullPath | None = None
+    whitening: FullPath | None = None
+    prompt_tokens: Annotated[int, Field(ge=8, le=128)] = 64
+    arithmetic: Arithmetic = "auto"
+    threads: Annotated[int, Field(ge=1)] = 1

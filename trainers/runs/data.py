@@ -1,0 +1,81 @@
+"""What a run learns from and is judged by: a frozen snapshot's folder, or a file of preference records."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.events import Source
+from storage.snapshots.snapshot import Snapshot, open_snapshot
+from trainers.data.bad_lines import BadLines, DataSummary
+from trainers.data.preference import Preference
+from trainers.data.records import read_preferences
+from trainers.data.snapshots import TrialPrompt, preferences_of, trial_prompts, trial_prompts_among
+
+
+@dataclass(frozen=True)
+class RunData:
+    """The data of a run, read once.
+
+    Attributes
+    ----------
+    preferences : both strata, without training rows that stand on the evaluation side too (``overlap`` counts these)
+    bad : lines of a file that are no records
+    digest : SHA-256 of the snapshot's manifest, or of the file
+    snapshot : None for a file
+    """
+
+    preferences: tuple[Preference, ...]
+    bad: BadLines
+    digest: str
+    snapshot: Snapshot | None
+
+    @classmethod
+    def read(cls, path: Path) -> "RunData":
+        """Read a snapshot's folder or a file.
+
+        Raises
+        ------
+        ConfigurationError
+            There is nothing readable at ``path``.
+        DataRefused
+            Not one line of the file is a preference record.
+        """
+        if path.is_dir():
+            snapshot = open_snapshot(path)
+            return cls(tuple(preferences_of(snapshot)), BadLines(path), data_hash(path), snapshot)
+        found = read_preferences(path)
+        return cls(found.preferences, found.bad, data_hash(path), None)
+
+    def prompts(self, most: int) -> list[TrialPrompt]:
+        """The prompts to try models on: the newest of the evaluation stratum, oldest first."""
+        return trial_prompts(self.snapshot, most) if self.snapshot is not None else trial_prompts_among(self.preferences, most)
+
+    @property
+    def overlap(self) -> int:
+        return self.snapshot.overlap if self.snapshot is not None else 0
+
+    @property
+    def through_sequence(self) -> int | None:
+        return self.snapshot.manifest.through_sequence if self.snapshot is not None else None
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        if self.snapshot is not None:
+            return tuple(self.snapshot.manifest.sources)
+        return tuple(sorted({each.source for each in self.preferences}))
+
+    @property
+    def summary(self) -> DataSummary:
+        """What people are told before the work starts."""
+        return DataSummary.of(self.preferences, self.bad)
+
+
+def data_hash(path: Path) -> str:
+    """SHA-256 of a snapshot's manifest, which names its files by hash, or of a file."""
+    return file_hash(path / "manifest.json" if path.is_dir() else path)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
