@@ -94,7 +94,7 @@ def _one(job: tuple[str, int]) -> dict[str, Any]:
     from storage.settings import Settings
     from trainers.features.embedder import Embedder
     from trainers.features.settings import FeatureSettings
-    from trainers.models.generation import load_policy
+    from trainers.models.policy import load_policy
     from trainers.runs.job import Job
     from trainers.runs.pipeline import run
     from trainers.runs.settings import RunSettings

@@ -19,7 +19,8 @@ from storage.warehouse.entries import Partition
 from storage.warehouse.warehouse import Warehouse
 from streams.bus.topics import TOPIC_OF
 from trainers.features.embedder import Embedder
-from trainers.models.generation import Policy, generate
+from trainers.models.engine import generate
+from trainers.models.policy import Policy
 
 START = datetime(2026, 1, 1, tzinfo=UTC)  # a fixed clock: the same seed gives the same bytes
 SIDES: tuple[Side, Side] = ("A", "B")

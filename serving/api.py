@@ -16,7 +16,7 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from serving import responses
-from serving.models.backend import Backend, Reply
+from serving.models.backend import Backend
 from serving.pairing import Pairing
 from serving.requests import CHAT, FEEDBACK, PAIR, ChatRequest, Comparison, Edit, FieldRefused, Thumb, read
 from serving.responses import Completion
@@ -25,6 +25,7 @@ from storage.events import Sampling, derived_id
 from streams.http.errors import FAILED, SERVER, error_body, refusal
 from streams.http.visible_text import one_line
 from streams.intake import Intake, messages
+from trainers.models.reply import Reply
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from serving.api import routes
 from serving.models.backend import Backend
-from serving.models.local import LocalBackend
+from serving.models.local import LocalBackend, Served
 from serving.models.upstream import UpstreamBackend
 from serving.pairing import Pairing, PairingRule
 from serving.promotion import Promotions
@@ -174,8 +174,7 @@ def _installer(backend: LocalBackend, model: str, threads: int) -> Callable[[str
 
         disable_progress_bar()  # type: ignore[no-untyped-call]  # a log of the process is no terminal
         _import_transformers()
-        from serving.models.batching import Served
-        from trainers.models.generation import load_policy
+        from trainers.models.policy import load_policy
 
         torch.set_num_threads(threads)
         backend.install(Served(version, load_policy(model, adapter)))

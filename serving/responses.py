@@ -10,10 +10,11 @@ from uuid import UUID
 import orjson
 from fastapi import Response
 
-from serving.models.backend import NotReady, Reply
+from serving.models.backend import NotReady
 from storage.errors import UpstreamError
 from storage.events import new_id
 from streams.http.errors import KINDS, SERVER, Kind, Kinds
+from trainers.models.reply import Reply
 
 REFUSALS: Kinds = {
     **KINDS,

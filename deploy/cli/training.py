@@ -39,6 +39,7 @@ def trained(
     found = {
         "adapter": str(done.adapter),
         "rows": done.rows,
+        "too_long": done.too_long,
         "held_out": read[0].held_out,
         "refused": read[0].bad.count,
         "steps": done.steps,

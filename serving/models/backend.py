@@ -4,24 +4,13 @@
 """
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from storage.errors import FeedbackLoopError
 from storage.events import Message, Sampling
+from trainers.models.reply import Reply
 
 ALIASES = ("champion", "feedbackloop")  # the model names that mean: whichever version serves
-
-
-@dataclass(frozen=True)
-class Reply:
-    """A whole reply and what OpenAI's protocol tells about it."""
-
-    text: str
-    version: str
-    finish_reason: str
-    prompt_tokens: int
-    completion_tokens: int
 
 
 class NotReady(FeedbackLoopError):

@@ -10,22 +10,42 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import jinja2
-
-from serving.models.backend import ALIASES, NotReady, Reply
+from serving.models.backend import ALIASES, NotReady
 from storage.errors import InputRefused, Overloaded
 from storage.events import Message, Sampling
+from trainers.models.reply import Reply
 
 # torch and transformers take seconds to import: the thread that loads the first policy does it, while the server says that it lives
 if TYPE_CHECKING:
-    from serving.models.batching import Batch, Served
-    from serving.models.decoding import Deliver, Draw
+    from trainers.models.engine import Batch
+    from trainers.models.policy import Policy
+    from trainers.models.sampler import Deliver, Draw
 
 log = logging.getLogger(__name__)
 
 JOINING = 8  # requests that join between two tokens; more would hold up those under way
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """A policy as it serves: under which version's name.
+
+    Raises
+    ------
+    ConfigurationError
+        The policy cannot be batched.
+    """
+
+    version: str
+    policy: "Policy"
+
+    def __post_init__(self) -> None:
+        from trainers.models.engine import check_layers
+
+        check_layers(self.policy)
 
 
 class Lane:
@@ -42,19 +62,19 @@ class Lane:
     def busy(self) -> bool:
         return bool(self.waiting or self.patient) or any(batch.draws for batch in self.batches)
 
-    def turn(self, served: "Served") -> None:
+    def turn(self, served: Served) -> None:
         """Let newcomers join the batch of ``served``, then draw one token for every row."""
-        from serving.models.batching import Batch
+        from trainers.models.engine import Batch
 
         self._joining = joining = self._newcomers()
-        if joining and (not self.batches or self.batches[-1].served is not served):
-            self.batches.append(Batch(served, self._capacity))
+        if joining and (not self.batches or self.batches[-1].policy is not served.policy):
+            self.batches.append(Batch(served.policy, self._capacity, served.version))
         if joining:
             self.batches[-1].admit(joining)
         self._joining = []
         for batch in self.batches:
             batch.step()
-        self.batches = [batch for batch in self.batches if batch.draws or batch.served is served]
+        self.batches = [batch for batch in self.batches if batch.draws or batch.policy is served.policy]
 
     def _newcomers(self) -> "list[Draw]":
         room = min(JOINING, self._capacity - sum(len(batch.draws) for batch in self.batches))
@@ -91,7 +111,7 @@ class LocalBackend:
         self._thread = threading.Thread(target=self._work, name="generation", daemon=True)
         self._thread.start()
 
-    def install(self, served: "Served") -> None:
+    def install(self, served: Served) -> None:
         """Serve this policy from the next request on; what is under way is finished on the one before."""
         with self._changed:
             self._served = served
@@ -155,12 +175,12 @@ class LocalBackend:
         self._reserved[patient] += 1  # before the await: what else comes meanwhile has to find the place taken
         try:
             ids = await asyncio.to_thread(self._tokens, served, prompt)
-            room = served.window - len(ids)
+            room = served.policy.window - len(ids)
             if room < 1:
                 raise InputRefused(
-                    f"messages: {len(ids)} tokens; this model reads {served.window} with its reply, so shorten them", "messages"
+                    f"messages: {len(ids)} tokens; this model reads {served.policy.window} with its reply, so shorten them", "messages"
                 )
-            from serving.models.decoding import Draw
+            from trainers.models.sampler import Draw
 
             draw = Draw(ids, sampling, min(sampling.max_tokens, room), deliver, pieces=pieces)
             with self._changed:
@@ -170,9 +190,7 @@ class LocalBackend:
         finally:
             self._reserved[patient] -= 1
 
-    def _tokens(self, served: "Served", prompt: Sequence[Message]) -> list[int]:
-        from trainers.models.generation import prompt_ids
-
+    def _tokens(self, served: Served, prompt: Sequence[Message]) -> list[int]:
         tokenizer = served.policy.tokenizer
         for index, message in enumerate(prompt):
             # a candidate who writes the template's own marks could put words into the system's mouth
@@ -181,11 +199,8 @@ class LocalBackend:
                     raise InputRefused(
                         f"messages.{index}.content: holds {mark!r}, a mark of this model's chat format", f"messages.{index}.content"
                     )
-        try:
-            with self._reading:
-                return prompt_ids(served.policy, prompt)
-        except jinja2.TemplateError as error:
-            raise InputRefused(f"messages: the model's chat template refuses them: {error}", "messages") from error
+        with self._reading:
+            return served.policy.chat.prompt_ids(prompt)
 
     def _work(self) -> None:
         while True:

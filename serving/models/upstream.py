@@ -13,10 +13,11 @@ import httpx
 import orjson
 from pydantic import SecretStr
 
-from serving.models.backend import ALIASES, Reply
+from serving.models.backend import ALIASES
 from storage.errors import ConfigurationError, InputRefused, Overloaded, UpstreamError
 from storage.events import MAX_TEXT, Message, Sampling
 from streams.health import is_loopback
+from trainers.models.reply import Reply
 
 log = logging.getLogger(__name__)
 

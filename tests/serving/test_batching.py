@@ -12,7 +12,6 @@ import pytest
 from fastapi import FastAPI
 
 from serving.api import routes
-from serving.models.backend import Reply
 from serving.pairing import Pairing, PairingRule
 from serving.responses import REFUSALS
 from storage.errors import Overloaded
@@ -21,22 +20,23 @@ from streams.bus.sqlite import SQLiteBus
 from streams.http.errors import answer_errors
 from streams.intake import Intake
 from tests.serving.conftest import StartApp
+from trainers.models.reply import Reply
 
 if TYPE_CHECKING:
-    from serving.models.batching import Served
-    from serving.models.decoding import Deliver, Draw
+    from serving.models.local import Served
+    from trainers.models.sampler import Deliver, Draw
 
 
 @pytest.fixture(scope="module")
 def served(tiny_model: Path) -> "Served":
-    from serving.models.batching import Served
-    from trainers.models.generation import load_policy
+    from serving.models.local import Served
+    from trainers.models.policy import load_policy
 
     return Served("base", load_policy(str(tiny_model)))
 
 
 def drawn(ids: list[int], seed: int, tokens: int, receive: "Deliver") -> "Draw":
-    from serving.models.decoding import Draw
+    from trainers.models.sampler import Draw
 
     sampling = Sampling(seed=seed, max_tokens=tokens, temperature=0.7 + seed % 3 / 4, top_p=0.8 if seed % 2 else 1.0)
     return Draw(ids, sampling, tokens, receive, pieces=False)
@@ -53,7 +53,7 @@ def keeping(said: dict[int, Reply], number: int) -> "Deliver":
 
 
 def test_rows_that_join_and_leave_say_what_they_say_alone(served: "Served") -> None:
-    from serving.models.batching import Batch
+    from trainers.models.engine import Batch
 
     chance = random.Random(3)
     prompts = [[chance.randrange(4, 40) for _ in range(chance.choice([3, 10, 40, 90]))] for _ in range(40)]
@@ -61,7 +61,7 @@ def test_rows_that_join_and_leave_say_what_they_say_alone(served: "Served") -> N
 
     def replies(capacity: int) -> list[Reply]:
         said: dict[int, Reply] = {}
-        batch, waiting = Batch(served, capacity), list(enumerate(prompts))
+        batch, waiting = Batch(served.policy, capacity, served.version), list(enumerate(prompts))
         while waiting or batch.draws:
             room = min(capacity - len(batch.draws), chance.randrange(1, 5))
             joining, waiting = waiting[:room], waiting[room:]
@@ -78,10 +78,10 @@ def test_rows_that_join_and_leave_say_what_they_say_alone(served: "Served") -> N
 
 
 def test_a_row_that_is_cancelled_leaves_at_the_next_token_and_hears_nothing(served: "Served") -> None:
-    from serving.models.batching import Batch
+    from trainers.models.engine import Batch
 
     heard: list[object] = []
-    batch = Batch(served, 4)
+    batch = Batch(served.policy, 4, served.version)
     leaving, staying = (drawn([5, 6, 9], seed, 100, heard.append) for seed in (0, 1))
     batch.admit([leaving, staying])
     leaving.cancelled = True
@@ -126,8 +126,8 @@ def test_no_more_wait_than_may_however_many_come_at_once(served: "Served") -> No
 def test_a_failure_while_drawing_is_told_to_those_concerned_and_the_next_are_served(
     served: "Served", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from serving.models.batching import Batch
     from serving.models.local import LocalBackend
+    from trainers.models.engine import Batch
 
     prompt = [Message(role="user", content="yes ?")]
 

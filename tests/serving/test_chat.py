@@ -82,7 +82,8 @@ def test_a_seed_gives_the_same_reply_alone_and_among_others(server: Server) -> N
 
 
 def test_temperature_nought_says_what_the_trainers_generation_says(server: Server, tiny_model: Path) -> None:
-    from trainers.models.generation import generate, load_policy
+    from trainers.models.engine import generate
+    from trainers.models.policy import load_policy
 
     prompt = [Message(**message) for message in ASKED]
     [expected] = generate(load_policy(str(tiny_model)), [prompt], Sampling(temperature=0, max_tokens=20), seed=0)

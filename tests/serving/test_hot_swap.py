@@ -38,7 +38,8 @@ def promotion(version: str) -> tuple[ReviewDecided, ModelPromoted]:
 
 
 def spoken(model: Path, adapter: Path | None) -> str:
-    from trainers.models.generation import generate, load_policy
+    from trainers.models.engine import generate
+    from trainers.models.policy import load_policy
 
     prompt = [Message(role="user", content=ASKED[0]["content"])]
     [text] = generate(load_policy(str(model), adapter), [prompt], Sampling(temperature=0, max_tokens=24), seed=0)

@@ -42,7 +42,8 @@ def test_a_model_with_empty_special_tokens_answers_as_without_them(
 
 
 def test_an_adapters_folder_is_served_over_its_base(start: Start, settings: Settings, tiny_model: Path, adapter: Path) -> None:
-    from trainers.models.generation import generate, load_policy
+    from trainers.models.engine import generate
+    from trainers.models.policy import load_policy
 
     prompt = [Message.model_validate(message) for message in ASKED]
     [expected] = generate(load_policy(str(tiny_model), adapter), [prompt], Sampling(temperature=0, max_tokens=12), seed=0)

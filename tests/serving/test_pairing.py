@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from serving.models.backend import Reply
 from serving.pairing import Pairing, PairingRule, chosen, pair_of
 from storage.events import Event, Message, PairDrawn, Sampling, new_id
 from streams.bus.sqlite import SQLiteBus
 from streams.intake import Intake
 from tests.serving.conftest import Server, ids_of
+from trainers.models.reply import Reply
 
 ASKED = [{"role": "user", "content": "when is the interview ?"}]
 
@@ -140,10 +140,9 @@ def test_a_greater_share_chooses_whatever_a_smaller_one_does(reply_id: UUID, one
 
 
 def test_candidates_join_first_and_second_responses_ride_along_in_at_most_half_of_the_places(tiny_model: Path) -> None:
-    from serving.models.batching import Served
-    from serving.models.decoding import Draw
-    from serving.models.local import LocalBackend
-    from trainers.models.generation import load_policy
+    from serving.models.local import LocalBackend, Served
+    from trainers.models.policy import load_policy
+    from trainers.models.sampler import Draw
 
     served = Served("base", load_policy(str(tiny_model)))
     backend = LocalBackend(capacity=4, most_waiting=10)  # without a policy its thread sleeps: the turns are taken here
@@ -166,7 +165,7 @@ def test_candidates_join_first_and_second_responses_ride_along_in_at_most_half_o
     assert under_way() == 4
     while answered.count("candidate") < 6:
         assert not (lane.waiting and under_way() < 2)
-        assert sum(second._tokens > 0 for second in seconds if not second.cancelled) <= 2
+        assert sum(bool(second.tokens) for second in seconds if not second.cancelled) <= 2
         lane.turn(served)
     while lane.busy():
         lane.turn(served)

@@ -13,7 +13,8 @@ from storage.errors import DataRefused
 from storage.events import Message
 from trainers.audits.kl_budget import kl
 from trainers.data.preference import Preference
-from trainers.models.generation import load_policy, log_probabilities
+from trainers.models.policy import load_policy
+from trainers.models.scoring import log_probabilities
 from trainers.policy.dpo import DPOSettings, admissible, train_dpo
 
 FAST = DPOSettings(epochs=2, batch=8, learning_rate=5e-3, least_rows=8, checkpoints=4)

@@ -8,7 +8,10 @@ import torch
 
 from storage.errors import ModelNotFound
 from storage.events import Message, Sampling
-from trainers.models.generation import Policy, draw, end_tokens, generate, load_policy, log_probabilities, prompt_ids, resolve_model
+from trainers.models.engine import Batch, generate
+from trainers.models.policy import Policy, load_policy, resolve_model
+from trainers.models.sampler import Draw, choose
+from trainers.models.scoring import log_probabilities
 
 PROMPTS = [(Message(role="user", content=text),) for text in ("Hello", "When is my interview?", "Hi, any news? " * 5, "No")]
 
@@ -26,19 +29,23 @@ def test_what_is_said_does_not_depend_on_the_batch(policy: Policy) -> None:
     assert all(isinstance(reply, str) for reply in together)
 
 
-def test_the_likeliest_reply_is_that_of_transformers_own_generation(policy: Policy) -> None:
-    ours = generate(policy, PROMPTS, Sampling(temperature=0, max_tokens=20), seed=0)
-    for prompt, reply in zip(PROMPTS, ours, strict=True):
-        ids = torch.tensor([prompt_ids(policy, prompt)])
+def test_the_likeliest_tokens_are_those_of_transformers_own_generation(policy: Policy) -> None:
+    draws = [Draw(policy.chat.prompt_ids(prompt), Sampling(temperature=0), 20, lambda item: None, pieces=False) for prompt in PROMPTS]
+    batch = Batch(policy, len(draws))
+    batch.admit(draws)
+    while batch.draws:
+        batch.step()
+    for draw in draws:
+        ids = torch.tensor([draw.ids])
         theirs = policy.model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=20, do_sample=False)
-        assert reply == policy.tokenizer.decode(theirs[0, ids.shape[1] :], skip_special_tokens=True).strip()
+        assert draw.tokens == [token for token in theirs[0, len(draw.ids) :].tolist() if token not in policy.ends]
 
 
 def test_a_reply_ends_before_the_token_that_ends_it(policy: Policy) -> None:
     replies = generate(policy, PROMPTS * 20, Sampling(temperature=2, max_tokens=60), seed=1)
     assert not any("<|im_end|>" in reply for reply in replies)
     assert len({len(policy.tokenizer(reply)["input_ids"]) for reply in replies}) > 3
-    assert end_tokens(policy) == [2]
+    assert policy.ends == (2,)
 
 
 def test_a_stop_text_and_what_follows_it_are_left_out(policy: Policy) -> None:
@@ -47,24 +54,41 @@ def test_a_stop_text_and_what_follows_it_are_left_out(policy: Policy) -> None:
     assert generate(policy, PROMPTS, Sampling(max_tokens=30, stop=(stop,)), seed=0)[1] == plain.split(stop)[0].strip()
 
 
+class Fixed(Draw):
+    """A draw of given random numbers that has said something already."""
+
+    def __init__(self, sampling: Sampling, uniform: float) -> None:
+        super().__init__([1], sampling, 10, lambda item: None, pieces=False)
+        self._uniform = uniform
+
+    @property
+    def blank(self) -> bool:
+        return False
+
+    def uniform(self) -> float:
+        return self._uniform
+
+
+def chosen(logits: torch.Tensor, sampling: Sampling, *uniform: float) -> list[int]:
+    return choose(logits.expand(len(uniform), -1), [Fixed(sampling, each) for each in uniform], torch.tensor([], dtype=torch.long))
+
+
 def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
     logits = torch.tensor([[0.0, 1.0, 2.0, -torch.inf]])
-    uniform = (torch.arange(20_000) + 0.5) / 20_000
-    drawn = draw(logits.expand(20_000, 4), uniform, Sampling())
-    shares = np.bincount(drawn.numpy(), minlength=4) / 20_000
+    uniform = ((np.arange(20_000) + 0.5) / 20_000).tolist()
+    shares = np.bincount(chosen(logits, Sampling(), *uniform), minlength=4) / 20_000
     assert np.allclose(shares, logits[0].softmax(-1).numpy(), atol=2e-4)
     # the two likeliest hold 0.91 of the probability: top_p = 0.9 keeps exactly them
-    kept = draw(logits.expand(20_000, 4), uniform, Sampling(top_p=0.9))
-    assert set(kept.tolist()) == {1, 2}
-    assert draw(logits, torch.tensor([0.01]), Sampling(temperature=0)).tolist() == [2]
-    assert draw(torch.tensor([[-torch.inf, 0.0]]), torch.tensor([0.0]), Sampling()).tolist() == [1]
+    assert set(chosen(logits, Sampling(top_p=0.9), *uniform)) == {1, 2}
+    assert chosen(logits, Sampling(temperature=0), 0.01) == [2]
+    assert chosen(torch.tensor([[-torch.inf, 0.0]]), Sampling(), 0.0) == [1]
 
 
 def test_log_probabilities_are_the_models_own(policy: Policy) -> None:
     replies = ["Yes.", "We will write to you on Monday.", "", "x" * 40]
     found = log_probabilities(policy, PROMPTS, replies, batch=4)
     for prompt, reply, ours in zip(PROMPTS, replies, found, strict=True):
-        before = prompt_ids(policy, prompt)
+        before = policy.chat.prompt_ids(prompt)
         ids = torch.tensor([[*before, *policy.tokenizer(reply, add_special_tokens=False)["input_ids"], 2]])
         with torch.inference_mode():
             logits = policy.model(ids).logits[0].log_softmax(-1)

@@ -17,7 +17,9 @@ from storage.errors import ModelNotFound
 from storage.events import Message, Sampling
 from storage.settings import Settings
 from trainers.api import evaluate_policy, train_policy
-from trainers.models.generation import Policy, generate, layers, load_policy, log_probabilities, prompt_ids
+from trainers.models.engine import generate
+from trainers.models.policy import Policy, layers, load_policy
+from trainers.models.scoring import log_probabilities
 from trainers.runs.job import base_hash
 
 PROMPTS = [(Message(role="user", content=text),) for text in ("Hello", "When is my interview?")]
@@ -66,7 +68,7 @@ def test_an_empty_special_token_is_an_absent_one(model: Path, tiny_model: Path, 
     changed(model / "tokenizer_config.json", **dict.fromkeys(names, ""))
     policy, whole = load_policy(str(model)), load_policy(str(tiny_model))
     assert "" not in policy.tokenizer.all_special_tokens
-    assert [prompt_ids(policy, prompt) for prompt in PROMPTS] == [prompt_ids(whole, prompt) for prompt in PROMPTS]
+    assert [policy.chat.prompt_ids(prompt) for prompt in PROMPTS] == [whole.chat.prompt_ids(prompt) for prompt in PROMPTS]
     assert spoken(policy) == spoken(whole)
     assert [len(row) for row in log_probabilities(policy, PROMPTS, ["Yes", "No"])] == [4, 3]  # the reply's bytes and what ends it
 
@@ -75,7 +77,7 @@ def test_a_template_may_still_join_an_empty_token_to_texts(model: Path) -> None:
     changed(model / "tokenizer_config.json", bos_token="")
     (model / "chat_template.jinja").write_text("{% for m in messages %}{{ bos_token + m['content'] }}{% endfor %}")
     policy = load_policy(str(model))
-    assert policy.tokenizer.decode(prompt_ids(policy, PROMPTS[0])) == "Hello"
+    assert policy.tokenizer.decode(policy.chat.prompt_ids(PROMPTS[0])) == "Hello"
 
 
 def test_an_adapters_folder_stands_for_its_base_with_the_adapter(tiny_model: Path, adapter: Path) -> None:
@@ -104,7 +106,7 @@ def test_an_adapter_with_a_tokenizer_of_its_own_brings_it(adapter: Path, tiny_mo
         shutil.copy(tiny_model / name, adapter / name)
     (adapter / "chat_template.jinja").write_text("{% for m in messages %}<{{ m['content'] }}>{% endfor %}")
     policy = load_policy(str(adapter))
-    assert policy.tokenizer.decode(prompt_ids(policy, PROMPTS[0])) == "<Hello>"
+    assert policy.tokenizer.decode(policy.chat.prompt_ids(PROMPTS[0])) == "<Hello>"
 
 
 @pytest.mark.parametrize(
@@ -281,7 +283,7 @@ def test_an_id_that_is_an_adapters_is_not_loaded_past_these_checks(adapter: Path
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text("0" * 40)
     shutil.copytree(adapter, repository / "snapshots" / ("0" * 40))
-    program = "from trainers.models.generation import load_policy; load_policy('somebody/adapter')"
+    program = "from trainers.models.policy import load_policy; load_policy('somebody/adapter')"
     environment = os.environ | {"HF_HUB_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert "ModelNotFound: somebody/adapter: an adapter; fetch it with `hf download" in done.stderr

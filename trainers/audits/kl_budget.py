@@ -12,7 +12,7 @@ from trainers.audits.intervals import Interval, mean_interval
 
 if TYPE_CHECKING:
     from trainers.audits.trial import Trial
-    from trainers.models.generation import Policy
+    from trainers.models.policy import Policy
 
 
 class KLLimits(Limits):
@@ -57,9 +57,9 @@ def kl(
     """
     import numpy as np
 
-    from trainers.models.generation import reply_ids, reply_logits
+    from trainers.models.scoring import reply_logits
 
-    tokens = [reply_ids(policy, reply) for reply in replies]
+    tokens = [policy.chat.reply_ids(reply) for reply in replies]
     found = np.empty(len(replies))
     ours, theirs = reply_logits(policy, prompts, tokens, batch=batch), reply_logits(reference, prompts, tokens, batch=batch)
     for (chunk, mine), (_, other) in zip(ours, theirs, strict=True):

@@ -1,4 +1,4 @@
-"""Batches of rows that are alike in length, for TRL's DPO trainer.
+"""TRL's DPO trainer on rows that are tokenized already, in batches of rows that are alike in length.
 
 Prompts of one and of three turns differ threefold in length, and padding costs as much as text.
 """
@@ -43,8 +43,14 @@ class LengthBatches(Sampler[int]):
         yield from (int(i) for batch in short for i in batch)
 
 
-class LengthBatchedDPO(DPOTrainer):
-    """TRL's trainer with :class:`LengthBatches` in place of a random order."""
+class TokenizedDPO(DPOTrainer):
+    """TRL's trainer on rows of ``prompt_ids``, ``chosen_ids`` and ``rejected_ids``, with :class:`LengthBatches` in place of a random order.
+
+    TRL has no setting for either, so two of its private methods are overridden; training fails if they go away.
+    """
+
+    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        return dataset
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthBatches:
         rows: Any = self.train_dataset if train_dataset is None else train_dataset

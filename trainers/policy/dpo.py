@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -24,7 +24,11 @@ from storage.errors import DataRefused
 from storage.events import Message
 from trainers.data.preference import Preference
 
+if TYPE_CHECKING:
+    from trainers.models.chat_format import ChatFormat
+
 Progress = Callable[[int, int, Mapping[str, float]], None]  # step, steps, metrics
+MIN_PROMPT = 16  # tokens
 ADAPTER = "policy"  # the folder under a run's output that holds the finished adapter
 
 
@@ -37,6 +41,7 @@ class DPOSettings(BaseModel):
     sft_weight : weight of the negative log-likelihood of the chosen reply beside the preference loss; it keeps copied facts right
     half_life_days : a judgment this much older than the newest is kept with probability one half (and so on); None keeps all
     least_rows : fewer decisive comparisons than this are not trained on
+    max_length : tokens of a row; a longer prompt loses its oldest turns, a row whose reply does not fit is left out and counted
     bf16, gradient_checkpointing : None means yes on a GPU and no on a CPU, where they only cost
     """
 
@@ -52,7 +57,7 @@ class DPOSettings(BaseModel):
     lora_rank: Annotated[int, Field(ge=1)] = 8
     lora_alpha: Annotated[int, Field(ge=1)] = 16
     lora_modules: str | tuple[str, ...] = "all-linear"
-    max_length: Annotated[int, Field(ge=16)] = 1024
+    max_length: Annotated[int, Field(ge=32)] = 1024
     half_life_days: Annotated[float, Field(gt=0)] | None = 180
     least_rows: Annotated[int, Field(ge=1)] = 32
     checkpoints: Annotated[int, Field(ge=1)] = 4
@@ -63,12 +68,16 @@ class DPOSettings(BaseModel):
 
 @dataclass(frozen=True)
 class Trained:
-    """The finished adapter, on how many rows it learnt in how many steps, and the last metrics that training logged."""
+    """The finished adapter, on how many rows it learnt in how many steps, and the last metrics that training logged.
+
+    ``too_long`` rows were left out, because a reply and ``MIN_PROMPT`` tokens of its prompt do not fit into ``max_length`` together.
+    """
 
     adapter: Path
     rows: int
     steps: int
     metrics: Mapping[str, float]
+    too_long: int = 0
 
 
 def admissible(rows: Iterable[Preference], half_life_days: float | None) -> list[Preference]:
@@ -114,7 +123,7 @@ def train_dpo(base: str, rows: Iterable[Preference], settings: DPOSettings, outp
 
     Parameters
     ----------
-    base : the base model, as :func:`trainers.models.generation.resolve_model` takes it; it is also the reference
+    base : the base model, as :func:`trainers.models.policy.resolve_model` takes it; it is also the reference
     rows : decisive comparisons; see :func:`admissible` for what is left of them
     output : a folder of this training's own; its checkpoints are removed at the end
     progress : called with step, steps and the metrics ``loss``, ``reward_margin`` and ``reward_accuracy``
@@ -134,30 +143,29 @@ def train_dpo(base: str, rows: Iterable[Preference], settings: DPOSettings, outp
     from peft import LoraConfig
     from transformers import PrinterCallback, set_seed
 
-    from trainers.models.generation import load_policy
-    from trainers.policy.batching import LengthBatchedDPO
+    from trainers.models.policy import load_policy
+    from trainers.policy.batching import TokenizedDPO
 
     disable_progress_bars()
     _keep_memory()
     set_seed(settings.seed)
     policy = load_policy(base)
     policy.tokenizer.padding_side = "right"
-    dataset = Dataset.from_list(
-        [
-            {
-                "prompt": [{"role": m.role, "content": m.content} for m in row.prompt],
-                "chosen": [{"role": "assistant", "content": row.chosen}],
-                "rejected": [{"role": "assistant", "content": row.rejected}],
-            }
-            for row in sorted(kept, key=_characters)  # rows of a length together: less padding in the reference's pass
-        ]
-    )
+    tokenized = [_tokenized(row, policy.chat, settings.max_length) for row in sorted(kept, key=_characters)]
+    rows_of_ids = [row for row in tokenized if row is not None]
+    too_long = len(tokenized) - len(rows_of_ids)
+    if len(rows_of_ids) < settings.least_rows:
+        raise DataRefused(
+            f"{too_long} of {len(kept)} comparisons do not fit into max_length = {settings.max_length} tokens, and the rest is too little"
+            " to train on; raise max_length in the method's section"
+        )
+    dataset = Dataset.from_list(rows_of_ids)  # rows of a length together: less padding in the reference's pass
     checkpoints = output / "checkpoints"
     reporter = _reporter(progress)
     with _quiet(), _scored_at_replies():
-        trainer = LengthBatchedDPO(
+        trainer = TokenizedDPO(
             model=policy.model,
-            args=_arguments(settings, checkpoints, len(kept)),
+            args=_arguments(settings, checkpoints, len(rows_of_ids)),
             train_dataset=dataset,
             processing_class=policy.tokenizer,
             peft_config=LoraConfig(
@@ -173,7 +181,16 @@ def train_dpo(base: str, rows: Iterable[Preference], settings: DPOSettings, outp
         trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
     adapter = _write_adapter(trainer.model, base, output / ADAPTER)
     shutil.rmtree(checkpoints, ignore_errors=True)
-    return Trained(adapter, len(kept), trainer.state.global_step, reporter.latest)
+    return Trained(adapter, len(rows_of_ids), trainer.state.global_step, reporter.latest, too_long)
+
+
+def _tokenized(row: Preference, chat: "ChatFormat", max_length: int) -> dict[str, list[int]] | None:
+    """The row as tokens, its prompt without the oldest turns that do not fit; None where a reply alone is too long."""
+    chosen, rejected = chat.reply_ids(row.chosen), chat.reply_ids(row.rejected)
+    room = max_length - max(len(chosen), len(rejected))
+    if room < MIN_PROMPT:
+        return None
+    return {"prompt_ids": chat.fitted_ids(row.prompt, room), "chosen_ids": chosen, "rejected_ids": rejected}
 
 
 def _arguments(settings: DPOSettings, folder: Path, rows: int) -> Any:
@@ -194,7 +211,7 @@ def _arguments(settings: DPOSettings, folder: Path, rows: int) -> Any:
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=settings.batch,
         gradient_accumulation_steps=settings.gradient_accumulation,
-        max_length=settings.max_length,
+        max_length=None,  # rows are cut before, at the beginning of their prompts
         precompute_ref_log_probs=True,
         use_cpu=not gpu,
         bf16=gpu if settings.bf16 is None else settings.bf16,

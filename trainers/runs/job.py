@@ -45,7 +45,7 @@ def base_hash(ref: str) -> str | None:
 
     For an adapter's folder, over the files of its base and its own.
     """
-    from trainers.models.generation import layers
+    from trainers.models.policy import layers
 
     base, adapters = layers(ref)
     files = {

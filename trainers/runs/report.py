@@ -45,11 +45,12 @@ class Data(_Part):
 
 
 class Training(_Part):
-    """The training's last logged metrics."""
+    """The training's last logged metrics; ``too_long`` rows were left out."""
 
     rows: int
     steps: int
     metrics: dict[str, float]
+    too_long: int = 0
 
 
 class PairedReply(_Part):

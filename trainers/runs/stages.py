@@ -17,7 +17,8 @@ from trainers.audits.trial import Models, Replies, Trial
 from trainers.data.preference import to_train_on
 from trainers.data.snapshots import TrialPrompt
 from trainers.features.embedder import Embedder
-from trainers.models.generation import Policy, generate
+from trainers.models.engine import generate
+from trainers.models.policy import Policy
 from trainers.runs.data import RunData
 from trainers.runs.job import base_hash
 from trainers.runs.report import Data, Lineage, PairedReply, Report, Training
@@ -50,6 +51,7 @@ class TrainedPolicy(_Record):
     rows: int
     steps: int
     metrics: dict[str, float]
+    too_long: int = 0
 
 
 class Sampled(_Record):
@@ -103,7 +105,14 @@ def train(base: str, data: RunData, settings: RunSettings, folder: Path, artifac
     assert settings.method is not None
     trained = settings.method.train(base, to_train_on(data.preferences), settings.training, folder, say)
     policy = artifacts.put(trained.adapter)
-    return TrainedPolicy(policy=policy, version=f"v-{policy[:12]}", rows=trained.rows, steps=trained.steps, metrics=dict(trained.metrics))
+    return TrainedPolicy(
+        policy=policy,
+        version=f"v-{policy[:12]}",
+        rows=trained.rows,
+        steps=trained.steps,
+        metrics=dict(trained.metrics),
+        too_long=trained.too_long,
+    )
 
 
 def sample(trials: Sequence[TrialPrompt], champion_name: str | None, models: Models, settings: EvaluationSettings, say: Say) -> Sampled:
@@ -184,7 +193,9 @@ def judge(
             prompts=len(sampled.challenger),
             overlap=data.overlap,
         ),
-        training=Training(rows=trained.rows, steps=trained.steps, metrics=trained.metrics) if trained is not None else None,
+        training=Training(rows=trained.rows, steps=trained.steps, metrics=trained.metrics, too_long=trained.too_long)
+        if trained is not None
+        else None,
         sampling=settings.evaluation.sampling,
         settings=settings.as_json(),
         findings=evaluated.findings,

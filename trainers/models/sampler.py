@@ -1,6 +1,6 @@
 """One reply while it is drawn token by token: its limits, its own random numbers, its text and where that ends.
 
-Requests come from the HTTP thread and are filled by the generation thread (``batching``); what they say goes back through ``deliver``.
+Chat requests and evaluation make draws; the engine fills them; what they say goes back through ``deliver``.
 """
 
 import random
@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from tokenizers.decoders import DecodeStream
 
-from serving.models.backend import Reply
 from storage.events import MAX_TEXT, Sampling
+from trainers.models.reply import Reply
 
 Deliver = Callable[[str | Reply | Exception], None]
 
@@ -23,7 +23,7 @@ class Draw:
     ----------
     ids : the prompt's tokens
     limit : how many tokens the reply may have; at most what the model's window leaves
-    deliver : called by the generation thread with each piece of text where ``pieces`` is set, and at last with the reply or the error
+    deliver : called by the engine's thread with each piece of text where ``pieces`` is set, and at last with the reply or the error
     """
 
     def __init__(self, ids: Sequence[int], sampling: Sampling, limit: int, deliver: Deliver, *, pieces: bool) -> None:
@@ -37,7 +37,7 @@ class Draw:
         self._decode = DecodeStream(skip_special_tokens=True)
         self._text = ""
         self._told = 0
-        self._tokens = 0
+        self.tokens: list[int] = []  # drawn so far, without the one that ends the reply
 
     def uniform(self) -> float:
         """The next of this reply's random numbers in [0, 1); they depend on nothing but its seed."""
@@ -52,7 +52,7 @@ class Draw:
         """Add a token; the reason why the reply is finished, once it is: ``stop`` or ``length``."""
         if token in ends:
             return "stop"
-        self._tokens += 1
+        self.tokens.append(token)
         before = len(self._text)
         # A control character that no store of text accepts; a byte-level vocabulary can spell it.
         self._text += (self._decode.step(tokenizer, token) or "").replace("\x00", "")
@@ -60,7 +60,7 @@ class Draw:
         if cut is not None:
             self._text = self._text[:cut]
             return "stop"
-        if self._tokens >= self._limit or len(self._text) >= MAX_TEXT:
+        if len(self.tokens) >= self._limit or len(self._text) >= MAX_TEXT:
             self._text = self._text[:MAX_TEXT]
             return "length"
         if self._pieces:
@@ -70,7 +70,7 @@ class Draw:
     def finish(self, reason: str, version: str) -> None:
         if self._pieces:
             self._tell(len(self._text))
-        self.deliver(Reply(self._text, version, reason, len(self.ids), self._tokens))
+        self.deliver(Reply(self._text, version, reason, len(self.ids), len(self.tokens)))
 
     def _tell(self, upto: int) -> None:
         if upto > self._told:

@@ -1,4 +1,4 @@
-"""Replies to several requests drawn together, one forward pass a token, with requests joining and leaving between the passes.
+"""Replies drawn together, one forward pass a token, with draws joining and leaving between the passes: for chat and for evaluation.
 
 Keys and values of all rows lie in one buffer a layer, aligned at their right ends: row i occupies the columns ``starts[i] … length``. A
 newcomer's prompt is computed by itself and written left of ``length``; a row that has finished gives its place to the last one. So nothing
@@ -6,53 +6,43 @@ is copied but that one row, however many are under way.
 """
 
 import inspect
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
-from serving.models.decoding import Draw, choose
 from storage.errors import ConfigurationError
-from trainers.models.generation import Policy, end_tokens
+from storage.events import Message, Sampling, derived_id
+from trainers.models.policy import Policy
+from trainers.models.reply import Reply
+from trainers.models.sampler import Draw, choose
 
 ROOM = 64  # columns by which a buffer grows, and of padding that all rows share before it is cut away
 
 
-@dataclass(frozen=True, eq=False)
-class Served:
-    """A policy as it serves: under which version's name, and what decoding needs to know of it."""
-
-    version: str
-    policy: Policy
-
-    def __post_init__(self) -> None:
-        layers = DynamicCache(config=self.policy.model.config).layers
-        if any(type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers):
-            raise ConfigurationError(
-                f"model = {self.policy.name!r}: its layers keep more than keys and values, which the local backend cannot batch; "
-                "serve it by another server and set upstream_url in [serving]"
-            )
-
-    @property
-    def window(self) -> int:
-        """How many tokens prompt and reply may have together."""
-        return int(getattr(self.policy.model.config.get_text_config(), "max_position_embeddings", None) or 1_000_000)
-
-
 class Batch:
-    """The rows under way on one policy. Used by one thread."""
+    """The draws under way on one policy. Used by one thread.
 
-    def __init__(self, served: Served, capacity: int) -> None:
-        self.served = served
+    ``version`` is the name that replies are given.
+
+    Raises
+    ------
+    ConfigurationError
+        The model's layers keep more than keys and values.
+    """
+
+    def __init__(self, policy: Policy, capacity: int, version: str = "") -> None:
+        check_layers(policy)
+        self.policy, self.version = policy, version
         self.draws: list[Draw] = []
         self._capacity = capacity
-        self._model: Any = served.policy.model
+        self._model: Any = policy.model
         self._device = next(self._model.parameters()).device
-        self._ends = frozenset(end_tokens(served.policy))
+        self._ends = frozenset(policy.ends)
         self._ends_tensor = torch.tensor(sorted(self._ends), device=self._device, dtype=torch.long)
-        self._tokenizer = served.policy.tokenizer.backend_tokenizer
+        self._tokenizer = policy.tokenizer.backend_tokenizer
         self._options = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(type(self._model).forward).parameters else {}
         self._starts = torch.zeros(capacity, dtype=torch.long, device=self._device)
         self._last = torch.zeros(capacity, dtype=torch.long, device=self._device)
@@ -119,7 +109,7 @@ class Batch:
         for draw, token in zip(self.draws[begin:], tokens, strict=True):
             reason = draw.take(token, self._ends, self._tokenizer)
             if reason is not None:
-                draw.finish(reason, self.served.version)
+                draw.finish(reason, self.version)
                 draw.cancelled = True
 
     def _leave(self) -> None:
@@ -138,6 +128,57 @@ class Batch:
             for layer in self._layers:
                 layer.cut(len(self.draws), spare)
             self._starts -= spare
+
+
+def check_layers(policy: Policy) -> None:
+    """Refuse a model whose rows cannot be kept in one buffer a layer."""
+    layers = DynamicCache(config=policy.model.config).layers
+    if any(type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers):
+        raise ConfigurationError(
+            f"model = {policy.name!r}: its layers keep more than keys and values, which cannot be batched here; "
+            "serve it by another server and set upstream_url in [serving]"
+        )
+
+
+def generate(
+    policy: Policy,
+    prompts: Sequence[Sequence[Message]],
+    sampling: Sampling,
+    seed: int,
+    *,
+    batch: int = 64,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[str]:
+    """One reply to each prompt, in the order of ``prompts``.
+
+    Prompts too long for the model lose their oldest turns. Reply i draws from numbers that depend on ``seed`` and i only, so that the batch
+    size does not decide what is said. ``progress(done, all)`` is called as replies are finished.
+    """
+    replies: list[str | None] = [None] * len(prompts)
+
+    def keep(i: int, item: str | Reply | Exception) -> None:
+        if isinstance(item, Exception):
+            raise item
+        replies[i] = item.text.strip() if isinstance(item, Reply) else item
+
+    draws = []
+    for i, prompt in enumerate(prompts):
+        ids = policy.chat.fitted_ids(prompt, policy.window - sampling.max_tokens)
+        own = sampling.model_copy(update={"seed": derived_id("draw", seed, i).int % 2**63})
+        draws.append(Draw(ids, own, sampling.max_tokens, partial(keep, i), pieces=False))
+    waiting = sorted(draws, key=lambda draw: len(draw.ids))
+    rows, told = Batch(policy, batch), 0
+    while waiting or rows.draws:
+        free = batch - len(rows.draws)
+        if waiting and (free >= batch // 4 or not rows.draws):  # a few at a time would each cost a pass of their own
+            joining, waiting = waiting[:free], waiting[free:]
+            rows.admit(joining)
+        rows.step()
+        done = len(draws) - len(waiting) - len(rows.draws)
+        if progress is not None and (done - told >= batch or done == len(draws) > told):
+            told = done
+            progress(done, len(draws))
+    return [reply or "" for reply in replies]
 
 
 def _alike(draws: Sequence[Draw]) -> list[list[Draw]]:

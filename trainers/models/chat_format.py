@@ -1,0 +1,157 @@
+"""How a conversation becomes a model's tokens: the one way for chat, training, scoring and evaluation.
+
+Chat templates differ in what they take. Some refuse a system message or two turns of one speaker in a row, some models have none. What a
+template takes is found out once, by rendering short conversations, and conversations are brought to that form.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import jinja2
+
+from storage.errors import InputRefused, ModelNotFound
+from storage.events import Message
+
+# For models that come without a template. A turn ends with the token that ends a reply.
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] }}:\n{{ message['content'] }}{{ eos_token }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant:\n{% endif %}"
+)
+BETWEEN = "\n\n"  # texts that had to share a turn
+
+_SYSTEM, _USER, _REPLY = "Be brief, probe.", "Hello, probe?", "Goodbye, probe."
+
+
+class ChatFormat:
+    """A tokenizer's chat template, and what it takes.
+
+    Attributes
+    ----------
+    end : the token that ends a reply: what the template puts behind one, else the tokenizer's end-of-sequence token
+
+    Raises
+    ------
+    ModelNotFound
+        The template cannot render a single question, or there is no token that could end a reply.
+    """
+
+    def __init__(self, tokenizer: Any, name: str) -> None:
+        self._tokenizer = tokenizer
+        self._plain = tokenizer.chat_template is None
+        if self._plain:
+            tokenizer.chat_template = PLAIN_TEMPLATE
+        user, reply = {"role": "user", "content": _USER}, {"role": "assistant", "content": _REPLY}
+        try:
+            self._render([user], reply_follows=True)
+        except jinja2.TemplateError as error:
+            raise ModelNotFound(f"{name}: its chat template cannot render a question ({error}); mend chat_template") from error
+        self._takes_system = self._renders([{"role": "system", "content": _SYSTEM}, user])
+        self._takes_repeats = self._renders([user, {"role": "user", "content": _SYSTEM}])
+        self._takes_reply_first = self._renders([reply, user])
+        end = self._turn_end([user, reply])
+        if end is None:
+            raise ModelNotFound(f"{name}: its tokenizer has no token that ends a reply; set eos_token in tokenizer_config.json")
+        self.end: int = end
+
+    def prompt_ids(self, prompt: Sequence[Message]) -> list[int]:
+        """The prompt's tokens up to where the reply begins.
+
+        Raises
+        ------
+        InputRefused
+            The template refuses something about these messages.
+        """
+        try:
+            text = self._render(self._accepted(prompt), reply_follows=True)
+        except jinja2.TemplateError as error:
+            raise InputRefused(f"messages: the model's chat template refuses them: {error}", "messages") from error
+        ids = list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+        # A template writes its own beginning. Without one the tokenizer's habit decides.
+        return self._tokenizer.build_inputs_with_special_tokens([])[:1] + ids if self._plain and self._begins else ids
+
+    def reply_ids(self, reply: str) -> list[int]:
+        """The reply's tokens and the one that ends it."""
+        return [*self._tokenizer(reply, add_special_tokens=False)["input_ids"], self.end]
+
+    def fitted_ids(self, prompt: Sequence[Message], room: int) -> list[int]:
+        """The prompt's tokens, at most ``room``: the oldest turns go first, then the beginning of the last one; system messages stay."""
+        ids = self.prompt_ids(prompt)
+        for shorter in self._shortened(prompt) if len(ids) > room else ():
+            ids = self.prompt_ids(shorter)
+            if len(ids) <= room:
+                break
+        return ids[-room:] if room > 0 else []
+
+    @staticmethod
+    def _shortened(prompt: Sequence[Message]) -> Iterator[list[Message]]:
+        kept = list(prompt)
+        turns = [message for message in prompt if message.role != "system"]
+        for oldest, following in pairwise(turns):
+            kept.remove(oldest)
+            if following.role == "user" or following is turns[-1]:  # a reply goes with its question
+                yield list(kept)
+        if turns:
+            last, text = kept.index(turns[-1]), turns[-1].content
+            while len(text) > 1:
+                text = text[len(text) // 8 + 1 :]
+                kept[last] = turns[-1].model_copy(update={"content": text or "…"})
+                yield list(kept)
+
+    @property
+    def _begins(self) -> bool:
+        """Whether the tokenizer begins a text with a token of its own."""
+        begin = self._tokenizer.bos_token_id
+        return begin is not None and list(self._tokenizer("a")["input_ids"])[:1] == [begin]
+
+    def _accepted(self, prompt: Sequence[Message]) -> list[dict[str, str]]:
+        """The messages in the form that the template takes."""
+        messages = [{"role": message.role, "content": message.content} for message in prompt]
+        if not self._takes_reply_first:
+            first = next((i for i, message in enumerate(messages) if message["role"] != "system"), None)
+            while first is not None and first < len(messages) and messages[first]["role"] == "assistant":
+                messages = _before_first_user([*messages[:first], *messages[first + 1 :]], f"assistant: {messages[first]['content']}")
+        if not self._takes_system:
+            told = [message["content"] for message in messages if message["role"] == "system"]
+            messages = [message for message in messages if message["role"] != "system"]
+            messages = _before_first_user(messages, BETWEEN.join(told)) if told else messages
+        if not self._takes_repeats:
+            joined: list[dict[str, str]] = []
+            for message in messages:
+                if joined and joined[-1]["role"] == message["role"]:
+                    joined[-1] = message | {"content": joined[-1]["content"] + BETWEEN + message["content"]}
+                else:
+                    joined.append(message)
+            messages = joined
+        return messages
+
+    def _render(self, messages: list[dict[str, str]], *, reply_follows: bool) -> str:
+        return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=reply_follows))
+
+    def _renders(self, messages: list[dict[str, str]]) -> bool:
+        """Whether the template takes these messages, and none of their texts is missing from what it writes."""
+        try:
+            text = self._render(messages, reply_follows=False)
+        except jinja2.TemplateError:
+            return False
+        return all(message["content"] in text for message in messages)
+
+    def _turn_end(self, messages: list[dict[str, str]]) -> int | None:
+        try:
+            behind = self._render(messages, reply_follows=False).rpartition(_REPLY)[2]
+        except jinja2.TemplateError:
+            behind = ""
+        added = self._tokenizer.added_tokens_decoder
+        special = {*self._tokenizer.all_special_ids, *(token for token, about in added.items() if about.special)}
+        following = next((token for token in self._tokenizer(behind, add_special_tokens=False)["input_ids"] if token in special), None)
+        found = following if following is not None else self._tokenizer.eos_token_id
+        return int(found) if found is not None else None
+
+
+def _before_first_user(messages: list[dict[str, str]], text: str) -> list[dict[str, str]]:
+    """The messages with a text at the beginning of the first user turn; as a user turn of its own where there is none."""
+    for i, message in enumerate(messages):
+        if message["role"] == "user":
+            return [*messages[:i], message | {"content": text + BETWEEN + message["content"]}, *messages[i + 1 :]]
+    told = [message for message in messages if message["role"] == "system"]
+    return [*told, {"role": "user", "content": text}, *messages[len(told) :]]

@@ -1,0 +1,187 @@
+"""Load a language model with its tokenizer and adapters.
+
+Models come from a setting (``shipped``, a folder or a Hugging Face id) and adapters from the artifact store.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils.peft_utils import find_adapter_config_file
+
+from storage.errors import ModelNotFound
+from trainers.models.chat_format import ChatFormat
+from trainers.models.model_files import adapter_base, check_adapter, check_model, is_adapter
+
+SHIPPED = "shipped"
+
+
+@dataclass
+class Policy:
+    """A language model that replies, with its tokenizer; ``name`` is what it was loaded from."""
+
+    model: Any  # transformers.PreTrainedModel, or a PeftModel where the adapter was kept apart
+    tokenizer: Any  # transformers.PreTrainedTokenizerBase
+    name: str
+
+    @cached_property
+    def chat(self) -> ChatFormat:
+        """How a conversation becomes this model's tokens."""
+        return ChatFormat(self.tokenizer, self.name)
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Every token that ends a reply."""
+        configured = self.model.generation_config.eos_token_id
+        found = configured if isinstance(configured, list) else [configured]
+        return tuple(sorted({token for token in [*found, self.tokenizer.eos_token_id, self.chat.end] if token is not None}))
+
+    @property
+    def window(self) -> int:
+        """How many tokens prompt and reply may have together."""
+        return int(getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 1_000_000)
+
+
+def resolve_model(ref: str) -> str:
+    """The folder or Hugging Face id behind ``ref``; ``shipped`` is the model that comes with the distribution.
+
+    Raises
+    ------
+    ModelNotFound
+        ``ref`` is a path and no model lies there.
+    """
+    if ref == SHIPPED:
+        folder = Path(__file__).resolve().parent / "shipped"
+        if not (folder / "config.json").is_file():
+            raise ModelNotFound(
+                "the shipped model is missing from this installation: build it with `python -m simulation.base_model.build`"
+            )
+        return str(folder)
+    folder = Path(ref).expanduser()
+    if folder.is_dir():
+        if not is_adapter(folder) and not (folder / "config.json").is_file():
+            raise ModelNotFound(f"{ref}: the folder holds no config.json; give the folder that `save_pretrained` wrote")
+        return str(folder)
+    if folder.is_absolute() or ref.startswith((".", "~")) or ref.count("/") > 1:
+        raise ModelNotFound(f"{ref}: there is no such folder; give a model's folder, a Hugging Face id, or 'shipped'")
+    return ref
+
+
+def layers(ref: str) -> tuple[str, tuple[Path, ...]]:
+    """The base model's folder or id behind ``ref``, and the adapters to lay over it in that order, where ``ref`` is an adapter's folder.
+
+    Raises
+    ------
+    ModelNotFound
+        ``ref``, or the base that an adapter names, is a path and nothing lies there.
+    """
+    place, adapters = resolve_model(ref), list[Path]()
+    while is_adapter(folder := Path(place).resolve()):
+        if folder in adapters:
+            raise ModelNotFound(f"{folder}: this adapter is its own base; set base_model_name_or_path in its adapter_config.json")
+        adapters.insert(0, folder)
+        base = adapter_base(folder)
+        try:
+            place = resolve_model(base)
+        except ModelNotFound as error:
+            raise ModelNotFound(
+                f"{folder}: its base model is not there ({error}); set base_model_name_or_path in its adapter_config.json"
+            ) from error
+    return place, tuple(adapters)
+
+
+def load_policy(ref: str, adapter: Path | None = None, *, merge: bool = True) -> Policy:
+    """Load ``ref``, with a LoRA adapter merged into its weights (quickest to sample from) or kept apart.
+
+    ``ref`` may be an adapter's folder itself: its base is what its ``adapter_config.json`` names.
+
+    Raises
+    ------
+    ModelNotFound
+        The model or the adapter is not there, is damaged, holds a pickle, or could not be fetched.
+    """
+    base, below = layers(ref)
+    adapters = below if adapter is None else (*below, adapter)
+    if Path(base).is_dir():
+        check_model(Path(base))
+    elif find_adapter_config_file(base) is not None:  # transformers would load the adapter by itself, from a pickle too
+        raise ModelNotFound(f"{base}: an adapter; fetch it with `hf download {base} --local-dir FOLDER` and give the folder")
+    for folder in adapters:
+        check_adapter(folder)
+    tokenizer = load_tokenizer(ref)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = _load_model(base, _name(base, below), "auto" if device == "cuda" else torch.float32)
+    for folder in adapters:
+        from peft import PeftModel
+
+        with _named(str(folder)):
+            model = PeftModel.from_pretrained(model, str(folder))
+        if merge or folder is not adapter:
+            model = model.merge_and_unload()
+    return Policy(model.to(device).eval(), tokenizer, ref if adapter is None else f"{ref} + {adapter.name}")
+
+
+def _load_model(place: str, name: str, dtype: Any) -> Any:
+    with _named(name):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, use_safetensors=True, output_loading_info=True)
+    model, found = loaded
+    if missing := sorted(found["missing_keys"]):  # transformers draws them at random
+        raise ModelNotFound(f"{name}: {len(missing)} of its weights are missing, {missing[0]} the first; copy or download it again")
+    return model
+
+
+def _name(base: str, adapters: tuple[Path, ...]) -> str:
+    return f"{base} (the base of {adapters[0]})" if adapters else base
+
+
+def load_tokenizer(ref: str) -> Any:
+    """The tokenizer of ``ref``, with a padding token; an adapter's own where its folder holds one."""
+    base, adapters = layers(ref)
+    own = next((str(folder) for folder in reversed(adapters) if (folder / "tokenizer_config.json").is_file()), None)
+    with _named(f"{own or _name(base, adapters)}, its tokenizer"):
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(own or base, padding_side="left")
+        except Exception as error:
+            if type(error) is not Exception:  # the package tokenizers raises nothing more exact
+                raise
+            raise ValueError(f"tokenizer.json: {error}") from error
+    _drop_empty_tokens(tokenizer)
+    if tokenizer.eos_token is None:
+        with _named(ref):
+            end = AutoConfig.from_pretrained(base).get_text_config().eos_token_id
+        end = end[0] if isinstance(end, list) else end
+        tokenizer.eos_token = None if end is None else tokenizer.convert_ids_to_tokens(end)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _drop_empty_tokens(tokenizer: Any) -> None:
+    """Make a special token that is an empty text absent: as a mark, it would be found in every text.
+
+    Templates may join it to other texts, so there it stays an empty text.
+    """
+    empty = [name for name, token in tokenizer.special_tokens_map.items() if token == ""]
+    for name in empty:
+        setattr(tokenizer, name, None)
+    if isinstance(tokenizer.chat_template, str):
+        tokenizer.chat_template = "".join(f"{{% set {name} = '' %}}" for name in empty) + tokenizer.chat_template
+
+
+@contextlib.contextmanager
+def _named(ref: str) -> Iterator[None]:
+    """transformers raises OSError for everything from a typing error to a missing network; say which model and what to do."""
+    try:
+        yield
+    except (OSError, ValueError, LookupError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelNotFound(
+            f"{ref}: no model could be loaded ({reason}); give a folder that holds one, or an id that is in the local Hugging Face cache "
+            "or can be fetched from here"
+        ) from error
