@@ -27,24 +27,27 @@ from benchmarks.figures import Figure, result, write
 from benchmarks.filled_warehouse import fill
 from benchmarks.processes import publish, tails
 from benchmarks.traffic import DIMENSION, judged_pairs
-from dashboard.actions.manual_runs import RunsByHand
+from dashboard.actions.manual_runs import ManualRuns
 from dashboard.actions.rating_queue import RatingQueue
 from dashboard.actions.reviews import Conflict
 from dashboard.hub import HubSettings
 from dashboard.status.readings import Readings, Sources
+from storage.artifacts import Artifacts
 from storage.events import Event, JudgmentGiven, RewardUpdated, RunClaimed, TrainingProgress, TrainingRequested, pack
 from storage.warehouse.warehouse import Warehouse
 from streams.bus.open import open_bus
 from streams.bus.protocol import Bus, records_of
 from streams.bus.resume import PARTITION
+from streams.evaluations import RunArtifacts
 from streams.stations.sink import PUBLISHER, Sink
-from streams.stations.trigger import by_hand
+from streams.stations.trigger import RunPlan, by_hand
 
 RECRUITERS = 5  # with the rating page open
 LIMIT = 12  # pairs that the rating page asks for at a time
 PAUSE = 0.05  # seconds between two rounds of questions; the hub itself takes a reading at most ten times a second
 PAST = 2_000  # reward updates and steps of training that there are already
 RUNS = 5  # the steps are theirs; the newest goes on
+PLAN = RunPlan("dpo", ("product",), None)
 Times = dict[str, list[float]]
 
 
@@ -105,13 +108,13 @@ def measured(folder: Path, judgments: int, backlog: int) -> tuple[Times, Times, 
         assert isinstance(warehouse, Timed)
         warehouse.took = defaultdict(list)
         _begin_log(bus, warehouse)
-        runs = [by_hand("dpo", k, k, ("product",)) for k in range(1, RUNS + 1)]
+        runs = [by_hand(PLAN, k, k) for k in range(1, RUNS + 1)]
         publish(bus, list(_past(judgments, runs)))
         sink = Sink(bus, warehouse, "hub-benchmark")
-        readings = Readings(Sources(warehouse, dict, list, 200, lambda sha: "there is none"))
+        readings = Readings(Sources(warehouse, dict, list, 200, RunArtifacts(Artifacts(str(folder / "artifacts")))))
         sink.listeners.append(readings.note)
         sink.start()
-        queue, asked_by_hand = RatingQueue(warehouse, readings.outstanding), RunsByHand(bus, warehouse, ("product",))
+        queue, asked_by_hand = RatingQueue(warehouse, readings.outstanding), ManualRuns(bus, warehouse, lambda method: PLAN)
         rounds = itertools.count(1)
 
         def ask() -> None:

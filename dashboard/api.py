@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from dashboard.actions.exports import Exporter
-from dashboard.actions.manual_runs import RunsByHand
+from dashboard.actions.manual_runs import ManualRuns
 from dashboard.actions.rating_queue import RatingQueue
 from dashboard.actions.reviews import NotFound, Reviews
 from dashboard.errors import DOCUMENTED, REFUSALS
@@ -64,7 +64,7 @@ class RollbackBody(Body):
 
 
 class FreezeBody(Body):
-    method: Literal["dpo"] = "dpo"
+    method: str = "dpo"
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Doors:
     artifacts: Artifacts
     exporter: Exporter
     verify: Callable[[], dict[str, Any]]
-    by_hand: RunsByHand
+    by_hand: ManualRuns
 
 
 def add_routes(app: FastAPI, doors: Doors) -> None:

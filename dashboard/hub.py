@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
 from dashboard.actions.exports import Exporter
-from dashboard.actions.manual_runs import RunsByHand
+from dashboard.actions.manual_runs import ManualRuns
 from dashboard.actions.rating_queue import RatingQueue
 from dashboard.actions.reviews import Reviews
 from dashboard.actions.verification import verified
@@ -33,7 +33,7 @@ from storage.warehouse.warehouse import Applied, Warehouse
 from streams.bus.open import bus_of, outlet_of
 from streams.bus.topics import TOPICS
 from streams.caps import FeedbackCaps
-from streams.evaluations import Reports
+from streams.evaluations import RunArtifacts
 from streams.health import health_router, listen
 from streams.http.request_guard import RequestGuard
 from streams.http.server import server_config
@@ -42,7 +42,7 @@ from streams.hub import HubStreams
 from streams.intake import Intake
 from streams.pseudonyms import pseudonym_key
 from streams.stations.runner import failure_of, stop_on_signals
-from streams.stations.trigger import RetrainingRule
+from streams.stations.trigger import RetrainingRule, RunPlan
 from trainers.runs.report import read_report
 
 log = logging.getLogger(__name__)
@@ -90,15 +90,15 @@ class Hub:
         )
         artifacts = Artifacts(common.artifacts_url)
         self.streams = HubStreams(self.bus, self.warehouse, artifacts, common.home)
-        report_of = Reports(artifacts)
+        kept = RunArtifacts(artifacts)
         self.serving = ServingVersion(own.serving_url or serving_url(settings), self._woken)
         self.readings = Readings(
-            Sources(self.warehouse, LogLag(self._lag), self._problems, rule.every, report_of, lambda: self.serving.version, own.opinions)
+            Sources(self.warehouse, LogLag(self._lag), self._problems, rule.every, kept, lambda: self.serving.version, own.opinions)
         )
         self.live = Live(self.readings.take)
         self.queue = RatingQueue(self.warehouse, self.readings.outstanding)
         self.streams.listeners.append(self._stored)
-        reviews = Reviews(self.bus, lambda: lives_in(self.warehouse, report_of)[0], artifacts)
+        reviews = Reviews(self.bus, lambda: lives_in(self.warehouse, kept)[0], artifacts)
         doors = Doors(
             live=self.live,
             queue=self.queue,
@@ -107,7 +107,7 @@ class Hub:
             artifacts=artifacts,
             exporter=Exporter(self.warehouse),
             verify=lambda: verified(self.bus, self.warehouse, artifacts, settings),
-            by_hand=RunsByHand(self.bus, self.warehouse, common.sources),
+            by_hand=ManualRuns(self.bus, self.warehouse, lambda method: RunPlan.of(settings, method, artifacts)),
         )
         self.app = create_app(doors, self.streams, self._fail, common.allowed_hosts)
 

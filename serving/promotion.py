@@ -18,7 +18,7 @@ from storage.errors import ArtifactError, ConfigurationError, FeedbackLoopError,
 from storage.events import Event
 from streams.bus.protocol import Bus, Partition
 from streams.bus.quarantine import decoded
-from streams.evaluations import KINDS, TOPICS, Reports, lives_of
+from streams.evaluations import KINDS, TOPICS, RunArtifacts, lives_of
 from streams.versions import BASE, Versions
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class Promotions:
         self._give_up = give_up
         self._memory = memory
         self._events: list[Event] = []  # of KINDS, in the order of the log
-        self._report_of = Reports(artifacts)
+        self._kept = RunArtifacts(artifacts)
         self._versions = Versions()
         self._after: dict[Partition, int] = {}
         self._serving: tuple[str, str | None] | None = None
@@ -118,7 +118,7 @@ class Promotions:
         self._events += fresh
         self._after.update(batch.upto)
         if fresh or self._versions.illegal:  # what was refused for want of its report may have it now
-            self._versions = lives_of(self._events, self._report_of)
+            self._versions = lives_of(self._events, self._kept)
         if batch.too_new:
             self._adopt()
             raise batch.too_new

@@ -23,7 +23,7 @@ from storage.snapshots.snapshot import RECIPE, freeze, open_snapshot
 from storage.warehouse.verify import Finding, What
 from storage.warehouse.warehouse import Warehouse
 from streams import runs
-from streams.evaluations import KINDS, Reports, lives_of
+from streams.evaluations import KINDS, RunArtifacts, lives_of
 from streams.versions import BASE
 from trainers.data.preference import Entry
 from trainers.reward.online.learn import Head, HeadSettings, head_id, learn, learn_all, load, new_head
@@ -157,7 +157,7 @@ def _checkpoint(path: Path, done: Verification) -> tuple[Path, int, np.ndarray] 
 
 def _check_versions(warehouse: Warehouse, artifacts: Artifacts, home: Path, done: Verification) -> None:
     events = warehouse.events(*KINDS)
-    life, of_run = lives_of(events, Reports(artifacts)), runs.fold(events)
+    life, of_run = lives_of(events, RunArtifacts(artifacts)), runs.fold(events)
     illegal = {each.event.event_id: each for each in life.illegal}
     for each in illegal.values():
         if isinstance(each.event, ModelEvaluated | ModelPromoted):

@@ -99,7 +99,7 @@ class Desk:
         self._looked_at = monotonic()
         self._fresh: deque[Event] = deque()  # stored since the last look
         self._events: list[Event] | None = None  # of KINDS, all there are
-        self._report_of = evaluations.Reports(artifacts)
+        self._kept = evaluations.RunArtifacts(artifacts)
         self._life = versions.Versions()
         self._runs: runs.Runs = runs.fold(())
         self._done: set[object] = set()  # published, and perhaps not in the warehouse yet
@@ -144,7 +144,7 @@ class Desk:
             self._events.append(self._fresh.popleft())
             self._runs = runs.step(self._runs, self._events[-1])
         if changed or self._life.illegal:  # what was refused for want of its report may have it now
-            self._life = evaluations.lives_of(self._events, self._report_of)
+            self._life = evaluations.lives_of(self._events, self._kept)
         return self._life
 
     def _publish(self, events: list[ModelPromoted] | list[DatasetFrozen]) -> None:

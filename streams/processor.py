@@ -32,8 +32,9 @@ from streams.stations.embed import Encoder, embed_pairs
 from streams.stations.learner import Learner
 from streams.stations.runner import TIMEOUT, Answering, Every, HandlerStation, Runner, failure_of, stop_on_signals
 from streams.stations.table import consumer
-from streams.stations.trigger import RetrainingRule, due_by_time, on_reward_updated
+from streams.stations.trigger import RetrainingRule, RunPlan, due_by_time, on_reward_updated
 from trainers.reward.online.learn import HeadSettings
+from trainers.runs.settings import RunSettings
 
 if TYPE_CHECKING:
     from streams.stations.agents import Agents  # Faust takes half a second to import, and only Kafka needs it
@@ -77,7 +78,7 @@ def run(settings: Settings) -> None:
     """
     own = settings.section("processor", ProcessorSettings)
     settings.section("learning", HeadSettings)
-    settings.section("retraining", RetrainingRule)
+    RunSettings.read(settings, settings.section("retraining", RetrainingRule).method)
     stop = stop_on_signals()
     checks: dict[str, Check] = {"embedder": lambda: "the embedding model is being loaded"}
     with _only_one(settings.common.home), ExitStack() as parts:
@@ -102,10 +103,11 @@ def stations(bus: Bus, settings: Settings, embedder: Embedding) -> dict[str, Cal
     """How to build the station of each consumer that the table gives to the processor."""
     common = settings.common
     rule = settings.section("retraining", RetrainingRule)
+    plan = RunPlan.of(settings, rule.method, Artifacts(common.artifacts_url))
 
     def ask(events: Sequence[Event]) -> list[Event]:
         updates = [event for event in events if isinstance(event, RewardUpdated)]
-        return [request for update in updates for request in on_reward_updated(update, rule, common.sources)]
+        return [request for update in updates for request in on_reward_updated(update, rule, plan)]
 
     learner = partial(
         Learner,
@@ -147,9 +149,10 @@ def agents_for(bus: Bus, settings: Settings, embedder: Embedding) -> "Agents":
 def _calendar(bus: Bus, settings: Settings, stop: threading.Event) -> Callable[[], Every]:
     """Looks once a minute whether it is time to train. Every worker may: what one asks for has the id that the others would give it."""
     rule = settings.section("retraining", RetrainingRule)
+    plan = RunPlan.of(settings, rule.method, Artifacts(settings.common.artifacts_url))
 
     def look() -> None:
-        bus.publish(records_of(due_by_time(bus, rule, settings.common.sources, now())), timeout=TIMEOUT)
+        bus.publish(records_of(due_by_time(bus, rule, plan, now())), timeout=TIMEOUT)
 
     return lambda: Every(TICK, look, stop)
 

@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, Protocol
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from storage.artifacts import Artifacts
 from storage.errors import FeedbackLoopError, Overloaded, TrainingError, temporary_reason
-from storage.events import GateResult, ModelEvaluated, RunClaimed, TrainingFailed, Verdict, derived_id, now
+from storage.events import GateResult, ModelEvaluated, RunClaimed, TrainingFailed, TrainingRequested, Verdict, derived_id, now
 from storage.home import open_home
 from storage.settings import Settings
 from streams import runs
@@ -33,6 +33,9 @@ from streams.runs import ATTEMPTS, Run, Runs, open_run
 from streams.stations.heartbeat import Heartbeat, Interrupted
 from streams.stations.runner import TIMEOUT, Runner, position_of, stop_on_signals
 from streams.stations.table import consumer
+
+if TYPE_CHECKING:
+    from trainers.runs.settings import RunSettings
 
 log = logging.getLogger(__name__)
 
@@ -252,7 +255,6 @@ def training(settings: Settings) -> Train:
     def train(work: Work, progress: Progress) -> Outcome:
         from trainers.runs.job import Job
         from trainers.runs.pipeline import run as run_pipeline
-        from trainers.runs.settings import RunSettings
 
         frozen, request = work.run.frozen, work.run.request
         assert frozen is not None
@@ -264,12 +266,22 @@ def training(settings: Settings) -> Train:
             champion=frozen.champion,
             champion_policy=artifacts.get(frozen.champion_policy) if frozen.champion_policy else None,
             challengers_before=frozen.challengers_before,
-            settings=RunSettings.read(settings, request.method),
+            settings=_settings_of(request, settings, artifacts),
         )
         outcome: Outcome = run_pipeline(job, work.folder, artifacts, progress)
         return outcome
 
     return train
+
+
+def _settings_of(request: TrainingRequested, settings: Settings, artifacts: Artifacts) -> "RunSettings":
+    """The settings that the run was asked for with; this installation's for a request of an older program, which names none."""
+    from trainers.runs.frozen import read_frozen
+    from trainers.runs.settings import RunSettings
+
+    if request.settings is None:
+        return RunSettings.read(settings, request.method)
+    return RunSettings.of(read_frozen(artifacts, request.settings))
 
 
 @contextmanager

@@ -1,28 +1,37 @@
 """A training run that a person asks for, without waiting for the threshold."""
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable
 
 from dashboard.actions.reviews import Conflict
-from storage.events import DatasetFrozen, ModelEvaluated, Source, TrainingFailed, TrainingRequested
+from storage.errors import InputRefused
+from storage.events import DatasetFrozen, ModelEvaluated, TrainingFailed, TrainingRequested
 from storage.warehouse.warehouse import Warehouse
 from streams.bus.protocol import Bus, records_of
 from streams.runs import fold, pending
-from streams.stations.trigger import by_hand
+from streams.stations.trigger import RunPlan, by_hand
+from trainers.policy.methods import METHODS
 
 TIMEOUT = 5.0  # seconds that a person waits for the log
 
 
-class RunsByHand:
+class ManualRuns:
     """Publishes the request; freeze and trainer answer it like any other."""
 
-    def __init__(self, bus: Bus, warehouse: Warehouse, sources: Sequence[Source]) -> None:
-        self._bus = bus
-        self._warehouse = warehouse
-        self._sources = tuple(sources)
+    def __init__(self, bus: Bus, warehouse: Warehouse, plan_of: Callable[[str], RunPlan]) -> None:
+        self._bus, self._warehouse, self._plan_of = bus, warehouse, plan_of
 
-    def ask(self, method: Literal["dpo"]) -> TrainingRequested:
-        """Ask for a run over everything joined so far; :class:`Conflict` where nothing is, or a run waits already."""
+    def ask(self, method: str) -> TrainingRequested:
+        """Ask for a run by ``method`` over everything joined so far.
+
+        Raises
+        ------
+        Conflict
+            Nothing is joined yet, or a run waits already.
+        InputRefused
+            There is no such method.
+        """
+        if method not in (row.name for row in METHODS):
+            raise InputRefused(f"method: there is no {method!r}; the methods are {', '.join(row.name for row in METHODS)}", "method")
         through = self._warehouse.last_sequence
         if not through:
             raise Conflict("nothing has been judged and joined yet; rate some pairs first")
@@ -30,6 +39,6 @@ class RunsByHand:
         if (waiting := pending(fold(asked))) is not None:
             raise Conflict(f"run {waiting.run_id} waits already; it takes everything joined up to preference {waiting.through_sequence}")
         earlier = sum(isinstance(event, TrainingRequested) and event.threshold == "manual" for event in asked)
-        event = by_hand(method, earlier + 1, through, self._sources)
+        event = by_hand(self._plan_of(method), earlier + 1, through)
         self._bus.publish(records_of([event]), timeout=TIMEOUT)
         return event

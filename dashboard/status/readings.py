@@ -36,7 +36,7 @@ class Sources:
     lag : log entries not yet in the warehouse, by topic
     problems : why the hub is not ready, or what it has to say; empty when all is well
     every : judged pairs between two training runs
-    report_of : what an evaluation's report says of itself
+    kept : the settings and reports of runs
     serving : which version serves candidates, as serving says; None where it does not answer
     opinions : judgments that are wanted of each pair
     """
@@ -45,7 +45,7 @@ class Sources:
     lag: Callable[[], Mapping[str, int]]
     problems: Callable[[], Sequence[str]]
     every: int
-    report_of: evaluations.ReportOf
+    kept: evaluations.RunArtifacts
     serving: Callable[[], str | None] = lambda: None
     opinions: int = 1
 
@@ -78,7 +78,7 @@ class Readings:
             self._run_count = len(rows)
             self._runs = tuple(_run(row, rows, warehouse, place) for place, row in enumerate(rows[:SHOWN]))
         if changed & VERSION_KINDS or self._lives.illegal:
-            self._lives, self._passages = lives_in(warehouse, self._sources.report_of)
+            self._lives, self._passages = lives_in(warehouse, self._sources.kept)
         simulated = {run.run_id: "simulation" in run.sources for run in self._runs}
         versions = lives.shown_versions(self._lives, self._passages, simulated)
         return shown.Reading(
@@ -140,10 +140,10 @@ class Readings:
 Lives = tuple[life.Versions, list[Event]]
 
 
-def lives_in(warehouse: Warehouse, report_of: evaluations.ReportOf) -> Lives:
+def lives_in(warehouse: Warehouse, kept: evaluations.RunArtifacts) -> Lives:
     """The versions as the warehouse has them, and what ``models.versions`` says, in the order of the log."""
     events = warehouse.events(*evaluations.KINDS)
-    return evaluations.lives_of(events, report_of), [event for event in events if isinstance(event, VERSIONS.kinds)]
+    return evaluations.lives_of(events, kept), [event for event in events if isinstance(event, VERSIONS.kinds)]
 
 
 def _point(row: Mapping[str, Any]) -> shown.CurvePoint:

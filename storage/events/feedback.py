@@ -20,12 +20,13 @@ class PairDrawn(Event):
     """Two responses to one prompt are there to be judged, drawn so and with this probability."""
 
     kind: Literal["PairDrawn"] = "PairDrawn"
+    schema_version: Literal[2] = 2  # type: ignore[assignment]
     pair_id: UUID
     conversation_id: Identifier
     prompt: Prompt
     a: Response
     b: Response
-    drawn: Literal["sampled", "supplied", "edited", "imported"]
+    drawn: Identifier  # sampled, supplied, edited, imported, or what a later program calls it
     probability: Annotated[float, Field(gt=0, le=1)]
     stratum: Stratum
 

@@ -34,15 +34,20 @@ class RewardUpdated(Event):
 
 
 class TrainingRequested(Event):
-    """Enough was learnt (``threshold`` count or time, for the ``k``-th time), or a person asked (manual)."""
+    """Enough was learnt (``threshold`` count or time, for the ``k``-th time), or a person asked (manual).
+
+    ``settings`` is the hash of the run's settings in the artifact store; None in requests of older programs.
+    """
 
     kind: Literal["TrainingRequested"] = "TrainingRequested"
+    schema_version: Literal[2] = 2  # type: ignore[assignment]
     run_id: UUID
-    method: Literal["dpo"]
+    method: Identifier
     threshold: Literal["count", "time", "manual"]
     k: Annotated[int, Field(ge=1)]
     through_sequence: Annotated[int, Field(ge=1)]
     sources: Annotated[tuple[Source, ...], Field(min_length=1)]
+    settings: Sha256 | None = None
 
 
 class DatasetFrozen(Event):

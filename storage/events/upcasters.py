@@ -12,7 +12,9 @@ Upcaster = Callable[[Fields], Fields]
 
 # (kind, version) → the fields of that kind's next version. A function gets a copy that it may change.
 UPCASTERS: dict[tuple[str, int], Upcaster] = {
+    ("PairDrawn", 1): lambda fields: fields,  # any identifier may say how a pair was drawn
     ("RewardUpdated", 1): lambda fields: fields | {"judged_at": None},
+    ("TrainingRequested", 1): lambda fields: fields | {"settings": None},  # and any may name a method
 }
 
 

@@ -4,18 +4,22 @@ Reward updates come from the learner; the requests go to ``training.requested``,
 is a function of the updates on the log, to the byte: every worker may ask, and all that ask for one run ask for the same.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from storage.artifacts import Artifacts
 from storage.errors import EventUnreadable
-from storage.events import Event, RewardUpdated, Source, TrainingRequested, derived_id, new_id
+from storage.events import Event, Identifier, RewardUpdated, Source, TrainingRequested, derived_id, new_id
+from storage.settings import Settings
 from streams.bus.protocol import Bus
 from streams.bus.scan import first_from, last_where, to_end
 from streams.bus.topics import REQUESTED, REWARD
 from streams.stations.learner import last_update
+from trainers.runs.settings import RunSettings
 
 MOST_AT_ONCE = 10_000  # thresholds crossed by one update: a head folded anew over millions of judgments stays below
 READER = "trigger"
@@ -28,7 +32,7 @@ class RetrainingRule(BaseModel):
     ----------
     every : judged pairs of the training stratum between two runs
     after_days, at_least : a run also when the last was asked for so many days ago and at least so many pairs have been judged since
-    method : how to train
+    method : a row of ``trainers.policy.methods``
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,10 +40,31 @@ class RetrainingRule(BaseModel):
     every: Annotated[int, Field(ge=1)] = 200
     after_days: Annotated[float, Field(gt=0)] = 7.0
     at_least: Annotated[int, Field(ge=1)] = 50
-    method: Literal["dpo"] = "dpo"
+    method: Identifier = "dpo"
 
 
-def on_reward_updated(update: RewardUpdated, rule: RetrainingRule, sources: Sequence[Source]) -> Iterator[TrainingRequested]:
+@dataclass(frozen=True)
+class RunPlan:
+    """What every request of this installation says: the method, whose judgments, and the hash of the run's settings."""
+
+    method: str
+    sources: tuple[Source, ...]
+    settings: str | None
+
+    @classmethod
+    def of(cls, settings: Settings, method: str, artifacts: Artifacts) -> "RunPlan":
+        """The plan of these settings, which are kept in the artifacts.
+
+        Raises
+        ------
+        ConfigurationError
+            There is no such method, or a section holds a wrong key or value.
+        """
+        frozen = RunSettings.read(settings, method).freeze()
+        return cls(method, settings.common.sources, artifacts.put_bytes(frozen.as_bytes()))
+
+
+def on_reward_updated(update: RewardUpdated, rule: RetrainingRule, plan: RunPlan) -> Iterator[TrainingRequested]:
     """Emit a request where a threshold was crossed; of several only the last, for one run is enough.
 
     The crossing's number makes the request's id, so that a repeated update repeats the same request.
@@ -48,11 +73,11 @@ def on_reward_updated(update: RewardUpdated, rule: RetrainingRule, sources: Sequ
     if k - before > MOST_AT_ONCE:
         raise EventUnreadable(f"judgments_seen: {update.judgments_seen} crosses {k - before} thresholds at once, no learner of ours does")
     if k > before:
-        yield _request(update, rule, sources, "count", k, update.judged_at or update.occurred_at)
+        yield _request(update, rule, plan, "count", k, update.judged_at or update.occurred_at)
 
 
 def on_tick(
-    now: datetime, rule: RetrainingRule, sources: Sequence[Source], *, due: datetime, update: RewardUpdated, earlier: int
+    now: datetime, rule: RetrainingRule, plan: RunPlan, *, due: datetime, update: RewardUpdated, earlier: int
 ) -> Iterator[TrainingRequested]:
     """Emit a request from ``due`` on, when enough time has passed and enough judgments have come.
 
@@ -62,10 +87,10 @@ def on_tick(
     earlier : requests by time so far; the next one's number makes its id
     """
     if now >= due:
-        yield _request(update, rule, sources, "time", earlier + 1, due)
+        yield _request(update, rule, plan, "time", earlier + 1, due)
 
 
-def due_by_time(bus: Bus, rule: RetrainingRule, sources: Sequence[Source], now: datetime) -> list[TrainingRequested]:
+def due_by_time(bus: Bus, rule: RetrainingRule, plan: RunPlan, now: datetime) -> list[TrainingRequested]:
     """What :func:`on_tick` says of the log as it stands, however long that is."""
     requests = [event for event in to_end(bus, [REQUESTED], READER) if isinstance(event, TrainingRequested)]
     last = max(requests, key=lambda request: (request.through_sequence, request.k), default=None)
@@ -87,35 +112,37 @@ def due_by_time(bus: Bus, rule: RetrainingRule, sources: Sequence[Source], now: 
     due = max(since + timedelta(days=rule.after_days), enough.occurred_at if enough else now)
     _, update = last_where(bus, REWARD, lambda event: event.occurred_at <= due, READER)
     earlier = sum(request.threshold == "time" for request in requests)
-    return list(on_tick(now, rule, sources, due=due, update=update, earlier=earlier)) if isinstance(update, RewardUpdated) else []
+    return list(on_tick(now, rule, plan, due=due, update=update, earlier=earlier)) if isinstance(update, RewardUpdated) else []
 
 
-def by_hand(method: Literal["dpo"], k: int, through_sequence: int, sources: Sequence[Source]) -> TrainingRequested:
+def by_hand(plan: RunPlan, k: int, through_sequence: int) -> TrainingRequested:
     """A person asks for a run over everything joined so far, for the ``k``-th time."""
     return TrainingRequested(
         run_id=new_id(),
-        method=method,
+        method=plan.method,
         threshold="manual",
         k=k,
         through_sequence=through_sequence,
-        sources=tuple(sources),
+        sources=plan.sources,
+        settings=plan.settings,
         source="product",
     )
 
 
 def _request(
-    update: RewardUpdated, rule: RetrainingRule, sources: Sequence[Source], threshold: Literal["count", "time"], k: int, moment: datetime
+    update: RewardUpdated, rule: RetrainingRule, plan: RunPlan, threshold: Literal["count", "time"], k: int, moment: datetime
 ) -> TrainingRequested:
     measure = rule.every if threshold == "count" else rule.after_days
-    run_id = derived_id("run", rule.method, threshold, measure, k)
+    run_id = derived_id("run", plan.method, threshold, measure, k)
     return TrainingRequested(
         event_id=derived_id("TrainingRequested", run_id),
         occurred_at=moment,
         source=update.source,
         run_id=run_id,
-        method=rule.method,
+        method=plan.method,
         threshold=threshold,
         k=k,
         through_sequence=update.sequence,
-        sources=tuple(sources),
+        sources=plan.sources,
+        settings=plan.settings,
     )

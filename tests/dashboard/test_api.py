@@ -8,7 +8,7 @@ import pytest
 from dashboard.status.readings import Readings, Sources
 from storage.artifacts import Artifacts
 from storage.events import TrainingRequested
-from streams.evaluations import Reports
+from streams.evaluations import RunArtifacts
 from tests.dashboard.small_world import RunningHub, wait_until
 from tests.streams.examples import evaluated
 
@@ -202,7 +202,7 @@ def test_what_was_counted_along_is_what_the_warehouse_holds(hub: RunningHub) -> 
     assert len(counted) == 10
     assert counted == {name: rows[name] for name in counted}
     assert status["counts"]["runs"] == rows["requested"]
-    sources = Sources(hub.hub.warehouse, dict, list, 200, Reports(Artifacts(hub.world.settings.common.artifacts_url)))
+    sources = Sources(hub.hub.warehouse, dict, list, 200, RunArtifacts(Artifacts(hub.world.settings.common.artifacts_url)))
     assert Readings(sources).take(1).status.counts.model_dump() == status["counts"]
 
 

@@ -6,7 +6,9 @@ from dashboard.pages import words
 from dashboard.pages.overview import waiting
 from dashboard.status.readings import Readings, Sources
 from deploy.cli.summary import status_as_text
+from storage.artifacts import Artifacts
 from storage.warehouse.warehouse import Warehouse
+from streams.evaluations import RunArtifacts
 from tests.storage.facts import Log, apply, features, judgment, pair
 
 
@@ -16,7 +18,7 @@ def test_waiting_judgments_are_counted_whole_and_shown_on_the_page_and_by_the_co
         without_pair = [judgment(1, "A", f"r-{number}") for number in range(1_200)]
         apply(warehouse, Log(), pair(2), pair(3), features(3), features(4), judgment(2), judgment(3), judgment(4), *without_pair)
         assert warehouse.waiting == 1_202
-        status = Readings(Sources(warehouse, dict, list, 20, lambda sha: "there is none")).take(1).status
+        status = Readings(Sources(warehouse, dict, list, 20, RunArtifacts(Artifacts(str(tmp_path / "artifacts"))))).take(1).status
     assert (status.waiting.judgments_without_pair, status.waiting.judgments_without_features) == (1_201, 1)
     assert status.waiting.oldest_seconds is not None
     page = str(waiting(status))

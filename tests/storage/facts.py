@@ -216,7 +216,7 @@ def one_of_each() -> list[Event]:
             judged_at=at(1),
         ),
         TrainingRequested(
-            **common, run_id=run, method="dpo", threshold="count", k=1, through_sequence=5, sources=("product", "simulation")
+            **common, run_id=run, method="dpo", threshold="count", k=1, through_sequence=5, sources=("product", "simulation"), settings=HASH
         ),
         DatasetFrozen(**common, run_id=run, snapshot=HASH, champion="base", champion_policy=HASH, challengers_before=2),
         RunClaimed(**common, run_id=run, attempt=1, trainer="trainer-1"),

@@ -1,7 +1,7 @@
 """Events to test with, short to write, and a small embedding that is the same everywhere."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -25,11 +25,15 @@ from storage.events import (
     derived_id,
     pack,
 )
-from streams.evaluations import REQUIRED
+from streams.stations.trigger import RunPlan
 from streams.versions import version_name
+from trainers.runs.frozen import FIRST_REQUIRED as REQUIRED
+from trainers.runs.frozen import FrozenSettings
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DIMENSION = 6
+
+PLAN = RunPlan("dpo", ("product",), None)
 
 
 def at(seconds: float) -> datetime:
@@ -132,11 +136,16 @@ def proven(event: ModelEvaluated) -> None:
 
 
 def of_its_run(
-    event: ModelEvaluated, artifacts: Artifacts, judged_against: str | None = None, **said: Any
+    event: ModelEvaluated,
+    artifacts: Artifacts,
+    judged_against: str | None = None,
+    settings: FrozenSettings | None = None,
+    otherwise: Mapping[str, Any] | None = None,
 ) -> tuple[TrainingRequested, DatasetFrozen, RunClaimed, ModelEvaluated]:
     """The evaluation with the run that it is of, and a report in the store.
 
-    ``judged_against`` is the champion's policy; ``said`` is what the report says otherwise.
+    ``judged_against`` is the champion's policy, ``settings`` are those that the run was asked for with, ``otherwise`` is what the report
+    says otherwise.
     """
     common: dict[str, Any] = {"source": event.source, "run_id": event.run_id}
     claims = {
@@ -148,10 +157,19 @@ def of_its_run(
         "challengers_before": 0,
         "gates": [gate.model_dump(mode="json") for gate in event.gates],
         "verdict": event.verdict,
+        "settings": settings.sections if settings is not None else {},
     }
-    report = artifacts.put_bytes(orjson.dumps(claims | said))
+    report = artifacts.put_bytes(orjson.dumps(claims | dict(otherwise or {})))
     return (
-        TrainingRequested(**common, method="dpo", threshold="manual", k=1, through_sequence=1, sources=("product",)),
+        TrainingRequested(
+            **common,
+            method="dpo",
+            threshold="manual",
+            k=1,
+            through_sequence=1,
+            sources=("product",),
+            settings=artifacts.put_bytes(settings.as_bytes()) if settings is not None else None,
+        ),
         DatasetFrozen(**common, snapshot=sha("snapshot"), champion=event.champion, champion_policy=judged_against, challengers_before=0),
         RunClaimed(**common, attempt=1, trainer="trainer-1"),
         event.model_copy(update={"report": report}),

@@ -8,10 +8,12 @@ import pytest
 
 from storage.artifacts import Artifacts
 from storage.events import Event, ModelEvaluated, ReviewDecided, Verdict, new_id
-from streams.evaluations import REQUIRED, Reports, lives_of
+from streams.evaluations import RunArtifacts, lives_of
 from streams.versions import Versions, promotions, version_name
 from tests.streams.examples import evaluated, gate, of_its_run, sha
 from trainers.audits.table import gates_section
+from trainers.runs.frozen import FIRST_REQUIRED as REQUIRED
+from trainers.runs.frozen import FrozenSettings
 
 V1 = version_name(sha("one"))
 
@@ -22,7 +24,7 @@ def artifacts(tmp_path: Path) -> Artifacts:
 
 
 def lives(artifacts: Artifacts, *events: Event) -> Versions:
-    return lives_of(events, Reports(artifacts))
+    return lives_of(events, RunArtifacts(artifacts))
 
 
 def reason(artifacts: Artifacts, *events: Event) -> str:
@@ -86,7 +88,7 @@ def test_a_gate_that_stands_there_twice_is_refused_and_one_more_than_required_is
     ],
 )
 def test_a_report_that_says_otherwise_is_no_proof(artifacts: Artifacts, said: dict[str, Any], words: str) -> None:
-    assert reason(artifacts, *of_its_run(evaluated("one"), artifacts, **said)) == f"its report says otherwise about {words}"
+    assert reason(artifacts, *of_its_run(evaluated("one"), artifacts, otherwise=said)) == f"its report says otherwise about {words}"
 
 
 def test_a_report_that_is_none_or_is_not_there_is_no_proof_until_it_is(artifacts: Artifacts, tmp_path: Path) -> None:
@@ -94,10 +96,29 @@ def test_a_report_that_is_none_or_is_not_there_is_no_proof_until_it_is(artifacts
     forged = event.model_copy(update={"report": artifacts.put_bytes(b'{"forged": true}')})
     assert "is no evaluation's report" in reason(artifacts, *run, forged)
     elsewhere = Artifacts(str(tmp_path / "elsewhere"))
-    report_of = Reports(elsewhere)
-    assert "cannot be read" in lives_of([*run, event], report_of).illegal[0].reason
+    kept = RunArtifacts(elsewhere)
+    assert "cannot be read" in lives_of([*run, event], kept).illegal[0].reason
     elsewhere.put(artifacts.get(event.report))
-    assert lives_of([*run, event], report_of).versions[V1].status == "awaiting review"
+    assert lives_of([*run, event], kept).versions[V1].status == "awaiting review"
+
+
+def test_the_runs_own_settings_say_which_gates_are_required(artifacts: Artifacts) -> None:
+    settings = FrozenSettings(method="dpo", sections={"gates": {"facts": {"margin": 0.02}}}, required=("win_rate", "diversity"))
+    few = with_gates("win_rate", "diversity")
+    assert lives(artifacts, *of_its_run(few, artifacts, settings=settings)).versions[V1].status == "awaiting review"
+    without = of_its_run(with_gates(*REQUIRED), artifacts, settings=settings)
+    assert reason(artifacts, *without) == "required gates are missing: diversity"
+    assert "required gates are missing" in reason(artifacts, *of_its_run(few, artifacts))  # a request of an older program
+
+
+def test_a_report_made_with_other_settings_or_settings_that_are_gone_are_no_proof(artifacts: Artifacts) -> None:
+    settings = FrozenSettings(method="dpo", sections={"gates": {"facts": {"margin": 0.02}}}, required=REQUIRED)
+    loose = {"gates": {"facts": {"margin": 1.0}}}
+    run = of_its_run(evaluated("one"), artifacts, settings=settings, otherwise={"settings": loose})
+    assert reason(artifacts, *run) == "its report says otherwise about the settings"
+    requested, *rest = of_its_run(evaluated("one"), artifacts, settings=settings)
+    gone = requested.model_copy(update={"settings": sha("gone")})
+    assert "the settings of its run cannot be read" in reason(artifacts, gone, *rest)
 
 
 def test_it_has_to_be_against_the_champion_of_the_runs_data(artifacts: Artifacts) -> None:

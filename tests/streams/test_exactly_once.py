@@ -37,7 +37,7 @@ from storage.warehouse.warehouse import Warehouse
 from streams import runs, versions
 from streams.bus.protocol import Bus, Logged, Partition, Record, records_of
 from streams.bus.topics import JUDGMENTS, PREFERENCES, PROGRESS, REQUESTED, REWARD, TOPICS
-from streams.evaluations import Reports, lives_of
+from streams.evaluations import RunArtifacts, lives_of
 from streams.hub import Desk
 from streams.replay import replay
 from streams.stations.learner import Learner
@@ -48,7 +48,7 @@ from streams.trainer import Trainer
 from tests.storage.facts import features, judgment, pair
 from tests.storage.facts import joined as holding
 from tests.streams.bus_contract import everything
-from tests.streams.examples import claimed, evaluated, joined, of_its_run, proven, updated
+from tests.streams.examples import PLAN, claimed, evaluated, joined, of_its_run, proven, updated
 from tests.streams.memory_bus import MemoryBus
 from tests.streams.mortal import Fate, Killed, MortalBus, MortalWarehouse
 from tests.streams.test_learner import Clock, learner, mean_after
@@ -244,7 +244,7 @@ def test_a_trigger_killed_anywhere_asks_for_the_runs_of_one_clean_pass(steps: li
     log.publish(records_of(words), timeout=1)
 
     def ask(events: Sequence[Event]) -> list[Event]:
-        return [run for word in events if isinstance(word, RewardUpdated) for run in on_reward_updated(word, rule, ("product",))]
+        return [run for word in events if isinstance(word, RewardUpdated) for run in on_reward_updated(word, rule, PLAN)]
 
     def live(fate: Fate) -> None:
         station = HandlerStation(MortalBus(log, fate), "trigger", [REWARD], ask, batch=batch)
@@ -287,7 +287,7 @@ def test_a_hub_killed_while_it_freezes_and_promotes_freezes_one_dataset_and_prom
     snapshots = {(event.event_id, event.snapshot) for event in events if isinstance(event, DatasetFrozen) and event.run_id == asked.run_id}
     assert len(snapshots) == 1
     assert len({event.event_id for event in events if isinstance(event, ModelPromoted)}) == 1
-    assert lives_of(events, Reports(artifacts)).champions == ("base", approval.version)
+    assert lives_of(events, RunArtifacts(artifacts)).champions == ("base", approval.version)
 
 
 def mortal(fate: Fate, does: Callable[..., Any]) -> Callable[..., Any]:

@@ -25,9 +25,10 @@ from streams.bus.lag import lag
 from streams.bus.protocol import Bus, Logged, Partition, Record, records_of
 from streams.bus.quarantine import event_in, quarantined
 from streams.bus.topics import FEATURES, PAIRS, PREFERENCES, QUARANTINE, REQUESTED, REWARD, TOPICS, Topic
+from streams.evaluations import RunArtifacts
 from streams.replay import replay
 from streams.stations.trigger import RetrainingRule, on_reward_updated
-from tests.streams.examples import claimed
+from tests.streams.examples import PLAN, claimed
 from tests.streams.mutations import inputs
 from tests.streams.test_loop import RETRAINING, House
 from trainers.reward.online.learn import load
@@ -75,7 +76,7 @@ def test_every_input_is_stored_set_aside_or_known_already_and_no_station_stops(t
     report = verified(house.bus, house.warehouse, house.artifacts, house.settings)
     strange = {kind: found for kind, found in report.items() if isinstance(found, list) and kind != "not_covered"}
     assert set(strange) <= {"artifact"}, strange  # snapshots that invented events name are not there
-    assert Readings(Sources(house.warehouse, dict, list, 20, lambda sha: "there is none")).take(1).status.counts.judgments > 3
+    assert Readings(Sources(house.warehouse, dict, list, 20, RunArtifacts(house.artifacts))).take(1).status.counts.judgments > 3
     assert replay(house.bus, tmp_path / "again.duckdb", lambda *_: None) == contents(house.warehouse)
     house.warehouse.close()
     house.bus.close()
@@ -174,7 +175,7 @@ def accounts_of_the_processor(house: House, aside: dict[UUID, Note]) -> None:
             elif note is None and isinstance(event, PairDrawn):
                 assert event.pair_id in embedded
             elif note is None and isinstance(event, RewardUpdated):
-                assert {request.event_id for request in on_reward_updated(event, rule, ("product",))} <= asked
+                assert {request.event_id for request in on_reward_updated(event, rule, PLAN)} <= asked
 
 
 def stored_offsets(house: House, topic: Topic) -> set[int]:

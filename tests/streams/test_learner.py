@@ -36,7 +36,7 @@ from streams.bus.topics import PREFERENCES, QUARANTINE, REWARD
 from streams.stations.learner import INTERVAL, MANY, Learner
 from streams.stations.trigger import RetrainingRule, on_reward_updated
 from tests.streams.bus_contract import everything
-from tests.streams.examples import DIMENSION, SmallEmbedder, claimed, joined, sha
+from tests.streams.examples import DIMENSION, PLAN, SmallEmbedder, claimed, joined, sha
 from tests.streams.memory_bus import MemoryBus
 from trainers.data.preference import Entry
 from trainers.reward.online.learn import Head, HeadSettings, learn_all, load, new_head
@@ -209,7 +209,7 @@ def test_between_two_words_no_threshold_is_missed_also_over_a_restart(tmp_path: 
     station.step(0)
     said = updates(bus)
     assert [update.judgments_before for update in said[1:]] == [update.judgments_seen for update in said[:-1]]
-    asked = [request.k for update in said for request in on_reward_updated(update, RetrainingRule(every=10), ("product",))]
+    asked = [request.k for update in said for request in on_reward_updated(update, RetrainingRule(every=10), PLAN)]
     assert asked == [1, 2, 3, 4, 5, 6]
     assert np.array_equal(station.head.mean, mean_after(*(joined(i) for i in range(1, 61))))
 
@@ -410,7 +410,7 @@ def sha_of(path: Path) -> str:
 
 
 def thresholds_said(bus: Bus, every: int) -> list[TrainingRequested]:
-    return [request for update in updates(bus) for request in on_reward_updated(update, RetrainingRule(every=every), ("product",))]
+    return [request for update in updates(bus) for request in on_reward_updated(update, RetrainingRule(every=every), PLAN)]
 
 
 @pytest.mark.parametrize("cuts", [(40,), (7, 23, 40), (20, 40), (1, 19, 21, 39, 40)])

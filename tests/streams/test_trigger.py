@@ -14,7 +14,7 @@ from streams.bus.protocol import Record, records_of
 from streams.bus.topics import REWARD
 from streams.stations.runner import HandlerStation
 from streams.stations.trigger import RetrainingRule, due_by_time, on_reward_updated
-from tests.streams.examples import at, updated
+from tests.streams.examples import PLAN, at, updated
 from tests.streams.memory_bus import MemoryBus
 
 RULE = RetrainingRule(every=200, after_days=7, at_least=50)
@@ -25,7 +25,7 @@ def test_each_update_that_crosses_thresholds_asks_once_for_the_last_of_them(step
     rule = RetrainingRule(every=every)
     seen, asked, crossed = 0, [], []
     for step in steps:
-        asked += [r.k for r in on_reward_updated(updated(seen, seen + step), rule, ("product",))]
+        asked += [r.k for r in on_reward_updated(updated(seen, seen + step), rule, PLAN)]
         crossed += [(seen + step) // every] if (seen + step) // every > seen // every else []
         seen += step
     assert asked == crossed
@@ -34,15 +34,15 @@ def test_each_update_that_crosses_thresholds_asks_once_for_the_last_of_them(step
 
 def test_a_repeated_update_repeats_the_same_request_to_the_byte() -> None:
     update = updated(150, 650)
-    ((first,), (second,)) = (list(on_reward_updated(update, RULE, ("product",))) for _ in range(2))
+    ((first,), (second,)) = (list(on_reward_updated(update, RULE, PLAN)) for _ in range(2))
     assert encode(first) == encode(second)
     assert first.k == 3
 
 
 def test_a_removal_below_a_threshold_and_a_judgment_above_it_ask_for_the_same_run() -> None:
-    (first,) = on_reward_updated(updated(199, 200), RULE, ("product",))
-    assert list(on_reward_updated(updated(200, 199), RULE, ("product",))) == []
-    (again,) = on_reward_updated(updated(199, 200), RULE, ("product",))
+    (first,) = on_reward_updated(updated(199, 200), RULE, PLAN)
+    assert list(on_reward_updated(updated(200, 199), RULE, PLAN)) == []
+    (again,) = on_reward_updated(updated(199, 200), RULE, PLAN)
     assert again.run_id == first.run_id
 
 
@@ -67,27 +67,27 @@ def test_between_two_answers_it_lets_updates_gather(monkeypatch: pytest.MonkeyPa
 def test_time_asks_after_a_week_with_fifty_judgments_once() -> None:
     bus = MemoryBus()
     week = timedelta(days=7)
-    assert due_by_time(bus, RULE, ("product",), at(0)) == []
+    assert due_by_time(bus, RULE, PLAN, at(0)) == []
     bus.publish(records_of([updated(0, 1), updated(1, 49, seconds=60)]), timeout=1)
-    assert due_by_time(bus, RULE, ("product",), at(0) + week) == [], "too few"
+    assert due_by_time(bus, RULE, PLAN, at(0) + week) == [], "too few"
     bus.publish(records_of([updated(49, 50, seconds=120)]), timeout=1)
-    assert due_by_time(bus, RULE, ("product",), at(-1) + week) == [], "too soon"
-    (request,) = due_by_time(bus, RULE, ("product",), at(0) + week)
+    assert due_by_time(bus, RULE, PLAN, at(-1) + week) == [], "too soon"
+    (request,) = due_by_time(bus, RULE, PLAN, at(0) + week)
     assert (request.threshold, request.k, request.through_sequence) == ("time", 1, 50)
     bus.publish(records_of([request]), timeout=1)
-    assert due_by_time(bus, RULE, ("product",), at(0) + week) == []
+    assert due_by_time(bus, RULE, PLAN, at(0) + week) == []
 
 
 def test_a_run_by_count_starts_the_week_and_its_judgments_anew() -> None:
     bus = MemoryBus()
     week = timedelta(days=7)
     crossing = updated(199, 200, seconds=3600)
-    (by_count,) = on_reward_updated(crossing, RULE, ("product",))
+    (by_count,) = on_reward_updated(crossing, RULE, PLAN)
     bus.publish(records_of([updated(0, 199), crossing, by_count, updated(200, 249, seconds=7200)]), timeout=1)
-    assert due_by_time(bus, RULE, ("product",), at(3600) + week) == [], "49 since"
+    assert due_by_time(bus, RULE, PLAN, at(3600) + week) == [], "49 since"
     bus.publish(records_of([updated(249, 250, seconds=7201)]), timeout=1)
-    assert due_by_time(bus, RULE, ("product",), at(3599) + week) == [], "not a week since"
-    (by_time,) = due_by_time(bus, RULE, ("product",), at(3600) + week)
+    assert due_by_time(bus, RULE, PLAN, at(3599) + week) == [], "not a week since"
+    (by_time,) = due_by_time(bus, RULE, PLAN, at(3600) + week)
     assert by_time.run_id != by_count.run_id
 
 
@@ -95,39 +95,39 @@ def test_what_nobody_can_read_at_the_topics_beginning_does_not_keep_time_from_as
     bus = MemoryBus()
     bus.publish([Record(REWARD.name, b"", b"{")] * 150, timeout=1)
     bus.publish(records_of([updated(0, 60)]), timeout=1)
-    assert due_by_time(bus, RULE, ("product",), at(0) + timedelta(days=6)) == []
-    assert len(due_by_time(bus, RULE, ("product",), at(0) + timedelta(days=8))) == 1
+    assert due_by_time(bus, RULE, PLAN, at(0) + timedelta(days=6)) == []
+    assert len(due_by_time(bus, RULE, PLAN, at(0) + timedelta(days=8))) == 1
 
 
 def test_a_count_that_no_learner_reaches_is_refused_and_not_asked_for_without_end() -> None:
     with pytest.raises(EventUnreadable, match="thresholds at once"):
-        list(on_reward_updated(updated(0, 2**62), RULE, ("product",)))
+        list(on_reward_updated(updated(0, 2**62), RULE, PLAN))
 
 
 def test_time_asks_however_many_updates_lie_between_two_runs() -> None:
     bus = MemoryBus()
     rule = RetrainingRule(every=100_000, after_days=7, at_least=5_000)
     bus.publish(records_of([updated(n, n + 1, seconds=n) for n in range(4_999)]), timeout=1)
-    assert due_by_time(bus, rule, ("product",), at(0) + timedelta(days=30)) == []
+    assert due_by_time(bus, rule, PLAN, at(0) + timedelta(days=30)) == []
     bus.publish(records_of([updated(n, n + 1, seconds=n) for n in range(4_999, 6_000)]), timeout=1)
-    (request,) = due_by_time(bus, rule, ("product",), at(0) + timedelta(days=30))
+    (request,) = due_by_time(bus, rule, PLAN, at(0) + timedelta(days=30))
     assert (request.threshold, request.through_sequence) == ("time", 6_000)
 
 
 def test_a_worker_that_looks_later_asks_for_the_same_run_to_the_byte() -> None:
     bus = MemoryBus()
     bus.publish(records_of([updated(0, 30), updated(30, 60, seconds=60)]), timeout=1)
-    (early,) = due_by_time(bus, RULE, ("product",), at(0) + timedelta(days=7))
+    (early,) = due_by_time(bus, RULE, PLAN, at(0) + timedelta(days=7))
     bus.publish(records_of([updated(60, 70, seconds=8 * 86_400)]), timeout=1)
-    (late,) = due_by_time(bus, RULE, ("product",), at(0) + timedelta(days=9))
+    (late,) = due_by_time(bus, RULE, PLAN, at(0) + timedelta(days=9))
     assert encode(early) == encode(late)
     assert early.through_sequence == 60
 
 
 def test_a_request_stamped_in_the_future_holds_no_later_one_up() -> None:
     bus = MemoryBus()
-    (ahead,) = on_reward_updated(updated(199, 200, seconds=400 * 86_400), RULE, ("product",))
+    (ahead,) = on_reward_updated(updated(199, 200, seconds=400 * 86_400), RULE, PLAN)
     bus.publish(records_of([updated(199, 200), ahead, updated(200, 260, seconds=60)]), timeout=1)
-    assert due_by_time(bus, RULE, ("product",), at(0) + timedelta(days=6)) == []
-    (request,) = due_by_time(bus, RULE, ("product",), at(0) + timedelta(days=8))
+    assert due_by_time(bus, RULE, PLAN, at(0) + timedelta(days=6)) == []
+    (request,) = due_by_time(bus, RULE, PLAN, at(0) + timedelta(days=8))
     assert request.through_sequence == 260

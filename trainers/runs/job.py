@@ -35,7 +35,7 @@ class Job:
         policy = {p.name: file_hash(p) for p in sorted(self.champion_policy.iterdir())} if self.champion_policy else None
         inputs = [
             self.run_id, data_hash(self.data), self.base, base_hash(self.base), self.champion, policy, self.challengers_before,
-            self.settings.hash(),
+            self.settings.freeze().hash(),
         ]  # fmt: skip
         return hashlib.sha256(orjson.dumps(inputs, option=orjson.OPT_SORT_KEYS)).hexdigest()
 

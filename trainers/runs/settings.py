@@ -1,18 +1,17 @@
-"""Every setting that decides a run's outcome, under one hash."""
+"""Every setting that decides a run's outcome, read from this installation or from the run's own frozen ones."""
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from pydantic import BaseModel
 
-from storage.settings import Settings
+from storage.settings import Common, Settings
 from trainers.audits.settings import EvaluationSettings
 from trainers.audits.table import by_name, gates_section
 from trainers.features.settings import FeatureSettings
 from trainers.policy.methods import Method, method
 from trainers.reward.online.head import HeadSettings
+from trainers.runs.frozen import FrozenSettings
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class RunSettings:
     Attributes
     ----------
     method, training : the training method and its own section; None where nothing is trained
-    gates : the limits of every audit; the audits' gates are required of the run's evaluation
+    gates : the limits of every audit
     """
 
     method: Method | None
@@ -51,11 +50,6 @@ class RunSettings:
             features=settings.section("features", FeatureSettings),
         )
 
-    @property
-    def required(self) -> tuple[str, ...]:
-        """The gates that an evaluation of the run must have."""
-        return tuple(by_name())
-
     def as_json(self) -> dict[str, Any]:
         """The settings as the report records them, by section."""
         sections: dict[str, BaseModel] = {
@@ -68,7 +62,18 @@ class RunSettings:
             sections = {self.method.name: self.training, **sections}
         return {name: section.model_dump(mode="json") for name, section in sections.items()}
 
-    def hash(self) -> str:
-        """SHA-256 of the method, the sections and the required gates."""
-        parts = [self.method.name if self.method is not None else None, self.as_json(), self.required]
-        return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    def freeze(self) -> FrozenSettings:
+        """The settings as a request for a run names them, with the gates of all audits required."""
+        assert self.method is not None
+        return FrozenSettings(method=self.method.name, sections=self.as_json(), required=tuple(by_name()))
+
+    @classmethod
+    def of(cls, frozen: FrozenSettings) -> "RunSettings":
+        """The settings that a run was asked for with.
+
+        Raises
+        ------
+        ConfigurationError
+            This program has no such method, audit or setting.
+        """
+        return cls.read(Settings(common=Common(), sections=frozen.sections, origin="the run's settings"), frozen.method)

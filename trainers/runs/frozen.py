@@ -1,0 +1,52 @@
+"""The settings that a run was asked for with, under one hash: what trainer, gates and reviewers hold it against."""
+
+import hashlib
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from storage.artifacts import Artifacts
+from storage.errors import ArtifactError
+from storage.events import Identifier, problems
+
+# The gates of runs that were asked for before their settings stood on the log.
+FIRST_REQUIRED: tuple[str, ...] = ("win_rate", "kl_budget", "facts", "conduct", "name_contrast")
+
+
+class FrozenSettings(BaseModel):
+    """Every setting that decides a run's outcome.
+
+    Attributes
+    ----------
+    sections : by name, as ``feedbackloop.toml`` has them
+    required : the gates without which an evaluation of the run does not count
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: Identifier
+    sections: dict[Identifier, Any]
+    required: tuple[Identifier, ...] = Field(min_length=1)
+
+    def as_bytes(self) -> bytes:
+        """The settings as an artifact: the same settings give the same bytes."""
+        return orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+
+    def hash(self) -> str:
+        """SHA-256 of :meth:`as_bytes`: the artifact's name."""
+        return hashlib.sha256(self.as_bytes()).hexdigest()
+
+
+def read_frozen(artifacts: Artifacts, sha: str) -> FrozenSettings:
+    """The settings under this hash.
+
+    Raises
+    ------
+    ArtifactError
+        They are not there, or are no run's settings.
+    """
+    try:
+        return FrozenSettings.model_validate_json(artifacts.read(sha))
+    except ValidationError as error:
+        raise ArtifactError(f"settings {sha[:12]}…: {problems(error.errors(include_input=False))}") from error
