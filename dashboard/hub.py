@@ -41,8 +41,9 @@ from streams.http.visible_text import without_paths
 from streams.hub import HubStreams
 from streams.intake import Intake
 from streams.pseudonyms import pseudonym_key
+from streams.stations.rule import RetrainingRule
 from streams.stations.runner import failure_of, stop_on_signals
-from streams.stations.trigger import RetrainingRule, RunPlan
+from streams.stations.trigger import RunPlan
 from trainers.runs.report import read_report
 
 log = logging.getLogger(__name__)

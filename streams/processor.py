@@ -8,17 +8,17 @@ import asyncio
 import fcntl
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from storage.artifacts import Artifacts
 from storage.errors import ConfigurationError, FeedbackLoopError
-from storage.events import Event, RewardUpdated, now
+from storage.events import now
 from storage.home import open_home
 from storage.settings import Settings
 from streams import metrics
@@ -28,11 +28,12 @@ from streams.bus.open import bus_of
 from streams.bus.protocol import Bus, records_of
 from streams.gc_pause import exclude_loaded_objects
 from streams.health import Check, HealthServer
-from streams.stations.embed import Encoder, embed_pairs
-from streams.stations.learner import Learner
+from streams.stations.contexts import ProcessorContext
+from streams.stations.rule import RetrainingRule
 from streams.stations.runner import TIMEOUT, Answering, Every, HandlerStation, Runner, failure_of, stop_on_signals
-from streams.stations.table import consumer
-from streams.stations.trigger import RetrainingRule, RunPlan, due_by_time, on_reward_updated
+from streams.stations.table import Consumer, consumers_of
+from streams.stations.trigger import RunPlan, due_by_time
+from trainers.features.embedding import Embedding
 from trainers.reward.online.learn import HeadSettings
 from trainers.runs.settings import RunSettings
 
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Entries that a station takes at a time. 8 pairs are a fraction of a second of MiniLM on one core: none waits long behind an import.
-BATCH = {"embed": 8, "learner": 500, "trigger": 100}
-GATHER = 0.5  # seconds between the trigger's answers: each costs the log a mark, and nobody waits for a training to begin
 TICK = 60.0  # seconds between looks at the calendar
 STOPPING = 4.0  # seconds that the threads have to finish their step
 
@@ -58,12 +56,6 @@ class ProcessorSettings(BaseModel):
 
 
 Ended = tuple[FeedbackLoopError | None, bool]  # what it failed with, and whether every step has ended
-
-
-class Embedding(Encoder, Protocol):
-    """An encoder that says how long its vectors are."""
-
-    dimension: int
 
 
 def run(settings: Settings) -> None:
@@ -83,8 +75,9 @@ def run(settings: Settings) -> None:
     checks: dict[str, Check] = {"embedder": lambda: "the embedding model is being loaded"}
     with _only_one(settings.common.home), ExitStack() as parts:
         bus = parts.enter_context(closing(bus_of(settings)))
-        metrics.reader_lag("embed", lambda: lag(bus, "embed", consumer("embed").topics))
-        metrics.reader_lag("trigger", lambda: lag(bus, "trigger", consumer("trigger").topics))
+        for row in consumers_of("processor"):
+            if not row.exact:  # an exact reader knows better how far it has come
+                metrics.reader_lag(row.group, partial(lag, bus, row.group, row.topics))
         health = HealthServer(checks, own.host, own.port, settings.common.allowed_hosts)
         health.start()
         try:
@@ -99,39 +92,20 @@ def run(settings: Settings) -> None:
         raise failure
 
 
-def stations(bus: Bus, settings: Settings, embedder: Embedding) -> dict[str, Callable[[], Answering]]:
-    """How to build the station of each consumer that the table gives to the processor."""
-    common = settings.common
-    rule = settings.section("retraining", RetrainingRule)
-    plan = RunPlan.of(settings, rule.method, Artifacts(common.artifacts_url))
-
-    def ask(events: Sequence[Event]) -> list[Event]:
-        updates = [event for event in events if isinstance(event, RewardUpdated)]
-        return [request for update in updates for request in on_reward_updated(update, rule, plan)]
-
-    learner = partial(
-        Learner,
-        bus,
-        common.home / "learner",
-        settings.section("learning", HeadSettings),
-        embedding_hash=embedder.hash,
-        dimension=embedder.dimension,
-        sources=common.sources,
-        every=rule.every,
-        artifacts=Artifacts(common.artifacts_url) if is_kafka(common.bus_url) else None,  # on one machine the folder is enough
-    )
-    embed = partial(embed_pairs, embedder=embedder)
-    return {
-        "learner": learner,
-        "embed": lambda: HandlerStation(bus, "embed", consumer("embed").topics, embed, batch=BATCH["embed"]),
-        "trigger": lambda: HandlerStation(bus, "trigger", consumer("trigger").topics, ask, batch=BATCH["trigger"], gather=GATHER),
-    }
+def build(row: Consumer, context: ProcessorContext) -> Answering:
+    """The station of one of the processor's rows."""
+    built = row.build(context)
+    if row.handler:
+        return HandlerStation(context.bus, row.group, row.topics, built, batch=row.batch, gather=row.gather)
+    station: Answering = built
+    return station
 
 
 def start_consumers(runner: Runner, bus: Bus, settings: Settings, embedder: Embedding, stop: threading.Event) -> None:
     """A thread for each consumer, and one for the calendar."""
-    for name, build in stations(bus, settings, embedder).items():
-        runner.start(name, build)
+    context = ProcessorContext(bus, settings, embedder)
+    for row in consumers_of("processor"):
+        runner.start(row.group, partial(build, row, context))
     runner.start("calendar", _calendar(bus, settings, stop))
 
 
@@ -141,8 +115,9 @@ def agents_for(bus: Bus, settings: Settings, embedder: Embedding) -> "Agents":
 
     common = settings.common
     agents = Agents(servers_of(common.bus_url), settings.section("kafka", KafkaSettings), common.home / "faust")
-    for name, build in stations(bus, settings, embedder).items():
-        agents.add(consumer(name), build, batch=BATCH[name], within=GATHER if name == "trigger" else WITHIN)
+    context = ProcessorContext(bus, settings, embedder)
+    for row in consumers_of("processor"):
+        agents.add(row, partial(build, row, context), batch=row.batch, within=row.gather or WITHIN)
     return agents
 
 

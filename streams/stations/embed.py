@@ -4,24 +4,20 @@ Pairs come from ``feedback.pairs``; the features go to ``feedback.features``, wh
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from functools import partial
 
-import numpy as np
-
-from storage.events import Event, Message, PairDrawn, PairEmbedded, derived_id, pack
-
-
-class Encoder(Protocol):
-    """What is needed of ``trainers.features.embedder.Embedder``."""
-
-    name: str
-    hash: str
-
-    def features(self, items: Sequence[tuple[Sequence[Message], str]]) -> np.ndarray:
-        """float32 ``(n, d)``: the features of each prompt with its reply."""
+from storage.events import Event, PairDrawn, PairEmbedded, derived_id, pack
+from streams.stations.contexts import ProcessorContext
+from streams.stations.runner import Handler
+from trainers.features.embedding import Embedding
 
 
-def embed_pairs(events: Sequence[Event], embedder: Encoder) -> list[Event]:
+def build(context: ProcessorContext) -> Handler:
+    """The handler of the table's row."""
+    return partial(embed_pairs, embedder=context.embedder)
+
+
+def embed_pairs(events: Sequence[Event], embedder: Embedding) -> list[Event]:
     """A ``PairEmbedded`` for each pair.
 
     Its id comes from the pair and the embedding, its time is the pair's, and its features are computed by themselves: rounding depends on
@@ -30,7 +26,7 @@ def embed_pairs(events: Sequence[Event], embedder: Encoder) -> list[Event]:
     return [_embedded(event, embedder) for event in events if isinstance(event, PairDrawn)]
 
 
-def _embedded(pair: PairDrawn, embedder: Encoder) -> PairEmbedded:
+def _embedded(pair: PairDrawn, embedder: Embedding) -> PairEmbedded:
     a, b = embedder.features([(pair.prompt, pair.a.text), (pair.prompt, pair.b.text)])
     return PairEmbedded(
         event_id=derived_id("PairEmbedded", pair.pair_id, embedder.hash),

@@ -27,6 +27,7 @@ from storage.events import (
     pack,
 )
 from streams import metrics
+from streams.bus.kafka_settings import is_kafka
 from streams.bus.lag import lag
 from streams.bus.protocol import Bus, Logged, records_of
 from streams.bus.quarantine import decoded, event_in, quarantined
@@ -34,6 +35,8 @@ from streams.bus.resume import PARTITION, resume
 from streams.bus.scan import batches
 from streams.bus.topics import PREFERENCES, REWARD
 from streams.stations.background_refit import BackgroundRefit
+from streams.stations.contexts import ProcessorContext
+from streams.stations.rule import RetrainingRule
 from trainers.data.preference import Entry
 from trainers.reward.online.checkpoint import load, save_hashed, shard_file
 from trainers.reward.online.learn import Head, HeadSettings, head_id, learn, learn_all, new_head
@@ -51,6 +54,22 @@ KEEP_EVERY = 1_000  # numbers between two checkpoints that go to the artifacts
 LOOK_BACK = 2_000  # reward updates that are looked through for one
 CATCHING_UP = 5.0  # seconds between checkpoints while nothing is published yet
 TIMEOUT = 30.0
+
+
+def build(context: ProcessorContext) -> "Learner":
+    """The station of the table's row."""
+    settings = context.settings
+    common = settings.common
+    return Learner(
+        context.bus,
+        common.home / "learner",
+        settings.section("learning", HeadSettings),
+        embedding_hash=context.embedder.hash,
+        dimension=context.embedder.dimension,
+        sources=common.sources,
+        every=settings.section("retraining", RetrainingRule).every,
+        artifacts=Artifacts(common.artifacts_url) if is_kafka(common.bus_url) else None,  # on one machine the folder is enough
+    )
 
 
 class Learner:

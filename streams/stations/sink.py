@@ -4,6 +4,7 @@ Position and rows are one transaction of the warehouse. The tail of ``feedback.p
 """
 
 import logging
+import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -21,6 +22,7 @@ from streams.bus.quarantine import Batch, decoded, quarantined
 from streams.bus.resume import PARTITION, resume
 from streams.bus.topics import PAIRS, TOPICS
 from streams.gc_pause import gc_paused
+from streams.stations.contexts import HubContext
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +40,13 @@ SHARE = 1.5  # and no more than so many times what the batch before took: on the
 Listener = Callable[[Applied], None]
 
 
+def build(context: HubContext) -> "Sink":
+    """The station of the table's row."""
+    return Sink(context.bus, context.warehouse, f"hub-{secrets.token_hex(4)}")
+
+
 class Sink:
-    """Applies the log to ``warehouse``; ``hub`` names this hub in its claim. Call :meth:`start`, then :meth:`step` again and again.
+    """Applies the log to ``warehouse``; ``hub`` names this hub in its claim. The first :meth:`step` calls :meth:`start` where nobody has.
 
     ``listeners`` are called after each commit that stored something, in the sink's thread: they have to be quick.
     """
@@ -47,6 +54,7 @@ class Sink:
     def __init__(self, bus: Bus, warehouse: Warehouse, hub: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._bus, self._warehouse, self._hub, self._clock = bus, warehouse, hub, clock
         self.listeners: list[Listener] = []
+        self.numbers = False  # whether this hub has claimed the numbering
         self._published = 0
         self._looked_for_lost = clock()
         self._again: dict[UUID, int] = {}
@@ -79,10 +87,13 @@ class Sink:
         self._published = self._tail(position.offset).sequence
         self._warehouse.claim_epoch(epoch, published=self._published)
         self._publish_numbered()
+        self.numbers = True
         log.info("hub %s numbers from %d under epoch %d", self._hub, self._warehouse.last_sequence + 1, epoch)
 
     def step(self, wait: float) -> None:
         """Apply the next batch, publish what it numbered, tell the listeners."""
+        if not self.numbers:
+            self.start()
         time.sleep(max(min(self._applied_at + min(GATHER, SHARE * self._took) - self._clock(), wait), 0))
         entries, own = self._read(wait)
         if entries or own:

@@ -4,43 +4,26 @@ Reward updates come from the learner; the requests go to ``training.requested``,
 is a function of the updates on the log, to the byte: every worker may ask, and all that ask for one run ask for the same.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Literal
 
 from storage.artifacts import Artifacts
 from storage.errors import EventUnreadable
-from storage.events import Event, Identifier, RewardUpdated, Source, TrainingRequested, derived_id, new_id
+from storage.events import Event, RewardUpdated, Source, TrainingRequested, derived_id, new_id
 from storage.settings import Settings
 from streams.bus.protocol import Bus
 from streams.bus.scan import first_from, last_where, to_end
 from streams.bus.topics import REQUESTED, REWARD
+from streams.stations.contexts import ProcessorContext
 from streams.stations.learner import last_update
+from streams.stations.rule import RetrainingRule
+from streams.stations.runner import Handler
 from trainers.runs.settings import RunSettings
 
 MOST_AT_ONCE = 10_000  # thresholds crossed by one update: a head folded anew over millions of judgments stays below
 READER = "trigger"
-
-
-class RetrainingRule(BaseModel):
-    """When to train.
-
-    Attributes
-    ----------
-    every : judged pairs of the training stratum between two runs
-    after_days, at_least : a run also when the last was asked for so many days ago and at least so many pairs have been judged since
-    method : a row of ``trainers.policy.methods``
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    every: Annotated[int, Field(ge=1)] = 200
-    after_days: Annotated[float, Field(gt=0)] = 7.0
-    at_least: Annotated[int, Field(ge=1)] = 50
-    method: Identifier = "dpo"
 
 
 @dataclass(frozen=True)
@@ -62,6 +45,18 @@ class RunPlan:
         """
         frozen = RunSettings.read(settings, method).freeze()
         return cls(method, settings.common.sources, artifacts.put_bytes(frozen.as_bytes()))
+
+
+def build(context: ProcessorContext) -> Handler:
+    """The handler of the table's row."""
+    rule = context.settings.section("retraining", RetrainingRule)
+    plan = RunPlan.of(context.settings, rule.method, Artifacts(context.settings.common.artifacts_url))
+
+    def ask(events: Sequence[Event]) -> list[Event]:
+        updates = [event for event in events if isinstance(event, RewardUpdated)]
+        return [request for update in updates for request in on_reward_updated(update, rule, plan)]
+
+    return ask
 
 
 def on_reward_updated(update: RewardUpdated, rule: RetrainingRule, plan: RunPlan) -> Iterator[TrainingRequested]:

@@ -38,13 +38,14 @@ from streams import runs, versions
 from streams.bus.protocol import Bus, Logged, Partition, Record, records_of
 from streams.bus.topics import JUDGMENTS, PREFERENCES, PROGRESS, REQUESTED, REWARD, TOPICS
 from streams.evaluations import RunArtifacts, lives_of
-from streams.hub import Desk
 from streams.replay import replay
+from streams.stations.coordinator import Coordinator
 from streams.stations.learner import Learner
+from streams.stations.rule import RetrainingRule
 from streams.stations.runner import HandlerStation
 from streams.stations.sink import Sink
-from streams.stations.trigger import RetrainingRule, on_reward_updated
-from streams.trainer import Trainer
+from streams.stations.train import Trainer
+from streams.stations.trigger import on_reward_updated
 from tests.storage.facts import features, judgment, pair
 from tests.storage.facts import joined as holding
 from tests.streams.bus_contract import everything
@@ -273,14 +274,14 @@ def test_a_hub_killed_while_it_freezes_and_promotes_freezes_one_dataset_and_prom
         with closing(MortalWarehouse.opened(folder / "warehouse.duckdb", fate)) as warehouse, pytest.MonkeyPatch.context() as patch:
             patch.setattr("streams.stations.freeze.freeze", mortal(fate, freeze))
             sink = Sink(MortalBus(log, fate), warehouse, "hub")
-            desk = Desk(MortalBus(log, fate), warehouse, artifacts, folder / "freezing", threading.Event())
-            sink.listeners.append(desk.wake_for)
+            coordinator = Coordinator(MortalBus(log, fate), warehouse, artifacts, folder / "freezing", threading.Event())
+            sink.listeners.append(coordinator.wake_for)
             sink.start()
             for _ in range(3):
                 while log.read(sink._after, limit=1, wait=0):
                     sink.step(0)
-                desk.wake()
-                desk.step(0)
+                coordinator.wake()
+                coordinator.step(0)
 
     lives(kills, live)
     events = [decode(entry.value) for topic in TOPICS for entry in everything(log, topic)]

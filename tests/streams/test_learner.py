@@ -34,7 +34,8 @@ from streams.bus.resume import PARTITION
 from streams.bus.sqlite import SQLiteBus
 from streams.bus.topics import PREFERENCES, QUARANTINE, REWARD
 from streams.stations.learner import INTERVAL, MANY, Learner
-from streams.stations.trigger import RetrainingRule, on_reward_updated
+from streams.stations.rule import RetrainingRule
+from streams.stations.trigger import on_reward_updated
 from tests.streams.bus_contract import everything
 from tests.streams.examples import DIMENSION, PLAN, SmallEmbedder, claimed, joined, sha
 from tests.streams.memory_bus import MemoryBus

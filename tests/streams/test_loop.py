@@ -37,10 +37,11 @@ from streams.hub import HubStreams
 from streams.intake import Intake
 from streams.processor import agents_for, start_consumers
 from streams.stations.runner import Runner
-from streams.trainer import Progress, Trainer, Work
+from streams.stations.train import Progress, Trainer, Work
 from tests.streams.bus_contract import everything
 from tests.streams.examples import SmallEmbedder, evaluated, of_its_run
 from tests.streams.test_trainer import Trained
+from trainers.runs.frozen import read_frozen
 
 PROMPT = [{"role": "user", "content": "Is the role still open?"}]
 RETRAINING = {"every": 20}
@@ -76,7 +77,10 @@ class House:
         assert work.run.frozen is not None
         self.snapshots.append(self.artifacts.get(work.run.frozen.snapshot))
         progress("train", 1, 1, {})
-        *_, event = of_its_run(evaluated("one", run_id=work.run.frozen.run_id), self.artifacts)
+        assert work.run.request is not None
+        assert work.run.request.settings is not None
+        settings = read_frozen(self.artifacts, work.run.request.settings)
+        *_, event = of_its_run(evaluated("one", run_id=work.run.frozen.run_id), self.artifacts, settings=settings)
         return Trained(report=event.report)
 
     def close(self) -> None:

@@ -17,7 +17,8 @@ from streams.bus.topics import PROGRESS, VERSIONS
 from streams.runs import ATTEMPTS
 from streams.stations import heartbeat
 from streams.stations.heartbeat import Heartbeat
-from streams.trainer import Progress, Train, Trainer, Work, _identity
+from streams.stations.train import Progress, Train, Trainer, Work
+from streams.trainer import _identity
 from streams.versions import version_name
 from tests.streams.bus_contract import everything
 from tests.streams.examples import evaluated, sha
@@ -130,7 +131,7 @@ def test_what_may_pass_is_tried_again_but_not_for_ever(bus: SQLiteBus, tmp_path:
     def miss(work: Work, progress: Progress) -> Trained:
         raise ArtifactError("the snapshot is not in this store")
 
-    monkeypatch.setattr("streams.trainer.BREATH", 0.0)
+    monkeypatch.setattr("streams.stations.train.BREATH", 0.0)
     steps(trainer(bus, tmp_path, miss), times=40)
     failures = [event for event in on(bus, TrainingFailed) if isinstance(event, TrainingFailed)]
     assert [failure.attempt for failure in failures] == list(range(1, ATTEMPTS + 1))
@@ -138,7 +139,7 @@ def test_what_may_pass_is_tried_again_but_not_for_ever(bus: SQLiteBus, tmp_path:
 
 
 def test_a_full_disk_costs_no_attempt(bus: SQLiteBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.trainer.BREATH", 0.0)
+    monkeypatch.setattr("streams.stations.train.BREATH", 0.0)
     full = [True] * (ATTEMPTS + 1)
 
     def train(work: Work, progress: Progress) -> Trained:

@@ -25,7 +25,8 @@ from storage.settings import Settings
 from streams.bus.open import open_bus
 from streams.processor import start_consumers
 from streams.stations.runner import Runner
-from streams.trainer import Trainer, training
+from streams.stations.train import Trainer
+from streams.trainer import training
 from trainers.features.embedder import Embedder
 from trainers.features.settings import FeatureSettings
 

@@ -2,24 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
 
 import numpy as np
 
 from storage.events import Message
 from trainers.data.preference import Entry, Features, Preference
+from trainers.features.embedding import Embedding
 from trainers.reward.evaluation_head import Judged
 from trainers.reward.online.learn import Head, HeadSettings, learn_all, new_head, reconcile
-
-
-class Embedding(Protocol):
-    """What audits need of ``trainers.features.embedder.Embedder``."""
-
-    name: str
-    hash: str
-    dimension: int
-
-    def features(self, items: Sequence[tuple[Sequence[Message], str]]) -> np.ndarray: ...
 
 
 def with_features(preferences: Sequence[Preference], embedding: Embedding) -> tuple[np.ndarray, np.ndarray]:

@@ -13,9 +13,10 @@ import numpy as np
 
 from storage.errors import DataRefused
 from storage.events import Message
-from trainers.audits.evidence import Embedding, judged, reward_spread, stored_features, training_head
+from trainers.audits.evidence import judged, reward_spread, stored_features, training_head
 from trainers.audits.settings import EvaluationSettings
 from trainers.data.preference import Preference
+from trainers.features.embedding import Embedding
 from trainers.models.policy import Policy, load_policy
 from trainers.reward.evaluation_head import EvaluationHeadSettings, Judged, fit
 from trainers.reward.online.learn import Head, HeadSettings

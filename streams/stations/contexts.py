@@ -1,0 +1,46 @@
+"""What stations are built from: the parts of the process that runs them."""
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from storage.artifacts import Artifacts
+from storage.settings import Settings
+from storage.warehouse.warehouse import Warehouse
+from streams.bus.protocol import Bus
+from trainers.features.embedding import Embedding
+
+if TYPE_CHECKING:
+    from streams.stations.train import Train
+
+
+@dataclass(frozen=True)
+class ProcessorContext:
+    """``feedbackloop processor``."""
+
+    bus: Bus
+    settings: Settings
+    embedder: Embedding
+
+
+@dataclass(frozen=True)
+class HubContext:
+    """``feedbackloop hub``, the owner of the warehouse."""
+
+    bus: Bus
+    warehouse: Warehouse
+    artifacts: Artifacts
+    home: Path
+    stop: threading.Event
+
+
+@dataclass(frozen=True)
+class TrainerContext:
+    """``feedbackloop trainer``; ``name`` stays the same over restarts, ``train`` does the work of a claimed run."""
+
+    bus: Bus
+    home: Path
+    name: str
+    train: "Train"
+    stop: threading.Event

@@ -1,0 +1,94 @@
+"""Acts on what the warehouse says is due: freezes the data of a requested run, promotes an approved version.
+
+The hub's answer to ``training.requested`` and to ``ReviewDecided``; what it publishes, it has decided from stored events alone.
+"""
+
+import logging
+import threading
+from collections import deque
+from pathlib import Path
+from time import monotonic
+
+from storage.artifacts import Artifacts
+from storage.errors import trying_again
+from storage.events import DatasetFrozen, Event, ModelPromoted, TrainingFailed
+from storage.warehouse.warehouse import Applied, Warehouse
+from streams import evaluations, runs, versions
+from streams.bus.protocol import Bus, records_of
+from streams.stations import freeze
+from streams.stations.contexts import HubContext
+from streams.stations.sink import TIMEOUT
+
+log = logging.getLogger(__name__)
+
+LOOK_AGAIN = 15.0  # seconds, in case publishing failed when it was due
+
+KINDS: tuple[type[Event], ...] = (*evaluations.KINDS, TrainingFailed)  # the life of versions, and of runs
+
+
+def build(context: HubContext) -> "Coordinator":
+    """The station of the table's row."""
+    return Coordinator(context.bus, context.warehouse, context.artifacts, context.home / "freezing", context.stop)
+
+
+class Coordinator:
+    """Looks after each commit that stored something of a run or version, and now and then."""
+
+    def __init__(self, bus: Bus, warehouse: Warehouse, artifacts: Artifacts, folder: Path, stop: threading.Event) -> None:
+        self._bus, self._warehouse, self._artifacts, self._folder, self._stop = bus, warehouse, artifacts, folder, stop
+        self._woken = threading.Event()
+        self._woken.set()
+        self._looked_at = monotonic()
+        self._fresh: deque[Event] = deque()  # stored since the last look
+        self._events: list[Event] | None = None  # of KINDS, all there are
+        self._kept = evaluations.RunArtifacts(artifacts)
+        self._life = versions.Versions()
+        self._runs: runs.Runs = runs.fold(())
+        self._done: set[object] = set()  # published, and perhaps not in the warehouse yet
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def wake_for(self, applied: Applied) -> None:
+        fresh = [event for event in applied.stored if isinstance(event, KINDS)]
+        self._fresh.extend(fresh)
+        if fresh or applied.numbered:
+            self.wake()
+
+    def step(self, wait: float) -> None:
+        if self._stop.is_set() or not (self._woken.wait(wait) or monotonic() - self._looked_at > LOOK_AGAIN):
+            return
+        self._woken.clear()
+        self._looked_at = monotonic()
+        life = self._look()
+        due = [event for event in versions.promotions(life) if event.event_id not in self._done]
+        self._publish(due)
+        request = runs.next_to_freeze(self._runs)
+        if request is None or request.run_id in self._done:
+            return
+        with trying_again():
+            frozen = freeze.freeze_next(self._runs, life, self._warehouse, self._artifacts, self._folder)
+        if frozen is not None:
+            self._publish([frozen])
+            self._done.add(request.run_id)
+            log.info("run %s: snapshot %s frozen through %d", request.run_id, frozen.snapshot[:12], request.through_sequence)
+
+    def close(self) -> None:
+        """Nothing is left to do: what was not published is due again at the next start."""
+
+    def _look(self) -> versions.Versions:
+        """Take in what was stored since the last look; at first, all there is. What comes both ways changes nothing the second time."""
+        if self._events is None:
+            self._events = []
+            self._fresh.extendleft(reversed(self._warehouse.events(*KINDS)))
+        changed = bool(self._fresh)
+        while self._fresh:
+            self._events.append(self._fresh.popleft())
+            self._runs = runs.step(self._runs, self._events[-1])
+        if changed or self._life.illegal:  # what was refused for want of its report may have it now
+            self._life = evaluations.lives_of(self._events, self._kept)
+        return self._life
+
+    def _publish(self, events: list[ModelPromoted] | list[DatasetFrozen]) -> None:
+        self._bus.publish(records_of(events), timeout=TIMEOUT)
+        self._done.update(event.event_id for event in events)

@@ -1,0 +1,25 @@
+"""When to train: the section ``[retraining]``."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from storage.events import Identifier
+
+
+class RetrainingRule(BaseModel):
+    """When to train.
+
+    Attributes
+    ----------
+    every : judged pairs of the training stratum between two runs
+    after_days, at_least : a run also when the last was asked for so many days ago and at least so many pairs have been judged since
+    method : a row of ``trainers.policy.methods``
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    every: Annotated[int, Field(ge=1)] = 200
+    after_days: Annotated[float, Field(gt=0)] = 7.0
+    at_least: Annotated[int, Field(ge=1)] = 50
+    method: Identifier = "dpo"

@@ -1,0 +1,200 @@
+"""Claims a frozen run by the order of the log, trains and judges it stage by stage, and says how far it is.
+
+The first claim of an attempt wins; a trainer that is started again goes on with its own claim at once, at the last stage it finished. The
+work itself is ``trainers.runs.pipeline``; its result goes to ``models.versions``, where reviewers take it up.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from uuid import UUID
+
+from storage.errors import FeedbackLoopError, Overloaded, TrainingError, temporary_reason
+from storage.events import GateResult, ModelEvaluated, RunClaimed, TrainingFailed, Verdict, derived_id, now
+from streams import runs
+from streams.bus.protocol import Bus, records_of
+from streams.bus.quarantine import decoded
+from streams.bus.topics import FROZEN, PROGRESS, REQUESTED, VERSIONS
+from streams.runs import ATTEMPTS, Run, Runs, open_run
+from streams.stations.contexts import TrainerContext
+from streams.stations.heartbeat import Heartbeat, Interrupted
+from streams.stations.runner import TIMEOUT, position_of
+
+log = logging.getLogger(__name__)
+
+TOPICS = (REQUESTED, FROZEN, PROGRESS, VERSIONS)
+BATCH = 1_000
+LOOK = 1.0  # seconds between looks at the log while a pipeline works
+BREATH = 5.0  # seconds after the first failed attempt, twice that after the second …
+
+
+def build(context: TrainerContext) -> "Trainer":
+    """The station of the table's row."""
+    return Trainer(context.bus, context.home, context.name, context.train, context.stop)
+
+
+class Outcome(Protocol):
+    """What is needed of ``trainers.runs.pipeline.Outcome``."""
+
+    @property
+    def version(self) -> str: ...
+    @property
+    def policy(self) -> str: ...
+    @property
+    def report(self) -> str: ...
+    @property
+    def gates(self) -> tuple[GateResult, ...]: ...
+    @property
+    def verdict(self) -> Verdict: ...
+
+
+@dataclass(frozen=True)
+class Work:
+    """A claimed run, and the folder in which its finished stages are kept."""
+
+    run: Run
+    folder: Path
+
+
+Progress = Callable[[str, int, int, dict[str, float]], None]
+Train = Callable[[Work, Progress], Outcome]
+
+
+class Trainer:
+    """Works on one run at a time: :meth:`step` looks at the log and works where a run is this trainer's."""
+
+    def __init__(self, bus: Bus, home: Path, name: str, train: Train, stop: threading.Event) -> None:
+        self._bus, self._home, self._name, self._train, self._stop = bus, home, name, train, stop
+        self._after = position_of(bus, "", TOPICS)  # from the beginning: what it knows is in memory only
+        self._runs: Runs = runs.fold(())
+        self.busy: str | None = None
+
+    def step(self, wait: float) -> None:
+        while self._read(wait) == BATCH:
+            wait = 0
+        run = open_run(self._runs)
+        if run is None or run.frozen is None or run.request is None:
+            return
+        run_id = run.frozen.run_id
+        if run.trainer == self._name and run.failed is None:
+            self._work(run)  # claimed before a restart
+        elif run.is_free(now()) and not self._breathing(run):
+            if run.attempt >= ATTEMPTS:
+                self._fail(run, "claim", f"{run.attempt} attempts ended without a model", final=True)
+            else:
+                self._claim(run_id, run.attempt + 1)
+
+    def close(self) -> None:
+        """Nothing is left to do: finished stages are in the run's folder."""
+
+    def _read(self, wait: float) -> int:
+        entries = self._bus.read(self._after, limit=BATCH, wait=wait)
+        batch = decoded(entries, "trainer")
+        for _, event in batch.events:
+            self._runs = runs.step(self._runs, event)
+        self._after.update(batch.upto)
+        if batch.too_new:
+            raise batch.too_new
+        return len(entries)
+
+    def _breathing(self, run: Run) -> bool:
+        """A while after an attempt that failed, so that what was missing elsewhere may come back."""
+        return run.failed is not None and (now() - run.failed.occurred_at).total_seconds() < BREATH * run.attempt
+
+    def _claim(self, run_id: UUID, attempt: int) -> None:
+        """Claim, and read back whose claim stands first; the next step works if it is ours."""
+        claim = RunClaimed(source="product", run_id=run_id, attempt=attempt, trainer=self._name)
+        self._bus.publish(records_of([claim]), timeout=TIMEOUT)
+
+    def _work(self, run: Run) -> None:
+        assert run.frozen is not None
+        assert run.request is not None
+        run_id = run.frozen.run_id
+        folder = self._home / "runs" / str(run_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.busy = str(run_id)
+        log.info("run %s, attempt %d", run_id, run.attempt)
+        heartbeat = Heartbeat(self._bus, run_id, run.attempt, run.request.source, self._interrupted(run))
+        try:
+            with heartbeat:
+                outcome = self._train(Work(run, folder), heartbeat.progress)
+        except Interrupted as interrupted:
+            log.info("run %s: %s", run_id, interrupted)
+            self._read(0)
+            return
+        except Exception as error:
+            if (reason := temporary_reason(error)) is not None:  # no attempt is lost: it goes on at the last finished stage
+                self._stop.wait(BREATH)
+                raise Overloaded(f"run {run_id}: {reason}") from error
+            if not isinstance(error, FeedbackLoopError):
+                log.error("run %s crashed in %s", run_id, heartbeat.stage, exc_info=error)
+                self._fail(run, heartbeat.stage, f"{type(error).__name__}: {error}", final=run.attempt >= ATTEMPTS)
+                return
+            # a run that is wrong stays wrong; what is missing elsewhere may be there for the next attempt
+            log.error("run %s failed in %s: %s", run_id, heartbeat.stage, error)
+            self._fail(run, heartbeat.stage, str(error), final=isinstance(error, TrainingError) or run.attempt >= ATTEMPTS)
+            return
+        finally:
+            self.busy = None
+        self._publish_outcome(run, outcome)
+
+    def _publish_outcome(self, run: Run, outcome: Outcome) -> None:
+        assert run.frozen is not None
+        assert run.request is not None
+        if reason := self._overtaken(run):
+            log.info("run %s: %s; its result counts, not this one", run.frozen.run_id, reason)
+            return
+        evaluated = ModelEvaluated(
+            event_id=derived_id("ModelEvaluated", run.frozen.run_id, outcome.version),
+            source=run.request.source,
+            version=outcome.version,
+            run_id=run.frozen.run_id,
+            policy=outcome.policy,
+            report=outcome.report,
+            champion=run.frozen.champion,
+            gates=outcome.gates,
+            verdict=outcome.verdict,
+        )
+        self._bus.publish(records_of([evaluated]), timeout=TIMEOUT)
+        self._runs = runs.step(self._runs, evaluated)
+        log.info("run %s: %s %s", run.frozen.run_id, outcome.version, outcome.verdict)
+
+    def _fail(self, run: Run, stage: str, reason: str, *, final: bool) -> None:
+        assert run.frozen is not None
+        failed = TrainingFailed(
+            source=run.request.source if run.request else "product",
+            run_id=run.frozen.run_id,
+            attempt=max(run.attempt, 1),
+            stage=stage,
+            reason=reason[:2000],
+            final=final,
+        )
+        self._bus.publish(records_of([failed]), timeout=TIMEOUT)
+        self._runs = runs.step(self._runs, failed)
+
+    def _interrupted(self, run: Run) -> Callable[[], str | None]:
+        """Why the work has to end now: the process stops, or another trainer has taken the run over."""
+        looked_at = time.monotonic()
+
+        def why() -> str | None:
+            nonlocal looked_at
+            if self._stop.is_set():
+                return "stopped; it goes on at the last finished stage"
+            if time.monotonic() - looked_at < LOOK:
+                return None
+            looked_at = time.monotonic()
+            return self._overtaken(run)
+
+        return why
+
+    def _overtaken(self, run: Run) -> str | None:
+        """After a silence (a suspended machine) the next attempt may be another trainer's."""
+        assert run.frozen is not None
+        while self._read(0):
+            pass
+        now_claimed = self._runs[run.frozen.run_id]
+        return None if now_claimed.attempt == run.attempt else f"trainer {now_claimed.trainer} has taken it over"
