@@ -22,7 +22,7 @@ from streams.bus.topics import JUDGMENTS, PAIRS
 from streams.intake import make_judgment, make_pair
 from trainers.data.bad_lines import BadLine, BadLines
 from trainers.data.preference import Preference
-from trainers.data.records import read_records
+from trainers.data.records import layout_of, read_records
 
 AT_ONCE = 50  # records a transaction
 BEHIND = 200  # entries that the readers may be behind before the import waits for them
@@ -35,9 +35,10 @@ TIMEOUT = 30.0
 
 @dataclass
 class ImportReport:
-    """What became of a file: records added, records that were there before, and the lines that are no records."""
+    """What became of a file: its layout, records added, records that were there before, and the lines that are no records."""
 
     bad: BadLines
+    layout: str
     added: int = 0
     present: int = 0
 
@@ -72,7 +73,7 @@ def import_file(
         Not one of its lines is a preference record.
     """
     _check_objective(objective)
-    report, pace = ImportReport(BadLines(path)), _Pace(bus, behind)
+    report, pace = ImportReport(BadLines(path), layout_of(path).name), _Pace(bus, behind)
     known: set[UUID] | None = None
     fresh: list[Event] = []
     for number, item in _counted(read_records(path), report, progress):

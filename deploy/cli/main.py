@@ -285,7 +285,7 @@ def import_file(
         report = imported(settings, file, objective, count, progress)
     if report.bad.count:
         typer.echo(report.bad.as_text(), err=True)
-    _say(f"{report.added} records taken in, {report.present} known already, {report.bad.count} refused")
+    _say(f"{report.added} records taken in, {report.present} known already, {report.bad.count} refused; read as {report.layout}")
 
 
 @app.command()

@@ -23,21 +23,21 @@ def lines(records: list[dict[str, str]]) -> str:
 
 
 def test_a_file_without_one_record_ends_with_code_1_few_complaints_and_a_hint(tmp_path: Path) -> None:
-    (tmp_path / "records.json").write_text(json.dumps(RECORDS * 20, indent=2))
+    (tmp_path / "records.json").write_text("\n".join(json.dumps(record, indent=2) for record in RECORDS * 20))
     done = feedbackloop(tmp_path, "import", "records.json")
     assert (done.returncode, done.stdout) == (1, "")
     complaints = done.stderr.splitlines()
-    assert complaints[0] == "feedbackloop: records.json: no preference record in 4,002 lines"
+    assert complaints[0] == "feedbackloop: records.json: no preference record in 4,000 lines"
     assert [line.partition(":")[0] for line in complaints[1:21]] == [f"line {n}" for n in range(1, 21)]
-    assert complaints[21] == "and 3,982 more"
-    assert complaints[22].startswith("hint: the file is one JSON array")
+    assert complaints[21] == "and 3,980 more"
+    assert complaints[22].startswith("hint: the file is JSON over several lines")
     assert len(complaints) == 23
 
 
 def test_a_file_with_some_records_ends_with_code_0_and_the_same_complaints(tmp_path: Path) -> None:
     (tmp_path / "records.jsonl").write_text(lines(RECORDS) + "nothing\n" * 50)
     done = feedbackloop(tmp_path, "import", "records.jsonl")
-    assert (done.returncode, done.stdout) == (0, "40 records taken in, 0 known already, 50 refused\n")
+    assert (done.returncode, done.stdout) == (0, "40 records taken in, 0 known already, 50 refused; read as prompt, chosen and rejected\n")
     complaints = done.stderr.splitlines()
     assert [line.partition(":")[0] for line in complaints] == [*(f"line {n}" for n in range(41, 61)), "and 30 more"]
 
@@ -75,7 +75,7 @@ def test_every_kind_of_export_is_what_its_name_says_and_is_read_back(tmp_path: P
     assert pq.read_table(tmp_path / "c.parquet").to_pylist() == [json.loads(line) for line in plain.splitlines()]
     for name in ("a.jsonl", "b.jsonl.gz", "c.parquet"):
         done = feedbackloop(tmp_path, "import", name, **nobody)
-        assert done.stdout == "0 records taken in, 40 known already, 0 refused\n", done.stderr
+        assert done.stdout == "0 records taken in, 40 known already, 0 refused; read as prompt, chosen and rejected\n", done.stderr
 
 
 def test_an_export_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

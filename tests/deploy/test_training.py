@@ -48,18 +48,19 @@ def test_refused_lines_and_the_split_are_said_before_the_work(tmp_path: Path, co
     held_out = sum(c.stratum == "evaluation" for c in read_preferences(data).preferences)
     said: list[str] = []
     command(data, said.append)
-    assert said[0] == f"60 records, 30 refused; {60 - held_out} for training, {held_out} held out for evaluation"
+    split = f"{60 - held_out} for training, {held_out} held out for evaluation"
+    assert said[0] == f"60 records in the form of prompt, chosen and rejected, 30 refused; {split}"
     refused = [line for line in capsys.readouterr().err.splitlines() if line.startswith(("line ", "and "))]
     assert [line.partition(":")[0] for line in refused] == [*(f"line {n}" for n in range(61, 81)), "and 10 more"]
 
 
 def test_a_file_without_one_record_is_refused_with_the_reasons_and_a_hint(tmp_path: Path, command: Run) -> None:
     data = tmp_path / "records.jsonl"
-    data.write_text(json.dumps([json.loads(record) for record in records(60)], indent=2))
+    data.write_text("\n".join(json.dumps(json.loads(record), indent=2) for record in records(60)))
     with pytest.raises(DataRefused) as refused:
         command(data, print)
-    assert "no preference record in 302 lines\nline 1: not JSON" in str(refused.value)
-    assert "\nand 282 more\nhint: the file is one JSON array" in str(refused.value)
+    assert "no preference record in 300 lines\nline 1: not JSON" in str(refused.value)
+    assert "\nand 280 more\nhint: the file is JSON over several lines" in str(refused.value)
 
 
 def test_a_trained_policy_names_its_rows_and_what_was_left_out(tmp_path: Path, settings: Settings) -> None:

@@ -136,7 +136,7 @@ def test_a_file_or_objective_that_is_none_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_without_one_record_is_refused_whole_with_few_complaints_and_leaves_the_log_as_it_was(tmp_path: Path) -> None:
     bus = MemoryBus()
-    path = written(tmp_path, json.dumps(RECORDS * 10, indent=2))
+    path = written(tmp_path, "\n".join(json.dumps(record, indent=2) for record in RECORDS * 10))
     with pytest.raises(DataRefused) as refused:
         import_file(path, bus, KEY)
     complaints = str(refused.value).splitlines()
@@ -144,7 +144,7 @@ def test_a_file_without_one_record_is_refused_whole_with_few_complaints_and_leav
     assert f"no preference record in {lines:,} lines" in complaints[0]
     assert len(complaints) == 1 + 20 + 1 + 1
     assert complaints[-2] == f"and {lines - 20:,} more"
-    assert "one JSON array" in complaints[-1]
+    assert "JSON over several lines" in complaints[-1]
     assert everything(bus, PAIRS.name, JUDGMENTS.name) == []
 
 

@@ -7,8 +7,8 @@ from typing import Protocol
 
 from storage.errors import DataRefused
 from storage.events import Stratum
-from trainers.data.files import is_parquet
-from trainers.data.layouts import hint
+from trainers.data.files import is_csv, is_parquet
+from trainers.data.hints import hint
 
 SHOWN = 20  # complaints a file: the first ones tell what is wrong with it
 LONGEST_REASON = 300  # characters
@@ -53,7 +53,7 @@ class BadLines:
 
     @property
     def _unit(self) -> str:
-        return "row" if is_parquet(self.path) else "line"
+        return "row" if is_parquet(self.path) or is_csv(self.path) else "line"
 
 
 class _Split(Protocol):
@@ -68,13 +68,15 @@ class DataSummary:
     training: int
     held_out: int
     bad: BadLines
+    layout: str
 
     @classmethod
-    def of(cls, answers: Iterable[_Split], bad: BadLines) -> "DataSummary":
+    def of(cls, answers: Iterable[_Split], bad: BadLines, layout: str) -> "DataSummary":
         strata = [answer.stratum for answer in answers]
-        return cls(strata.count("training"), strata.count("evaluation"), bad)
+        return cls(strata.count("training"), strata.count("evaluation"), bad, layout)
 
     def as_text(self) -> str:
         """One line for people."""
         records = self.training + self.held_out
-        return f"{records:,} records, {self.bad.count:,} refused; {self.training:,} for training, {self.held_out:,} held out for evaluation"
+        split = f"{self.training:,} for training, {self.held_out:,} held out for evaluation"
+        return f"{records:,} records in the form of {self.layout}, {self.bad.count:,} refused; {split}"

@@ -1,22 +1,28 @@
-"""Reads files of records one at a time: JSON lines, gzipped or not, and Parquet, of which only the needed columns are read.
+"""Reads files of records one at a time: JSON lines, a JSON array or CSV, gzipped or not, and the needed columns of Parquet.
 
-What a file is is told by its first bytes, and by its name where it is too short for that.
+What a file is is told by its first bytes, and by its name where these do not say: CSV is known by ``.csv`` and ``.tsv``.
 """
 
 import codecs
+import csv
 import gzip
+import io
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
+
+import orjson
 
 from storage.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-COLUMNS = ("prompt", "chosen", "rejected", "strength")
+EVERYTHING = ("*",)
+LARGEST_ARRAY = 512 << 20  # bytes of a JSON array, which is read whole
 LONGEST_LINE = 32 << 20  # bytes; a file that is one array without line breaks would not fit into memory
 ROWS_AT_ONCE = 1_000
 
@@ -28,8 +34,8 @@ class Unreadable(Exception):
 Row = bytes | Mapping[str, Any] | Unreadable
 
 
-def rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """Every line (blank ones left out) or row with its number, from 1.
+def rows(path: Path, columns: Sequence[str] = EVERYTHING) -> Iterator[tuple[int, Row]]:
+    """Every line (blank ones left out) or row with its number, from 1; of Parquet only columns that match one of the patterns.
 
     Raises
     ------
@@ -38,7 +44,14 @@ def rows(path: Path) -> Iterator[tuple[int, Row]]:
     """
     if not path.is_file():
         raise ConfigurationError(f"{path}: there is no such file")
-    yield from _parquet_rows(path) if is_parquet(path) else _text_lines(path)
+    if is_parquet(path):
+        yield from _parquet_rows(path, columns)
+    elif is_csv(path):
+        yield from _csv_rows(path)
+    elif (values := _array(path)) is not None:
+        yield from ((number, value if isinstance(value, Mapping) else _no_object(value)) for number, value in enumerate(values, start=1))
+    else:
+        yield from _text_lines(path)
 
 
 def count_rows(path: Path) -> int:
@@ -54,16 +67,27 @@ def count_rows(path: Path) -> int:
         raise ConfigurationError(f"{path}: no readable Parquet file: {error}") from error
 
 
+def is_csv(path: Path) -> bool:
+    """Whether the name says that it is a table of text, gzipped or not."""
+    name = path.name.lower().removesuffix(".gz")
+    return name.endswith((".csv", ".tsv"))
+
+
 def is_parquet(path: Path) -> bool:
     return path.suffix.lower() == ".parquet" or _magic(path) == b"PAR1"
 
 
 def column_names(path: Path) -> list[str]:
     """The names of a Parquet file's columns and of the fields inside them (``chosen.role``)."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
+    try:
+        schema = pq.read_schema(path)
+    except (pa.ArrowException, OSError) as error:
+        raise ConfigurationError(f"{path}: no readable Parquet file: {error}") from error
     names: dict[str, None] = {}
-    for field in pq.read_schema(path):
+    for field in schema:
         names[field.name] = None
         inner = field.type
         while hasattr(inner, "value_field"):
@@ -114,14 +138,54 @@ def _text_lines(path: Path) -> Iterator[tuple[int, bytes | Unreadable]]:
                 yield number, line
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | Unreadable]]:
+def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | Unreadable]]:
+    """The rows under a line of names; an empty cell is a missing value. Excel and its kin write semicolons in some countries."""
+    csv.field_size_limit(LONGEST_LINE)
+    with opened_text(path) as stream:
+        text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="strict", newline="")
+        try:
+            names = text.readline()
+            separator = max(",;\t", key=names.count)
+            header = next(csv.reader([names], delimiter=separator), [])
+            for number, cells in enumerate(csv.reader(text, delimiter=separator), start=1):
+                if len(cells) == len(header):
+                    yield number, {name: cell or None for name, cell in zip(header, cells, strict=True)}
+                elif cells:
+                    yield number, Unreadable(f"{len(cells)} cells under {len(header)} names")
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{path}: no readable CSV in UTF-8: {error}") from error
+        finally:
+            text.detach()
+
+
+def _array(path: Path) -> list[Any] | None:
+    """The values of a file that is one JSON array; None for any other file."""
+    with opened_text(path) as stream:
+        head = stream.read(1 << 12)
+        if not head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
+            return None
+        text = head + stream.read(LARGEST_ARRAY)
+        if stream.read(1):
+            raise ConfigurationError(f"{path}: a JSON array of more than {LARGEST_ARRAY >> 20} MiB; write one record a line")
+    try:
+        found = orjson.loads(text.removeprefix(codecs.BOM_UTF8))
+    except orjson.JSONDecodeError:
+        return None
+    return found if isinstance(found, list) else None
+
+
+def _no_object(value: Any) -> Unreadable:
+    return Unreadable(f"a {type(value).__name__} is no record; expected an object")
+
+
+def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Mapping[str, Any] | Unreadable]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     number = 0
     try:
         with pq.ParquetFile(path) as file:
-            wanted = [name for name in COLUMNS if name in file.schema_arrow.names]
+            wanted = [name for name in file.schema_arrow.names if any(fnmatchcase(name, pattern) for pattern in columns)]
             for batch in file.iter_batches(ROWS_AT_ONCE, columns=wanted):
                 for row in _python_rows(batch, wanted):
                     number += 1

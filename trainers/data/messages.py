@@ -68,7 +68,7 @@ def messages_in(values: Sequence[Any], field: str) -> tuple[Message, ...]:
     InputRefused
         Names the message at fault and what is wrong with it.
     """
-    given = [_text_fields(value, f"{field}.{i}") if isinstance(value, Mapping) else value for i, value in enumerate(values)]
+    given = tuple(_text_fields(value, f"{field}.{i}") if isinstance(value, Mapping) else value for i, value in enumerate(values))
     try:
         return tuple(message.plain() for message in _ADAPTER.validate_python(given))
     except ValidationError as error:
@@ -90,5 +90,5 @@ def _text_fields(value: Mapping[str, Any], field: str) -> dict[str, Any]:
     kept = {key: value[key] for key in _TEXT_FIELDS if key in value}
     if isinstance(kept.get("content"), list):
         parts = kept["content"]
-        kept["content"] = [{k: v for k, v in part.items() if v is not None} if isinstance(part, Mapping) else part for part in parts]
+        kept["content"] = tuple({k: v for k, v in part.items() if v is not None} if isinstance(part, Mapping) else part for part in parts)
     return kept

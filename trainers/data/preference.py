@@ -65,9 +65,15 @@ class Preference:
         a, b = (chosen, rejected) if first else (rejected, chosen)
         return cls(prompt, a, b, "A" if first else "B", stratum_of(conversation), conversation, strength)
 
+    @classmethod
+    def of_tie(cls, prompt: tuple[Message, ...], one: str, other: str) -> "Preference":
+        """From a record that calls two replies equally good."""
+        first, second = sorted((one, other))
+        return replace(cls.of_replies(prompt, first, second), choice="tie")
+
     @property
     def chosen(self) -> str:
-        """The preferred reply; A's of a tie."""
+        """The preferred reply; of a tie A's."""
         return self.b if self.choice == "B" else self.a
 
     @property
@@ -78,7 +84,8 @@ class Preference:
     @property
     def digest(self) -> str:
         """SHA-256 of the texts; the same record in another file has the same."""
-        return digest_of(self.prompt, self.chosen, self.rejected)
+        first, second = sorted((self.a, self.b)) if self.choice == "tie" else (self.chosen, self.rejected)
+        return digest_of(self.prompt, first, second)
 
     def swapped(self) -> "Preference":
         """The same answer with A and B exchanged."""

@@ -104,7 +104,7 @@ def train_reward(
     """
     data = read_preferences(path)
     if on_data is not None:
-        on_data(DataSummary.of(data.preferences, data.bad))
+        on_data(DataSummary.of(data.preferences, data.bad, data.layout))
     embedder = Embedder.load(settings.section("features", FeatureSettings))
     preferences = tuple(c.swapped() for c in data.preferences) if swap_sides else data.preferences
     features = _embedded(preferences, embedder, progress or (lambda stage, step, steps: None))

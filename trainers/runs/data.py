@@ -20,12 +20,14 @@ class RunData:
     ----------
     preferences : both strata, without training rows that stand on the evaluation side too (``overlap`` counts these)
     bad : lines of a file that are no records
+    layout : the form of the file's records
     digest : SHA-256 of the snapshot's manifest, or of the file
     snapshot : None for a file
     """
 
     preferences: tuple[Preference, ...]
     bad: BadLines
+    layout: str
     digest: str
     snapshot: Snapshot | None
 
@@ -42,9 +44,9 @@ class RunData:
         """
         if path.is_dir():
             snapshot = open_snapshot(path)
-            return cls(tuple(preferences_of(snapshot)), BadLines(path), data_hash(path), snapshot)
+            return cls(tuple(preferences_of(snapshot)), BadLines(path), "a snapshot", data_hash(path), snapshot)
         found = read_preferences(path)
-        return cls(found.preferences, found.bad, data_hash(path), None)
+        return cls(found.preferences, found.bad, found.layout, data_hash(path), None)
 
     def prompts(self, most: int) -> list[TrialPrompt]:
         """The prompts to try models on: the newest of the evaluation stratum, oldest first."""
@@ -67,7 +69,7 @@ class RunData:
     @property
     def summary(self) -> DataSummary:
         """What people are told before the work starts."""
-        return DataSummary.of(self.preferences, self.bad)
+        return DataSummary.of(self.preferences, self.bad, self.layout)
 
 
 def data_hash(path: Path) -> str:

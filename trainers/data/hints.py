@@ -1,0 +1,78 @@
+"""What a refused file looks like, and what to do about it."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from storage.errors import ConfigurationError
+from trainers.data.files import column_names, is_parquet, opened_text
+from trainers.data.layouts.table import recognised
+
+HEAD = 1 << 20  # bytes of a file that are looked at
+
+UNPAIRED = (("completion", "label"),)  # KTO's labels: fields of records that compare nothing
+PROMPTS = {"question", "instruction", "input", "query"}  # what others call the prompt
+PRETTY = "the file is JSON over several lines, not one record a line; `jq -c . FILE` makes one line of each record"
+
+
+def hint(path: Path) -> str | None:
+    """What the file looks like, and what to do about it; None where nothing is recognised."""
+    try:
+        if is_parquet(path):
+            return _of_fields(column_names(path))
+        with opened_text(path) as stream:
+            head = stream.read(HEAD)
+    except (ConfigurationError, OSError, ValueError):
+        return None
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "the file is UTF-16; save it as UTF-8"
+    if head.startswith(b"PK\x03\x04"):
+        return "the file is a ZIP archive or a spreadsheet; unpack it, or write each row as one line of JSON"
+    return _of_text(head.decode("utf-8-sig", errors="replace"))
+
+
+def _of_text(text: str) -> str | None:
+    text = text.lstrip()
+    if text.startswith("["):
+        record = _first_value(text[1:].lstrip())
+        return _of_fields(fields_of(record)) if isinstance(record, Mapping) else None
+    if not text.startswith("{"):
+        return None
+    first_line = text.partition("\n")[0]
+    record = _first_value(first_line)
+    if isinstance(record, Mapping):
+        return _of_fields(fields_of(record))
+    record = _first_value(text)
+    if isinstance(record, Mapping) or first_line.strip() == "{":
+        layout = _of_fields(fields_of(record)) if isinstance(record, Mapping) else None
+        return f"{PRETTY}; and {layout}" if layout else PRETTY
+    return None
+
+
+def _of_fields(fields: list[str]) -> str | None:
+    outer = [field for field in fields if "." not in field]
+    otherwise_named = "prompt" not in outer and not PROMPTS.isdisjoint(outer)
+    if any(set(names) <= set(outer) for names in UNPAIRED):
+        return "its records label single replies; write prompt, chosen and rejected of each comparison"
+    if recognised(fields) is not None and not otherwise_named:
+        return None
+    shown = ", ".join(name if name.isprintable() else ascii(name) for name in (field[:40] for field in outer[:12]))
+    return f"its records have {shown or 'no fields'}{' …' if len(outer) > 12 else ''}; name them prompt, chosen and rejected"
+
+
+def fields_of(record: Mapping[str, Any]) -> list[str]:
+    """The names of a record's fields, and of those inside them: ``chosen.from``."""
+    found = list(record)
+    for name, value in record.items():
+        inner = value[0] if isinstance(value, list) and value else value
+        if isinstance(inner, Mapping):
+            found += [f"{name}.{key}" for key in inner]
+    return found
+
+
+def _first_value(text: str) -> Any:
+    try:
+        return json.JSONDecoder().raw_decode(text)[0]
+    except (ValueError, RecursionError):
+        return None

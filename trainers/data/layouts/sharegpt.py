@@ -1,0 +1,47 @@
+"""ShareGPT's messages, with from and value: conversations with a chosen and a rejected reply."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from storage.errors import InputRefused
+from trainers.data.layouts import trl
+from trainers.data.layouts.layout import Layout, Record, needed
+from trainers.data.preference import Preference
+
+_ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant", "bing": "assistant"}
+
+
+def read(record: Record) -> Preference:
+    """``conversations`` or ``prompt`` hold what was said, behind ``system`` if any; the replies are messages or lists of them."""
+    asked = record.get("conversations")
+    prompt = _messages(asked if asked is not None else record.get("prompt"), "conversations")
+    if isinstance(told := record.get("system"), str) and told.strip():
+        prompt = [{"role": "system", "content": told}, *(prompt or [])]
+    chosen, rejected = (_messages(needed(record, name), name) for name in ("chosen", "rejected"))
+    return trl.read({"prompt": prompt or None, "chosen": chosen, "rejected": rejected})
+
+
+def _messages(value: Any, field: str) -> Any:
+    if isinstance(value, Mapping):
+        value = [value]
+    if not isinstance(value, list | tuple):
+        return value
+    return [_message(message, field) for message in value]
+
+
+def _message(message: Any, field: str) -> Any:
+    if not isinstance(message, Mapping) or "from" not in message:
+        return message
+    speaker = message["from"]
+    role = "system" if speaker == "system" else _ROLES.get(speaker)
+    if role is None:
+        raise InputRefused(f"{field}: a message is from {str(speaker)[:40]!r}; only human, gpt and system can be read", field)
+    return {"role": role, "content": message.get("value")}
+
+
+LAYOUT = Layout(
+    "ShareGPT's layout",
+    (("conversations.from", "chosen"), ("chosen.from", "chosen.value"), ("prompt.from", "prompt.value")),
+    ("conversations", "prompt", "system", "chosen", "rejected"),
+    read,
+)

@@ -1,0 +1,26 @@
+"""The table of layouts. A new one is a file beside this one and a row here; the first whose fields a record has is taken."""
+
+from collections.abc import Collection
+from fnmatch import fnmatchcase
+
+from trainers.data.layouts import arena, argilla, label_studio, openai, pku_saferlhf, sharegpt, shp, trl
+from trainers.data.layouts.layout import Layout
+
+LAYOUTS: tuple[Layout, ...] = (
+    openai.LAYOUT,
+    sharegpt.LAYOUT,
+    trl.LAYOUT,
+    pku_saferlhf.LAYOUT,
+    shp.LAYOUT,
+    arena.LAYOUT,
+    label_studio.LAYOUT,
+    argilla.LAYOUT,
+)
+
+
+def recognised(fields: Collection[str]) -> Layout | None:
+    """The layout of records with these fields, ``chosen.from`` standing for ``from`` inside ``chosen``; None where none is known."""
+    for layout in LAYOUTS:
+        if any(all(any(fnmatchcase(field, pattern) for field in fields) for pattern in patterns) for patterns in layout.known_by):
+            return layout
+    return None
