@@ -10,11 +10,13 @@ import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import orjson
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 
 from storage.errors import ConfigurationError
 from storage.events import Source
@@ -162,7 +164,7 @@ def _validated(model: type[Section], values: dict[str, Any], section: str, origi
         return variables.get((section, key)) or f"{origin}{f' [{section}]' if section else ''}: {key}"
 
     for key, value in values.items():
-        if key in model.model_fields and isinstance(value, str) and _takes_json(model.model_fields[key].annotation):
+        if (section, key) in variables and isinstance(value, str) and _takes_json(model.model_fields.get(key)):
             try:
                 values[key] = orjson.loads(value)
             except orjson.JSONDecodeError:
@@ -178,7 +180,11 @@ def _at(named: Any, loc: tuple[int | str, ...]) -> str:
     return ".".join([named(str(loc[0])), *map(str, loc[1:])]) if loc else named("")
 
 
-def _takes_json(annotation: Any) -> bool:
-    """Whether the field wants a list or an object, which a variable has to spell as JSON. Any other text is taken as it stands."""
-    kinds = (annotation, get_origin(annotation), *map(get_origin, get_args(annotation)), *get_args(annotation))
-    return any(isinstance(kind, type) and issubclass(kind, BaseModel | Mapping | Collection) and kind is not str for kind in kinds)
+def _takes_json(field: FieldInfo | None) -> bool:
+    """Whether the field wants a list or an object, which a variable has to spell as JSON, and no text, which is taken as it stands."""
+    if field is None:
+        return False
+    annotation: Any = field.annotation
+    forms = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    kinds = [get_origin(form) or form for form in forms]
+    return str not in kinds and any(isinstance(kind, type) and issubclass(kind, BaseModel | Mapping | Collection) for kind in kinds)

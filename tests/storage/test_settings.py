@@ -96,6 +96,17 @@ def test_wrong_variables_are_refused(tmp_path: Path) -> None:
         Settings.read(tmp_path, {"FEEDBACKLOOP_BUSS": "x"})
 
 
+def test_a_field_that_takes_a_text_or_a_list_takes_both(tmp_path: Path) -> None:
+    class Training(BaseModel):
+        modules: str | tuple[str, ...] = ""
+        sides: tuple[str, ...] = ()
+
+    (tmp_path / "feedbackloop.toml").write_text('[dpo]\nmodules = "all"\nsides = ["a"]')
+    assert Settings.read(tmp_path, {}).section("dpo", Training) == Training(modules="all", sides=("a",))
+    given = Settings.read(tmp_path, {"FEEDBACKLOOP_DPO__MODULES": "some", "FEEDBACKLOOP_DPO__SIDES": '["b"]'})
+    assert given.section("dpo", Training) == Training(modules="some", sides=("b",))
+
+
 @pytest.mark.parametrize("secret", ["[hush-hush", '["hush-hush"]', "{hush-hush", "[]"])
 def test_a_secret_may_begin_like_json(tmp_path: Path, secret: str) -> None:
     settings = Settings.read(tmp_path, {"FEEDBACKLOOP_PSEUDONYM_KEY": secret, "FEEDBACKLOOP_SERVING__PASSWORD": secret})

@@ -63,7 +63,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("pair", PAIR | {"b": A}, "b"),
     ("pair", PAIR | {"pair_id": "17"}, "pair_id"),
     ("pair", PAIR | {"probability": 0.0}, "probability"),
-    ("pair", PAIR | {"drawn": "guessed"}, "drawn"),
+    ("pair", PAIR | {"drawn": "by guess"}, "drawn"),
     ("pair", PAIR | {"conversation_id": "white space"}, "conversation_id"),
     ("pair", PAIR | {"conversation_id": "\udcff"}, "conversation_id"),
     ("pair", PAIR | {"source": "nowhere"}, "source"),

@@ -76,4 +76,4 @@ class RunSettings:
         ConfigurationError
             This program has no such method, audit or setting.
         """
-        return cls.read(Settings(common=Common(), sections=frozen.sections, origin="the run's settings"), frozen.method)
+        return cls.read(Settings(Common(), frozen.sections, origin="the run's settings"), frozen.method)
