@@ -1,9 +1,9 @@
-# make setup | demo ARGS=… | test ARGS=… | lint | kafka | lock
+# make setup | demo ARGS=… | test ARGS=… | quick | nightly | lint | docs | kafka | lock
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test lint kafka lock
+.PHONY: setup demo test quick nightly lint docs kafka lock
 
 setup: $(STAMP)
 
@@ -22,6 +22,21 @@ demo: setup
 # Two processes of tests, a file to a process; one thread each, so that they do not fight for the cores.
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+# The same without Java, browser and training, in two minutes.
+quick: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not java and not browser and not training and not processes" $(ARGS)
+
+# An hour or more: properties with 500 examples, 100,000 inputs to each topic, half an hour of kills on either log.
+nightly: setup
+	NIGHTLY=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --inputs 100000 --timeout 7200 $(ARGS)
+	$(BIN)/python -m benchmarks.chaos --minutes 15 --bus sqlite
+	$(BIN)/python -m benchmarks.chaos --minutes 15 --bus kafka
+
+# The site in build/site; a broken link is an error.
+docs: setup
+	$(BIN)/python docs/generate.py build/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 lint: setup
 	$(BIN)/ruff check .

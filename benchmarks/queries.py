@@ -30,7 +30,7 @@ from benchmarks.traffic import DIMENSION, judged_pairs
 from dashboard.actions.manual_runs import ManualRuns
 from dashboard.actions.rating_queue import RatingQueue
 from dashboard.actions.reviews import Conflict
-from dashboard.hub import HubSettings
+from dashboard.settings import HubSettings
 from dashboard.status.readings import Readings, Sources
 from storage.artifacts import Artifacts
 from storage.events import Event, JudgmentGiven, RewardUpdated, RunClaimed, TrainingProgress, TrainingRequested, pack

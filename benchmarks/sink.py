@@ -21,7 +21,7 @@ import pyarrow as pa
 from benchmarks.figures import Figure, result, write
 from benchmarks.filled_warehouse import fill
 from benchmarks.traffic import judged_pairs
-from dashboard.hub import HubSettings
+from dashboard.settings import HubSettings
 from storage.warehouse.database import connect
 from storage.warehouse.warehouse import Warehouse
 from streams.bus.protocol import Logged, Partition, records_of

@@ -7,12 +7,10 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Annotated
 
 import pyarrow as pa
 import uvicorn
 from fastapi import FastAPI
-from pydantic import BaseModel, ConfigDict, Field
 
 from dashboard.actions.exports import Exporter
 from dashboard.actions.manual_runs import ManualRuns
@@ -20,7 +18,9 @@ from dashboard.actions.rating_queue import RatingQueue
 from dashboard.actions.reviews import Reviews
 from dashboard.actions.verification import verified
 from dashboard.api import Doors, add_routes
+from dashboard.pages.page import Parts
 from dashboard.pages.site import content_policy, mount
+from dashboard.settings import HubSettings
 from dashboard.status.feed import Live
 from dashboard.status.log_lag import LogLag
 from dashboard.status.readings import Readings, Sources, lives_in
@@ -32,7 +32,6 @@ from storage.settings import Settings
 from storage.warehouse.warehouse import Applied, Warehouse
 from streams.bus.open import bus_of, outlet_of
 from streams.bus.topics import TOPICS
-from streams.caps import FeedbackCaps
 from streams.evaluations import RunArtifacts
 from streams.health import health_router, listen
 from streams.http.request_guard import RequestGuard
@@ -41,36 +40,16 @@ from streams.http.visible_text import without_paths
 from streams.hub import HubStreams
 from streams.intake import Intake
 from streams.pseudonyms import pseudonym_key
-from streams.stations.rule import RetrainingRule
+from streams.settings import FeedbackCaps
 from streams.stations.runner import failure_of, stop_on_signals
+from streams.stations.settings import RetrainingRule
 from streams.stations.trigger import RunPlan
-from trainers.runs.report import read_report
+from trainers.runs.report import Report, read_report
 
 log = logging.getLogger(__name__)
 
 LET_GO = 10.0  # seconds that the hub before this one has to let go of the warehouse: one that is told to stop takes eight at most
 GRACE = 1  # seconds for answers under way when the process is told to stop; pages reconnect by themselves
-
-
-class HubSettings(BaseModel):
-    """The section ``[hub]``.
-
-    Attributes
-    ----------
-    host, port : where API and pages are served
-    memory_limit, threads : what the warehouse may take
-    opinions : how many recruiters judge each pair
-    serving_url : the serving that is asked which version answers candidates; the one of these settings where empty
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8050
-    memory_limit: str = "1GB"
-    threads: Annotated[int, Field(ge=1)] = 1
-    opinions: Annotated[int, Field(ge=1)] = 1
-    serving_url: str = ""
 
 
 class Hub:
@@ -178,9 +157,11 @@ def create_app(doors: Doors, streams: HubStreams, fail: Callable[[BaseException]
     )
     app.include_router(health_router(streams.checks))
     add_routes(app, doors)
-    pages = mount(
-        app, doors.live, doors.reviews, lambda version: read_report(doors.artifacts, doors.reviews.find(version).evaluated.report)
-    )
+
+    def report_of(version: str) -> Report:
+        return read_report(doors.artifacts, doors.reviews.find(version).evaluated.report)
+
+    pages = mount(app, Parts(doors.live, doors.reviews, report_of))
     policy = content_policy(pages)
     app.add_middleware(RequestGuard, allowed_hosts=allowed_hosts, page_policy=policy)
     return app

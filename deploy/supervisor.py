@@ -8,7 +8,6 @@ longer wait each time; the others go on.
 """
 
 import contextlib
-import fcntl
 import os
 import signal
 import socket
@@ -24,7 +23,7 @@ from typing import BinaryIO
 from deploy.lifeline import LAST_WORDS, LIFELINE, read_last_words
 from deploy.own_processes import is_ready, lives, url_of
 from storage.errors import ConfigurationError, FeedbackLoopError, PortInUse, temporary_reason
-from storage.home import open_home
+from storage.home import held, open_home
 from storage.settings import Settings
 
 PROCESSES = ("hub", "serving", "processor", "trainer")  # in the order of starting; stopped the other way round
@@ -38,9 +37,7 @@ PROBE_EVERY = 2.0  # seconds
 PROBE_WITHIN = 5.0  # seconds that a process has to say that it lives
 SILENT_AFTER = 30.0  # seconds without an answer after which a process that has been ready hangs
 LOADING = 10  # times as long for one that has not: importing and loading hold Python's lock, on slow cores for a while
-# Training on a CPU allocates and frees large arrays at every step; glibc would give each back to the kernel and fault it in again.
-MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 32)}
-SURROUNDINGS = MALLOC | {"OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}  # the last is -P for what the processes start themselves
+SURROUNDINGS = {"OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}  # the last is -P for what the processes start themselves
 
 
 @dataclass
@@ -105,6 +102,7 @@ class Supervisor:
         self._environment = dict(os.environ) | dict(environment) | SURROUNDINGS
         self._silent_after = silent_after
         self._children = [Child(name, url_of(settings, name), [*command, name]) for name in processes]
+        self._lock = contextlib.ExitStack()
         self._stopping = threading.Event()
         self._failed: str | None = None
         self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
@@ -113,13 +111,8 @@ class Supervisor:
     def __enter__(self) -> "Supervisor":
         open_home(self.home)
         (self.home / "logs").mkdir(exist_ok=True, mode=0o700)
-        self._lock = (self.home / "supervisor.lock").open("a+")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigurationError(
-                f"FeedbackLoop is running already in {self.home}; stop it, or set FEEDBACKLOOP_HOME to another folder"
-            ) from error
+        taken = f"FeedbackLoop is running already in {self.home}; stop it, or set FEEDBACKLOOP_HOME to another folder"
+        self._lock.enter_context(held(self.home / "supervisor.lock", taken))
         for child in self._children:
             _refuse_taken_port(child.name, child.url)
         self._lifeline, self._our_end = os.pipe()

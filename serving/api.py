@@ -16,9 +16,10 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from serving import responses
+from serving.feedback.table import adapter, kind_of
 from serving.models.backend import Backend
 from serving.pairing import Pairing
-from serving.requests import CHAT, FEEDBACK, PAIR, ChatRequest, Comparison, Edit, FieldRefused, Thumb, read
+from serving.requests import CHAT, PAIR, ChatRequest, FieldRefused, documented, read
 from serving.responses import Completion
 from storage.errors import FeedbackLoopError, InputRefused
 from storage.events import Sampling, derived_id
@@ -109,8 +110,9 @@ def routes(backend: Backend, intake: Intake, pairing: Pairing, default_tokens: i
     """The routes on these parts."""
     router = APIRouter()
 
-    @router.post("/v1/chat/completions")
+    @router.post("/v1/chat/completions", openapi_extra=documented(CHAT))
     async def chat_completions(request: Request) -> Response:
+        """OpenAI's chat completion, whole or streamed, with the ids under which the reply can be judged in ``feedbackloop``."""
         asked = read(CHAT, await request.body())
         chat = Chat(asked, _source(request), backend, intake, pairing, default_tokens)
         if asked.stream:
@@ -125,16 +127,19 @@ def routes(backend: Backend, intake: Intake, pairing: Pairing, default_tokens: i
 
     @router.get("/v1/models")
     async def list_models() -> Response:
+        """The names under which the champion can be asked."""
         return responses.json(responses.models(backend.names()))
 
     @router.get("/v1/models/{name:path}")
     async def one_model(name: str) -> Response:
+        """One of those names; 404 for any other."""
         if name not in backend.names():
             raise FieldRefused(f"model: there is no {name!r} here", "model", "model_not_found")
         return responses.json(responses.models((name,))["data"][0])
 
-    @router.post("/v1/pairs")
+    @router.post("/v1/pairs", openapi_extra=documented(PAIR))
     async def pairs(request: Request) -> Response:
+        """Two responses of the product's own to one prompt, for recruiters to compare; durable when answered."""
         asked = read(PAIR, await request.body())
         sides = [{"text": text, "version": version} for text, version in zip(asked.responses, asked.versions, strict=True)]
         publish = partial(
@@ -152,35 +157,17 @@ def routes(backend: Backend, intake: Intake, pairing: Pairing, default_tokens: i
             {"status": "accepted", "event_id": str(pair.event_id), "pair_id": str(pair.pair_id), "conversation_id": pair.conversation_id}
         )
 
-    @router.post("/v1/feedback")
+    @router.post("/v1/feedback", openapi_extra=documented(adapter()))
     async def feedback(request: Request) -> Response:
-        given = read(FEEDBACK, await request.body())
-        source = _source(request)
-        if isinstance(given, Comparison):
-            fields = given.model_dump(exclude={"type"})
-            caller = request.client.host if request.client else ""
-            judgment = await _published(partial(intake.judgment, **fields, source=source, caller=caller), {})
-            return _receipt(judgment.event_id, pairing, judgment.pair_id)
-        if isinstance(given, Thumb):
-            fields = given.model_dump(exclude={"type"})
-            rating = await _published(partial(intake.rating, **fields, source=source), {})
-            return responses.json({"status": "accepted", "event_id": str(rating.event_id)})
-        return await _edited(given, source)
-
-    async def _edited(given: Edit, source: ClientSource) -> Response:
-        publish = partial(
-            intake.edit,
-            prompt=[message.plain() for message in given.prompt],
-            original={"text": given.original, "version": given.version},
-            edited=given.edited,
-            recruiter=given.recruiter,
-            reason=given.reason,
-            conversation_id=given.conversation_id,
-            source=source,
-        )
-        pair, judgment = await _published(publish, {})
-        pairing.remember(pair.pair_id, drawn=True)
-        return _receipt(judgment.event_id, pairing, pair.pair_id)
+        """What a recruiter says of a pair or a reply, of the kind that ``type`` names; durable when answered."""
+        given = read(adapter(), await request.body(), discriminated=True)
+        caller = request.client.host if request.client else ""
+        done = await _published(partial(kind_of(given).publish, intake, given, _source(request), caller), {})
+        if done.pair_id is None:
+            return responses.json({"status": "accepted", "event_id": str(done.event_id)})
+        if done.with_pair:
+            pairing.remember(done.pair_id, drawn=True)
+        return _receipt(done.event_id, pairing, done.pair_id)
 
     return router
 

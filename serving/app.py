@@ -10,74 +10,37 @@ import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from serving.api import routes
 from serving.models.backend import Backend
 from serving.models.local import LocalBackend, Served
-from serving.models.upstream import UpstreamBackend
+from serving.models.table import upstream
 from serving.pairing import Pairing, PairingRule
 from serving.promotion import Promotions
 from serving.responses import REFUSALS
+from serving.settings import ServingSettings
 from storage.artifacts import Artifacts
 from storage.errors import ConfigurationError
 from storage.home import open_home
 from storage.settings import Settings
 from streams.bus.open import bus_of, outlet_of
 from streams.bus.protocol import Bus
-from streams.caps import FeedbackCaps
 from streams.health import health_router, listen
 from streams.http.errors import answer_errors
 from streams.http.request_guard import RequestGuard
 from streams.http.server import server_config
 from streams.intake import Intake
 from streams.pseudonyms import pseudonym_key
+from streams.settings import FeedbackCaps
 
 log = logging.getLogger(__name__)
 
 STOPPING = 2  # seconds that answers under way get when the process is told to stop
 PAIRING = 1.0  # seconds that second responses get after that
-
-
-class ServingSettings(BaseModel):
-    """The section ``[serving]``.
-
-    Attributes
-    ----------
-    host, port : where the API listens; this machine only, until there is authentication
-    upstream_url : an OpenAI-compatible server (with its ``/v1``) that draws the replies; the model of the settings does where empty
-    upstream_key, upstream_model : its key (put it into ``.env``) and the model to ask it for
-    upstream_timeout : seconds it may be silent
-    capacity : replies drawn together
-    most_waiting : requests that may wait for a place; beyond it 503
-    threads : of torch; one, since processes share the machine's cores
-    max_tokens : of a reply where the request does not say
-    pairing_share : the share of replies that get a second response
-    pairing_waiting : second responses that may be outstanding
-    pairing_draws : attempts at a second response that differs from the first
-    pairing_temperature : at which second responses are drawn at least
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    upstream_url: str = ""
-    upstream_key: SecretStr = SecretStr("")
-    upstream_model: str = ""
-    upstream_timeout: Annotated[float, Field(gt=0)] = 60.0
-    capacity: Annotated[int, Field(ge=1, le=512)] = 32
-    most_waiting: Annotated[int, Field(ge=1)] = 256
-    threads: Annotated[int, Field(ge=1)] = 1
-    max_tokens: Annotated[int, Field(ge=1, le=8192)] = 128
-    pairing_share: Annotated[float, Field(ge=0, le=1)] = 1.0
-    pairing_waiting: Annotated[int, Field(ge=0)] = 1000
-    pairing_draws: Annotated[int, Field(ge=1)] = 4
-    pairing_temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
 
 
 def run(settings: Settings) -> None:
@@ -126,11 +89,7 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
     backend: Backend
     promotions: Promotions | None = None
     if section.upstream_url:
-        if not section.upstream_model:
-            raise ConfigurationError("[serving] upstream_url is set and upstream_model is not; name the model to ask it for")
-        backend = UpstreamBackend(
-            url=section.upstream_url, key=section.upstream_key, model=section.upstream_model, timeout=section.upstream_timeout
-        )
+        backend = upstream(section.upstream).build(section)
     else:
         backend = local = LocalBackend(capacity=section.capacity, most_waiting=section.most_waiting)
         promotions = Promotions(
@@ -159,7 +118,7 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
             await asyncio.to_thread(outlet.close)
         bus.close()
 
-    app = FastAPI(openapi_url=None, lifespan=life)  # the protocol is OpenAI's; requests are read by serving.requests
+    app = FastAPI(title="Serving", docs_url=None, redoc_url=None, lifespan=life)
     app.include_router(health_router({"model": backend.why_not_ready}))
     app.include_router(routes(backend, intake, pairing, section.max_tokens))
     answer_errors(app, REFUSALS)

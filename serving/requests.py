@@ -9,22 +9,17 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from serving.feedback.kind import Shape
 from storage.errors import InputRefused
-from storage.events import Choice, Identifier, Name, Sampling, Side, Text
+from storage.events import Identifier, Name, Sampling, Text
 from trainers.data.messages import ONE, SEVERAL, ChatMessages, field_path, one_or_several
 
 Stop = Annotated[str, Field(min_length=1, max_length=1000)]  # a line break alone is a usual one
 Nothing = Annotated[list[Any], Field(max_length=0)]
 Body = TypeVar("Body")
-
-
-class Shape(BaseModel):
-    """A part of what a client sends."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class StreamOptions(Shape):
@@ -117,50 +112,9 @@ class PairRequest(Shape):
     pair_id: UUID | None = None
 
 
-class Comparison(Shape):
-    """What a recruiter says of a pair."""
-
-    type: Literal["comparison"]
-    pair_id: UUID
-    recruiter: Name
-    choice: Choice | None = None
-    objectives: dict[Identifier, Choice] = Field(default_factory=dict)
-    strength: Annotated[int, Field(ge=1, le=4)] | None = None
-    reason: Text | None = None
-    shown_first: Side | None = None
-    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-
-
-class Thumb(Shape):
-    """What a recruiter says of one reply."""
-
-    type: Literal["thumb"]
-    conversation_id: Identifier
-    recruiter: Name
-    thumb: Literal["up", "down"]
-    reply_id: UUID | None = None
-    reason: Text | None = None
-
-
-class Edit(Shape):
-    """How a recruiter would have put it."""
-
-    type: Literal["edit"]
-    prompt: ChatMessages
-    original: Text
-    edited: Text
-    recruiter: Name
-    version: Name = "product"
-    conversation_id: Identifier | None = None
-    reason: Text | None = None
-
-
-Feedback = Annotated[Comparison | Thumb | Edit, Field(discriminator="type")]
-
 _IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
 CHAT = TypeAdapter(ChatRequest)
 PAIR = TypeAdapter(PairRequest)
-FEEDBACK: TypeAdapter[Comparison | Thumb | Edit] = TypeAdapter(Feedback)
 
 
 class FieldRefused(InputRefused):
@@ -172,20 +126,40 @@ class FieldRefused(InputRefused):
         self.status = 404 if code == "model_not_found" else 400
 
 
-def read(shape: TypeAdapter[Body], raw: bytes) -> Body:
-    """The body as ``shape``; a :class:`FieldRefused` names the first field that is wrong, and how."""
+def read(shape: TypeAdapter[Body], raw: bytes, *, discriminated: bool = False) -> Body:
+    """The body as ``shape``; a :class:`FieldRefused` names the first field that is wrong, and how.
+
+    ``discriminated`` shapes are of several kinds, told by the field ``type``; pydantic then puts the kind before the names of fields.
+    """
     try:
         return shape.validate_json(raw)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
     if first["type"] == "json_invalid":
         raise _unreadable(raw, first["msg"])
-    raise _named(shape, first)
+    raise _named(first, discriminated)
 
 
-def _named(shape: TypeAdapter[Any], complaint: Any) -> FieldRefused:
+def documented(shape: TypeAdapter[Any]) -> dict[str, Any]:
+    """The body in a route's OpenAPI document. Routes read their bodies themselves, so that FastAPI knows none."""
+    schema = shape.json_schema()
+    definitions = schema.pop("$defs", {})
+
+    def inlined(value: Any) -> Any:
+        if isinstance(value, list):
+            return [inlined(each) for each in value]
+        if not isinstance(value, dict):
+            return value
+        if "$ref" in value:
+            return inlined(definitions[value["$ref"].rpartition("/")[2]])
+        return {key: inlined(each) for key, each in value.items() if key != "discriminator"}  # its mapping is of references
+
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": inlined(schema)}}}}
+
+
+def _named(complaint: Any, discriminated: bool) -> FieldRefused:
     parts = [str(part) for part in complaint["loc"]]
-    if shape is FEEDBACK:
+    if discriminated:
         parts = parts[1:]
     parts = [str(part) for part in field_path(parts) if part]
     field, said, kind = ".".join(parts), complaint["msg"], complaint["type"]

@@ -3,8 +3,10 @@
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from storage.errors import ConfigurationError, temporary_reason
 
@@ -37,6 +39,22 @@ def open_home(home: Path) -> Path:
     if not os.access(home, os.W_OK | os.X_OK):
         raise ConfigurationError(f"home = {home}: this program may not write there; {MEND}")
     return home
+
+
+@contextmanager
+def held(path: Path, taken: str) -> Iterator[None]:
+    """Hold the lock file ``path`` for as long as the block runs; a process that is killed lets go of it.
+
+    Raises
+    ------
+    ConfigurationError
+        Another process holds it: ``taken`` says what to do.
+    """
+    try:
+        with FileLock(path, blocking=False, thread_local=False):
+            yield
+    except Timeout as error:
+        raise ConfigurationError(taken) from error
 
 
 def _ours(home: Path) -> Iterator[Path]:

@@ -1,22 +1,23 @@
 """Settings are read once, at the edge of a process: ``feedbackloop.toml``, over it ``.env``, over it the environment.
 
-Each section's model stands beside the code that it configures; this file only finds the values and words the complaints.
-``FEEDBACKLOOP_BUS=…`` sets a top-level value, ``FEEDBACKLOOP_SERVING__PORT=…`` the key ``port`` of ``[serving]``; an empty variable sets
-nothing. A complaint names the variable, or the file and the key, and never repeats a value: it may be a secret.
+Each section's model stands in a ``settings.py`` beside the code that it configures and is declared there with :func:`section`; nothing
+lists them. ``FEEDBACKLOOP_BUS=…`` sets a top-level value, ``FEEDBACKLOOP_SERVING__PORT=…`` the key ``port`` of ``[serving]``; an empty
+variable sets nothing. An error names the variable, or the file and the key, and never repeats a value: it may be a secret.
 """
 
 import os
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, NamedTuple, TypeVar
 
-import orjson
 from dotenv import dotenv_values
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, create_model
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsError
 
 from storage.errors import ConfigurationError
 from storage.events import Source
@@ -24,25 +25,61 @@ from storage.places import FullPath, full_model, full_place
 
 PREFIX = "FEEDBACKLOOP_"
 CONFIG = f"{PREFIX}CONFIG"
-SECTIONS = (
-    "serving",
-    "hub",
-    "processor",
-    "trainer",
-    "kafka",
-    "feedback",
-    "features",
-    "learning",
-    "retraining",
-    "dpo",
-    "evaluation",
-    "gates",
-    "simulation",
-)
+BETWEEN = "__"  # section and key in a variable's name
+ROOMS = ("storage", "trainers", "streams", "access", "serving", "dashboard", "deploy")
 
+Model = TypeVar("Model", bound=BaseModel)
+Models = Mapping[str, type[BaseModel]]
 Variables = Mapping[tuple[str, str], str]  # the variable that set a value, by section ("" for the top level) and key
-Section = TypeVar("Section", bound=BaseModel)
 Place = Annotated[str, AfterValidator(full_place)]
+
+_DECLARED: list[Callable[[], Models]] = []
+
+
+def section(name: str) -> Callable[[type[Model]], type[Model]]:
+    """Declare the section ``[name]``: a decorator for its model, in a file named ``settings.py`` or ``…_settings.py``."""
+
+    def declare(model: type[Model]) -> type[Model]:
+        _DECLARED.append(lambda: {name: model})
+        return model
+
+    return declare
+
+
+def sections_of(models: Callable[[], Models]) -> None:
+    """Declare the sections that follow from a table: ``models`` is called whenever they are asked for."""
+    _DECLARED.append(models)
+
+
+def sections() -> dict[str, type[BaseModel]]:
+    """Every section's model by its name, whatever has been imported so far.
+
+    Raises
+    ------
+    ConfigurationError
+        Two sections have one name.
+    """
+    for module in _settings_modules():
+        import_module(module)
+    found: dict[str, type[BaseModel]] = {}
+    for models in _DECLARED:
+        for name, model in models().items():
+            if name in found:
+                raise ConfigurationError(f"two sections of the settings are named [{name}]: {found[name].__name__} and {model.__name__}")
+            found[name] = model
+    return dict(sorted(found.items()))
+
+
+@cache
+def _settings_modules() -> tuple[str, ...]:
+    """The modules of all rooms that are there whose name ends with ``settings``."""
+    found = []
+    for room in ROOMS:
+        spec = find_spec(room)
+        for root in map(Path, spec.submodule_search_locations or () if spec is not None else ()):
+            paths = sorted(path.relative_to(root).with_suffix("") for path in root.rglob("*settings.py"))
+            found += [".".join((room, *path.parts)) for path in paths]
+    return tuple(name for name in found if name != __name__)
 
 
 class Common(BaseModel):
@@ -78,12 +115,22 @@ class Common(BaseModel):
         return self.artifacts or str(self.home / "artifacts")
 
 
+class Effective(NamedTuple):
+    """A setting as it holds: its section ("" for the top level), its key, its value, and what set it."""
+
+    section: str
+    key: str
+    value: Any
+    origin: str
+
+
 @dataclass(frozen=True)
 class Settings:
     """The values found, and where they came from.
 
     Attributes
     ----------
+    sections : the values that were set, by section
     origin : the file
     variables : what set those values that the file did not
     """
@@ -103,33 +150,49 @@ class Settings:
             A file that cannot be read or was named and is not there, a section or key that does not exist, a value of the wrong type.
         """
         folder = folder or Path.cwd()
-        found = _variables(folder, os.environ if environ is None else environ)
-        path = Path(found.pop(CONFIG, folder / "feedbackloop.toml")).expanduser()
+        given = _variables(folder, os.environ if environ is None else environ)
+        path = Path(given.pop(CONFIG, folder / "feedbackloop.toml")).expanduser()
         values = _file(path, named=path != folder / "feedbackloop.toml")
-        sections: dict[str, dict[str, Any]] = {name: dict(v) for name, v in values.items() if isinstance(v, dict)}
-        common = {name: v for name, v in values.items() if not isinstance(v, dict)}
+        common = {name: value for name, value in values.items() if not isinstance(value, dict)}
+        found: dict[str, dict[str, Any]] = {name: dict(value) for name, value in values.items() if isinstance(value, dict)}
+        models = sections()
+        for name in sorted(found.keys() - models.keys()):
+            raise ConfigurationError(f"{path}: there is no section [{name}]; the sections are {', '.join(models)}")
         variables: dict[tuple[str, str], str] = {}
-        for variable, text in found.items():
-            section, _, key = variable.removeprefix(PREFIX).lower().partition("__")
-            section, key = (section, key) if key else ("", section)
-            variables[section, key] = variable
-            (sections.setdefault(section, {}) if section else common)[key] = text
-        for name in sorted(set(sections) - set(SECTIONS)):
-            where = next((variable for (section, _), variable in variables.items() if section == name), str(path))
-            raise ConfigurationError(f"{where}: there is no section [{name}]; the sections are {', '.join(SECTIONS)}")
-        return cls(_validated(Common, common, "", str(path), variables), sections, str(path), variables)
+        for variable, name, key, value in _read_variables(given, models):
+            variables[name, key] = variable
+            values = found.setdefault(name, {}) if name else common
+            values[key] = values[key] | value if isinstance(value, dict) and isinstance(values.get(key), dict) else value
+        return cls(_validated(Common, common, "", str(path), variables), found, str(path), variables)
 
-    def section(self, name: str, model: type[Section]) -> Section:
+    def section(self, name: str, model: type[Model]) -> Model:
         """The section ``name`` as ``model``, defaults filled in; a :class:`ConfigurationError` names a wrong key or value."""
         return _validated(model, dict(self.sections.get(name, {})), name, self.origin, self.variables)
 
-    def with_values(self, common: Mapping[str, Any] | None = None, **sections: Mapping[str, Any]) -> "Settings":
+    def with_values(self, common: Mapping[str, Any] | None = None, **over: Mapping[str, Any]) -> "Settings":
         """These settings with some values laid over them (command-line options, the demo)."""
         merged = {name: dict(values) for name, values in self.sections.items()}
-        for name, values in sections.items():
+        for name, values in over.items():
             merged.setdefault(name, {}).update(values)
-        over = _validated(Common, self.common.model_dump() | dict(common or {}), "", self.origin, self.variables)
-        return Settings(over, merged, self.origin, self.variables)
+        top = _validated(Common, self.common.model_dump() | dict(common or {}), "", self.origin, self.variables)
+        return Settings(top, merged, self.origin, self.variables)
+
+    def effective(self) -> Iterator[Effective]:
+        """Every setting as it holds, the top level first, then the sections by name.
+
+        Raises
+        ------
+        ConfigurationError
+            A section holds a wrong key or value.
+        """
+        default = Common()
+        for key, value in self.common:
+            changed = value != getattr(default, key)
+            yield Effective("", key, value, self.variables.get(("", key)) or (self.origin if changed else "default"))
+        for name, model in sections().items():
+            given = self.sections.get(name, {})
+            for key, value in self.section(name, model):
+                yield Effective(name, key, value, self.variables.get((name, key)) or (self.origin if key in given else "default"))
 
 
 def _variables(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
@@ -139,6 +202,30 @@ def _variables(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{folder / '.env'}: {_why(error)}; mend the file or remove it") from error
     return {name: text for values in (dotenv, environ) for name, text in values.items() if name.startswith(PREFIX) and text}
+
+
+def _read_variables(given: Mapping[str, str], models: Models) -> Iterator[tuple[str, str, str, Any]]:
+    """Each variable with its section, its key and its value. Lists and objects are written as JSON.
+
+    One at a time, so that whatever is wrong is told of the variable that holds it.
+    """
+    fields: dict[str, Any] = {name: (about.annotation, None) for name, about in Common.model_fields.items()}
+    fields |= {name: (model, None) for name, model in models.items()}
+    everything: type[BaseSettings] = create_model("Everything", __base__=BaseSettings, **fields) if given else BaseSettings
+    source = EnvSettingsSource(everything, env_prefix=PREFIX, env_nested_delimiter=BETWEEN)
+    for variable, text in given.items():
+        name, _, key = variable.removeprefix(PREFIX).lower().partition(BETWEEN)
+        name, key = (name, key.partition(BETWEEN)[0]) if key else ("", name)
+        if name and name not in models:
+            raise ConfigurationError(f"{variable}: there is no section [{name}]; the sections are {', '.join(models)}")
+        if not name and key not in Common.model_fields:
+            raise ConfigurationError(f"{variable}: there is no such setting; the top-level ones are {', '.join(Common.model_fields)}")
+        source.env_vars = {variable.lower(): text}
+        try:
+            value = source()
+        except (SettingsError, ValueError):
+            raise ConfigurationError(f'{variable}: not JSON; write it like ["one", "two"]') from None
+        yield variable, name, key, value[name][key] if name else value[key]
 
 
 def _file(path: Path, *, named: bool) -> dict[str, Any]:
@@ -159,16 +246,10 @@ def _why(error: Exception) -> str:
     return (error.strerror or type(error).__name__) if isinstance(error, OSError) else str(error)
 
 
-def _validated(model: type[Section], values: dict[str, Any], section: str, origin: str, variables: Variables) -> Section:
+def _validated(model: type[Model], values: dict[str, Any], name: str, origin: str, variables: Variables) -> Model:
     def named(key: str) -> str:
-        return variables.get((section, key)) or f"{origin}{f' [{section}]' if section else ''}: {key}"
+        return variables.get((name, key)) or f"{origin}{f' [{name}]' if name else ''}: {key}"
 
-    for key, value in values.items():
-        if (section, key) in variables and isinstance(value, str) and _takes_json(model.model_fields.get(key)):
-            try:
-                values[key] = orjson.loads(value)
-            except orjson.JSONDecodeError:
-                raise ConfigurationError(f'{named(key)}: not JSON; write it like ["one", "two"]') from None
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -176,15 +257,5 @@ def _validated(model: type[Section], values: dict[str, Any], section: str, origi
         raise ConfigurationError("; ".join(f"{_at(named, one['loc'])}: {one['msg']}" for one in found)) from None
 
 
-def _at(named: Any, loc: tuple[int | str, ...]) -> str:
+def _at(named: Callable[[str], str], loc: tuple[int | str, ...]) -> str:
     return ".".join([named(str(loc[0])), *map(str, loc[1:])]) if loc else named("")
-
-
-def _takes_json(field: FieldInfo | None) -> bool:
-    """Whether the field wants a list or an object, which a variable has to spell as JSON, and no text, which is taken as it stands."""
-    if field is None:
-        return False
-    annotation: Any = field.annotation
-    forms = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
-    kinds = [get_origin(form) or form for form in forms]
-    return str not in kinds and any(isinstance(kind, type) and issubclass(kind, BaseModel | Mapping | Collection) for kind in kinds)

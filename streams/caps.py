@@ -7,32 +7,13 @@ import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from storage.errors import InputRefused, Overloaded
+from streams.settings import FeedbackCaps
 
 REMEMBERED = 50_000  # pairs, those judged last
 MINUTE = 60.0
-
-
-class FeedbackCaps(BaseModel):
-    """The section ``[feedback]``.
-
-    Attributes
-    ----------
-    recruiters_per_pair : different people whose judgment of one pair is taken
-    judgments_per_recruiter_and_pair : how often one of them may judge it again, or take the judgment back
-    judgments_per_minute : of one caller, by its network address
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    recruiters_per_pair: Annotated[int, Field(ge=1)] = 25
-    judgments_per_recruiter_and_pair: Annotated[int, Field(ge=1)] = 50
-    judgments_per_minute: Annotated[int, Field(ge=1)] = 30_000
 
 
 class Ballots:

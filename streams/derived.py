@@ -26,7 +26,8 @@ from streams import runs
 from streams.evaluations import KINDS, RunArtifacts, lives_of
 from streams.versions import BASE
 from trainers.data.preference import Entry
-from trainers.reward.online.learn import Head, HeadSettings, head_id, learn, learn_all, load, new_head
+from trainers.reward.online.learn import Head, head_id, learn, learn_all, load, new_head
+from trainers.reward.online.settings import HeadSettings
 
 AT_ONCE = 5_000  # numbers that are folded together
 UNCHECKED = (

@@ -32,8 +32,9 @@ from storage.events import (
 )
 from storage.strata import conversation_of, stratum_of
 from streams.bus.protocol import Outlet, records_of
-from streams.caps import Ballots, FeedbackCaps
+from streams.caps import Ballots
 from streams.pseudonyms import Role, pseudonym
+from streams.settings import FeedbackCaps
 
 MAX_PROMPT = 200_000  # characters over all messages
 TIMEOUT = 5.0  # seconds that a client waits for the log before it is told to come again

@@ -5,21 +5,18 @@ files this is the one place that knows which bus it is on.
 """
 
 import asyncio
-import fcntl
 import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import TYPE_CHECKING
 
 from storage.artifacts import Artifacts
-from storage.errors import ConfigurationError, FeedbackLoopError
+from storage.errors import FeedbackLoopError
 from storage.events import now
-from storage.home import open_home
+from storage.home import held, open_home
 from storage.settings import Settings
 from streams import metrics
 from streams.bus.kafka_settings import KafkaSettings, is_kafka, servers_of
@@ -28,13 +25,14 @@ from streams.bus.open import bus_of
 from streams.bus.protocol import Bus, records_of
 from streams.gc_pause import exclude_loaded_objects
 from streams.health import Check, HealthServer
+from streams.settings import ProcessorSettings
 from streams.stations.contexts import ProcessorContext
-from streams.stations.rule import RetrainingRule
 from streams.stations.runner import TIMEOUT, Answering, Every, HandlerStation, Runner, failure_of, stop_on_signals
+from streams.stations.settings import RetrainingRule
 from streams.stations.table import Consumer, consumers_of
 from streams.stations.trigger import RunPlan, due_by_time
 from trainers.features.embedding import Embedding
-from trainers.reward.online.learn import HeadSettings
+from trainers.reward.online.settings import HeadSettings
 from trainers.runs.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -44,15 +42,6 @@ log = logging.getLogger(__name__)
 
 TICK = 60.0  # seconds between looks at the calendar
 STOPPING = 4.0  # seconds that the threads have to finish their step
-
-
-class ProcessorSettings(BaseModel):
-    """The section ``[processor]``: where its health is served."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8051
 
 
 Ended = tuple[FeedbackLoopError | None, bool]  # what it failed with, and whether every step has ended
@@ -202,9 +191,5 @@ def _load(settings: Settings) -> Embedding:
 def _only_one(home: Path) -> Iterator[None]:
     """One processor works on a home: two would write the same checkpoint. On Kafka each worker has a home of its own."""
     open_home(home)
-    with open(home / "processor.lock", "w", encoding="ascii") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigurationError(f"another processor works on {home}; stop it or name another home") from error
+    with held(home / "processor.lock", f"another processor works on {home}; stop it or name another home"):
         yield

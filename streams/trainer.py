@@ -1,6 +1,5 @@
 """The trainer's process: its identity, its health, and the pipeline as the work of a claimed run."""
 
-import fcntl
 import logging
 import os
 import secrets
@@ -8,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
+from filelock import FileLock, Timeout
 
 from storage.artifacts import Artifacts
 from storage.errors import TrainingError
@@ -19,6 +18,8 @@ from storage.home import open_home
 from storage.settings import Settings
 from streams.bus.open import bus_of
 from streams.health import Check, HealthServer
+from streams.settings import TrainerSettings
+from streams.stations.child import in_child
 from streams.stations.contexts import TrainerContext
 from streams.stations.runner import Runner, stop_on_signals
 from streams.stations.table import consumers_of
@@ -29,16 +30,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# Training on a CPU allocates and frees large arrays at every step; glibc would give each back to the kernel and fault it in again.
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 32)}
 STOPPING = 4.0  # seconds that a stage has to come to its next step
-
-
-class TrainerSettings(BaseModel):
-    """The section ``[trainer]``: where its health is served."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8052
 
 
 def run(settings: Settings) -> None:
@@ -52,6 +46,7 @@ def run(settings: Settings) -> None:
         It cannot go on in this process; ``Overloaded`` where starting it again later will do.
     """
     own = settings.section("trainer", TrainerSettings)
+    os.environ.update(MALLOC)  # for the processes that train: glibc reads it when a process starts
     stop = stop_on_signals()
     checks: dict[str, Check] = {}
     home = open_home(settings.common.home)
@@ -74,29 +69,35 @@ def run(settings: Settings) -> None:
 
 
 def training(settings: Settings) -> Train:
-    """The real work: the pipeline on the artifacts and settings of this installation."""
-    artifacts = Artifacts(settings.common.artifacts_url)
+    """The real work, each run in a process of its own: what torch and the models take of the memory ends with it."""
 
-    def train(work: Work, progress: Progress) -> Outcome:
-        from trainers.runs.job import Job
-        from trainers.runs.pipeline import run as run_pipeline
-
-        frozen, request = work.run.frozen, work.run.request
-        assert frozen is not None
-        assert request is not None
-        job = Job(
-            run_id=str(frozen.run_id),
-            data=artifacts.get(frozen.snapshot),
-            base=settings.common.model,
-            champion=frozen.champion,
-            champion_policy=artifacts.get(frozen.champion_policy) if frozen.champion_policy else None,
-            challengers_before=frozen.challengers_before,
-            settings=_settings_of(request, settings, artifacts),
-        )
-        outcome: Outcome = run_pipeline(job, work.folder, artifacts, progress)
+    def train_in_child(work: Work, progress: Progress) -> Outcome:
+        outcome: Outcome = in_child(train, settings, work, progress=progress)
         return outcome
 
-    return train
+    return train_in_child
+
+
+def train(settings: Settings, work: Work, progress: Progress) -> Outcome:
+    """The pipeline on the artifacts and settings of this installation."""
+    from trainers.runs.job import Job
+    from trainers.runs.pipeline import run as run_pipeline
+
+    artifacts = Artifacts(settings.common.artifacts_url)
+    frozen, request = work.run.frozen, work.run.request
+    assert frozen is not None
+    assert request is not None
+    job = Job(
+        run_id=str(frozen.run_id),
+        data=artifacts.get(frozen.snapshot),
+        base=settings.common.model,
+        champion=frozen.champion,
+        champion_policy=artifacts.get(frozen.champion_policy) if frozen.champion_policy else None,
+        challengers_before=frozen.challengers_before,
+        settings=_settings_of(request, settings, artifacts),
+    )
+    found = run_pipeline(job, work.folder, artifacts, progress)
+    return Outcome(found.version, found.policy, found.report, found.gates, found.verdict)
 
 
 def _settings_of(request: TrainingRequested, settings: Settings, artifacts: Artifacts) -> "RunSettings":
@@ -111,14 +112,15 @@ def _settings_of(request: TrainingRequested, settings: Settings, artifacts: Arti
 
 @contextmanager
 def _identity(folder: Path) -> Iterator[str]:
-    """A name that stays the same over restarts and is nobody else's: that of the first file in ``folder`` that no living trainer holds."""
+    """A name that stays the same over restarts and is nobody else's: the first in ``folder`` that no living trainer holds."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(1, 1_000):
-        with open(folder / f"{number}.name", "a+", encoding="ascii") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
+        lock = FileLock(folder / f"{number}.lock", thread_local=False)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            continue
+        with lock, open(folder / f"{number}.name", "a+", encoding="ascii") as file:
             file.seek(0)
             name = file.read().strip()
             if not name:

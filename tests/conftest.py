@@ -19,6 +19,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--inputs", type=int, default=150, help="how many inputs the fuzz test sends to each topic; 100000 take half an hour")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """``-m "not java"`` leaves out what needs a broker: it is seen by the fixtures that a test asks for."""
+    for item in items:
+        if {"broker", "empty_kafka", "narrow_kafka"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.java)
+
+
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A running broker without topics."""

@@ -7,18 +7,24 @@ folder that is given. The work itself is that of the pipeline.
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-from storage.settings import Settings
+from pydantic import BaseModel, ConfigDict, Field
+
+from storage.events import Identifier
+from storage.settings import Common, Settings
 from trainers.audits.trial import ModelRef, Models
 from trainers.data.bad_lines import DataSummary
 from trainers.data.preference import to_train_on
 from trainers.models.model_files import adapter_base, is_adapter
-from trainers.policy.dpo import Trained
+from trainers.policy.dpo import DPOSettings, Trained
 from trainers.runs import stages
 from trainers.runs.data import RunData
 from trainers.runs.pipeline import write_whole
 from trainers.runs.report import Report
 from trainers.runs.settings import RunSettings
+
+DPOConfig = DPOSettings  # the name that people who train from Python look for
 
 Progress = Callable[[str, int, int, dict[str, float]], None]
 OnData = Callable[[DataSummary], None]
@@ -118,3 +124,61 @@ def _stage(name: str, progress: Progress) -> stages.Say:
         progress(name, step, steps, dict(metrics or {}))
 
     return say
+
+
+class RLHFConfig(BaseModel):
+    """What to train from and how.
+
+    Attributes
+    ----------
+    model : a folder, a Hugging Face id, or ``shipped``
+    method : a row of ``trainers.policy.methods``
+    sections : settings laid over the defaults, by section, as ``feedbackloop.toml`` has them: ``{"evaluation": {"prompts": 200}}``
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = "shipped"
+    method: Identifier = "dpo"
+    sections: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(Common(model=self.model), self.sections)
+
+
+class RLHFTrainer:
+    """Trains a policy on preferences and holds it against the model that it was trained from."""
+
+    def __init__(self, config: RLHFConfig | None = None) -> None:
+        self.config = config or RLHFConfig()
+
+    def train(self, data: str | Path, out: str | Path, progress: Progress = no_progress) -> Report:
+        """The report on the trained policy, whose adapter lies in ``out/policy`` and whose report in ``out/report.json``.
+
+        Raises
+        ------
+        ConfigurationError, ModelNotFound, DataRefused
+            As :func:`train_policy` and :func:`evaluate_policy`.
+        """
+        own, model = self.config.settings, self.config.model
+        trained = train_policy(own, Path(data), model, Path(out), progress, method=self.config.method)
+        return evaluate_policy(own, Path(data), str(trained.adapter), model, Path(out), progress)
+
+
+class DPOTrainer:
+    """Trains an adapter by direct preference optimisation."""
+
+    def __init__(self, config: DPOConfig | None = None) -> None:
+        self.config = config or DPOConfig()
+
+    def train(self, data: str | Path, out: str | Path, model: str = "shipped", progress: Progress = no_progress) -> Trained:
+        """The adapter in ``out/policy``, trained on ``model`` from the training stratum of a file or a snapshot's folder.
+
+        Raises
+        ------
+        ConfigurationError, ModelNotFound, DataRefused
+            As :func:`train_policy`.
+        """
+        own = Settings(Common(model=model), {"dpo": self.config.model_dump()})
+        return train_policy(own, Path(data), model, Path(out), progress)

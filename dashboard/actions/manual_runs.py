@@ -9,7 +9,7 @@ from storage.warehouse.warehouse import Warehouse
 from streams.bus.protocol import Bus, records_of
 from streams.runs import fold, pending
 from streams.stations.trigger import RunPlan, by_hand
-from trainers.policy.methods import METHODS
+from trainers.policy import methods
 
 TIMEOUT = 5.0  # seconds that a person waits for the log
 
@@ -30,8 +30,9 @@ class ManualRuns:
         InputRefused
             There is no such method.
         """
-        if method not in (row.name for row in METHODS):
-            raise InputRefused(f"method: there is no {method!r}; the methods are {', '.join(row.name for row in METHODS)}", "method")
+        names = [row.name for row in methods.METHODS]
+        if method not in names:
+            raise InputRefused(f"method: there is no {method!r}; the methods are {', '.join(names)}", "method")
         through = self._warehouse.last_sequence
         if not through:
             raise Conflict("nothing has been judged and joined yet; rate some pairs first")

@@ -6,6 +6,12 @@
   const SILENCE = 13000; // the hub sends a heartbeat every ten seconds
   let heard = 0;
 
+  clientside.counts = Object.assign(clientside.counts || {}, {
+    rate: (status) => status.waiting.to_rate,
+    runs: (_status, runs) => runs.filter((run) => ["requested", "frozen", "training"].includes(run.state)).length,
+    promotions: (status) => status.awaiting_review.length,
+  });
+
   clientside.shell = {
     beat: function (beat, _ticks) {
       const asked = window.dash_clientside.callback_context.triggered.map((t) => t.prop_id);
@@ -31,18 +37,19 @@
       }
     },
 
-    where: function (path) {
+    where: function (path, pages) {
       const here = "/" + ((path || "/").split("/")[1] || "");
-      const name = { "/": "Overview", "/rate": "Rate", "/runs": "Runs", "/promotions": "Promotions" };
-      document.title = (name[here] || "Nothing here") + " · FeedbackLoop";
-      return ["/", "/rate", "/runs", "/promotions"].map((page) => "nav-link" + (page === here ? " here" : ""));
+      const page = pages.find((each) => each.path === here);
+      document.title = (page ? page.name : "Nothing here") + " · FeedbackLoop";
+      return pages.map((each) => "nav-link" + (each === page ? " here" : ""));
     },
 
-    counts: function (status, runs) {
-      const shown = (n) => (n ? String(n) : "");
-      if (!status) return ["", "", ""];
-      const open = (runs || []).filter((run) => ["requested", "frozen", "training"].includes(run.state)).length;
-      return [shown(status.waiting.to_rate), shown(open), shown(status.awaiting_review.length)];
+    // The number beside each page's name; a page's own script may say what it counts.
+    counts: function (status, runs, pages) {
+      return pages.map((page) => {
+        const count = clientside.counts[page.icon];
+        return (status && count && String(count(status, runs || []) || "")) || "";
+      });
     },
 
     simulated: function (status) {

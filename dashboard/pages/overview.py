@@ -8,6 +8,7 @@ from pydantic import validate_call
 
 from dashboard.pages import charts, words
 from dashboard.pages.markup import aria
+from dashboard.pages.page import Page, Parts
 from dashboard.pages.shell import empty, heading, status_of, table
 from dashboard.status.models import Run, Status
 
@@ -41,7 +42,7 @@ def layout(_rest: str) -> Any:
     ]
 
 
-def register(app: Dash) -> None:
+def register(app: Dash, parts: Parts) -> None:
     @app.callback(
         Output("overview-lead", "children"),
         Output("overview-loop", "children"),
@@ -235,3 +236,6 @@ def waiting(status: Status) -> Any:
     if waits.oldest_seconds is not None:
         rows.append(("Longest wait of a judgment", f"{waits.oldest_seconds:.0f} s"))
     return [html.H2("Waiting"), table(rows)]
+
+
+PAGE = Page("/", "Overview", "overview", layout, register)

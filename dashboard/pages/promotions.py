@@ -3,20 +3,20 @@
 A version with a gate failed or short of evidence has no button here; the hub's API and the fold of ``streams.versions`` hold the same line.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
 from pydantic import validate_call
 
-from dashboard.actions.reviews import Conflict, NotFound, Reviews
+from dashboard.actions.reviews import Conflict, NotFound
 from dashboard.pages import decision, evidence, words
 from dashboard.pages.markup import aria
+from dashboard.pages.page import Page, Parts
 from dashboard.pages.shell import empty, heading
 from dashboard.status.models import Versions, VersionShown
 from storage.errors import FeedbackLoopError, InputRefused
 from streams.http.visible_text import visible, without_paths
-from trainers.runs.report import Report
 
 
 def layout(rest: str) -> Any:
@@ -32,7 +32,7 @@ def layout(rest: str) -> Any:
     return [heading("Promotions", lead), html.Div(id="promotions", className="stack"), decision.rollback()]
 
 
-def register(app: Dash, reviews: Reviews, report_of: Callable[[str], Report]) -> None:
+def register(app: Dash, parts: Parts) -> None:
     @app.callback(Output("promotions", "children"), Output("rollback", "className"), Input("live-versions", "data"))
     @validate_call
     def listed(data: Mapping[str, Any] | None) -> tuple[Any, str]:
@@ -62,7 +62,7 @@ def register(app: Dash, reviews: Reviews, report_of: Callable[[str], Report]) ->
     @validate_call
     def replies(name: str) -> Any:
         try:
-            return evidence.replies(report_of(name))
+            return evidence.replies(parts.report_of(name))
         except NotFound:
             return None
         except FeedbackLoopError as error:
@@ -82,7 +82,7 @@ def register(app: Dash, reviews: Reviews, report_of: Callable[[str], Report]) ->
         if not pressed or not ctx.triggered[0]["value"]:
             return [no_update] * len(ctx.outputs_list)
         try:
-            reviews.decide(pressed["version"], decision=pressed["decision"], reviewer=reviewer or "", reason=reason or "")
+            parts.reviews.decide(pressed["version"], decision=pressed["decision"], reviewer=reviewer or "", reason=reason or "")
         except (InputRefused, NotFound, Conflict) as error:
             return [html.Span(words.isolated(asked(error, reviewer, reason)), className="problem")]
         return [html.Span("Decided. The page follows as soon as it is stored.", className="fine")]
@@ -99,7 +99,7 @@ def register(app: Dash, reviews: Reviews, report_of: Callable[[str], Report]) ->
         if not clicks:
             return no_update
         try:
-            reviews.roll_back(reviewer=reviewer or "", reason=reason or "")
+            parts.reviews.roll_back(reviewer=reviewer or "", reason=reason or "")
         except (InputRefused, Conflict) as error:
             return html.Span(words.isolated(asked(error, reviewer, reason)), className="problem")
         return html.Span("Rolled back. The page follows as soon as it is stored.", className="fine")
@@ -198,3 +198,6 @@ def history(versions: Versions) -> Any:
     return html.Section(
         [html.H2("History"), html.Div(html.Table([head, html.Tbody(rows)], className="table"), className="scroll")], className="card"
     )
+
+
+PAGE = Page("/promotions", "Promotions", "promotions", layout, register)

@@ -10,6 +10,7 @@ import dash_mantine_components as dmc
 from dash import Dash, Input, Output, dcc, html
 
 from dashboard.pages.markup import aria, in_browser
+from dashboard.pages.page import Page, Parts
 from dashboard.pages.shell import heading
 
 ACTIONS = (
@@ -116,7 +117,7 @@ def action(name: str, text: str, key: str, letter: str | None) -> Any:
     )
 
 
-def register(app: Dash) -> None:
+def register(app: Dash, parts: Parts) -> None:
     in_browser(
         app,
         "rate.act",
@@ -135,3 +136,6 @@ def register(app: Dash) -> None:
     )
     in_browser(app, "rate.note", Output("rate-sink", "children"), Input("rate-strength", "value"), Input("rate-reason", "value"))
     in_browser(app, "rate.news", Output("rate-sink", "title"), Input("live-status", "data"), Input("rate-pair", "id"))
+
+
+PAGE = Page("/rate", "Rate", "rate", layout, register)

@@ -8,6 +8,7 @@ from pydantic import validate_call
 
 from dashboard.pages import charts, words
 from dashboard.pages.markup import aria
+from dashboard.pages.page import Page, Parts
 from dashboard.pages.shell import empty, heading
 from dashboard.status.models import Run
 
@@ -30,7 +31,7 @@ def layout(_rest: str) -> Any:
     ]
 
 
-def register(app: Dash) -> None:
+def register(app: Dash, parts: Parts) -> None:
     @app.callback(Output("runs", "children"), Input("live-runs", "data"))
     @validate_call
     def draw(data: Sequence[Mapping[str, Any]] | None) -> Any:
@@ -173,3 +174,6 @@ def curves(run: Run) -> Any:
         if sum(key in step["metrics"] for step in steps) >= 2
     ]
     return html.Div(shown, className="curves")
+
+
+PAGE = Page("/runs", "Runs", "runs", layout, register)

@@ -1,8 +1,7 @@
 """What every page stands in: navigation, the live line, the theme, and the stores that pushes arrive in."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dash_mantine_components as dmc
@@ -10,6 +9,7 @@ from dash import Dash, Input, Output, State, ctx, dcc, html, set_props
 from pydantic import validate_call
 
 from dashboard.pages.markup import aria, in_browser
+from dashboard.pages.page import Page
 from dashboard.status.feed import Live
 from dashboard.status.models import Reading, Status
 
@@ -36,16 +36,6 @@ INDEX = """<!DOCTYPE html>
 <footer>{%config%}{%scripts%}{%renderer%}</footer>
 </body>
 </html>"""
-
-
-@dataclass(frozen=True)
-class Page:
-    """One page: where it is, what the navigation calls it, what stands in it."""
-
-    path: str
-    name: str
-    icon: str
-    layout: Callable[[str], Any]  # takes the part of the address after ``path``
 
 
 def shell(pages: tuple[Page, ...]) -> Any:
@@ -87,6 +77,7 @@ def shell(pages: tuple[Page, ...]) -> Any:
     return dmc.MantineProvider(
         [
             dcc.Location(id="address"),
+            dcc.Store(id="pages", data=[{"path": page.path, "name": page.name, "icon": page.icon} for page in pages]),
             dcc.Store(id="live-status"),
             dcc.Store(id="live-curve"),
             dcc.Store(id="live-runs"),
@@ -191,16 +182,15 @@ def register(app: Dash, live: Live, pages: tuple[Page, ...]) -> None:
         "shell.where",
         *[Output(f"nav-{page.icon}", "className") for page in pages],
         Input("address", "pathname"),
-        State("address", "href"),
+        State("pages", "data"),
     )
     in_browser(
         app,
         "shell.counts",
-        Output("nav-count-rate", "children"),
-        Output("nav-count-runs", "children"),
-        Output("nav-count-promotions", "children"),
+        *[Output(f"nav-count-{page.icon}", "children") for page in pages],
         Input("live-status", "data"),
         Input("live-runs", "data"),
+        State("pages", "data"),
     )
     in_browser(
         app,

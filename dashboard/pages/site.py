@@ -4,7 +4,6 @@ import base64
 import hashlib
 import logging
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,29 +11,15 @@ from dash import Dash, ctx
 from dash.exceptions import PreventUpdate
 from fastapi import FastAPI
 
-from dashboard.actions.reviews import Reviews
 from dashboard.page_calls import PageCalls
-from dashboard.pages import overview, promotions, rate, runs, shell
-from dashboard.status.feed import Live
-from trainers.runs.report import Report
+from dashboard.pages import shell, table
+from dashboard.pages.page import Parts
 
 log = logging.getLogger(__name__)
 
-PAGES = (
-    shell.Page("/", "Overview", "overview", overview.layout),
-    shell.Page("/rate", "Rate", "rate", rate.layout),
-    shell.Page("/runs", "Runs", "runs", runs.layout),
-    shell.Page("/promotions", "Promotions", "promotions", promotions.layout),
-)
 
-
-def mount(api: FastAPI, live: Live, reviews: Reviews, report_of: Callable[[str], Report]) -> Dash:
-    """Add the pages to ``api``, whose own routes have to be there already: Dash's catch-all comes last.
-
-    Parameters
-    ----------
-    report_of : the evaluation's report on a version of that name
-    """
+def mount(api: FastAPI, parts: Parts) -> Dash:
+    """Add the pages to ``api``, whose own routes have to be there already: Dash's catch-all comes last."""
     api.add_middleware(PageCalls, pages=lambda: app)  # before Dash adds its own, which swallows errors: the last added comes first
     app: Dash = Dash(
         __name__,
@@ -51,12 +36,10 @@ def mount(api: FastAPI, live: Live, reviews: Reviews, report_of: Callable[[str],
             {"name": "description", "content": "Keeps a recruiting chatbot learning from the recruiters who use it."},
         ],
     )
-    app.layout = shell.shell(PAGES)
-    shell.register(app, live, PAGES)
-    overview.register(app)
-    rate.register(app)
-    runs.register(app)
-    promotions.register(app, reviews, report_of)
+    app.layout = shell.shell(table.PAGES)
+    shell.register(app, parts.live, table.PAGES)
+    for page in table.PAGES:
+        page.register(app, parts)
     # Now and not at the first request: tabs that reconnect after a restart would find no callbacks and stay dead.
     cast(Any, app)._setup_server()
     return app

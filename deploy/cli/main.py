@@ -50,11 +50,6 @@ class LogKind(StrEnum):
     kafka = "kafka"
 
 
-class Phase(StrEnum):
-    reward = "reward"
-    dpo = "dpo"
-
-
 class Origin(StrEnum):
     product = "product"
     simulation = "simulation"
@@ -106,6 +101,16 @@ def _options(
 def _say(line: str) -> None:
     typer.echo(line)
     sys.stdout.flush()
+
+
+@app.command("settings")
+def show_settings(json_file: JSONOption = None) -> None:
+    """Print every setting as it holds here, and what set it; secrets are masked."""
+    from deploy.cli.effective import as_json, as_toml
+
+    settings = Settings.read()
+    _say(as_toml(settings))
+    _write_json(json_file, as_json(settings))
 
 
 # ---- the processes
@@ -306,7 +311,7 @@ def export(
 
 @app.command()
 def train(
-    phase: Annotated[Phase, typer.Option(help="reward: held-out accuracy of a reward model. dpo: a new policy.")],
+    phase: Annotated[str, typer.Option(help="What to train: reward for a reward model, or a training method such as dpo for a policy.")],
     data: Annotated[Path | None, typer.Option(help="Preference records; the warehouse's judgments where absent.")] = None,
     model: Annotated[str | None, typer.Option(help="Folder or id of the language model (dpo).")] = None,
     out: Annotated[Path, typer.Option(help="Folder for what is trained.")] = Path("out"),
@@ -321,7 +326,7 @@ def train(
     """Train one phase on a file or on the warehouse, without bus or hub."""
     from deploy.cli.training import trained
 
-    found, text = trained(Settings.read(), phase.value, data, model, out, [origin.value for origin in source or ()], _say, swap_sides)
+    found, text = trained(Settings.read(), phase, data, model, out, [origin.value for origin in source or ()], _say, swap_sides)
     _say(text)
     _write_json(json_file, found)
 

@@ -14,6 +14,8 @@ from storage.errors import ConfigurationError
 from storage.events import Source
 from storage.settings import Settings
 from trainers.data.bad_lines import DataSummary
+from trainers.phases import phase as phase_named
+from trainers.reward.table import RewardModelKind
 
 Found = tuple[dict[str, Any], str]  # what goes into the JSON file, and what a person reads
 
@@ -28,14 +30,17 @@ def trained(
     say: Callable[[str], None],
     swap_sides: bool = False,
 ) -> Found:
-    """Train one phase: ``reward`` on held-out prompts, or ``dpo`` into ``out/policy``."""
+    """Train one phase: a reward model, validated on held-out prompts, or a policy by a training method into ``out/policy``."""
+    row = phase_named(phase)
     with _data(settings, data, sources) as file:
-        if phase == "reward":
-            return _reward(settings, file, swap_sides, say)
+        if isinstance(row, RewardModelKind):
+            report = row.train(file, settings, swap_sides, _on_data(say))
+            return json.loads(report.model_dump_json()), report.as_text()
         from trainers.api import train_policy
 
         read: list[DataSummary] = []
-        done = train_policy(settings, file, model or settings.common.model, out, _progress(say), _on_data(say, read.append))
+        base = model or settings.common.model
+        done = train_policy(settings, file, base, out, _progress(say), _on_data(say, read.append), method=row.name)
     found = {
         "adapter": str(done.adapter),
         "rows": done.rows,
@@ -57,13 +62,6 @@ def evaluated(settings: Settings, data: Path, model: str, champion: str | None, 
     report = evaluate_policy(settings, data, model, champion or settings.common.model, out, _progress(say), _on_data(say))
     found = json.loads(report.model_dump_json())
     return found, gates_as_text(found["gates"], report.verdict) + f"\nreport: {out / 'report.json'}"
-
-
-def _reward(settings: Settings, file: Path, swap_sides: bool, say: Callable[[str], None]) -> Found:
-    from trainers.reward.validation import train_reward
-
-    report = train_reward(file, settings, swap_sides=swap_sides, on_data=_on_data(say))
-    return json.loads(report.model_dump_json()), report.as_text()
 
 
 def _on_data(say: Callable[[str], None], keep: Callable[[DataSummary], None] | None = None) -> Callable[[DataSummary], None]:

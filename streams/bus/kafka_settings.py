@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from storage.errors import ConfigurationError
 from storage.places import full_place
+from storage.settings import section
 
 SCHEME = "kafka://"
 
@@ -37,15 +38,17 @@ def servers_of(url: str) -> str:
     return servers
 
 
+@section("kafka")
 class KafkaSettings(BaseModel):
     """TLS and SASL, and how topics are made.
 
     Attributes
     ----------
+    security, sasl_mechanism, username, password : how the brokers are talked to; put the password into ``.env``
     cafile, certfile, keyfile : PEM files for TLS; the system's authorities where ``cafile`` is empty
     outbox_mb : how much serving and the hub's intake keep on their disk while Kafka is away, before they answer 503; the last fifth is
         for chat
-    replication : copies of each partition; ``min_insync`` of them have to have an entry before it counts as published
+    replication, min_insync : copies of each partition, and how many of them have to have an entry before it counts as published
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -5,15 +5,15 @@ deleted here a second later, so the file is as large as the longest outage was. 
 the readers recognise by their ids.
 """
 
-import fcntl
 import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from storage.errors import ConfigurationError, Overloaded
+from storage.errors import Overloaded
+from storage.home import held
 from streams import metrics
 from streams.bus.protocol import Bus, Partition, Position, Record
 from streams.bus.scan import beginning
@@ -44,12 +44,8 @@ class Outbox:
 
     def __init__(self, path: Path, bus: Bus, *, most: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock = path.with_suffix(".lock").open("a")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._lock.close()
-            raise ConfigurationError(f"another process writes {path}; stop it or name another home") from error
+        self._lock = ExitStack()
+        self._lock.enter_context(held(path.with_suffix(".lock"), f"another process writes {path}; stop it or name another home"))
         self._bus, self._most = bus, most
         self._local = SQLiteBus(path)
         self._after = beginning(self._local, list(TOPICS))

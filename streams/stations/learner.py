@@ -36,10 +36,11 @@ from streams.bus.scan import batches
 from streams.bus.topics import PREFERENCES, REWARD
 from streams.stations.background_refit import BackgroundRefit
 from streams.stations.contexts import ProcessorContext
-from streams.stations.rule import RetrainingRule
+from streams.stations.settings import RetrainingRule
 from trainers.data.preference import Entry
 from trainers.reward.online.checkpoint import load, save_hashed, shard_file
-from trainers.reward.online.learn import Head, HeadSettings, head_id, learn, learn_all, new_head
+from trainers.reward.online.learn import Head, head_id, learn, learn_all, new_head
+from trainers.reward.online.settings import HeadSettings
 
 log = logging.getLogger(__name__)
 

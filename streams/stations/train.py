@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 from uuid import UUID
 
 from storage.errors import FeedbackLoopError, Overloaded, TrainingError, temporary_reason
@@ -37,19 +36,15 @@ def build(context: TrainerContext) -> "Trainer":
     return Trainer(context.bus, context.home, context.name, context.train, context.stop)
 
 
-class Outcome(Protocol):
-    """What is needed of ``trainers.runs.pipeline.Outcome``."""
+@dataclass(frozen=True)
+class Outcome:
+    """What a run made: the version's name, its policy and report in the artifact store, and what the gates said."""
 
-    @property
-    def version(self) -> str: ...
-    @property
-    def policy(self) -> str: ...
-    @property
-    def report(self) -> str: ...
-    @property
-    def gates(self) -> tuple[GateResult, ...]: ...
-    @property
-    def verdict(self) -> Verdict: ...
+    version: str
+    policy: str
+    report: str
+    gates: tuple[GateResult, ...]
+    verdict: Verdict
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from streams.bus.scan import first_from, last_where, to_end
 from streams.bus.topics import REQUESTED, REWARD
 from streams.stations.contexts import ProcessorContext
 from streams.stations.learner import last_update
-from streams.stations.rule import RetrainingRule
 from streams.stations.runner import Handler
+from streams.stations.settings import RetrainingRule
 from trainers.runs.settings import RunSettings
 
 MOST_AT_ONCE = 10_000  # thresholds crossed by one update: a head folded anew over millions of judgments stays below

@@ -7,13 +7,14 @@ from pathlib import Path
 from uuid import UUID
 
 from hypothesis import given
-from hypothesis import settings as examples
+from hypothesis import settings as trying
 from hypothesis import strategies as st
 
 from serving.pairing import Pairing, PairingRule, chosen, pair_of
 from storage.events import Event, Message, PairDrawn, Sampling, new_id
 from streams.bus.sqlite import SQLiteBus
 from streams.intake import Intake
+from tests.profiles import examples
 from tests.serving.conftest import Server, ids_of
 from trainers.models.reply import Reply
 
@@ -132,7 +133,7 @@ def test_the_share_is_kept_and_recorded(tmp_path: Path) -> None:
 
 
 @given(st.uuids(), st.floats(0, 1), st.floats(0, 1))
-@examples(max_examples=50, deadline=None)
+@trying(max_examples=examples(50), deadline=None)
 def test_a_greater_share_chooses_whatever_a_smaller_one_does(reply_id: UUID, one: float, other: float) -> None:
     small, great = sorted((one, other))
     assert chosen(reply_id, great) or not chosen(reply_id, small)

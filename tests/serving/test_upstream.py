@@ -16,7 +16,7 @@ from openai import Stream
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import SecretStr
 
-from serving.models.upstream import UpstreamBackend
+from serving.models.openai import UpstreamBackend
 from serving.responses import event
 from storage.errors import ConfigurationError, UpstreamError
 from storage.events import Message, PairDrawn, ReplySent, Sampling
@@ -177,7 +177,7 @@ def test_a_dead_upstream_is_a_502_that_says_what_to_do(
 
 
 def test_the_key_is_not_shown_with_the_settings(settings: Settings) -> None:
-    from serving.app import ServingSettings
+    from serving.settings import ServingSettings
 
     section = settings.with_values(serving={"upstream_key": KEY}).section("serving", ServingSettings)
     assert KEY not in repr(section) + str(section) + section.model_dump_json()

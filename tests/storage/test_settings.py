@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from storage.errors import ConfigurationError
 from storage.places import shown
-from storage.settings import Settings
+from storage.settings import Settings, sections, sections_of
 from streams.bus.kafka_settings import KafkaSettings
 from trainers.features.settings import FeatureSettings
 
@@ -17,10 +17,20 @@ class Serving(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     hosts: tuple[str, ...] = ()
-
-
-class Door(Serving):
     password: SecretStr = SecretStr("")
+
+
+class Training(BaseModel):
+    modules: str | tuple[str, ...] = ""
+    sides: tuple[str, ...] = ()
+
+
+SECTIONS = {"dpo": Training, "features": FeatureSettings, "kafka": KafkaSettings, "serving": Serving}
+
+
+@pytest.fixture(autouse=True)
+def _declared_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.settings.sections", lambda: SECTIONS)
 
 
 def write(folder: Path, text: str) -> None:
@@ -58,7 +68,7 @@ def test_another_file_may_be_named(tmp_path: Path) -> None:
     [
         ("model = ", "mend the file or remove it"),
         ("[serving\nport = 1", "mend the file or remove it"),
-        ("[severing]\nport = 1", r"there is no section \[severing\]; the sections are serving, hub"),
+        ("[severing]\nport = 1", r"there is no section \[severing\]; the sections are dpo, features"),
         ("modell = 'x'", "modell: Extra inputs"),
         ("sources = []", "sources: "),
         ("sources = ['everyone']", "sources.0: "),
@@ -92,15 +102,11 @@ def test_wrong_variables_are_refused(tmp_path: Path) -> None:
         Settings.read(tmp_path, {"FEEDBACKLOOP_SEVERING__PORT": "1"})
     with pytest.raises(ConfigurationError, match="FEEDBACKLOOP_SOURCES: not JSON; write it like"):
         Settings.read(tmp_path, {"FEEDBACKLOOP_SOURCES": "[product"})
-    with pytest.raises(ConfigurationError, match="FEEDBACKLOOP_BUSS: Extra inputs"):
+    with pytest.raises(ConfigurationError, match="FEEDBACKLOOP_BUSS: there is no such setting; the top-level ones are home, bus"):
         Settings.read(tmp_path, {"FEEDBACKLOOP_BUSS": "x"})
 
 
 def test_a_field_that_takes_a_text_or_a_list_takes_both(tmp_path: Path) -> None:
-    class Training(BaseModel):
-        modules: str | tuple[str, ...] = ""
-        sides: tuple[str, ...] = ()
-
     (tmp_path / "feedbackloop.toml").write_text('[dpo]\nmodules = "all"\nsides = ["a"]')
     assert Settings.read(tmp_path, {}).section("dpo", Training) == Training(modules="all", sides=("a",))
     given = Settings.read(tmp_path, {"FEEDBACKLOOP_DPO__MODULES": "some", "FEEDBACKLOOP_DPO__SIDES": '["b"]'})
@@ -111,7 +117,7 @@ def test_a_field_that_takes_a_text_or_a_list_takes_both(tmp_path: Path) -> None:
 def test_a_secret_may_begin_like_json(tmp_path: Path, secret: str) -> None:
     settings = Settings.read(tmp_path, {"FEEDBACKLOOP_PSEUDONYM_KEY": secret, "FEEDBACKLOOP_SERVING__PASSWORD": secret})
     assert settings.common.pseudonym_key.get_secret_value() == secret
-    assert settings.section("serving", Door).password.get_secret_value() == secret
+    assert settings.section("serving", Serving).password.get_secret_value() == secret
 
 
 @pytest.mark.parametrize(
@@ -133,7 +139,7 @@ def test_a_complaint_names_the_variable_and_never_says_what_it_holds(tmp_path: P
     if place == "dotenv":
         (tmp_path / ".env").write_text(f"{variable}='{value}'\n")
     with pytest.raises(ConfigurationError) as caught:
-        Settings.read(tmp_path, {variable: value} if place == "environment" else {}).section("serving", Door)
+        Settings.read(tmp_path, {variable: value} if place == "environment" else {}).section("serving", Serving)
     assert variable in str(caught.value)
     assert "hush-hush" not in str(caught.value)
     assert caught.value.__cause__ is None, "a log that shows the cause would show the value"
@@ -144,7 +150,7 @@ def test_a_value_in_the_file_is_not_in_a_complaint_either(tmp_path: Path) -> Non
     with pytest.raises(
         ConfigurationError, match=r"feedbackloop\.toml \[serving\]: port: .*feedbackloop\.toml \[serving\]: password: "
     ) as caught:
-        Settings.read(tmp_path, {}).section("serving", Door)
+        Settings.read(tmp_path, {}).section("serving", Serving)
     assert "hush-hush" not in str(caught.value)
 
 
@@ -157,7 +163,7 @@ def test_an_empty_variable_sets_nothing(tmp_path: Path) -> None:
     settings = Settings.read(tmp_path, {f"FEEDBACKLOOP_{name}": value for name, value in empty.items()})
     assert settings.common == Settings.read(tmp_path, {}).common
     assert settings.common.model == "of-the-file"
-    assert settings.section("serving", Door) == Door(port=8)
+    assert settings.section("serving", Serving) == Serving(port=8)
 
 
 def test_a_settings_file_that_is_named_and_not_there_is_refused(tmp_path: Path) -> None:
@@ -223,3 +229,30 @@ def test_values_laid_over_leave_the_rest(tmp_path: Path) -> None:
     assert settings.section("serving", Serving) == Serving(port=3, hosts=("x",))
     with pytest.raises(ConfigurationError, match="nonsense"):
         settings.with_values({"nonsense": 1})
+
+
+def test_every_section_is_found_beside_its_code() -> None:
+    found = sections()
+    assert {"dpo", "evaluation", "features", "feedback", "gates", "hub", "kafka", "learning", "retraining", "serving"} <= found.keys()
+    assert (found["kafka"], found["features"]) == (KafkaSettings, FeatureSettings)
+
+
+def test_two_sections_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.settings._DECLARED", [])
+    sections_of(lambda: {"serving": Serving})
+    sections_of(lambda: {"serving": Training})
+    with pytest.raises(ConfigurationError, match=r"two sections of the settings are named \[serving\]: Serving and Training"):
+        sections()
+
+
+def test_each_effective_setting_says_what_set_it(tmp_path: Path) -> None:
+    write(tmp_path, 'model = "mine"\n[serving]\nport = 3\n')
+    settings = Settings.read(tmp_path, {"FEEDBACKLOOP_SERVING__HOSTS": '["a"]', "FEEDBACKLOOP_SOURCES": '["simulation"]'})
+    origins = {(each.section, each.key): (each.value, each.origin) for each in settings.effective()}
+    file = str(tmp_path / "feedbackloop.toml")
+    assert origins["", "model"] == ("mine", file)
+    assert origins["", "sources"] == (("simulation",), "FEEDBACKLOOP_SOURCES")
+    assert origins["", "bus"] == ("", "default")
+    assert origins["serving", "port"] == (3, file)
+    assert origins["serving", "hosts"] == (("a",), "FEEDBACKLOOP_SERVING__HOSTS")
+    assert origins["dpo", "modules"] == ("", "default")

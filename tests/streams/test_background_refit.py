@@ -10,7 +10,8 @@ from streams.stations import background_refit as refit
 from streams.stations.background_refit import BackgroundRefit, Throttle
 from tests.trainers.preferences import EMBEDDING, drawn, removal
 from trainers.data.preference import Entry
-from trainers.reward.online.learn import Head, HeadSettings, learn_all, new_head, reconcile, save
+from trainers.reward.online.learn import Head, learn_all, new_head, reconcile, save
+from trainers.reward.online.settings import HeadSettings
 
 D = 12
 EVERY = 50

@@ -32,7 +32,8 @@ from tests.streams.examples import evaluated, of_its_run
 from tests.streams.memory_bus import MemoryBus
 from trainers.data.preference import Entry
 from trainers.reward.online.checkpoint import load, save
-from trainers.reward.online.learn import HeadSettings, learn_all, new_head
+from trainers.reward.online.learn import learn_all, new_head
+from trainers.reward.online.settings import HeadSettings
 
 
 class Home:

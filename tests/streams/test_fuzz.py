@@ -27,7 +27,7 @@ from streams.bus.quarantine import event_in, quarantined
 from streams.bus.topics import FEATURES, PAIRS, PREFERENCES, QUARANTINE, REQUESTED, REWARD, TOPICS, Topic
 from streams.evaluations import RunArtifacts
 from streams.replay import replay
-from streams.stations.rule import RetrainingRule
+from streams.stations.settings import RetrainingRule
 from streams.stations.trigger import on_reward_updated
 from tests.streams.examples import PLAN, claimed
 from tests.streams.mutations import inputs

@@ -18,9 +18,10 @@ from storage.events.wire import decode
 from storage.settings import Common
 from storage.strata import stratum_of
 from streams.bus.topics import TOPICS
-from streams.caps import Ballots, FeedbackCaps
+from streams.caps import Ballots
 from streams.intake import MAX_PROMPT, Intake
 from streams.pseudonyms import folded, pseudonym, pseudonym_key
+from streams.settings import FeedbackCaps
 from tests.streams.bus_contract import everything
 from tests.streams.memory_bus import MemoryBus
 

@@ -34,13 +34,15 @@ from streams.bus.resume import PARTITION
 from streams.bus.sqlite import SQLiteBus
 from streams.bus.topics import PREFERENCES, QUARANTINE, REWARD
 from streams.stations.learner import INTERVAL, MANY, Learner
-from streams.stations.rule import RetrainingRule
+from streams.stations.settings import RetrainingRule
 from streams.stations.trigger import on_reward_updated
+from tests.profiles import examples
 from tests.streams.bus_contract import everything
 from tests.streams.examples import DIMENSION, PLAN, SmallEmbedder, claimed, joined, sha
 from tests.streams.memory_bus import MemoryBus
 from trainers.data.preference import Entry
-from trainers.reward.online.learn import Head, HeadSettings, learn_all, load, new_head
+from trainers.reward.online.learn import Head, learn_all, load, new_head
+from trainers.reward.online.settings import HeadSettings
 
 
 class Clock:
@@ -343,7 +345,7 @@ def test_a_claim_that_the_hub_has_to_set_aside_deposes_it_for_nobody(tmp_path: P
     assert "does not fit into 64 bits" in quarantined.reason
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(st.lists(st.sampled_from(["joined", "joined", "step", "time", "kill", "claim", "repeat"]), min_size=5, max_size=40))
 def test_whatever_happens_the_head_is_that_of_the_log(tmp_path_factory: pytest.TempPathFactory, course: list[str]) -> None:
     folder, bus, clock = tmp_path_factory.mktemp("learner"), MemoryBus(), Clock()

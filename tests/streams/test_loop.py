@@ -5,6 +5,7 @@ import itertools
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
@@ -37,10 +38,10 @@ from streams.hub import HubStreams
 from streams.intake import Intake
 from streams.processor import agents_for, start_consumers
 from streams.stations.runner import Runner
-from streams.stations.train import Progress, Trainer, Work
+from streams.stations.train import Outcome, Progress, Trainer, Work
 from tests.streams.bus_contract import everything
 from tests.streams.examples import SmallEmbedder, evaluated, of_its_run
-from tests.streams.test_trainer import Trained
+from tests.streams.test_trainer import TRAINED
 from trainers.runs.frozen import read_frozen
 
 PROMPT = [{"role": "user", "content": "Is the role still open?"}]
@@ -73,7 +74,7 @@ class House:
         self.runner.start("trainer", lambda: Trainer(self.bus, self.home, "trainer-1", self.train, self.stop))
         return self
 
-    def train(self, work: Work, progress: Progress) -> Trained:
+    def train(self, work: Work, progress: Progress) -> Outcome:
         assert work.run.frozen is not None
         self.snapshots.append(self.artifacts.get(work.run.frozen.snapshot))
         progress("train", 1, 1, {})
@@ -81,7 +82,7 @@ class House:
         assert work.run.request.settings is not None
         settings = read_frozen(self.artifacts, work.run.request.settings)
         *_, event = of_its_run(evaluated("one", run_id=work.run.frozen.run_id), self.artifacts, settings=settings)
-        return Trained(report=event.report)
+        return replace(TRAINED, report=event.report)
 
     def close(self) -> None:
         self.stop.set()
@@ -156,13 +157,13 @@ def test_judgments_become_a_reward_a_run_a_snapshot_a_version_and_with_an_approv
     assert (frozen.champion, frozen.champion_policy, frozen.challengers_before) == ("base", None, 0)
 
     house.bus.publish(
-        records_of([ReviewDecided(source="product", version=Trained().version, decision="approve", reviewer="Grace", reason="good")]),
+        records_of([ReviewDecided(source="product", version=TRAINED.version, decision="approve", reviewer="Grace", reason="good")]),
         timeout=5,
     )
     house.wait(lambda: bool(house.on(ModelPromoted)))
     (promoted,) = house.on(ModelPromoted)
     assert isinstance(promoted, ModelPromoted)
-    assert promoted.version == Trained().version
+    assert promoted.version == TRAINED.version
     assert house.on(EventQuarantined) == []
 
 

@@ -3,13 +3,12 @@
 import errno
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from storage.errors import ArtifactError, DataRefused, Overloaded
-from storage.events import Event, GateResult, ModelEvaluated, RunClaimed, TrainingFailed, TrainingProgress, Verdict, now
+from storage.events import Event, ModelEvaluated, RunClaimed, TrainingFailed, TrainingProgress, now
 from storage.events.wire import decode
 from streams.bus.protocol import Bus, records_of
 from streams.bus.sqlite import SQLiteBus
@@ -17,21 +16,14 @@ from streams.bus.topics import PROGRESS, VERSIONS
 from streams.runs import ATTEMPTS
 from streams.stations import heartbeat
 from streams.stations.heartbeat import Heartbeat
-from streams.stations.train import Progress, Train, Trainer, Work
+from streams.stations.train import Outcome, Progress, Train, Trainer, Work
 from streams.trainer import _identity
 from streams.versions import version_name
 from tests.streams.bus_contract import everything
 from tests.streams.examples import evaluated, sha
 from tests.streams.test_runs import claim, frozen, request, run_id, word
 
-
-@dataclass(frozen=True)
-class Trained:
-    version: str = version_name(sha("one"))
-    policy: str = sha("one")
-    report: str = sha("report")
-    gates: tuple[GateResult, ...] = evaluated("one").gates
-    verdict: Verdict = "passed"
+TRAINED = Outcome(version_name(sha("one")), sha("one"), sha("report"), evaluated("one").gates, "passed")
 
 
 @pytest.fixture
@@ -55,17 +47,17 @@ def on(bus: Bus, *kinds: type[Event]) -> list[Event]:
     return [event for entry in everything(bus, PROGRESS.name, VERSIONS.name) if isinstance(event := decode(entry.value), kinds)]
 
 
-def work_done(work: Work, progress: Progress) -> Trained:
+def work_done(work: Work, progress: Progress) -> Outcome:
     for stage in ("check", "train"):
         progress(stage, 1, 2, {"loss": 0.5, "margin": float("nan")})
-    return Trained()
+    return TRAINED
 
 
 def test_a_frozen_run_is_claimed_worked_on_and_its_model_published_once(bus: SQLiteBus, tmp_path: Path) -> None:
     steps(trainer(bus, tmp_path, work_done))
     (evaluated,) = on(bus, ModelEvaluated)
     assert isinstance(evaluated, ModelEvaluated)
-    assert (evaluated.run_id, evaluated.version, evaluated.verdict, evaluated.champion) == (run_id(1), Trained().version, "passed", "base")
+    assert (evaluated.run_id, evaluated.version, evaluated.verdict, evaluated.champion) == (run_id(1), TRAINED.version, "passed", "base")
     assert len(on(bus, RunClaimed)) == 1
     last = on(bus, TrainingProgress)[-1]
     assert isinstance(last, TrainingProgress)
@@ -77,7 +69,7 @@ def test_of_two_trainers_that_claim_the_first_on_the_log_works(bus: SQLiteBus, t
     worked: list[str] = []
 
     def train_as(name: str) -> Train:
-        def train(work: Work, progress: Progress) -> Trained:
+        def train(work: Work, progress: Progress) -> Outcome:
             worked.append(name)
             return work_done(work, progress)
 
@@ -107,17 +99,17 @@ def test_a_run_that_has_been_silent_for_a_minute_is_taken_over(bus: SQLiteBus, t
 
 
 def test_a_trainer_that_was_overtaken_says_nothing_more(bus: SQLiteBus, tmp_path: Path) -> None:
-    def slow(work: Work, progress: Progress) -> Trained:
+    def slow(work: Work, progress: Progress) -> Outcome:
         # while this machine was suspended the attempt fell silent, and another trainer finished the run
         bus.publish(records_of([claim("trainer-2", 2, 1e9)]), timeout=5)
-        return Trained()
+        return TRAINED
 
     steps(trainer(bus, tmp_path, slow), times=3)
     assert on(bus, ModelEvaluated) == []
 
 
 def test_a_refused_dataset_ends_the_run_and_is_named(bus: SQLiteBus, tmp_path: Path) -> None:
-    def refuse(work: Work, progress: Progress) -> Trained:
+    def refuse(work: Work, progress: Progress) -> Outcome:
         progress("check", 0, 1, {})
         raise DataRefused("the expectation choices_are_known failed")
 
@@ -128,7 +120,7 @@ def test_a_refused_dataset_ends_the_run_and_is_named(bus: SQLiteBus, tmp_path: P
 
 
 def test_what_may_pass_is_tried_again_but_not_for_ever(bus: SQLiteBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def miss(work: Work, progress: Progress) -> Trained:
+    def miss(work: Work, progress: Progress) -> Outcome:
         raise ArtifactError("the snapshot is not in this store")
 
     monkeypatch.setattr("streams.stations.train.BREATH", 0.0)
@@ -142,7 +134,7 @@ def test_a_full_disk_costs_no_attempt(bus: SQLiteBus, tmp_path: Path, monkeypatc
     monkeypatch.setattr("streams.stations.train.BREATH", 0.0)
     full = [True] * (ATTEMPTS + 1)
 
-    def train(work: Work, progress: Progress) -> Trained:
+    def train(work: Work, progress: Progress) -> Outcome:
         if full and full.pop():
             raise OSError(errno.ENOSPC, "No space left on device")
         return work_done(work, progress)
@@ -169,13 +161,13 @@ def test_a_run_that_kills_every_trainer_is_given_up(bus: SQLiteBus, tmp_path: Pa
 def test_a_stop_interrupts_at_the_next_step_and_the_run_stays_open(bus: SQLiteBus, tmp_path: Path) -> None:
     stop, stages = threading.Event(), []
 
-    def train(work: Work, progress: Progress) -> Trained:
+    def train(work: Work, progress: Progress) -> Outcome:
         for stage in ("check", "train", "sample"):
             progress(stage, 0, 1, {})
             stages.append(stage)
             if stage == "train":
                 stop.set()
-        return Trained()
+        return TRAINED
 
     steps(trainer(bus, tmp_path, train, stop=stop), times=3)
     assert stages == ["check", "train"]

@@ -12,8 +12,8 @@ from storage.events import Event
 from storage.events.wire import encode
 from streams.bus.protocol import Record, records_of
 from streams.bus.topics import REWARD
-from streams.stations.rule import RetrainingRule
 from streams.stations.runner import HandlerStation
+from streams.stations.settings import RetrainingRule
 from streams.stations.trigger import due_by_time, on_reward_updated
 from tests.streams.examples import PLAN, at, updated
 from tests.streams.memory_bus import MemoryBus

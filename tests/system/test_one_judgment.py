@@ -26,7 +26,7 @@ from streams.bus.open import open_bus
 from streams.processor import start_consumers
 from streams.stations.runner import Runner
 from streams.stations.train import Trainer
-from streams.trainer import training
+from streams.trainer import train
 from trainers.features.embedder import Embedder
 from trainers.features.settings import FeatureSettings
 
@@ -121,7 +121,7 @@ def test_a_judgment_passes_the_stations_in_the_order_of_the_architecture_page(se
             runner = Runner(stop)
             hub.streams.start()
             start_consumers(runner, bus, settings, Embedder.load(settings.section("features", FeatureSettings)), stop)
-            runner.start("trainer", lambda: Trainer(bus, settings.common.home, "trainer-1", training(settings), stop))
+            runner.start("trainer", lambda: Trainer(bus, settings.common.home, "trainer-1", partial(train, settings), stop))
             try:
                 with TestClient(hub.app, LOCAL) as pages, TestClient(create_app(settings, bus=bus), LOCAL) as chat:
                     walk(chat, pages, trace)

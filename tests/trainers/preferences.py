@@ -10,7 +10,7 @@ import numpy as np
 
 from storage.events import Side, Stratum
 from trainers.data.preference import DecisiveChoice, Entry, Features, Preference
-from trainers.reward.online.head import HeadSettings
+from trainers.reward.online.settings import HeadSettings
 
 EMBEDDING = "e" * 64
 CUTS = HeadSettings().cut_points
@@ -37,7 +37,8 @@ def preference(
     """An entry as the learner takes it from the stream: features and no texts."""
     found = Preference(
         (), "", "", choice, stratum, "", strength, recruiter, shown_first, "product",
-        datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=sequence), UUID(int=sequence), counts, Features(EMBEDDING, a, b),
+        datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=sequence), UUID(int=sequence), counts,
+        Features(EMBEDDING, a.astype("<f4"), b.astype("<f4")),
     )  # fmt: skip
     return Entry(sequence, found)
 

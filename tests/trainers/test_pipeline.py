@@ -1,115 +1,30 @@
 """A whole run on a real snapshot with a model small enough for a test: resumed, repeated, refused."""
 
-import random
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from storage.artifacts import Artifacts
 from storage.errors import DataRefused, TrainingError
-from storage.events import (
-    Event,
-    JudgmentGiven,
-    Message,
-    PairDrawn,
-    PairEmbedded,
-    ReplySent,
-    Response,
-    Sampling,
-    derived_id,
-    pack,
-)  # fmt: skip
 from storage.settings import Settings
 from storage.snapshots.snapshot import freeze
-from storage.strata import stratum_of
-from storage.warehouse.entries import Partition
 from storage.warehouse.warehouse import Warehouse
+from tests.trainers.conftest import RUN
 from trainers.api import evaluate_policy, train_policy
-from trainers.features.embedder import Embedder
-from trainers.features.settings import FeatureSettings
 from trainers.runs.job import Job
 from trainers.runs.pipeline import STAGES, Outcome, run
 from trainers.runs.report import Report
 from trainers.runs.settings import RunSettings
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
-RUN = str(derived_id("a run"))
 
-
-def topic_of(event: Event) -> str:
-    return {"ReplySent": "chat.replies", "PairDrawn": "feedback.pairs", "JudgmentGiven": "feedback.judgments"}.get(
-        event.kind, "feedback.features"
-    )
-
-
-def events(embedder: Embedder, pairs: int) -> Iterator[Event]:
-    rng, draw = random.Random(0), np.random.default_rng(0)
-    for i in range(pairs):
-        conversation, moment = f"c-{i}", START + timedelta(minutes=i)
-        name = rng.choice(["Katelyn", "Jay"])
-        prompt = (
-            Message(role="system", content=f"Candidate: {name}\nNext news: Friday"),
-            Message(role="user", content=f"Any news? I wrote {i} times."),
-        )
-        texts = [f"Hello {name}, by Friday.", f"Hello {name}, see the portal number {i}."]
-        rng.shuffle(texts)
-        stratum = stratum_of(conversation)
-        yield ReplySent(
-            event_id=derived_id("reply", i), occurred_at=moment, source="simulation", conversation_id=conversation, prompt=prompt,
-            reply=texts[0], version="base", sampling=Sampling(), stratum=stratum,
-        )  # fmt: skip
-        pair_id = derived_id("pair", i)
-        yield PairDrawn(
-            event_id=derived_id("drawn", i), occurred_at=moment, source="simulation", pair_id=pair_id, conversation_id=conversation,
-            prompt=prompt, a=Response(text=texts[0], version="base"), b=Response(text=texts[1], version="base"), drawn="sampled",
-            probability=1.0, stratum=stratum,
-        )  # fmt: skip
-        yield PairEmbedded(
-            event_id=derived_id("embedded", i), occurred_at=moment, source="simulation", pair_id=pair_id, embedding=embedder.name,
-            embedding_hash=embedder.hash, a=pack(draw.normal(size=embedder.dimension) / 28),
-            b=pack(draw.normal(size=embedder.dimension) / 28),
-        )  # fmt: skip
-        choice = "tie" if i % 7 == 0 else "A" if "Friday" in texts[0] else "B"
-        yield JudgmentGiven(
-            event_id=derived_id("judged", i), occurred_at=moment, source="simulation", pair_id=pair_id, recruiter=f"r-{i % 5}",
-            choice=choice, strength=None if choice == "tie" else 2, shown_first=rng.choice(["A", "B"]),
-        )  # fmt: skip
+def job(run_settings: Settings, snapshot: Path, champion: str = "base", policy: Path | None = None, before: int = 0) -> Job:
+    return Job(RUN, snapshot, run_settings.common.model, champion, policy, before, RunSettings.read(run_settings, "dpo"))
 
 
 @pytest.fixture(scope="module")
-def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("frozen")
-    offsets: dict[str, int] = {}
-    entries = []
-    for event in events(Embedder.load(FeatureSettings()), 80):
-        topic = topic_of(event)
-        offsets[topic] = offsets.get(topic, -1) + 1
-        entries.append((Partition(topic, 0), offsets[topic], event))
-    with Warehouse.open(folder / "warehouse.duckdb") as warehouse:
-        warehouse.claim_epoch(1, published=0)
-        warehouse.apply(entries)
-        freeze(warehouse, folder / "snapshot", run_id=RUN, through_sequence=warehouse.last_sequence, sources=("simulation",))
-    return folder / "snapshot"
-
-
-@pytest.fixture(scope="module")
-def settings(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return Settings.read(tmp_path_factory.mktemp("home"), {}).with_values(
-        common={"model": str(tiny_model)},
-        dpo={"least_rows": 8, "batch": 16, "epochs": 1},
-        evaluation={"max_tokens": 12, "names": 2, "null_prompts": 4, "kl_prompts": 8},
-    )
-
-
-def job(settings: Settings, snapshot: Path, champion: str = "base", policy: Path | None = None, before: int = 0) -> Job:
-    return Job(RUN, snapshot, settings.common.model, champion, policy, before, RunSettings.read(settings, "dpo"))
-
-
-@pytest.fixture(scope="module")
-def finished(settings: Settings, snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Artifacts, Outcome, list[str]]:
+def finished(
+    run_settings: Settings, snapshot: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Artifacts, Outcome, list[str]]:
     """A run whose trainer was killed at the first step of every stage but the first, and started again each time."""
 
     class Killed(Exception):
@@ -126,7 +41,7 @@ def finished(settings: Settings, snapshot: Path, tmp_path_factory: pytest.TempPa
                 raise Killed
 
         try:
-            outcome = run(job(settings, snapshot), folder / "run", artifacts, progress)
+            outcome = run(job(run_settings, snapshot), folder / "run", artifacts, progress)
         except Killed:
             continue
     return folder / "run", artifacts, outcome, said
@@ -160,24 +75,24 @@ def test_the_report_says_what_was_found_and_on_what(finished: tuple[Path, Artifa
 
 
 def test_a_finished_run_is_not_done_again_and_another_job_is_not_mixed_in(
-    finished: tuple[Path, Artifacts, Outcome, list[str]], settings: Settings, snapshot: Path
+    finished: tuple[Path, Artifacts, Outcome, list[str]], run_settings: Settings, snapshot: Path
 ) -> None:
     folder, artifacts, outcome, _ = finished
 
     def nothing(stage: str, step: int, steps: int, metrics: dict[str, float]) -> None:
         raise AssertionError(f"{stage} was done again")
 
-    assert run(job(settings, snapshot), folder, artifacts, nothing) == outcome
+    assert run(job(run_settings, snapshot), folder, artifacts, nothing) == outcome
     with pytest.raises(TrainingError, match="another job"):
-        run(job(settings, snapshot, before=1), folder, artifacts, nothing)
+        run(job(run_settings, snapshot, before=1), folder, artifacts, nothing)
 
 
 def test_a_champion_with_a_policy_answers_where_it_had_not(
-    finished: tuple[Path, Artifacts, Outcome, list[str]], settings: Settings, snapshot: Path, tmp_path: Path
+    finished: tuple[Path, Artifacts, Outcome, list[str]], run_settings: Settings, snapshot: Path, tmp_path: Path
 ) -> None:
     _, artifacts, outcome, _ = finished
     champion = artifacts.get(outcome.policy)
-    second = run(job(settings, snapshot, outcome.version, champion, 1), tmp_path, artifacts, lambda *_: None)
+    second = run(job(run_settings, snapshot, outcome.version, champion, 1), tmp_path, artifacts, lambda *_: None)
     report = Report.model_validate_json(artifacts.read(second.report))
     # the same data and settings train the same policy: it differs from the base and not from itself
     assert second.policy == outcome.policy
@@ -187,15 +102,15 @@ def test_a_champion_with_a_policy_answers_where_it_had_not(
     assert report.findings["win_rate"]["alpha"] == pytest.approx(0.05 / 4)
 
 
-def test_a_snapshot_that_fails_its_expectations_ends_the_run_and_names_them(settings: Settings, tmp_path: Path) -> None:
+def test_a_snapshot_that_fails_its_expectations_ends_the_run_and_names_them(run_settings: Settings, tmp_path: Path) -> None:
     with Warehouse.open(tmp_path / "warehouse.duckdb") as warehouse:
         warehouse.claim_epoch(1, published=0)
         freeze(warehouse, tmp_path / "empty", run_id=RUN, through_sequence=0, sources=("simulation",))
     with pytest.raises(DataRefused, match="expectations"):
-        run(job(settings, tmp_path / "empty"), tmp_path / "run", Artifacts(str(tmp_path / "artifacts")), lambda *_: None)
+        run(job(run_settings, tmp_path / "empty"), tmp_path / "run", Artifacts(str(tmp_path / "artifacts")), lambda *_: None)
 
 
-def test_a_file_of_records_trains_and_judges_without_bus_or_hub(settings: Settings, tmp_path: Path, tiny_model: Path) -> None:
+def test_a_file_of_records_trains_and_judges_without_bus_or_hub(run_settings: Settings, tmp_path: Path, tiny_model: Path) -> None:
     import orjson
 
     records = [
@@ -204,15 +119,20 @@ def test_a_file_of_records_trains_and_judges_without_bus_or_hub(settings: Settin
     ]
     data = tmp_path / "records.jsonl"
     data.write_bytes(b"\n".join(map(orjson.dumps, records)))
-    trained = train_policy(settings, data, str(tiny_model), tmp_path / "out")
+    trained = train_policy(run_settings, data, str(tiny_model), tmp_path / "out")
     assert trained.adapter == tmp_path / "out" / "policy"
     stages: list[str] = []
     report = evaluate_policy(
-        settings, data, str(trained.adapter), str(tiny_model), tmp_path / "out", lambda stage, step, steps, metrics: stages.append(stage)
+        run_settings,
+        data,
+        str(trained.adapter),
+        str(tiny_model),
+        tmp_path / "out",
+        lambda stage, step, steps, metrics: stages.append(stage),
     )
     assert Report.model_validate_json((tmp_path / "out" / "report.json").read_bytes()) == report
     assert report.verdict == "insufficient"
     assert set(stages) == {"sample", "evaluate"}
     assert report.findings["kl_budget"]["base"]["per_reply"]["figure"] > 0
-    itself = evaluate_policy(settings, data, str(tiny_model), str(tiny_model), tmp_path / "itself")
+    itself = evaluate_policy(run_settings, data, str(tiny_model), str(tiny_model), tmp_path / "itself")
     assert itself.findings["kl_budget"]["champion"]["per_reply"]["figure"] == 0

@@ -9,8 +9,8 @@ from tests.trainers.preferences import CUTS, answered
 from trainers.data.preference import Preference
 from trainers.reward.evaluation_head import EvaluationHeadSettings, Judged, bootstrap, fit
 from trainers.reward.online import ordinal
-from trainers.reward.online.head import HeadSettings
 from trainers.reward.online.posterior import Answers, most_probable
+from trainers.reward.online.settings import HeadSettings
 
 
 def judged(n: int, dimension: int, seed: int, size: float = 2.0, recruiters: int = 6, careless: int = 0) -> tuple[Judged, np.ndarray]:

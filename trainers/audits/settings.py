@@ -1,14 +1,17 @@
-"""How much an evaluation looks at: the section ``[evaluation]``."""
+"""How much an evaluation looks at, and what its gates ask for: the sections ``[evaluation]`` and ``[gates]``."""
 
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from storage.events import Sampling
+from storage.settings import section, sections_of
+from trainers.audits.table import gates_section
 
 Count = Annotated[int, Field(ge=1)]
 
 
+@section("evaluation")
 class EvaluationSettings(BaseModel):
     """How a challenger is tried.
 
@@ -21,6 +24,7 @@ class EvaluationSettings(BaseModel):
     names : pairs of names for the name audit
     alpha : spent over successive challengers, the k-th having alpha / k² (two-sided)
     resamples : refits for the win rate's interval
+    seed : of sampling and resampling
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,3 +43,6 @@ class EvaluationSettings(BaseModel):
     @property
     def sampling(self) -> Sampling:
         return Sampling(temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens)
+
+
+sections_of(lambda: {"gates": gates_section()})

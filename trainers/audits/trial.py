@@ -19,7 +19,8 @@ from trainers.data.preference import Preference
 from trainers.features.embedding import Embedding
 from trainers.models.policy import Policy, load_policy
 from trainers.reward.evaluation_head import EvaluationHeadSettings, Judged, fit
-from trainers.reward.online.learn import Head, HeadSettings
+from trainers.reward.online.learn import Head
+from trainers.reward.online.settings import HeadSettings
 
 AT_ONCE = 128  # texts embedded between two reports of progress
 

@@ -5,10 +5,12 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from storage.places import FullPath
+from storage.settings import section
 
 Arithmetic = Literal["auto", "float32", "bfloat16"]
 
 
+@section("features")
 class FeatureSettings(BaseModel):
     """The section ``[features]``.
 

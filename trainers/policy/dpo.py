@@ -39,9 +39,14 @@ class DPOSettings(BaseModel):
     ----------
     beta : how strongly the reference holds the policy
     sft_weight : weight of the negative log-likelihood of the chosen reply beside the preference loss; it keeps copied facts right
+    learning_rate, epochs, batch, gradient_accumulation, warmup : of the optimiser; the batch is that of one device, the warm-up a share of
+        the steps
+    lora_rank, lora_alpha, lora_modules : of the adapter; the modules' names, or ``all-linear``
     half_life_days : a judgment this much older than the newest is kept with probability one half (and so on); None keeps all
     least_rows : fewer decisive comparisons than this are not trained on
     max_length : tokens of a row; a longer prompt loses its oldest turns, a row whose reply does not fit is left out and counted
+    checkpoints : how many are written in a training, for a run that is killed to go on from
+    seed : of the order of rows and of the adapter's first weights
     bf16, gradient_checkpointing : None means yes on a GPU and no on a CPU, where they only cost
     """
 

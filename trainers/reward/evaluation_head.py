@@ -15,8 +15,8 @@ from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
 from trainers.data.preference import Preference
 from trainers.reward.online import ordinal
-from trainers.reward.online.head import HeadSettings, Positive
 from trainers.reward.online.learn import UNKNOWN
+from trainers.reward.online.settings import HeadSettings, Positive
 
 
 class EvaluationHeadSettings(BaseModel):

@@ -23,8 +23,8 @@ from trainers.features.settings import FeatureSettings
 from trainers.reward import measures
 from trainers.reward.measures import Figure
 from trainers.reward.online import ordinal
-from trainers.reward.online.head import HeadSettings
 from trainers.reward.online.posterior import Answers, latents, most_probable, posterior_at
+from trainers.reward.online.settings import HeadSettings
 
 # Cross-validation inside the training part chooses the prior: the standard deviation of the log-odds that the embeddings bring to a pair of
 # that part's typical size, and the guards' as a share of it. Texts of another kind than the whitening was fitted on differ in both.

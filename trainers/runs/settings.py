@@ -10,7 +10,7 @@ from trainers.audits.settings import EvaluationSettings
 from trainers.audits.table import by_name, gates_section
 from trainers.features.settings import FeatureSettings
 from trainers.policy.methods import Method, method
-from trainers.reward.online.head import HeadSettings
+from trainers.reward.online.settings import HeadSettings
 from trainers.runs.frozen import FrozenSettings
 
 

@@ -17,9 +17,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialise
 
 from storage.errors import ArtifactError
-from trainers.reward.online.head import FORMULATION, Head, HeadSettings
+from trainers.reward.online.head import FORMULATION, Head
 from trainers.reward.online.history import ROW, History, Shard
 from trainers.reward.online.recruiters import Recruiter
+from trainers.reward.online.settings import HeadSettings
 
 
 def save(head: Head, path: Path) -> Path:

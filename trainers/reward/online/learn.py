@@ -18,13 +18,12 @@ from storage.errors import EventError
 from trainers.data.preference import Entry, Preference
 from trainers.reward.online import ordinal
 from trainers.reward.online.checkpoint import load, save
-from trainers.reward.online.head import Head, HeadSettings, Prediction, head_id, new_head, predict
+from trainers.reward.online.head import Head, Prediction, head_id, new_head, predict
 from trainers.reward.online.history import ROW
 from trainers.reward.online.reconciliation import one_thread, reconcile
 
 __all__ = [
     "Head",
-    "HeadSettings",
     "Prediction",
     "Reconcile",
     "admissible",

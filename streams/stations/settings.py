@@ -5,8 +5,10 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from storage.events import Identifier
+from storage.settings import section
 
 
+@section("retraining")
 class RetrainingRule(BaseModel):
     """When to train.
 

@@ -14,6 +14,7 @@ import orjson
 from pydantic import SecretStr
 
 from serving.models.backend import ALIASES
+from serving.settings import ServingSettings
 from storage.errors import ConfigurationError, InputRefused, Overloaded, UpstreamError
 from storage.events import MAX_TEXT, Message, Sampling
 from streams.health import is_loopback
@@ -23,6 +24,21 @@ log = logging.getLogger(__name__)
 
 SURROUNDINGS = ("SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 REFUSALS = (400, 413, 422)  # what the client sent is at fault, not the server behind
+
+
+def build(section: ServingSettings) -> "UpstreamBackend":
+    """The backend of the table's row.
+
+    Raises
+    ------
+    ConfigurationError
+        The section names no model, or no usable address.
+    """
+    if not section.upstream_model:
+        raise ConfigurationError("[serving] upstream_url is set and upstream_model is not; name the model to ask it for")
+    return UpstreamBackend(
+        url=section.upstream_url, key=section.upstream_key, model=section.upstream_model, timeout=section.upstream_timeout
+    )
 
 
 class UpstreamBackend:

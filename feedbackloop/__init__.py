@@ -1,0 +1,58 @@
+"""FeedbackLoop from Python: a client of a running loop, and its training without one.
+
+Names are imported when they are first used: ``Client`` needs httpx and pydantic only, training needs the extra ``train``.
+
+>>> from feedbackloop import Client
+>>> client = Client()  # serving on port 8000, the hub on 8050
+>>> reply = client.chat("When is my interview?")
+>>> client.judge(reply.pair_id, recruiter="Ana", choice="A", strength=3)
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from feedbackloop.client import APIError as APIError
+    from feedbackloop.client import ChatReply as ChatReply
+    from feedbackloop.client import Client as Client
+    from trainers.api import DPOConfig as DPOConfig
+    from trainers.api import DPOTrainer as DPOTrainer
+    from trainers.api import RLHFConfig as RLHFConfig
+    from trainers.api import RLHFTrainer as RLHFTrainer
+    from trainers.reward.model import RewardModel as RewardModel
+
+# What is offered, and where it is.
+_NAMES = {
+    "APIError": "feedbackloop.client",
+    "ChatReply": "feedbackloop.client",
+    "Client": "feedbackloop.client",
+    "DPOConfig": "trainers.api",
+    "DPOTrainer": "trainers.api",
+    "RLHFConfig": "trainers.api",
+    "RLHFTrainer": "trainers.api",
+    "RewardModel": "trainers.reward.model",
+}
+
+__all__ = ["APIError", "ChatReply", "Client", "DPOConfig", "DPOTrainer", "RLHFConfig", "RLHFTrainer", "RewardModel", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        try:
+            return version("feedbackloop")
+        except PackageNotFoundError:  # run from a folder that was never installed
+            return "0+unknown"
+    if name not in _NAMES:
+        raise AttributeError(f"module 'feedbackloop' has no attribute {name!r}")
+    module = _NAMES[name]
+    try:
+        return getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        if module.startswith("feedbackloop."):
+            raise
+        raise ImportError(f"{name} needs {error.name}, which is not installed: pip install 'feedbackloop[train]'") from error
+
+
+def __dir__() -> list[str]:
+    return __all__

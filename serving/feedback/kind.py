@@ -1,0 +1,41 @@
+"""What every kind of feedback has: the body of ``POST /v1/feedback`` with its ``type``, and the way to the log."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from storage.events import Source
+from streams.intake import Intake
+
+
+class Shape(BaseModel):
+    """A part of what a client sends."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Published(NamedTuple):
+    """What was published: the event's id, the pair that it is about, and whether the pair itself was published with it."""
+
+    event_id: UUID
+    pair_id: UUID | None = None
+    with_pair: bool = False
+
+
+@dataclass(frozen=True)
+class FeedbackKind:
+    """One row of the table.
+
+    Attributes
+    ----------
+    name : the ``type`` of the body
+    body : its model, with the field ``type``
+    publish : makes the feedback durable; called with intake, body, source, and the caller's network address
+    """
+
+    name: str
+    body: type[Shape]
+    publish: Callable[[Intake, Any, Source, str], Published]

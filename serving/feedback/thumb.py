@@ -1,0 +1,26 @@
+"""A thumb up or down on one reply."""
+
+from typing import Literal
+from uuid import UUID
+
+from serving.feedback.kind import FeedbackKind, Published, Shape
+from storage.events import Identifier, Name, Source, Text
+from streams.intake import Intake
+
+
+class Thumb(Shape):
+    """What a recruiter says of one reply."""
+
+    type: Literal["thumb"]
+    conversation_id: Identifier
+    recruiter: Name
+    thumb: Literal["up", "down"]
+    reply_id: UUID | None = None
+    reason: Text | None = None
+
+
+def publish(intake: Intake, given: Thumb, source: Source, caller: str) -> Published:
+    return Published(intake.rating(**given.model_dump(exclude={"type"}), source=source).event_id)
+
+
+KIND = FeedbackKind("thumb", Thumb, publish)

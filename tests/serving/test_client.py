@@ -1,0 +1,53 @@
+"""``feedbackloop.Client`` against a running server."""
+
+import pytest
+
+from feedbackloop import APIError, Client
+from storage.events import JudgmentGiven, PairDrawn, ResponseRated, new_id
+from tests.serving.conftest import Server
+
+PROMPT = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "when is the interview ?"}]
+
+
+def test_chat_and_every_kind_of_feedback_reach_the_log(server: Server) -> None:
+    with Client(server.url) as client:
+        assert "champion" in client.models()
+        reply = client.chat(PROMPT, conversation_id="c-1", user="candidate 7", temperature=0.7, max_tokens=8, seed=3)
+        assert reply.text
+        assert reply.conversation_id == "c-1"
+        assert client.chat("hello", max_tokens=4).version == reply.version
+        pair = client.add_pair("when ?", ("on monday", "soon"), versions=("bot-1", "bot-2"))
+        judged = client.judge(
+            pair.pair_id, recruiter="Ana", choice="A", strength=3, objectives={"warmth": "tie"}, shown_first="B", seconds=2.5
+        )
+        assert (judged.pair_id, judged.waiting) == (pair.pair_id, False)
+        rated = client.rate("c-1", "down", recruiter="Ana", reply_id=reply.reply_id, reason="too vague")
+        edited = client.edit(PROMPT, "soon", "on monday", recruiter="Ana")
+    events = {event.event_id: event for event in server.events("feedback.pairs", "feedback.judgments", "feedback.ratings")}
+    drawn, judgment = events[pair.event_id], events[judged.event_id]
+    assert isinstance(drawn, PairDrawn)
+    assert (drawn.a.text, drawn.b.version) == ("on monday", "bot-2")
+    assert isinstance(judgment, JudgmentGiven)
+    assert (judgment.choice, judgment.strength, judgment.objectives, judgment.seconds) == ("A", 3, {"warmth": "tie"}, 2.5)
+    assert isinstance(events[rated.event_id], ResponseRated)
+    rewrite = events[edited.event_id]
+    assert isinstance(rewrite, JudgmentGiven)
+    assert rewrite.choice == "B"
+
+
+def test_a_refusal_says_what_was_wrong_and_with_which_field(server: Server) -> None:
+    with Client(server.url) as client:
+        with pytest.raises(APIError, match=r"strength: .*less than or equal to 4") as refused:
+            client.judge(new_id(), recruiter="Ana", choice="A", strength=5)
+        assert (refused.value.status, refused.value.param) == (400, "strength")
+        with pytest.raises(APIError) as unknown:
+            client.chat("hello", model="gpt-x")
+        assert (unknown.value.status, unknown.value.code) == (404, "model_not_found")
+
+
+def test_a_server_that_is_not_there_or_is_another_one_is_said_so(server: Server) -> None:
+    with Client("http://127.0.0.1:9", timeout=2) as client, pytest.raises(APIError, match=r"127\.0\.0\.1:9/v1/models does not answer"):
+        client.models()
+    with Client(server.url + "/elsewhere") as client, pytest.raises(APIError) as astray:
+        client.models()
+    assert astray.value.status == 404
