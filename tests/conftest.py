@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 
+import hypothesis
 import pytest
 from kafka import KafkaAdminClient
 
@@ -13,6 +14,11 @@ from deploy.broker import Broker
 from streams.bus.kafka_settings import KafkaSettings
 from streams.bus.kafka_topics import create_topics
 from streams.bus.topics import TOPICS
+from tests.profiles import NIGHTLY, examples
+
+# The same examples each time, but for the nights; and no test fails because a machine is slow.
+hypothesis.settings.register_profile("ours", deadline=None, derandomize=not NIGHTLY, max_examples=examples(100))
+hypothesis.settings.load_profile("ours")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -163,7 +163,7 @@ def test_a_pair_that_is_let_go_is_free_at_once_and_only_its_holder_can_let_it_go
 
 
 @given(asks=st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 4), st.booleans(), st.integers(0, 20)), max_size=25))
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(40))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(40))
 def test_a_pair_that_a_person_holds_is_never_given_to_a_simulated_recruiter_and_no_person_is_sent_away(
     warehouse: Warehouse, asks: list[tuple[str, int, bool, int]]
 ) -> None:

@@ -133,7 +133,7 @@ def test_the_share_is_kept_and_recorded(tmp_path: Path) -> None:
 
 
 @given(st.uuids(), st.floats(0, 1), st.floats(0, 1))
-@trying(max_examples=examples(50), deadline=None)
+@trying(max_examples=examples(50))
 def test_a_greater_share_chooses_whatever_a_smaller_one_does(reply_id: UUID, one: float, other: float) -> None:
     small, great = sorted((one, other))
     assert chosen(reply_id, great) or not chosen(reply_id, small)

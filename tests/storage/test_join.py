@@ -286,7 +286,7 @@ def interleaved(draw: st.DrawFn, topics: list[list[Event]]) -> list[list[Entry]]
     return [batch for batch in batches for _ in range(draw(st.integers(1, 2)))]
 
 
-@settings(max_examples=examples(15), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(15), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_repeats_and_any_interleaving_give_the_same_rows_and_the_same_preferences(data: st.DataObject, tmp_path_factory: Any) -> None:
     topics = data.draw(histories())

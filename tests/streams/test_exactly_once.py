@@ -106,7 +106,7 @@ def numbered_on(log: Bus) -> list[PreferenceJoined | PreferenceRemoved]:
     return taken
 
 
-@settings(max_examples=examples(8), deadline=None)
+@settings(max_examples=examples(8))
 @given(records=logs(), before=st.integers(0, 30), kills=KILLS, batch=st.integers(1, 9))
 def test_a_hub_killed_anywhere_leaves_the_rows_and_the_preferences_of_one_clean_pass(
     tmp_path_factory: pytest.TempPathFactory, records: list[Record], before: int, kills: list[int], batch: int
@@ -135,7 +135,7 @@ class ClaimsLast(MortalBus):
         return super().read(others, limit=limit, wait=0) or super().read(after, limit=limit, wait=wait)
 
 
-@settings(max_examples=examples(12), deadline=None)
+@settings(max_examples=examples(12))
 @given(records=logs(), turns=st.lists(st.sampled_from(["publish", "publish", "old", "new"]), max_size=25), batch=st.integers(1, 3))
 def test_of_two_hubs_the_older_stops_numbering_and_readers_ignore_what_it_still_says(
     tmp_path_factory: pytest.TempPathFactory, records: list[Record], turns: list[str], batch: int
@@ -186,7 +186,7 @@ def holding_by_the_rule(records: Sequence[Record]) -> set[tuple[Any, str]]:
     return {(event.event_id, strata[event.pair_id]) for event in latest.values() if event.choice != "skip"}
 
 
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=examples(60))
 @given(data=st.data(), kills=KILLS, count=st.integers(1, 12))
 def test_a_learner_killed_anywhere_with_any_older_checkpoint_has_the_weights_of_one_clean_pass(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, kills: list[int], count: int
@@ -236,7 +236,7 @@ def mortal_learner(log: Bus, folder: Path, clock: Clock, fate: Fate) -> Learner:
     return station
 
 
-@settings(max_examples=examples(150), deadline=None)
+@settings(max_examples=examples(150))
 @given(steps=st.lists(st.integers(-3, 40), min_size=1, max_size=12), kills=KILLS, batch=st.integers(1, 5))
 def test_a_trigger_killed_anywhere_asks_for_the_runs_of_one_clean_pass(steps: list[int], kills: list[int], batch: int) -> None:
     log, rule = MemoryBus(), RetrainingRule(every=20)
@@ -258,7 +258,7 @@ def test_a_trigger_killed_anywhere_asks_for_the_runs_of_one_clean_pass(steps: li
     assert list(runs.fold(asked)) == list(runs.fold(ask(words)))
 
 
-@settings(max_examples=examples(8), deadline=None)
+@settings(max_examples=examples(8))
 @given(kills=st.lists(st.integers(0, 12), max_size=4))
 def test_a_hub_killed_while_it_freezes_and_promotes_freezes_one_dataset_and_promotes_once(
     tmp_path_factory: pytest.TempPathFactory, kills: list[int]
@@ -306,7 +306,7 @@ def mortal(fate: Fate, does: Callable[..., Any]) -> Callable[..., Any]:
 TURNS = st.sampled_from(["trainer-1", "trainer-2", "repeat", "late claim"])
 
 
-@settings(max_examples=examples(40), deadline=None)
+@settings(max_examples=examples(40))
 @given(turns=st.lists(st.tuples(TURNS, st.none() | st.integers(0, 8)), max_size=12), data=st.data())
 def test_of_trainers_killed_anywhere_one_claim_counts_and_one_evaluation_is_there(
     tmp_path_factory: pytest.TempPathFactory, turns: list[tuple[str, int | None]], data: st.DataObject

@@ -345,7 +345,7 @@ def test_a_claim_that_the_hub_has_to_set_aside_deposes_it_for_nobody(tmp_path: P
     assert "does not fit into 64 bits" in quarantined.reason
 
 
-@settings(max_examples=examples(20), deadline=None)
+@settings(max_examples=examples(20))
 @given(st.lists(st.sampled_from(["joined", "joined", "step", "time", "kill", "claim", "repeat"]), min_size=5, max_size=40))
 def test_whatever_happens_the_head_is_that_of_the_log(tmp_path_factory: pytest.TempPathFactory, course: list[str]) -> None:
     folder, bus, clock = tmp_path_factory.mktemp("learner"), MemoryBus(), Clock()

@@ -109,7 +109,7 @@ def test_a_difference_beyond_the_limit_is_seen_by_the_embedding_itself(embedder:
 
 
 @given(st.lists(st.text(string.printable + "äß漢🎉", min_size=1, max_size=40), min_size=2, max_size=6, unique=True))
-@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_distinct_texts_have_distinct_features(embedder: Embedder, texts: Sequence[str]) -> None:
     found = embedder.features([(asked("When is my interview?"), text) for text in texts])
     assert len({row.tobytes() for row in found}) == len(texts)

@@ -109,7 +109,7 @@ def test_judgments_that_do_not_count_teach_without_moving_the_threshold() -> Non
 @given(
     m=st.floats(-12, 12), v=st.floats(0.01, 50), level=st.integers(-4, 4), whole=st.booleans(), weight=st.floats(0.05, 1)
 )  # fmt: skip
-@settings(max_examples=examples(80), deadline=None)
+@settings(max_examples=examples(80))
 def test_a_laplace_step_finds_the_mode_that_a_search_finds(m: float, v: float, level: int, whole: bool, weight: float) -> None:
     lower, upper = (1, 4) if whole and level > 0 else (level, level)
     low, high = (float(x) for x in ordinal.interval(np.array(lower), np.array(upper), CUTS))

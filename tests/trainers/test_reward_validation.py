@@ -20,7 +20,7 @@ REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "preference" / 
 
 
 @given(arrays(float, st.integers(2, 30), elements=st.integers(-3, 3).map(float)))
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=examples(60))
 def test_auc_is_the_share_of_pairs_in_both_orders_that_are_told_apart(margins: np.ndarray) -> None:
     n = len(margins)
     told = [np.sign(margins[i] + margins[j]) / 2 + 0.5 for i in range(n) for j in range(n) if i != j]
