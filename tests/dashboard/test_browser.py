@@ -15,6 +15,8 @@ from playwright.sync_api import BrowserContext, Page, Playwright, Request, Viewp
 from tests.dashboard.loop_with_people import loop_with_people
 from tests.dashboard.small_world import RunningHub, running_hub, wait_until
 
+pytestmark = pytest.mark.browser
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGUMENTS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
@@ -253,8 +255,8 @@ def test_a_visitor_judges_ten_pairs_by_himself_while_simulated_recruiters_are_at
         assert status["sources"]["simulation"] >= 2
         assert len(set(judged)) == 10
         for pair_id in judged:
-            (judgment,) = hub.hub.warehouse.query("judgments_of_pair", {"pair_id": pair_id}).to_pylist()
-            assert judgment["source"] == "product"
+            given = "SELECT source FROM judgments WHERE pair_id = $pair_id"
+            assert hub.hub.warehouse.cursor().execute(given, {"pair_id": pair_id}).fetchall() == [("product",)]
         hub.wait_for(lambda later: later["sources"]["simulation"] > status["sources"]["simulation"], 30)  # they have not stopped
         assert page.evaluate("window.contradictions") == []
         expect(page.locator("#rate-notice")).to_be_hidden()

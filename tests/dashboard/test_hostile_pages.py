@@ -26,6 +26,8 @@ from streams.http.server import server_config
 from tests.dashboard.small_world import RunningHub, running_hub, wait_until
 from tests.dashboard.test_browser import ARGUMENTS, CHROMIUM
 
+pytestmark = pytest.mark.browser
+
 PAIR = "0195f0a0-0000-7000-8000-000000000000"
 JUDGMENT = {"pair_id": PAIR, "recruiter": "Mallory", "choice": "A"}
 HUB_POSTS = {"/v1/judgments": JUDGMENT, "/v1/rollback": {"reviewer": "Mallory", "reason": "because"}, "/v1/freeze": {}}

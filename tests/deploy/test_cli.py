@@ -15,6 +15,8 @@ import pytest
 
 from deploy.supervisor import COMMAND
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -20,6 +20,8 @@ from deploy.supervisor import Supervisor
 from storage.errors import ConfigurationError, PortInUse
 from storage.settings import Settings
 
+pytestmark = pytest.mark.processes
+
 SERVER = """
     import http.server, os, signal, sys
     from pathlib import Path

@@ -12,6 +12,8 @@ from storage.settings import Settings
 from tests.trainers.conftest import tiny_model  # noqa: F401
 from trainers.data.records import read_preferences
 
+pytestmark = pytest.mark.training
+
 Run = Callable[[Path, Callable[[str], None]], object]
 
 

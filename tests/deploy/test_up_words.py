@@ -9,6 +9,8 @@ import pytest
 from deploy.cli import main as cli
 from storage.settings import Settings
 
+pytestmark = pytest.mark.processes
+
 
 class Told:
     """In the supervisor's place: keeps what is reported."""

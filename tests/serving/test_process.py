@@ -19,6 +19,8 @@ from storage.settings import Settings
 from streams.bus.open import open_bus
 from tests.serving.conftest import WaitUntil
 
+pytestmark = pytest.mark.processes
+
 PROGRAM = "from serving.app import run; from storage.settings import Settings; run(Settings.read())"
 
 

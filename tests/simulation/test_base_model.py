@@ -11,6 +11,8 @@ from simulation.base_model.figures import HASHED, hashes, sample
 from simulation.checker import read
 from simulation.world import draw_conversation
 
+pytestmark = pytest.mark.training
+
 FOLDER = Path(__file__).parents[2] / "trainers" / "models" / "shipped"
 
 Loaded = tuple[Any, Any]  # the model and its tokenizer

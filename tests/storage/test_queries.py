@@ -103,8 +103,6 @@ def test_one_pair_is_found_with_its_judgments(warehouse: Warehouse) -> None:
     assert (row["embedded"], row["judgments"], row["b_version"]) == (False, 2, "base")
     assert ask(warehouse, "pair", pair_id=str(id_of("pair", 2)))[0]["embedded"]
     assert ask(warehouse, "pair", pair_id=str(id_of("nothing"))) == []
-    given = ask(warehouse, "judgments_of_pair", pair_id=str(id_of("pair", 1)))
-    assert [(row["recruiter"], row["choice"], row["reason"]) for row in given] == [("r-2", "tie", None), ("r-1", "B", "shorter")]
 
 
 def test_what_waits_is_shown_the_longest_first(warehouse: Warehouse) -> None:
@@ -117,13 +115,9 @@ def test_what_waits_is_shown_the_longest_first(warehouse: Warehouse) -> None:
     assert ask(warehouse, "pairs_without_features", before=at(2), limit=5) == []
 
 
-def test_judgments_over_time_add_up(warehouse: Warehouse) -> None:
+def test_judgments_are_counted_by_recruiter_and_the_latest_come_first(warehouse: Warehouse) -> None:
     given = [judgment(n, ("A", "B", "skip")[n % 3]) for n in range(30)]
     apply(warehouse, Log(), *given, judgment(40, None, objectives={"helpful": "A"}, source="import"))
-    rows = ask(warehouse, "judgments_over_time", seconds=600, since=at(10))
-    assert sum(row["n"] for row in rows) == 21
-    assert {row["bucket"] for row in rows} == {at(10), at(20), at(40)}
-    assert rows[-1]["choice"] == "objectives"
     (product, imported) = ask(warehouse, "recruiters")
     assert (product["judgments"], imported["source"]) == (30, "import")
     (latest, *_) = ask(warehouse, "recent_judgments", limit=2)
@@ -176,7 +170,6 @@ def test_the_reward_model_is_shown_as_it_is_now_and_as_it_came_to_be(warehouse: 
         )
 
     apply(warehouse, Log(), *(update(n, HASH) for n in range(1, 8)), update(3, "1" * 64))
-    assert [(row["head_id"][0], row["sequence"]) for row in ask(warehouse, "reward_latest")] == [("0", 7), ("1", 3)]
     assert [row["sequence"] for row in ask(warehouse, "reward_history", limit=3)] == [6, 7, 3]
 
 
@@ -186,3 +179,10 @@ def test_an_export_is_what_a_snapshot_holds_without_features(warehouse: Warehous
     frozen, exported = ask(warehouse, "preferences_frozen", **asked), ask(warehouse, "preferences_export", **asked)
     assert [{name: value for name, value in row.items() if not name.startswith("features_")} for row in frozen] == exported
     assert [row["sequence"] for row in exported] == [1]
+
+
+def test_no_query_is_left_that_nobody_asks() -> None:
+    root = Path(__file__).parents[2]
+    rooms = ("storage", "trainers", "streams", "serving", "dashboard", "deploy")
+    code = "\n".join(path.read_text(encoding="utf-8") for room in rooms for path in (root / room).rglob("*.py"))
+    assert [name for name in FILES if f'"{name}"' not in code] == []

@@ -14,6 +14,8 @@ import pytest
 from storage.errors import DataRefused, Overloaded
 from streams.stations.child import ChildDied, Progress, in_child
 
+pytestmark = pytest.mark.processes
+
 Said = list[tuple[str, int, int, dict[str, float]]]
 
 

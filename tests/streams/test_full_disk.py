@@ -16,6 +16,8 @@ from streams.bus.protocol import Partition, Record
 from streams.bus.sqlite import SQLiteBus
 from streams.stations.runner import Runner
 
+pytestmark = pytest.mark.processes
+
 TOPIC = "feedback.judgments"
 FIRST = Partition(TOPIC, 0)
 NO_SPACE = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/somewhere/file")

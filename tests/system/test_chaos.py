@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks.chaos import Plan, chaos
+
+pytestmark = pytest.mark.processes
 
 
 def test_whatever_is_killed_everything_acknowledged_counts_once(tmp_path: Path) -> None:

@@ -110,6 +110,7 @@ def test_every_station_of_the_architecture_page_exists() -> None:
     assert [station for station in way if not codes_of(*station)] == []
 
 
+@pytest.mark.training
 def test_a_judgment_passes_the_stations_in_the_order_of_the_architecture_page(settings: Settings) -> None:
     way = stations()
     trace = Trace(way)

@@ -10,6 +10,8 @@ from feedbackloop import DPOConfig, DPOTrainer, RewardModel, RLHFConfig, RLHFTra
 from storage.errors import ConfigurationError, DataRefused
 from storage.settings import Common, Settings
 
+pytestmark = pytest.mark.training
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:

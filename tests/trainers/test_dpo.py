@@ -17,6 +17,8 @@ from trainers.models.policy import load_policy
 from trainers.models.scoring import log_probabilities
 from trainers.policy.dpo import DPOSettings, admissible, train_dpo
 
+pytestmark = pytest.mark.training
+
 FAST = DPOSettings(epochs=2, batch=8, learning_rate=5e-3, least_rows=8, checkpoints=4)
 
 

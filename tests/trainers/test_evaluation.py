@@ -12,6 +12,8 @@ from trainers.audits.name_contrast import Features, Probes, name_contrasts, read
 from trainers.audits.win_rate import WinRate, length_controlled, outside_support, win_rate, win_share
 from trainers.reward.evaluation_head import EvaluationHeadSettings, Judged, fit
 
+pytestmark = pytest.mark.training
+
 D = 12
 
 

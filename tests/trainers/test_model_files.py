@@ -22,6 +22,8 @@ from trainers.models.policy import Policy, layers, load_policy
 from trainers.models.scoring import log_probabilities
 from trainers.runs.job import base_hash
 
+pytestmark = pytest.mark.training
+
 PROMPTS = [(Message(role="user", content=text),) for text in ("Hello", "When is my interview?")]
 ROOT = Path(__file__).parents[2]
 

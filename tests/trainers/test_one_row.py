@@ -22,6 +22,8 @@ from trainers.runs.pipeline import run
 from trainers.runs.report import read_report
 from trainers.runs.settings import RunSettings
 
+pytestmark = pytest.mark.training
+
 METHOD = '''
 """Makes an adapter that changes nothing."""
 

@@ -16,6 +16,8 @@ from trainers.runs.pipeline import STAGES, Outcome, run
 from trainers.runs.report import Report
 from trainers.runs.settings import RunSettings
 
+pytestmark = pytest.mark.training
+
 
 def job(run_settings: Settings, snapshot: Path, champion: str = "base", policy: Path | None = None, before: int = 0) -> Job:
     return Job(RUN, snapshot, run_settings.common.model, champion, policy, before, RunSettings.read(run_settings, "dpo"))

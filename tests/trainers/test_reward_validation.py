@@ -16,6 +16,8 @@ from tests.profiles import examples
 from trainers.reward import measures
 from trainers.reward.validation import RewardReport, train_reward
 
+pytestmark = pytest.mark.training
+
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "preference" / "pandalm_dev.jsonl.gz"
 
 
