@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def as_result(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The figures of DESIGN.md's form, with every seed's own beside them."""
+    """The figures of one result, with every seed's own beside them."""
     taste = [one for one in found if one["world"] == "taste"]
     figures = []
     if taste:

@@ -1,4 +1,4 @@
-"""The form of every benchmark's result (DESIGN.md, "Make targets, figures"), written as JSON and printed as a table.
+"""The form of every benchmark's result, written as JSON and printed as a table.
 
 ``python -m benchmarks.figures FILE … > benchmarks/RESULTS.md`` makes one page of many results.
 """

@@ -27,7 +27,7 @@ from streams.bus.topics import PROGRESS, REQUESTED, TOPICS, VERSIONS
 
 Until = Literal["review", "promoted"]
 
-JUDGMENTS_TO_TRAIN = 480  # of the training stratum: what held in LEARNING.md 4; a quarter as many again goes to the evaluation stratum
+JUDGMENTS_TO_TRAIN = 480  # of the training stratum; a quarter as many again goes to the evaluation stratum
 PAIRED_SHARE = 0.16  # so that 480 training judgments come with 900 prompts of the evaluation stratum and more, where 800 are needed
 
 
@@ -37,7 +37,7 @@ class Demo:
 
     until: Until | None = None
     seed: int = 0
-    controls: frozenset[str] = frozenset()  # of "null", "plant", "drift" (LEARNING.md 5, item 10)
+    controls: frozenset[str] = frozenset()  # of "null", "plant", "drift": what the command says of each
     bus: Literal["sqlite", "kafka"] = "sqlite"
     judgments: int = JUDGMENTS_TO_TRAIN
     give_up_after: float = 900.0  # seconds
@@ -81,7 +81,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
 
 
 def run(demo: Demo, settings: Settings, report: Callable[[str], None], on_summary: Callable[[dict[str, Any]], None]) -> None:
-    """Run the loop until the milestone that was asked for and hand over the summary (DESIGN.md, "Make targets, figures").
+    """Run the loop until the milestone that was asked for and hand over the summary.
 
     Without ``demo.until`` it stays up after the summary until it is interrupted.
     """

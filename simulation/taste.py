@@ -1,4 +1,4 @@
-"""What recruiters truly value in this world: the utility of LEARNING.md 5, item 7."""
+"""What recruiters truly value in this world: a weighted sum of what a reply holds."""
 
 import dataclasses
 import random

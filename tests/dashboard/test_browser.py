@@ -255,7 +255,7 @@ def test_a_visitor_judges_ten_pairs_by_himself_while_simulated_recruiters_are_at
         assert status["sources"]["simulation"] >= 2
         assert len(set(judged)) == 10
         for pair_id in judged:
-            given = "SELECT source FROM judgments WHERE pair_id = $pair_id"
+            given = "SELECT source FROM judgment_given WHERE pair_id = $pair_id"
             assert hub.hub.warehouse.cursor().execute(given, {"pair_id": pair_id}).fetchall() == [("product",)]
         hub.wait_for(lambda later: later["sources"]["simulation"] > status["sources"]["simulation"], 30)  # they have not stopped
         assert page.evaluate("window.contradictions") == []

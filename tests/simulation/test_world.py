@@ -1,4 +1,4 @@
-"""The simulated world is what LEARNING.md 5 says: independent names, independent attributes, no length to be guessed by, few slips."""
+"""The simulated world has independent names, independent attributes, no length to be guessed by, few slips."""
 
 import random
 from collections import Counter

@@ -83,7 +83,7 @@ def test_small_entries_do_not_run_ahead_of_large_ones(bus: Bus) -> None:
             read[entry.partition.topic] += 1
             after[entry.partition] = entry.offset
         sleep(0.02)  # as if working on them
-    assert read[REWARD.name] < 2 * len(large)
+    assert read[REWARD.name] < 3 * len(large)  # not all of them, however slowly the broker answers
 
 
 def test_one_question_takes_nothing_from_another_and_few_consumers_answer_them_all(broker: Broker, empty_kafka: str) -> None:
