@@ -26,9 +26,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """``-m "not java"`` leaves out what needs a broker: it is seen by the fixtures that a test asks for."""
+    """``-m "not java"`` leaves out what needs a broker: it is seen by the fixtures that a test asks for, and by its parameter."""
     for item in items:
-        if {"broker", "empty_kafka", "narrow_kafka"} & set(getattr(item, "fixturenames", ())):
+        if {"broker", "empty_kafka", "narrow_kafka"} & set(getattr(item, "fixturenames", ())) or "[kafka" in item.name:
             item.add_marker(pytest.mark.java)
 
 
