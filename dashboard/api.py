@@ -11,7 +11,7 @@ from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, FastAPI, Header, Query, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import HTMLResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -56,6 +56,12 @@ class ReviewBody(Body):
     decision: str
     reviewer: str
     reason: str
+
+
+# A document of somebody else's making: it may look as it likes, and run, load and send nothing.
+DOCUMENT = (
+    "sandbox allow-same-origin; default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
 class RollbackBody(Body):
@@ -128,6 +134,18 @@ def _looking(router: APIRouter, doors: Doors) -> None:
     async def runs() -> dict[str, list[Run]]:
         """The training runs, newest first."""
         return {"runs": list(doors.live.reading.runs)}
+
+    @router.get("/runs/{run_id}/data-docs/{page:path}")
+    def data_docs(run_id: str, page: str) -> Response:
+        """What the run's data was checked for, and with what result: pages of Great Expectations, in which nothing is executed."""
+        run = next((run for run in doors.live.reading.runs if run.run_id == run_id), None)
+        if run is None or "data_docs" not in run.artifacts:
+            raise NotFound(f"run {run_id[:80]!r} has no data docs: they are there once its data has been checked")
+        folder = doors.artifacts.get(run.artifacts["data_docs"])
+        pages = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.html")}
+        if page not in pages:
+            raise NotFound(f"these data docs have no page {page[:80]!r}; begin at index.html")
+        return HTMLResponse(pages[page].read_bytes(), headers={"Content-Security-Policy": DOCUMENT})
 
     @router.get("/versions")
     async def versions() -> Versions:

@@ -19,11 +19,11 @@ from storage.settings import Settings
 from streams.bus.open import bus_of
 from streams.health import Check, HealthServer
 from streams.settings import TrainerSettings
-from streams.stations.child import in_child
+from streams.stations.child import Progress, in_child
 from streams.stations.contexts import TrainerContext
 from streams.stations.runner import Runner, stop_on_signals
 from streams.stations.table import consumers_of
-from streams.stations.train import Outcome, Progress, Train, Work
+from streams.stations.train import Outcome, Train, Work
 
 if TYPE_CHECKING:
     from trainers.runs.settings import RunSettings

@@ -120,7 +120,7 @@ def _read(data: Path, on_data: OnData | None) -> RunData:
 
 
 def _stage(name: str, progress: Progress) -> stages.Say:
-    def say(step: int, steps: int, metrics: Mapping[str, float] | None = None) -> None:
+    def say(step: int, steps: int, metrics: Mapping[str, float] | None = None, artifacts: Mapping[str, str] | None = None) -> None:
         progress(name, step, steps, dict(metrics or {}))
 
     return say

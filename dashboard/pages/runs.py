@@ -91,6 +91,9 @@ def card(run: Run, *, newest: bool) -> Any:
                 className="problem-line",
             )
         )
+    if "data_docs" in run.artifacts:
+        docs = html.A("what its data was checked for", href=f"/v1/runs/{run.run_id}/data-docs/index.html")
+        body.append(html.P(["See ", docs], className="run-version"))
     if run.metrics:
         body.append(html.Div([metric(name, value) for name, value in run.metrics.items()], className="metrics"))
     if newest and run.history:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from storage.events import GateResult, Moment, Source, Verdict
+from storage.events import GateResult, Moment, Sha256, Source, Verdict
 
 
 class Shown(BaseModel):
@@ -148,6 +148,7 @@ class Run(Shown):
     step: int
     steps: int
     metrics: dict[str, float]
+    artifacts: dict[str, Sha256]
     updated_at: Moment
     version: str | None
     verdict: Verdict | None

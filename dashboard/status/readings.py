@@ -195,6 +195,7 @@ def _run(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], warehouse: W
         step=row["step"] or 0,
         steps=row["steps"] or 0,
         metrics=_metrics(row["metrics"]),
+        artifacts=orjson.loads(row["artifacts"] or "{}"),
         updated_at=max(moment for moment in moments if moment),
         history=tuple(
             shown.Step(

@@ -71,15 +71,20 @@ class RunClaimed(Event):
 
 
 class TrainingProgress(Event):
-    """A heartbeat of the run: step of steps within a stage, with its metrics (loss, reward margin, KL …)."""
+    """A heartbeat of the run: step of steps within a stage, with its metrics (loss, reward margin, KL …).
+
+    ``artifacts`` names what the attempt has put into the artifact store so far: ``data_docs``, the pages on the checks of its data.
+    """
 
     kind: Literal["TrainingProgress"] = "TrainingProgress"
+    schema_version: Literal[2] = 2  # type: ignore[assignment]
     run_id: UUID
     attempt: Annotated[int, Field(ge=1)]
     stage: Identifier
     step: Annotated[int, Field(ge=0)]
     steps: Annotated[int, Field(ge=0)]
     metrics: dict[str, Finite] = Field(default_factory=dict)
+    artifacts: dict[Identifier, Sha256] = Field(default_factory=dict)
 
 
 class TrainingFailed(Event):

@@ -14,6 +14,7 @@ Upcaster = Callable[[Fields], Fields]
 UPCASTERS: dict[tuple[str, int], Upcaster] = {
     ("PairDrawn", 1): lambda fields: fields,  # any identifier may say how a pair was drawn
     ("RewardUpdated", 1): lambda fields: fields | {"judged_at": None},
+    ("TrainingProgress", 1): lambda fields: fields | {"artifacts": {}},
     ("TrainingRequested", 1): lambda fields: fields | {"settings": None},  # and any may name a method
 }
 

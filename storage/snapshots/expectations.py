@@ -1,16 +1,18 @@
 """What has to hold of a snapshot before anything is trained on it, said as Great Expectations; the first stage of every run.
 
-A failed expectation ends the run and is named. This is the only file that imports Great Expectations, which takes seconds.
+A failed expectation ends the run and is named. All results are kept as Data Docs, pages that anybody can open. This is the only file that
+imports Great Expectations, which takes seconds.
 """
 
 import logging
-from collections.abc import Callable
-from itertools import pairwise
-from typing import Any, NamedTuple
+import shutil
+from collections.abc import Iterator, Mapping
+from html import escape
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 import great_expectations as gx
 import numpy as np
-import orjson
 import pandas as pd
 import pyarrow as pa
 from great_expectations.data_context.types.base import ProgressBarsConfig
@@ -19,6 +21,33 @@ from storage.events import unpack
 from storage.snapshots.snapshot import Snapshot, without_overlap
 
 logging.getLogger("great_expectations").setLevel(logging.WARNING)
+expect: Any = gx.expectations  # its names are made at import and unknown to mypy
+
+# A conversation as the snapshot stores it, and how it ends where its last message is blank.
+CONVERSATION: Final = {
+    "type": "array",
+    "minItems": 1,
+    "items": {
+        "type": "object",
+        "properties": {"role": {"enum": ["system", "user", "assistant"]}, "content": {"type": "string"}},
+        "required": ["role", "content"],
+    },
+}
+BLANK_AT_ITS_END: Final = r'"content":"(?:\s|\\[nrt])*"\}\]$'
+LARGEST: Final = float(np.finfo(np.float32).max)
+# Great Expectations writes samples of the data into its pages as they are, and loads scripts from elsewhere. None may run.
+NOTHING_FROM_OUTSIDE: Final = """
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'">
+<style>
+  body { font: 15px/1.5 system-ui, sans-serif; color: #1d2433; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; }
+  table { border-collapse: collapse; margin: .5rem 0 1.5rem; }
+  td, th { border-bottom: 1px solid #d9deea; padding: .35rem .8rem; text-align: left; vertical-align: top; overflow-wrap: anywhere; }
+  .fa-check-circle::before { content: "✓"; }
+  .fa-times::before { content: "✗"; }
+  .fa-exclamation-triangle::before { content: "!"; }
+  img, footer, input, .btn { display: none; }
+</style>
+"""
 
 
 class Failure(NamedTuple):
@@ -29,172 +58,169 @@ class Failure(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """An expectation under a name that a person understands."""
+    """An expectation under a name that a person understands, and what is wrong where it fails."""
 
     name: str
     words: str
     expectation: Any
 
 
-def check(snapshot: Snapshot, *, minimum_rows: int = 1) -> list[Failure]:
+def check(snapshot: Snapshot, docs: Path, *, minimum_rows: int = 1) -> list[Failure]:
     """Every expectation that the snapshot does not meet; empty when all hold.
 
     Parameters
     ----------
+    docs : the folder to write the Data Docs into, with ``index.html``; it is made
     minimum_rows : the fewest preferences of the training stratum that are worth a run
     """
     context = gx.get_context(mode="ephemeral")
     context.enable_analytics(False)
     context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
-    preferences = _preferences(snapshot.preferences)
-    prompts: pd.DataFrame = snapshot.prompts.to_pandas()
-    admitted = without_overlap(snapshot.preferences, snapshot.prompts).to_pandas()
-    training = admitted[admitted["stratum"] == "training"]
-    return [
-        *_failures(context, "preferences", preferences, _on_preferences(preferences)),
-        *_failures(context, "training", training, _on_training(minimum_rows)),
-        *_failures(context, "prompts", prompts, _on_prompts()),
+    for site in list(context.get_site_names()):
+        context.delete_data_docs_site(site)
+    store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs)}
+    context.add_data_docs_site("snapshot", {"class_name": "SiteBuilder", "show_how_to_buttons": False, "store_backend": store})  # type: ignore[typeddict-item]
+    training = without_overlap(snapshot.preferences, snapshot.prompts).to_pandas().query("stratum == 'training'")
+    definitions = [
+        (_validation(context, "preferences", _on_preferences()), snapshot.preferences.to_pandas()),
+        (_validation(context, "features", _on_features()), _features(snapshot.preferences)),
+        (_validation(context, "training", _on_training(minimum_rows)), training),
+        (_validation(context, "prompts", _on_prompts()), snapshot.prompts.to_pandas()),
     ]
+    results = {
+        definition.name: definition.run(batch_parameters={"dataframe": frame}, result_format="SUMMARY") for definition, frame in definitions
+    }
+    context.build_data_docs()
+    _keep_to_itself(docs)
+    (docs / "index.html").write_text(_index(docs, results), encoding="utf-8")
+    return [failure for result in results.values() for failure in _failures(result)]
 
 
-def _on_preferences(frame: pd.DataFrame) -> list[Expected]:
-    needed = ["sequence", "objective", "event_id", "pair_id", "conversation_id", "prompt", "a", "b", "choice", "recruiter", "stratum"]
-    needed += ["source", "embedding_hash", "features_a", "features_b", "occurred_at"]
-    expect: Any = gx.expectations  # its names are made at import and unknown to mypy
-    return [
-        *(
-            Expected(f"preferences.{name}.present", f"{name} is missing", expect.ExpectColumnValuesToNotBeNull(column=name))
-            for name in needed
-        ),
-        Expected(
-            "preferences.event_id.unique",
-            "a judgment counts more than once",
-            expect.ExpectCompoundColumnsToBeUnique(column_list=["event_id", "objective"]),
-        ),
-        Expected(
-            "preferences.sequence.increasing",
-            "the preferences are not in the order of their numbers",
-            expect.ExpectColumnValuesToBeInSet(column="in_order", value_set=[True]),
-        ),
-        Expected(
-            "preferences.choice.known",
-            "a choice is none of A, B and tie",
-            expect.ExpectColumnValuesToBeInSet(column="choice", value_set=["A", "B", "tie"]),
-        ),
-        Expected(
-            "preferences.strength.between_1_and_4",
-            "a strength lies outside 1 to 4",
-            expect.ExpectColumnValuesToBeBetween(column="strength", min_value=1, max_value=4),
-        ),
-        Expected(
-            "preferences.stratum.known",
-            "a stratum is neither training nor evaluation",
-            expect.ExpectColumnValuesToBeInSet(column="stratum", value_set=["training", "evaluation"]),
-        ),
-        *(
-            Expected(
-                f"preferences.{name}.not_empty", f"{name} holds no text", expect.ExpectColumnValuesToMatchRegex(column=name, regex=r"\S")
-            )
-            for name in ("a", "b", "last_message")
-        ),
-        Expected(
-            "preferences.responses.differ",
-            "both responses of a pair are the same text",
-            expect.ExpectColumnValuesToBeInSet(column="responses_differ", value_set=[True]),
-        ),
-        Expected(
-            "preferences.features.one_length",
-            "feature vectors differ in length",
-            expect.ExpectColumnUniqueValueCountToBeBetween(column="features_length", max_value=1),
-        ),
-        Expected(
-            "preferences.features.same_length_in_a_pair",
-            "a pair's two feature vectors differ in length",
-            expect.ExpectColumnPairValuesToBeEqual(column_A="features_length", column_B="features_b_length"),
-        ),
-        Expected(
-            "preferences.features.finite",
-            "a feature vector cannot be read or is not finite",
-            expect.ExpectColumnValuesToBeInSet(column="features_finite", value_set=[True]),
-        ),
-        Expected(
-            "preferences.features.one_embedding",
-            "features of several embeddings are mixed",
-            expect.ExpectColumnUniqueValueCountToBeBetween(column="embedding_hash", max_value=1),
-        ),
-    ]
+def _on_preferences() -> Iterator[Expected]:
+    for name in (
+        "sequence", "objective", "event_id", "pair_id", "conversation_id", "prompt", "a", "b", "choice", "recruiter", "stratum", "source",
+        "embedding_hash", "features_a", "features_b", "occurred_at",
+    ):  # fmt: skip
+        yield Expected(f"preferences.{name}.present", f"{name} is missing", expect.ExpectColumnValuesToNotBeNull(column=name))
+    yield Expected(
+        "preferences.event_id.unique",
+        "a judgment counts more than once",
+        expect.ExpectCompoundColumnsToBeUnique(column_list=["event_id", "objective"]),
+    )
+    yield Expected(
+        "preferences.sequence.increasing",
+        "the preferences are not in the order of their numbers",
+        expect.ExpectColumnValuesToBeIncreasing(column="sequence"),
+    )
+    yield Expected(
+        "preferences.sequence.unique",
+        "a number stands twice",
+        expect.ExpectCompoundColumnsToBeUnique(column_list=["sequence", "objective"]),
+    )
+    yield Expected(
+        "preferences.choice.known",
+        "a choice is none of A, B and tie",
+        expect.ExpectColumnValuesToBeInSet(column="choice", value_set=["A", "B", "tie"]),
+    )
+    yield Expected(
+        "preferences.strength.between_1_and_4",
+        "a strength lies outside 1 to 4",
+        expect.ExpectColumnValuesToBeBetween(column="strength", min_value=1, max_value=4),
+    )
+    yield Expected(
+        "preferences.stratum.known",
+        "a stratum is neither training nor evaluation",
+        expect.ExpectColumnValuesToBeInSet(column="stratum", value_set=["training", "evaluation"]),
+    )
+    yield Expected(
+        "preferences.prompt.conversation",
+        "a prompt is no conversation",
+        expect.ExpectColumnValuesToMatchJsonSchema(column="prompt", json_schema=CONVERSATION),
+    )
+    yield Expected(
+        "preferences.prompt.ends_with_words",
+        "the last message of a prompt is blank",
+        expect.ExpectColumnValuesToNotMatchRegex(column="prompt", regex=BLANK_AT_ITS_END),
+    )
+    for name in ("a", "b"):
+        blank = expect.ExpectColumnValuesToMatchRegex(column=name, regex=r"\S")
+        yield Expected(f"preferences.{name}.not_empty", f"{name} holds no text", blank)
+    yield Expected(
+        "preferences.responses.differ",
+        "both responses of a pair are the same text",
+        expect.ExpectSelectColumnValuesToBeUniqueWithinRecord(column_list=["a", "b"]),
+    )
+    yield Expected(
+        "preferences.features.one_embedding",
+        "features of several embeddings are mixed",
+        expect.ExpectColumnUniqueValueCountToBeBetween(column="embedding_hash", max_value=1),
+    )
 
 
-def _on_training(minimum_rows: int) -> list[Expected]:
-    expect: Any = gx.expectations
-    return [
-        Expected(
-            "training.enough_rows",
-            f"there are fewer than {minimum_rows} preferences to train on",
-            expect.ExpectTableRowCountToBeBetween(min_value=minimum_rows),
-        )
-    ]
+def _on_features() -> Iterator[Expected]:
+    yield Expected("features.readable", "a feature vector cannot be read", expect.ExpectColumnValuesToNotBeNull(column="length"))
+    yield Expected(
+        "features.one_length",
+        "feature vectors differ in length",
+        expect.ExpectColumnUniqueValueCountToBeBetween(column="length", max_value=1),
+    )
+    yield Expected(
+        "features.finite",
+        "a component of a feature vector is not finite",
+        expect.ExpectColumnValuesToBeBetween(column="largest", min_value=0, max_value=LARGEST),
+    )
 
 
-def _on_prompts() -> list[Expected]:
-    expect: Any = gx.expectations  # its names are made at import and unknown to mypy
-    needed = ("reply_id", "conversation_id", "prompt", "reply", "version", "source")
-    return [
-        *(Expected(f"prompts.{name}.present", f"{name} is missing", expect.ExpectColumnValuesToNotBeNull(column=name)) for name in needed),
-        Expected("prompts.reply_id.unique", "a reply stands twice", expect.ExpectColumnValuesToBeUnique(column="reply_id")),
-        Expected("prompts.prompt.unique", "a prompt stands twice", expect.ExpectColumnValuesToBeUnique(column="prompt")),
-        Expected("prompts.reply.not_empty", "a reply holds no text", expect.ExpectColumnValuesToMatchRegex(column="reply", regex=r"\S")),
-        Expected(
-            "prompts.stratum.evaluation",
-            "a prompt is not of the evaluation stratum",
-            expect.ExpectColumnValuesToBeInSet(column="stratum", value_set=["evaluation"]),
-        ),
-    ]
+def _on_training(minimum_rows: int) -> Iterator[Expected]:
+    yield Expected(
+        "training.enough_rows",
+        f"there are fewer than {minimum_rows} preferences to train on",
+        expect.ExpectTableRowCountToBeBetween(min_value=minimum_rows),
+    )
 
 
-def _preferences(table: pa.Table) -> pd.DataFrame:
-    frame: pd.DataFrame = table.to_pandas()
-    place = list(zip(frame["sequence"], frame["objective"], strict=True))
-    frame["in_order"] = [True, *(before < after for before, after in pairwise(place))][: len(place)]
-    frame["last_message"] = _by_row(frame["prompt"], _last_message)
-    frame["responses_differ"] = frame["a"] != frame["b"]
-    lengths = {side: _by_row(frame[f"features_{side}"], _length) for side in "ab"}
-    frame["features_length"], frame["features_b_length"] = lengths["a"], lengths["b"]
-    frame["features_finite"] = [a is not None and b is not None for a, b in zip(lengths["a"], lengths["b"], strict=True)]
-    return frame
+def _on_prompts() -> Iterator[Expected]:
+    for name in ("reply_id", "conversation_id", "prompt", "reply", "version", "source"):
+        yield Expected(f"prompts.{name}.present", f"{name} is missing", expect.ExpectColumnValuesToNotBeNull(column=name))
+    yield Expected("prompts.reply_id.unique", "a reply stands twice", expect.ExpectColumnValuesToBeUnique(column="reply_id"))
+    yield Expected("prompts.prompt.unique", "a prompt stands twice", expect.ExpectColumnValuesToBeUnique(column="prompt"))
+    yield Expected("prompts.reply.not_empty", "a reply holds no text", expect.ExpectColumnValuesToMatchRegex(column="reply", regex=r"\S"))
+    yield Expected(
+        "prompts.stratum.evaluation",
+        "a prompt is not of the evaluation stratum",
+        expect.ExpectColumnValuesToBeInSet(column="stratum", value_set=["evaluation"]),
+    )
 
 
-def _by_row(column: pd.Series, function: Callable[[str], Any]) -> list[Any]:
-    return [function(value) if isinstance(value, str) else None for value in column]
+def _features(preferences: pa.Table) -> pd.DataFrame:
+    """A row for each feature vector, which the snapshot holds as text: its length and its largest component in size.
+
+    Both are missing where the text is no vector; a component that is no number counts as infinite.
+    """
+    rows: list[tuple[str, str, int | None, float | None]] = []
+    for side in ("a", "b"):
+        for event_id, vector in zip(preferences["event_id"].to_pylist(), preferences[f"features_{side}"].to_pylist(), strict=True):
+            try:
+                sizes = np.nan_to_num(np.abs(unpack(vector)), nan=np.inf, posinf=np.inf)
+                rows.append((str(event_id), side, len(sizes), float(sizes.max(initial=0))))
+            except (TypeError, ValueError):
+                rows.append((str(event_id), side, None, None))
+    return pd.DataFrame(rows, columns=["event_id", "response", "length", "largest"]).astype({"length": "float64", "largest": "float64"})
 
 
-def _last_message(prompt: str) -> str:
-    try:
-        return str(orjson.loads(prompt)[-1]["content"])
-    except (orjson.JSONDecodeError, LookupError, TypeError):
-        return ""
-
-
-def _length(vector: str) -> int | None:
-    """The number of components; None where they cannot be read or one of them is not finite."""
-    try:
-        components = unpack(vector)
-    except ValueError:
-        return None
-    return len(components) if np.isfinite(components).all() else None
-
-
-def _failures(context: Any, name: str, frame: pd.DataFrame, expected: list[Expected]) -> list[Failure]:
+def _validation(context: Any, name: str, expected: Iterator[Expected]) -> Any:
     batch = context.data_sources.add_pandas(name).add_dataframe_asset(name).add_batch_definition_whole_dataframe(name)
     suite = context.suites.add(gx.ExpectationSuite(name=name))
     for wanted in expected:
-        wanted.expectation.meta = {"name": wanted.name}
+        wanted.expectation.meta = {"name": wanted.name, "words": wanted.words}
+        wanted.expectation.notes = f"{wanted.name}: where it fails, {wanted.words}"
         suite.add_expectation(wanted.expectation)
-    validation = gx.ValidationDefinition(data=batch, suite=suite, name=name)
-    results: list[Any] = validation.run(batch_parameters={"dataframe": frame}, result_format="SUMMARY").results
-    words = {wanted.name: wanted.words for wanted in expected}
-    failed = [(result.expectation_config.meta["name"], result) for result in results if not result.success]
-    return [Failure(wanted, _detail(words[wanted], result)) for wanted, result in failed]
+    return context.validation_definitions.add(gx.ValidationDefinition(data=batch, suite=suite, name=name))
+
+
+def _failures(validation: Any) -> list[Failure]:
+    failed = [(result.expectation_config.meta, result) for result in validation.results if not result.success]
+    return [Failure(meta["name"], _detail(meta["words"], result)) for meta, result in failed]
 
 
 def _detail(words: str, result: Any) -> str:
@@ -208,3 +234,22 @@ def _detail(words: str, result: Any) -> str:
         examples = [str(value)[:80] for value in shown]
         return f"{words}: {rows}" + (f", such as {', '.join(examples)}" if examples else "")
     return f"{words}: found {found.get('observed_value')}"
+
+
+def _index(docs: Path, results: Mapping[str, Any]) -> str:
+    """The first page; the library's own is drawn by scripts."""
+    parts = []
+    for name, validation in results.items():
+        (page,) = docs.glob(f"validations/{name}/**/*.html")
+        held = f"{sum(each.success for each in validation.results)} of {len(validation.results)} expectations hold"
+        failed = "".join(f"<li><code>{failure.name}</code>: {escape(failure.detail)}</li>" for failure in _failures(validation))
+        parts.append(f'<h2>{name}</h2><p><a href="{page.relative_to(docs).as_posix()}">{held}</a></p><ul>{failed}</ul>')
+    head = f'<head>{NOTHING_FROM_OUTSIDE}<meta charset="utf-8"><title>Data docs</title></head>'
+    return f'<!DOCTYPE html>\n<html lang="en">{head}<body><h1>What the data was checked for</h1>{"".join(parts)}</body></html>\n'
+
+
+def _keep_to_itself(docs: Path) -> None:
+    """Let the pages stand alone: without the pictures and fonts of the library, and with a policy by which they load and run nothing."""
+    shutil.rmtree(docs / "static", ignore_errors=True)
+    for page in docs.rglob("*.html"):
+        page.write_text(page.read_text(encoding="utf-8").replace("<head>", "<head>" + NOTHING_FROM_OUTSIDE, 1), encoding="utf-8")

@@ -114,7 +114,7 @@ class RequestGuard:
                 for name, value in HEADERS.items():
                     headers[name] = value
                 page = headers.get("content-type", "").partition(";")[0] in PAGES
-                headers["Content-Security-Policy"] = self._page_policy if page else NO_PAGE
+                headers.setdefault("Content-Security-Policy", self._page_policy if page else NO_PAGE)  # documents may be stricter
                 if "etag" not in headers:  # assets carry one, or say themselves how long they keep
                     headers.setdefault("Cache-Control", "no-store")
             await send(message)

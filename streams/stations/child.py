@@ -15,7 +15,7 @@ from typing import Any
 
 from storage.errors import Overloaded, temporary_reason
 
-Progress = Callable[[str, int, int, dict[str, float]], None]
+Progress = Callable[[str, int, int, dict[str, float], dict[str, str]], None]  # stage, step, steps, metrics, artifacts by name
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ def _run(there: Connection, level: int, work: Callable[..., Any], arguments: tup
     logging.getLogger().setLevel(level)
     logging.getLogger().addHandler(_ToParent(there))
 
-    def progress(stage: str, step: int, steps: int, metrics: dict[str, float]) -> None:
-        _send(there, (stage, step, steps, metrics))
+    def progress(*said: Any) -> None:
+        _send(there, said)
 
     try:
         answer: _Returned | _Raised = _Returned(work(*arguments, progress))

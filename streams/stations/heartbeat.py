@@ -32,13 +32,14 @@ class Heartbeat:
         self._ended = False
         self._news = True
         self._now: tuple[str, int, int, dict[str, float]] = ("start", 0, 0, {})
+        self._artifacts: dict[str, str] = {}
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     @property
     def stage(self) -> str:
         return self._now[0]
 
-    def progress(self, stage: str, step: int, steps: int, metrics: dict[str, float]) -> None:
+    def progress(self, stage: str, step: int, steps: int, metrics: dict[str, float], artifacts: dict[str, str]) -> None:
         """What the pipeline calls at every step; raises ``Interrupted`` where it should go no further."""
         reason = self._interrupted()
         if reason is not None:
@@ -46,6 +47,7 @@ class Heartbeat:
         with self._changed:
             # a loss that is no number has no place in JSON; the others still say something
             self._now, self._news = (stage, step, steps, {k: float(v) for k, v in metrics.items() if math.isfinite(v)}), True
+            self._artifacts = self._artifacts | artifacts  # named in every word from now on, since some words are passed over
             self._changed.notify()
 
     def __enter__(self) -> "Heartbeat":
@@ -62,7 +64,7 @@ class Heartbeat:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._news or self._ended, timeout=ALIVE)
-                ended, (stage, step, steps, metrics) = self._ended, self._now
+                ended, (stage, step, steps, metrics), artifacts = self._ended, self._now, self._artifacts
                 news, self._news = self._news, False
             if news or not ended:
                 progress = TrainingProgress(
@@ -73,6 +75,7 @@ class Heartbeat:
                     step=step,
                     steps=steps,
                     metrics=metrics,
+                    artifacts=artifacts,
                 )
                 try:
                     self._bus.publish(records_of([progress]), timeout=ALIVE)

@@ -166,7 +166,9 @@ class SmallWorld:
         ]
         self.publish(TrainingProgress(source="simulation", run_id=request.run_id, attempt=1, stage="check", step=1, steps=1), *steps)
 
-    def fail(self, request: TrainingRequested, reason: str) -> None:
+    def fail(self, request: TrainingRequested, reason: str, artifacts: dict[str, str] | None = None) -> None:
+        word = {"run_id": request.run_id, "attempt": 1, "stage": "check", "step": 0, "steps": 1}
+        self.publish(TrainingProgress.model_validate({"source": "simulation", "artifacts": artifacts or {}} | word))
         self.publish(TrainingFailed(source="simulation", run_id=request.run_id, attempt=1, stage="check", reason=reason, final=True))
 
     def evaluate(self, request: TrainingRequested, policy: str, facts: str = "passed", names: str = "passed") -> str:

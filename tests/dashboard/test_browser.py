@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page, Playwright, Request, Route, ViewportSize, expect, sync_playwright
 
+from storage.artifacts import Artifacts
 from tests.dashboard.loop_with_people import loop_with_people
-from tests.dashboard.small_world import RunningHub, running_hub, wait_until
+from tests.dashboard.small_world import RunningHub, SmallWorld, running_hub, wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -88,7 +89,8 @@ def versions(hub: RunningHub) -> dict[str, str]:
         "passed": world.evaluate(passed, "3fa1c09d27be" + "0" * 52),
     }
     broken = world.request(2, "manual", 300)
-    world.fail(broken, "the snapshot failed the expectation 'replies_differ': in 3 rows A and B are the same text")
+    reason = "the snapshot failed the expectation 'replies_differ': in 3 rows A and B are the same text"
+    world.fail(broken, reason, {"data_docs": data_docs(world)})
     world.train(world.request(3, "manual", 337), 74)
     hub.wait_for(lambda status: sum(status["lag"].values()) == 0 and status["counts"]["learnt"] == 337, 20)
     return names
@@ -111,6 +113,14 @@ def test_a_person_goes_from_a_first_rating_to_an_approval(
 
     expect(overview.locator(".station-champion .station-figure")).to_have_text(versions["passed"])
     phone(overview, hub, shoot)
+
+
+def data_docs(world: SmallWorld) -> str:
+    folder = world.settings.common.home / "docs"
+    folder.mkdir()
+    (folder / "index.html").write_text('<h1>What the data was checked for</h1><a href="features.html">3 of 3 expectations hold</a>')
+    (folder / "features.html").write_text("<h1>Features</h1>")
+    return Artifacts(world.settings.common.artifacts_url).put(folder)
 
 
 def rate(hub: RunningHub, browser: BrowserContext, overview: Page, shoot: Shoot) -> None:
@@ -177,6 +187,9 @@ def runs(hub: RunningHub, browser: BrowserContext, shoot: Shoot) -> None:
     expect(newest.locator(".main-svg").first).to_be_visible()
     expect(page.locator(".run").nth(1)).to_contain_text("in 3 rows A and B are the same text")
     shoot(page, "runs")
+    page.get_by_role("link", name="what its data was checked for").click()
+    page.get_by_role("link", name="3 of 3 expectations hold").click()
+    expect(page.locator("h1")).to_have_text("Features")
     page.close()
 
 

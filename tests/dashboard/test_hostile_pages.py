@@ -17,6 +17,7 @@ import uvicorn
 from playwright.sync_api import BrowserContext, sync_playwright
 
 from serving.app import create_app
+from storage.artifacts import Artifacts
 from storage.settings import Settings
 from streams.bus.open import open_bus
 from streams.bus.protocol import Bus
@@ -220,3 +221,30 @@ def test_our_own_pages_cannot_be_framed_by_each_other_either(products: Products,
         return refusals
 
     wait_until(said_so_far, lambda said: any("frame" in each.lower() for each in said))
+
+
+def test_what_a_candidate_wrote_runs_and_loads_nothing_in_the_data_docs_that_quote_it(
+    products: Products, browser: BrowserContext, strangers: int, tmp_path: Path
+) -> None:
+    world = products.hub.world
+    attack = "document.querySelector('h1').textContent = 'attacked'"
+    loads = (
+        f'<img src="http://127.0.0.1:{strangers}/" onerror="{attack}"><form action="/v1/freeze" method="post"><button>go</button></form>'
+    )
+    (tmp_path / "index.html").write_text(f"<html><body><h1>untouched</h1><script>{attack}</script>{loads}")
+    request = world.request(1)
+    world.fail(request, "too little", {"data_docs": Artifacts(world.settings.common.artifacts_url).put(tmp_path)})
+    products.hub.wait_for(lambda _: any(run["artifacts"] for run in products.hub.get("/v1/runs")["runs"]))
+    page = browser.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    address = f"{products.hub.url}/v1/runs/{request.run_id}/data-docs"
+    page.goto(f"{address}/index.html")
+    before = products.sizes()
+    page.click("button")
+    page.wait_for_timeout(200)
+    assert page.locator("h1").inner_text() == "untouched"
+    assert any("img-src" in each or "default-src" in each for each in said)
+    assert products.sizes() == before
+    assert products.hub.client.get(f"{address}/%2e%2e%2f%2e%2e%2f%2e%2e%2fhub.lock").status_code == 404
+    assert products.hub.client.get(f"{address}/manifest.json").status_code == 404

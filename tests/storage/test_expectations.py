@@ -1,7 +1,9 @@
 """Each expectation fails on a snapshot made to break it, and is named; a good snapshot meets them all."""
 
 import dataclasses
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
 
@@ -38,20 +40,27 @@ class Changed:
 
 
 def failures(snapshot: Snapshot, change: Callable[[Table, Table], None], **arguments: Any) -> dict[str, str]:
-    from storage.snapshots.expectations import check
-
     preferences, prompts = snapshot.preferences.to_pylist(), snapshot.prompts.to_pylist()
     change(preferences, prompts)
     changed: Any = Changed(
         pa.Table.from_pylist(preferences, snapshot.preferences.schema), pa.Table.from_pylist(prompts, snapshot.prompts.schema)
     )
-    return dict(check(changed, **arguments))
+    return checked(changed, **arguments)
+
+
+def checked(snapshot: Snapshot, **arguments: Any) -> dict[str, str]:
+    from storage.snapshots.expectations import check
+
+    with tempfile.TemporaryDirectory() as folder:
+        found = dict(check(snapshot, Path(folder), **arguments))
+        first, *others = (path.read_text() for path in sorted(Path(folder).rglob("*.html")))
+        assert all(name in "".join((first, *others)) for name in found)
+        assert all("default-src 'none'" in page for page in (first, *others)), "every page says that it loads and runs nothing"
+        return found
 
 
 def test_a_good_snapshot_meets_every_expectation(snapshot: Snapshot) -> None:
-    from storage.snapshots.expectations import check
-
-    assert check(snapshot, minimum_rows=15) == []
+    assert checked(snapshot, minimum_rows=15) == {}
 
 
 def test_too_little_to_train_on_is_said_with_the_count(snapshot: Snapshot) -> None:
@@ -75,6 +84,8 @@ def broken_values(preferences: Table, prompts: Table) -> None:
     preferences[5].update(strength=5)
     preferences[7].update(a=" \n ")
     preferences[8].update(prompt="[]")
+    preferences[11].update(prompt='[{"role":"user","content":"hello"},{"role":"user","content":" \\n"}]')
+    preferences[12].update(features_a="no vector")
     preferences[9].update(features_b=pack(np.ones(4)))
     preferences[10].update(features_a=pack(np.array([1.0, np.nan, 2.0])))
     prompts[2].update(reply=None)
@@ -84,6 +95,7 @@ def broken_values(preferences: Table, prompts: Table) -> None:
 def broken_relations(preferences: Table, prompts: Table) -> None:
     preferences[3].update(event_id=preferences[4]["event_id"])
     preferences[5].update(sequence=preferences[6]["sequence"])
+    preferences[20].update(sequence=3)
     preferences[7].update(a=preferences[7]["b"])
     preferences[8].update(features_a=pack(np.ones(4)), features_b=pack(np.ones(4)))
     preferences[9].update(embedding_hash="f" * 64)
@@ -98,9 +110,11 @@ def test_values_that_break_an_expectation_are_named_in_words(snapshot: Snapshot)
         "preferences.choice.known": "a choice is none of A, B and tie: 1 of 31 rows, such as neither",
         "preferences.strength.between_1_and_4": "a strength lies outside 1 to 4: 1 of 31 rows, such as 5.0",
         "preferences.a.not_empty": "a holds no text: 1 of 31 rows, such as  \n ",
-        "preferences.last_message.not_empty": "last_message holds no text: 1 of 31 rows, such as ",
-        "preferences.features.same_length_in_a_pair": ANY,
-        "preferences.features.finite": "a feature vector cannot be read or is not finite: 1 of 31 rows, such as False",
+        "preferences.prompt.conversation": "a prompt is no conversation: 1 of 31 rows, such as []",
+        "preferences.prompt.ends_with_words": ANY,
+        "features.readable": "a feature vector cannot be read: 1 of 62 rows",
+        "features.one_length": "feature vectors differ in length: found 2",
+        "features.finite": "a component of a feature vector is not finite: 1 of 62 rows, such as inf",
         "prompts.reply.present": f"reply is missing: 1 of {snapshot.prompts.num_rows} rows",
         "prompts.stratum.evaluation": f"a prompt is not of the evaluation stratum: 1 of {snapshot.prompts.num_rows} rows, such as training",
     }
@@ -123,9 +137,10 @@ def test_what_stands_on_both_sides_is_left_out_of_training_and_stops_no_run(snap
 def test_rows_that_contradict_each_other_are_named_in_words(snapshot: Snapshot) -> None:
     assert failures(snapshot, broken_relations) == {
         "preferences.event_id.unique": ANY,
-        "preferences.sequence.increasing": "the preferences are not in the order of their numbers: 1 of 31 rows, such as False",
-        "preferences.responses.differ": "both responses of a pair are the same text: 1 of 31 rows, such as False",
-        "preferences.features.one_length": "feature vectors differ in length: found 2",
+        "preferences.sequence.increasing": "the preferences are not in the order of their numbers: 1 of 31 rows, such as 3",
+        "preferences.sequence.unique": ANY,
+        "preferences.responses.differ": ANY,
+        "features.one_length": "feature vectors differ in length: found 2",
         "preferences.features.one_embedding": "features of several embeddings are mixed: found 2",
         "prompts.reply_id.unique": ANY,
         "prompts.prompt.unique": ANY,

@@ -16,17 +16,17 @@ from streams.stations.child import ChildDied, Progress, in_child
 
 pytestmark = pytest.mark.processes
 
-Said = list[tuple[str, int, int, dict[str, float]]]
+Said = list[tuple[str, int, int, dict[str, float], dict[str, str]]]
 
 
-def nothing(stage: str, step: int, steps: int, metrics: dict[str, float]) -> None:
+def nothing(*said: object) -> None:
     """Takes what is said."""
 
 
 def add(one: int, two: int, progress: Progress) -> tuple[int, int]:
-    progress("train", 1, 2, {"loss": 0.5})
+    progress("train", 1, 2, {"loss": 0.5}, {})
     logging.getLogger("work").warning("half of %d", 2)
-    progress("train", 2, 2, {"loss": 0.25})
+    progress("train", 2, 2, {"loss": 0.25}, {"made": "d" * 64})
     return one + two, os.getpid()
 
 
@@ -58,7 +58,7 @@ def die(progress: Progress) -> None:
 
 def go_on(path: str, progress: Progress) -> None:
     Path(path).write_text(str(os.getpid()))
-    progress("train", 1, 9, {})
+    progress("train", 1, 9, {}, {})
     time.sleep(60)
 
 
@@ -76,7 +76,7 @@ def test_result_progress_and_log_arrive_here(caplog: pytest.LogCaptureFixture) -
     total, pid = in_child(add, 1, 2, progress=lambda *words: said.append(words))
     assert total == 3
     assert pid != os.getpid()
-    assert said == [("train", 1, 2, {"loss": 0.5}), ("train", 2, 2, {"loss": 0.25})]
+    assert said == [("train", 1, 2, {"loss": 0.5}, {}), ("train", 2, 2, {"loss": 0.25}, {"made": "d" * 64})]
     assert caplog.messages == ["half of 2"]
 
 
@@ -102,7 +102,7 @@ def test_a_child_that_is_killed_is_said_to_have_died() -> None:
 
 
 def test_what_the_progress_raises_ends_the_child(tmp_path: Path) -> None:
-    def stop(stage: str, step: int, steps: int, metrics: dict[str, float]) -> None:
+    def stop(*said: object) -> None:
         raise KeyError("stop")
 
     with pytest.raises(KeyError):

@@ -37,8 +37,9 @@ from streams.bus.topics import TOPIC_OF
 from streams.hub import HubStreams
 from streams.intake import Intake
 from streams.processor import agents_for, start_consumers
+from streams.stations.child import Progress
 from streams.stations.runner import Runner
-from streams.stations.train import Outcome, Progress, Trainer, Work
+from streams.stations.train import Outcome, Trainer, Work
 from tests.streams.bus_contract import everything
 from tests.streams.examples import SmallEmbedder, evaluated, of_its_run
 from tests.streams.test_trainer import TRAINED
@@ -77,7 +78,7 @@ class House:
     def train(self, work: Work, progress: Progress) -> Outcome:
         assert work.run.frozen is not None
         self.snapshots.append(self.artifacts.get(work.run.frozen.snapshot))
-        progress("train", 1, 1, {})
+        progress("train", 1, 1, {}, {})
         assert work.run.request is not None
         assert work.run.request.settings is not None
         settings = read_frozen(self.artifacts, work.run.request.settings)

@@ -15,8 +15,9 @@ from streams.bus.sqlite import SQLiteBus
 from streams.bus.topics import PROGRESS, VERSIONS
 from streams.runs import ATTEMPTS
 from streams.stations import heartbeat
+from streams.stations.child import Progress
 from streams.stations.heartbeat import Heartbeat
-from streams.stations.train import Outcome, Progress, Train, Trainer, Work
+from streams.stations.train import Outcome, Train, Trainer, Work
 from streams.trainer import _identity
 from streams.versions import version_name
 from tests.streams.bus_contract import everything
@@ -49,7 +50,7 @@ def on(bus: Bus, *kinds: type[Event]) -> list[Event]:
 
 def work_done(work: Work, progress: Progress) -> Outcome:
     for stage in ("check", "train"):
-        progress(stage, 1, 2, {"loss": 0.5, "margin": float("nan")})
+        progress(stage, 1, 2, {"loss": 0.5, "margin": float("nan")}, {})
     return TRAINED
 
 
@@ -110,7 +111,7 @@ def test_a_trainer_that_was_overtaken_says_nothing_more(bus: SQLiteBus, tmp_path
 
 def test_a_refused_dataset_ends_the_run_and_is_named(bus: SQLiteBus, tmp_path: Path) -> None:
     def refuse(work: Work, progress: Progress) -> Outcome:
-        progress("check", 0, 1, {})
+        progress("check", 0, 1, {}, {})
         raise DataRefused("the expectation choices_are_known failed")
 
     steps(trainer(bus, tmp_path, refuse))
@@ -163,7 +164,7 @@ def test_a_stop_interrupts_at_the_next_step_and_the_run_stays_open(bus: SQLiteBu
 
     def train(work: Work, progress: Progress) -> Outcome:
         for stage in ("check", "train", "sample"):
-            progress(stage, 0, 1, {})
+            progress(stage, 0, 1, {}, {})
             stages.append(stage)
             if stage == "train":
                 stop.set()
@@ -181,7 +182,8 @@ def test_while_a_stage_is_silent_the_heartbeat_is_not(bus: SQLiteBus, monkeypatc
     monkeypatch.setattr(heartbeat, "SOON", 0.0)
     (partition,) = bus.bounds([PROGRESS.name])
     with Heartbeat(bus, run_id(1), 1, "product", lambda: None) as beat:
-        beat.progress("train", 3, 9, {})
+        beat.progress("check", 1, 1, {}, {"data_docs": "d" * 64})
+        beat.progress("train", 3, 9, {}, {})
         seen = -1
         while seen < 5:
             found = bus.read({partition: seen}, limit=10, wait=10)
@@ -189,6 +191,7 @@ def test_while_a_stage_is_silent_the_heartbeat_is_not(bus: SQLiteBus, monkeypatc
             seen = found[-1].offset
     words = [event for event in on(bus, TrainingProgress) if isinstance(event, TrainingProgress)]
     assert words[-1].step == 3
+    assert words[-1].artifacts == {"data_docs": "d" * 64}, "the word that named it may have been passed over"
 
 
 def test_names_of_trainers_last_over_restarts_and_are_nobody_elses(tmp_path: Path) -> None:

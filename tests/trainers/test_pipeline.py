@@ -1,6 +1,7 @@
 """A whole run on a real snapshot with a model small enough for a test: resumed, repeated, refused."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,8 +38,8 @@ def finished(
     said: list[str] = []
     for stage in (*STAGES[1:], "nowhere"):
 
-        def progress(at: str, step: int, steps: int, metrics: dict[str, float], stage: str = stage) -> None:
-            said.append(at)
+        def progress(at: str, step: int, steps: int, metrics: dict[str, float], made: dict[str, str], stage: str = stage) -> None:
+            said.append(at if not made else f"{at} {made['data_docs']}")
             if at == stage:
                 raise Killed
 
@@ -56,7 +57,8 @@ def test_a_run_killed_in_every_stage_ends_with_a_judged_challenger(finished: tup
     assert [gate.name for gate in outcome.gates] == ["win_rate", "kl_budget", "facts", "conduct", "name_contrast"]
     assert {gate.verdict for gate in outcome.gates if gate.name != "name_contrast"} == {"insufficient"}
     assert outcome.verdict != "passed"
-    assert said.count("check") == 2  # begun and ended once: a finished stage is not done again
+    assert said.count("check") == 1  # begun once: a finished stage is not done again
+    assert len({each for each in said if each.startswith("check ")}) == 1  # and says each time what it made
     assert list(outcome.seconds) == list(STAGES)
 
 
@@ -81,8 +83,8 @@ def test_a_finished_run_is_not_done_again_and_another_job_is_not_mixed_in(
 ) -> None:
     folder, artifacts, outcome, _ = finished
 
-    def nothing(stage: str, step: int, steps: int, metrics: dict[str, float]) -> None:
-        raise AssertionError(f"{stage} was done again")
+    def nothing(stage: str, step: int, steps: int, metrics: dict[str, float], made: dict[str, str]) -> None:
+        assert made, f"{stage} was done again"
 
     assert run(job(run_settings, snapshot), folder, artifacts, nothing) == outcome
     with pytest.raises(TrainingError, match="another job"):
@@ -108,8 +110,16 @@ def test_a_snapshot_that_fails_its_expectations_ends_the_run_and_names_them(run_
     with Warehouse.open(tmp_path / "warehouse.duckdb") as warehouse:
         warehouse.claim_epoch(1, published=0)
         freeze(warehouse, tmp_path / "empty", run_id=RUN, through_sequence=0, sources=("simulation",))
+    artifacts, words = Artifacts(str(tmp_path / "artifacts")), list[Any]()
+
+    def progress(*said: Any) -> None:
+        words.append(said)
+
     with pytest.raises(DataRefused, match="expectations"):
-        run(job(run_settings, tmp_path / "empty"), tmp_path / "run", Artifacts(str(tmp_path / "artifacts")), lambda *_: None)
+        run(job(run_settings, tmp_path / "empty"), tmp_path / "run", artifacts, progress)
+    (pages,) = {artifacts.get(said[4]["data_docs"]) for said in words if said[4]}
+    assert "training.enough_rows" in (pages / "index.html").read_text()
+    assert len(list(pages.glob("validations/training/**/*.html"))) == 1
 
 
 def test_a_file_of_records_trains_and_judges_without_bus_or_hub(run_settings: Settings, tmp_path: Path, tiny_model: Path) -> None:

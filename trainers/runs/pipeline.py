@@ -25,7 +25,7 @@ from trainers.runs.job import Job
 
 __all__ = ["STAGES", "Outcome", "run"]
 
-Progress = Callable[[str, int, int, dict[str, float]], None]  # stage, step, steps, metrics
+Progress = Callable[[str, int, int, dict[str, float], dict[str, str]], None]  # stage, step, steps, metrics, artifacts by name
 STAGES = ("check", "train", "sample", "evaluate", "gates")
 
 Kept = TypeVar("Kept", bound=BaseModel)
@@ -70,7 +70,7 @@ def run(job: Job, folder: Path, artifacts: Artifacts, progress: Progress) -> Out
     def trials() -> list[TrialPrompt]:
         return data().prompts(settings.evaluation.prompts)
 
-    stages.do("check", stage.Checked, lambda say: stage.check(data(), say))
+    stages.do("check", stage.Checked, lambda say: stage.check(data(), artifacts, say))
     trained = stages.do(
         "train", stage.TrainedPolicy, lambda say: stage.train(job.base, data(), settings, folder / "training", artifacts, say)
     )
@@ -127,15 +127,19 @@ class _Stages:
                     "give each job its own folder"
                 )
             self.seconds[name] = kept["seconds"]
+            if kept.get("artifacts"):  # a stage of an older program has none
+                self._progress(name, 1, 1, {}, kept["artifacts"])
             return model.model_validate_json(orjson.dumps(kept["result"]))
         started = time.monotonic()
+        put: dict[str, str] = {}
 
-        def say(step: int, steps: int, metrics: Mapping[str, float] | None = None) -> None:
-            self._progress(name, step, steps, dict(metrics or {}))
+        def say(step: int, steps: int, metrics: Mapping[str, float] | None = None, artifacts: Mapping[str, str] | None = None) -> None:
+            put.update(artifacts or {})
+            self._progress(name, step, steps, dict(metrics or {}), dict(put))
 
         result = work(say)
         self.seconds[name] = round(time.monotonic() - started, 3)
-        record = {"job": self._job, "seconds": self.seconds[name], "result": orjson.loads(result.model_dump_json())}
+        record = {"job": self._job, "seconds": self.seconds[name], "artifacts": put, "result": orjson.loads(result.model_dump_json())}
         write_whole(path, orjson.dumps(record))
         return result
 

@@ -1,5 +1,6 @@
 """What each stage of a run does: its inputs in, a record out that the pipeline keeps. No stage looks at another's files."""
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,9 +27,11 @@ from trainers.runs.settings import RunSettings
 
 
 class Say(Protocol):
-    """Reports step, steps and metrics of the stage at work."""
+    """Reports step, steps and metrics of the stage at work, and by their names the artifacts that it has put into the store."""
 
-    def __call__(self, step: int, steps: int, metrics: Mapping[str, float] | None = None) -> None: ...
+    def __call__(
+        self, step: int, steps: int, metrics: Mapping[str, float] | None = None, artifacts: Mapping[str, str] | None = None
+    ) -> None: ...
 
 
 class _Record(BaseModel):
@@ -80,8 +83,8 @@ class Judged(_Record):
     verdict: Verdict
 
 
-def check(data: RunData, say: Say) -> Checked:
-    """Hold the snapshot against its expectations.
+def check(data: RunData, artifacts: Artifacts, say: Say) -> Checked:
+    """Hold the snapshot against its expectations, and keep the results with their Data Docs, as the artifact ``data_docs``.
 
     Raises
     ------
@@ -93,10 +96,11 @@ def check(data: RunData, say: Say) -> Checked:
     say(0, 1)
     snapshot = data.snapshot
     assert snapshot is not None
-    failures = expectations(snapshot)
+    with tempfile.TemporaryDirectory() as scratch:
+        failures = expectations(snapshot, Path(scratch) / "data-docs")
+        say(1, 1, {"left_out": snapshot.overlap} if snapshot.overlap else None, {"data_docs": artifacts.put(Path(scratch) / "data-docs")})
     if failures:
         raise DataRefused("the snapshot fails its expectations: " + "; ".join(f"{name}: {detail}" for name, detail in failures))
-    say(1, 1, {"left_out": snapshot.overlap} if snapshot.overlap else None)
     return Checked(judgments=len(snapshot.preferences), prompts=len(snapshot.prompts), overlap=snapshot.overlap)
 
 

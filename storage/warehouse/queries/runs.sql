@@ -22,7 +22,7 @@ SELECT
     requested.through_sequence, requested.sources,
     frozen.occurred_at AS frozen_at, frozen.snapshot, frozen.champion,
     claimed.attempt, claimed.trainer, claimed.occurred_at AS claimed_at,
-    progressed.stage, progressed.step, progressed.steps, progressed.metrics, progressed.occurred_at AS progressed_at,
+    progressed.stage, progressed.step, progressed.steps, progressed.metrics, progressed.artifacts, progressed.occurred_at AS progressed_at,
     failed.occurred_at AS failed_at, failed.stage AS failed_stage, failed.reason, failed.final,
     evaluated.version, evaluated.verdict, evaluated.report, evaluated.occurred_at AS evaluated_at
 FROM requested
