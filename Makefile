@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
+# Where Python is told not to write bytecode, as in most containers, each process would compile our files again: 15 seconds of each test run.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: setup demo test quick nightly lint docs kafka lock
 
 setup: $(STAMP)

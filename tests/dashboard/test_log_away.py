@@ -18,6 +18,8 @@ from streams.health import listen
 from tests.dashboard.small_world import wait_until
 from tests.storage.facts import Log, apply, judgment, pair
 
+pytestmark = pytest.mark.processes
+
 NOWHERE = "kafka://127.0.0.1:9"
 
 

@@ -15,6 +15,8 @@ import pytest
 from storage.errors import ConfigurationError
 from tests.deploy.test_cli import ROOT, feedbackloop
 
+pytestmark = pytest.mark.processes
+
 RECORDS = [{"prompt": f"Question {i}?", "chosen": f"A good answer to {i}.", "rejected": f"A bad answer to {i}."} for i in range(40)]
 
 

@@ -22,6 +22,8 @@ from streams.intake import Intake
 from tests.serving.conftest import StartApp
 from trainers.models.reply import Reply
 
+pytestmark = pytest.mark.training
+
 if TYPE_CHECKING:
     from serving.models.local import Served
     from trainers.models.sampler import Deliver, Draw

@@ -123,6 +123,7 @@ def test_nothing_is_acknowledged_that_the_log_does_not_take(full: Server) -> Non
     assert not any(full.sizes().values())
 
 
+@pytest.mark.processes
 def test_of_two_hundred_invented_names_on_one_pair_so_many_are_taken_as_one_pair_gets(server: Server) -> None:
     paired = post(server, "/v1/pairs", {"prompt": PROMPT, "responses": ["at noon", "at nine"]})
     asked = {"type": "comparison", "pair_id": paired["pair_id"], "choice": "A"}

@@ -19,6 +19,8 @@ from tests.serving.conftest import Server, Start, WaitUntil
 from tests.streams.examples import evaluated as of_policy
 from tests.streams.examples import gate, of_its_run
 
+pytestmark = pytest.mark.training
+
 ASKED = [{"role": "user", "content": "when is the interview ?"}]
 
 

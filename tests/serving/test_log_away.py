@@ -13,6 +13,8 @@ from streams.bus.sqlite import SQLiteBus
 from tests.serving.conftest import StartApp
 from tests.serving.test_upstream import Upstream
 
+pytestmark = pytest.mark.processes
+
 NOWHERE = "kafka://127.0.0.1:9"
 PROMPT = [{"role": "user", "content": "when is the interview ?"}]
 

@@ -16,6 +16,8 @@ from storage.events import Message, Sampling
 from storage.settings import Settings
 from tests.serving.conftest import Start, StartApp, WaitUntil
 
+pytestmark = pytest.mark.training
+
 ASKED = [{"role": "user", "content": "when is the interview ?"}]
 
 

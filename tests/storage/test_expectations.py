@@ -17,6 +17,8 @@ from storage.strata import stratum_of
 from storage.warehouse.warehouse import Warehouse
 from tests.storage.facts import Log, apply, features, id_of, judgment, pair, reply
 
+pytestmark = pytest.mark.training
+
 Table = list[dict[str, Any]]
 
 

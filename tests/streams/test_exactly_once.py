@@ -58,6 +58,8 @@ from tests.streams.test_learner import updates as said_by
 from tests.streams.test_runs import claim, frozen, request, run_id
 from tests.streams.test_trainer import work_done
 
+pytestmark = pytest.mark.processes
+
 KILLS = st.lists(st.integers(0, 12) | st.integers(0, 60), max_size=4)  # after so many moments of each life; then one that lasts
 UNREADABLE = Record(JUDGMENTS.name, b"", b"{")
 OF_THE_NUMBERING = ("hub_claimed", "preference_joined", "preference_removed", "event_quarantined")

@@ -27,6 +27,8 @@ from streams.stations.agents import Agents
 from streams.stations.table import consumer
 from tests.streams.bus_contract import everything
 
+pytestmark = pytest.mark.java
+
 ALICE = KafkaSettings(security="SASL_PLAINTEXT", username="alice", password="wonderland")
 
 

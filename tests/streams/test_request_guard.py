@@ -138,7 +138,7 @@ def running(body_time: float = 30.0, protocol: type[BoundedHttp] = BoundedHttp) 
     try:
         yield Running(address.getsockname()[1], bodies)
     finally:
-        server.should_exit = True
+        server.should_exit = server.force_exit = True  # some of these connections are left open on purpose
         thread.join(10)
         address.close()
 

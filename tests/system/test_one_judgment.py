@@ -30,6 +30,8 @@ from streams.trainer import train
 from trainers.features.embedder import Embedder
 from trainers.features.settings import FeatureSettings
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parents[2]
 STATION = re.compile(r"^\d+\. `(?P<file>[\w/]+\.py)` `(?P<function>\w+)`", re.MULTILINE)
 JUDGMENTS = 24

@@ -19,6 +19,8 @@ from trainers.features.fit import fit_whitening, main
 from trainers.features.guards import GUARDS, guards
 from trainers.features.settings import FeatureSettings
 
+pytestmark = pytest.mark.training
+
 
 def asked(text: str) -> tuple[Message, ...]:
     return (Message(role="user", content=text),)

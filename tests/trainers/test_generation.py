@@ -13,6 +13,8 @@ from trainers.models.policy import Policy, load_policy, resolve_model
 from trainers.models.sampler import Draw, choose
 from trainers.models.scoring import log_probabilities
 
+pytestmark = pytest.mark.training
+
 PROMPTS = [(Message(role="user", content=text),) for text in ("Hello", "When is my interview?", "Hi, any news? " * 5, "No")]
 
 
