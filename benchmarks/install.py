@@ -28,7 +28,7 @@ def main() -> None:
         python = folder / "venv" / "bin" / "python"
         run(sys.executable, "-m", "venv", str(folder / "venv"))
         before = megabytes(folder / "venv")
-        run(str(python), "-m", "pip", "install", "--quiet", "--no-compile", str(ROOT))
+        run(str(python), "-m", "pip", "install", "--quiet", str(ROOT))
         size = megabytes(folder / "venv") - before
         bare, imported = (starts(python, words) for words in ("pass", "from feedbackloop import Client"))
         heavy = subprocess.run(

@@ -9,7 +9,6 @@ Names are imported when they are first used: ``Client`` needs httpx and pydantic
 """
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -39,6 +38,8 @@ __all__ = ["APIError", "ChatReply", "Client", "DPOConfig", "DPOTrainer", "RLHFCo
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version  # takes longer to import than the rest of this file
+
         try:
             return version("feedbackloop")
         except PackageNotFoundError:  # run from a folder that was never installed
