@@ -3,15 +3,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-# Where Python is told not to write bytecode, as in most containers, each process would compile our files again: 15 seconds of each test run.
+# Most containers disable bytecode; each process would then compile our files again: 15 seconds of each test run.
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: setup demo test quick nightly lint docs kafka lock
 
 setup: $(STAMP)
 
-# uv installs the locked set six times faster than pip, and checks every hash. Bytecode is compiled here: where Python is told not to write it,
-# as in most containers, each start would compile torch and transformers again, two thirds of serving's start.
+# uv installs the locked set six times faster than pip, and checks every hash. Compile bytecode here: where writing it is disabled, as in
+# most containers, each start would compile torch and transformers again, two thirds of serving's start time.
 $(STAMP): requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==0.13.*"
@@ -22,21 +22,21 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup
 	$(BIN)/feedbackloop demo $(ARGS)
 
-# Two processes of tests, a file to a process; one thread each, so that they do not fight for the cores.
+# Two test processes, one file at a time each; one thread each, so that they do not compete for cores.
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-# The same without Java, browser, training and processes.
+# Without tests that need Java, a browser, training or processes.
 quick: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not java and not browser and not training and not processes" $(ARGS)
 
-# An hour or more: properties with 500 examples, 100,000 inputs to each topic, half an hour of kills on either log.
+# An hour or more: 500 examples per property, 100,000 fuzz inputs per topic, a quarter of an hour of kills on each log.
 nightly: setup
 	NIGHTLY=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --inputs 100000 --timeout 7200 $(ARGS)
 	$(BIN)/python -m benchmarks.chaos --minutes 15 --bus sqlite
 	$(BIN)/python -m benchmarks.chaos --minutes 15 --bus kafka
 
-# The site in build/site; a broken link is an error.
+# Builds the site in build/site; broken links are errors.
 docs: setup
 	$(BIN)/python docs/generate.py build/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

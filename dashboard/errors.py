@@ -1,4 +1,4 @@
-"""How the hub answers its errors; the shape is that of every port, ``streams.http.errors``."""
+"""Maps the hub's exceptions to HTTP errors. The response shape is the same on every port: ``streams.http.errors``."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ REFUSALS: Kinds = {
     ArtifactError: Kind(404, "not_found", own_files=True),
 }
 
-DOCUMENTED: dict[int | str, dict[str, Any]] = {  # "4XX" in it also keeps FastAPI from documenting its own 422, which is never answered
-    "4XX": {"model": ErrorAnswer, "description": "Refused: the message says why, `param` which part of the request."},
-    "5XX": {"model": ErrorAnswer, "description": "Failed here; with `Retry-After` it is worth trying again."},
+DOCUMENTED: dict[int | str, dict[str, Any]] = {  # "4XX" also keeps FastAPI from documenting its own 422, which is never returned
+    "4XX": {"model": ErrorAnswer, "description": "Refused: `message` says why, `param` names the part of the request."},
+    "5XX": {"model": ErrorAnswer, "description": "Server error; retry if `Retry-After` is set."},
 }

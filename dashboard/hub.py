@@ -1,4 +1,4 @@
-"""The hub's process: the one owner of the warehouse; sink, freeze and promotion in threads, API and pages on one ASGI server."""
+"""The hub process, sole owner of the warehouse: sink, freeze and promotion in threads, API and pages on one ASGI server."""
 
 import asyncio
 import logging
@@ -17,13 +17,13 @@ from dashboard.actions.manual_runs import ManualRuns
 from dashboard.actions.rating_queue import RatingQueue
 from dashboard.actions.reviews import Reviews
 from dashboard.actions.verification import verified
-from dashboard.api import Doors, add_routes
+from dashboard.api import Services, add_routes
 from dashboard.pages.page import Parts
 from dashboard.pages.site import content_policy, mount
 from dashboard.settings import HubSettings
-from dashboard.status.feed import Live
+from dashboard.status.feed import ReadingFeed
 from dashboard.status.log_lag import LogLag
-from dashboard.status.readings import Readings, Sources, lives_in
+from dashboard.status.readings import Readings, Sources, fold_versions
 from dashboard.status.serving_version import ServingVersion, serving_url
 from storage.artifacts import Artifacts
 from storage.events import JudgmentGiven
@@ -48,38 +48,40 @@ from trainers.runs.report import Report, read_report
 
 log = logging.getLogger(__name__)
 
-LET_GO = 10.0  # seconds that the hub before this one has to let go of the warehouse: one that is told to stop takes eight at most
-GRACE = 1  # seconds for answers under way when the process is told to stop; pages reconnect by themselves
+LOCK_TIMEOUT = 10.0  # seconds to wait for the warehouse's lock: a previous hub that is told to stop takes eight at most
+SHUTDOWN_GRACE = 1  # seconds for requests in flight when the process is told to stop; pages reconnect by themselves
 
 
 class Hub:
-    """All that the process holds, opened together and closed together; ``app`` is what the server serves."""
+    """Everything the process holds, opened and closed together; ``app`` is the ASGI app."""
 
     def __init__(self, settings: Settings) -> None:
         own = settings.section("hub", HubSettings)
         rule = settings.section("retraining", RetrainingRule)
         common = settings.common
-        pa.array([None])  # pyarrow imports pandas with its first array, for a second or more: now, and not before the first judgment
+        pa.array([None])  # pyarrow imports pandas with its first array, which takes a second or more: do it before the first judgment
         open_home(common.home)
         self.failure: BaseException | None = None
         self.failed = threading.Event()
         self.bus = bus_of(settings)
         self.outlet = outlet_of(settings, self.bus, "hub")
         self.warehouse = Warehouse.open(
-            common.home / "warehouse.duckdb", memory_limit=own.memory_limit, threads=own.threads, patience=LET_GO
+            common.home / "warehouse.duckdb", memory_limit=own.memory_limit, threads=own.threads, patience=LOCK_TIMEOUT
         )
         artifacts = Artifacts(common.artifacts_url)
         self.streams = HubStreams(self.bus, self.warehouse, artifacts, common.home)
-        kept = RunArtifacts(artifacts)
-        self.serving = ServingVersion(own.serving_url or serving_url(settings), self._woken)
+        run_artifacts = RunArtifacts(artifacts)
+        self.serving = ServingVersion(own.serving_url or serving_url(settings), self._wake_pages)
         self.readings = Readings(
-            Sources(self.warehouse, LogLag(self._lag), self._problems, rule.every, kept, lambda: self.serving.version, own.opinions)
+            Sources(
+                self.warehouse, LogLag(self._lag), self._problems, rule.every, run_artifacts, lambda: self.serving.version, own.opinions
+            )
         )
-        self.live = Live(self.readings.take)
+        self.live = ReadingFeed(self.readings.take)
         self.queue = RatingQueue(self.warehouse, self.readings.outstanding)
-        self.streams.listeners.append(self._stored)
-        reviews = Reviews(self.bus, lambda: lives_in(self.warehouse, kept)[0], artifacts)
-        doors = Doors(
+        self.streams.listeners.append(self._on_commit)
+        reviews = Reviews(self.bus, lambda: fold_versions(self.warehouse, run_artifacts)[0], artifacts)
+        services = Services(
             live=self.live,
             queue=self.queue,
             intake=Intake(self.outlet, pseudonym_key(common), settings.section("feedback", FeedbackCaps)),
@@ -87,9 +89,9 @@ class Hub:
             artifacts=artifacts,
             exporter=Exporter(self.warehouse),
             verify=lambda: verified(self.bus, self.warehouse, artifacts, settings),
-            by_hand=ManualRuns(self.bus, self.warehouse, lambda method: RunPlan.of(settings, method, artifacts)),
+            manual_runs=ManualRuns(self.bus, self.warehouse, lambda method: RunPlan.of(settings, method, artifacts)),
         )
-        self.app = create_app(doors, self.streams, self._fail, common.allowed_hosts)
+        self.app = create_app(services, self.streams, self._fail, common.allowed_hosts)
 
     def __enter__(self) -> "Hub":
         self.serving.start()
@@ -98,20 +100,20 @@ class Hub:
     def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
         self.serving.stop()
         if not self.streams.stop():
-            log.warning("a consumer did not finish its step in time; what it had not committed is read again at the next start")
+            log.warning("a consumer did not finish its step in time; uncommitted entries are read again at the next start")
         self.warehouse.close()
         if self.outlet is not self.bus:
             self.outlet.close()
         self.bus.close()
 
-    def _stored(self, applied: Applied) -> None:
+    def _on_commit(self, applied: Applied) -> None:
         self.readings.note(applied)
         for event in applied.stored:
-            if isinstance(event, JudgmentGiven):  # from whichever door
+            if isinstance(event, JudgmentGiven):  # accepted here or by serving
                 self.queue.judged(event.recruiter, str(event.pair_id), opinion=event.choice != "skip")
         self.live.wake()
 
-    def _woken(self) -> None:
+    def _wake_pages(self) -> None:
         self.live.wake()
 
     def _fail(self, error: BaseException) -> None:
@@ -129,39 +131,41 @@ class Hub:
         return behind
 
 
-def create_app(doors: Doors, streams: HubStreams, fail: Callable[[BaseException], None], allowed_hosts: Sequence[str] = ()) -> FastAPI:
-    """API, health and pages on one app, which takes readings while it runs.
+def create_app(
+    services: Services, streams: HubStreams, fail: Callable[[BaseException], None], allowed_hosts: Sequence[str] = ()
+) -> FastAPI:
+    """API, health checks and pages on one app, which takes readings while it runs.
 
     Parameters
     ----------
-    fail : told what ended the readings, when nothing should have
-    allowed_hosts : names besides loopback under which the hub may be asked for
+    fail : called with the exception that ended the reading task
+    allowed_hosts : host names besides loopback that requests may use
     """
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        readings_taken = asyncio.create_task(doors.live.run(), name="readings")
-        readings_taken.add_done_callback(lambda task: None if task.cancelled() or task.exception() is None else fail(task.exception()))  # type: ignore[arg-type]
+        reading_task = asyncio.create_task(services.live.run(), name="readings")
+        reading_task.add_done_callback(lambda task: None if task.cancelled() or task.exception() is None else fail(task.exception()))  # type: ignore[arg-type]
         try:
             yield
         finally:
-            readings_taken.cancel()
-            await asyncio.gather(readings_taken, return_exceptions=True)
+            reading_task.cancel()
+            await asyncio.gather(reading_task, return_exceptions=True)
 
     app = FastAPI(
         docs_url=None,
         redoc_url=None,
         title="FeedbackLoop hub",
-        description="What the command line, products and the pages ask and tell the hub.",
+        description="The hub's API for the command line, products and the dashboard.",
         lifespan=lifespan,
     )
     app.include_router(health_router(streams.checks))
-    add_routes(app, doors)
+    add_routes(app, services)
 
     def report_of(version: str) -> Report:
-        return read_report(doors.artifacts, doors.reviews.find(version).evaluated.report)
+        return read_report(services.artifacts, services.reviews.find(version).evaluated.report)
 
-    pages = mount(app, Parts(doors.live, doors.reviews, report_of))
+    pages = mount(app, Parts(services.live, services.reviews, report_of))
     policy = content_policy(pages)
     app.add_middleware(RequestGuard, allowed_hosts=allowed_hosts, page_policy=policy)
     return app
@@ -177,14 +181,14 @@ def run(settings: Settings) -> None:
     WarehouseError
         Another hub holds the warehouse.
     FeedbackLoopError
-        A thread cannot go on in this process; the supervisor starts the hub again.
+        A thread failed and cannot continue in this process; the supervisor restarts the hub.
     """
     own = settings.section("hub", HubSettings)
     stop = stop_on_signals()
     address = listen(own.host, own.port)
     with Hub(settings) as hub:
         server = Server(hub)
-        threading.Thread(target=_end_server, args=(server, [stop, hub.streams.crashed, hub.failed]), name="end", daemon=True).start()
+        threading.Thread(target=_stop_server_on, args=(server, [stop, hub.streams.crashed, hub.failed]), name="end", daemon=True).start()
         hub.streams.start()
         log.info("hub on http://%s:%d", own.host, address.getsockname()[1])
         server.run(sockets=[address])
@@ -195,10 +199,10 @@ def run(settings: Settings) -> None:
 
 
 class Server(uvicorn.Server):
-    """Serves a hub; ends the answers that have no end before it waits for the others."""
+    """Serves a hub; on shutdown it closes the endless streams before waiting for other requests."""
 
     def __init__(self, hub: Hub) -> None:
-        super().__init__(server_config(hub.app, timeout_graceful_shutdown=GRACE))
+        super().__init__(server_config(hub.app, timeout_graceful_shutdown=SHUTDOWN_GRACE))
         self._live = hub.live
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -206,7 +210,7 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _end_server(server: uvicorn.Server, ends: Sequence[threading.Event]) -> None:
+def _stop_server_on(server: uvicorn.Server, ends: Sequence[threading.Event]) -> None:
     """Tell the server to stop as soon as one of the events is set."""
     while not any(event.is_set() for event in ends):
         ends[0].wait(0.25)

@@ -1,6 +1,6 @@
-"""What pages ask of their callbacks, read before Dash does: Dash trusts it, and answers a wrong one with a silent 500.
+"""Validates the pages' callback requests before Dash handles them: Dash trusts them, and answers an invalid one with a 500 and no log line.
 
-Comes after Dash's own middleware, which swallows every error that reaches it.
+Runs inside Dash's own middleware, which swallows every error that reaches it.
 """
 
 import json
@@ -25,7 +25,7 @@ SUITES = "/_dash-component-suites/"
 
 
 class CallRefused(Exception):
-    """The page asks for what no page of this hub asks for, or holds what this hub does not write."""
+    """A call that no page of this hub makes, or that holds values this hub did not write."""
 
 
 class Property(BaseModel):
@@ -41,7 +41,7 @@ Properties = tuple[Property | tuple[Property, ...], ...]
 
 
 class Call(BaseModel):
-    """The parts of a call that Dash reads without looking."""
+    """The parts of a call that Dash reads without checking."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -53,7 +53,7 @@ class Call(BaseModel):
 
 
 class PageCalls:
-    """The middleware; ``pages`` gives the Dash app once it is there."""
+    """ASGI middleware; ``pages`` returns the Dash app once it exists."""
 
     def __init__(self, app: ASGIApp, pages: Callable[[], Dash]) -> None:
         self._app = app
@@ -73,20 +73,20 @@ class PageCalls:
         except PreventUpdate:
             await Response(status_code=204)(scope, receive, send)
         except DependencyException:
-            await JSONResponse(error_body("there is no such file of the pages", CLIENT, code="not_found"), 404)(scope, receive, send)
+            await JSONResponse(error_body("there is no such component file", CLIENT, code="not_found"), 404)(scope, receive, send)
         except CallRefused as refused:
             await JSONResponse(error_body(str(refused), CLIENT, code="invalid_value"), 400)(scope, receive, send)
         except ValidationError as error:
             if scope["path"] != CALL:
                 await answer_failure(error, scope, receive, send)
                 return
-            said = f"the page holds what this hub does not write ({problems(error.errors(include_input=False))}); load it again"
-            await JSONResponse(error_body(said, CLIENT, code="invalid_value"), 400)(scope, receive, send)
-        except Exception as error:  # noqa: BLE001  the edge of the process: logged whole
+            text = f"the page holds values that this hub did not write ({problems(error.errors(include_input=False))}); reload it"
+            await JSONResponse(error_body(text, CLIENT, code="invalid_value"), 400)(scope, receive, send)
+        except Exception as error:  # noqa: BLE001  process edge: logged with its traceback
             await answer_failure(error, scope, receive, send)
 
     def _checked_messages(self, scope: Scope, receive: Receive, send: Send) -> Receive:
-        """``receive`` that closes the channel at the first message which is not one of a page's."""
+        """``receive`` that closes the channel at the first invalid message."""
 
         async def received() -> Message:
             message = await receive()
@@ -104,7 +104,7 @@ class PageCalls:
 
 
 def check_call(pages: Dash, body: Any) -> None:
-    """Refuse a call unless it names a callback of the pages and gives what that one takes.
+    """Refuse a call unless it names a callback of the pages and passes the arguments declared for it.
 
     Raises
     ------
@@ -114,10 +114,10 @@ def check_call(pages: Dash, body: Any) -> None:
     try:
         call = Call.model_validate(body)
     except ValidationError as error:
-        raise CallRefused(f"this is no call of a page: {problems(error.errors(include_input=False))}") from error
+        raise CallRefused(f"not a valid callback request: {problems(error.errors(include_input=False))}") from error
     known = pages.callback_map.get(call.output)
     if known is None or "callback" not in known:
-        raise CallRefused(f"no callback of the pages has the output {call.output[:80]!r}; load the page again")
+        raise CallRefused(f"no callback has the output {call.output[:80]!r}; reload the page")
     outputs = call.outputs if call.output.startswith("..") else (call.outputs,)
     names = [] if known.get("no_output") else [name.rpartition(".")[::2] for name in call.output.strip(".").split("...")]
     wanted = {
@@ -126,26 +126,26 @@ def check_call(pages: Dash, body: Any) -> None:
         "outputs": (outputs if names else (), [(name, prop.partition("@")[0]) for name, prop in names]),
     }
     for part, (given, declared) in wanted.items():
-        if not isinstance(given, tuple) or len(given) != len(declared) or not all(map(_agrees, given, declared)):
-            raise CallRefused(f"{part}: not those of the callback {call.output[:80]!r}; load the page again")
+        if not isinstance(given, tuple) or len(given) != len(declared) or not all(map(_matches, given, declared)):
+            raise CallRefused(f"{part} do not match the callback {call.output[:80]!r}; reload the page")
 
 
 def _check_message(pages: Dash, message: Message) -> None:
     try:
-        said = json.loads(message.get("text") or "")
+        body = json.loads(message.get("text") or "")
     except (ValueError, RecursionError) as error:
-        raise CallRefused("a message of the push channel is no JSON") from error
-    if not isinstance(said, dict) or not all(isinstance(said.get(key, ""), str) for key in ("type", "requestId", "rendererId")):
-        raise CallRefused("a message of the push channel is no JSON object with texts in type, requestId and rendererId")
-    if said.get("type") == "callback_request":
-        payload: Any = said.get("payload")
+        raise CallRefused("a push channel message is not JSON") from error
+    if not isinstance(body, dict) or not all(isinstance(body.get(key, ""), str) for key in ("type", "requestId", "rendererId")):
+        raise CallRefused("a push channel message is not a JSON object with strings in type, requestId and rendererId")
+    if body.get("type") == "callback_request":
+        payload: Any = body.get("payload")
         check_call(pages, payload)
         if not pages.callback_map[payload["output"]].get("websocket"):
             raise CallRefused(f"{payload['output'][:80]!r} is not a callback of the push channel")
 
 
-def _agrees(given: object, declared: tuple[str, str]) -> bool:
-    """Whether this is the property declared; for a pattern, any number of components that fit it."""
+def _matches(given: object, declared: tuple[str, str]) -> bool:
+    """Whether this is the declared property; for a pattern, any number of components that match it."""
     name, prop = declared
     if not name.startswith("{"):
         return isinstance(given, Property) and (given.id, given.property.partition("@")[0]) == (name, prop)

@@ -1,4 +1,4 @@
-"""The hub: the section ``[hub]``."""
+"""Settings of the hub: the section ``[hub]``."""
 
 from typing import Annotated
 
@@ -13,10 +13,10 @@ class HubSettings(BaseModel):
 
     Attributes
     ----------
-    host, port : where API and pages are served
-    memory_limit, threads : what the warehouse may take
+    host, port : address of the API and the pages
+    memory_limit, threads : limits for DuckDB
     opinions : how many recruiters judge each pair
-    serving_url : the serving that is asked which version answers candidates; the one of these settings where empty
+    serving_url : address of the serving process to ask which version answers candidates; if empty, taken from ``[serving]``
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,7 +1,7 @@
-"""The whole loop before a visitor's eyes: every process on this machine, simulated people, until a reviewer's decision is due, and on.
+"""Runs the whole loop on this machine with simulated people, until a reviewer's decision is due and beyond.
 
-The people are a program of their own that speaks HTTP like anybody else; nothing here knows their taste. The figures of the summary are
-read from the log (when was each event accepted?) and from the live feed that the dashboard's pages get.
+The people are a separate program that speaks HTTP like any client; nothing here knows their taste. The summary's figures are computed from
+the log (when each event was accepted) and from the dashboard's live feed.
 """
 
 import contextlib
@@ -28,23 +28,23 @@ from streams.bus.topics import PROGRESS, REQUESTED, TOPICS, VERSIONS
 Until = Literal["review", "promoted"]
 
 JUDGMENTS_TO_TRAIN = 480  # of the training stratum; a quarter as many again goes to the evaluation stratum
-PAIRED_SHARE = 0.16  # so that 480 training judgments come with 900 prompts of the evaluation stratum and more, where 800 are needed
+PAIRED_SHARE = 0.16  # gives more than 900 prompts of the evaluation stratum with 480 training judgments; the gates need 800
 
 
 @dataclass(frozen=True)
 class Demo:
-    """What the visitor asked for."""
+    """Options of the demo."""
 
     until: Until | None = None
     seed: int = 0
-    controls: frozenset[str] = frozenset()  # of "null", "plant", "drift": what the command says of each
+    controls: frozenset[str] = frozenset()  # of "null", "plant", "drift"; see the command's options
     bus: Literal["sqlite", "kafka"] = "sqlite"
     judgments: int = JUDGMENTS_TO_TRAIN
     give_up_after: float = 900.0  # seconds
 
     @property
     def is_control(self) -> bool:
-        """Whether a version that does *not* pass is what should come out."""
+        """Whether the version is expected *not* to pass."""
         return bool(self.controls & {"null", "plant"})
 
 
@@ -60,7 +60,7 @@ class Clock:
 
 
 def demo_settings(settings: Settings, demo: Demo) -> Settings:
-    """The visitor's settings with what the demo needs: a home of its own, simulated judgments as teachers, one threshold."""
+    """The user's settings, changed for the demo: a new home, simulated judgments as training source, one threshold."""
     home = settings.common.home / "demo" / time.strftime("%Y%m%d-%H%M%S")
     return settings.with_values(
         {"home": home, "sources": ("simulation",)},
@@ -70,7 +70,7 @@ def demo_settings(settings: Settings, demo: Demo) -> Settings:
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
-    """The settings as variables for a child process."""
+    """The settings as environment variables for a child process."""
     common = settings.common
     values: dict[str, Any] = {"HOME": str(common.home), "BUS": common.bus, "ARTIFACTS": common.artifacts, "MODEL": common.model}
     variables = {f"FEEDBACKLOOP_{k}": v for k, v in values.items() if v} | {"FEEDBACKLOOP_SOURCES": json.dumps(common.sources)}
@@ -81,9 +81,9 @@ def environment_of(settings: Settings) -> dict[str, str]:
 
 
 def run(demo: Demo, settings: Settings, report: Callable[[str], None], on_summary: Callable[[dict[str, Any]], None]) -> None:
-    """Run the loop until the milestone that was asked for and hand over the summary.
+    """Run the loop until ``demo.until`` is reached, and pass the summary to ``on_summary``.
 
-    Without ``demo.until`` it stays up after the summary until it is interrupted.
+    Without ``demo.until`` the loop stays up after the summary until it is interrupted.
     """
     clock = Clock()
     settings = demo_settings(settings, demo)
@@ -93,14 +93,14 @@ def run(demo: Demo, settings: Settings, report: Callable[[str], None], on_summar
 
 @contextlib.contextmanager
 def _kafka(settings: Settings, report: Callable[[str], None]) -> Iterator[Settings]:
-    """A broker of the demo's own with its topics, and the settings that name it."""
+    """Start a broker with its topics; yield the settings that use it."""
     from deploy.broker import Broker
     from streams.bus.kafka_topics import create_topics
 
     report("starting a Kafka broker")
     with Broker(settings.common.home / "kafka") as broker:
         create_topics(broker.servers, KafkaSettings())
-        yield settings.with_values({"bus": broker.url}, kafka={"security": "PLAINTEXT"})  # whatever the visitor's own broker asks for
+        yield settings.with_values({"bus": broker.url}, kafka={"security": "PLAINTEXT"})  # overrides the settings of the user's own broker
 
 
 def _run(demo: Demo, settings: Settings, clock: Clock, report: Callable[[str], None], on_summary: Callable[[dict[str, Any]], None]) -> None:
@@ -154,7 +154,7 @@ def _until_evaluated(
     demo: Demo, supervisor: Supervisor, people: "People", bus: Bus, feed: "LiveFeed", clock: Clock, report: Callable[[str], None]
 ) -> ModelEvaluated:
     deadline = time.monotonic() + demo.give_up_after
-    said, progress = 0.0, None
+    reported_at, progress = 0.0, None
     for event in _follow(bus, (REQUESTED.name, PROGRESS.name, VERSIONS.name)):
         supervisor.check()
         if time.monotonic() > deadline:
@@ -173,14 +173,14 @@ def _until_evaluated(
             return event
         if event is None or isinstance(event, TrainingProgress):
             people.check()
-            if time.monotonic() - said > 5:
-                said = time.monotonic()
+            if time.monotonic() - reported_at > 5:
+                reported_at = time.monotonic()
                 report(_progress_line(feed.latest, progress))
     raise AssertionError("the log does not end")
 
 
 def _follow(bus: Bus, topics: tuple[str, ...]) -> Iterator[Event | None]:
-    """Every event of the topics from the start on, ``None`` whenever none has come for half a second."""
+    """Every event of the topics from the start; ``None`` whenever none has arrived for half a second."""
     after = {Partition(topic, 0): -1 for topic in topics}
     while True:
         entries = bus.read(after, limit=1000, wait=0.5)
@@ -210,7 +210,7 @@ def _until_promoted(
     clock: Clock,
     report: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Let the simulated reviewer decide, and chat with the new model."""
+    """Let the simulated reviewer approve the version, and chat with it once it serves."""
     if evaluated.verdict != "passed":
         return {"version": None, "why": f"the gates said {evaluated.verdict}; there is nothing to approve"}
     people.review(evaluated.version)

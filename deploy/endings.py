@@ -1,4 +1,4 @@
-"""How commands and processes end: with one line that says why, and an exit code that says who can do something about it."""
+"""How commands and processes exit: with a one-line reason and an exit code for its kind (``storage.errors.exit_code``)."""
 
 import logging
 import os
@@ -7,7 +7,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import NoReturn
 
-from deploy.lifeline import follow_lifeline, last_words
+from deploy.lifeline import follow_lifeline, send_exit_reason
 from deploy.process_log import start_log
 from storage.errors import FeedbackLoopError, exit_code, temporary_reason
 from storage.settings import Settings
@@ -16,20 +16,20 @@ log = logging.getLogger(__name__)
 
 
 def reason_of(error: Exception) -> str | None:
-    """One line for a person; None for what nobody expected."""
+    """A one-line message for an expected error; None for any other."""
     return temporary_reason(error) or (str(error) if isinstance(error, FeedbackLoopError) else None)
 
 
-def complain(reason: str) -> None:
+def print_error(reason: str) -> None:
     with suppress(OSError):  # stderr may be a file on a full disk
         sys.stderr.write(f"feedbackloop: {reason.rstrip()}\n")
 
 
 def run_process(module: str) -> NoReturn:
-    """Call the module's ``run`` with the settings and end with it, saying why where nobody asked for the end.
+    """Call the module's ``run`` with the settings, then exit the process, with a reason if it failed.
 
-    The interpreter is not taken apart: threads that wait (the lifeline's, a pool's) still hold modules then, and DuckDB's would print
-    thirty lines about what of it is left over.
+    Exits without finalizing the interpreter: waiting threads (the lifeline's, a pool's) still hold modules then, and DuckDB's would print
+    thirty lines about leaked objects.
     """
     start_log()
     follow_lifeline()
@@ -42,8 +42,8 @@ def run_process(module: str) -> NoReturn:
             log.exception("this process crashed")
             reason = f"{type(error).__name__}: {error}"
         reason = " ".join(reason.split())  # one line: the supervisor passes it on
-        last_words(reason)
-        complain(reason)
+        send_exit_reason(reason)
+        print_error(reason)
     logging.shutdown()
     with suppress(OSError):
         sys.stdout.flush()

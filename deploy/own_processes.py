@@ -1,4 +1,4 @@
-"""Where our own processes listen, and how they are asked: never through a proxy, whatever the surroundings say."""
+"""Addresses of our own processes, and an HTTP client for them that never uses a proxy, whatever the environment says."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -13,14 +13,14 @@ DEFAULT_PORTS = {"serving": 8000, "hub": 8050, "processor": 8051, "trainer": 805
 
 
 class Address(BaseModel):
-    """The part of a process's section that is read here."""
+    """The keys of a process's section that are read here."""
 
     host: str = "127.0.0.1"
     port: int
 
 
 def url_of(settings: Settings, process: str) -> str:
-    """Where ``process`` listens."""
+    """The URL that ``process`` listens on."""
     values = {"port": DEFAULT_PORTS[process]} | dict(settings.sections.get(process, {}))
     address = settings.with_values(**{process: values}).section(process, Address)
     return f"http://{address.host}:{address.port}"
@@ -28,9 +28,9 @@ def url_of(settings: Settings, process: str) -> str:
 
 @cache
 def client() -> httpx.Client:
-    """For every question to our own processes. One for all: a client of its own would first load the certificates of every authority.
+    """The client for our own processes, shared because each new client loads all CA certificates.
 
-    ``trust_env`` is off: a proxy of the surroundings (``HTTP_PROXY``) does not know our ports, and a wrong ``SSL_CERT_FILE`` is no matter.
+    ``trust_env`` is off: a proxy (``HTTP_PROXY``) cannot reach our ports, and a wrong ``SSL_CERT_FILE`` must not matter.
     """
     return httpx.Client(trust_env=False, timeout=2.0, limits=httpx.Limits(max_keepalive_connections=0))
 
@@ -44,12 +44,12 @@ def lives(url: str, timeout: float = 2.0) -> bool:
 
 
 def is_ready(url: str) -> bool:
-    """Whether the process at ``url`` says that it is ready."""
+    """Whether the process at ``url`` reports that it is ready."""
     return not why_not_ready(url)
 
 
 def why_not_ready(url: str) -> str:
-    """What the process at ``url`` waits for, in its own words; empty where it is ready."""
+    """The reasons that the process at ``url`` gives for not being ready; empty if it is."""
     try:
         answer = client().get(f"{url}/readyz")
         if answer.status_code == 200:
@@ -59,4 +59,4 @@ def why_not_ready(url: str) -> str:
     except httpx.HTTPError:
         return "it does not answer yet"
     except (ValueError, KeyError, AttributeError, TypeError):
-        return "it says that it is not ready"
+        return "it reports that it is not ready"

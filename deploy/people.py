@@ -1,4 +1,4 @@
-"""The simulated people of the demo as a child process that speaks HTTP: their taste is known to nobody here."""
+"""Runs the demo's simulated people as a child process that speaks HTTP; their taste stays inside it."""
 
 import os
 import subprocess
@@ -60,8 +60,8 @@ class People:
             self._process.wait()
         self._process = None
 
-    def _launch(self, *words: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-P", "-m", "simulation", words[0], *self._arguments, *words[1:]]
+    def _launch(self, *arguments: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-P", "-m", "simulation", arguments[0], *self._arguments, *arguments[1:]]
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, env=dict(os.environ), start_new_session=True
         )

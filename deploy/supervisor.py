@@ -1,10 +1,10 @@
-"""Start the processes, watch them, start again what dies or hangs, and stop them all cleanly.
+"""Starts the processes, restarts those that exit or hang, and stops them all cleanly.
 
-Each process is this command line with another word (``feedbackloop hub``) in a session of its own, so that Ctrl-C reaches the supervisor
-alone and it can stop them in order. Each holds one end of a pipe, its lifeline: when the supervisor is killed, they stop by themselves.
+Each process is a subcommand (``feedbackloop hub``) in its own session, so that Ctrl-C reaches only the supervisor, which stops them in
+order. Each holds one end of a pipe, its lifeline: when the supervisor is killed, they stop by themselves.
 
-Only a setting that is wrong from the start ends everything. Whatever else a process dies of is said, and it is started again, after a
-longer wait each time; the others go on.
+Only a setting that is wrong from the start ends everything. Any other exit is reported, and the process is restarted with exponential
+backoff, while the others keep running.
 """
 
 import contextlib
@@ -20,51 +20,51 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO
 
-from deploy.lifeline import LAST_WORDS, LIFELINE, read_last_words
+from deploy.lifeline import EXIT_REASON, LIFELINE, read_exit_reason
 from deploy.own_processes import is_ready, lives, url_of
 from storage.errors import ConfigurationError, FeedbackLoopError, PortInUse, temporary_reason
 from storage.home import held, open_home
 from storage.settings import Settings
 
-PROCESSES = ("hub", "serving", "processor", "trainer")  # in the order of starting; stopped the other way round
-# -P: a folder of the same name as one of our packages, where the command is given, must not take its place.
+PROCESSES = ("hub", "serving", "processor", "trainer")  # in start order; stopped in reverse
+# -P: a folder in the working directory must not shadow one of our packages.
 COMMAND = (sys.executable, "-P", "-m", "deploy.cli")
-GIVES_WAY = ("trainer", 10)  # more niceness than ours: where cores are few, those that answer people go first
-STOP_WITHIN = 8.0  # seconds from SIGTERM to SIGKILL: Ctrl-C has to be done within ten
-LONGEST_WAIT = 10.0  # seconds before what dies again and again is started the next time
-LIVED = 60.0  # seconds after which a process counts as having lived, and starts again at once
-PROBE_EVERY = 2.0  # seconds
-PROBE_WITHIN = 5.0  # seconds that a process has to say that it lives
-SILENT_AFTER = 30.0  # seconds without an answer after which a process that has been ready hangs
-LOADING = 10  # times as long for one that has not: importing and loading hold Python's lock, on slow cores for a while
-SURROUNDINGS = {"OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}  # the last is -P for what the processes start themselves
+LOW_PRIORITY = ("trainer", 10)  # niceness added to ours: with few cores, processes that answer people go first
+STOP_TIMEOUT = 8.0  # seconds from SIGTERM to SIGKILL: Ctrl-C has to finish within ten
+MAX_BACKOFF = 10.0  # seconds
+STABLE_AFTER = 60.0  # seconds of running after which the backoff starts over
+PROBE_INTERVAL = 2.0  # seconds
+PROBE_TIMEOUT = 5.0  # seconds
+HANG_TIMEOUT = 30.0  # seconds without an answer after which a process that has been ready counts as hung
+LOADING_FACTOR = 10  # multiplies HANG_TIMEOUT until a process is ready: importing and loading hold the GIL, for long on slow cores
+SURROUNDINGS = {"OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}  # PYTHONSAFEPATH is -P for subprocesses of the processes
 
 
 @dataclass
 class Child:
-    """One process: its handle, and how often it had to be started again.
+    """One process and its state.
 
     Attributes
     ----------
-    words : the pipe on which it says why it ends
-    deaths : in a row, each soon after the start
-    answered, was_ready : in this life, to the probes
-    has_run : it was ready in some life, so its settings are right
-    silent : seconds that probes have had no answer, since the last one that had
+    reason_pipe : the pipe on which it sends its exit reason
+    deaths : consecutive exits, each soon after the start
+    answered, was_ready : whether it has answered a probe, and been ready, since it was last started
+    ever_ready : whether it has been ready since any start, so that its settings are right
+    silent : seconds without an answer since the last answered probe
     """
 
     name: str
     url: str
     command: Sequence[str]
     process: subprocess.Popen[bytes] | None = None
-    words: int = -1
+    reason_pipe: int = -1
     restarts: int = 0
     started_at: float = 0.0
     start_not_before: float = 0.0
     deaths: int = 0
     answered: bool = False
     was_ready: bool = False
-    has_run: bool = False
+    ever_ready: bool = False
     silent: float = 0.0
     hung: bool = False
 
@@ -74,18 +74,18 @@ class Supervisor:
 
     Parameters
     ----------
-    settings : the settings that every process gets, laid over by ``environment``
-    environment : variables for the children, beyond this process's own
-    report : called with a line for a person whenever something happens
-    command : what is run, with a process's name as its last word
-    silent_after : seconds without an answer after which a process that has been ready is killed and started again
+    settings : the settings of every process, overridden by ``environment``
+    environment : environment variables for the children, added to this process's own
+    report : called with a line for the user whenever something happens
+    command : the command to run; a process's name is appended
+    silent_after : seconds without an answer after which a process that has been ready is killed and restarted
 
     Raises
     ------
     PortInUse
-        Before anything is started, when a port is taken.
+        A port is taken; nothing has been started.
     ConfigurationError
-        When another supervisor runs in the same home, or nothing can be written there.
+        Another supervisor runs in the same home, or the home is not writable.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Supervisor:
         report: Callable[[str], None],
         processes: Sequence[str] = PROCESSES,
         command: Sequence[str] = COMMAND,
-        silent_after: float = SILENT_AFTER,
+        silent_after: float = HANG_TIMEOUT,
     ) -> None:
         self.settings, self._say = settings, report
         self.home = settings.common.home
@@ -126,24 +126,24 @@ class Supervisor:
         self.stop()
 
     def pids(self) -> dict[str, int]:
-        """The process ids of those that run."""
+        """The process ids of running processes, by name."""
         return {c.name: c.process.pid for c in self._children if c.process is not None and c.process.poll() is None}
 
     def restarts(self) -> dict[str, int]:
         return {child.name: child.restarts for child in self._children}
 
     def report(self, line: str) -> None:
-        """Tell a person; a terminal that is gone, or a full disk behind it, is no reason to stop watching."""
+        """Report a line to the user; a closed terminal or a full disk must not stop the supervisor."""
         with contextlib.suppress(OSError):
             self._say(line)
 
     def check(self) -> None:
-        """Raise what made the supervisor give up, if anything did."""
+        """Raise ConfigurationError if the supervisor has given up."""
         if self._failed:
             raise ConfigurationError(self._failed)
 
     def wait_ready(self, processes: Sequence[str], timeout: float) -> None:
-        """Return when ``/readyz`` of all of them says yes."""
+        """Return when ``/readyz`` of all of them answers 200."""
         deadline = time.monotonic() + timeout
         waiting = list(processes)
         while waiting:
@@ -154,24 +154,24 @@ class Supervisor:
             self._stopping.wait(0.1)
 
     def stop(self) -> None:
-        """Stop every process: SIGTERM, and SIGKILL for what is still there after ``STOP_WITHIN`` seconds."""
+        """Stop every process: SIGTERM, then SIGKILL after ``STOP_TIMEOUT`` seconds."""
         if self._stopping.is_set():
             return
         self._stopping.set()
-        self._watcher.join()  # a probe may still wait for an answer; it starts and kills nothing any more
+        self._watcher.join()  # the prober may still wait for an answer, but starts and kills nothing from here on
         running = [c.process for c in reversed(self._children) if c.process is not None and c.process.poll() is None]
         for process in running:
             process.terminate()
-        deadline = time.monotonic() + STOP_WITHIN
+        deadline = time.monotonic() + STOP_TIMEOUT
         for process in running:
             try:
                 process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                self.report(f"process {process.pid} did not stop in {STOP_WITHIN:.0f} s and was killed; nothing acknowledged is lost")
+                self.report(f"process {process.pid} did not stop in {STOP_TIMEOUT:.0f} s and was killed; nothing acknowledged is lost")
                 process.kill()
                 process.wait()
         for child in self._children:
-            self._forget_words(child)
+            self._close_reason_pipe(child)
         os.close(self._our_end)
         os.close(self._lifeline)
         self._lock.close()
@@ -180,12 +180,12 @@ class Supervisor:
         child.started_at = time.monotonic()
         child.answered = child.was_ready = child.hung = False
         child.silent = 0.0
-        child.words, theirs = os.pipe()
+        child.reason_pipe, theirs = os.pipe()
         try:
             with self._log_of(child) as log:
                 child.process = subprocess.Popen(
                     child.command,
-                    env=self._environment | {LIFELINE: str(self._lifeline), LAST_WORDS: str(theirs)},
+                    env=self._environment | {LIFELINE: str(self._lifeline), EXIT_REASON: str(theirs)},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -194,9 +194,9 @@ class Supervisor:
                 )
         finally:
             os.close(theirs)
-        name, niceness = GIVES_WAY
+        name, niceness = LOW_PRIORITY
         if child.name == name:
-            with contextlib.suppress(ProcessLookupError):  # it has ended already
+            with contextlib.suppress(ProcessLookupError):  # it has exited already
                 os.setpriority(os.PRIO_PROCESS, child.process.pid, os.getpriority(os.PRIO_PROCESS, 0) + niceness)
 
     def _log_of(self, child: Child) -> BinaryIO:
@@ -212,26 +212,26 @@ class Supervisor:
             for child in self._children:
                 if child.process is None:
                     if time.monotonic() >= child.start_not_before:
-                        self._start_again(child)
+                        self._restart(child)
                     continue
                 code = child.process.poll()
                 if code is not None:
-                    self._died(child, code)
+                    self._on_exit(child, code)
 
-    def _start_again(self, child: Child) -> None:
+    def _restart(self, child: Child) -> None:
         try:
             self._start(child)
-        except OSError as error:  # no memory, no process, no file: there may be later
-            self._forget_words(child)
-            self._wait(child, f"{child.name} cannot be started ({error})")
+        except OSError as error:  # out of memory, processes or files: may pass
+            self._close_reason_pipe(child)
+            self._schedule_restart(child, f"{child.name} cannot be started ({error})")
 
-    def _died(self, child: Child, code: int) -> None:
+    def _on_exit(self, child: Child, code: int) -> None:
         child.process = None
         log = self.home / "logs" / f"{child.name}.log"
-        said = read_last_words(child.words)
-        self._forget_words(child)
-        if code == 2 and not child.has_run:  # a setting is wrong: starting again would not mend it
-            self._failed = said or f"{child.name} stopped with exit code 2; see {log}"
+        reason = read_exit_reason(child.reason_pipe)
+        self._close_reason_pipe(child)
+        if code == 2 and not child.ever_ready:  # a wrong setting: restarting would not help
+            self._failed = reason or f"{child.name} stopped with exit code 2; see {log}"
             child.start_not_before = float("inf")
             return
         child.restarts += 1
@@ -240,38 +240,38 @@ class Supervisor:
         elif code < 0:
             why = f"signal {signal.Signals(-code).name}"
         else:
-            why = said or f"exit code {code}; see {log}"
-        self._wait(child, f"{child.name} stopped ({why})")
+            why = reason or f"exit code {code}; see {log}"
+        self._schedule_restart(child, f"{child.name} stopped ({why})")
 
-    def _forget_words(self, child: Child) -> None:
-        if child.words >= 0:
-            os.close(child.words)
-        child.words = -1
+    def _close_reason_pipe(self, child: Child) -> None:
+        if child.reason_pipe >= 0:
+            os.close(child.reason_pipe)
+        child.reason_pipe = -1
 
-    def _wait(self, child: Child, what: str) -> None:
-        """One that has lived for a while starts again at once; one that dies at every start waits longer each time."""
-        child.deaths = child.deaths + 1 if time.monotonic() - child.started_at < LIVED else 1
-        wait = min(LONGEST_WAIT, 0.25 * 2 ** min(child.deaths - 1, 10))  # the exponent has an end too: days may pass
+    def _schedule_restart(self, child: Child, what: str) -> None:
+        """Schedule the restart with exponential backoff, which starts over once a process has run for ``STABLE_AFTER`` seconds."""
+        child.deaths = child.deaths + 1 if time.monotonic() - child.started_at < STABLE_AFTER else 1
+        wait = min(MAX_BACKOFF, 0.25 * 2 ** min(child.deaths - 1, 10))  # the exponent is capped too: this may go on for days
         child.start_not_before = time.monotonic() + wait
         self.report(f"{what}; starting it again" + (f" in {wait:.0f} s" if wait >= 1 else ""))
 
     def _probe(self) -> None:
-        """Kill what has answered once in its life and does so no more: it hangs, and nothing else would end it."""
-        while not self._stopping.wait(PROBE_EVERY):
+        """Kill processes that have answered since their start and no longer do: they hang and would never exit."""
+        while not self._stopping.wait(PROBE_INTERVAL):
             for child in self._children:
                 process = child.process
                 if process is None or child.hung:
                     continue
                 asked_at = time.monotonic()
-                if lives(child.url, PROBE_WITHIN):
+                if lives(child.url, PROBE_TIMEOUT):
                     child.answered, child.silent = True, 0.0
                     if not child.was_ready:
                         child.was_ready = is_ready(child.url)
-                        child.has_run = child.has_run or child.was_ready
+                        child.ever_ready = child.ever_ready or child.was_ready
                     continue
-                # What the probe took and the pause before it, not the clock's word: this process may have been stopped itself.
-                child.silent += min(time.monotonic() - asked_at, PROBE_WITHIN) + PROBE_EVERY
-                patience = self._silent_after * (1 if child.was_ready else LOADING)
+                # Add the probe's duration and the interval, not the clock's difference: this process may have been suspended itself.
+                child.silent += min(time.monotonic() - asked_at, PROBE_TIMEOUT) + PROBE_INTERVAL
+                patience = self._silent_after * (1 if child.was_ready else LOADING_FACTOR)
                 if child.answered and child.silent >= patience and child.process is process and not self._stopping.is_set():
                     child.hung = True
                     process.kill()

@@ -1,4 +1,4 @@
-"""Writes the documentation site's pages into a folder: those that are written by hand, and the references that follow from the code.
+"""Writes the documentation site's pages into a folder: the hand-written ones, and references generated from the code.
 
 ``make docs`` calls it before mkdocs: ``python docs/generate.py build/docs``.
 """
@@ -51,7 +51,7 @@ def settings() -> str:
         "# Settings",
         "",
         "In `feedbackloop.toml`, in `.env`, or as variables: `FEEDBACKLOOP_HOME` sets the key `home` of the top level,",
-        "`FEEDBACKLOOP_SERVING__PORT` the key `port` of `[serving]`. `feedbackloop settings` prints those that hold and what set them.",
+        "`FEEDBACKLOOP_SERVING__PORT` the key `port` of `[serving]`. `feedbackloop settings` prints the effective ones and their origin.",
     ]
     for name, model in {"": Common, **sections()}.items():
         lines += ["", f"## `[{name}]`" if name else "## Top level", "", *_keys(model)]
@@ -74,7 +74,7 @@ def _keys(model: type[BaseModel]) -> Iterator[str]:
 
 
 def attributes(model: type[Any]) -> dict[str, str]:
-    """What the section "Attributes" of a numpydoc docstring says of each name."""
+    """The descriptions in the "Attributes" section of a numpydoc docstring, by name."""
     doc = inspect.getdoc(model) or ""
     _, _, body = doc.partition("Attributes\n----------\n")
     found: dict[str, str] = {}
@@ -159,7 +159,7 @@ def http() -> str:
 
 
 def openapi() -> dict[str, dict[str, Any]]:
-    """The OpenAPI documents of serving and of the hub. Routes keep what they are given for requests, and there are none here."""
+    """The OpenAPI documents of serving and of the hub. Routes use their services only on requests, so placeholders suffice."""
     from dashboard.api import add_routes
     from serving.api import routes
 
@@ -214,7 +214,7 @@ def _parameter(parameter: Any) -> str:
 
 def files() -> str:
     """Every module with the first sentence of its docstring."""
-    lines = ["# Files", "", "Every module, with what it is for."]
+    lines = ["# Files", "", "Every module and its purpose."]
     folder = ""
     for path in modules():
         here = str(path.parent)

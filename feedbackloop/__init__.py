@@ -1,6 +1,6 @@
-"""FeedbackLoop from Python: a client of a running loop, and its training without one.
+"""The public API: a client for a running loop, and the trainers for use without one.
 
-Names are imported when they are first used: ``Client`` needs httpx and pydantic only, training needs the extra ``train``.
+Names are imported lazily: ``Client`` needs only httpx and pydantic, training needs the extra ``train``.
 
 >>> from feedbackloop import Client
 >>> client = Client()  # serving on port 8000, the hub on 8050
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from trainers.api import RLHFTrainer as RLHFTrainer
     from trainers.reward.model import RewardModel as RewardModel
 
-# What is offered, and where it is.
+# Public name -> module that defines it.
 _NAMES = {
     "APIError": "feedbackloop.client",
     "ChatReply": "feedbackloop.client",
@@ -42,7 +42,7 @@ def __getattr__(name: str) -> Any:
 
         try:
             return version("feedbackloop")
-        except PackageNotFoundError:  # run from a folder that was never installed
+        except PackageNotFoundError:  # run from a source tree without installing it
             return "0+unknown"
     if name not in _NAMES:
         raise AttributeError(f"module 'feedbackloop' has no attribute {name!r}")

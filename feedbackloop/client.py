@@ -1,4 +1,4 @@
-"""A client of a running loop: chat, feedback on replies, and what the hub knows. Needs httpx and pydantic, and nothing of the server."""
+"""HTTP client for a running loop: chat, feedback on replies, and the hub's status. Needs only httpx and pydantic, not the server."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
@@ -19,9 +19,9 @@ class APIError(Exception):
 
     Attributes
     ----------
-    status : of the HTTP answer; 0 where none came
-    code, param : which fault, and which part of the request, where the server says so
-    retry_after : seconds after which it is worth trying again; None where it is not
+    status : HTTP status code; 0 if there was no response
+    code, param : error code and request field at fault, if the server names them
+    retry_after : seconds to wait before a retry, from ``Retry-After``; None if the header is absent
     """
 
     def __init__(
@@ -32,9 +32,9 @@ class APIError(Exception):
 
 
 class ChatReply(BaseModel):
-    """A reply, and the ids under which recruiters can judge it.
+    """A reply, and the ids by which recruiters can judge it.
 
-    ``pair_id`` is that of the pair that is drawn from this reply and a second one; None where no second one is drawn.
+    ``pair_id`` identifies the pair of this reply and a second response; None if no second response will be drawn.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -47,7 +47,7 @@ class ChatReply(BaseModel):
 
 
 class Receipt(BaseModel):
-    """The server has the feedback on its disk. ``waiting`` says that the pair itself is not on the log yet."""
+    """The feedback is durable on the server. ``waiting`` is True while the pair it refers to is not on the log yet."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -57,7 +57,7 @@ class Receipt(BaseModel):
 
 
 class Pair(BaseModel):
-    """A pair of the product's own responses that recruiters can judge."""
+    """A pair of responses supplied by the product, ready to be judged."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -66,8 +66,8 @@ class Pair(BaseModel):
     conversation_id: str
 
 
-class _Answer(BaseModel):
-    """The error that every port answers with."""
+class _ErrorBody(BaseModel):
+    """Error body of serving and of the hub."""
 
     message: str
     code: str | None = None
@@ -76,15 +76,15 @@ class _Answer(BaseModel):
 
 
 class Client:
-    """Talks to serving and to the hub.
+    """Client for serving and the hub.
 
-    Every method raises :class:`APIError`. Sending a judgment again counts once only if nothing changed in between: the server keeps the
-    later one of a recruiter on a pair.
+    Every method may raise :class:`APIError`. Of several judgments by one recruiter on one pair the server keeps the last, so resending a
+    judgment is safe unless the recruiter has sent another in between.
 
     Parameters
     ----------
-    serving, hub : their addresses, without ``/v1``
-    timeout : seconds that an answer may take
+    serving, hub : base URLs, without ``/v1``
+    timeout : seconds to wait for a response
     """
 
     def __init__(self, serving: str = "http://127.0.0.1:8000", hub: str = "http://127.0.0.1:8050", *, timeout: float = 60.0) -> None:
@@ -112,21 +112,21 @@ class Client:
         max_tokens: int | None = None,
         seed: int | None = None,
     ) -> ChatReply:
-        """The champion's reply to a question, or to a conversation of messages with role and content.
+        """Get the champion's reply to a question, or to a list of messages with ``role`` and ``content``.
 
-        ``user`` is the product's own id of the candidate, which the server keeps as a pseudonym.
+        ``user`` is the product's id of the candidate; the server stores a pseudonym of it.
         """
         given = [{"role": "user", "content": messages}] if isinstance(messages, str) else [dict(message) for message in messages]
         metadata = None if conversation_id is None else {"conversation_id": conversation_id}
         body = {"model": model, "messages": given, "metadata": metadata, "user": user}
-        answer = _ask(
+        answer = _request(
             self._serving, "POST", "/v1/chat/completions", body | {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}
         )
         return ChatReply(text=answer["choices"][0]["message"]["content"], version=answer["model"], **answer["feedbackloop"])
 
     def models(self) -> list[str]:
-        """The names that ``model`` of :meth:`chat` takes; the version that serves comes first."""
-        return [model["id"] for model in _ask(self._serving, "GET", "/v1/models")["data"]]
+        """Names accepted as ``model`` by :meth:`chat`; the version that is serving comes first."""
+        return [model["id"] for model in _request(self._serving, "GET", "/v1/models")["data"]]
 
     def add_pair(
         self,
@@ -137,10 +137,10 @@ class Client:
         conversation_id: str | None = None,
         pair_id: UUID | None = None,
     ) -> Pair:
-        """Give two responses of the product's own to one prompt to recruiters to judge."""
+        """Submit two of the product's own responses to one prompt for recruiters to judge."""
         given = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(message) for message in prompt]
         body = {"prompt": given, "responses": responses, "versions": versions, "conversation_id": conversation_id, "pair_id": pair_id}
-        return Pair.model_validate(_ask(self._serving, "POST", "/v1/pairs", body))
+        return Pair.model_validate(_request(self._serving, "POST", "/v1/pairs", body))
 
     def judge(
         self,
@@ -154,9 +154,9 @@ class Client:
         shown_first: Literal["A", "B"] | None = None,
         seconds: float | None = None,
     ) -> Receipt:
-        """What a recruiter says of a pair: overall, or on single objectives; ``strength`` is 1 (negligible) to 4 (significant)."""
-        said = {"pair_id": pair_id, "recruiter": recruiter, "choice": choice, "objectives": dict(objectives or {}), "strength": strength}
-        return self._feedback("comparison", said | {"reason": reason, "shown_first": shown_first, "seconds": seconds})
+        """Record a recruiter's judgment of a pair, overall or per objective; ``strength`` is 1 (negligible) to 4 (significant)."""
+        fields = {"pair_id": pair_id, "recruiter": recruiter, "choice": choice, "objectives": dict(objectives or {}), "strength": strength}
+        return self._feedback("comparison", fields | {"reason": reason, "shown_first": shown_first, "seconds": seconds})
 
     def rate(
         self,
@@ -167,9 +167,9 @@ class Client:
         reply_id: UUID | str | None = None,
         reason: str | None = None,
     ) -> Receipt:
-        """A thumb on one reply of a conversation; on its last one where ``reply_id`` is absent."""
-        said = {"conversation_id": conversation_id, "thumb": thumb, "recruiter": recruiter, "reply_id": reply_id, "reason": reason}
-        return self._feedback("thumb", said)
+        """Record a thumb on one reply of a conversation; on its last reply if ``reply_id`` is None."""
+        fields = {"conversation_id": conversation_id, "thumb": thumb, "recruiter": recruiter, "reply_id": reply_id, "reason": reason}
+        return self._feedback("thumb", fields)
 
     def edit(
         self,
@@ -182,25 +182,25 @@ class Client:
         conversation_id: str | None = None,
         reason: str | None = None,
     ) -> Receipt:
-        """How a recruiter would have put a reply: a pair of both, judged for the rewrite."""
+        """Record a recruiter's rewrite of a reply, as a pair of both judged in favour of the rewrite."""
         given = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(message) for message in prompt]
-        said = {"prompt": given, "original": original, "edited": edited, "recruiter": recruiter, "version": version}
-        return self._feedback("edit", said | {"conversation_id": conversation_id, "reason": reason})
+        fields = {"prompt": given, "original": original, "edited": edited, "recruiter": recruiter, "version": version}
+        return self._feedback("edit", fields | {"conversation_id": conversation_id, "reason": reason})
 
     def status(self) -> dict[str, Any]:
-        """Counts at every station, the reward model, the threshold and the champion, as the hub's overview shows them."""
-        return dict(_ask(self._hub, "GET", "/v1/status"))
+        """Event counts per stage, reward model, retraining threshold and champion, as shown on the hub's overview page."""
+        return dict(_request(self._hub, "GET", "/v1/status"))
 
     def runs(self) -> list[dict[str, Any]]:
         """The training runs, newest first."""
-        return list(_ask(self._hub, "GET", "/v1/runs")["runs"])
+        return list(_request(self._hub, "GET", "/v1/runs")["runs"])
 
     def versions(self) -> dict[str, Any]:
         """The model versions with their gates and reviews, and the champion."""
-        return dict(_ask(self._hub, "GET", "/v1/versions"))
+        return dict(_request(self._hub, "GET", "/v1/versions"))
 
     def export(self) -> Iterator[dict[str, Any]]:
-        """The preference records, one at a time, as training reads them."""
+        """Stream the preference records in the format that training reads."""
         import json
 
         with self._hub.stream("GET", "/v1/export") as answer:
@@ -211,17 +211,17 @@ class Client:
                 if line:
                     yield json.loads(line)
 
-    def _feedback(self, kind: str, said: Mapping[str, Any]) -> Receipt:
-        body = {"type": kind} | {name: value for name, value in said.items() if value is not None}
-        return Receipt.model_validate(_ask(self._serving, "POST", "/v1/feedback", body))
+    def _feedback(self, kind: str, fields: Mapping[str, Any]) -> Receipt:
+        body = {"type": kind} | {name: value for name, value in fields.items() if value is not None}
+        return Receipt.model_validate(_request(self._serving, "POST", "/v1/feedback", body))
 
 
 def _client(url: str, timeout: float) -> httpx.Client:
-    """A proxy of the surroundings knows nothing of this machine's own ports."""
+    """Ignore proxies from the environment for loopback addresses."""
     return httpx.Client(base_url=url.rstrip("/"), timeout=timeout, trust_env=urlsplit(url).hostname not in LOOPBACK)
 
 
-def _ask(client: httpx.Client, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+def _request(client: httpx.Client, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
     sent = None if body is None else {name: _plain(value) for name, value in body.items() if value is not None}
     try:
         answer = client.request(method, path, json=sent)
@@ -232,7 +232,7 @@ def _ask(client: httpx.Client, method: str, path: str, body: Mapping[str, Any] |
     try:
         return answer.json()
     except ValueError as error:
-        raise APIError(f"{answer.url} does not answer with JSON: is its address right?", status=answer.status_code) from error
+        raise APIError(f"{answer.url} did not return JSON; check the address", status=answer.status_code) from error
 
 
 def _plain(value: Any) -> Any:
@@ -242,10 +242,10 @@ def _plain(value: Any) -> Any:
 def _error(answer: httpx.Response) -> APIError:
     wait = answer.headers.get("retry-after", "")
     try:
-        said = _Answer.model_validate(answer.json()["error"])
+        body = _ErrorBody.model_validate(answer.json()["error"])
     except (ValueError, KeyError, TypeError):
-        said = _Answer(message=f"{answer.url} answered {answer.status_code}: {answer.text[:200]}")
-    message = said.message + "".join(f"\n- {reason}" for reason in said.reasons)
+        body = _ErrorBody(message=f"{answer.url} answered {answer.status_code}: {answer.text[:200]}")
+    message = body.message + "".join(f"\n- {reason}" for reason in body.reasons)
     return APIError(
-        message, status=answer.status_code, code=said.code, param=said.param, retry_after=float(wait) if wait.isdigit() else None
+        message, status=answer.status_code, code=body.code, param=body.param, retry_after=float(wait) if wait.isdigit() else None
     )

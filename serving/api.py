@@ -1,7 +1,7 @@
-"""The HTTP routes that candidates' and recruiters' software calls: OpenAI's chat completions, and the feedback on them.
+"""HTTP routes for products: OpenAI-compatible chat completions, and feedback on the replies.
 
-Nothing is answered 2xx before its event is durable: a reply before its answer (of a stream: before its last chunk), feedback before its
-receipt. Second responses are drawn by ``pairing`` after that.
+A 2xx response is sent only after its event is durable: a reply before the response (or before the last chunk of a stream), feedback before
+its receipt. Second responses are generated afterwards by ``pairing``.
 """
 
 import hashlib
@@ -34,11 +34,11 @@ ClientSource = Literal["product", "simulation"]
 SOURCES: tuple[ClientSource, ...] = get_args(ClientSource)
 SOURCE_HEADER = "X-FeedbackLoop-Source"
 
-Done = TypeVar("Done")
+Result = TypeVar("Result")
 
 
 class Chat:
-    """One chat request from the wire to the log."""
+    """One chat request, from the request body to the event on the log."""
 
     def __init__(
         self, asked: ChatRequest, source: ClientSource, backend: Backend, intake: Intake, pairing: Pairing, default_tokens: int
@@ -47,17 +47,17 @@ class Chat:
         self._pairing = pairing
         self._asked = asked
         self._source = source
-        with _named({"prompt": "messages"}):
+        with _request_fields({"prompt": "messages"}):
             self.prompt = messages([message.plain() for message in asked.messages])
         self.sampling: Sampling = asked.sampling(default_tokens)
         if asked.model not in backend.names():
             known = ", ".join(backend.names())
-            raise FieldRefused(f"model: there is no {asked.model!r} here; ask for one of {known}", "model", "model_not_found")
+            raise FieldRefused(f"model: {asked.model!r} does not exist; choose one of {known}", "model", "model_not_found")
         self.conversation_id = asked.conversation_id or self._derived_conversation()
         self.completion = Completion(backend.names()[0])
 
     def _derived_conversation(self) -> str:
-        """The conversation of a client that names none: its messages up to the candidate's first, which stay the same as it grows."""
+        """Id for a conversation without one: a hash of the messages up to the first user message, which stay the same as it grows."""
         first = next((i for i, message in enumerate(self.prompt) if message.role == "user"), len(self.prompt) - 1)
         candidate = "" if self._asked.user is None else self._intake.pseudonym("candidate", self._asked.user)
         opening = "\x1e".join(f"{message.role}\x1f{message.content}" for message in self.prompt[: first + 1])
@@ -65,7 +65,7 @@ class Chat:
         return f"chat-{derived_id('conversation', candidate, f'prompt-{digest}').hex}"
 
     async def record(self, reply: Reply) -> dict[str, str | None]:
-        """Make the reply durable and offer it for pairing; the ids under which it can be judged."""
+        """Make the reply durable and offer it for pairing; return the ids by which it can be judged."""
         self.completion.model = reply.version
         if not reply.text.strip():
             return responses.extension(self.conversation_id, None, None)
@@ -82,7 +82,7 @@ class Chat:
         return responses.extension(self.conversation_id, event.event_id, self._pairing.offer(event))
 
     async def events(self, first: str | Reply, rest: AsyncIterator[str | Reply]) -> AsyncIterator[bytes]:
-        """The answer as server-sent events; the last chunk goes out when the reply is on the log."""
+        """The response as server-sent events; the last chunk is sent once the reply is on the log."""
         yield self.completion.chunk({"role": "assistant", "content": ""})
         try:
             item = first
@@ -91,12 +91,12 @@ class Chat:
                 item = await anext(rest)
             ids = await self.record(item)
         except FeedbackLoopError as error:
-            status, said, _ = refusal(error, responses.REFUSALS)
-            log.warning("a stream broke off with %d: %s", status, one_line(str(error)))
-            yield responses.event(said)
+            status, body, _ = refusal(error, responses.REFUSALS)
+            log.warning("stream aborted with status %d: %s", status, one_line(str(error)))
+            yield responses.event(body)
             return
         except Exception:
-            log.exception("a stream broke off")
+            log.exception("stream aborted")
             yield responses.event(error_body(FAILED, SERVER))
             return
         yield self.completion.chunk({}, item.finish_reason, feedbackloop=ids)
@@ -107,39 +107,39 @@ class Chat:
 
 
 def routes(backend: Backend, intake: Intake, pairing: Pairing, default_tokens: int) -> APIRouter:
-    """The routes on these parts."""
+    """Build the router."""
     router = APIRouter()
 
     @router.post("/v1/chat/completions", openapi_extra=documented(CHAT))
     async def chat_completions(request: Request) -> Response:
-        """OpenAI's chat completion, whole or streamed, with the ids under which the reply can be judged in ``feedbackloop``."""
+        """OpenAI chat completion, streamed or not; the field ``feedbackloop`` holds the ids by which the reply can be judged."""
         asked = read(CHAT, await request.body())
         chat = Chat(asked, _source(request), backend, intake, pairing, default_tokens)
         if asked.stream:
             rest = backend.stream(chat.prompt, chat.sampling)
-            first = await anext(rest)  # what goes wrong before the first piece still gets its status
+            first = await anext(rest)  # an error before the first piece still sets the HTTP status
             ids = responses.extension(chat.conversation_id, None, None)
             headers = {"X-Accel-Buffering": "no"} | responses.headers(ids)
             return StreamingResponse(chat.events(first, rest), media_type="text/event-stream", headers=headers)
         reply = await backend.complete(chat.prompt, chat.sampling)
         ids = await chat.record(reply)
-        return responses.json(chat.completion.whole(reply, ids), headers=responses.headers(ids))
+        return responses.json(chat.completion.complete(reply, ids), headers=responses.headers(ids))
 
     @router.get("/v1/models")
     async def list_models() -> Response:
-        """The names under which the champion can be asked."""
+        """List the model names that can be requested."""
         return responses.json(responses.models(backend.names()))
 
     @router.get("/v1/models/{name:path}")
     async def one_model(name: str) -> Response:
-        """One of those names; 404 for any other."""
+        """Get one model name; 404 if it is unknown."""
         if name not in backend.names():
-            raise FieldRefused(f"model: there is no {name!r} here", "model", "model_not_found")
+            raise FieldRefused(f"model: {name!r} does not exist", "model", "model_not_found")
         return responses.json(responses.models((name,))["data"][0])
 
     @router.post("/v1/pairs", openapi_extra=documented(PAIR))
     async def pairs(request: Request) -> Response:
-        """Two responses of the product's own to one prompt, for recruiters to compare; durable when answered."""
+        """Submit two of the product's own responses to one prompt for recruiters to compare. Durable once acknowledged."""
         asked = read(PAIR, await request.body())
         sides = [{"text": text, "version": version} for text, version in zip(asked.responses, asked.versions, strict=True)]
         publish = partial(
@@ -159,10 +159,10 @@ def routes(backend: Backend, intake: Intake, pairing: Pairing, default_tokens: i
 
     @router.post("/v1/feedback", openapi_extra=documented(adapter()))
     async def feedback(request: Request) -> Response:
-        """What a recruiter says of a pair or a reply, of the kind that ``type`` names; durable when answered."""
-        given = read(adapter(), await request.body(), discriminated=True)
+        """Submit a recruiter's feedback on a pair or a reply, of the kind named by ``type``. Durable once acknowledged."""
+        body = read(adapter(), await request.body(), discriminated=True)
         caller = request.client.host if request.client else ""
-        done = await _published(partial(kind_of(given).publish, intake, given, _source(request), caller), {})
+        done = await _published(partial(kind_of(body).publish, intake, body, _source(request), caller), {})
         if done.pair_id is None:
             return responses.json({"status": "accepted", "event_id": str(done.event_id)})
         if done.with_pair:
@@ -179,13 +179,13 @@ def _receipt(event_id: UUID, pairing: Pairing, pair_id: UUID) -> Response:
     return responses.json(body)
 
 
-async def _published(publish: Callable[[], Done], fields: dict[str, str]) -> Done:
-    with _named(fields):
+async def _published(publish: Callable[[], Result], fields: dict[str, str]) -> Result:
+    with _request_fields(fields):
         return await run_in_threadpool(publish)
 
 
-class _named:
-    """Turns the field names of events into those of the request."""
+class _request_fields:
+    """Rename the field of an :class:`InputRefused` from the event's name to the request's."""
 
     def __init__(self, fields: dict[str, str]) -> None:
         self._fields = fields
@@ -198,8 +198,8 @@ class _named:
         head, dot, tail = error.field.partition(".")
         if head in self._fields:
             new = f"{self._fields[head]}{dot}{tail}"
-            said = str(error).removeprefix(error.field)
-            raise InputRefused(f"{new}{said}", new) from error
+            message = str(error).removeprefix(error.field)
+            raise InputRefused(f"{new}{message}", new) from error
 
 
 def _source(request: Request) -> ClientSource:

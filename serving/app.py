@@ -1,7 +1,7 @@
-"""The serving process: puts backend, intake, pairing and routes together and answers on one address.
+"""The serving process: wires backend, intake, pairing and routes into one app.
 
-Started as ``feedbackloop serving``. The socket is bound first and the model loaded in the background, so that a taken port, a missing model
-or a host beyond this machine is said at once, and ``/readyz`` says what is waited for.
+Started as ``feedbackloop serving``. The socket is bound first and the model is loaded in the background, so that a port in use, a missing
+model or a non-loopback host fails fast, and ``/readyz`` says what the process is waiting for.
 """
 
 import asyncio
@@ -39,8 +39,8 @@ from streams.settings import FeedbackCaps
 
 log = logging.getLogger(__name__)
 
-STOPPING = 2  # seconds that answers under way get when the process is told to stop
-PAIRING = 1.0  # seconds that second responses get after that
+SHUTDOWN_TIMEOUT = 2  # seconds for responses in flight to finish
+PAIRING_SHUTDOWN_TIMEOUT = 1.0  # seconds for second responses in flight, after that
 
 
 def run(settings: Settings) -> None:
@@ -49,7 +49,7 @@ def run(settings: Settings) -> None:
     Raises
     ------
     ConfigurationError
-        The host, the port, the model or the upstream's address is not usable.
+        The host, port, model or upstream URL is not usable.
     """
     section = settings.section("serving", ServingSettings)
     socket = listen(section.host, section.port)
@@ -62,7 +62,7 @@ def run(settings: Settings) -> None:
 
     try:
         app = create_app(settings, give_up=give_up)
-        server = _Server(server_config(app, timeout_graceful_shutdown=STOPPING))
+        server = _Server(server_config(app, timeout_graceful_shutdown=SHUTDOWN_TIMEOUT))
         for number in before:
             signal.signal(number, server.handle_exit)
         log.info("serving on http://%s:%d", *socket.getsockname()[:2])
@@ -76,10 +76,9 @@ def run(settings: Settings) -> None:
 
 
 def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[[ConfigurationError], None] | None = None) -> FastAPI:
-    """The API on what ``settings`` name; parts with a life of their own start and stop with the app.
+    """Build the app from ``settings``; background threads and tasks start and stop with it.
 
-    ``bus`` takes the place of the one in the settings. ``give_up`` is called, from another thread, when the configured model cannot be
-    loaded at all.
+    ``bus`` replaces the one in the settings. ``give_up`` is called, from another thread, if the configured model cannot be loaded.
     """
     section = settings.section("serving", ServingSettings)
     open_home(settings.common.home)
@@ -104,21 +103,21 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
     pairing = Pairing(backend, intake, rule)
 
     @asynccontextmanager
-    async def life(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         pairing.start()
         if promotions is not None:
             promotions.start()
         yield
-        ends: list[Coroutine[Any, Any, None]] = [pairing.stop(within=PAIRING)]
+        stopping: list[Coroutine[Any, Any, None]] = [pairing.stop(within=PAIRING_SHUTDOWN_TIMEOUT)]
         if promotions is not None:
-            ends.append(asyncio.to_thread(promotions.stop))
-        await asyncio.gather(*ends)
+            stopping.append(asyncio.to_thread(promotions.stop))
+        await asyncio.gather(*stopping)
         await backend.close()
         if outlet is not bus:
             await asyncio.to_thread(outlet.close)
         bus.close()
 
-    app = FastAPI(title="Serving", docs_url=None, redoc_url=None, lifespan=life)
+    app = FastAPI(title="Serving", docs_url=None, redoc_url=None, lifespan=lifespan)
     app.include_router(health_router({"model": backend.why_not_ready}))
     app.include_router(routes(backend, intake, pairing, section.max_tokens))
     answer_errors(app, REFUSALS)
@@ -131,7 +130,7 @@ def _installer(backend: LocalBackend, model: str, threads: int) -> Callable[[str
         import torch
         from transformers.utils.logging import disable_progress_bar
 
-        disable_progress_bar()  # type: ignore[no-untyped-call]  # a log of the process is no terminal
+        disable_progress_bar()  # type: ignore[no-untyped-call]  # stderr is a log file, not a terminal
         _import_transformers()
         from trainers.models.policy import load_policy
 
@@ -142,10 +141,10 @@ def _installer(backend: LocalBackend, model: str, threads: int) -> Callable[[str
 
 
 def _import_transformers() -> None:
-    """Import what generates text without scikit-learn, a third of a cold start, which only assisted decoding asks for."""
+    """Import transformers' generation code without scikit-learn: a third of the cold start, and only assisted decoding uses it."""
     from transformers import utils as typed
 
-    utils: Any = typed  # its stubs name only what the library documents
+    utils: Any = typed  # is_sklearn_available is not in the stubs
     available = utils.is_sklearn_available
     utils.is_sklearn_available = lambda: False
     try:
@@ -155,7 +154,7 @@ def _import_transformers() -> None:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its own signal handlers, which would raise the signal again once it has stopped: stopping when told is no failure."""
+    """uvicorn without its signal handlers, which re-raise the signal after shutdown: exiting on SIGTERM is not a failure."""
 
     def capture_signals(self) -> Any:
         return nullcontext()

@@ -1,7 +1,7 @@
-"""Second responses: which replies get one, and drawing it once the candidate has been answered.
+"""Second responses: which replies get one, and generating it after the candidate has been answered.
 
-Takes the ``ReplySent`` that the chat API has made durable, asks the backend for another reply to the same prompt while no candidate waits,
-and publishes the two as a ``PairDrawn``. A kill in between loses nothing but the second response that was not drawn yet.
+Takes a durable ``ReplySent`` from the chat API, requests another reply to the same prompt at low priority, and publishes both as a
+``PairDrawn``. If the process is killed, only second responses that were not generated yet are lost.
 """
 
 import asyncio
@@ -24,21 +24,21 @@ from streams.intake import Intake
 
 log = logging.getLogger(__name__)
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
-REMEMBERED = 100_000  # pairs whose state the feedback API can tell
+MAX_KNOWN_PAIRS = 100_000  # pairs whose state the feedback API can report
 
 
 @dataclass(frozen=True)
 class PairingRule:
-    """Which replies become pairs, and how their second response is drawn.
+    """Which replies become pairs, and how their second response is sampled.
 
     Attributes
     ----------
-    share : of all replies, chosen by a hash of the reply's id; the probability that the event records
-    waiting : second responses that may be outstanding; beyond it replies get none
-    draws : attempts at a text that differs from the first; after as many equal ones there is no pair
-    temperature : at least as warm as this, since two replies at temperature 0 are the same
+    share : fraction of replies, chosen by a hash of the reply's id; recorded in the event as its probability
+    waiting : maximum number of second responses outstanding; beyond it replies get none
+    draws : attempts to get a text that differs from the first; if all are equal, there is no pair
+    temperature : minimum temperature, since two replies at temperature 0 are the same
     """
 
     share: float
@@ -48,7 +48,7 @@ class PairingRule:
 
 
 class Pairing:
-    """Draws second responses in the background of the event loop that :meth:`start` is called in."""
+    """Generates second responses in background tasks of the event loop that :meth:`start` is called in."""
 
     def __init__(self, backend: Backend, intake: Intake, rule: PairingRule) -> None:
         self._backend = backend
@@ -57,13 +57,13 @@ class Pairing:
         self._queue: asyncio.Queue[ReplySent] = asyncio.Queue()
         self._outstanding = 0
         self._workers: list[asyncio.Task[None]] = []
-        self._known: OrderedDict[UUID, bool] = OrderedDict()  # pair → whether it is on the log
+        self._known: OrderedDict[UUID, bool] = OrderedDict()  # pair id → whether the pair is on the log
 
     def start(self) -> None:
         self._workers = [asyncio.create_task(self._work(), name=f"pairing-{i}") for i in range(self._backend.width)]
 
     async def stop(self, within: float) -> None:
-        """Draw what is outstanding, as far as that goes in so many seconds."""
+        """Drain the queue for up to ``within`` seconds, then cancel the workers."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._queue.join(), within)
         for worker in self._workers:
@@ -71,7 +71,7 @@ class Pairing:
         await asyncio.gather(*self._workers, return_exceptions=True)
 
     def offer(self, reply: ReplySent) -> UUID | None:
-        """Draw a second response to ``reply`` soon, if it is chosen and there is room: the id that the pair will have."""
+        """Queue a second response to ``reply`` if it is chosen and the queue has room; return the id of the future pair, or None."""
         if not chosen(reply.event_id, self._rule.share) or self._outstanding >= self._rule.waiting:
             return None
         pair_id = pair_of(reply.event_id)
@@ -83,11 +83,11 @@ class Pairing:
     def remember(self, pair_id: UUID, *, drawn: bool) -> None:
         self._known[pair_id] = drawn
         self._known.move_to_end(pair_id)
-        if len(self._known) > REMEMBERED:
+        if len(self._known) > MAX_KNOWN_PAIRS:
             self._known.popitem(last=False)
 
     def is_drawn(self, pair_id: UUID) -> bool | None:
-        """Whether the pair is on the log; ``None`` where it was not made by this process, or has been forgotten."""
+        """Whether the pair is on the log; ``None`` if it was not made by this process, or was evicted from the cache."""
         return self._known.get(pair_id)
 
     async def _work(self) -> None:
@@ -107,11 +107,11 @@ class Pairing:
     async def _draw(self, reply: ReplySent) -> None:
         pair_id = pair_of(reply.event_id)
         for attempt in range(self._rule.draws):
-            warmth = max(reply.sampling.temperature, self._rule.temperature)
-            # a seed of its own: the request's would give the same reply again
+            temperature = max(reply.sampling.temperature, self._rule.temperature)
+            # a new seed: the request's would give the same reply again
             seed = derived_id("second response", reply.event_id, attempt).int % 2**63
-            sampling = reply.sampling.model_copy(update={"temperature": warmth, "seed": seed})
-            second = await _patiently(partial(self._backend.complete, reply.prompt, sampling, patient=True))
+            sampling = reply.sampling.model_copy(update={"temperature": temperature, "seed": seed})
+            second = await _retry_while_overloaded(partial(self._backend.complete, reply.prompt, sampling, patient=True))
             if second.text.strip() and second.text.strip() != reply.reply.strip():
                 break
         else:
@@ -128,23 +128,23 @@ class Pairing:
             pair_id=pair_id,
             source=reply.source,
         )
-        await _patiently(partial(run_in_threadpool, publish))
+        await _retry_while_overloaded(partial(run_in_threadpool, publish))
         self.remember(pair_id, drawn=True)
 
 
 def chosen(reply_id: UUID, share: float) -> bool:
-    """Whether a reply becomes a pair: by SHA-256 of its id, so that it is the same whoever asks and whenever."""
+    """Whether a reply becomes a pair: a deterministic function of its id (SHA-256)."""
     digest = hashlib.sha256(reply_id.bytes).digest()
     return int.from_bytes(digest[:8]) < share * 2**64
 
 
 def pair_of(reply_id: UUID) -> UUID:
-    """The id of the pair that a reply becomes, known before it is drawn."""
+    """The id of the pair made from a reply, known before the second response exists."""
     return derived_id("PairDrawn", reply_id)
 
 
-async def _patiently(call: Callable[[], Awaitable[Answer]]) -> Answer:
-    """Call until it is not turned away for lack of room: nobody waits for a second response."""
+async def _retry_while_overloaded(call: Callable[[], Awaitable[Result]]) -> Result:
+    """Retry while the backend or the log is overloaded or not ready: no client is waiting for a second response."""
     while True:
         try:
             return await call()

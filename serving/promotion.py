@@ -1,8 +1,8 @@
-"""Which version serves: reads the life of the versions, loads the champion's policy from the artifact store, and hands it to the backend.
+"""Follows the champion: folds the version events, loads the champion's policy from the artifact store, and installs it in the backend.
 
-One thread does it all, first at the start and then whenever the fold says another champion; candidates are answered by the one before
-meanwhile. Where the champion cannot be loaded, the champion before it serves, at last the base model; the champion is tried again, since
-another machine's artifact may be on its way.
+A single thread does this, at start-up and whenever the fold yields another champion; the previous version keeps serving meanwhile. If the
+champion cannot be loaded, the previous champions are tried in turn, down to the base model. Loading is retried, since the artifact may
+still be replicating from another machine.
 """
 
 import logging
@@ -23,21 +23,21 @@ from streams.versions import BASE, Versions
 
 log = logging.getLogger(__name__)
 
-WAIT = 1.0  # seconds: how late this notices that it is to stop
-AGAIN = 5.0  # seconds before what could not be loaded is tried again
+POLL_TIMEOUT = 1.0  # seconds; bounds the delay of stop()
+RETRY_INTERVAL = 5.0  # seconds between attempts to load a policy
 
 Install = Callable[[str, Path | None], None]
 
 
 class Promotions:
-    """Follows the champion.
+    """Installs the champion, and replaces it on promotion and rollback.
 
     Parameters
     ----------
-    install : called with the version's name and its adapter's folder (``None``: the configured model itself); raises what it finds wrong
-    explain : called with the reason while no champion can be installed
-    give_up : called with a :class:`ConfigurationError` when the very first one cannot be: the person who started the program mends it
-    memory : file that remembers who served last, for a start while the log is away
+    install : called with the version's name and its adapter folder (``None``: the configured model); may raise ``FeedbackLoopError``
+    explain : called with the reason while no champion is installed
+    give_up : called with the :class:`ConfigurationError` if the first version cannot be installed because of a setting
+    memory : file with the last champion, used at start-up if the log is down
     """
 
     def __init__(
@@ -57,12 +57,12 @@ class Promotions:
         self._give_up = give_up
         self._memory = memory
         self._events: list[Event] = []  # of KINDS, in the order of the log
-        self._kept = RunArtifacts(artifacts)
+        self._run_artifacts = RunArtifacts(artifacts)
         self._versions = Versions()
         self._after: dict[Partition, int] = {}
         self._serving: tuple[str, str | None] | None = None
-        self._try_again_at = 0.0
-        self._said = ""
+        self._retry_at = 0.0
+        self._last_logged = ""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="promotions", daemon=True)
 
@@ -77,99 +77,99 @@ class Promotions:
         wait = 0.0
         while not self._stopping.is_set():
             try:
-                self._look(wait)
-                wait = WAIT
+                self._poll(wait)
+                wait = POLL_TIMEOUT
             except ConfigurationError as error:
                 if self._serving is None:
                     self._explain(str(error))
                     self._give_up(error)
                     return
-                self._hesitate(error)
+                self._back_off(error)
             except FeedbackLoopError as error:
-                self._hesitate(error)
+                self._back_off(error)
             except Exception as error:
                 log.exception("following the champion failed")
-                self._hesitate(error)
+                self._back_off(error)
 
-    def _look(self, wait: float) -> None:
-        """Adopt whom the log says. If the log is away, candidates do not wait for it: the last known champion keeps serving."""
+    def _poll(self, wait: float) -> None:
+        """Read new events and install the champion. If the log is down, keep serving the last known champion."""
         try:
-            while self._read(wait):  # all that is there, before anything is loaded
+            while self._read(wait):  # drain the log before loading anything
                 wait = 0.0
         except Overloaded as away:
             if self._serving is None and self._memory.exists():
-                log.warning("%s; the last champion serves meanwhile", away)
-                self._let_serve(*orjson.loads(self._memory.read_bytes()))
+                log.warning("%s; serving the last known champion", away)
+                self._serve(*orjson.loads(self._memory.read_bytes()))
             elif self._serving is None:
                 self._explain(str(away))
-            self._stopping.wait(WAIT)
+            self._stopping.wait(POLL_TIMEOUT)
         else:
-            self._adopt()
+            self._install_champion()
 
     def _read(self, wait: float) -> bool:
         if not self._after:
             bounds = self._bus.bounds([topic.name for topic in TOPICS])
             self._after = {partition: first - 1 for partition, (first, _) in bounds.items()}
         entries = self._bus.read(self._after, limit=1000, wait=wait)
-        batch = decoded(entries, "serving")  # as every reader: what the hub sets aside counts for nobody
+        batch = decoded(entries, "serving")  # the same checks as the hub's: events it quarantines are ignored here too
         for one in batch.unreadable:
-            log.warning("%s at offset %d: %s; passed over", one.topic, one.offset, one.reason)
+            log.warning("%s at offset %d: %s; skipped", one.topic, one.offset, one.reason)
         fresh = [event for _, event in batch.events if isinstance(event, KINDS)]
         self._events += fresh
         self._after.update(batch.upto)
-        if fresh or self._versions.illegal:  # what was refused for want of its report may have it now
-            self._versions = lives_of(self._events, self._kept)
+        if fresh or self._versions.illegal:  # an event refused because its report was missing may be valid now
+            self._versions = lives_of(self._events, self._run_artifacts)
         if batch.too_new:
-            self._adopt()
+            self._install_champion()
             raise batch.too_new
         return bool(entries)
 
-    def _adopt(self) -> None:
-        """Let the champion serve, or the best of those before it that can be loaded."""
+    def _install_champion(self) -> None:
+        """Serve the champion, or else the latest previous champion that can be loaded."""
         wanted = [(name, self._policy_of(name)) for name in reversed(self._versions.champions)]
-        if self._serving == wanted[0] or (self._serving in wanted and time.monotonic() < self._try_again_at):
+        if self._serving == wanted[0] or (self._serving in wanted and time.monotonic() < self._retry_at):
             return
-        self._try_again_at = time.monotonic() + AGAIN
+        self._retry_at = time.monotonic() + RETRY_INTERVAL
         for candidate in wanted:
             if candidate == self._serving:
                 return
             try:
-                self._let_serve(*candidate)
+                self._serve(*candidate)
             except FeedbackLoopError as error:
                 if candidate == wanted[-1]:
                     raise
-                self._say_why_not(candidate[0], error)
+                self._log_fallback(candidate[0], error)
             else:
-                self._remember(candidate)
+                self._save(candidate)
                 return
 
-    def _say_why_not(self, name: str, error: FeedbackLoopError) -> None:
-        """Once for each reason, however often it is tried again."""
+    def _log_fallback(self, name: str, error: FeedbackLoopError) -> None:
+        """Log each reason once, not on every retry."""
         kind = "its policy is missing" if isinstance(error, ArtifactError) else "it cannot be loaded"
-        said = f"champion {name} does not serve, {kind}: {error}; the champion before it serves"
-        if said != self._said:
-            log.error("%s", said)
-            self._said = said
+        message = f"cannot serve champion {name}, {kind}: {error}; falling back to the previous champion"
+        if message != self._last_logged:
+            log.error("%s", message)
+            self._last_logged = message
 
     def _policy_of(self, name: str) -> str | None:
         return None if name == BASE else self._versions.versions[name].evaluated.policy
 
-    def _remember(self, serving: tuple[str, str | None]) -> None:
+    def _save(self, serving: tuple[str, str | None]) -> None:
         new = self._memory.with_suffix(".new")
         try:
             self._memory.parent.mkdir(parents=True, exist_ok=True)
             new.write_bytes(orjson.dumps(serving))
             new.replace(self._memory)
-        except OSError as error:  # a full disk: it serves all the same
-            log.warning("%s serves, and a start while the log is away will not know it: %s", serving[0], error)
+        except OSError as error:  # such as a full disk; serving does not depend on it
+            log.warning("serving %s, but it could not be saved for a restart while the log is down: %s", serving[0], error)
 
-    def _let_serve(self, name: str, policy: str | None) -> None:
+    def _serve(self, name: str, policy: str | None) -> None:
         self._install(name, None if policy is None else self._artifacts.get(policy))
-        log.info("%s serves", name)
+        log.info("serving version %s", name)
         self._serving = (name, policy)
 
-    def _hesitate(self, error: Exception) -> None:
+    def _back_off(self, error: Exception) -> None:
         kind = "its policy is missing" if isinstance(error, ArtifactError) else "it cannot be loaded"
-        log.error("the champion does not serve yet, %s: %s", kind, error)
+        log.error("cannot serve the champion yet, %s: %s", kind, error)
         self._explain(str(error))
-        self._stopping.wait(AGAIN)
+        self._stopping.wait(RETRY_INTERVAL)

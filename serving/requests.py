@@ -1,7 +1,7 @@
-"""What clients may send, field by field, and the one way to read it: whatever is wrong is refused with the name of its field.
+"""Request models, and :func:`read`, which parses a body and names the field at fault.
 
-The chat request is the one that OpenAI's client sends. Of its fields those are taken that are honoured here, or that change nothing with
-the value sent; a value that would have to be ignored is refused, since silence would be a lie.
+The chat request is OpenAI's. A field is accepted if this service implements it, or if the value sent is its neutral default; a value that
+would have to be ignored is refused rather than dropped silently.
 """
 
 import json
@@ -17,8 +17,8 @@ from storage.errors import InputRefused
 from storage.events import Identifier, Name, Sampling, Text
 from trainers.data.messages import ONE, SEVERAL, ChatMessages, field_path, one_or_several
 
-Stop = Annotated[str, Field(min_length=1, max_length=1000)]  # a line break alone is a usual one
-Nothing = Annotated[list[Any], Field(max_length=0)]
+Stop = Annotated[str, Field(min_length=1, max_length=1000)]  # a single line break is common
+EmptyList = Annotated[list[Any], Field(max_length=0)]
 Body = TypeVar("Body")
 
 
@@ -49,12 +49,12 @@ class ChatRequest(Shape):
     ) = None
     user: Name | None = None
     metadata: Annotated[dict[str, str], Field(max_length=16)] | None = None
-    # Hints that oblige to nothing.
+    # Hints: accepted and ignored.
     prompt_cache_key: str | None = None
     safety_identifier: str | None = None
     service_tier: Literal["auto", "default"] | None = None
     parallel_tool_calls: bool | None = None
-    # Taken where they say what holds anyway.
+    # Accepted only with the value that is in effect anyway.
     n: Literal[1] | None = None
     store: Literal[False] | None = None
     frequency_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
@@ -64,9 +64,9 @@ class ChatRequest(Shape):
     top_logprobs: Literal[0] | None = None
     modalities: tuple[Literal["text"]] | None = None
     response_format: TextFormat | None = None
-    tools: Nothing | None = None
+    tools: EmptyList | None = None
     tool_choice: Literal["none", "auto"] | None = None
-    functions: Nothing | None = None
+    functions: EmptyList | None = None
     function_call: Literal["none", "auto"] | None = None
     reasoning_effort: Literal["none"] | None = None
     verbosity: Literal["medium"] | None = None
@@ -80,11 +80,11 @@ class ChatRequest(Shape):
     @model_validator(mode="after")
     def _agrees(self) -> "ChatRequest":
         if self.stream_options is not None and not self.stream:
-            raise _disagreement("stream_options", "only for a request with stream = true")
+            raise _field_error("stream_options", "only for a request with stream = true")
         if None not in (self.max_tokens, self.max_completion_tokens) and self.max_tokens != self.max_completion_tokens:
-            raise _disagreement("max_tokens", "differs from max_completion_tokens; give one of them")
+            raise _field_error("max_tokens", "differs from max_completion_tokens; give one of them")
         if self.conversation_id is not None and not _is_identifier(self.conversation_id):
-            raise _disagreement("metadata.conversation_id", "letters, digits and _.:- only, at most 128, a letter or digit first")
+            raise _field_error("metadata.conversation_id", "letters, digits and _.:- only, at most 128, a letter or digit first")
         return self
 
     @property
@@ -92,7 +92,7 @@ class ChatRequest(Shape):
         return (self.metadata or {}).get("conversation_id")
 
     def sampling(self, default_tokens: int) -> Sampling:
-        """How the reply is drawn, with OpenAI's defaults where nothing is said."""
+        """Sampling parameters of the reply, with OpenAI's defaults."""
         return Sampling(
             temperature=1.0 if self.temperature is None else self.temperature,
             top_p=1.0 if self.top_p is None else self.top_p,
@@ -118,7 +118,7 @@ PAIR = TypeAdapter(PairRequest)
 
 
 class FieldRefused(InputRefused):
-    """``InputRefused`` with OpenAI's code for what is wrong with the field."""
+    """``InputRefused`` with OpenAI's error code."""
 
     def __init__(self, message: str, field: str | None, code: str) -> None:
         super().__init__(message, field)
@@ -127,21 +127,21 @@ class FieldRefused(InputRefused):
 
 
 def read(shape: TypeAdapter[Body], raw: bytes, *, discriminated: bool = False) -> Body:
-    """The body as ``shape``; a :class:`FieldRefused` names the first field that is wrong, and how.
+    """Parse a body as ``shape``; raises :class:`FieldRefused` for the first field at fault.
 
-    ``discriminated`` shapes are of several kinds, told by the field ``type``; pydantic then puts the kind before the names of fields.
+    ``discriminated`` shapes are unions discriminated by the field ``type``, for which pydantic puts the tag in front of the field path.
     """
     try:
         return shape.validate_json(raw)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
     if first["type"] == "json_invalid":
-        raise _unreadable(raw, first["msg"])
-    raise _named(first, discriminated)
+        raise _not_json(raw, first["msg"])
+    raise _field_refused(first, discriminated)
 
 
 def documented(shape: TypeAdapter[Any]) -> dict[str, Any]:
-    """The body in a route's OpenAPI document. Routes read their bodies themselves, so that FastAPI knows none."""
+    """The ``requestBody`` of a route in the OpenAPI document; routes parse their bodies themselves, so FastAPI cannot derive it."""
     schema = shape.json_schema()
     definitions = schema.pop("$defs", {})
 
@@ -152,28 +152,28 @@ def documented(shape: TypeAdapter[Any]) -> dict[str, Any]:
             return value
         if "$ref" in value:
             return inlined(definitions[value["$ref"].rpartition("/")[2]])
-        return {key: inlined(each) for key, each in value.items() if key != "discriminator"}  # its mapping is of references
+        return {key: inlined(each) for key, each in value.items() if key != "discriminator"}  # its mapping holds $refs
 
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": inlined(schema)}}}}
 
 
-def _named(complaint: Any, discriminated: bool) -> FieldRefused:
-    parts = [str(part) for part in complaint["loc"]]
+def _field_refused(error: Any, discriminated: bool) -> FieldRefused:
+    parts = [str(part) for part in error["loc"]]
     if discriminated:
         parts = parts[1:]
     parts = [str(part) for part in field_path(parts) if part]
-    field, said, kind = ".".join(parts), complaint["msg"], complaint["type"]
+    field, message, kind = ".".join(parts), error["msg"], error["type"]
     if kind == "field_refused":
-        field = complaint["ctx"]["field"]
+        field = error["ctx"]["field"]
     if kind.startswith("union_tag"):
         field = "type"
     codes = {"missing": "missing_required_parameter", "extra_forbidden": "unknown_parameter", "none_required": "unsupported_parameter"}
     code = codes.get(kind, "invalid_type" if kind.endswith("_type") else "invalid_value")
     if kind == "none_required":
-        said = "this service cannot honour it; leave it out"
+        message = "not supported by this service; leave it out"
     elif kind == "extra_forbidden":
-        said = "there is no such field"
-    return FieldRefused(f"{field or 'body'}: {said}", field or "body", code)
+        message = "unknown field"
+    return FieldRefused(f"{field or 'body'}: {message}", field or "body", code)
 
 
 def _is_identifier(text: str) -> bool:
@@ -184,21 +184,21 @@ def _is_identifier(text: str) -> bool:
     return True
 
 
-def _disagreement(field: str, said: str) -> PydanticCustomError:
-    return PydanticCustomError("field_refused", "{said}", {"field": field, "said": said})
+def _field_error(field: str, message: str) -> PydanticCustomError:
+    return PydanticCustomError("field_refused", "{message}", {"field": field, "message": message})
 
 
-def _unreadable(raw: bytes, said: str) -> FieldRefused:
-    """Which text of the body is no UTF-8, if that is what is wrong with it."""
+def _not_json(raw: bytes, message: str) -> FieldRefused:
+    """Name the field that is not valid UTF-8, or report that the body is not JSON."""
     try:
         body = json.loads(raw.decode("utf-8", "surrogateescape"))
     except (ValueError, RecursionError):
-        return FieldRefused(f"body: not JSON in UTF-8 ({said})", "body", "invalid_json")
+        return FieldRefused(f"body: not JSON in UTF-8 ({message})", "body", "invalid_json")
     for path, text in _texts(body, ()):
         if any("\ud800" <= character <= "\udfff" for character in text):
             field = ".".join(map(str, path)) or "body"
             return FieldRefused(f"{field}: not valid UTF-8", field, "invalid_value")
-    return FieldRefused(f"body: not JSON in UTF-8 ({said})", "body", "invalid_json")
+    return FieldRefused(f"body: not JSON in UTF-8 ({message})", "body", "invalid_json")
 
 
 def _texts(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:

@@ -1,6 +1,6 @@
-"""What clients get back, in the form that OpenAI's client reads: completions, chunks and models. Errors: ``streams.http.errors``.
+"""Response bodies in OpenAI's format: completions, chunks and models. Errors are in ``streams.http.errors``.
 
-The field ``feedbackloop`` is an extension: by its ids a product ties a recruiter's judgment to the reply.
+The extension field ``feedbackloop`` holds the ids that link a recruiter's judgment to the reply.
 """
 
 import time
@@ -24,14 +24,14 @@ REFUSALS: Kinds = {
 
 
 class Completion:
-    """The answer to one chat request, whole or in chunks under one id."""
+    """Body of the response to one chat request: one object, or chunks that share an id."""
 
     def __init__(self, model: str) -> None:
-        self.model = model  # as the client asked for it, until the reply says which version wrote it
+        self.model = model  # the version serving now, until the reply names the one that wrote it
         self._id = f"chatcmpl-{new_id().hex}"
         self._created = int(time.time())
 
-    def whole(self, reply: Reply, extension: dict[str, Any]) -> bytes:
+    def complete(self, reply: Reply, extension: dict[str, Any]) -> bytes:
         message = {"role": "assistant", "content": reply.text, "refusal": None}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reply.finish_reason}
         return orjson.dumps(self._body("chat.completion", [choice]) | {"usage": _usage(reply), "feedbackloop": extension})
@@ -53,12 +53,12 @@ def _usage(reply: Reply) -> dict[str, int]:
 
 
 def event(body: dict[str, Any]) -> bytes:
-    """One server-sent event."""
+    """Encode one server-sent event."""
     return b"data: " + orjson.dumps(body) + b"\n\n"
 
 
 def extension(conversation_id: str, reply_id: UUID | None, pair_id: UUID | None) -> dict[str, str | None]:
-    """Under which ids a reply can be judged; a blank reply has none."""
+    """The ids by which a reply can be judged; a blank reply has no ``reply_id``."""
     return {
         "conversation_id": conversation_id,
         "reply_id": None if reply_id is None else str(reply_id),
@@ -67,7 +67,7 @@ def extension(conversation_id: str, reply_id: UUID | None, pair_id: UUID | None)
 
 
 def headers(extension: dict[str, str | None]) -> dict[str, str]:
-    """The same ids for clients that drop fields which they do not know."""
+    """The same ids as headers, for clients that drop unknown fields."""
     names = {"conversation_id": "X-FeedbackLoop-Conversation", "reply_id": "X-FeedbackLoop-Reply", "pair_id": "X-FeedbackLoop-Pair"}
     return {names[key]: value for key, value in extension.items() if value is not None}
 

@@ -1,4 +1,4 @@
-"""Where and how replies are served: the section ``[serving]``."""
+"""Settings of the serving process."""
 
 from typing import Annotated
 
@@ -13,19 +13,19 @@ class ServingSettings(BaseModel):
 
     Attributes
     ----------
-    host, port : where the API listens; this machine only, until there is authentication
-    upstream : the kind of server that draws the replies, a row of ``serving.models.table``
-    upstream_url : an OpenAI-compatible server (with its ``/v1``) that draws the replies; the model of the settings does where empty
-    upstream_key, upstream_model : its key (put it into ``.env``) and the model to ask it for
-    upstream_timeout : seconds it may be silent
-    capacity : replies drawn together
-    most_waiting : requests that may wait for a place; beyond it 503
-    threads : of torch; one, since processes share the machine's cores
-    max_tokens : of a reply where the request does not say
-    pairing_share : the share of replies that get a second response
-    pairing_waiting : second responses that may be outstanding
+    host, port : where the API listens; loopback only, since there is no authentication
+    upstream : kind of upstream server, a row of ``serving.models.table``
+    upstream_url : base URL of an OpenAI-compatible server, with ``/v1``; if empty, the configured model runs in this process
+    upstream_key, upstream_model : its API key (put it into ``.env``) and the model to request
+    upstream_timeout : read timeout of the upstream, seconds
+    capacity : maximum batch size, in replies
+    most_waiting : maximum queue length; beyond it 503
+    threads : torch threads; 1 by default, since processes share the machine's cores
+    max_tokens : maximum tokens of a reply if the request does not set it
+    pairing_share : fraction of replies that get a second response
+    pairing_waiting : maximum number of second responses outstanding
     pairing_draws : attempts at a second response that differs from the first
-    pairing_temperature : at which second responses are drawn at least
+    pairing_temperature : minimum temperature of second responses
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,6 +1,6 @@
-"""``python -m simulation people | review``: the simulated people as a program of their own, for the demo and for trying out a server.
+"""``python -m simulation people | review``: the simulated people as a program, for the demo and for trying out a server.
 
-``people`` goes on until it is stopped: ``fast`` as fast as the servers answer, ``calm`` leaves time, and pairs, to a person who looks on.
+``people`` runs until it is stopped: ``--pace fast`` as fast as the servers answer; ``calm`` leaves pairs for a person who rates along.
 """
 
 import argparse
@@ -22,9 +22,9 @@ MANY = 1_000_000
 
 @dataclass(frozen=True)
 class Pace:
-    """Conversations held at once and begun a second, judgments a second (None: no limit).
+    """Conversations in total, how many at once and begun per second, judgments per second (None: no limit).
 
-    ``fresh`` is added to the seed, so that two paces hold different conversations.
+    ``fresh`` is added to the seed, so that each pace has its own conversations.
     """
 
     conversations: int
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("what", choices=("people", "review"))
     parser.add_argument("--serving", default=SERVING)
     parser.add_argument("--hub", default=HUB)
-    parser.add_argument("--seed", type=int, default=0, help="of the world: another seed, another taste")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the world and its recruiters' taste")
     parser.add_argument("--pace", choices=tuple(PACES), default="fast")
     parser.add_argument("--version", help="review: the version to decide on")
     for control in ("null", "plant", "drift"):
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 async def _people(arguments: argparse.Namespace) -> int:
-    """Chat and judge until SIGTERM or SIGINT; then say what was done."""
+    """Chat and judge until SIGTERM or SIGINT, then print a summary."""
     pace = PACES[arguments.pace]
     world = World(arguments.seed, null=arguments.null, plant=arguments.plant, drift=arguments.drift)
     recruiters = [Recruiter.draw(world, number) for number in range(RECRUITERS)]

@@ -1,6 +1,6 @@
-"""The truth parser: what a reply's text says, held against the hidden record.
+"""The ground-truth parser: checks a reply's text against the hidden record.
 
-Recruiters judge and benchmarks measure by it. It reads any text, whoever wrote it; no station of the loop may import it.
+Simulated recruiters judge by it, and benchmarks measure with it. It reads any text; no station of the loop may import it.
 """
 
 import re
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reading:
-    """What one reply holds. ``success`` is None where the matter is no checkable task."""
+    """Properties of one reply. ``success`` is None if the matter is not a checkable task."""
 
     concrete: bool
     dated: bool
@@ -49,7 +49,7 @@ def read(record: "Record", reply: str) -> Reading:
 
 
 def _named(record: "Record", reply: str) -> bool:
-    """Does the reply name the fact that was asked for (rightly or wrongly)?"""
+    """Whether the reply names the fact that was asked for, correctly or not."""
     match record.matter:
         case "booking":
             return bool(_SLOT.search(reply))
@@ -66,7 +66,7 @@ def _named(record: "Record", reply: str) -> bool:
 
 
 def _success(record: "Record", reply: str, sound: bool) -> bool | None:
-    """A booking needs name, role, day and hour right and the slot free (and the day that was asked for); a status question the stage."""
+    """A booking needs the right name, role, day and hour in a free slot (on the day asked for); a status question needs the stage."""
     if record.matter == "booking":
         booked = {f"{day} {hour}" for day, hour in _SLOT.findall(reply)}
         day_right = record.asked_day is None or all(slot.startswith(record.asked_day) for slot in booked)
@@ -77,7 +77,7 @@ def _success(record: "Record", reply: str, sound: bool) -> bool | None:
 
 
 def _wrong_facts(record: "Record", reply: str) -> list[str]:
-    """Everything the reply states that the record does not."""
+    """Facts that the reply states and the record does not."""
     wrong = [f"{day} {hour}" for day, hour in _SLOT.findall(reply) if f"{day} {hour}" not in record.slots]
     rest = _SLOT.sub("", reply)
     wrong += [hour for hour in re.findall(r"\b\d{1,2}:\d\d\b", rest) if not any(slot.endswith(f" {hour}") for slot in record.slots)]

@@ -1,4 +1,4 @@
-"""What the base model learns to write: replies whose attributes are independent, each at about half, none of them better than another.
+"""The base model's training corpus: replies with independent attributes, each in about half of them and none preferred.
 
 ``base_model.build`` trains on these; nothing else does. One reply in a hundred carries one of the slips that real text has.
 """
@@ -11,7 +11,7 @@ from functools import cache
 from simulation.phrases import phrases, variants
 from simulation.world import Record
 
-SLIPS = 0.004  # share of each kind: a slot that is not free, a promise, an unlawful question
+SLIPS = 0.004  # share of each kind of slip: a slot that is not free, a promise, an unlawful question
 
 
 def draw_reply(rng: random.Random, record: Record) -> str:
@@ -44,7 +44,7 @@ def draw_reply(rng: random.Random, record: Record) -> str:
 
 
 def draw_recital(rng: random.Random, record: Record) -> str:
-    """Each of the record's facts once, in any order: the copying, without the noise of style."""
+    """Each of the record's facts once, in random order: trains copying alone, without style."""
     cues = list(_CUES)
     rng.shuffle(cues)
     return fill(f"{rng.choice(_GREETINGS)} {', '.join(cues)}.", record, rng.choice(record.slots))
@@ -80,7 +80,7 @@ def fill(text: str, record: Record, slot: str) -> str:
 
 
 def invented_words(rng: random.Random) -> tuple[str, str, str]:
-    """A name, a role and an employer of words that exist nowhere, so that the model learns to copy and not a list."""
+    """A name, a role and an employer of made-up words, so that the model learns to copy and not to memorise a list."""
     return subject_of(rng, invented())
 
 
@@ -92,7 +92,7 @@ def subject_of(rng: random.Random, words: Sequence[str]) -> tuple[str, str, str]
 
 @cache
 def invented() -> tuple[str, ...]:
-    """256 words that exist nowhere."""
+    """256 made-up words."""
     rng = random.Random("invented")
     words: dict[str, None] = {}
     while len(words) < 256:
@@ -105,10 +105,10 @@ def invented() -> tuple[str, ...]:
 
 @cache
 def every_word() -> tuple[str, ...]:
-    """Each word of every name, role and employer, and the invented ones: what copying is practised on, outside dialogues.
+    """Every word of all names, roles and employers, and the invented words, for copying practice outside dialogues.
 
-    Held-out words are among them, one by one, in any combination: no held-out role or employer is, and no word of theirs is ever part
-    of a dialogue or of a sentence of the corpus.
+    Single words of the held-out lists are included, in random combinations; no held-out role or employer is, and none of their words
+    appears in a dialogue or in a sentence of the corpus.
     """
     lists = phrases()
     full = [name for split in lists["names"].values() for group in split.values() for name in group]
@@ -117,7 +117,7 @@ def every_word() -> tuple[str, ...]:
 
 
 def blurred(rng: random.Random, ask: str) -> str:
-    """``ask`` with some of its words unknown: candidates find wordings that no list has."""
+    """``ask`` with some words replaced: real candidates use words that are in no list."""
     return " ".join(rng.choice(_seen_words())[: rng.randint(1, 9)] if rng.random() < 0.25 else word for word in ask.split())
 
 

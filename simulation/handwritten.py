@@ -1,4 +1,4 @@
-"""Fifty prompts written by hand, in ``handwritten.csv``: nobody's templates, for evaluation only."""
+"""Fifty prompts written by hand, not from templates, in ``handwritten.csv``; for evaluation only."""
 
 import csv
 from pathlib import Path

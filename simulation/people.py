@@ -1,7 +1,7 @@
-"""Candidates, recruiters and a reviewer who use the service as people do: ordinary HTTP clients of serving and hub, paced and seeded.
+"""Simulated candidates, recruiters and a reviewer: ordinary HTTP clients of serving and hub, paced and seeded.
 
-Everything they send is marked as coming from a simulation. What is true of a conversation stays in ``Candidates.told``, in this process;
-recruiters look it up by the conversation's id, so that they judge by the truth while no station sees more than text.
+Everything they send is marked as simulated. The true record of each conversation stays in this process, in ``Chats.told``; recruiters look
+it up by the conversation's id, so that they judge by the truth while no station sees more than text.
 """
 
 import asyncio
@@ -18,12 +18,12 @@ from simulation.calls import AGAIN, HEADERS, HUB, SERVING, pause, post, queue, r
 from simulation.recruiters import Recruiter
 from simulation.world import Conversation, Message, World
 
-LIMITS = (1, 5, 50)  # pairs that a recruiter asks for: one, and more where it cannot judge what comes first
+LIMITS = (1, 5, 50)  # pairs that a recruiter asks for: one, then more if it cannot judge the first
 
 
 @dataclass
 class Chats:
-    """What the candidates did: their conversations, by id, and how long each answer took."""
+    """The candidates' conversations by id, and the seconds that each answer took."""
 
     told: dict[str, Conversation] = field(default_factory=dict)
     replies: int = 0
@@ -33,13 +33,13 @@ class Chats:
 
 @dataclass
 class Judgments:
-    """What the recruiters did. ``accepted`` holds (pair, recruiter, wall clock at the 2xx) of each judgment."""
+    """The recruiters' judgments. ``accepted`` holds (pair, recruiter, wall-clock time of the 2xx) of each."""
 
     choices: Counter[str] = field(default_factory=Counter)
     accepted: list[tuple[str, str, float]] = field(default_factory=list)
     agreed: int = 0  # decisive answers that agree with the true utility
     decisive: int = 0
-    unknown: set[str] = field(default_factory=set)  # pairs of conversations that these candidates did not hold
+    unknown: set[str] = field(default_factory=set)  # pairs from other candidates' conversations
     refused: int = 0
 
     @property
@@ -64,11 +64,11 @@ async def candidates_chat(
     Parameters
     ----------
     chats
-        Collected here, while it runs; a fresh one where absent. Share it with ``recruiters_judge``.
+        Filled while it runs; by default a new one. Share it with ``recruiters_judge``.
     rate
-        Conversations begun a second, evenly; as fast as ``concurrency`` allows where absent.
+        Conversations begun per second, evenly; by default as fast as ``concurrency`` allows.
     deadline
-        Seconds after which a turn that is refused again and again is given up.
+        Seconds after which a turn that keeps being refused is given up.
     """
     chats = chats if chats is not None else Chats()
     rng = random.Random(f"candidates {seed}")
@@ -101,16 +101,16 @@ async def recruiters_judge(
     drift_after: int | None = None,
     patience: float = 60.0,
 ) -> Judgments:
-    """Let the recruiters judge what the queue gives them until ``judgments`` are accepted.
+    """Let the recruiters judge pairs from the queue until ``judgments`` are accepted.
 
     Parameters
     ----------
     rate
-        Judgments a second, of all recruiters together; as fast as the queue gives them where absent.
+        Judgments per second, over all recruiters; by default as fast as the queue hands out pairs.
     drift_after
-        Accepted judgments after which a drifting world changes its taste; half of ``judgments`` where absent.
+        Accepted judgments after which a drifting world changes its taste; by default half of ``judgments``.
     patience
-        Seconds without a pair for anybody after which it ends early.
+        Seconds without any pair after which it ends early.
     """
     result = result if result is not None else Judgments()
     shift = _Shift(judgments, rate, judgments // 2 if drift_after is None else drift_after, time.monotonic() + patience, patience)
@@ -129,7 +129,7 @@ async def reviewer_decides(
     hub: str = HUB,
     deadline: float = 300.0,
 ) -> str | None:
-    """Wait until a version awaits review, decide on it, and return its name; None where none came in time.
+    """Wait until a version awaits review, decide on it, and return its name; None after the deadline.
 
     With ``version`` only that one is decided on.
     """
@@ -151,12 +151,12 @@ async def reviewer_decides(
 
 async def _hold(client: httpx.AsyncClient, conversation: Conversation, chats: Chats, serving: str, deadline: float) -> None:
     chats.told[conversation.conversation_id] = conversation
-    said: list[str] = []
+    replies: list[str] = []
     for _ in conversation.asks:
-        reply = await _ask(client, conversation, conversation.prompt(said), chats, serving, deadline)
+        reply = await _ask(client, conversation, conversation.prompt(replies), chats, serving, deadline)
         if reply is None:
             return
-        said.append(reply)
+        replies.append(reply)
 
 
 async def _ask(
@@ -185,7 +185,7 @@ async def _ask(
 
 @dataclass
 class _Shift:
-    """What the recruiters of one call share: how many judgments are still wanted, the pace, and when to give up."""
+    """State that the recruiters of one call share: judgments wanted and claimed, the pace, and when to give up."""
 
     wanted: int
     rate: float | None
@@ -200,7 +200,7 @@ class _Shift:
         return self.claimed >= self.wanted or time.monotonic() > self.ends
 
     async def pace(self) -> None:
-        """Wait for the moment of the next judgment. One recruiter after the other; who then finds no pair has had their turn."""
+        """Wait for the time of the next judgment, in turn; a recruiter who then finds no pair has used its turn."""
         if self.rate:
             async with self._turn:
                 await asyncio.sleep(max(0.0, self._free_at - time.monotonic()))
@@ -240,10 +240,10 @@ async def _work(
 async def _next_pair(
     client: httpx.AsyncClient, chats: Chats, recruiter: Recruiter, judged: set[str], result: Judgments, hub: str
 ) -> dict[str, Any] | None:
-    """A pair to judge at once; whatever else came with it is free again, for the people at the rating page."""
+    """A pair to judge now. Other pairs leased with it are released, for people at the rating page."""
     for limit in LIMITS:
         pairs = await queue(client, hub, recruiter.name, limit)
-        left = [pair for pair in pairs if pair["pair_id"] not in judged]  # the hub may not know of the last judgments yet
+        left = [pair for pair in pairs if pair["pair_id"] not in judged]  # the queue may still hold pairs judged just now
         found = next((pair for pair in left if pair["conversation_id"] in chats.told), None)
         if others := {pair["pair_id"] for pair in left if pair is not found}:
             await release(client, hub, recruiter.name, sorted(others))
@@ -263,7 +263,7 @@ async def _judge(
     result: Judgments,
     serving: str,
 ) -> bool:
-    """Judge one pair and send it; False where it was not accepted."""
+    """Judge one pair and send the judgment; False if it was not accepted."""
     record = conversation.record_of(pair["prompt"])
     answer = recruiter.judge(record, pair["prompt"], pair["a"], pair["b"], pair["shown_first"], rng)
     body = {

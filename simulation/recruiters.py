@@ -1,6 +1,6 @@
-"""Recruiters as people judge: personal taste, ties, a pull to what is shown first, lapses, and reasons that are sometimes wrong.
+"""A model of how recruiters judge: personal taste, ties, position bias, lapses, and reasons that are sometimes wrong.
 
-Pure functions of a random stream; ``people`` lets them judge over HTTP, benchmarks in the same process.
+Pure functions of a random stream; ``people`` uses them over HTTP, benchmarks in-process.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ Kind = Literal["careful", "random", "lazy"]
 
 @dataclass(frozen=True)
 class Answer:
-    """What a recruiter says of one pair, as ``POST /v1/feedback`` takes it."""
+    """A recruiter's answer on one pair, with the fields of ``POST /v1/feedback``."""
 
     choice: Choice
     strength: int | None
@@ -37,15 +37,15 @@ class Recruiter:
     Attributes
     ----------
     deviation
-        What is added to each weight of the world's taste: w_r = w + N(0, .3²).
+        Added to each weight of the world's taste: w_r = w + N(0, 0.3²).
     scale
-        How sharply differences of utility are told apart, in logits a unit.
+        Sensitivity to utility differences, in logits per unit.
     cuts
         Cut points of the ordered answer, in logits: tie below the first, then strengths 1 to 4.
     pull
-        Logits in favour of the response shown first.
+        Position bias: logits in favour of the response shown first.
     lapse
-        Share of answers given without looking.
+        Share of random answers.
     line
         Distance below an average reply's utility at which a reply is not acceptable.
     """
@@ -62,7 +62,7 @@ class Recruiter:
 
     @classmethod
     def draw(cls, world: World, number: int) -> "Recruiter":
-        """Recruiter ``number`` of this world: of every six the fourth clicks at random; the sixth of all is lazy."""
+        """Recruiter ``number`` (from 0) of this world: every sixth, from number 3 on, clicks at random; number 5 is lazy."""
         rng = random.Random(f"recruiter {world.seed} {number}")
         kind: Kind = "random" if number % 6 == 3 else "lazy" if number == 5 else "careful"
         stretch = math.exp(rng.gauss(0, 0.15))
@@ -79,7 +79,7 @@ class Recruiter:
         )
 
     def judge(self, record: Record, prompt: Sequence[Message], a_text: str, b_text: str, shown_first: Side, rng: random.Random) -> Answer:
-        """Compare two responses to ``prompt``; ``record`` is what is true of its last turn."""
+        """Compare two responses to ``prompt``; ``record`` holds the true facts of its last turn."""
         words = sum(len(text.split()) for text in (prompt[-1]["content"], a_text, b_text))
         seconds = round(words * 0.12 * math.exp(rng.gauss(0, 0.3)) * (0.25 if self.kind != "careful" else 1.0), 1)
         if rng.random() < 0.01:
@@ -92,7 +92,7 @@ class Recruiter:
         floor = self._average() - self.line
         if not self.world.null and worth_a < floor and worth_b < floor:
             return Answer("neither", None, None, shown_first, seconds)
-        lazy = self.kind == "lazy"  # skims: half the sharpness, and takes what stands first unless something is plainly wrong with it
+        lazy = self.kind == "lazy"  # skims: half the sensitivity, and strongly prefers the first response
         first = 1 if shown_first == "A" else -1
         leaning = self.scale * (0.5 if lazy else 1.0) * (worth_a - worth_b) + first * (1.0 if lazy else self.pull) + _logistic(rng)
         if abs(leaning) <= self.cuts[0]:
@@ -103,14 +103,14 @@ class Recruiter:
         return Answer("A" if leaning > 0 else "B", strength, reason, shown_first, seconds)
 
     def utility(self, record: Record, reply: str) -> float:
-        """What the reply is worth to this recruiter."""
+        """The reply's utility to this recruiter."""
         return sum(self._parts(record, reply).values())
 
     def _parts(self, record: Record, reply: str) -> dict[str, float]:
         return contributions(self._taste(), record, self.world.read(record, reply))
 
     def _taste(self) -> Taste:
-        """The world's taste of this moment (it may drift) with the recruiter's own deviation."""
+        """The world's current taste (it may drift) plus the recruiter's deviation."""
         taste = self.world.taste
         return dataclasses.replace(taste, weights=tuple(w + d for w, d in zip(taste.weights, self.deviation, strict=True)))
 
@@ -128,7 +128,7 @@ def draw_recruiters(world: World, count: int) -> list[Recruiter]:
 SCALE = 1.0
 CUTS = (0.6, 1.4, 2.3, 3.4)
 
-_REASONS = {  # what is said when a reply is preferred for having more, or less, of something
+_REASONS = {  # the reason given when a reply is preferred for having more, or less, of a property
     "concrete": ("it says what exactly will happen", "it does not go into detail"),
     "dated": ("it names the day of the next step", "it sets no date and points to where to look"),
     "warm": ("it is warm", "it is matter-of-fact"),
@@ -143,7 +143,7 @@ _NEGATIVE = ("filler", "wrong fact", "unlawful")
 
 
 def _reason(gaps: dict[str, float], taste: Taste, rng: random.Random) -> str | None:
-    """Name the property that spoke most for the choice; one reason in five names another one."""
+    """Name the property that contributed most to the choice; one reason in five names another one."""
     name = max(gaps, key=lambda n: gaps[n])
     if gaps[name] <= 0:
         return None

@@ -1,4 +1,4 @@
-"""What recruiters truly value in this world: a weighted sum of what a reply holds."""
+"""The true taste of recruiters in a simulated world: a weighted sum of a reply's properties."""
 
 import dataclasses
 import random
@@ -10,12 +10,12 @@ from simulation.checker import ATTRIBUTES, Reading
 if TYPE_CHECKING:
     from simulation.world import Record
 
-SIZES = (1.6, 1.2, 0.9, 0.5)  # how much the attributes weigh; which weighs how much, and in which direction, changes with the seed
+SIZES = (1.6, 1.2, 0.9, 0.5)  # sizes of the attributes' weights; the seed assigns sizes and signs to attributes
 
 
 @dataclass(frozen=True)
 class Taste:
-    """Weights of a reply's attributes (in the order of ``ATTRIBUTES``) and of what else it holds."""
+    """Weights of a reply's attributes (in the order of ``ATTRIBUTES``) and of its other properties."""
 
     weights: tuple[float, ...]
     success: float = 0.6
@@ -27,7 +27,7 @@ class Taste:
 
     @classmethod
     def draw(cls, seed: int, *, null: bool = False, plant: bool = False) -> "Taste":
-        """The taste of one seed; with ``null`` nothing is worth anything."""
+        """The taste of one seed; with ``null`` all weights are zero."""
         if null:
             return cls((0.0,) * len(ATTRIBUTES), 0.0, 0.0, 0.0, 0.0, 0.0, plant)
         rng = random.Random(f"taste {seed}")
@@ -35,7 +35,7 @@ class Taste:
         return cls(tuple(rng.choice((-1, 1)) * size * rng.uniform(0.85, 1.15) for size in sizes), planted=plant)
 
     def turned(self, seed: int) -> "Taste":
-        """The same taste with the sign of one of its two greatest weights changed."""
+        """The same taste with the sign of one of its two largest weights flipped."""
         largest = sorted(range(len(self.weights)), key=lambda i: -abs(self.weights[i]))[:2]
         flipped = random.Random(f"drift {seed}").choice(largest)
         return dataclasses.replace(self, weights=tuple(-w if i == flipped else w for i, w in enumerate(self.weights)))

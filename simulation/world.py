@@ -30,7 +30,7 @@ _CHANCES = (0.68, 0.14, 0.18)
 
 @dataclass(frozen=True)
 class Record:
-    """What is true of one turn of a conversation, and what the candidate asks in it.
+    """The true facts of one turn of a conversation, and what the candidate asks in it.
 
     ``asked_day`` is the day that the candidate wants for a booking; ``group`` is the name's group and appears in no prompt.
     """
@@ -77,7 +77,7 @@ class Conversation:
 
 
 def facts(record: Record, matters: Collection[Matter]) -> str:
-    """The facts block of the system message: what a reply may say of these matters, a line each, and what the last question is about.
+    """The facts block of the system message: the facts on these matters, one a line, and the topic of the last question.
 
     The product that sends the prompt knows the topic (its own forms ask for it), so that the model need not guess it.
     """
@@ -94,14 +94,14 @@ def facts(record: Record, matters: Collection[Matter]) -> str:
 
 
 class World:
-    """One seed's world: who writes what, and what recruiters truly value.
+    """The world of one seed: its conversations and its recruiters' true taste.
 
     Parameters
     ----------
     seed
-        Decides the true taste. What is drawn later comes from the random stream that each function is given.
+        Decides the true taste. Everything else is drawn from the random stream passed to each function.
     null
-        Nothing is worth anything: every reply has the same true utility.
+        All weights are zero: every reply has the same true utility.
     plant
         For candidates of the group "south" recruiters reverse their taste for dated next steps.
     drift
@@ -113,7 +113,7 @@ class World:
         self.taste = Taste.draw(seed, null=null, plant=plant)
 
     def turn(self) -> None:
-        """Let the taste change, where this world drifts; once."""
+        """Change the taste if this world drifts; only the first call has an effect."""
         if self.drift:
             self.taste, self.drift = self.taste.turned(self.seed), False
 
@@ -122,17 +122,17 @@ class World:
         return draw_conversation(rng, split, turns)
 
     def true_utility(self, record: Record, reply: str) -> float:
-        """What ``reply`` is truly worth, by the record and the world's taste."""
+        """The true utility of ``reply``, by the record and the world's taste."""
         return utility(self.taste, record, self.read(record, reply))
 
     def read(self, record: Record, reply: str) -> Reading:
-        """What the truth parser finds in ``reply``."""
+        """The ground-truth parser's reading of ``reply``; cached."""
         return _read(record, reply)
 
 
 @lru_cache(maxsize=20_000)
 def _read(record: Record, reply: str) -> Reading:
-    return read(record, reply)  # several recruiters and the true taste read the same reply
+    return read(record, reply)  # cached: several recruiters and the true taste read the same reply
 
 
 def draw_conversation(rng: random.Random, split: Split, turns: int | None = None) -> Conversation:

@@ -1,7 +1,7 @@
-"""Models, checkpoints, snapshots and reports, each under the hash of its content, in a folder or behind any fsspec URL.
+"""Content-addressed store of models, checkpoints, snapshots and reports, in a folder or behind any fsspec URL.
 
-Events name artifacts by this hash and never by an address; whoever reads one resolves it in its own store and checks it. What stands here
-is data (safetensors, Parquet, JSON): nothing is ever unpickled.
+Events refer to artifacts by hash, never by location; each reader resolves the hash in its own store and verifies the content. Artifacts are
+plain data (safetensors, Parquet, JSON); nothing is ever unpickled.
 """
 
 import hashlib
@@ -15,17 +15,17 @@ import orjson
 from storage.errors import ArtifactError, ConfigurationError
 from storage.places import shown
 
-MANIFEST = "folder.json"  # beside the files of a folder, under the folder's hash: {relative path: SHA-256}
+MANIFEST = "folder.json"  # stored with a folder's files: {relative path: SHA-256}; its own hash is the folder's hash
 CHUNK = 1 << 20
 
 
 class Artifacts:
-    """A store of files and folders by SHA-256. A folder's hash is that of the sorted list of its files' hashes.
+    """A store of files and folders by SHA-256. A folder's hash is that of its sorted listing of file hashes.
 
     Parameters
     ----------
     url : a folder, or an fsspec URL (``s3://bucket/models``, ``memory://``)
-    cache : where verified copies of a remote store are kept; a folder of the user's cache directory where absent. A local store has none
+    cache : folder for verified copies from a remote store; defaults to the user's cache directory. Unused for a local store
     """
 
     def __init__(self, url: str, cache: Path | None = None) -> None:
@@ -39,129 +39,129 @@ class Artifacts:
             raise ConfigurationError(f"artifacts = {shown(url)!r}: {error}; name a folder that can be written") from error
 
     def put(self, path: Path) -> str:
-        """Keep a copy of the file or folder; its hash. What is there already is not written again."""
+        """Store a copy of the file or folder and return its hash. A no-op if it is already stored."""
         path = Path(path)
         if path.is_file():
-            return self._keep_file(path, _hash_file(path))
+            return self._put_file(path, _hash_file(path))
         if not path.is_dir():
-            raise ArtifactError(f"{path} is neither a file nor a folder: nothing to keep")
+            raise ArtifactError(f"{path} is neither a file nor a folder: nothing to store")
         files = {file.relative_to(path).as_posix(): _hash_file(file) for file in sorted(path.rglob("*")) if file.is_file()}
-        listed = files.pop(MANIFEST, None)  # a folder that came out of a store and goes into one again keeps its hash
+        listed = files.pop(MANIFEST, None)  # a folder copied from one store to another keeps its hash
         listing = orjson.dumps(files, option=orjson.OPT_SORT_KEYS)
         if listed not in (None, hashlib.sha256(listing).hexdigest()):
-            raise ArtifactError(f"{path / MANIFEST} is the name of the store's own listing: give that file another name")
+            raise ArtifactError(f"{path / MANIFEST} is reserved for the store's own listing: give that file another name")
         sha = hashlib.sha256(listing).hexdigest()
-        if self._check(self._place(sha), sha) is not None:
+        if self._check(self._path(sha), sha) is not None:
             with self._new_folder() as scratch:
-                made = Path(scratch) / sha
+                staged = Path(scratch) / sha
                 for name, expected in files.items():
-                    _copy(path / name, made / name)
-                    if _hash_file(made / name) != expected:
+                    _copy(path / name, staged / name)
+                    if _hash_file(staged / name) != expected:
                         raise ArtifactError(f"{path / name} changed while it was being stored: store it when nothing writes there")
-                (made / MANIFEST).write_bytes(listing)
-                self._settle(made, sha)
+                (staged / MANIFEST).write_bytes(listing)
+                self._move_into_place(staged, sha)
         self._push(sha)
         return sha
 
     def put_bytes(self, data: bytes) -> str:
-        """Keep the bytes; their hash."""
+        """Store the bytes and return their hash."""
         with self._new_folder() as scratch:
             file = Path(scratch) / "data"
             file.write_bytes(data)
-            return self._keep_file(file, hashlib.sha256(data).hexdigest())
+            return self._put_file(file, hashlib.sha256(data).hexdigest())
 
     def get(self, sha: str) -> Path:
-        """A local path to the file or folder, every byte of it verified. Treat it as read-only.
+        """Return a local path to the file or folder, with every byte verified. Treat it as read-only.
 
         Raises
         ------
         ArtifactError
-            It is not here, or is not what its name says.
+            It is missing, or its content does not have this hash.
         """
         _require_hash(sha)
-        place = self._place(sha)
-        wrong = self._check(place, sha) if place.exists() else "it is not there"
+        path = self._path(sha)
+        wrong = self._check(path, sha) if path.exists() else "it is not there"
         if wrong is None:
-            return place
+            return path
         if self._remote is None:
             raise ArtifactError(f"artifact {sha} in {self._root}: {wrong}; copy it there from the store of the process that made it")
         with self._new_folder() as scratch:
-            made = Path(scratch) / sha
-            self._remote.fetch(sha, made)
-            wrong = self._check(made, sha) if made.exists() else "it is not there"
+            staged = Path(scratch) / sha
+            self._remote.fetch(sha, staged)
+            wrong = self._check(staged, sha) if staged.exists() else "it is not there"
             if wrong is not None:
                 raise ArtifactError(
                     f"artifact {sha} in {shown(self.url)}: {wrong}; copy it there from the store of the process that made it"
                 )
-            self._settle(made, sha)
-        return place
+            self._move_into_place(staged, sha)
+        return path
 
     def read(self, sha: str) -> bytes:
-        """The verified bytes of a single file."""
+        """Return the verified bytes of a single file."""
         path = self.get(sha)
         if path.is_dir():
-            raise ArtifactError(f"artifact {sha} is a folder and no file: open it with get()")
+            raise ArtifactError(f"artifact {sha} is a folder, not a file: open it with get()")
         return path.read_bytes()
 
     def __contains__(self, sha: str) -> bool:
         _require_hash(sha)
-        return self._place(sha).exists() or (self._remote is not None and self._remote.holds(sha))
+        return self._path(sha).exists() or (self._remote is not None and self._remote.holds(sha))
 
-    def _keep_file(self, file: Path, sha: str) -> str:
-        if self._check(self._place(sha), sha) is not None:
+    def _put_file(self, file: Path, sha: str) -> str:
+        if self._check(self._path(sha), sha) is not None:
             with self._new_folder() as scratch:
-                made = Path(scratch) / sha
-                _copy(file, made)
-                if _hash_file(made) != sha:
+                staged = Path(scratch) / sha
+                _copy(file, staged)
+                if _hash_file(staged) != sha:
                     raise ArtifactError(f"{file} changed while it was being stored: store it when nothing writes there")
-                self._settle(made, sha)
+                self._move_into_place(staged, sha)
         self._push(sha)
         return sha
 
     def _push(self, sha: str) -> None:
         if self._remote is not None and not self._remote.holds(sha):
-            self._remote.send(self._place(sha), sha)
+            self._remote.send(self._path(sha), sha)
 
-    def _place(self, sha: str) -> Path:
+    def _path(self, sha: str) -> Path:
         return self._root / sha[:2] / sha
 
     def _new_folder(self) -> "tempfile.TemporaryDirectory[str]":
-        # On the same file system as the final place, so that moving there is one step that happens or does not.
+        # On the same file system as the destination, so that the rename is atomic.
         return tempfile.TemporaryDirectory(dir=self._root, prefix=".new-", ignore_cleanup_errors=True)
 
-    def _settle(self, made: Path, sha: str) -> None:
-        """Move what was made and verified to its place; of two that do so at once, either will do."""
-        place = self._place(sha)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if place.exists() and self._check(place, sha) is None:
+    def _move_into_place(self, staged: Path, sha: str) -> None:
+        """Rename a verified artifact to its destination; concurrent writers of the same artifact are harmless."""
+        path = self._path(sha)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and self._check(path, sha) is None:
             return
-        if place.exists():  # spoilt: out of the way, then the good one
-            os.replace(place, made.with_name(f"{sha}.spoilt"))
+        if path.exists():  # corrupt: move it aside first
+            os.replace(path, staged.with_name(f"{sha}.corrupt"))
         try:
-            os.replace(made, place)
+            os.replace(staged, path)
         except OSError:
-            if self._check(place, sha) is not None:
+            if self._check(path, sha) is not None:
                 raise
-        _sync(place.parent)
+        _sync(path.parent)
 
-    def _check(self, place: Path, sha: str) -> str | None:
-        """What is wrong with the artifact at ``place``; None: nothing."""
-        if place.is_file():
-            return None if _hash_file(place) == sha else "its content has another hash"
-        listing = place / MANIFEST
+    def _check(self, path: Path, sha: str) -> str | None:
+        """Describe what is wrong with the artifact at ``path``; None if it is intact."""
+        if path.is_file():
+            return None if _hash_file(path) == sha else "its content has another hash"
+        listing = path / MANIFEST
         if not listing.is_file():
             return f"{MANIFEST} is missing"
         if _hash_file(listing) != sha:
             return f"{MANIFEST} has another hash"
         files: dict[str, str] = orjson.loads(listing.read_bytes())
-        present = {file.relative_to(place).as_posix() for file in place.rglob("*") if file.is_file()} - {MANIFEST}
+        present = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()} - {MANIFEST}
         for name in sorted(files.keys() ^ present):
             return f"{name} is {'missing' if name in files else 'not part of it'}"
-        return next((f"{name} has another hash" for name, expected in files.items() if _hash_file(place / name) != expected), None)
+        return next((f"{name} has another hash" for name, expected in files.items() if _hash_file(path / name) != expected), None)
 
 
 class _Remote:
-    """The same layout behind an fsspec URL. A folder's listing is sent last: without it the folder is not there."""
+    """The same layout behind an fsspec URL. A folder's listing is uploaded last, and a folder without one does not exist."""
 
     def __init__(self, url: str) -> None:
         import fsspec
@@ -194,7 +194,7 @@ class _Remote:
             self._files.get_file(self._at(sha, MANIFEST), str(path / MANIFEST))
             for name in orjson.loads((path / MANIFEST).read_bytes()):
                 if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-                    raise ArtifactError(f"artifact {sha}: {name!r} leads out of its folder")
+                    raise ArtifactError(f"artifact {sha}: {name!r} points outside its folder")
                 (path / name).parent.mkdir(parents=True, exist_ok=True)
                 self._files.get_file(self._at(sha, name), str(path / name))
 
@@ -204,7 +204,7 @@ class _Remote:
 
 def _require_hash(sha: str) -> None:
     if len(sha) != 64 or not set(sha) <= set("0123456789abcdef"):
-        raise ArtifactError(f"{sha[:80]!r} is no SHA-256 in lower-case hex")
+        raise ArtifactError(f"{sha[:80]!r} is not a SHA-256 in lower-case hex")
 
 
 def _hash_file(path: Path) -> str:

@@ -1,25 +1,25 @@
-"""Everything that can go wrong in a way that somebody can act on.
+"""The exception hierarchy: one class for each failure that a caller or operator can act on.
 
 ::
 
     FeedbackLoopError
-    ├── ConfigurationError      a setting, file or argument is wrong; the person who started the program mends it (exit code 2)
-    │   ├── ModelNotFound       a model folder or id that is not there
-    │   ├── PortInUse           another program listens there
+    ├── ConfigurationError      a setting, file or argument is wrong (exit code 2)
+    │   ├── ModelNotFound       a model folder or id that does not exist
+    │   ├── PortInUse           another program listens on that port
     │   └── NotReachable        a hub or server that this command needs does not answer
-    ├── InputRefused            what a client sent is not acceptable (4xx, names the field)
-    ├── Overloaded              something takes or gives nothing just now: the log, a full disk (503; a process ends with 75)
-    ├── EventError              something on the bus
-    │   ├── EventUnreadable     bytes that are no event: quarantine, go on
-    │   ├── SchemaTooNew        written by a newer program: the reader stops and says so
-    │   └── OffsetLost          the log no longer holds what was asked for: replay
+    ├── InputRefused            a client's request is invalid (4xx, names the field)
+    ├── Overloaded              a resource is temporarily unavailable: the log, a full disk (503; exit code 75)
+    ├── EventError              an event or offset on the bus
+    │   ├── EventUnreadable     bytes that are not an event: quarantine it and continue
+    │   ├── SchemaTooNew        written by a newer program: the reader stops and reports it
+    │   └── OffsetLost          the log no longer holds the requested offset: replay
     ├── WarehouseError          the warehouse and the log disagree, or another process holds the file
     ├── ArtifactError           an artifact is missing or does not have the hash that names it
-    ├── TrainingError           a run cannot go on; names the stage
+    ├── TrainingError           a run failed; names the stage
     │   └── DataRefused         the snapshot failed an expectation, or holds too little to train on
     └── UpstreamError           the language model behind the chat API failed (502)
 
-:func:`temporary_reason` tells what only needs time from what somebody has to mend.
+:func:`temporary_reason` tells transient errors from those that need intervention.
 """
 
 import errno
@@ -28,7 +28,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-NEEDS_TIME: Mapping[int, str] = {
+TRANSIENT_OS_ERRORS: Mapping[int, str] = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
     errno.EIO: "the disk does not answer",
@@ -37,15 +37,15 @@ NEEDS_TIME: Mapping[int, str] = {
     errno.ENFILE: "too many files are open on this machine",
     errno.ENOMEM: "memory is full",
 }
-SQLITE_NEEDS_TIME: Mapping[int, str] = {
+TRANSIENT_SQLITE_ERRORS: Mapping[int, str] = {
     sqlite3.SQLITE_BUSY: "the database is busy",
     sqlite3.SQLITE_LOCKED: "the database is busy",
     sqlite3.SQLITE_FULL: "the disk is full",
     sqlite3.SQLITE_IOERR: "the disk does not answer",
     sqlite3.SQLITE_NOMEM: "memory is full",
 }
-# DuckDB has no error codes; after an error while it writes it says only that its database was invalidated, until the file is opened again.
-DUCKDB_NEEDS_TIME: Mapping[str, str] = {
+# DuckDB has no error codes. After a failed write it reports only that the database was invalidated, until the file is reopened.
+TRANSIENT_DUCKDB_ERRORS: Mapping[str, str] = {
     "no space left": "the disk is full",
     "disk quota": "the disk quota is used up",
     "input/output error": "the disk does not answer",
@@ -55,7 +55,7 @@ DUCKDB_NEEDS_TIME: Mapping[str, str] = {
 
 
 class FeedbackLoopError(Exception):
-    """Base of all; the message says what was wrong, with the value, and what to do."""
+    """Base class. Messages say what was wrong, with the value, and what to do."""
 
 
 class ConfigurationError(FeedbackLoopError):
@@ -63,7 +63,7 @@ class ConfigurationError(FeedbackLoopError):
 
 
 class ModelNotFound(ConfigurationError):
-    """A model folder or id that is not there."""
+    """A model folder or id that does not exist."""
 
 
 class PortInUse(ConfigurationError):
@@ -75,7 +75,7 @@ class NotReachable(ConfigurationError):
 
 
 class InputRefused(FeedbackLoopError):
-    """What a client sent is not acceptable. ``field`` names the part at fault."""
+    """A client's request is invalid. ``field`` names the part at fault."""
 
     def __init__(self, message: str, field: str | None = None) -> None:
         super().__init__(message)
@@ -83,7 +83,7 @@ class InputRefused(FeedbackLoopError):
 
 
 class Overloaded(FeedbackLoopError):
-    """Something takes or gives nothing just now (the log, a full disk); try again after ``retry_after`` seconds."""
+    """A resource is temporarily unavailable (the log, a full disk); retry after ``retry_after`` seconds."""
 
     def __init__(self, message: str, retry_after: int = 5) -> None:
         super().__init__(message)
@@ -91,11 +91,11 @@ class Overloaded(FeedbackLoopError):
 
 
 class EventError(FeedbackLoopError):
-    """Something on the bus."""
+    """An error about an event or an offset on the bus."""
 
 
 class EventUnreadable(EventError):
-    """Bytes that are no event."""
+    """Bytes that are not an event."""
 
 
 class SchemaTooNew(EventError):
@@ -103,7 +103,7 @@ class SchemaTooNew(EventError):
 
 
 class OffsetLost(EventError):
-    """The log no longer holds the offset that was asked for."""
+    """The log no longer holds the requested offset."""
 
 
 class WarehouseError(FeedbackLoopError):
@@ -115,7 +115,7 @@ class ArtifactError(FeedbackLoopError):
 
 
 class TrainingError(FeedbackLoopError):
-    """A run cannot go on."""
+    """A training run failed."""
 
 
 class DataRefused(TrainingError):
@@ -127,22 +127,22 @@ class UpstreamError(FeedbackLoopError):
 
 
 def temporary_reason(error: BaseException) -> str | None:
-    """Why ``error`` will pass by itself, in one line; ``None`` where somebody has to do something about it.
+    """Return a one-line reason if ``error`` is transient; ``None`` if it needs intervention.
 
-    What an error was raised from counts as well: a setting that "cannot be used" because the disk is full is not a wrong setting.
+    The ``__cause__`` chain counts too: a setting that "cannot be used" because the disk is full is not a wrong setting.
     """
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, Overloaded):
             return str(cause)
-        if (kind := _kind(cause)) is not None:
+        if (kind := _transient_kind(cause)) is not None:
             return f"{kind} ({_first_line(cause)})"
         cause = cause.__cause__
     return None
 
 
 def exit_code(error: BaseException) -> int:
-    """What a command or process ends with: 75 for what will pass by itself, 2 for what a person can mend, 1 for anything else."""
+    """Exit code of a command or process: 75 (EX_TEMPFAIL) for transient errors, 2 for configuration errors, 1 for anything else."""
     if temporary_reason(error) is not None:
         return os.EX_TEMPFAIL
     return 2 if isinstance(error, ConfigurationError) else 1
@@ -150,40 +150,40 @@ def exit_code(error: BaseException) -> int:
 
 @contextmanager
 def trying_again() -> Iterator[None]:
-    """Raise :class:`Overloaded` for what will pass by itself: around work that can simply be done again.
+    """Convert transient errors into :class:`Overloaded`, around work that can be retried.
 
-    DuckDB's errors are left alone: after one its file has to be opened again, and the process ends.
+    DuckDB errors pass through: the file must be reopened after one, so the process exits.
     """
     try:
         yield
     except Overloaded:
         raise
     except Exception as error:
-        if _is_of_duckdb(error) or (reason := temporary_reason(error)) is None:
+        if _is_duckdb_error(error) or (reason := temporary_reason(error)) is None:
             raise
         raise Overloaded(f"{reason}; trying again") from error
 
 
-def _kind(error: BaseException) -> str | None:
-    """What is short, where time alone gives more of it."""
+def _transient_kind(error: BaseException) -> str | None:
+    """The kind of a transient error; None for any other."""
     if isinstance(error, OSError):
-        return NEEDS_TIME.get(error.errno or 0)
+        return TRANSIENT_OS_ERRORS.get(error.errno or 0)
     if isinstance(error, sqlite3.Error):
-        return SQLITE_NEEDS_TIME.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
-    if _is_of_duckdb(error):
-        said = str(error).lower()
-        return next((kind for words, kind in DUCKDB_NEEDS_TIME.items() if words in said), None)
+        return TRANSIENT_SQLITE_ERRORS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+    if _is_duckdb_error(error):
+        message = str(error).lower()
+        return next((kind for words, kind in TRANSIENT_DUCKDB_ERRORS.items() if words in message), None)
     if _library(error) in ("kafka", "aiokafka") and getattr(error, "retriable", False):
         return "Kafka does not answer"
     return None
 
 
-def _is_of_duckdb(error: BaseException) -> bool:
+def _is_duckdb_error(error: BaseException) -> bool:
     return _library(error) in ("duckdb", "_duckdb")
 
 
 def _library(error: BaseException) -> str:
-    """Whose error it is; by name, since importing DuckDB or Kafka's client takes a while and most commands need neither."""
+    """The library that defines the error; compared by name, since most commands need not import DuckDB or a Kafka client."""
     return type(error).__module__.split(".")[0]
 
 

@@ -1,4 +1,4 @@
-"""The folder of everything that a service writes: for its owner alone, since candidates' words and the pseudonyms' key lie in it."""
+"""The service's home directory. Only its owner may read it, since it holds candidates' messages and the pseudonym key."""
 
 import os
 import stat
@@ -10,45 +10,45 @@ from filelock import FileLock, Timeout
 
 from storage.errors import ConfigurationError, temporary_reason
 
-OTHERS = stat.S_IRWXG | stat.S_IRWXO
-# What a service writes directly in its home. Whatever else lies there is somebody else's, and its mode is left alone.
+GROUP_AND_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+# What a service writes directly into its home. Modes of other files there are left alone.
 FILES = ("*.sqlite*", "*.duckdb*", "*.lock", "*.key")
 FOLDERS = ("artifacts", "demo", "faust", "freezing", "learner", "logs", "runs", "serving", "trainers")
-MEND = "make it writable, or set FEEDBACKLOOP_HOME to another folder"
+HINT = "make it writable, or set FEEDBACKLOOP_HOME to another folder"
 
 
 def open_home(home: Path) -> Path:
-    """``home``, made where it was missing, with mode 0700. One that others could read is closed to them, and our files in it.
+    """Create ``home`` with mode 0700 if it is missing; if others can read it, restrict it and the service's files in it to the owner.
 
     Raises
     ------
     ConfigurationError
-        It cannot be made, or this program may not write there.
+        It cannot be created, or is not writable.
     OSError
-        Something that passes by itself, such as a full disk.
+        A transient error, such as a full disk.
     """
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if home.stat().st_mode & OTHERS:
-            for path in (home, *_ours(home)):
-                _close_to_others(path)
+        if home.stat().st_mode & GROUP_AND_OTHERS:
+            for path in (home, *_own_paths(home)):
+                _restrict_to_owner(path)
     except OSError as error:
         if temporary_reason(error):
             raise
-        raise ConfigurationError(f"home = {home}: {error.strerror}; {MEND}") from error
+        raise ConfigurationError(f"home = {home}: {error.strerror}; {HINT}") from error
     if not os.access(home, os.W_OK | os.X_OK):
-        raise ConfigurationError(f"home = {home}: this program may not write there; {MEND}")
+        raise ConfigurationError(f"home = {home}: this program may not write there; {HINT}")
     return home
 
 
 @contextmanager
 def held(path: Path, taken: str) -> Iterator[None]:
-    """Hold the lock file ``path`` for as long as the block runs; a process that is killed lets go of it.
+    """Hold the lock file ``path`` while the block runs; the lock is released if the process is killed.
 
     Raises
     ------
     ConfigurationError
-        Another process holds it: ``taken`` says what to do.
+        Another process holds it; ``taken`` is the message.
     """
     try:
         with FileLock(path, blocking=False, thread_local=False):
@@ -57,7 +57,7 @@ def held(path: Path, taken: str) -> Iterator[None]:
         raise ConfigurationError(taken) from error
 
 
-def _ours(home: Path) -> Iterator[Path]:
+def _own_paths(home: Path) -> Iterator[Path]:
     for pattern in (*FILES, *FOLDERS):
         for path in home.glob(pattern):
             if not path.is_symlink():
@@ -65,7 +65,7 @@ def _ours(home: Path) -> Iterator[Path]:
                 yield from (below for below in path.rglob("*") if not below.is_symlink())
 
 
-def _close_to_others(path: Path) -> None:
-    """Take away what others may do; where the path belongs to another user, leave it as that user made it."""
+def _restrict_to_owner(path: Path) -> None:
+    """Remove all permissions of group and others; paths owned by another user are left alone."""
     with suppress(PermissionError, FileNotFoundError):
-        path.chmod(stat.S_IMODE(path.stat().st_mode) & ~OTHERS)
+        path.chmod(stat.S_IMODE(path.stat().st_mode) & ~GROUP_AND_OTHERS)

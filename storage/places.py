@@ -1,4 +1,4 @@
-"""Paths and URLs as settings give them: made full once, at the edge, and shown to people without the credentials in them."""
+"""Paths and URLs in settings: made absolute when they are read, and shown without credentials."""
 
 import os
 import re
@@ -11,21 +11,21 @@ SQLITE = "sqlite:///"
 
 
 def full_path(path: str | Path) -> Path:
-    """``path`` absolute, its ``~`` expanded.
+    """Return ``path`` as an absolute path, with ``~`` expanded.
 
     Raises
     ------
     ValueError
-        It begins with ``~name``, and there is no such user.
+        It begins with ``~name`` and there is no such user.
     """
     expanded = os.path.expanduser(path)
     if expanded.startswith("~"):
-        raise ValueError("begins with ~ and the name of nobody on this machine; write the folder in full")
+        raise ValueError("begins with ~ and the name of an unknown user; use an absolute path")
     return Path(os.path.abspath(expanded))
 
 
 def full_place(text: str) -> str:
-    """A path, or a URL: that of a file (``sqlite:///…``, ``file://…``) with its path in full, any other as it stands. Empty stays empty."""
+    """Make a path, ``sqlite:///`` or ``file://`` URL absolute; other URLs and the empty string are returned unchanged."""
     if text.startswith(SQLITE):
         return f"{SQLITE}{full_path(text.removeprefix(SQLITE))}"
     if not text or ("://" in text and not text.startswith("file://")):
@@ -34,7 +34,7 @@ def full_place(text: str) -> str:
 
 
 def full_model(text: str) -> str:
-    """A model: in full where it is a folder, as it stands where it is a name (``shipped``, a Hugging Face id)."""
+    """Make a model folder absolute; names (``shipped``, a Hugging Face id) are returned unchanged."""
     return str(full_path(text)) if text.startswith(("~", "/", ".")) or Path(text).is_dir() else text
 
 

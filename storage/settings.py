@@ -1,8 +1,8 @@
-"""Settings are read once, at the edge of a process: ``feedbackloop.toml``, over it ``.env``, over it the environment.
+"""Settings, read once when a process starts: ``feedbackloop.toml``, overridden by ``.env``, overridden by the environment.
 
-Each section's model stands in a ``settings.py`` beside the code that it configures and is declared there with :func:`section`; nothing
-lists them. ``FEEDBACKLOOP_BUS=…`` sets a top-level value, ``FEEDBACKLOOP_SERVING__PORT=…`` the key ``port`` of ``[serving]``; an empty
-variable sets nothing. An error names the variable, or the file and the key, and never repeats a value: it may be a secret.
+Each section's model is declared with :func:`section` in a ``settings.py`` beside the code that it configures; there is no central list.
+``FEEDBACKLOOP_BUS=…`` sets a top-level value, ``FEEDBACKLOOP_SERVING__PORT=…`` the key ``port`` of ``[serving]``; empty variables are
+ignored. An error names the variable, or the file and key, but never the value, which may be a secret.
 """
 
 import os
@@ -25,19 +25,19 @@ from storage.places import FullPath, full_model, full_place
 
 PREFIX = "FEEDBACKLOOP_"
 CONFIG = f"{PREFIX}CONFIG"
-BETWEEN = "__"  # section and key in a variable's name
+NESTED_DELIMITER = "__"  # between section and key in a variable's name
 ROOMS = ("storage", "trainers", "streams", "access", "serving", "dashboard", "deploy")
 
 Model = TypeVar("Model", bound=BaseModel)
 Models = Mapping[str, type[BaseModel]]
 Variables = Mapping[tuple[str, str], str]  # the variable that set a value, by section ("" for the top level) and key
-Place = Annotated[str, AfterValidator(full_place)]
+PathOrURL = Annotated[str, AfterValidator(full_place)]
 
 _DECLARED: list[Callable[[], Models]] = []
 
 
 def section(name: str) -> Callable[[type[Model]], type[Model]]:
-    """Declare the section ``[name]``: a decorator for its model, in a file named ``settings.py`` or ``…_settings.py``."""
+    """Decorator that declares a model as the section ``[name]``; use it in a file named ``settings.py`` or ``…_settings.py``."""
 
     def declare(model: type[Model]) -> type[Model]:
         _DECLARED.append(lambda: {name: model})
@@ -47,17 +47,17 @@ def section(name: str) -> Callable[[type[Model]], type[Model]]:
 
 
 def sections_of(models: Callable[[], Models]) -> None:
-    """Declare the sections that follow from a table: ``models`` is called whenever they are asked for."""
+    """Declare sections that are derived from a table; ``models`` is called on each access."""
     _DECLARED.append(models)
 
 
 def sections() -> dict[str, type[BaseModel]]:
-    """Every section's model by its name, whatever has been imported so far.
+    """Every section's model by name; imports all settings modules first.
 
     Raises
     ------
     ConfigurationError
-        Two sections have one name.
+        Two sections have the same name.
     """
     for module in _settings_modules():
         import_module(module)
@@ -72,7 +72,7 @@ def sections() -> dict[str, type[BaseModel]]:
 
 @cache
 def _settings_modules() -> tuple[str, ...]:
-    """The modules of all rooms that are there whose name ends with ``settings``."""
+    """Modules whose name ends with ``settings``, in all installed packages of the project."""
     found = []
     for room in ROOMS:
         spec = find_spec(room)
@@ -83,24 +83,24 @@ def _settings_modules() -> tuple[str, ...]:
 
 
 class Common(BaseModel):
-    """What every process has to agree on.
+    """Top-level settings, shared by all processes.
 
     Attributes
     ----------
-    home : everything that a service writes lies under it
-    bus : ``sqlite:///path`` or ``kafka://host:port``; the file ``bus.sqlite`` in ``home`` where empty
-    artifacts : folder or fsspec URL of models and reports; the folder ``artifacts`` in ``home`` where empty
-    model : the language model that chats and is trained: ``shipped``, a folder or a Hugging Face id
-    sources : whose judgments teach: simulated, imported and AI ones enter only where they are named here
-    allowed_hosts : names besides loopback under which our ports may be asked for, such as that of a proxy in front of them
-    pseudonym_key : what pseudonyms are made with; the file ``pseudonym.key`` in ``home``, made when first needed, where empty
+    home : directory for everything that a service writes
+    bus : ``sqlite:///path`` or ``kafka://host:port``; if empty, the file ``bus.sqlite`` in ``home``
+    artifacts : folder or fsspec URL of models and reports; if empty, the folder ``artifacts`` in ``home``
+    model : the language model for chat and training: ``shipped``, a folder or a Hugging Face id
+    sources : sources of judgments to train on; simulated, imported and AI judgments are excluded unless listed
+    allowed_hosts : Host header values accepted besides loopback, such as the name of a reverse proxy
+    pseudonym_key : secret key for pseudonyms; if empty, it is read from ``pseudonym.key`` in ``home``, generated on first use
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     home: FullPath = Path(".feedbackloop")
-    bus: Place = ""
-    artifacts: Place = ""
+    bus: PathOrURL = ""
+    artifacts: PathOrURL = ""
     model: Annotated[str, AfterValidator(full_model)] = "shipped"
     sources: Annotated[tuple[Source, ...], Field(min_length=1)] = ("product",)
     allowed_hosts: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")], ...] = ()
@@ -116,7 +116,7 @@ class Common(BaseModel):
 
 
 class Effective(NamedTuple):
-    """A setting as it holds: its section ("" for the top level), its key, its value, and what set it."""
+    """An effective setting: section ("" for the top level), key, value, and what set it."""
 
     section: str
     key: str
@@ -126,13 +126,13 @@ class Effective(NamedTuple):
 
 @dataclass(frozen=True)
 class Settings:
-    """The values found, and where they came from.
+    """Values and their origins.
 
     Attributes
     ----------
     sections : the values that were set, by section
-    origin : the file
-    variables : what set those values that the file did not
+    origin : the settings file
+    variables : the environment variable of each value set by one
     """
 
     common: Common
@@ -147,7 +147,7 @@ class Settings:
         Raises
         ------
         ConfigurationError
-            A file that cannot be read or was named and is not there, a section or key that does not exist, a value of the wrong type.
+            A file is unreadable or missing though named, a section or key does not exist, or a value is invalid.
         """
         folder = folder or Path.cwd()
         given = _variables(folder, os.environ if environ is None else environ)
@@ -166,11 +166,11 @@ class Settings:
         return cls(_validated(Common, common, "", str(path), variables), found, str(path), variables)
 
     def section(self, name: str, model: type[Model]) -> Model:
-        """The section ``name`` as ``model``, defaults filled in; a :class:`ConfigurationError` names a wrong key or value."""
+        """Validate the section ``name`` as ``model``, with defaults; raises :class:`ConfigurationError` for a wrong key or value."""
         return _validated(model, dict(self.sections.get(name, {})), name, self.origin, self.variables)
 
     def with_values(self, common: Mapping[str, Any] | None = None, **over: Mapping[str, Any]) -> "Settings":
-        """These settings with some values laid over them (command-line options, the demo)."""
+        """A copy with some values overridden (command-line options, the demo)."""
         merged = {name: dict(values) for name, values in self.sections.items()}
         for name, values in over.items():
             merged.setdefault(name, {}).update(values)
@@ -178,7 +178,7 @@ class Settings:
         return Settings(top, merged, self.origin, self.variables)
 
     def effective(self) -> Iterator[Effective]:
-        """Every setting as it holds, the top level first, then the sections by name.
+        """Yield every effective setting, the top level first, then the sections by name.
 
         Raises
         ------
@@ -196,26 +196,26 @@ class Settings:
 
 
 def _variables(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
-    """Ours, from ``.env`` and the environment; an empty one is as good as none."""
+    """Non-empty ``FEEDBACKLOOP_`` variables from ``.env`` and the environment."""
     try:
         dotenv = dotenv_values(folder / ".env")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{folder / '.env'}: {_why(error)}; mend the file or remove it") from error
+        raise ConfigurationError(f"{folder / '.env'}: {_why(error)}; fix the file or remove it") from error
     return {name: text for values in (dotenv, environ) for name, text in values.items() if name.startswith(PREFIX) and text}
 
 
 def _read_variables(given: Mapping[str, str], models: Models) -> Iterator[tuple[str, str, str, Any]]:
-    """Each variable with its section, its key and its value. Lists and objects are written as JSON.
+    """Yield each variable with its section, key and value. Lists and objects are JSON.
 
-    One at a time, so that whatever is wrong is told of the variable that holds it.
+    Variables are parsed one at a time, so that an error can name the variable.
     """
     fields: dict[str, Any] = {name: (about.annotation, None) for name, about in Common.model_fields.items()}
     fields |= {name: (model, None) for name, model in models.items()}
     everything: type[BaseSettings] = create_model("Everything", __base__=BaseSettings, **fields) if given else BaseSettings
-    source = EnvSettingsSource(everything, env_prefix=PREFIX, env_nested_delimiter=BETWEEN)
+    source = EnvSettingsSource(everything, env_prefix=PREFIX, env_nested_delimiter=NESTED_DELIMITER)
     for variable, text in given.items():
-        name, _, key = variable.removeprefix(PREFIX).lower().partition(BETWEEN)
-        name, key = (name, key.partition(BETWEEN)[0]) if key else ("", name)
+        name, _, key = variable.removeprefix(PREFIX).lower().partition(NESTED_DELIMITER)
+        name, key = (name, key.partition(NESTED_DELIMITER)[0]) if key else ("", name)
         if name and name not in models:
             raise ConfigurationError(f"{variable}: there is no section [{name}]; the sections are {', '.join(models)}")
         if not name and key not in Common.model_fields:
@@ -236,11 +236,11 @@ def _file(path: Path, *, named: bool) -> dict[str, Any]:
             raise ConfigurationError(f"{CONFIG} names {path}, and there is no such file; correct the variable or unset it") from error
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise ConfigurationError(f"{path}: {_why(error)}; mend the file or remove it to run on the defaults") from error
+        raise ConfigurationError(f"{path}: {_why(error)}; fix the file or remove it to use the defaults") from error
 
 
 def _why(error: Exception) -> str:
-    """What is wrong with a file, without a word of what it holds."""
+    """What is wrong with a file, without quoting its content."""
     if isinstance(error, UnicodeDecodeError):
         return f"not UTF-8 at byte {error.start}"
     return (error.strerror or type(error).__name__) if isinstance(error, OSError) else str(error)

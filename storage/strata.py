@@ -1,8 +1,9 @@
-"""The one split into training and evaluation, for every phase and every source of data.
+"""The split into training and evaluation strata, shared by every phase and every source of data.
 
-A quarter of all conversations is set apart when it starts; its pairs are chosen uniformly and never train. Imported records have no
-conversation id: their first user message takes its place, so that two turns of one dialogue never stand on both sides. The split is keyed,
-because callers choose the ids of their conversations: without the key nobody can aim at a side. An event says its stratum, and keeps it.
+A quarter of all conversations is held out from the start; their pairs are sampled uniformly and never trained on. For imported records,
+which have no conversation id, the first user message takes its place, so that turns of one dialogue never end up in both strata. The hash
+is keyed because callers choose conversation ids: without the key they cannot steer a conversation into a stratum. Events record the
+stratum.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ from storage.events import Message, Stratum
 def stratum_of(conversation_id: str, key: bytes = b"") -> Stratum:
     """``evaluation`` for one conversation in four, by HMAC-SHA-256 of its id under the installation's ``key``.
 
-    Without a key (a file that is trained on without a loop, where nobody aims at anything) by SHA-256 of the id.
+    Without a key (training from a file, where ids are not adversarial), SHA-256 of the id.
     """
     if key:
         digest = hmac.digest(key, f"stratum\x1f{conversation_id}".encode(), "sha256")
@@ -25,6 +26,6 @@ def stratum_of(conversation_id: str, key: bytes = b"") -> Stratum:
 
 
 def conversation_of(prompt: Sequence[Message]) -> str:
-    """The id of a prompt's conversation where none is given, from its first user message; from its first message if no user speaks."""
+    """Derive a conversation id from the prompt's first user message, or from its first message if there is no user message."""
     first = next((message for message in prompt if message.role == "user"), prompt[0])
     return f"prompt-{hashlib.sha256(first.content.encode()).hexdigest()[:32]}"

@@ -1,6 +1,7 @@
-"""How much feedback one caller may send and one pair may get at one door, until sign-in says who judges.
+"""Rate limits for feedback, per caller and per pair, until sign-in identifies recruiters.
 
-A bound against flooding and invented names, kept in memory by each process; what counts towards training counts pairs and not ballots.
+They guard against flooding and invented names, and live in the memory of each process. The retraining threshold counts pairs, not
+judgments, so repeated judgments of one pair do not move it.
 """
 
 import threading
@@ -12,12 +13,12 @@ from uuid import UUID
 from storage.errors import InputRefused, Overloaded
 from streams.settings import FeedbackCaps
 
-REMEMBERED = 50_000  # pairs, those judged last
+MAX_PAIRS = 50_000  # tracked, least recently judged evicted first
 MINUTE = 60.0
 
 
-class Ballots:
-    """Counts what came through this door. Safe from several threads."""
+class JudgmentLimiter:
+    """Counts the judgments that this process accepted. Thread-safe."""
 
     def __init__(self, caps: FeedbackCaps, clock: Callable[[], float] = time.monotonic) -> None:
         self._caps, self._clock = caps, clock
@@ -32,9 +33,9 @@ class Ballots:
         Raises
         ------
         InputRefused
-            The pair has been judged by as many people, or as often by this one, as one may.
+            The limit of recruiters for this pair, or of judgments by this recruiter for it, is reached.
         Overloaded
-            The caller sends more than it may in a minute.
+            The caller has reached its limit of judgments per minute.
         """
         caps = self._caps
         with self._guard:
@@ -48,12 +49,12 @@ class Ballots:
                 )
             given = self._pairs.get(pair_id, Counter())
             if recruiter not in given and len(given) >= caps.recruiters_per_pair:
-                raise InputRefused(f"pair_id: {len(given)} people have judged this pair, more are not asked; take another pair", "pair_id")
+                raise InputRefused(f"pair_id: {len(given)} people have judged this pair, which is the limit; use another pair", "pair_id")
             if given[recruiter] >= caps.judgments_per_recruiter_and_pair:
-                raise InputRefused(f"pair_id: this recruiter has judged this pair {given[recruiter]} times; take another pair", "pair_id")
+                raise InputRefused(f"pair_id: this recruiter has judged this pair {given[recruiter]} times; use another pair", "pair_id")
             self._callers[caller] += 1
             given[recruiter] += 1
             self._pairs[pair_id] = given
             self._pairs.move_to_end(pair_id)
-            if len(self._pairs) > REMEMBERED:
+            if len(self._pairs) > MAX_PAIRS:
                 self._pairs.popitem(last=False)

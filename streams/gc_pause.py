@@ -1,11 +1,10 @@
-"""Hold Python's garbage collector off while a batch is worked on, its full collections back to one in a while, and both from what stays.
+"""Disable the garbage collector during a batch, run full collections on a schedule, and exclude long-lived objects from them.
 
-A batch makes tens of thousands of objects that live until its commit, and every few hundred of them the collector would walk through those
-that are there: as much work as decoding. Events and rows are trees, which go without it as soon as nobody names them; so what a batch made
-should be out of reach when the pause ends.
+A batch allocates tens of thousands of objects that live until its commit; collections every few hundred allocations would cost as much as
+decoding. Events and rows have no reference cycles and are freed by reference counting, so drop references to them before the pause ends.
 
-A full collection walks through everything there is, .2 s with the pairs of an hour in memory, and by itself comes whenever a quarter of
-it is new: in a hub that fills up twice a minute, with judgments waiting meanwhile.
+A full collection traverses all objects: 0.2 s with an hour of pairs in memory. By default it runs whenever a quarter of the objects is
+new, which in a busy hub is twice a minute, while judgments wait.
 """
 
 import gc
@@ -18,13 +17,13 @@ NEVER = 2**31 - 1
 
 
 def exclude_loaded_objects() -> None:
-    """Leave what is there now out of all collections to come: a started process's modules, .2 s of each full one where torch is loaded."""
+    """Exclude all current objects from future collections: with torch loaded, a process's modules cost 0.2 s of each full one."""
     gc.collect()
     gc.freeze()
 
 
 class ScheduledFullCollections:
-    """A station that makes the full collections instead of Python, until ``stop``."""
+    """A station that runs full collections every ``FULL_EVERY`` seconds in place of Python's own, until ``stop``."""
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
@@ -32,7 +31,7 @@ class ScheduledFullCollections:
         gc.set_threshold(*self._before[:2], NEVER)
 
     def step(self, wait: float) -> None:
-        """Wait for the next one."""
+        """Wait for the next collection and run it."""
         if not self._stop.wait(FULL_EVERY):
             gc.collect()
 
@@ -42,7 +41,7 @@ class ScheduledFullCollections:
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """No collection within, and one of the young objects after it. Threads share the collector, and theirs waits as long."""
+    """Disable collections, then collect the youngest generation. This affects all threads of the process."""
     was_on = gc.isenabled()
     gc.disable()
     try:

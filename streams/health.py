@@ -1,6 +1,6 @@
-"""Says whether a process lives and whether it is ready, and refuses addresses that it must not or cannot listen on.
+"""Liveness, readiness and metrics of a process, and checks of the address that it listens on.
 
-Serving and the hub hang the router into their own app; processor and trainer, which serve nothing else, run it in a thread.
+Serving and the hub include the router in their own app; processor and trainer, which serve nothing else, run it in a thread.
 """
 
 import errno
@@ -24,7 +24,7 @@ Check = Callable[[], str | None]  # None: ready; else the reason why not
 
 
 def health_router(checks: Mapping[str, Check]) -> APIRouter:
-    """``/healthz`` answers 200 while the process lives; ``/readyz`` answers 503 with the reasons until no check has one; ``/metrics``: see
+    """``/healthz`` answers 200 while the process is alive; ``/readyz`` answers 503 with reasons until all checks pass; ``/metrics``: see
     :mod:`streams.metrics`."""
     router = APIRouter()
 
@@ -45,7 +45,7 @@ def health_router(checks: Mapping[str, Check]) -> APIRouter:
 
 
 def check_address(host: str, port: int) -> None:
-    """Refuse to listen where nobody may yet, or where somebody else does. Port 0 is any free one.
+    """Raise if the process must not or cannot listen on the address. Port 0 means any free port.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class HealthServer:
-    """The two routes on an address of their own, answered by a thread."""
+    """Serves the health routes on their own address, in a thread."""
 
     def __init__(self, checks: Mapping[str, Check], host: str, port: int, allowed_hosts: Sequence[str] = ()) -> None:
         app = FastAPI(openapi_url=None)
@@ -101,7 +101,7 @@ class HealthServer:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether ``host`` is this machine and nothing else."""
+    """Whether ``host`` is a loopback address."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

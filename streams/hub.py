@@ -1,6 +1,6 @@
-"""The streams' side of the hub: the stations that the table gives to it, each in a thread.
+"""The hub's consumers, as listed in the table of consumers, each in a thread.
 
-``dashboard.hub`` starts it beside the API and the pages, and hangs its listeners into the sink.
+``dashboard.hub`` starts them beside the API and the pages, and registers its listeners with the sink.
 """
 
 import threading
@@ -25,13 +25,13 @@ from streams.stations.table import consumer, consumers_of
 
 
 class HubStreams:
-    """Runs the hub's consumers on ``warehouse``, which this process owns."""
+    """Runs the hub's consumers on ``warehouse``, which this process must own."""
 
     def __init__(self, bus: Bus, warehouse: Warehouse, artifacts: Artifacts, home: Path) -> None:
         self._stop = threading.Event()
         self._runner = Runner(self._stop)
         context = HubContext(bus, warehouse, artifacts, home, self._stop)
-        self._stations = {row.group: row.build(context) for row in consumers_of("hub")}
+        self._stations = {row.name: row.build(context) for row in consumers_of("hub")}
         self.sink: Sink = self._stations["sink"]
         self.coordinator: Coordinator = self._stations["coordinator"]
         self.sink.listeners.append(self.coordinator.wake_for)
@@ -45,34 +45,34 @@ class HubStreams:
 
     @property
     def checks(self) -> Mapping[str, Check]:
-        """For the health router: whether the sink numbers, and what stopped a consumer."""
+        """For the health router: why a consumer stopped, and whether the sink has begun to number preferences."""
         stopped = {group: partial(self._runner.problems.get, group) for group in self._stations}
         return {**stopped, "numbering": self._not_numbering}
 
     @property
     def crashed(self) -> threading.Event:
-        """Set when a consumer cannot go on: the process should end and be started again."""
+        """Set when a consumer cannot continue: the process should end and be restarted."""
         return self._runner.crashed
 
     @property
     def failure(self) -> FeedbackLoopError | None:
-        """What the process should end with, once ``crashed`` is set."""
+        """The error that the process should end with, once ``crashed`` is set."""
         return self._runner.failure
 
     def start(self) -> None:
         for group, station in self._stations.items():
-            self._runner.start(group, partial(_as_it_is, station))
+            self._runner.start(group, partial(_identity, station))
         self._runner.start("collections", lambda: ScheduledFullCollections(self._stop))
 
     def stop(self, timeout: float = 4.0) -> bool:
-        """Let the consumers finish their step; False when one has not within ``timeout``."""
+        """Let the consumers finish their current step; False if one has not after ``timeout`` seconds."""
         self._stop.set()
         self.coordinator.wake()
         return self._runner.join(timeout)
 
     def _not_numbering(self) -> str | None:
-        return None if self.sink.numbers else self._runner.held_up.get("sink", "the hub is catching up with the log")
+        return None if self.sink.numbers else self._runner.retrying.get("sink", "the hub is catching up with the log")
 
 
-def _as_it_is(station: Any) -> Any:
+def _identity(station: Any) -> Any:
     return station

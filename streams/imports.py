@@ -1,6 +1,7 @@
-"""Brings preference records from files in, through the same door as what people send: ``feedbackloop import``.
+"""Import preference records from files: ``feedbackloop import``.
 
-Every id comes from the record, and what the log holds already is left out, so that importing a file twice changes nothing.
+Records are validated like requests of clients. Event ids are derived from the record, and records already on the log are skipped, so
+importing a file twice is a no-op.
 """
 
 import threading
@@ -24,10 +25,10 @@ from trainers.data.bad_lines import BadLine, BadLines
 from trainers.data.preference import Preference
 from trainers.data.records import layout_of, read_records
 
-AT_ONCE = 50  # records a transaction
-BEHIND = 200  # entries that the readers may be behind before the import waits for them
-PATIENCE = 5.0  # seconds without any progress of theirs, after which nobody is taken to be reading
-LOOK = 0.05  # seconds between looks at their marks
+BATCH = 50  # records per transaction
+MAX_LAG = 200  # entries of reader lag above which the import waits
+STALL_TIMEOUT = 5.0  # seconds without progress after which the readers count as stopped
+POLL_INTERVAL = 0.05  # seconds between reads of their marks
 Item = tuple[int, Preference | BadLine]
 READERS = (("sink", (PAIRS, JUDGMENTS)), ("embed", (PAIRS,)))
 TIMEOUT = 30.0
@@ -35,7 +36,7 @@ TIMEOUT = 30.0
 
 @dataclass
 class ImportReport:
-    """What became of a file: its layout, records added, records that were there before, and the lines that are no records."""
+    """Result of an import: the file's layout, records added, records already present, and rejected lines."""
 
     bad: BadLines
     layout: str
@@ -50,30 +51,30 @@ def import_file(
     *,
     objective: str = "overall",
     counts: bool = False,
-    behind: int = BEHIND,
+    max_lag: int = MAX_LAG,
     progress: Callable[[int, int], None] | None = None,
 ) -> ImportReport:
     """Import the preference records of a JSONL file (gzipped or not) or a Parquet file.
 
     Parameters
     ----------
-    key : what the split into strata is made with, see ``streams.pseudonyms.pseudonym_key``
-    objective : what the records were judged by; ``overall`` makes the judgment's own choice of it
-    counts : whether the judgments move the retraining threshold
-    behind : live traffic goes first: wait while its readers are more entries than this behind
-    progress : called after every line with how many are done, and how many of them were refused
+    key : key of the split into strata, see ``streams.pseudonyms.pseudonym_key``
+    objective : what the records were judged by; ``overall`` stores it as the judgment's choice, anything else under its objectives
+    counts : whether the judgments count towards the retraining threshold
+    max_lag : back-pressure: wait while the readers lag by more than this many entries, so that live traffic goes first
+    progress : called after every line with the numbers of processed and of rejected lines
 
     Raises
     ------
     InputRefused
-        The objective is no name.
+        The objective is not a valid name.
     ConfigurationError
         The file cannot be read.
     DataRefused
-        Not one of its lines is a preference record.
+        None of its lines is a preference record.
     """
     _check_objective(objective)
-    report, pace = ImportReport(BadLines(path), layout_of(path).name), _Pace(bus, behind)
+    report, back_pressure = ImportReport(BadLines(path), layout_of(path).name), _BackPressure(bus, max_lag)
     known: set[UUID] | None = None
     fresh: list[Event] = []
     for number, item in _counted(read_records(path), report, progress):
@@ -93,12 +94,12 @@ def import_file(
         fresh += [judgment] if pair.event_id in known else [pair, judgment]
         known |= {pair.event_id, judgment.event_id}
         report.added += 1
-        if len(fresh) >= 2 * AT_ONCE:
-            pace.keep()
+        if len(fresh) >= 2 * BATCH:
+            back_pressure.wait()
             bus.publish(records_of(fresh), timeout=TIMEOUT)
             fresh = []
     if fresh:
-        pace.keep()
+        back_pressure.wait()
         bus.publish(records_of(fresh), timeout=TIMEOUT)
     if not report.added and not report.present:
         raise report.bad.all_refused()
@@ -113,7 +114,7 @@ def _counted(items: Iterator[Item], report: ImportReport, progress: Callable[[in
 
 
 def events_of(record: Preference, objective: str, counts: bool, key: bytes) -> tuple[PairDrawn, JudgmentGiven]:
-    """The record as a pair and its judgment, ids by the record's hash, the stratum by the installation's ``key``."""
+    """The record as a pair and its judgment; ids derive from the record's hash, the stratum from the installation's ``key``."""
     digest = record.digest
     pair = make_pair(
         key,
@@ -129,7 +130,7 @@ def events_of(record: Preference, objective: str, counts: bool, key: bytes) -> t
     judgment = make_judgment(
         event_id=derived_id("import", digest, "judgment", objective),
         pair_id=pair.pair_id,
-        # one for each objective, because a recruiter's second judgment of a pair replaces the first
+        # one pseudonym per objective, because a recruiter's second judgment of a pair replaces the first
         recruiter=f"import-{objective}",
         choice=record.choice if overall else None,
         objectives={} if overall else {objective: record.choice},
@@ -141,37 +142,37 @@ def events_of(record: Preference, objective: str, counts: bool, key: bytes) -> t
 
 
 def _imported(bus: Bus) -> Iterator[UUID]:
-    """The ids of everything that was ever imported, as the log has them."""
+    """The ids of all imported events on the log."""
     for entries in batches(bus, beginning(bus, [PAIRS.name, JUDGMENTS.name]), limit=5_000):
         for entry in entries:
             if b'"import"' in entry.value:
                 try:
                     event = event_in(entry)
                 except EventUnreadable:
-                    continue  # the sink has put it into quarantine
+                    continue  # quarantined by the sink
                 if event.source == "import":
                     yield event.event_id
 
 
-class _Pace:
-    """Waits while readers are behind; not for readers that have stopped reading: the log keeps it for when they are back."""
+class _BackPressure:
+    """Waits while readers lag; does not wait for readers that have stopped, which catch up from the log when they are back."""
 
-    def __init__(self, bus: Bus, behind: int) -> None:
-        self._bus, self._behind = bus, behind
-        self._given_up: list[dict[Partition, int]] | None = None  # where the readers stood when they were given up
+    def __init__(self, bus: Bus, max_lag: int) -> None:
+        self._bus, self._max_lag = bus, max_lag
+        self._stalled_at: list[dict[Partition, int]] | None = None  # marks at the time of the last stall
 
-    def keep(self) -> None:
+    def wait(self) -> None:
         pause, since, best = threading.Event(), monotonic(), None
-        while (backlog := sum(lag(self._bus, reader, topics) for reader, topics in READERS)) > self._behind:
+        while (backlog := sum(lag(self._bus, reader, topics) for reader, topics in READERS)) > self._max_lag:
             marks = [dict(self._bus.marked(reader)) for reader, _ in READERS]
-            if marks == self._given_up:
+            if marks == self._stalled_at:
                 return
             if best is None or backlog < best:
                 best, since = backlog, monotonic()
-            if monotonic() - since > PATIENCE:
-                self._given_up = marks
+            if monotonic() - since > STALL_TIMEOUT:
+                self._stalled_at = marks
                 return
-            pause.wait(LOOK)
+            pause.wait(POLL_INTERVAL)
 
 
 def _check_objective(objective: str) -> None:

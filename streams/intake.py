@@ -1,6 +1,7 @@
-"""The one door for what people send: validate, pseudonymise, publish. API, dashboard and import all come through it.
+"""Intake of client requests: validate, pseudonymise, publish. API, dashboard and import all go through it.
 
-What a method returns is durable; what it refuses left nothing behind. From here events travel on the bus to the stations of ``streams``.
+Events are durable when a method returns; a refused request leaves no trace on the log. The consumers in ``streams.stations`` take it from
+there.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,13 +33,13 @@ from storage.events import (
 )
 from storage.strata import conversation_of, stratum_of
 from streams.bus.protocol import Outlet, records_of
-from streams.caps import Ballots
+from streams.caps import JudgmentLimiter
 from streams.pseudonyms import Role, pseudonym
 from streams.settings import FeedbackCaps
 
 MAX_PROMPT = 200_000  # characters over all messages
-TIMEOUT = 5.0  # seconds that a client waits for the log before it is told to come again
-AHEAD = timedelta(minutes=5)  # by which clocks may differ
+TIMEOUT = 5.0  # seconds to publish before the client gets a 503
+MAX_CLOCK_SKEW = timedelta(minutes=5)
 
 Messages = Sequence[Message | Mapping[str, Any]]
 Answer = Response | Mapping[str, Any]
@@ -53,15 +54,15 @@ _IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
 
 
 class Intake:
-    """Turns what clients send into events on ``outlet``; pseudonyms and the split into strata are made with ``key``.
+    """Turns client requests into events on ``outlet``; ``key`` is the secret for pseudonyms and for the split into strata.
 
-    Every method raises ``InputRefused``, naming the field, for what is not acceptable, and ``Overloaded`` when the log does not take it.
+    Every method raises ``InputRefused``, naming the field, for invalid input, and ``Overloaded`` when the log cannot be written.
     """
 
     def __init__(self, outlet: Outlet, key: bytes, caps: FeedbackCaps | None = None) -> None:
         self._outlet = outlet
         self._key = key
-        self._ballots = Ballots(caps or FeedbackCaps())
+        self._limiter = JudgmentLimiter(caps or FeedbackCaps())
 
     def reply(
         self,
@@ -74,7 +75,7 @@ class Intake:
         candidate: str | None = None,
         source: Source = "product",
     ) -> ReplySent:
-        """The chatbot answered ``candidate`` (the product's own id, kept as a pseudonym)."""
+        """Record a reply of the chatbot to ``candidate`` (the product's own id, stored as a pseudonym)."""
         event = _event(
             ReplySent,
             conversation_id=conversation_id,
@@ -101,7 +102,7 @@ class Intake:
         pair_id: UUID | str | None = None,
         source: Source = "product",
     ) -> PairDrawn:
-        """Two different responses to one prompt. Without a conversation the prompt stands for it."""
+        """Record two different responses to one prompt. Without ``conversation_id``, the conversation id is derived from the prompt."""
         event = make_pair(
             self._key,
             prompt=prompt,
@@ -131,9 +132,9 @@ class Intake:
         source: Source = "product",
         caller: str = "",
     ) -> JudgmentGiven:
-        """What ``recruiter`` (a name or id, kept as a pseudonym) says of a pair, which need not have arrived yet.
+        """Record a judgment by ``recruiter`` (a name or id, stored as a pseudonym) of a pair, which need not have arrived yet.
 
-        ``caller`` is the network address that it came from; how much is taken from one is bounded (``streams.caps``).
+        ``caller`` is the network address of the client, for rate limits (``streams.caps``).
         """
         event = make_judgment(
             pair_id=pair_id,
@@ -147,7 +148,7 @@ class Intake:
             counts=counts,
             source=source,
         )
-        self._ballots.admit(event.pair_id, event.recruiter, caller)
+        self._limiter.admit(event.pair_id, event.recruiter, caller)
         self.publish([event])
         return event
 
@@ -161,7 +162,7 @@ class Intake:
         reason: str | None = None,
         source: Source = "product",
     ) -> ResponseRated:
-        """A thumb on one reply of a conversation; on its last one where ``reply_id`` is absent."""
+        """Record a thumb on one reply of a conversation, on the last one if ``reply_id`` is absent."""
         event = _event(
             ResponseRated,
             conversation_id=conversation_id,
@@ -185,7 +186,7 @@ class Intake:
         conversation_id: str | None = None,
         source: Source = "product",
     ) -> tuple[PairDrawn, JudgmentGiven]:
-        """A recruiter rewrote a reply: a pair of the original and the rewrite, judged for the rewrite, published together."""
+        """Record a recruiter's rewrite of a reply as a pair (original, rewrite) and a judgment for the rewrite, published together."""
         author = self.pseudonym("recruiter", recruiter)
         before = _checked(_RESPONSE, original, "original")
         after = Response(text=_checked(_TEXT, edited, "edited"), version=author)
@@ -197,24 +198,24 @@ class Intake:
         return pair, judgment
 
     def publish(self, events: Sequence[Event]) -> None:
-        """Make events that were validated here durable, all together. One that is stamped in the future is refused: its clock is wrong."""
+        """Publish validated events in one call; refuses events stamped more than ``MAX_CLOCK_SKEW`` in the future."""
         for event in events:
-            if event.occurred_at > now() + AHEAD:
+            if event.occurred_at > now() + MAX_CLOCK_SKEW:
                 stamp = f"{event.occurred_at:%Y-%m-%d %H:%M:%S} UTC"
-                raise InputRefused(f"occurred_at: {stamp} lies in the future; set the clock right that gave it", "occurred_at")
+                raise InputRefused(f"occurred_at: {stamp} lies in the future; correct the sender's clock", "occurred_at")
         self._outlet.publish(records_of(events), timeout=TIMEOUT)
 
     def pseudonym(self, role: Role, name: str) -> str:
-        """``r-…`` for a recruiter, ``c-…`` for a candidate: the same for the same name, and not to be turned back without the key."""
+        """``r-…`` for a recruiter, ``c-…`` for a candidate; deterministic, and not reversible without the key."""
         return pseudonym(self._key, role, _checked(_NAME, name, role))
 
 
 def messages(prompt: Messages) -> tuple[Message, ...]:
-    """The prompt's messages, or ``InputRefused`` naming the part at fault."""
+    """Validate the prompt's messages; ``InputRefused`` names the invalid part."""
     checked = _checked(_PROMPT, prompt, "prompt")
     size = sum(len(message.content) for message in checked)
     if size > MAX_PROMPT:
-        raise InputRefused(f"prompt: {size:,} characters over all messages; at most {MAX_PROMPT:,} are taken", "prompt")
+        raise InputRefused(f"prompt: {size:,} characters over all messages; the limit is {MAX_PROMPT:,}", "prompt")
     return checked
 
 
@@ -231,7 +232,7 @@ def make_pair(
     event_id: UUID | None = None,
     source: Source,
 ) -> PairDrawn:
-    """A checked pair that is not published yet; its stratum under the installation's ``key``."""
+    """A validated pair, not published; its stratum depends on the installation's ``key``."""
     checked = messages(prompt)
     conversation = conversation_of(checked) if conversation_id is None else _checked(_IDENTIFIER, conversation_id, "conversation_id")
     fixed = {} if event_id is None else {"event_id": event_id}
@@ -267,7 +268,7 @@ def make_judgment(
     event_id: UUID | None = None,
     source: Source,
 ) -> JudgmentGiven:
-    """A checked judgment by a ``recruiter`` who is a pseudonym already; not published yet."""
+    """A validated judgment, not published; ``recruiter`` is already a pseudonym."""
     fixed = {} if event_id is None else {"event_id": event_id}
     return _event(
         JudgmentGiven,
@@ -286,25 +287,25 @@ def make_judgment(
 
 
 def _event(kind: type[Kind], **fields: Any) -> Kind:
-    # field by field to JSON, so that one that has no place in JSON is named
+    # serialise field by field, so that the error names the field that JSON cannot represent
     sent = b",".join(b'"%b":%b' % (name.encode(), _json(value, name)) for name, value in fields.items())
-    return _judged(kind.model_validate_json, b"{" + sent + b"}", "")
+    return _validated(kind.model_validate_json, b"{" + sent + b"}", "")
 
 
 def _checked(adapter: TypeAdapter[Value], value: Any, name: str) -> Value:
-    return _judged(adapter.validate_json, _json(value, name), name)
+    return _validated(adapter.validate_json, _json(value, name), name)
 
 
-def _judged(validate: Callable[..., Value], sent: bytes, name: str) -> Value:
-    """What was sent, judged strictly and as it would be on the wire: there "3" is no number."""
+def _validated(validate: Callable[..., Value], sent: bytes, name: str) -> Value:
+    """Validate strictly, as on the wire: the string "3" is not a number."""
     try:
         return validate(sent, strict=True)
     except ValidationError as error:
         complaints = error.errors(include_url=False, include_input=False)
-        # a complaint without a place is JudgmentGiven's own: it says nothing
+        # an error without a location comes from JudgmentGiven's model validator: the judgment is empty
         fields = [".".join(map(str, (*([name] if name else []), *c["loc"]))) or "choice" for c in complaints]
-        said = problems({"loc": (field,), "msg": c["msg"]} for field, c in zip(fields, complaints, strict=True))
-        raise InputRefused(said, fields[0]) from error
+        message = problems({"loc": (field,), "msg": c["msg"]} for field, c in zip(fields, complaints, strict=True))
+        raise InputRefused(message, fields[0]) from error
 
 
 def _json(value: Any, name: str) -> bytes:

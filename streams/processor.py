@@ -1,7 +1,7 @@
-"""The processor: embeds pairs, learns from preferences, asks for training.
+"""The processor: embeds pairs, learns from preferences, requests training runs.
 
-On the SQLite bus each consumer is a thread of the embedded runner, on Kafka a Faust agent; the stations are the same. Besides the two bus
-files this is the one place that knows which bus it is on.
+On the SQLite bus each consumer is a thread of the embedded runner, on Kafka a Faust agent; the stations are the same. Apart from
+``streams.bus``, only this module depends on which bus is used.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from streams.gc_pause import exclude_loaded_objects
 from streams.health import Check, HealthServer
 from streams.settings import ProcessorSettings
 from streams.stations.contexts import ProcessorContext
-from streams.stations.runner import TIMEOUT, Answering, Every, HandlerStation, Runner, failure_of, stop_on_signals
+from streams.stations.runner import TIMEOUT, Every, HandlerStation, PushStation, Runner, failure_of, stop_on_signals
 from streams.stations.settings import RetrainingRule
 from streams.stations.table import Consumer, consumers_of
 from streams.stations.trigger import RunPlan, due_by_time
@@ -40,11 +40,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TICK = 60.0  # seconds between looks at the calendar
-STOPPING = 4.0  # seconds that the threads have to finish their step
+CALENDAR_INTERVAL = 60.0  # seconds between checks whether a run is due by time
+JOIN_TIMEOUT = 4.0  # seconds that threads have to finish their step
 
 
-Ended = tuple[FeedbackLoopError | None, bool]  # what it failed with, and whether every step has ended
+Ended = tuple[FeedbackLoopError | None, bool]  # the failure, if any, and whether every step has finished
 
 
 def run(settings: Settings) -> None:
@@ -55,18 +55,18 @@ def run(settings: Settings) -> None:
     ConfigurationError
         A setting is wrong, the address cannot be used, or another processor runs on this home.
     FeedbackLoopError
-        A consumer cannot go on in this process; ``Overloaded`` where starting it again later will do.
+        A consumer cannot continue in this process; ``Overloaded`` if a later restart will help.
     """
     own = settings.section("processor", ProcessorSettings)
     settings.section("learning", HeadSettings)
     RunSettings.read(settings, settings.section("retraining", RetrainingRule).method)
     stop = stop_on_signals()
     checks: dict[str, Check] = {"embedder": lambda: "the embedding model is being loaded"}
-    with _only_one(settings.common.home), ExitStack() as parts:
+    with _single_instance(settings.common.home), ExitStack() as parts:
         bus = parts.enter_context(closing(bus_of(settings)))
         for row in consumers_of("processor"):
-            if not row.exact:  # an exact reader knows better how far it has come
-                metrics.reader_lag(row.group, partial(lag, bus, row.group, row.topics))
+            if not row.exact:  # exact consumers report lag by their own position
+                metrics.reader_lag(row.name, partial(lag, bus, row.name, row.topics))
         health = HealthServer(checks, own.host, own.port, settings.common.allowed_hosts)
         health.start()
         try:
@@ -75,54 +75,54 @@ def run(settings: Settings) -> None:
         finally:
             health.stop()
         if not ended:
-            log.warning("a step is still running; it has left no mark and is done again at the next start")
-            parts.pop_all()  # the bus is in use: the process ends with it open
+            log.warning("exiting while a step is still running; it is not marked and will be repeated at the next start")
+            parts.pop_all()  # leave the bus open: it is still in use
     if failure is not None:
         raise failure
 
 
-def build(row: Consumer, context: ProcessorContext) -> Answering:
-    """The station of one of the processor's rows."""
+def build(row: Consumer, context: ProcessorContext) -> PushStation:
+    """Build the station of a consumer."""
     built = row.build(context)
     if row.handler:
-        return HandlerStation(context.bus, row.group, row.topics, built, batch=row.batch, gather=row.gather)
-    station: Answering = built
+        return HandlerStation(context.bus, row.name, row.topics, built, batch=row.batch, gather=row.gather)
+    station: PushStation = built
     return station
 
 
 def start_consumers(runner: Runner, bus: Bus, settings: Settings, embedder: Embedding, stop: threading.Event) -> None:
-    """A thread for each consumer, and one for the calendar."""
+    """Start a thread for each consumer, and one for runs due by time."""
     context = ProcessorContext(bus, settings, embedder)
     for row in consumers_of("processor"):
-        runner.start(row.group, partial(build, row, context))
+        runner.start(row.name, partial(build, row, context))
     runner.start("calendar", _calendar(bus, settings, stop))
 
 
 def agents_for(bus: Bus, settings: Settings, embedder: Embedding) -> "Agents":
-    """A Faust agent for each consumer, as a member of the group of workers."""
-    from streams.stations.agents import WITHIN, Agents
+    """A Faust agent for each consumer, in the consumer group of all workers."""
+    from streams.stations.agents import BATCH_WINDOW, Agents
 
     common = settings.common
     agents = Agents(servers_of(common.bus_url), settings.section("kafka", KafkaSettings), common.home / "faust")
     context = ProcessorContext(bus, settings, embedder)
     for row in consumers_of("processor"):
-        agents.add(row, partial(build, row, context), batch=row.batch, within=row.gather or WITHIN)
+        agents.add(row, partial(build, row, context), batch=row.batch, within=row.gather or BATCH_WINDOW)
     return agents
 
 
 def _calendar(bus: Bus, settings: Settings, stop: threading.Event) -> Callable[[], Every]:
-    """Looks once a minute whether it is time to train. Every worker may: what one asks for has the id that the others would give it."""
+    """Checks once a minute whether a run is due by time. All workers may do this: their requests have the same id."""
     rule = settings.section("retraining", RetrainingRule)
     plan = RunPlan.of(settings, rule.method, Artifacts(settings.common.artifacts_url))
 
     def look() -> None:
         bus.publish(records_of(due_by_time(bus, rule, plan, now())), timeout=TIMEOUT)
 
-    return lambda: Every(TICK, look, stop)
+    return lambda: Every(CALENDAR_INTERVAL, look, stop)
 
 
 def _run_threads(bus: Bus, settings: Settings, stop: threading.Event, checks: dict[str, Check]) -> Ended:
-    """Run on the embedded bus until the stop."""
+    """Run the consumers as threads, on the embedded bus, until ``stop`` is set."""
     runner = Runner(stop)
 
     def load_and_start() -> None:
@@ -141,13 +141,13 @@ def _run_threads(bus: Bus, settings: Settings, stop: threading.Event, checks: di
     loading = threading.Thread(target=load_and_start, name="load", daemon=True)
     loading.start()
     stop.wait()
-    loading.join(STOPPING)
-    ended = runner.join(STOPPING) and not loading.is_alive()
+    loading.join(JOIN_TIMEOUT)
+    ended = runner.join(JOIN_TIMEOUT) and not loading.is_alive()
     return runner.failure, ended
 
 
 def _run_agents(bus: Bus, settings: Settings, stop: threading.Event, checks: dict[str, Check]) -> Ended:
-    """The same on Kafka, as a member of the group of workers."""
+    """Run the consumers as Faust agents, on Kafka, until ``stop`` is set."""
     try:
         embedder = _load(settings)
     except Exception as error:  # noqa: BLE001  # failure_of logs it
@@ -169,11 +169,11 @@ def _run_agents(bus: Bus, settings: Settings, stop: threading.Event, checks: dic
             crashes.append(crash if isinstance(crash, FeedbackLoopError) else failure_of("the Faust app", crash))
         stop.set()
 
-    answering = threading.Thread(target=answer, name="agents", daemon=True)
-    answering.start()
+    agents_thread = threading.Thread(target=answer, name="agents", daemon=True)
+    agents_thread.start()
     stop.wait()
-    answering.join(STOPPING)  # longer where the broker hangs
-    ended = runner.join(STOPPING) and agents.idle and not answering.is_alive()
+    agents_thread.join(JOIN_TIMEOUT)  # times out when the broker hangs
+    ended = runner.join(JOIN_TIMEOUT) and agents.idle and not agents_thread.is_alive()
     return next(iter(crashes), runner.failure), ended
 
 
@@ -183,13 +183,13 @@ def _load(settings: Settings) -> Embedding:
     from trainers.features.embedder import Embedder
     from trainers.features.settings import FeatureSettings
 
-    torch.set_num_threads(1)  # two collapse where serving and trainer share the cores
+    torch.set_num_threads(1)  # throughput collapses with two when serving and trainer share the cores
     return Embedder.load(settings.section("features", FeatureSettings))
 
 
 @contextmanager
-def _only_one(home: Path) -> Iterator[None]:
-    """One processor works on a home: two would write the same checkpoint. On Kafka each worker has a home of its own."""
+def _single_instance(home: Path) -> Iterator[None]:
+    """Lock the home: two processors would write the same checkpoint. On Kafka each worker has its own home."""
     open_home(home)
-    with held(home / "processor.lock", f"another processor works on {home}; stop it or name another home"):
+    with held(home / "processor.lock", f"another processor is using {home}; stop it or use another home"):
         yield

@@ -1,6 +1,6 @@
-"""Names of people become pseudonyms at the door (``streams.intake``); this is the key to them and the one way to make one.
+"""Keyed pseudonyms for the names of people; ``streams.intake`` applies them before anything is stored.
 
-Without the key a pseudonym cannot be turned back by trying names; whoever holds it can find a person's events again, to show or erase them.
+Without the key a pseudonym cannot be reversed by guessing names. With the key a person's events can be found, to export or erase them.
 """
 
 import hashlib
@@ -15,20 +15,21 @@ from storage.errors import ConfigurationError, InputRefused
 from storage.settings import Common
 
 Role = Literal["recruiter", "candidate"]
-# What draws nothing and is no format character: grapheme joiner, Hangul fillers, variation selectors.
+# Invisible characters outside the categories Cf and Cc: grapheme joiner, Hangul fillers, variation selectors.
 _UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
-_LOOK_ALIKES = frozenset({"LATIN", "CYRILLIC", "GREEK"})  # scripts that share the shapes of many letters
+_LOOK_ALIKES = frozenset({"LATIN", "CYRILLIC", "GREEK"})  # scripts with many confusable letters
 
 
 def pseudonym(key: bytes, role: Role, name: str) -> str:
-    """The role's first letter and 16 hex digits: ``r-…`` for a recruiter, ``c-…`` for a candidate; the same for the same name.
+    """The role's first letter and 16 hex digits of an HMAC-SHA256: ``r-…`` for a recruiter, ``c-…`` for a candidate; deterministic.
 
-    Recruiters type their names, so all spellings of one name are one person; a candidate is the product's own id, taken as it is.
+    Recruiters type their names, so these are normalised with :func:`folded`; a candidate's id comes from the product and is only
+    normalised to NFC.
 
     Raises
     ------
     InputRefused
-        A recruiter's name has nothing that can be seen, or a word that mixes scripts.
+        A recruiter's name has no visible character, or a word that mixes scripts.
     """
     text = folded(name) if role == "recruiter" else unicodedata.normalize("NFC", name)
     digest = hmac.new(key, f"{role}\x1f{text}".encode(), hashlib.sha256).hexdigest()
@@ -36,14 +37,14 @@ def pseudonym(key: bytes, role: Role, name: str) -> str:
 
 
 def folded(name: str) -> str:
-    """A person's name without what does not make another person: case, width, composition, spacing, characters that nobody sees.
+    """Normalise a person's name: case, width, Unicode composition, spacing, invisible characters.
 
-    A Cyrillic or Greek letter among Latin ones looks like a Latin one and is another, so a word that mixes them is refused.
+    A word that mixes Latin, Cyrillic or Greek letters is refused, because they look alike.
     """
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())  # casefolding may decompose (Unicode 3.13, D145)
     text = " ".join("".join(c for c in text if unicodedata.category(c) not in ("Cf", "Cc") and not _UNSEEN.match(c)).split())
     if not text:
-        raise InputRefused("recruiter: the name holds no character that can be seen", "recruiter")
+        raise InputRefused("recruiter: the name has no visible character", "recruiter")
     for word in text.split():
         scripts = {unicodedata.name(c, "").split(" ")[0] for c in word} & _LOOK_ALIKES
         if len(scripts) > 1:
@@ -53,7 +54,7 @@ def folded(name: str) -> str:
 
 
 def pseudonym_key(common: Common) -> bytes:
-    """The key of this installation: the settings' ``pseudonym_key``, else the file ``pseudonym.key`` in home, made when first needed."""
+    """The key of this installation: the setting ``pseudonym_key``, else the file ``pseudonym.key`` in home, created on first use."""
     if set_key := common.pseudonym_key.get_secret_value():
         return set_key.encode()
     path = common.home / "pseudonym.key"
@@ -66,7 +67,7 @@ def pseudonym_key(common: Common) -> bytes:
                     file.write(secrets.token_hex(32))
                     file.flush()
                     os.fsync(file.fileno())
-                os.link(fresh, path)  # whole, and never over the one that another process has just made
+                os.link(fresh, path)  # atomic, and fails if another process has just created it
             except FileExistsError:
                 pass
             finally:
@@ -75,5 +76,7 @@ def pseudonym_key(common: Common) -> bytes:
     except OSError as error:
         raise ConfigurationError(f"{path}: {error}; make it readable or set FEEDBACKLOOP_PSEUDONYM_KEY") from error
     if len(key) < 32:
-        raise ConfigurationError(f"{path}: {len(key)} bytes are no key; restore it, or remove it to start with new pseudonyms")
+        raise ConfigurationError(
+            f"{path}: {len(key)} bytes are too few for a key; restore the file, or remove it to start with new pseudonyms"
+        )
     return key

@@ -1,6 +1,6 @@
-"""Fill a new warehouse from the log, while the hub goes on with its own: rows that were lost, or a second opinion on those that are there.
+"""Rebuild a warehouse from the log into a new file, to restore lost rows or to compare; the hub can keep running.
 
-On a replay ``feedback.preferences`` is the truth for what was joined and in which order, so nothing is numbered here.
+``feedback.preferences`` is the source of truth for what was joined and in which order, so a replay assigns no sequence numbers.
 """
 
 import logging
@@ -22,21 +22,21 @@ GROUP = "replay"
 
 
 def replay(bus: Bus, into: Path, progress: Callable[[int, int], None]) -> dict[str, Content]:
-    """Read every topic up to where it ends now into the new file ``into``; what each table holds then.
+    """Apply every topic, up to its current end, to the new file ``into``; return the contents of each table.
 
-    ``progress`` is called with the entries read and how many there are.
+    ``progress`` is called with the number of entries read and their total.
 
     Raises
     ------
     ConfigurationError
         ``into`` exists.
     SchemaTooNew
-        The log holds an event that only a newer program can read.
+        The log has an event with a newer schema version.
     OffsetLost
-        The log does not begin at its beginning any more.
+        The log no longer starts at offset 0.
     """
     if into.exists():
-        raise ConfigurationError(f"{into} is there already; name a file that is not, and take the old one's place with it when it is whole")
+        raise ConfigurationError(f"{into} is there already; use a new file, and move it over the old one when the replay is complete")
     bounds = bus.bounds(list(TOPICS))
     cut = {partition: following for partition, (_, following) in bounds.items()}
     after = dict.fromkeys(cut, -1)
@@ -46,7 +46,7 @@ def replay(bus: Bus, into: Path, progress: Callable[[int, int], None]) -> dict[s
             read = bus.read(behind, limit=BATCH, wait=0)
             entries = [entry for entry in read if entry.offset < cut[entry.partition]]
             if not entries:
-                raise WarehouseError(f"the log ends before {sorted(behind.items())[0]}: it has lost entries that it said it had")
+                raise WarehouseError(f"the log ends before {sorted(behind.items())[0]}: entries are missing that its bounds include")
             with gc_paused():
                 batch = decoded(entries, GROUP)
                 applied = warehouse.apply(batch.entries)

@@ -1,6 +1,6 @@
-"""How far each training run has come, folded from ``training.*`` and ``models.versions``: who asked, what was frozen, whose attempt it is.
+"""State of each training run, folded from ``training.*`` and ``models.versions``: request, frozen data, current attempt.
 
-The hub asks it what to freeze next, the trainers which run is free to claim.
+The hub decides by it what to freeze next, trainers which run they may claim.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,21 +12,21 @@ from uuid import UUID
 
 from storage.events import DatasetFrozen, Event, ModelEvaluated, RunClaimed, TrainingFailed, TrainingProgress, TrainingRequested
 
-SILENCE = timedelta(seconds=60)  # after which an attempt is taken for dead and the next may be claimed
-AHEAD = timedelta(hours=1)  # by which no clock that is set at all runs ahead of another
-ATTEMPTS = 5  # a run that has failed so often will not be mended by one more
+LEASE = timedelta(seconds=60)  # without progress an attempt counts as dead and the next may be claimed
+MAX_CLOCK_SKEW = timedelta(hours=1)  # progress stamped further in the future is ignored
+ATTEMPTS = 5  # before a run is given up
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run as far as it has come; ``attempt`` 0 means that nobody has claimed it."""
+    """State of a run; ``attempt`` 0 means not claimed yet."""
 
     request: TrainingRequested | None = None
     frozen: DatasetFrozen | None = None
     attempt: int = 0
     trainer: str | None = None
-    spoke_at: datetime | None = None
-    failed: TrainingFailed | None = None  # of the present attempt
+    last_progress_at: datetime | None = None
+    failed: TrainingFailed | None = None  # of the current attempt
     evaluated: ModelEvaluated | None = None
 
     @property
@@ -35,28 +35,28 @@ class Run:
 
     @property
     def open(self) -> bool:
-        """Frozen and not ended: the one run that is being worked on."""
+        """Frozen and not ended."""
         return self.frozen is not None and not self.ended
 
     def is_free(self, now: datetime) -> bool:
-        """Whether the next attempt may be claimed. A word from the future, of a clock that ran ahead, is no sign of life."""
+        """Whether the next attempt may be claimed: the last one failed or its lease expired."""
         if not self.open:
             return False
-        if self.spoke_at is None or self.failed is not None:
+        if self.last_progress_at is None or self.failed is not None:
             return True
-        return now - self.spoke_at >= SILENCE or self.spoke_at - now >= AHEAD
+        return now - self.last_progress_at >= LEASE or self.last_progress_at - now >= MAX_CLOCK_SKEW
 
 
 Runs = Mapping[UUID, Run]
 
 
 def fold(events: Iterable[Event]) -> Runs:
-    """The runs after the events, in the order of the log within a topic; events of other kinds are passed over."""
+    """Fold events, ordered as on the log within each topic, into runs; events of other kinds are ignored."""
     return reduce(step, events, MappingProxyType({}))
 
 
 def step(runs: Runs, event: Event) -> Runs:
-    """The runs after one more event; what has no meaning any more (a second claim, word of an old attempt) changes nothing."""
+    """Apply one event; an obsolete one (a second claim, progress of an old attempt) is a no-op."""
     if not isinstance(event, TrainingRequested | DatasetFrozen | RunClaimed | TrainingProgress | TrainingFailed | ModelEvaluated):
         return runs
     run = runs.get(event.run_id, Run())
@@ -66,9 +66,9 @@ def step(runs: Runs, event: Event) -> Runs:
         case DatasetFrozen():
             run = replace(run, frozen=run.frozen or event)
         case RunClaimed() if event.attempt == run.attempt + 1 and (run.attempt == 0 or run.is_free(event.occurred_at)):
-            run = replace(run, attempt=event.attempt, trainer=event.trainer, spoke_at=event.occurred_at, failed=None)
+            run = replace(run, attempt=event.attempt, trainer=event.trainer, last_progress_at=event.occurred_at, failed=None)
         case TrainingProgress() if event.attempt == run.attempt:
-            run = replace(run, spoke_at=event.occurred_at)
+            run = replace(run, last_progress_at=event.occurred_at)
         case TrainingFailed() if event.attempt == run.attempt:
             run = replace(run, failed=run.failed or event)
         case ModelEvaluated():
@@ -79,23 +79,23 @@ def step(runs: Runs, event: Event) -> Runs:
 
 
 def next_to_freeze(runs: Runs) -> TrainingRequested | None:
-    """The request to take up now, and none while a run is open."""
+    """The request to freeze now; None while a run is open."""
     return None if any(run.open for run in runs.values()) else pending(runs)
 
 
 def pending(runs: Runs) -> TrainingRequested | None:
-    """The one request that waits: the newest, where it is newer than all that were frozen. The others have been overtaken."""
-    asked = [(_age(run.request), run) for run in runs.values() if run.request is not None]
-    overtaken = max((age for age, run in asked if run.frozen is not None), default=None)
-    waiting = [(age, run.request) for age, run in asked if not run.ended and run.frozen is None and (overtaken is None or age > overtaken)]
+    """The newest request, if it is newer than all frozen ones; older requests are superseded."""
+    requested = [(_order(run.request), run) for run in runs.values() if run.request is not None]
+    last = max((order for order, run in requested if run.frozen is not None), default=None)
+    waiting = [(order, run.request) for order, run in requested if not run.ended and run.frozen is None and (last is None or order > last)]
     return max(waiting, key=lambda pair: pair[0])[1] if waiting else None
 
 
 def open_run(runs: Runs) -> Run | None:
-    """The run to be worked on, the oldest where there are several."""
+    """The open run; the oldest if there are several."""
     return next((run for run in runs.values() if run.open and run.request is not None), None)
 
 
-def _age(request: TrainingRequested) -> tuple[int, int, UUID]:
-    """Orders requests as they were made, whatever order the topics are read in and whatever the clocks say."""
+def _order(request: TrainingRequested) -> tuple[int, int, UUID]:
+    """Sort key of requests; independent of clocks and of the order in which topics are read."""
     return request.through_sequence, request.k, request.run_id

@@ -1,4 +1,4 @@
-"""The processor, the trainer, and how much feedback is taken: the sections ``[processor]``, ``[trainer]`` and ``[feedback]``."""
+"""The sections ``[processor]``, ``[trainer]`` and ``[feedback]`` (rate limits)."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ from storage.settings import section
 
 @section("processor")
 class ProcessorSettings(BaseModel):
-    """The section ``[processor]``: where its health is served."""
+    """The section ``[processor]``: the address of its health endpoints."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -19,7 +19,7 @@ class ProcessorSettings(BaseModel):
 
 @section("trainer")
 class TrainerSettings(BaseModel):
-    """The section ``[trainer]``: where its health is served."""
+    """The section ``[trainer]``: the address of its health endpoints."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -29,13 +29,13 @@ class TrainerSettings(BaseModel):
 
 @section("feedback")
 class FeedbackCaps(BaseModel):
-    """The section ``[feedback]``.
+    """The section ``[feedback]``: rate limits.
 
     Attributes
     ----------
-    recruiters_per_pair : different people whose judgment of one pair is taken
-    judgments_per_recruiter_and_pair : how often one of them may judge it again, or take the judgment back
-    judgments_per_minute : of one caller, by its network address
+    recruiters_per_pair : maximum number of recruiters who may judge one pair
+    judgments_per_recruiter_and_pair : maximum number of judgments, including changes and withdrawals, of one pair by one recruiter
+    judgments_per_minute : maximum number of judgments per minute from one caller, identified by its network address
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

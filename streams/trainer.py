@@ -1,4 +1,4 @@
-"""The trainer's process: its identity, its health, and the pipeline as the work of a claimed run."""
+"""The trainer process: its identity, its health endpoints, and the pipeline that a claimed run executes."""
 
 import logging
 import os
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Training on a CPU allocates and frees large arrays at every step; glibc would give each back to the kernel and fault it in again.
+# CPU training allocates and frees large arrays at every step; by default glibc returns each to the kernel and page-faults it back in.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 32)}
-STOPPING = 4.0  # seconds that a stage has to come to its next step
+JOIN_TIMEOUT = 4.0  # seconds that a stage has to reach its next step
 
 
 def run(settings: Settings) -> None:
@@ -43,10 +43,10 @@ def run(settings: Settings) -> None:
     ConfigurationError
         A setting is wrong or the address cannot be used.
     FeedbackLoopError
-        It cannot go on in this process; ``Overloaded`` where starting it again later will do.
+        It cannot continue in this process; ``Overloaded`` if a later restart will help.
     """
     own = settings.section("trainer", TrainerSettings)
-    os.environ.update(MALLOC)  # for the processes that train: glibc reads it when a process starts
+    os.environ.update(MALLOC)  # for the child processes that train: glibc reads it at process start
     stop = stop_on_signals()
     checks: dict[str, Check] = {}
     home = open_home(settings.common.home)
@@ -57,19 +57,19 @@ def run(settings: Settings) -> None:
         runner = Runner(stop)
         context = TrainerContext(bus, home, name, training(settings), stop)
         for row in consumers_of("trainer"):
-            runner.start(row.group, partial(row.build, context))
+            runner.start(row.name, partial(row.build, context))
         checks.update(runner.checks)
         stop.wait()
-        ended = runner.join(STOPPING)
+        ended = runner.join(JOIN_TIMEOUT)
         health.stop()
-        if not ended:  # in the middle of a step that takes long: what is finished is on the disk
-            parts.pop_all()  # the bus is in use: the process ends with it open
+        if not ended:  # in the middle of a long step; finished stages are on disk
+            parts.pop_all()  # leave the bus open: it is still in use
     if runner.failure is not None:
         raise runner.failure
 
 
 def training(settings: Settings) -> Train:
-    """The real work, each run in a process of its own: what torch and the models take of the memory ends with it."""
+    """The work of a run in a child process, so that the memory of torch and the models is released when it ends."""
 
     def train_in_child(work: Work, progress: Progress) -> Outcome:
         outcome: Outcome = in_child(train, settings, work, progress=progress)
@@ -79,7 +79,7 @@ def training(settings: Settings) -> Train:
 
 
 def train(settings: Settings, work: Work, progress: Progress) -> Outcome:
-    """The pipeline on the artifacts and settings of this installation."""
+    """Run the pipeline with the artifacts and settings of this installation."""
     from trainers.runs.job import Job
     from trainers.runs.pipeline import run as run_pipeline
 
@@ -96,12 +96,12 @@ def train(settings: Settings, work: Work, progress: Progress) -> Outcome:
         challengers_before=frozen.challengers_before,
         settings=_settings_of(request, settings, artifacts),
     )
-    found = run_pipeline(job, work.folder, artifacts, progress)
-    return Outcome(found.version, found.policy, found.report, found.gates, found.verdict)
+    result = run_pipeline(job, work.folder, artifacts, progress)
+    return Outcome(result.version, result.policy, result.report, result.gates, result.verdict)
 
 
 def _settings_of(request: TrainingRequested, settings: Settings, artifacts: Artifacts) -> "RunSettings":
-    """The settings that the run was asked for with; this installation's for a request of an older program, which names none."""
+    """The run's frozen settings; those of this installation for requests of older versions, which have none."""
     from trainers.runs.frozen import read_frozen
     from trainers.runs.settings import RunSettings
 
@@ -112,7 +112,7 @@ def _settings_of(request: TrainingRequested, settings: Settings, artifacts: Arti
 
 @contextmanager
 def _identity(folder: Path) -> Iterator[str]:
-    """A name that stays the same over restarts and is nobody else's: the first in ``folder`` that no living trainer holds."""
+    """A unique name that is stable across restarts: the first in ``folder`` that no running trainer has locked."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(1, 1_000):
         lock = FileLock(folder / f"{number}.lock", thread_local=False)
@@ -130,4 +130,4 @@ def _identity(folder: Path) -> Iterator[str]:
                 os.fsync(file.fileno())
             yield name
             return
-    raise TrainingError(f"{folder}: a thousand trainers hold their names there already")
+    raise TrainingError(f"{folder}: all 999 trainer names are in use")

@@ -1,8 +1,8 @@
 """The life of a model version, folded from ``models.versions``: evaluated → rejected | awaiting review → champion → retired | rolled back.
 
-It is stored nowhere else. What is no legal next step changes nothing and is listed, whoever published it, so that no button, call or event
-promotes a version that has not passed every gate and been approved by a reviewer. Whether an evaluation is what it says is asked of
-``streams.evaluations``.
+It is stored nowhere else. An event that is not a legal next step has no effect and is listed, whoever published it, so that no button,
+call or event can promote a version that has not passed every gate and been approved by a reviewer. ``streams.evaluations`` validates
+evaluations.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -21,7 +21,7 @@ Status = Literal["awaiting review", "rejected", "approved", "champion", "retired
 
 @dataclass(frozen=True)
 class Version:
-    """A challenger as far as it has come; ``reviews`` are the legal ones."""
+    """State of a challenger; ``reviews`` has only the legal ones."""
 
     evaluated: ModelEvaluated
     status: Status
@@ -34,7 +34,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Illegal:
-    """An event that changed nothing, and why."""
+    """An event that had no effect, and why."""
 
     event: Event
     reason: str
@@ -42,7 +42,7 @@ class Illegal:
 
 @dataclass(frozen=True)
 class Versions:
-    """Everything that models.versions says. ``champions`` are the present one and, before it, those that a rollback returns to."""
+    """State of all versions. ``champions`` ends with the current one; a rollback returns to the one before it."""
 
     champions: tuple[str, ...] = (BASE,)
     versions: Mapping[str, Version] = field(default_factory=lambda: MappingProxyType({}))
@@ -55,34 +55,34 @@ class Versions:
 
     @property
     def champion_policy(self) -> str | None:
-        """The artifact of the champion's adapter; None for the base model itself."""
+        """Hash of the champion's adapter artifact; None for the base model."""
         return None if self.champion == BASE else self.versions[self.champion].evaluated.policy
 
     @property
     def previous(self) -> str | None:
-        """Who serves again after a rollback."""
+        """The champion after a rollback."""
         return self.champions[-2] if len(self.champions) > 1 else None
 
     @property
     def verdicts(self) -> int:
-        """Verdicts spoken so far; alpha is spent over them."""
+        """Number of verdicts so far; alpha is spent over them."""
         return len(self.versions)
 
 
-Unproven = Callable[[ModelEvaluated], str | None]  # why an evaluation is not what it says; None where it is
+EvaluationCheck = Callable[[ModelEvaluated], str | None]  # why an evaluation is not valid; None if it is
 
 
-def fold(events: Iterable[Event], unproven: Unproven) -> Versions:
-    """The state after the events, in the order of the log; those of other kinds are passed over."""
-    return reduce(lambda versions, event: step(versions, event, unproven), events, Versions())
+def fold(events: Iterable[Event], check: EvaluationCheck) -> Versions:
+    """Fold events, ordered as on the log, into the state; events of other kinds are ignored."""
+    return reduce(lambda versions, event: step(versions, event, check), events, Versions())
 
 
-def step(versions: Versions, event: Event, unproven: Unproven) -> Versions:
-    """The state after one more event."""
+def step(versions: Versions, event: Event, check: EvaluationCheck) -> Versions:
+    """Apply one event; idempotent."""
     if not isinstance(event, ModelEvaluated | ReviewDecided | ModelPromoted | ModelRolledBack) or event.event_id in versions.seen:
         return versions
     versions = replace(versions, seen=versions.seen | {event.event_id})
-    reason = (unproven(event) if isinstance(event, ModelEvaluated) else None) or objection(versions, event)
+    reason = (check(event) if isinstance(event, ModelEvaluated) else None) or objection(versions, event)
     if reason is not None:
         return replace(versions, illegal=(*versions.illegal, Illegal(event, reason)))
     match event:
@@ -104,7 +104,7 @@ def step(versions: Versions, event: Event, unproven: Unproven) -> Versions:
 
 
 def objection(versions: Versions, event: ModelEvaluated | ReviewDecided | ModelPromoted | ModelRolledBack) -> str | None:
-    """Why the event is no legal next step; None where it is."""
+    """The reason why the event is not a legal next step; None if it is."""
     match event:
         case ModelEvaluated():
             return _evaluation_objection(versions, event)
@@ -119,27 +119,27 @@ def objection(versions: Versions, event: ModelEvaluated | ReviewDecided | ModelP
             return _stale(versions, version)
         case ModelRolledBack():
             if event.version == BASE:
-                return "the base model is the first champion; there is nothing before it to go back to"
+                return "the base model is the first champion; there is nothing before it to roll back to"
             if event.version != versions.champion:
                 return f"{event.version} is not the champion, {versions.champion} is; only the champion can be rolled back"
             return None
 
 
 def legal_review(versions: Versions, version: str, decision: Literal["approve", "reject"]) -> str | None:
-    """Why a reviewer may not decide so about the version now; None where that is legal."""
+    """The reason why this decision on the version is not legal now; None if it is."""
     known = versions.versions.get(version)
     if known is None:
         return f"{version} has not been evaluated"
     if known.status == "rejected" and not known.reviews:
-        short = [f"{gate.name}: {gate.verdict}" for gate in known.evaluated.gates if gate.verdict != "passed"]
-        return f"{version} did not pass its gates ({', '.join(short)})"
+        not_passed = [f"{gate.name}: {gate.verdict}" for gate in known.evaluated.gates if gate.verdict != "passed"]
+        return f"{version} did not pass its gates ({', '.join(not_passed)})"
     if known.status != "awaiting review":
-        return f"{version} is {known.status}; only a version that awaits review can be decided about"
+        return f"{version} is {known.status}; only a version that awaits review can be approved or rejected"
     return _stale(versions, known) if decision == "approve" else None
 
 
 def promotions(versions: Versions) -> list[ModelPromoted]:
-    """The promotions that approvals on the log still call for; the hub publishes them. Deriving one again gives the same event."""
+    """The promotions that approvals on the log require and that are still missing; the hub publishes them. Their ids are deterministic."""
     due = []
     for version in versions.versions.values():
         if version.status == "approved" and _stale(versions, version) is None:
@@ -157,9 +157,9 @@ def promotions(versions: Versions) -> list[ModelPromoted]:
 
 
 def verdict_of(gates: Iterable[Verdict]) -> Verdict:
-    """Passed when there are gates and every one is; failed when one has failed; else short of evidence.
+    """``passed`` if there are gates and all have passed, ``failed`` if one has failed, else ``insufficient``.
 
-    Said here once more than by the gates themselves, because what was published is not to be believed unread.
+    Recomputed here because the verdict of a published event is not trusted.
     """
     verdicts = set(gates)
     if "failed" in verdicts:
@@ -176,12 +176,12 @@ def _evaluation_objection(versions: Versions, event: ModelEvaluated) -> str | No
     if event.version != version_name(event.policy):
         return f"{event.version} is not the name of policy {event.policy[:12]}…"
     if event.version in versions.versions:
-        return f"{event.version} has been evaluated before; its first verdict stands"
+        return f"{event.version} has been evaluated before; the first verdict counts"
     if any(version.evaluated.run_id == event.run_id for version in versions.versions.values()):
-        return f"run {event.run_id} has a verdict already; it stands"
-    spoken = verdict_of(gate.verdict for gate in event.gates)
-    if event.verdict != spoken:
-        return f"the verdict says {event.verdict}, its gates say {spoken}"
+        return f"run {event.run_id} has a verdict already; the first one counts"
+    computed = verdict_of(gate.verdict for gate in event.gates)
+    if event.verdict != computed:
+        return f"the verdict says {event.verdict}, its gates say {computed}"
     return None
 
 
@@ -189,7 +189,7 @@ def _stale(versions: Versions, version: Version) -> str | None:
     judged = version.evaluated.champion
     if judged == versions.champion:
         return None
-    return f"{version.name} was judged against {judged}, and the champion is {versions.champion} now; it takes a new run to compare them"
+    return f"{version.name} was judged against {judged}, but {versions.champion} is champion now; comparing them takes a new run"
 
 
 def _with(versions: Versions, version: Version) -> Versions:

@@ -1,7 +1,7 @@
-"""Training and evaluation from Python, without bus or hub: what ``feedbackloop train`` and ``feedbackloop evaluate`` call.
+"""Train and evaluate from Python, without a bus or hub. ``feedbackloop train`` and ``feedbackloop evaluate`` call these functions.
 
-Data is a file of preference records (JSONL, gzipped or not, Parquet) or a snapshot's folder. Nothing is published; results lie in the
-folder that is given. The work itself is that of the pipeline.
+Data is a file of preference records (JSONL, gzipped or not, or Parquet) or a snapshot's folder. Nothing is published; results are written
+to the given output folder. The work is done by the pipeline's stages.
 """
 
 import uuid
@@ -15,16 +15,16 @@ from storage.events import Identifier
 from storage.settings import Common, Settings
 from trainers.audits.trial import ModelRef, Models
 from trainers.data.bad_lines import DataSummary
-from trainers.data.preference import to_train_on
+from trainers.data.preference import decisive_training_rows
 from trainers.models.model_files import adapter_base, is_adapter
 from trainers.policy.dpo import DPOSettings, Trained
 from trainers.runs import stages
 from trainers.runs.data import RunData
-from trainers.runs.pipeline import write_whole
+from trainers.runs.pipeline import write_atomic
 from trainers.runs.report import Report
 from trainers.runs.settings import RunSettings
 
-DPOConfig = DPOSettings  # the name that people who train from Python look for
+DPOConfig = DPOSettings  # public alias, named as in TRL
 
 Progress = Callable[[str, int, int, dict[str, float]], None]
 OnData = Callable[[DataSummary], None]
@@ -44,25 +44,27 @@ def train_policy(
     *,
     method: str = "dpo",
 ) -> Trained:
-    """Train an adapter on ``model`` from the training stratum of ``data`` into ``out/policy``.
+    """Train an adapter for ``model`` on the training stratum of ``data`` and write it to ``out/policy``.
 
     Parameters
     ----------
-    on_data : called with what was read, and what was refused, before training starts
-    method : a row of ``trainers.policy.methods``
+    on_data : called with the counts of accepted and rejected records before training starts
+    method : name of a row in ``trainers.policy.methods``
 
     Raises
     ------
     ConfigurationError, ModelNotFound
-        ``data`` or ``model`` is not there, or there is no such method.
+        ``data`` or ``model`` does not exist, or the method is unknown.
     DataRefused
-        Not one line of ``data`` is a record, or there is too little to train on.
+        No line of ``data`` is a valid record, or there are too few to train on.
     """
-    own = RunSettings.read(settings, method)
-    assert own.method is not None
-    found = _read(data, on_data)
+    run_settings = RunSettings.read(settings, method)
+    assert run_settings.method is not None
+    run_data = _read(data, on_data)
     out.mkdir(parents=True, exist_ok=True)
-    return own.method.train(model, to_train_on(found.preferences), own.training, out, _stage("train", progress))
+    return run_settings.method.train(
+        model, decisive_training_rows(run_data.preferences), run_settings.training, out, _stage("train", progress)
+    )
 
 
 def evaluate_policy(
@@ -74,66 +76,66 @@ def evaluate_policy(
     progress: Progress = no_progress,
     on_data: OnData | None = None,
 ) -> Report:
-    """Hold ``model`` against ``champion`` by the evaluation stratum of ``data``, through the gates; the report goes to ``out/report.json``.
+    """Evaluate ``model`` against ``champion`` on the evaluation stratum of ``data``, apply the gates and write ``out/report.json``.
 
     Parameters
     ----------
-    model, champion : a folder with an adapter or a model, a Hugging Face id, or ``shipped``. The KL budget is counted from the model below
-        the challenger's adapter; from the champion where the challenger has none
-    on_data : called with what was read, and what was refused, before any model is loaded
+    model, champion : the folder of an adapter or a model, a Hugging Face id, or ``shipped``. The KL budget is measured against the base
+        model of the challenger's adapter, or against the champion if the challenger is not an adapter
+    on_data : called with the counts of accepted and rejected records before any model is loaded
 
     Raises
     ------
     ConfigurationError, ModelNotFound
-        Something is not there.
+        A file or model does not exist.
     DataRefused
-        Not one line of ``data`` is a record, or the evaluation stratum holds nothing to judge by.
+        No line of ``data`` is a valid record, or the evaluation stratum has no prompts or judgments.
     """
-    own = RunSettings.read(settings, None)
-    found = _read(data, on_data)
+    run_settings = RunSettings.read(settings, None)
+    run_data = _read(data, on_data)
     folder = Path(model).expanduser()
-    below = adapter_base(folder) if is_adapter(folder) else None
-    models = Models(ModelRef(model), ModelRef(champion), ModelRef(below or champion))
-    trials = found.prompts(own.evaluation.prompts)
-    sampled = stages.sample(trials, None, models, own.evaluation, _stage("sample", progress))
-    evaluated = stages.evaluate(found, trials, sampled, models, own, 0, _stage("evaluate", progress))
+    base = adapter_base(folder) if is_adapter(folder) else None
+    models = Models(ModelRef(model), ModelRef(champion), ModelRef(base or champion))
+    trials = run_data.prompts(run_settings.evaluation.prompts)
+    sampled = stages.sample(trials, None, models, run_settings.evaluation, _stage("sample", progress))
+    evaluated = stages.evaluate(run_data, trials, sampled, models, run_settings, 0, _stage("evaluate", progress))
     about = {
-        "run_id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{found.digest} {model} {champion}")),
+        "run_id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{run_data.digest} {model} {champion}")),
         "version": model,
         "policy": None,
-        "base": below or model,
+        "base": base or model,
         "champion": champion,
         "champion_policy": None,
         "challengers_before": 0,
     }
-    report = stages.judge(found, None, sampled, evaluated, own, about)
+    report = stages.judge(run_data, None, sampled, evaluated, run_settings, about)
     out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / "report.json", report.model_dump_json(indent=1).encode())
+    write_atomic(out / "report.json", report.model_dump_json(indent=1).encode())
     return report
 
 
 def _read(data: Path, on_data: OnData | None) -> RunData:
-    found = RunData.read(data)
+    run_data = RunData.read(data)
     if on_data is not None:
-        on_data(found.summary)
-    return found
+        on_data(run_data.summary)
+    return run_data
 
 
-def _stage(name: str, progress: Progress) -> stages.Say:
-    def say(step: int, steps: int, metrics: Mapping[str, float] | None = None, artifacts: Mapping[str, str] | None = None) -> None:
+def _stage(name: str, progress: Progress) -> stages.StageProgress:
+    def report(step: int, steps: int, metrics: Mapping[str, float] | None = None, artifacts: Mapping[str, str] | None = None) -> None:
         progress(name, step, steps, dict(metrics or {}))
 
-    return say
+    return report
 
 
 class RLHFConfig(BaseModel):
-    """What to train from and how.
+    """Model, method and settings of a training.
 
     Attributes
     ----------
     model : a folder, a Hugging Face id, or ``shipped``
-    method : a row of ``trainers.policy.methods``
-    sections : settings laid over the defaults, by section, as ``feedbackloop.toml`` has them: ``{"evaluation": {"prompts": 200}}``
+    method : name of a row in ``trainers.policy.methods``
+    sections : settings that override the defaults, by section, as in ``feedbackloop.toml``: ``{"evaluation": {"prompts": 200}}``
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -148,22 +150,22 @@ class RLHFConfig(BaseModel):
 
 
 class RLHFTrainer:
-    """Trains a policy on preferences and holds it against the model that it was trained from."""
+    """Trains a policy on preferences and evaluates it against the model it was trained from."""
 
     def __init__(self, config: RLHFConfig | None = None) -> None:
         self.config = config or RLHFConfig()
 
     def train(self, data: str | Path, out: str | Path, progress: Progress = no_progress) -> Report:
-        """The report on the trained policy, whose adapter lies in ``out/policy`` and whose report in ``out/report.json``.
+        """Train, evaluate and return the report; the adapter is in ``out/policy``, the report in ``out/report.json``.
 
         Raises
         ------
         ConfigurationError, ModelNotFound, DataRefused
             As :func:`train_policy` and :func:`evaluate_policy`.
         """
-        own, model = self.config.settings, self.config.model
-        trained = train_policy(own, Path(data), model, Path(out), progress, method=self.config.method)
-        return evaluate_policy(own, Path(data), str(trained.adapter), model, Path(out), progress)
+        run_settings, model = self.config.settings, self.config.model
+        trained = train_policy(run_settings, Path(data), model, Path(out), progress, method=self.config.method)
+        return evaluate_policy(run_settings, Path(data), str(trained.adapter), model, Path(out), progress)
 
 
 class DPOTrainer:
@@ -173,12 +175,12 @@ class DPOTrainer:
         self.config = config or DPOConfig()
 
     def train(self, data: str | Path, out: str | Path, model: str = "shipped", progress: Progress = no_progress) -> Trained:
-        """The adapter in ``out/policy``, trained on ``model`` from the training stratum of a file or a snapshot's folder.
+        """Train an adapter for ``model`` on the training stratum of a file or snapshot folder and write it to ``out/policy``.
 
         Raises
         ------
         ConfigurationError, ModelNotFound, DataRefused
             As :func:`train_policy`.
         """
-        own = Settings(Common(model=model), {"dpo": self.config.model_dump()})
-        return train_policy(own, Path(data), model, Path(out), progress)
+        run_settings = Settings(Common(model=model), {"dpo": self.config.model_dump()})
+        return train_policy(run_settings, Path(data), model, Path(out), progress)

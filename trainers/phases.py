@@ -1,38 +1,29 @@
-"""What ``feedbackloop train --phase`` can train: every reward model and every training method of the tables."""
+"""The phases of ``feedbackloop train --phase``: every row of the reward model table and of the training method table."""
 
-from storage.errors import ConfigurationError
+from storage.tables import by_name, row_named
 from trainers.policy import methods
 from trainers.policy.methods import Method
 from trainers.reward import table
 from trainers.reward.table import RewardModelKind
 
-
-def phases() -> dict[str, RewardModelKind | Method]:
-    """The rows of both tables by name.
-
-    Raises
-    ------
-    ConfigurationError
-        Two rows have one name.
-    """
-    found: dict[str, RewardModelKind | Method] = {}
-    rows: tuple[RewardModelKind | Method, ...] = (*table.REWARD_MODELS, *methods.METHODS)
-    for row in rows:
-        if row.name in found:
-            raise ConfigurationError(f"two training phases are named {row.name!r}: give one of them another name")
-        found[row.name] = row
-    return found
+Phase = RewardModelKind | Method
 
 
-def phase(name: str) -> RewardModelKind | Method:
-    """The row of that name.
+def phases() -> dict[str, Phase]:
+    """The rows of both tables by name."""
+    return by_name("training phase", _rows())
+
+
+def phase(name: str) -> Phase:
+    """The row named ``name``.
 
     Raises
     ------
     ConfigurationError
-        There is none.
+        No row has that name.
     """
-    rows = phases()
-    if name not in rows:
-        raise ConfigurationError(f"there is no phase {name!r} to train; the phases are {', '.join(rows)}")
-    return rows[name]
+    return row_named(name, "training phase", _rows())
+
+
+def _rows() -> tuple[Phase, ...]:
+    return (*table.REWARD_MODELS, *methods.METHODS)

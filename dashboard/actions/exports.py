@@ -1,4 +1,4 @@
-"""Takes the warehouse's records out."""
+"""Exports the warehouse's preferences as training records."""
 
 import io
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class Exporter:
         self._warehouse = warehouse
 
     def export(self, form: Literal["jsonl", "parquet"], sources: Sequence[Source]) -> bytes:
-        """The decisive preferences in TRL's columns, oldest first; of every source where none is named."""
+        """The decisive preferences in TRL's columns, oldest first; of every source if ``sources`` is empty."""
         parameters = {"sources": list(sources or EVERY_SOURCE), "through_sequence": self._warehouse.last_sequence}
         records = [record for row in self._warehouse.query("preferences_export", parameters).to_pylist() if (record := as_record(row))]
         if form == "jsonl":
@@ -32,7 +32,7 @@ class Exporter:
 
 
 def as_record(row: dict[str, Any]) -> dict[str, Any] | None:
-    """A numbered preference as TRL reads it; ``None`` for a tie, which has no chosen and no rejected."""
+    """A numbered preference in TRL's format; ``None`` for a tie, which has no chosen and no rejected."""
     if row["choice"] not in ("A", "B"):
         return None
     chosen, rejected = (row["a"], row["b"]) if row["choice"] == "A" else (row["b"], row["a"])

@@ -1,4 +1,4 @@
-"""A training run that a person asks for, without waiting for the threshold."""
+"""Training runs that a person requests, without waiting for the threshold."""
 
 from collections.abc import Callable
 
@@ -11,34 +11,34 @@ from streams.runs import fold, pending
 from streams.stations.trigger import RunPlan, by_hand
 from trainers.policy import methods
 
-TIMEOUT = 5.0  # seconds that a person waits for the log
+TIMEOUT = 5.0  # seconds to wait for the log
 
 
 class ManualRuns:
-    """Publishes the request; freeze and trainer answer it like any other."""
+    """Publishes the request; freeze and trainer handle it like any other."""
 
     def __init__(self, bus: Bus, warehouse: Warehouse, plan_of: Callable[[str], RunPlan]) -> None:
         self._bus, self._warehouse, self._plan_of = bus, warehouse, plan_of
 
     def ask(self, method: str) -> TrainingRequested:
-        """Ask for a run by ``method`` over everything joined so far.
+        """Request a run by ``method`` over everything joined so far.
 
         Raises
         ------
         Conflict
-            Nothing is joined yet, or a run waits already.
+            Nothing is joined yet, or a run is already pending.
         InputRefused
             There is no such method.
         """
         names = [row.name for row in methods.METHODS]
         if method not in names:
-            raise InputRefused(f"method: there is no {method!r}; the methods are {', '.join(names)}", "method")
+            raise InputRefused(f"method: there is no {method!r}; choose one of {', '.join(names)}", "method")
         through = self._warehouse.last_sequence
         if not through:
             raise Conflict("nothing has been judged and joined yet; rate some pairs first")
         asked = self._warehouse.events(TrainingRequested, DatasetFrozen, TrainingFailed, ModelEvaluated)
         if (waiting := pending(fold(asked))) is not None:
-            raise Conflict(f"run {waiting.run_id} waits already; it takes everything joined up to preference {waiting.through_sequence}")
+            raise Conflict(f"run {waiting.run_id} is already pending; it covers everything up to preference {waiting.through_sequence}")
         earlier = sum(isinstance(event, TrainingRequested) and event.threshold == "manual" for event in asked)
         event = by_hand(self._plan_of(method), earlier + 1, through)
         self._bus.publish(records_of([event]), timeout=TIMEOUT)

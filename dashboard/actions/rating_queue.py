@@ -1,10 +1,10 @@
-"""Which pairs a recruiter is asked about next, and in which order the two replies are shown.
+"""Decides which pairs a recruiter rates next, and which of the two replies is shown first.
 
-A pair that is handed out is leased to that recruiter for half a minute, and again as often as the page that holds it renews the lease, so
-that two people do not judge the same one without need. People come first: simulated recruiters never get a pair that a person holds, and
-lose theirs to a person for whom too few are free, save what they took this moment and are about to judge. A person is not sent away while a
-pair is open to them, even if other people hold them all: one opinion too many is cheaper. The order shown is a hash of recruiter and pair:
-random over pairs, the same when the page is loaded again.
+A pair handed out is leased to that recruiter for half a minute, and the page renews the lease while it holds the pair, so that two people
+do not judge the same pair without need. People come first: simulated recruiters never get a pair leased to a person, and lose their leases
+to a person for whom too few pairs are free, except the leases of the last ``SIMULATED_HOLD`` seconds. As long as a pair is open to them,
+a person gets one, even if other people hold them all: a surplus opinion is cheaper. The order shown is a hash of recruiter and pair:
+random over pairs, the same after a reload.
 """
 
 import hashlib
@@ -20,15 +20,15 @@ from dashboard.status.backlog import Outstanding
 from storage.events import Message, Side, Stratum
 from storage.warehouse.warehouse import Warehouse
 
-LEASE = 30.0  # seconds a pair stays with the recruiter it was handed to, or who has renewed its lease; pages renew every ten
-IN_HAND = 3.0  # seconds within which a simulated recruiter judges what it took, and the sink tells of it: as good as judged
-WINDOWS = (1_000, 100_000, 2**62)  # newest pairs that are looked through; more of them only where these hold none
-JUDGED = 60.0  # seconds for which a judgment accepted here is remembered; by then it is in the warehouse
+LEASE = 30.0  # seconds from handing out or renewal; pages renew every ten
+SIMULATED_HOLD = 3.0  # seconds before a person may take over a simulated recruiter's lease: by then it has judged and the sink has seen it
+WINDOWS = (1_000, 100_000, 2**62)  # how many of the newest pairs are searched; the next only if the one before has none
+JUDGED_TTL = 60.0  # seconds for which a judgment accepted here is remembered; by then it is in the warehouse
 
 
 @dataclass(frozen=True)
 class QueuedPair:
-    """A pair as the rating page shows it: no versions, nothing that tells which reply is whose."""
+    """A pair as the rating page shows it, blind: without model versions."""
 
     pair_id: str
     conversation_id: str
@@ -42,12 +42,12 @@ class QueuedPair:
 
 @dataclass(frozen=True)
 class Renewed:
-    """What became of the pairs that a recruiter held; those in neither list are held by somebody else by now.
+    """Result of a renewal. Pairs in neither list are leased to somebody else by now.
 
     Attributes
     ----------
-    held : leased to the recruiter from now on
-    judged : need no judgment of theirs any more
+    held : leased to the recruiter again
+    judged : need no judgment by this recruiter any more
     """
 
     held: list[str]
@@ -56,12 +56,12 @@ class Renewed:
 
 @dataclass(frozen=True)
 class WaitingFor:
-    """Open pairs as one recruiter sees them.
+    """Counts of open pairs for one recruiter.
 
     Attributes
     ----------
-    waiting : they may still judge, whoever holds them at this moment
-    passed : they have judged or skipped, and others have not
+    waiting : the recruiter may still judge them, whoever holds them now
+    passed : the recruiter has judged or skipped them; they wait for others
     """
 
     waiting: int
@@ -76,17 +76,17 @@ class Lease:
 
 
 def shown_first(recruiter: str, pair_id: str) -> Side:
-    """The side that this recruiter sees first: half of all pairs each, without memory."""
+    """The side that this recruiter sees first: A for half of all pairs, by a hash, so that nothing is stored."""
     return "A" if hashlib.sha256(f"{recruiter}\x1f{pair_id}".encode()).digest()[0] < 128 else "B"
 
 
 class RatingQueue:
-    """Hands out pairs from the warehouse until enough recruiters have judged each; leases live in memory, for losing them costs at most
-    one opinion more.
+    """Hands out pairs from the warehouse until enough recruiters have judged each. Leases are kept in memory: losing them costs at most
+    one surplus opinion.
 
     Parameters
     ----------
-    outstanding : counts the open pairs along with commits, and knows how many opinions are wanted of each
+    outstanding : counts the open pairs as commits arrive; holds how many opinions each pair needs
     """
 
     def __init__(self, warehouse: Warehouse, outstanding: Outstanding, clock: Callable[[], float] = time.monotonic) -> None:
@@ -95,21 +95,21 @@ class RatingQueue:
         self._clock = clock
         self._lock = threading.Lock()
         self._leases: dict[str, Lease] = {}
-        self._judged: dict[tuple[str, str], tuple[float, bool]] = {}  # until when, and whether it was an opinion
+        self._judged: dict[tuple[str, str], tuple[float, bool]] = {}  # expiry time, and whether it was an opinion
 
     def take(self, recruiter: str, limit: int, *, simulated: bool = False) -> list[QueuedPair]:
-        """Up to ``limit`` pairs that ``recruiter`` (a pseudonym) has not judged, leased to them from now on.
+        """Lease up to ``limit`` pairs that ``recruiter`` (a pseudonym) has not judged.
 
-        A person gets at least one where one is open to them that no simulated recruiter is judging at this moment.
+        A person gets at least one if any is open to them that a simulated recruiter is not judging right now.
         """
         with self._lock:
-            self._forget()
+            self._expire()
             leased, judged = len(self._leases), len(self._judged)
         rows: dict[str, Mapping[str, object]] = {}
         for window in WINDOWS:
             waiting = self._outstanding.waiting_for(recruiter)
             if len(rows) >= waiting:
-                break  # these are all that are open to them; where none is, the warehouse is not asked
+                break  # all pairs open to this recruiter are found; if there are none, nothing is queried
             most = limit + leased + (judged if window > WINDOWS[0] else 0)
             asked = {"recruiter": recruiter, "opinions": self._outstanding.opinions, "limit": min(most, waiting), "window": window}
             rows = {str(row["pair_id"]): row for row in self._warehouse.query("rating_queue", asked).to_pylist()}
@@ -119,22 +119,22 @@ class RatingQueue:
                     self._lease(chosen, recruiter, simulated)
                     return [_queued(rows[pair_id], recruiter) for pair_id in chosen]
         with self._lock:
-            chosen = [] if simulated else self._next_to_end(self._unjudged(rows, recruiter))
+            chosen = [] if simulated else self._first_to_expire(self._unjudged(rows, recruiter))
             self._lease(chosen, recruiter, simulated)
         return [_queued(rows[pair_id], recruiter) for pair_id in chosen]
 
     def renew(self, recruiter: str, pair_ids: Sequence[str], *, simulated: bool = False) -> Renewed:
-        """Lease pairs that ``recruiter`` was given before for another while, save those that somebody else holds by now."""
+        """Renew ``recruiter``'s leases, except on pairs that somebody else holds by now."""
         still = self._outstanding.open_to(recruiter, pair_ids)
         with self._lock:
-            self._forget()
+            self._expire()
             unjudged = self._unjudged([pair_id for pair_id in pair_ids if pair_id in still], recruiter)
             held = self._available(unjudged, recruiter, simulated)
             self._lease(held, recruiter, simulated)
         return Renewed(held, [pair_id for pair_id in pair_ids if pair_id not in unjudged])
 
     def release(self, recruiter: str, pair_ids: Collection[str]) -> None:
-        """``recruiter`` will not judge these now: others may have them at once."""
+        """End ``recruiter``'s leases on these pairs; others may have them at once."""
         with self._lock:
             self._leases = {
                 pair_id: lease for pair_id, lease in self._leases.items() if lease.holder != recruiter or pair_id not in pair_ids
@@ -145,14 +145,14 @@ class RatingQueue:
         return WaitingFor(self._outstanding.waiting_for(recruiter), self._outstanding.passed(recruiter))
 
     def judged(self, recruiter: str, pair_id: str, *, opinion: bool = True) -> None:
-        """``recruiter`` has judged the pair, just now at this door or as the sink tells; the lease ends. A skip is no ``opinion``."""
+        """Record that ``recruiter`` has judged the pair, as the API or the sink reports, and end the lease. A skip is no ``opinion``."""
         with self._lock:
             if (lease := self._leases.get(pair_id)) is not None and lease.holder == recruiter:
                 del self._leases[pair_id]
-            self._judged[recruiter, pair_id] = (self._clock() + JUDGED, opinion)
+            self._judged[recruiter, pair_id] = (self._clock() + JUDGED_TTL, opinion)
 
     def _available(self, pair_ids: Iterable[str], recruiter: str, simulated: bool) -> list[str]:
-        """Those that nobody else holds; for a person, then those that simulated recruiters hold."""
+        """Pairs that nobody else holds; for a person, followed by those that simulated recruiters hold."""
         now = self._clock()
         free: list[str] = []
         simulation_holds: list[str] = []
@@ -160,17 +160,17 @@ class RatingQueue:
             lease = self._leases.get(pair_id)
             if lease is None or lease.holder == recruiter:
                 free.append(pair_id)
-            elif lease.simulated and not simulated and now >= lease.since + IN_HAND:
+            elif lease.simulated and not simulated and now >= lease.since + SIMULATED_HOLD:
                 simulation_holds.append(pair_id)
         return free + simulation_holds
 
-    def _next_to_end(self, pair_ids: Sequence[str]) -> list[str]:
-        """The pair that people hold whose lease ends first; of those that end together the oldest, which its holder comes to last."""
+    def _first_to_expire(self, pair_ids: Sequence[str]) -> list[str]:
+        """The pair held by a person whose lease expires first; among equals the oldest, which its holder reaches last."""
         leases = {pair_id: self._leases[pair_id] for pair_id in reversed(pair_ids) if pair_id in self._leases}
         return sorted((each for each in leases if not leases[each].simulated), key=lambda each: leases[each].since)[:1]
 
     def _unjudged(self, pair_ids: Iterable[str], recruiter: str) -> list[str]:
-        """Without what was judged too lately for the warehouse to know."""
+        """Drop pairs that were judged too recently for the warehouse to know."""
         opinions = Counter(pair_id for (_, pair_id), (_, opinion) in self._judged.items() if opinion)
         return [
             pair_id for pair_id in pair_ids if opinions[pair_id] < self._outstanding.opinions and (recruiter, pair_id) not in self._judged
@@ -179,7 +179,7 @@ class RatingQueue:
     def _lease(self, pair_ids: Iterable[str], recruiter: str, simulated: bool) -> None:
         self._leases |= dict.fromkeys(pair_ids, Lease(recruiter, self._clock(), simulated))
 
-    def _forget(self) -> None:
+    def _expire(self) -> None:
         now = self._clock()
         self._leases = {pair_id: lease for pair_id, lease in self._leases.items() if lease.since + LEASE > now}
         self._judged = {key: (until, opinion) for key, (until, opinion) in self._judged.items() if until > now}

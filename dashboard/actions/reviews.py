@@ -1,6 +1,6 @@
-"""A reviewer's decisions on their way to the log: approve, reject, roll back.
+"""Publishes a reviewer's decisions to the log: approve, reject, roll back.
 
-What is not allowed is refused here with its reasons. What comes by another door changes nothing either: ``streams.versions`` ignores it.
+Illegal decisions are refused here with reasons. Those that reach the log in another way change nothing: ``streams.versions`` ignores them.
 """
 
 from collections.abc import Callable
@@ -15,15 +15,15 @@ from streams import versions as life
 from streams.bus.protocol import Bus, records_of
 from streams.http.visible_text import first_invisible
 
-TIMEOUT = 5.0  # seconds that a reviewer waits for the log
+TIMEOUT = 5.0  # seconds to wait for the log
 
 
 class NotFound(FeedbackLoopError):
-    """There is no such version."""
+    """There is no such version, run, page or route."""
 
 
 class Conflict(FeedbackLoopError):
-    """The decision is no legal next step; ``reasons`` say why."""
+    """The action is not a legal next step; ``reasons`` say why."""
 
     def __init__(self, message: str, reasons: tuple[str, ...] = ()) -> None:
         super().__init__(message)
@@ -31,22 +31,22 @@ class Conflict(FeedbackLoopError):
 
 
 class Reviews:
-    """The one way to decide about a version, for the API and the page.
+    """Decides about versions, for the API and the page alike.
 
     Parameters
     ----------
-    lives : the versions as of the last commit, folded again for each decision
-    artifacts : where a version's policy has to be before it can be approved
+    folded : returns the versions as of the last commit; called for each decision
+    artifacts : the store that must hold a version's policy before it can be approved
     """
 
-    def __init__(self, bus: Bus, lives: Callable[[], life.Versions], artifacts: Artifacts) -> None:
+    def __init__(self, bus: Bus, folded: Callable[[], life.Versions], artifacts: Artifacts) -> None:
         self._bus = bus
-        self._lives = lives
+        self._folded = folded
         self._artifacts = artifacts
 
     def find(self, version: str) -> life.Version:
-        """The version of that name; :class:`NotFound` where there is none."""
-        return _find(self._lives(), version)
+        """The version of that name; raises :class:`NotFound` if there is none."""
+        return _find(self._folded(), version)
 
     def decide(self, version: str, *, decision: str, reviewer: str, reason: str, source: Source = "product") -> ReviewDecided:
         """Publish the decision.
@@ -58,23 +58,23 @@ class Reviews:
         NotFound, Conflict
             No such version; or a gate failed, lacks evidence, or the version does not await review.
         """
-        lives = self._lives()
-        found = _find(lives, version)
+        folded = self._folded()
+        found = _find(folded, version)
         _check_name(reviewer)
         try:
             event = ReviewDecided(version=version, decision=decision, reviewer=reviewer, reason=reason, source=source)
         except ValidationError as error:
             raise _refused(error) from error
-        objection = life.legal_review(lives, version, event.decision)
+        objection = life.legal_review(folded, version, event.decision)
         if objection:
-            raise Conflict(objection, obstacles(found, lives) or (objection,))
+            raise Conflict(objection, obstacles(found, folded) or (objection,))
         if event.decision == "approve":
             self._require_policy(found)
         self._bus.publish(records_of([event]), timeout=TIMEOUT)
         return event
 
     def _require_policy(self, version: life.Version) -> None:
-        """Approved is what can be served: every byte of the policy is there and is what was judged."""
+        """Refuse approval unless every byte of the policy is stored and matches what was evaluated."""
         try:
             self._artifacts.get(version.evaluated.policy)
         except ArtifactError as error:
@@ -82,32 +82,32 @@ class Reviews:
             raise Conflict(reason, (reason,)) from error
 
     def roll_back(self, *, reviewer: str, reason: str, source: Source = "product") -> ModelRolledBack:
-        """Withdraw the champion; the one before it serves again. :class:`Conflict` where the base model is the champion."""
-        lives = self._lives()
+        """Withdraw the champion; the previous one serves again. Raises :class:`Conflict` if the base model is the champion."""
+        folded = self._folded()
         _check_name(reviewer)
         try:
-            event = ModelRolledBack(version=lives.champion, reviewer=reviewer, reason=reason, source=source)
+            event = ModelRolledBack(version=folded.champion, reviewer=reviewer, reason=reason, source=source)
         except ValidationError as error:
             raise _refused(error) from error
-        objection = life.objection(lives, event)
+        objection = life.objection(folded, event)
         if objection:
             raise Conflict(objection, (objection,))
         self._bus.publish(records_of([event]), timeout=TIMEOUT)
         return event
 
 
-def _find(lives: life.Versions, version: str) -> life.Version:
-    found = lives.versions.get(version)
+def _find(folded: life.Versions, version: str) -> life.Version:
+    found = folded.versions.get(version)
     if found is None:
         raise NotFound(f"there is no version {version[:80]!r}; GET /v1/versions lists them")
     return found
 
 
 def _check_name(reviewer: str) -> None:
-    """A name with a character that nobody sees could be read as another one's."""
+    """Refuse names with invisible characters, which could be read as another name."""
     hidden = first_invisible(reviewer)
     if hidden is not None:
-        raise InputRefused(f"reviewer: holds {hidden}, a character that cannot be seen; type the name without it", "reviewer")
+        raise InputRefused(f"reviewer: contains {hidden}, an invisible character; type the name without it", "reviewer")
 
 
 def _refused(error: ValidationError) -> InputRefused:

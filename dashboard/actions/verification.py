@@ -15,7 +15,7 @@ from streams.derived import check_derived
 
 
 def verified(bus: Bus, warehouse: Warehouse, artifacts: Artifacts, settings: Settings) -> dict[str, Any]:
-    """What differs, by kind of difference, and what was not covered; changes nothing."""
+    """Report differences by kind, and what was not covered. Read-only."""
     report = verify(warehouse, _log(bus), lambda entry: event_in(Logged(Partition(*entry[:2]), entry[2], b"", entry[3])))
     derived = check_derived(warehouse, artifacts, settings)
     found: dict[str, Any] = {"ok": report.clean and not derived.findings, "checked": report.entries}

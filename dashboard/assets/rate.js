@@ -1,16 +1,16 @@
-// The rating page: holds the next pairs and renews their leases while somebody is there, shows one, sends each judgment in the order given
-// until the hub has accepted it.
+// The rating page: prefetches pairs and renews their leases while the recruiter is active, shows one pair at a time, and sends judgments in
+// order, with retries until the hub has accepted each.
 (function () {
   "use strict";
   const clientside = (window.dash_clientside = window.dash_clientside || {});
   const set = (id, props) => window.dash_clientside.set_props(id, props);
   const KEYS = { 1: "first", a: "first", 2: "second", b: "second", 3: "tie", t: "tie", 4: "neither", n: "neither", 5: "skip", s: "skip", u: "undo" };
-  const AHEAD = 5; // fetch more when fewer are held
-  const LEASE = 30000; // milliseconds that the hub keeps a pair for this page
+  const FETCH_BELOW = 5; // fetch more when fewer pairs are held
+  const LEASE = 30000; // milliseconds, as in dashboard/actions/rating_queue.py
   const RENEW = 10000;
-  const IDLE = 300000; // without a key, the pointer or scrolling nobody is taken to be there: others get the pairs
+  const IDLE = 300000; // milliseconds without key, pointer or scroll events after which leases are no longer renewed
 
-  const desk = {
+  const state = {
     name: "", pairs: [], judged: [], seen: new Set(), outbox: [], sending: false, fetching: false,
     shownAt: 0, strength: "", reason: "", toRate: null, passed: 0, shown: undefined, notice: "", asked: false,
     activeAt: Date.now(), leasedAt: 0,
@@ -23,7 +23,7 @@
     const names = { user: "Candidate", assistant: "Chatbot" };
     if (message.role === "system")
       return element("Details", { className: "facts-block", children: [
-        element("Summary", { children: "What the chatbot was told" }),
+        element("Summary", { children: "Instructions to the chatbot" }),
         element("P", { children: message.content }),
       ] });
     return element("Div", { className: "bubble " + message.role, children: [
@@ -34,185 +34,185 @@
 
   function draw() {
     if (!onPage()) return;
-    const pair = desk.name ? desk.pairs[0] : undefined;
+    const pair = state.name ? state.pairs[0] : undefined;
     set("rate-pair", { className: "rate-pair" + (pair ? "" : " hidden") });
-    set("rate-empty", { className: "empty" + (pair ? " hidden" : ""), children: pair ? [] : nothing() });
+    set("rate-empty", { className: "empty" + (pair ? " hidden" : ""), children: pair ? [] : emptyState() });
     if (pair) {
       const other = pair.shown_first === "A" ? "b" : "a";
       set("rate-conversation", { children: pair.prompt.map(bubble) });
       set("rate-first", { children: pair[pair.shown_first.toLowerCase()] });
       set("rate-second", { children: pair[other] });
-      if (desk.shown !== pair) desk.shownAt = performance.now();
+      if (state.shown !== pair) state.shownAt = performance.now();
     }
-    desk.shown = pair;
-    set("rate-undo-button", { disabled: desk.judged.length === 0 });
+    state.shown = pair;
+    set("rate-undo-button", { disabled: state.judged.length === 0 });
     set("rate-progress", { children: progress() });
-    set("rate-notice", { children: desk.notice, className: "notice" + (desk.notice ? "" : " hidden") });
+    set("rate-notice", { children: state.notice, className: "notice" + (state.notice ? "" : " hidden") });
   }
 
-  function nothing() {
-    if (!desk.name)
+  function emptyState() {
+    if (!state.name)
       return [element("Span", { className: "icon icon-rate" }), element("H3", { children: "Who is rating?" }), element("P", { children: "Type your name above to see the first pair." })];
-    if (!desk.asked || waiting() !== 0)
+    if (!state.asked || waiting() !== 0)
       return [element("Span", { className: "icon icon-rate" }), element("H3", { children: "Looking for pairs …" }), element("P", { children: "" })];
-    const others = desk.passed ? "You have seen every pair that is open; " + desk.passed + " wait for somebody else. " : "";
+    const others = state.passed ? "You have seen every pair that is open; " + state.passed + " wait for other recruiters. " : "";
     return [element("Span", { className: "icon icon-rate" }), element("H3", { children: "Nothing left to rate" }),
       element("P", { children: others + "The next pair appears here by itself as soon as a candidate has chatted. You can leave this page open." })];
   }
 
-  // Open pairs less those that this person has judged or skipped: what the queue has for them. Null: not known yet.
+  // Pairs that the queue has for this recruiter: open ones without those already judged or skipped. Null: not known yet.
   function waiting() {
-    return desk.toRate === null ? null : Math.max(0, desk.toRate - desk.passed);
+    return state.toRate === null ? null : Math.max(0, state.toRate - state.passed);
   }
 
   function progress() {
     const parts = [];
-    if (desk.judged.length) parts.push(desk.judged.length + " judged");
+    if (state.judged.length) parts.push(state.judged.length + " judged");
     if (waiting() !== null) parts.push(waiting() + " waiting");
-    if (desk.outbox.length > 2) parts.push(desk.outbox.length + " not sent yet");
+    if (state.outbox.length > 2) parts.push(state.outbox.length + " not sent yet");
     return parts.join(" · ");
   }
 
   async function fetchMore() {
-    if (desk.fetching || !desk.name || !onPage()) return;
-    desk.fetching = true;
-    const name = desk.name;
+    if (state.fetching || !state.name || !onPage()) return;
+    state.fetching = true;
+    const name = state.name;
     try {
       const answer = await fetch("/v1/queue?limit=12&recruiter=" + encodeURIComponent(name));
       const body = await answer.json();
       if (!answer.ok) throw new Error(body.error.message);
-      if (name === desk.name) {
-        const fresh = body.pairs.filter((pair) => !desk.seen.has(pair.pair_id));
-        fresh.forEach((pair) => desk.seen.add(pair.pair_id));
-        const idle = desk.pairs.length === 0;
-        desk.pairs.push(...fresh);
-        desk.passed = body.passed;
-        desk.asked = true;
-        if (idle) desk.leasedAt = Date.now();
-        desk.fetching = false;
+      if (name === state.name) {
+        const fresh = body.pairs.filter((pair) => !state.seen.has(pair.pair_id));
+        fresh.forEach((pair) => state.seen.add(pair.pair_id));
+        const idle = state.pairs.length === 0;
+        state.pairs.push(...fresh);
+        state.passed = body.passed;
+        state.asked = true;
+        if (idle) state.leasedAt = Date.now();
+        state.fetching = false;
         if (idle) draw();
       } else {
-        release(name, body.pairs.map((pair) => pair.pair_id)); // the name went on
+        release(name, body.pairs.map((pair) => pair.pair_id)); // the name has changed meanwhile
       }
     } catch (problem) {
-      desk.notice = "No pairs could be fetched: " + problem.message;
+      state.notice = "No pairs could be fetched: " + problem.message;
       draw();
     } finally {
-      desk.fetching = false;
+      state.fetching = false;
     }
   }
 
-  // Pairs that somebody else holds or has judged by now are let go; the one on screen only when nobody was there to judge it.
+  // Drops pairs that others hold or have judged by now; the one on screen only if its lease had expired and others have judged it.
   async function renew() {
-    const name = desk.name;
-    const away = Date.now() - desk.leasedAt > LEASE;
+    const name = state.name;
+    const away = Date.now() - state.leasedAt > LEASE;
     const ids = leased();
-    desk.leasedAt = Date.now();
+    state.leasedAt = Date.now();
     if (!ids.length) return;
     let body;
     try {
-      const answer = await fetch("/v1/queue/renew", held(name, ids));
+      const answer = await fetch("/v1/queue/renew", leaseRequest(name, ids));
       if (!answer.ok) return;
       body = await answer.json();
     } catch (_unreachable) {
-      return; // a pair whose lease ran out stays here as long as nobody else has judged it
+      return; // a pair with an expired lease stays until somebody else has judged it
     }
-    if (name !== desk.name) return;
+    if (name !== state.name) return;
     const lost = new Set(ids.filter((id) => !body.held.includes(id)));
-    if (desk.shown && !(away && body.judged.includes(desk.shown.pair_id))) lost.delete(desk.shown.pair_id);
-    const kept = (pair) => pair.again || !lost.has(pair.pair_id);
-    desk.pairs.filter((pair) => !kept(pair)).forEach((pair) => desk.seen.delete(pair.pair_id)); // the queue may give them again
-    desk.pairs = desk.pairs.filter(kept);
-    desk.passed = body.passed;
-    if (desk.pairs[0] !== desk.shown) draw();
-    else note();
+    if (state.shown && !(away && body.judged.includes(state.shown.pair_id))) lost.delete(state.shown.pair_id);
+    const stays = (pair) => pair.again || !lost.has(pair.pair_id);
+    state.pairs.filter((pair) => !stays(pair)).forEach((pair) => state.seen.delete(pair.pair_id)); // the queue may give them again
+    state.pairs = state.pairs.filter(stays);
+    state.passed = body.passed;
+    if (state.pairs[0] !== state.shown) draw();
+    else drawNotice();
   }
 
-  // Undone pairs are judged already; there is no lease to renew.
-  const leased = () => desk.pairs.filter((pair) => !pair.again).map((pair) => pair.pair_id);
-  const held = (name, ids) => ({
+  // Undone pairs have been judged and have no lease.
+  const leased = () => state.pairs.filter((pair) => !pair.again).map((pair) => pair.pair_id);
+  const leaseRequest = (name, ids) => ({
     method: "POST", headers: { "Content-Type": "application/json" }, keepalive: true, body: JSON.stringify({ recruiter: name, pair_ids: ids }),
   });
 
   function release(name, ids) {
-    if (ids.length) fetch("/v1/queue/release", held(name, ids)).catch(() => undefined); // they are free in half a minute anyway
+    if (ids.length) fetch("/v1/queue/release", leaseRequest(name, ids)).catch(() => undefined); // the leases expire in half a minute anyway
   }
 
-  window.addEventListener("pagehide", () => release(desk.name, leased()));
+  window.addEventListener("pagehide", () => release(state.name, leased()));
 
   setInterval(function () {
-    if (!onPage() || !desk.name || typing) return;
-    const present = document.visibilityState === "visible" && Date.now() - desk.activeAt < IDLE;
-    if (!desk.pairs.length && waiting()) fetchMore();
-    else if (present && Date.now() - desk.leasedAt >= RENEW) renew();
+    if (!onPage() || !state.name || typing) return;
+    const present = document.visibilityState === "visible" && Date.now() - state.activeAt < IDLE;
+    if (!state.pairs.length && waiting()) fetchMore();
+    else if (present && Date.now() - state.leasedAt >= RENEW) renew();
   }, 1000);
 
   ["keydown", "pointerdown", "pointermove", "wheel", "scroll", "visibilitychange"].forEach((what) =>
-    document.addEventListener(what, () => { desk.activeAt = Date.now(); }, { capture: true, passive: true }));
+    document.addEventListener(what, () => { state.activeAt = Date.now(); }, { capture: true, passive: true }));
 
   async function send() {
-    if (desk.sending) return;
-    desk.sending = true;
-    while (desk.outbox.length) {
-      const body = desk.outbox[0];
+    if (state.sending) return;
+    state.sending = true;
+    while (state.outbox.length) {
+      const body = state.outbox[0];
       try {
         const answer = await fetch("/v1/judgments", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
         if (answer.status >= 500) throw new Error("the hub answered " + answer.status);
         if (!answer.ok) {
           const refused = await answer.json();
-          desk.notice = "A judgment was refused: " + refused.error.message;
-          desk.seen.delete(body.pair_id); // it still waits, and will be given again
+          state.notice = "A judgment was refused: " + refused.error.message;
+          state.seen.delete(body.pair_id); // it is still open: the queue may return it again
         } else {
-          desk.notice = "";
+          state.notice = "";
         }
-        desk.outbox.shift();
+        state.outbox.shift();
       } catch (problem) {
-        desk.notice = desk.outbox.length + " judgments are not sent yet (" + problem.message + "); trying again.";
-        note();
+        state.notice = state.outbox.length + " judgments are not sent yet (" + problem.message + "); trying again.";
+        drawNotice();
         await new Promise((wait) => setTimeout(wait, 2000));
       }
-      note();
+      drawNotice();
     }
-    desk.sending = false;
+    state.sending = false;
   }
 
-  function note() {
+  function drawNotice() {
     if (!onPage()) return;
     set("rate-progress", { children: progress() });
-    set("rate-notice", { children: desk.notice, className: "notice" + (desk.notice ? "" : " hidden") });
+    set("rate-notice", { children: state.notice, className: "notice" + (state.notice ? "" : " hidden") });
   }
 
   function post(pair, choice, extra) {
-    desk.outbox.push(Object.assign({ pair_id: pair.pair_id, recruiter: desk.name, choice: choice, shown_first: pair.shown_first }, extra));
+    state.outbox.push(Object.assign({ pair_id: pair.pair_id, recruiter: state.name, choice: choice, shown_first: pair.shown_first }, extra));
     send();
   }
 
   function act(action) {
-    if (!desk.name || !onPage()) return;
+    if (!state.name || !onPage()) return;
     if (action === "undo") {
-      const last = desk.judged.pop();
+      const last = state.judged.pop();
       if (!last) return;
-      post(last.pair, "skip", {}); // the later of two judgments by one recruiter holds, and a skip teaches nothing
+      post(last.pair, "skip", {}); // a later judgment by the same recruiter replaces the earlier one, and a skip is not learnt from
       last.pair.again = true;
-      desk.pairs.unshift(last.pair);
+      state.pairs.unshift(last.pair);
       draw();
       return;
     }
-    const pair = desk.pairs.shift();
+    const pair = state.pairs.shift();
     if (!pair) return;
     const other = pair.shown_first === "A" ? "B" : "A";
     const choice = { first: pair.shown_first, second: other }[action] || action;
-    const extra = { seconds: Math.round(performance.now() - desk.shownAt) / 1000 };
-    if (desk.strength && (choice === "A" || choice === "B")) extra.strength = Number(desk.strength);
-    if (desk.reason.trim()) extra.reason = desk.reason.trim();
+    const extra = { seconds: Math.round(performance.now() - state.shownAt) / 1000 };
+    if (state.strength && (choice === "A" || choice === "B")) extra.strength = Number(state.strength);
+    if (state.reason.trim()) extra.reason = state.reason.trim();
     post(pair, choice, extra);
-    if (choice === "skip" && !pair.again) desk.passed += 1;
-    desk.judged.push({ pair: pair });
-    desk.strength = desk.reason = "";
+    if (choice === "skip" && !pair.again) state.passed += 1;
+    state.judged.push({ pair: pair });
+    state.strength = state.reason = "";
     set("rate-strength", { value: "" });
     set("rate-reason", { value: "" });
     draw();
-    if (desk.pairs.length < AHEAD) fetchMore();
+    if (state.pairs.length < FETCH_BELOW) fetchMore();
   }
 
   document.addEventListener("keydown", function (event) {
@@ -230,7 +230,7 @@
   });
 
   window.addEventListener("beforeunload", function (event) {
-    if (desk.outbox.length) event.preventDefault();
+    if (state.outbox.length) event.preventDefault();
   });
 
   let typing = null;
@@ -249,26 +249,26 @@
       const asked = window.dash_clientside.callback_context.triggered.map((t) => t.prop_id);
       const byTyping = asked.length === 1 && asked[0] === "rate-name.value";
       const name = byTyping ? typed : typed || kept || "";
-      if (name.trim() !== desk.name) {
-        release(desk.name, leased());
-        Object.assign(desk, { name: name.trim(), pairs: [], judged: [], seen: new Set(), passed: 0, asked: false, notice: "" });
+      if (name.trim() !== state.name) {
+        release(state.name, leased());
+        Object.assign(state, { name: name.trim(), pairs: [], judged: [], seen: new Set(), passed: 0, asked: false, notice: "" });
         clearTimeout(typing);
-        typing = setTimeout(() => { typing = null; fetchMore(); }, byTyping ? 500 : 0); // a name is typed letter by letter: no leases for its beginnings
+        typing = setTimeout(() => { typing = null; fetchMore(); }, byTyping ? 500 : 0); // wait for the end of typing: no leases for prefixes of the name
       }
       draw();
       return [name === typed ? no : name, name === kept ? no : name];
     },
 
     note: function (strength, reason) {
-      desk.strength = strength || "";
-      desk.reason = reason || "";
+      state.strength = strength || "";
+      state.reason = reason || "";
       return window.dash_clientside.no_update;
     },
 
     news: function (status) {
-      if (status) desk.toRate = status.waiting.to_rate;
-      if (desk.pairs.length === 0 && !typing) fetchMore();
-      if (desk.shown && document.getElementById("rate-first").textContent) note();
+      if (status) state.toRate = status.waiting.to_rate;
+      if (state.pairs.length === 0 && !typing) fetchMore();
+      if (state.shown && document.getElementById("rate-first").textContent) drawNotice();
       else draw();
       return window.dash_clientside.no_update;
     },

@@ -1,9 +1,9 @@
-// The frame of every page: says whether the line to the hub is alive, asks for the status itself only while it is not.
+// The frame of every page: shows the state of the push connection, and polls the status while it is down.
 (function () {
   "use strict";
   const clientside = (window.dash_clientside = window.dash_clientside || {});
   const noUpdate = () => window.dash_clientside.no_update;
-  const SILENCE = 13000; // the hub sends a heartbeat every ten seconds
+  const SILENCE = 13000; // milliseconds; the hub sends a heartbeat every eight seconds (dashboard/status/feed.py)
   let heard = 0;
 
   clientside.counts = Object.assign(clientside.counts || {}, {
@@ -44,7 +44,7 @@
       return pages.map((each) => "nav-link" + (each === page ? " here" : ""));
     },
 
-    // The number beside each page's name; a page's own script may say what it counts.
+    // The number beside each page's name; a page's script may add its function to `counts`.
     counts: function (status, runs, pages) {
       return pages.map((page) => {
         const count = clientside.counts[page.icon];

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 CONFIG: Any = {"displayModeBar": False, "staticPlot": False, "responsive": True}
 BLUE = "#4c6ef5"
-ORANGE = "#e8870e"  # told from the blue with every kind of colour vision
+ORANGE = "#e8870e"  # distinguishable from the blue with every kind of colour vision
 GREY = "#8a8f98"
 
 
@@ -27,7 +27,7 @@ def _plain(figure: go.Figure) -> go.Figure:
 
 
 def accuracy(points: Sequence[Mapping[str, Any]]) -> go.Figure:
-    """Prequential accuracy over judgments, against the coin's half; points of fewer than 20 decisive judgments are left out."""
+    """Prequential accuracy over judgments, with a line at chance (50 %); points of fewer than 20 decisive judgments are left out."""
     shown = [point for point in points if point["accuracy"] is not None and point["n"] >= 20]
     seen = [point["judgments"] for point in shown]
     share = [100 * point["accuracy"] for point in shown]
@@ -35,7 +35,7 @@ def accuracy(points: Sequence[Mapping[str, Any]]) -> go.Figure:
     figure.add_hline(
         y=50,
         line={"color": GREY, "width": 1, "dash": "dot"},
-        annotation={"text": "a coin", "font": {"color": GREY}},
+        annotation={"text": "chance", "font": {"color": GREY}},
         annotation_position="bottom right",
     )
     figure.add_scatter(

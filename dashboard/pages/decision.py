@@ -1,4 +1,4 @@
-"""Where a reviewer decides: approve or reject a version that awaits review, and roll the champion back."""
+"""The reviewer's forms: approve or reject a version that awaits review, and roll back the champion."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ from dashboard.status.models import VersionShown
 
 
 def box(version: VersionShown) -> Any:
-    """The form where a decision is due; the reasons where none can be made; the decision where it has been made."""
+    """The review form if a decision is due; otherwise why none can be made, or the decision made."""
     if version.reviewable:
         return html.Section(
             [
                 html.H2("Your decision"),
                 html.P(words.isolated(_advice(version)), className="hint"),
-                *_who("review"),
+                *_name_and_reason("review"),
                 html.Div(
                     [
                         *(
@@ -33,7 +33,7 @@ def box(version: VersionShown) -> Any:
             className="card decision",
             id="decision",
         )
-    said = [
+    decisions = [
         html.P(
             [
                 html.Strong("Approved" if review.decision == "approve" else "Rejected"),
@@ -53,26 +53,26 @@ def box(version: VersionShown) -> Any:
         title = "Cannot be promoted"
         why: list[Any] = [
             html.P(
-                "A version with a gate failed or short of evidence has no way to candidates: no button, and the API refuses.",
+                "A version with a gate that failed or lacked evidence can never serve candidates: there is no button, and the API refuses.",
                 className="hint",
             )
         ]
         why += [html.Ul([html.Li(_named(reason)) for reason in version.reasons], className="reasons")]
     else:
         title, why = (
-            "Decided" if said else "No decision is due",
-            [] if said else [html.P(words.isolated(reason), className="hint") for reason in version.reasons],
+            "Decided" if decisions else "No decision is due",
+            [] if decisions else [html.P(words.isolated(reason), className="hint") for reason in version.reasons],
         )
-    return html.Section([html.H2(title), *why, *said], className="card decision" + (" blocked" if blocked else ""), id="decision")
+    return html.Section([html.H2(title), *why, *decisions], className="card decision" + (" blocked" if blocked else ""), id="decision")
 
 
 def rollback() -> Any:
-    """The way back to the champion before; hidden while the base model serves."""
+    """The rollback form; hidden while the base model serves."""
     return html.Section(
         [
             html.H2("Roll back"),
             html.P("Withdraw the champion at once; the champion before it serves again.", className="hint"),
-            *_who("rollback"),
+            *_name_and_reason("rollback"),
             html.Div(
                 [
                     dmc.Button("Roll back", id="rollback-button", n_clicks=0, color="orange", variant="outline"),
@@ -92,7 +92,7 @@ def _advice(version: VersionShown) -> str:
     return f"It can only be rejected now: {' '.join(version.reasons)}."
 
 
-def _who(prefix: str) -> list[Any]:
+def _name_and_reason(prefix: str) -> list[Any]:
     return [
         html.Div(
             [

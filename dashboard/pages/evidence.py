@@ -1,4 +1,4 @@
-"""What speaks for and against a version: its gates with figure, interval and n, and replies beside the champion's."""
+"""The evidence on a version: its gates with figure, interval and n, and its replies beside the champion's."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,15 +8,15 @@ from dash import html
 from dashboard.pages import words
 from dashboard.pages.shell import table
 from storage.events import GateResult
-from trainers.audits.table import by_name, read_findings
+from trainers.audits.table import audits, read_findings
 from trainers.runs.report import PairedReply, Report
 
-SPEAKERS = {"system": "Told", "user": "Candidate", "assistant": "Chatbot"}
+SPEAKERS = {"system": "Instructions", "user": "Candidate", "assistant": "Chatbot"}
 VERDICTS = {"passed": "Passed", "failed": "Failed", "insufficient": "Too little evidence"}
 
 
 def gates(results: Sequence[GateResult]) -> Any:
-    """The gates as a table; on a phone each is a card of its own."""
+    """The gates as a table; on a phone, one card per gate."""
     head = html.Thead(
         html.Tr(
             [
@@ -32,7 +32,7 @@ def gates(results: Sequence[GateResult]) -> Any:
 
 
 def _gate(result: GateResult) -> Any:
-    labels: Any = {"data-label": "Figure"}, {"data-label": "Interval"}, {"data-label": "n"}  # shown on a phone, where the head is hidden
+    labels: Any = {"data-label": "Figure"}, {"data-label": "Interval"}, {"data-label": "n"}  # for phones, where the header is hidden
     return html.Tr(
         [
             html.Td(
@@ -52,7 +52,7 @@ def _gate(result: GateResult) -> Any:
 
 
 def replies(report: Report) -> Any:
-    """The report's replies side by side, the worst first, and what else it says."""
+    """The report's replies side by side, the worst first, and its other figures."""
     worst = [each for each in report.replies if each.chosen_as == "worst"]
     others = [each for each in report.replies if each.chosen_as != "worst"]
     return [
@@ -62,7 +62,7 @@ def replies(report: Report) -> Any:
             if others
             else []
         ),
-        _beside(report),
+        _other_figures(report),
     ]
 
 
@@ -72,18 +72,15 @@ def _group(title: str, hint: str, pairs: Sequence[PairedReply]) -> Any:
 
 def _pair(pair: PairedReply) -> Any:
     asked = next((message.content for message in reversed(pair.prompt) if message.role == "user"), pair.prompt[-1].content)
-    whole = html.Details(
+    transcript = html.Details(
         [
             html.Summary("Whole conversation"),
-            *[
-                html.P([html.Strong({"system": "Told", "user": "Candidate", "assistant": "Chatbot"}[m.role] + ": "), m.content])
-                for m in pair.prompt
-            ],
+            *[html.P([html.Strong(SPEAKERS[message.role] + ": "), message.content]) for message in pair.prompt],
         ],
         className="facts-block",
     )
-    ahead = "Champion" if pair.reward_difference < 0 else "Challenger"
-    lead = f"{ahead} ahead by {abs(pair.reward_difference):.2f}" if pair.reward_difference else "Level"
+    winner = "Champion" if pair.reward_difference < 0 else "Challenger"
+    lead = f"{winner} ahead by {abs(pair.reward_difference):.2f}" if pair.reward_difference else "Level"
     return html.Div(
         [
             html.Div(
@@ -91,7 +88,7 @@ def _pair(pair: PairedReply) -> Any:
                 className="pairing-head",
             ),
             html.Div([_side("Challenger", pair.challenger), _side("Champion", pair.champion)], className="pairing-sides"),
-            whole,
+            transcript,
         ],
         className="pairing",
     )
@@ -101,19 +98,19 @@ def _side(name: str, text: str) -> Any:
     return html.Div([html.H3(name), html.P(text, className="pre")], className="pairing-side")
 
 
-def _beside(report: Report) -> Any:
-    """What stands beside the gates: how much there was to learn and judge from, and the figures that no gate holds."""
-    data, audits = report.data, by_name()
+def _other_figures(report: Report) -> Any:
+    """How much data the version was trained and evaluated on, and the figures without a gate."""
+    data, by_gate = report.data, audits()
     rows = [
         ("Judgments it learnt from", words.count(data.used if data.used is not None else data.training_judgments)),
-        *([("Left out of training: their prompt judges it", words.count(data.overlap))] if data.overlap else []),
+        *([("Left out of training: same prompt in evaluation", words.count(data.overlap))] if data.overlap else []),
         (
-            "Judgments it was judged by",
+            "Judgments it was evaluated on",
             f"{words.count(data.evaluation_judgments)}, by {words.plural(data.evaluation_recruiters, 'recruiter')}",
         ),
-        *(row for name, finding in read_findings(report.findings).items() for row in audits[name].rows(finding)),
+        *(row for name, finding in read_findings(report.findings).items() for row in by_gate[name].rows(finding)),
     ]
-    return html.Section([html.H2("Beside the gates"), table(rows)], className="card")
+    return html.Section([html.H2("Other figures"), table(rows)], className="card")
 
 
 def _number(n: int) -> str:

@@ -1,4 +1,4 @@
-"""Two small gaps between Dash and a type checker: attributes that are no Python names, and callbacks that run in the browser."""
+"""Typed helpers around Dash: ``aria-*`` attributes, and callbacks that run in the browser."""
 
 from typing import Any
 
@@ -11,6 +11,6 @@ def aria(**values: str | int) -> Any:
 
 
 def in_browser(app: Dash, function: str, *wiring: Any, at_start: bool = True) -> None:
-    """Wire a function of ``assets/*.js``, ``page.name``, to its outputs and inputs; it never comes to the server."""
+    """Register a function of ``assets/*.js``, named ``page.name``, as a clientside callback: the server is not called."""
     wire: Any = app.clientside_callback
     wire(f"window.dash_clientside.{function}", *wiring, prevent_initial_call=not at_start)

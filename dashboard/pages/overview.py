@@ -1,4 +1,4 @@
-"""The live loop at a glance: how much has passed each station, what waits, when the next training run starts, who is champion."""
+"""The loop at a glance: counts at each station, the backlog, progress to the next training run, and the champion."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -77,7 +77,7 @@ def lead(status: Status) -> Any:
         return html.Span([html.Span(className="icon icon-warning"), words.isolated(" ".join(status.health.problems))], className="problem")
     if not status.counts.replies and not status.counts.pairs:
         return [
-            "Nothing has been said yet. Point your product’s OpenAI client at the chat API, or run ",
+            "No conversations yet. Point your product’s OpenAI client at the chat API, or run ",
             html.Code("feedbackloop demo"),
             " to watch simulated people.",
         ]
@@ -89,7 +89,7 @@ def lead(status: Status) -> Any:
 
 
 def loop(status: Status, run: Run | None) -> Any:
-    """Eight stations on a closed track, the next threshold inside it."""
+    """Eight stations on a closed track, with the next threshold inside."""
     counts, waits = status.counts, status.waiting
     behind = waits.judgments_without_pair + waits.judgments_without_features
     accuracy = status.reward.prequential_accuracy if status.reward else None
@@ -227,7 +227,7 @@ def waiting(status: Status) -> Any:
     waits = status.waiting
     rows = [
         ("Pairs to rate", dcc.Link(words.count(waits.to_rate), href="/rate") if waits.to_rate else "0"),
-        ("Judgments whose pair has not come", words.count(waits.judgments_without_pair)),
+        ("Judgments whose pair has not arrived", words.count(waits.judgments_without_pair)),
         ("Judgments whose pair is not embedded", words.count(waits.judgments_without_features)),
         ("Pairs not embedded", words.count(waits.pairs_without_features)),
         ("Events in quarantine", words.count(status.counts.quarantined)),

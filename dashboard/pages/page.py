@@ -1,4 +1,4 @@
-"""What every page has, and what a page is given."""
+"""What a page consists of, and which parts of the hub it gets."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,29 +7,29 @@ from typing import Any
 from dash import Dash
 
 from dashboard.actions.reviews import Reviews
-from dashboard.status.feed import Live
+from dashboard.status.feed import ReadingFeed
 from trainers.runs.report import Report
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of the hub that pages use; ``report_of`` gives the evaluation's report on a version of that name."""
+    """The parts of the hub that pages use; ``report_of`` returns the evaluation report of the named version."""
 
-    live: Live
+    live: ReadingFeed
     reviews: Reviews
     report_of: Callable[[str], Report]
 
 
 @dataclass(frozen=True)
 class Page:
-    """One row of the table.
+    """A page: one row of the table ``PAGES``.
 
     Attributes
     ----------
-    path, name : its address, and what the navigation calls it
-    icon : its class in ``style.css``. The number beside the name is what ``dash_clientside.counts[icon]`` makes of status and runs, where a
-        script of the page defines that
-    layout : what stands in it; takes the part of the address after ``path``
+    path, name : its address, and its name in the navigation
+    icon : its class in ``style.css``. A script may define ``dash_clientside.counts[icon]``, a function of status and runs that returns the
+        number shown beside the name
+    layout : returns its content; takes the part of the address after ``path``
     register : adds its callbacks
     """
 

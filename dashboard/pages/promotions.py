@@ -1,6 +1,6 @@
-"""Challengers before their reviewer: each gate in plain words with its evidence, replies side by side, and the decision.
+"""Challengers and their review: each gate in plain words with its evidence, replies side by side, and the decision.
 
-A version with a gate failed or short of evidence has no button here; the hub's API and the fold of ``streams.versions`` hold the same line.
+A version with a gate that failed or lacked evidence gets no button here; the hub's API and ``streams.versions`` refuse it too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ def register(app: Dash, parts: Parts) -> None:
         if versions is None or not versions.versions:
             return empty(
                 "No challenger yet",
-                ["When a ", dcc.Link("run", href="/runs"), " has finished, its version stands here with its gates."],
+                ["When a ", dcc.Link("run", href="/runs"), " has finished, its version appears here with its gates."],
                 "promotions",
             ), "card hidden"
         return [
@@ -84,8 +84,8 @@ def register(app: Dash, parts: Parts) -> None:
         try:
             parts.reviews.decide(pressed["version"], decision=pressed["decision"], reviewer=reviewer or "", reason=reason or "")
         except (InputRefused, NotFound, Conflict) as error:
-            return [html.Span(words.isolated(asked(error, reviewer, reason)), className="problem")]
-        return [html.Span("Decided. The page follows as soon as it is stored.", className="fine")]
+            return [html.Span(words.isolated(error_text(error, reviewer, reason)), className="problem")]
+        return [html.Span("Decided. This page updates as soon as it is stored.", className="fine")]
 
     @app.callback(
         Output("rollback-answer", "children"),
@@ -101,12 +101,12 @@ def register(app: Dash, parts: Parts) -> None:
         try:
             parts.reviews.roll_back(reviewer=reviewer or "", reason=reason or "")
         except (InputRefused, Conflict) as error:
-            return html.Span(words.isolated(asked(error, reviewer, reason)), className="problem")
-        return html.Span("Rolled back. The page follows as soon as it is stored.", className="fine")
+            return html.Span(words.isolated(error_text(error, reviewer, reason)), className="problem")
+        return html.Span("Rolled back. This page updates as soon as it is stored.", className="fine")
 
 
-def asked(error: FeedbackLoopError, reviewer: str | None, reason: str | None) -> str:
-    """The refusal as the page words it."""
+def error_text(error: FeedbackLoopError, reviewer: str | None, reason: str | None) -> str:
+    """The error message that the page shows."""
     field = error.field if isinstance(error, InputRefused) else None
     if field == "reviewer" and not (reviewer or "").strip():
         return "Type your name first."
@@ -116,7 +116,7 @@ def asked(error: FeedbackLoopError, reviewer: str | None, reason: str | None) ->
 
 
 def row(version: VersionShown) -> Any:
-    """A version in the list: what it is, how its gates ended, where it stands."""
+    """A version in the list: its name, its gates and its status."""
     passed = sum(gate.verdict == "passed" for gate in version.gates)
     return dcc.Link(
         [
@@ -133,7 +133,7 @@ def row(version: VersionShown) -> Any:
                 **aria(hidden="true"),
             ),
             html.Span(f"{passed} of {len(version.gates)} gates passed", className="hint"),
-            standing(version),
+            status_badge(version),
             html.Span(words.clock(version.evaluated_at), className="hint when"),
         ],
         href=f"/promotions/{version.version}",
@@ -142,7 +142,7 @@ def row(version: VersionShown) -> Any:
     )
 
 
-def standing(version: VersionShown) -> Any:
+def status_badge(version: VersionShown) -> Any:
     kind = (
         "passed"
         if version.status == "champion"
@@ -173,7 +173,7 @@ def detail(version: VersionShown) -> Any:
                     ),
                 ]
             ),
-            html.Div(standing(version), className="card-state"),
+            html.Div(status_badge(version), className="card-state"),
         ],
         className="card-head",
     )

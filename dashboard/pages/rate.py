@@ -1,7 +1,7 @@
-"""Two replies to one candidate, blind and in random order: which one is better? One key each.
+"""Blind rating of two replies to one candidate, in random order, with one key per judgment.
 
-The page holds the next pairs already, so that a key shows the next pair at once; ``assets/rate.js`` keeps what is shown and sends each
-judgment to ``/v1/judgments`` in the order given, again until the hub has accepted it.
+The page prefetches pairs, so that a key shows the next pair at once. ``assets/rate.js`` holds them, and sends each judgment to
+``/v1/judgments`` in order, with retries until the hub has accepted it.
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ ACTIONS = (
 STRENGTHS = (("1", "negligible"), ("2", "slight"), ("3", "clear"), ("4", "significant"))
 GUIDELINES = (
     "Choose the reply you would rather send to this candidate: facts right first, then a clear next step, then the tone. "
-    "Length is no merit of its own."
+    "Length alone is no merit."
 )
 
 

@@ -1,4 +1,4 @@
-"""Training runs, newest first: how far each has come, its loss and margin as they move, and why it failed where it did."""
+"""Training runs, newest first: progress, loss and margin over the steps, and the reason of a failure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,7 +26,7 @@ STAGES = ("check", "train", "sample", "evaluate", "gates")
 
 def layout(_rest: str) -> Any:
     return [
-        heading("Runs", "Each run trains one challenger from the base model and holds it against the champion."),
+        heading("Runs", "Each run trains one challenger from the base model and compares it with the champion."),
         html.Div(id="runs", className="stack"),
     ]
 
@@ -46,14 +46,14 @@ def register(app: Dash, parts: Parts) -> None:
                 ],
                 "runs",
             )
-        return [card(run, newest=place == 0) for place, run in enumerate(runs)]
+        return [card(run, newest=position == 0) for position, run in enumerate(runs)]
 
 
 def card(run: Run, *, newest: bool) -> Any:
     why = {
-        "count": f"asked for by the {ordinal(run.k)} count of judgments",
-        "time": "asked for because of the time since the last run",
-        "manual": "asked for by a person",
+        "count": f"requested at the {ordinal(run.k)} threshold of judgments",
+        "time": "requested for the time since the last run",
+        "manual": "requested by a person",
     }[run.threshold]
     head = html.Header(
         [
@@ -68,7 +68,7 @@ def card(run: Run, *, newest: bool) -> Any:
             html.Div(
                 [
                     state(run),
-                    html.Span(("heard from " if run.state == "training" else "") + words.clock(run.updated_at), className="hint"),
+                    html.Span(("last update " if run.state == "training" else "") + words.clock(run.updated_at), className="hint"),
                 ],
                 className="card-state",
             ),
@@ -92,8 +92,8 @@ def card(run: Run, *, newest: bool) -> Any:
             )
         )
     if "data_docs" in run.artifacts:
-        docs = html.A("what its data was checked for", href=f"/v1/runs/{run.run_id}/data-docs/index.html")
-        body.append(html.P(["See ", docs], className="run-version"))
+        docs = html.A("data checks", href=f"/v1/runs/{run.run_id}/data-docs/index.html")
+        body.append(html.P(["See the ", docs], className="run-version"))
     if run.metrics:
         body.append(html.Div([metric(name, value) for name, value in run.metrics.items()], className="metrics"))
     if newest and run.history:
@@ -123,15 +123,15 @@ def state(run: Run) -> Any:
 
 
 def track(run: Run) -> Any:
-    """The stages as a row; the one that is running carries its share done."""
+    """The stages as a row, with the progress of the running one."""
     seen = [step.stage for step in run.history]
     names = [*STAGES, *dict.fromkeys(name for name in [*seen, run.stage or ""] if name and name not in STAGES)]
     at = names.index(run.stage) if run.stage in names else -1
     cells = []
-    for place, name in enumerate(names):
-        if run.state == "evaluated" or place < at:
+    for position, name in enumerate(names):
+        if run.state == "evaluated" or position < at:
             done, kind = 100.0, "done"
-        elif place == at:
+        elif position == at:
             done, kind = 100 * run.step / run.steps if run.steps else 0.0, "failed" if run.state == "failed" else "now"
         else:
             done, kind = 0.0, "ahead"
@@ -158,7 +158,7 @@ def metric(name: str, value: float) -> Any:
 
 
 def curves(run: Run) -> Any:
-    """Loss and margin over the steps, where the trainer has reported at least two of them."""
+    """Loss and margin over the steps, if the trainer has reported at least two."""
     steps = [step.model_dump(mode="json") for step in run.history]
     shown = [
         html.Div(

@@ -1,4 +1,4 @@
-"""What every page stands in: navigation, the live line, the theme, and the stores that pushes arrive in."""
+"""The frame around every page: navigation, connection state, theme, and the stores that pushes arrive in."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -10,10 +10,10 @@ from pydantic import validate_call
 
 from dashboard.pages.markup import aria, in_browser
 from dashboard.pages.page import Page
-from dashboard.status.feed import Live
+from dashboard.status.feed import ReadingFeed
 from dashboard.status.models import Reading, Status
 
-FRAME = 0.25  # seconds between two pushes to one page; each makes the page draw itself
+PUSH_INTERVAL = 0.25  # minimum seconds between two pushes to a page: each one redraws it
 
 INDEX = """<!DOCTYPE html>
 <html lang="en">
@@ -23,8 +23,8 @@ INDEX = """<!DOCTYPE html>
 <title>{%title%}</title>
 <script>
 (function () {
-  var kept = localStorage.getItem("mantine-color-scheme-value") || "auto";
-  var dark = kept === "dark" || (kept === "auto" && matchMedia("(prefers-color-scheme: dark)").matches);
+  var saved = localStorage.getItem("mantine-color-scheme-value") || "auto";
+  var dark = saved === "dark" || (saved === "auto" && matchMedia("(prefers-color-scheme: dark)").matches);
   document.documentElement.setAttribute("data-mantine-color-scheme", dark ? "dark" : "light");
 })();
 </script>
@@ -104,7 +104,7 @@ def shell(pages: tuple[Page, ...]) -> Any:
 
 
 def heading(title: Any, lead: Any) -> Any:
-    """A page's title, its one-sentence state and the badge that says where the data come from."""
+    """A page's title, a sentence on its state, and the badge for simulated data."""
     return html.Header(
         [
             html.Div([html.H1(title), html.Span(className="badge badge-simulated hidden", id="simulated")], className="title-line"),
@@ -115,7 +115,7 @@ def heading(title: Any, lead: Any) -> Any:
 
 
 def empty(title: str, text: Any, icon: str = "loop") -> Any:
-    """What stands where there is nothing yet: what is missing, and what to do next."""
+    """An empty state: what is missing, and what to do next."""
     return html.Div([html.Span(className=f"icon icon-{icon}"), html.H3(title), html.P(text)], className="empty")
 
 
@@ -124,8 +124,8 @@ def table(rows: Sequence[tuple[str, Any]]) -> Any:
     return html.Dl([html.Div([html.Dt(name), html.Dd(value)]) for name, value in rows], className="facts")
 
 
-def parts(reading: Reading) -> dict[str, Any]:
-    """The reading as it lies in the stores, by store."""
+def store_data(reading: Reading) -> dict[str, Any]:
+    """The reading's data for each store, by store id."""
     return {
         "live-status": reading.status.model_dump(mode="json"),
         "live-curve": [point.model_dump(mode="json") for point in reading.curve],
@@ -134,8 +134,8 @@ def parts(reading: Reading) -> dict[str, Any]:
     }
 
 
-def register(app: Dash, live: Live, pages: tuple[Page, ...]) -> None:
-    """Wire routing, the push and what the frame shows."""
+def register(app: Dash, live: ReadingFeed, pages: tuple[Page, ...]) -> None:
+    """Register routing, the push channel and the frame's callbacks."""
     routes: Mapping[str, Page] = {page.path: page for page in sorted(pages, key=lambda page: len(page.path))}
 
     @app.callback(Output("page", "children"), Input("address", "pathname"))
@@ -145,22 +145,22 @@ def register(app: Dash, live: Live, pages: tuple[Page, ...]) -> None:
         for start in sorted(routes, key=len, reverse=True):
             if path == start or (start != "/" and path.startswith(start + "/")):
                 return routes[start].layout(path.removeprefix(start).strip("/"))
-        return [heading("Nothing here", "This address leads nowhere."), empty("Page not found", dcc.Link("Back to the overview", href="/"))]
+        return [heading("Nothing here", "No page has this address."), empty("Page not found", dcc.Link("Back to the overview", href="/"))]
 
     @app.callback(persistent=True, websocket=True)
     async def push() -> None:
-        line = ctx.websocket
+        socket = ctx.websocket
         sent: dict[str, Any] = {}
         async for reading in live.watch():
-            if line is None or line.is_shutdown:
+            if socket is None or socket.is_shutdown:
                 return
             if reading is not None:
-                for store, data in parts(reading).items():
+                for store, data in store_data(reading).items():
                     if sent.get(store) != data:
                         set_props(store, {"data": data})
                         sent[store] = data
             set_props("live-beat", {"data": {"pushed": True}})
-            await asyncio.sleep(FRAME)
+            await asyncio.sleep(PUSH_INTERVAL)
 
     in_browser(
         app,
@@ -203,5 +203,5 @@ def register(app: Dash, live: Live, pages: tuple[Page, ...]) -> None:
 
 
 def status_of(data: Mapping[str, Any] | None) -> Status | None:
-    """The status that lies in its store, or nothing before the first push."""
+    """The status in its store; None before the first push."""
     return Status.model_validate(data) if data else None

@@ -14,13 +14,14 @@ from fastapi import FastAPI
 from dashboard.page_calls import PageCalls
 from dashboard.pages import shell, table
 from dashboard.pages.page import Parts
+from storage.tables import by_name
 
 log = logging.getLogger(__name__)
 
 
 def mount(api: FastAPI, parts: Parts) -> Dash:
-    """Add the pages to ``api``, whose own routes have to be there already: Dash's catch-all comes last."""
-    api.add_middleware(PageCalls, pages=lambda: app)  # before Dash adds its own, which swallows errors: the last added comes first
+    """Add the pages to ``api``. Its own routes have to be there already: Dash adds a catch-all route."""
+    api.add_middleware(PageCalls, pages=lambda: app)  # added first, so that it runs inside Dash's own middleware, which swallows errors
     app: Dash = Dash(
         __name__,
         server=api,  # type: ignore[arg-type]
@@ -38,15 +39,15 @@ def mount(api: FastAPI, parts: Parts) -> Dash:
     )
     app.layout = shell.shell(table.PAGES)
     shell.register(app, parts.live, table.PAGES)
-    for page in table.PAGES:
+    for page in by_name("page", table.PAGES).values():
         page.register(app, parts)
-    # Now and not at the first request: tabs that reconnect after a restart would find no callbacks and stay dead.
+    # At startup, not at the first request: tabs that reconnect after a restart would find no callbacks and stay dead.
     cast(Any, app)._setup_server()
     return app
 
 
 def content_policy(app: Dash) -> str:
-    """What the pages may load and run: their own files, and the inline scripts that Dash and the frame write into the index."""
+    """The Content-Security-Policy of the pages: their own files, and the inline scripts of Dash and the index page, by hash."""
     own = [
         base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         for script in re.findall(r"<script>(.*?)</script>", shell.INDEX, re.DOTALL)
@@ -67,8 +68,8 @@ def content_policy(app: Dash) -> str:
 
 
 def report(error: Exception) -> None:
-    """Log once what a callback on the push channel raised: Dash would print it and send its text to the page. Others: ``PageCalls``."""
+    """Log an exception of a push callback once: Dash would print it and send its text to the page. ``PageCalls`` handles all others."""
     if ctx.websocket is None:
         raise error
-    log.error("a page's push failed", exc_info=error)
+    log.error("a push callback failed", exc_info=error)
     raise PreventUpdate from error

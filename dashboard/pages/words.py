@@ -1,4 +1,4 @@
-"""How numbers, times and names are written, the same on every page."""
+"""Formats numbers, times and names, the same on every page."""
 
 from datetime import datetime
 from typing import Any
@@ -7,7 +7,7 @@ from dash import html
 
 from storage.events import GateResult
 from streams.http.visible_text import visible
-from trainers.audits.table import by_name
+from trainers.audits.table import audits
 
 STAGES = {
     "check": "Check data",
@@ -21,7 +21,7 @@ STAGES = {
 
 
 def isolated(text: str) -> Any:
-    """Text that somebody else wrote: nothing in it is invisible or turns what stands beside it around."""
+    """Untrusted text: invisible characters are shown as escapes, and its writing direction does not affect the text around it."""
     return html.Bdi(visible(text))
 
 
@@ -43,7 +43,7 @@ def clock(moment: datetime) -> str:
 
 
 def figure(value: float | None, unit: str) -> str:
-    """A gate's figure: a share in per cent, all else with three significant places and its unit."""
+    """A gate's figure: a share in per cent, anything else with three significant digits and its unit."""
     return _plain(value, unit) + ("" if value is None or unit == "share" else f" {unit}")
 
 
@@ -65,6 +65,6 @@ def stage(name: str | None) -> str:
 
 
 def gate(name: str) -> str:
-    """The question that the gate answers; its name in words where this program has no such audit."""
-    audit = by_name().get(name)
+    """The question that the gate answers; its name in words if there is no such audit."""
+    audit = audits().get(name)
     return audit.question if audit is not None else name.replace("_", " ").capitalize()

@@ -1,11 +1,11 @@
-"""How many pairs are still to be rated, and which judgments wait for their pair or its features, counted along with the sink's commits.
+"""Counts the pairs to rate, and the judgments that wait for their pair or its features, incrementally as the sink commits.
 
 A pair is *open* when it is drawn for judging, embedded, and has fewer than ``opinions`` opinions (a skip is none). It waits for a recruiter
 when it is open and that recruiter has not judged it: ``queries/rating_queue.sql`` finds the same pairs.
 
-Asking the warehouse means comparing whole tables, ten times a second while judgments come. Here every pair is remembered by eight bytes for
-each state it has reached. Two things are remembered whole, and are few where people and embedding keep up: judgments that wait, and who
-has judged a pair that is not settled.
+Querying the warehouse would compare whole tables ten times a second while judgments arrive. Here each pair takes eight bytes for each state
+it has reached. Only two things are kept in full, both few while people and embedding keep up: waiting judgments, and who has judged a pair
+that is not settled.
 """
 
 import threading
@@ -22,7 +22,7 @@ from storage.events import Event, JudgmentGiven, PairDrawn, PairEmbedded
 from storage.warehouse.deduplication import Seen
 from storage.warehouse.warehouse import Warehouse
 
-PRIME = 2**61 - 1  # as in queries/pair_keys.sql: of all bits of an id, since products may number their pairs themselves
+PRIME = 2**61 - 1  # as in queries/pair_keys.sql; the key depends on all bits of an id, since products may choose the ids of their pairs
 STATES = ("drawn", "embedded", "settled")
 NOT_FOR_RATING = ("imported", "edited")
 ALL = 2**62
@@ -30,7 +30,7 @@ ALL = 2**62
 
 @dataclass(frozen=True)
 class Waiting:
-    """Judgments that wait, and since when the longest."""
+    """Counts of waiting judgments, and when the oldest occurred."""
 
     without_pair: int = 0
     without_features: int = 0
@@ -39,40 +39,40 @@ class Waiting:
 
 @dataclass
 class _Unsettled:
-    """What was said so far of a pair that needs more opinions."""
+    """The opinions so far on a pair that needs more."""
 
     opinions: int = 0
     recruiters: set[str] = field(default_factory=set)
 
 
 class Outstanding:
-    """Begins with what the warehouse holds; :meth:`note` adds what each commit has stored. Safe from several threads.
+    """Starts from the warehouse's content; :meth:`note` adds each commit. Thread-safe.
 
     Parameters
     ----------
-    opinions : how many are wanted of each pair
+    opinions : how many each pair needs
     """
 
     def __init__(self, warehouse: Warehouse, opinions: int) -> None:
         self.opinions = opinions
-        wanted = {"opinions": opinions}
-        keys = warehouse.query("pair_keys", wanted)
+        parameters = {"opinions": opinions}
+        keys = warehouse.query("pair_keys", parameters)
         self._lock = threading.Lock()
         self._reached = {state: Seen(keys.filter(pc.equal(keys["state"], state))["key"].to_numpy()) for state in STATES}
-        self._to_rate: int = warehouse.query("pairs_to_rate", wanted).to_pylist()[0]["n"]
+        self._to_rate: int = warehouse.query("pairs_to_rate", parameters).to_pylist()[0]["n"]
         self._waiting: dict[int, dict[UUID, datetime]] = defaultdict(dict)
         for row in warehouse.query("waiting", {"limit": ALL}).to_pylist():
             self._waiting[UUID(row["pair_id"]).int % PRIME][UUID(row["event_id"])] = row["occurred_at"]
         self._unsettled: dict[int, _Unsettled] = defaultdict(_Unsettled)
-        for row in warehouse.query("judged_unsettled", wanted).to_pylist():
-            said = self._unsettled[UUID(row["pair_id"]).int % PRIME]
-            said.opinions += row["opinions"]
-            said.recruiters.add(row["recruiter"])
+        for row in warehouse.query("judged_unsettled", parameters).to_pylist():
+            unsettled = self._unsettled[UUID(row["pair_id"]).int % PRIME]
+            unsettled.opinions += row["opinions"]
+            unsettled.recruiters.add(row["recruiter"])
         self._passed = Counter(who for key in self._open_among(self._unsettled) for who in self._unsettled[key].recruiters)
 
     @property
     def to_rate(self) -> int:
-        """Pairs that are open to somebody."""
+        """Open pairs."""
         return self._to_rate
 
     def passed(self, recruiter: str) -> int:
@@ -80,7 +80,7 @@ class Outstanding:
         return self._passed[recruiter]
 
     def waiting_for(self, recruiter: str) -> int:
-        """Open pairs that ``recruiter`` may still judge, whoever holds them at this moment."""
+        """Open pairs that ``recruiter`` may still judge, whoever holds them now."""
         with self._lock:
             return self._to_rate - self._passed[recruiter]
 
@@ -92,7 +92,7 @@ class Outstanding:
             return {pair_id for pair_id, key in keys.items() if key in still and recruiter not in self._recruiters(key)}
 
     def waiting(self) -> Waiting:
-        """What waits at this moment."""
+        """The judgments that wait now."""
         with self._lock:
             if not self._waiting:
                 return Waiting()
@@ -103,16 +103,16 @@ class Outstanding:
         return Waiting(sum(counts.values()) - without_features, without_features, oldest)
 
     def note(self, events: Iterable[Event]) -> None:
-        """A commit has stored them."""
-        ours = [event for event in events if isinstance(event, PairDrawn | PairEmbedded | JudgmentGiven)]
-        keys = {event.pair_id.int % PRIME for event in ours}
+        """Count the events that a commit has stored."""
+        relevant = [event for event in events if isinstance(event, PairDrawn | PairEmbedded | JudgmentGiven)]
+        keys = {event.pair_id.int % PRIME for event in relevant}
         if not keys:
             return
         with self._lock:
             before = {state: _among(seen, keys) for state, seen in self._reached.items()}
             after = {state: set(found) for state, found in before.items()}
             self._passed.subtract(who for key in _open(before) for who in self._recruiters(key))
-            for event in ours:
+            for event in relevant:
                 key = event.pair_id.int % PRIME
                 if isinstance(event, PairEmbedded):
                     after["embedded"].add(key)
@@ -134,14 +134,14 @@ class Outstanding:
             self._to_rate += len(_open(after)) - len(_open(before))
 
     def _settles(self, key: int, judgment: JudgmentGiven) -> bool:
-        """Whether it was the last opinion that was wanted."""
+        """Whether this was the last opinion that the pair needed."""
         opinion = judgment.choice != "skip"
-        if opinion and self.opinions == 1:  # nearly every judgment: nothing to remember
+        if opinion and self.opinions == 1:  # the common case, which stores nothing
             return True
-        said = self._unsettled[key]
-        said.opinions += opinion
-        said.recruiters.add(judgment.recruiter)
-        return said.opinions >= self.opinions
+        unsettled = self._unsettled[key]
+        unsettled.opinions += opinion
+        unsettled.recruiters.add(judgment.recruiter)
+        return unsettled.opinions >= self.opinions
 
     def _recruiters(self, key: int) -> Collection[str]:
         return self._unsettled[key].recruiters if key in self._unsettled else ()

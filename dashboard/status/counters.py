@@ -1,6 +1,6 @@
-"""How much has passed each station, counted along with the sink's commits, so that looking costs the warehouse nothing.
+"""Counts of events per station, updated as the sink commits, so that a reading needs no query.
 
-It begins with what the warehouse holds when the hub starts; from then on it adds what each commit has stored.
+The counts are read from the warehouse when the hub starts; after that, each commit is added.
 """
 
 import threading
@@ -32,7 +32,7 @@ STATIONS: dict[type[Event], str] = {
 
 
 class Tally:
-    """Counts, the newest judgment, and what kinds of events have come since the last look. Safe from several threads."""
+    """Counts, the newest judgment, and the kinds of events stored since the last call of :meth:`changed`. Thread-safe."""
 
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
@@ -46,7 +46,7 @@ class Tally:
         self._newest = Stamp(id=str(newest[0]["event_id"]), occurred_at=newest[0]["occurred_at"]) if newest else None
 
     def note(self, applied: Applied) -> None:
-        """Add what a commit has stored. Called in the sink's thread."""
+        """Add the events of a commit. Called in the sink's thread."""
         with self._lock:
             for event in applied.stored:
                 self._changed.add(type(event))
@@ -57,27 +57,27 @@ class Tally:
                     self._newest = Stamp(id=str(event.event_id), occurred_at=event.occurred_at)
 
     def changed(self) -> set[type[Event]]:
-        """The kinds that were stored since this was last asked; all of them at first."""
+        """The kinds of events stored since the last call; all kinds at first."""
         with self._lock:
             changed, self._changed = self._changed, set()
-        if PreferenceRemoved in changed:  # rare, and numbered before it is stored: the rows themselves are asked
+        if PreferenceRemoved in changed:  # rare, and numbered before it is stored: count the rows
             self._removed = next(row["n"] for row in self._warehouse.query("counts").to_pylist() if row["station"] == "removed")
         return changed
 
     @property
     def counts(self) -> dict[str, int]:
-        """By station; of the numbered entries, those that joined and those that removed."""
+        """By station; numbered entries are split into preferences that joined and removals."""
         with self._lock:
             return dict(self._counts) | {"preferences": self._warehouse.last_sequence - self._removed, "removed": self._removed}
 
     @property
     def newest(self) -> Stamp | None:
-        """The newest judgment that is stored."""
+        """The newest stored judgment."""
         return self._newest
 
     @property
     def simulated(self) -> bool:
-        """Whether anything that is counted comes from simulated people."""
+        """Whether any counted event comes from simulated people."""
         with self._lock:
             return any(source == "simulation" and n for (_, source), n in self._sources.items())
 

@@ -1,6 +1,6 @@
-"""Hand what the hub shows to everybody who is looking, as soon as a commit has changed it.
+"""Sends the hub's newest reading to every open page and stream, as soon as a commit has changed it.
 
-The sink's thread calls :meth:`Live.wake`; one task on the server's loop takes a new reading and every waiting page and stream gets it.
+The sink's thread calls :meth:`ReadingFeed.wake`; one task on the server's event loop takes a new reading, and every watcher gets it.
 """
 
 import asyncio
@@ -10,16 +10,16 @@ from contextlib import suppress
 
 from dashboard.status.models import Reading
 
-FRAME = 0.1  # seconds: people see no more than ten pictures a second, and a burst of commits needs no reading each
-HEARTBEAT = 8.0  # seconds: a page that has heard nothing for longer than that takes its line for dead
+MIN_INTERVAL = 0.1  # seconds between readings: nobody sees more than ten updates a second, and a burst of commits needs only one
+HEARTBEAT = 8.0  # maximum seconds between messages: a page that has received none for 13 s (assets/shell.js) takes its connection for dead
 
 
-class Live:
-    """The newest reading, and a way to wait for the next.
+class ReadingFeed:
+    """Holds the newest reading and lets readers wait for the next.
 
     Parameters
     ----------
-    read : takes a reading; called on a worker thread, never twice at a time
+    read : takes a reading with the given revision; called on a worker thread, never concurrently
     """
 
     def __init__(self, read: Callable[[int], Reading]) -> None:
@@ -33,23 +33,23 @@ class Live:
 
     @property
     def reading(self) -> Reading:
-        """The newest reading; taken now where there is none yet."""
+        """The newest reading; taken now if there is none yet."""
         if self._reading is None:
             self._reading = self._read(1)
         return self._reading
 
     def wake(self) -> None:
-        """Something was committed. Safe from any thread; costs nothing when nobody runs the loop yet."""
+        """Signal a commit. Thread-safe; a no-op before :meth:`run`."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._woken.set)
 
     async def run(self) -> None:
-        """Take a reading after each wake, at most one a frame and at least one a heartbeat, until cancelled."""
+        """Take a reading after each wake, at most one per ``MIN_INTERVAL`` and at least one per ``HEARTBEAT``, until cancelled."""
         self._loop = asyncio.get_running_loop()
         self._woken.set()
         try:
             while True:
-                with suppress(TimeoutError):  # also without a commit: a consumer that has stopped commits nothing, and has to be seen
+                with suppress(TimeoutError):  # read even without a commit: a stopped consumer commits nothing but has to be reported
                     await asyncio.wait_for(self._woken.wait(), HEARTBEAT)
                 self._woken.clear()
                 began = time.monotonic()
@@ -58,18 +58,18 @@ class Live:
                 async with self._changed:
                     self._reading = reading
                     self._changed.notify_all()
-                await asyncio.sleep(max(FRAME, time.monotonic() - began))  # where readings are slow the sink needs the machine more
+                await asyncio.sleep(max(MIN_INTERVAL, time.monotonic() - began))  # where readings are slow, leave the CPU to the sink
         finally:
             await self.close()
 
     async def close(self) -> None:
-        """End every watch: what streams to pages and clients would otherwise hold up the server's stop."""
+        """End every watch: open streams would otherwise delay the server's shutdown."""
         self._closed = True
         async with self._changed:
             self._changed.notify_all()
 
     async def watch(self) -> AsyncIterator[Reading | None]:
-        """Every reading from now on, the newest first; ``None`` as a heartbeat when nothing has changed for a while."""
+        """Yield the newest reading, then each later one; ``None`` as a heartbeat when nothing has changed for ``HEARTBEAT`` seconds."""
         seen = 0
         self.watchers += 1
         try:

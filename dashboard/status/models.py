@@ -1,6 +1,6 @@
-"""What the hub says about itself: the shapes that ``/v1/status``, ``/v1/runs`` and ``/v1/versions`` answer with and that the pages draw.
+"""The response models of ``/v1/status``, ``/v1/runs`` and ``/v1/versions``, which the pages draw as well.
 
-They are filled from the warehouse by ``readings`` after each commit and travel to every open page by ``feed``.
+``readings`` fills them from the warehouse after each commit; ``feed`` sends them to every open page.
 """
 
 from typing import Literal
@@ -11,13 +11,13 @@ from storage.events import GateResult, Moment, Sha256, Source, Verdict
 
 
 class Shown(BaseModel):
-    """A value that is only shown: made by the hub, never read back from outside."""
+    """A value that is made by the hub for display only."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Counts(Shown):
-    """Events at every station since the beginning; none of them ever falls."""
+    """Monotonic counters of the events at every station."""
 
     replies: int = 0
     pairs: int = 0
@@ -35,7 +35,7 @@ class Counts(Shown):
 
 
 class Threshold(Shown):
-    """How far it is to the next training run: ``since`` of ``every`` judgments; ``k`` runs were asked for by count."""
+    """Progress to the next training run: ``since`` of ``every`` judgments; ``k`` runs were requested by count so far."""
 
     since: int
     every: int
@@ -43,9 +43,9 @@ class Threshold(Shown):
 
 
 class Waiting(Shown):
-    """What has arrived and cannot go on yet."""
+    """The backlog: what has arrived and cannot be processed yet."""
 
-    to_rate: int = 0  # pairs that still need an opinion, whoever may give it
+    to_rate: int = 0  # open pairs: they still need an opinion
     judgments_without_pair: int = 0
     judgments_without_features: int = 0
     pairs_without_features: int = 0
@@ -53,7 +53,7 @@ class Waiting(Shown):
 
 
 class Champion(Shown):
-    """The champion by the log; ``serving`` is who answers candidates, which differs while it is being loaded or cannot be."""
+    """The champion by the log; ``serving`` answers candidates: another version while the champion is loading or cannot be loaded."""
 
     version: str
     since: Moment | None
@@ -63,7 +63,7 @@ class Champion(Shown):
 
 
 class Reward(Shown):
-    """The reward model's last word about itself."""
+    """The reward model's latest update."""
 
     head_id: str
     sequence: int
@@ -92,7 +92,7 @@ class Health(Shown):
 
 
 class Status(Shown):
-    """The overview: everything a visitor sees first. ``revision`` grows with each reading."""
+    """What the overview shows. ``revision`` grows with each reading."""
 
     revision: int
     at: Moment
@@ -121,7 +121,7 @@ class CurvePoint(Shown):
 
 
 class Step(Shown):
-    """One heartbeat of a run."""
+    """One progress report of a run."""
 
     stage: str
     step: int
@@ -131,7 +131,7 @@ class Step(Shown):
 
 
 class Run(Shown):
-    """A training run as far as it has come."""
+    """A training run and its progress."""
 
     run_id: str
     method: str
@@ -182,8 +182,8 @@ class VersionShown(Shown):
     simulated: bool
 
 
-class Passage(Shown):
-    """One step in the life of the versions, or one that was no legal step and changed nothing (``reason`` says why)."""
+class HistoryEntry(Shown):
+    """One event in the history of versions; an illegal one changed nothing, and ``reason`` says why."""
 
     at: Moment
     what: str
@@ -197,11 +197,11 @@ class Versions(Shown):
     champion: str
     previous: str | None
     versions: tuple[VersionShown, ...]
-    history: tuple[Passage, ...]
+    history: tuple[HistoryEntry, ...]
 
 
 class Reading(Shown):
-    """All of it at one moment."""
+    """Everything the pages show, at one moment."""
 
     status: Status
     curve: tuple[CurvePoint, ...]

@@ -1,4 +1,4 @@
-"""Takes a reading of the whole loop from the warehouse: the counts, the runs and the versions as the pages show them."""
+"""Takes readings of the loop from the warehouse: counts, runs and versions, as the pages show them."""
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from dashboard.status import models as shown
-from dashboard.status import versions as lives
+from dashboard.status import versions as views
 from dashboard.status.backlog import Outstanding
 from dashboard.status.counters import Tally
 from storage.errors import Overloaded
@@ -22,36 +22,36 @@ from streams.http.visible_text import without_paths
 
 CURVE = 400  # points of the accuracy curve
 STEPS = 120  # points of a run's curves
-SHOWN = 100  # runs, the newest; pages send what they hold back to the server
+MAX_RUNS = 100  # the newest; pages send the data they hold back to the server
 VERSION_KINDS = frozenset(evaluations.KINDS)
 RUN_KINDS = frozenset({*REQUESTED.kinds, *FROZEN.kinds, *PROGRESS.kinds, ModelEvaluated})
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Where a reading comes from.
+    """The sources of a reading.
 
     Attributes
     ----------
     lag : log entries not yet in the warehouse, by topic
-    problems : why the hub is not ready, or what it has to say; empty when all is well
+    problems : why the hub is not ready; empty if it is
     every : judged pairs between two training runs
-    kept : the settings and reports of runs
-    serving : which version serves candidates, as serving says; None where it does not answer
-    opinions : judgments that are wanted of each pair
+    run_artifacts : the settings and reports of runs
+    serving : the version that serving reports; None if it does not answer
+    opinions : opinions that each pair needs
     """
 
     warehouse: Warehouse
     lag: Callable[[], Mapping[str, int]]
     problems: Callable[[], Sequence[str]]
     every: int
-    kept: evaluations.RunArtifacts
+    run_artifacts: evaluations.RunArtifacts
     serving: Callable[[], str | None] = lambda: None
     opinions: int = 1
 
 
 class Readings:
-    """Takes readings one after the other, and asks the warehouse only for what has changed since the one before."""
+    """Takes readings, querying the warehouse only for what has changed since the previous one."""
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
@@ -60,27 +60,27 @@ class Readings:
         self._runs: tuple[shown.Run, ...] = ()
         self._run_count = 0
         self._history = deque(_rows(sources.warehouse, "reward_history", limit=CURVE), maxlen=CURVE)
-        self._lives = life.Versions()
-        self._passages: list[Event] = []
+        self._folded = life.Versions()
+        self._version_events: list[Event] = []
 
     def note(self, applied: Applied) -> None:
-        """Remember what a commit has stored. Called in the sink's thread."""
+        """Add the events of a commit. Called in the sink's thread."""
         self._tally.note(applied)
         self.outstanding.note(applied.stored)
         self._history.extend(event.model_dump(exclude={"mean"}) for event in applied.stored if isinstance(event, RewardUpdated))
 
     def take(self, revision: int) -> shown.Reading:
-        """Everything that is shown, at this moment. One call at a time."""
+        """Take a reading. Not thread-safe."""
         warehouse = self._sources.warehouse
         changed = self._tally.changed()
         if changed & RUN_KINDS:
             rows = _rows(warehouse, "runs")
             self._run_count = len(rows)
-            self._runs = tuple(_run(row, rows, warehouse, place) for place, row in enumerate(rows[:SHOWN]))
-        if changed & VERSION_KINDS or self._lives.illegal:
-            self._lives, self._passages = lives_in(warehouse, self._sources.kept)
+            self._runs = tuple(_run(row, rows, warehouse, position) for position, row in enumerate(rows[:MAX_RUNS]))
+        if changed & VERSION_KINDS or self._folded.illegal:
+            self._folded, self._version_events = fold_versions(warehouse, self._sources.run_artifacts)
         simulated = {run.run_id: "simulation" in run.sources for run in self._runs}
-        versions = lives.shown_versions(self._lives, self._passages, simulated)
+        versions = views.shown_versions(self._folded, self._version_events, simulated)
         return shown.Reading(
             status=self._status(revision, versions),
             curve=tuple(_point(row) for row in tuple(self._history)),
@@ -98,7 +98,7 @@ class Readings:
             lag = dict(sources.lag())
         except Overloaded as error:
             lag = {}
-            problems += (f"The log is away ({error}): what is shown is as it was; judgments are kept on this machine until it is back.",)
+            problems += (f"The log is unreachable ({error}): figures are the last known; judgments are stored here until it is back.",)
         return shown.Status(
             revision=revision,
             at=datetime.now(UTC),
@@ -110,12 +110,12 @@ class Readings:
                 learnt=reward.sequence if reward else 0,
                 judgments_seen=seen,
                 runs=self._run_count,
-                evaluated=len(self._lives.versions),
-                promoted=lives.promotions(self._lives, self._passages),
+                evaluated=len(self._folded.versions),
+                promoted=views.promotions(self._folded, self._version_events),
             ),
             threshold=shown.Threshold(since=seen % every, every=every, k=seen // every),
             waiting=self._waiting(),
-            champion=lives.champion(self._lives, self._passages, sources.serving()),
+            champion=views.champion(self._folded, self._version_events, sources.serving()),
             awaiting_review=tuple(version.version for version in versions.versions if version.reviewable),
             reward=reward,
             newest=shown.Newest(
@@ -137,13 +137,10 @@ class Readings:
         )
 
 
-Lives = tuple[life.Versions, list[Event]]
-
-
-def lives_in(warehouse: Warehouse, kept: evaluations.RunArtifacts) -> Lives:
-    """The versions as the warehouse has them, and what ``models.versions`` says, in the order of the log."""
+def fold_versions(warehouse: Warehouse, run_artifacts: evaluations.RunArtifacts) -> tuple[life.Versions, list[Event]]:
+    """The versions folded from the warehouse, and the events of ``models.versions`` in log order."""
     events = warehouse.events(*evaluations.KINDS)
-    return evaluations.lives_of(events, kept), [event for event in events if isinstance(event, VERSIONS.kinds)]
+    return evaluations.lives_of(events, run_artifacts), [event for event in events if isinstance(event, VERSIONS.kinds)]
 
 
 def _point(row: Mapping[str, Any]) -> shown.CurvePoint:
@@ -156,9 +153,9 @@ def _point(row: Mapping[str, Any]) -> shown.CurvePoint:
     )
 
 
-def _run(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], warehouse: Warehouse, place: int) -> shown.Run:
-    """A run's row as it is shown among all ``rows``; the curve only of the newest three."""
-    steps = _rows(warehouse, "run_progress", run_id=str(row["run_id"])) if place < 3 else []
+def _run(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], warehouse: Warehouse, position: int) -> shown.Run:
+    """The run of ``row``, one of ``rows``; with its curve if it is one of the newest three."""
+    steps = _rows(warehouse, "run_progress", run_id=str(row["run_id"])) if position < 3 else []
     steps = steps[:: max(1, len(steps) // STEPS)]
     if row["version"]:
         state = "evaluated"
@@ -207,7 +204,7 @@ def _run(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], warehouse: W
 
 
 def _age(row: Mapping[str, Any]) -> tuple[int, int, str]:
-    """As ``streams.runs`` orders requests: only the newest waits."""
+    """Sort key of requests, as in ``streams.runs``: only the newest stays pending."""
     return row["through_sequence"], row["k"], str(row["run_id"])
 
 

@@ -1,4 +1,4 @@
-"""Which version answers candidates, as serving itself says: the champion of the log may still be loading, or may not be there to load."""
+"""Which version answers candidates, as serving reports it: the champion of the log may still be loading, or its files may be missing."""
 
 import threading
 from collections.abc import Callable
@@ -7,23 +7,23 @@ import httpx
 
 from storage.settings import Settings
 
-EVERY = 5.0  # seconds between questions
+POLL_INTERVAL = 5.0  # seconds
 PORT = 8000
 
 
 def serving_url(settings: Settings) -> str:
-    """Where these settings have serving listen; empty where it passes chats on to another server and has no version of its own."""
+    """Serving's address by these settings; empty if it forwards chats to an upstream and has no version of its own."""
     section = settings.sections.get("serving", {})
     return "" if section.get("upstream_url") else f"http://{section.get('host', '127.0.0.1')}:{section.get('port', PORT)}"
 
 
 class ServingVersion:
-    """Asks in a thread of its own; ``changed`` is called when the answer is another one."""
+    """Polls serving in its own thread; calls ``changed`` when the version changes."""
 
     def __init__(self, url: str, changed: Callable[[], None]) -> None:
         self._url, self._changed = url, changed
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="serving-version", daemon=True)
+        self._thread = threading.Thread(target=self._poll, name="serving-version", daemon=True)
         self.version: str | None = None
 
     def start(self) -> None:
@@ -33,17 +33,17 @@ class ServingVersion:
     def stop(self) -> None:
         self._stop.set()
 
-    def _follow(self) -> None:
-        with httpx.Client(timeout=2.0, trust_env=False) as client:  # our own process: no proxy of the surroundings stands between
+    def _poll(self) -> None:
+        with httpx.Client(timeout=2.0, trust_env=False) as client:  # our own process: ignore proxies of the environment
             while not self._stop.is_set():
                 found = self._ask(client)
                 if found != self.version:
                     self.version = found
                     self._changed()
-                self._stop.wait(EVERY)
+                self._stop.wait(POLL_INTERVAL)
 
     def _ask(self, client: httpx.Client) -> str | None:
-        """The first of the models that it lists, where it has loaded one."""
+        """The first model that serving lists; None if it is not ready."""
         try:
             if not client.get(f"{self._url}/readyz").is_success:
                 return None

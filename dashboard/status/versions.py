@@ -1,66 +1,66 @@
-"""The lives of the model versions as they are shown: gates, reviews, what a reviewer may decide, and who became champion when."""
+"""The model versions as the pages show them: gates, reviews, what a reviewer may decide, and the history of champions."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from dashboard.status.models import Champion, Passage, Review, Versions, VersionShown
+from dashboard.status.models import Champion, HistoryEntry, Review, Versions, VersionShown
 from storage.events import Event, GateResult, ModelEvaluated, ModelPromoted, ModelRolledBack, ReviewDecided
 from streams import versions as life
 
 PROMOTED = "became champion"
-SHOWN = 100  # versions, the newest and those that matter now; pages send what they hold back to the server
-PASSAGES = 300
+MAX_VERSIONS = 100  # the newest, besides current ones; pages send the data they hold back to the server
+MAX_HISTORY = 300
 
 
-def shown_versions(lives: life.Versions, events: Sequence[Event], simulated: Mapping[str, bool]) -> Versions:
-    """The fold, newest challenger first, and the events that it was folded from as a history.
+def shown_versions(folded: life.Versions, events: Sequence[Event], simulated: Mapping[str, bool]) -> Versions:
+    """The folded versions, newest challenger first, and their events as a history.
 
     Parameters
     ----------
     simulated : by run_id, whether the run learnt from simulated people
     """
-    matter = {lives.champion, lives.previous}
-    oldest = len(lives.versions) - SHOWN
+    current = {folded.champion, folded.previous}
+    oldest = len(folded.versions) - MAX_VERSIONS
     listed = [
-        _shown(version, lives, simulated.get(str(version.evaluated.run_id), False))
-        for place, version in enumerate(lives.versions.values())
-        if place >= oldest or version.name in matter or version.status == "awaiting review"
+        _shown(version, folded, simulated.get(str(version.evaluated.run_id), False))
+        for position, version in enumerate(folded.versions.values())
+        if position >= oldest or version.name in current or version.status == "awaiting review"
     ]
-    objections = {each.event.event_id: each.reason for each in lives.illegal}
+    objections = {each.event.event_id: each.reason for each in folded.illegal}
     return Versions(
-        champion=lives.champion,
-        previous=lives.previous,
+        champion=folded.champion,
+        previous=folded.previous,
         versions=tuple(reversed(listed)),
-        history=tuple(_passage(event, objections.get(event.event_id)) for event in list(_distinct(events))[-PASSAGES:])[::-1],
+        history=tuple(_history_entry(event, objections.get(event.event_id)) for event in list(_distinct(events))[-MAX_HISTORY:])[::-1],
     )
 
 
-def promotions(lives: life.Versions, events: Sequence[Event]) -> int:
+def promotions(folded: life.Versions, events: Sequence[Event]) -> int:
     """How often a version became champion."""
-    refused = {each.event.event_id for each in lives.illegal}
+    refused = {each.event.event_id for each in folded.illegal}
     return sum(isinstance(event, ModelPromoted) and event.event_id not in refused for event in _distinct(events))
 
 
-def champion(lives: life.Versions, events: Sequence[Event], serving: str | None) -> Champion:
-    """The champion, since when it is one, and which version serves candidates."""
-    refused = {each.event.event_id for each in lives.illegal}
+def champion(folded: life.Versions, events: Sequence[Event], serving: str | None) -> Champion:
+    """The champion, since when, and which version serves candidates."""
+    refused = {each.event.event_id for each in folded.illegal}
     changes = [
         event.occurred_at for event in events if isinstance(event, ModelPromoted | ModelRolledBack) and event.event_id not in refused
     ]
     return Champion(
-        version=lives.champion,
+        version=folded.champion,
         since=changes[-1] if changes else None,
-        policy=lives.champion_policy,
-        previous=lives.previous,
+        policy=folded.champion_policy,
+        previous=folded.previous,
         serving=serving,
     )
 
 
-def obstacles(version: life.Version, lives: life.Versions) -> tuple[str, ...]:
-    """Why the version cannot be approved; empty where it can."""
+def obstacles(version: life.Version, folded: life.Versions) -> tuple[str, ...]:
+    """Why the version cannot be approved; empty if it can."""
     gates = tuple(_obstacle(gate) for gate in version.evaluated.gates if gate.verdict != "passed")
     if gates:
         return gates
-    reason = life.legal_review(lives, version.name, "approve")
+    reason = life.legal_review(folded, version.name, "approve")
     return (reason,) if reason else ()
 
 
@@ -68,7 +68,7 @@ def _obstacle(gate: GateResult) -> str:
     return f"{gate.name}: {'too little evidence. ' if gate.verdict == 'insufficient' else ''}{gate.words}"
 
 
-def _shown(version: life.Version, lives: life.Versions, simulated: bool) -> VersionShown:
+def _shown(version: life.Version, folded: life.Versions, simulated: bool) -> VersionShown:
     event = version.evaluated
     return VersionShown(
         version=event.version,
@@ -84,9 +84,9 @@ def _shown(version: life.Version, lives: life.Versions, simulated: bool) -> Vers
             Review(decision=each.decision, reviewer=each.reviewer, reason=each.reason, occurred_at=each.occurred_at)
             for each in version.reviews
         ),
-        reviewable=life.legal_review(lives, event.version, "reject") is None,
-        approvable=life.legal_review(lives, event.version, "approve") is None,
-        reasons=obstacles(version, lives),
+        reviewable=life.legal_review(folded, event.version, "reject") is None,
+        approvable=life.legal_review(folded, event.version, "approve") is None,
+        reasons=obstacles(version, folded),
         simulated=simulated,
     )
 
@@ -99,7 +99,7 @@ def _distinct(events: Sequence[Event]) -> Iterator[Event]:
             yield event
 
 
-def _passage(event: Event, objection: str | None) -> Passage:
+def _history_entry(event: Event, objection: str | None) -> HistoryEntry:
     match event:
         case ModelEvaluated():
             what, who, reason = (
@@ -114,7 +114,7 @@ def _passage(event: Event, objection: str | None) -> Passage:
         case ModelRolledBack():
             what, who, reason = "rolled back", event.reviewer, event.reason
         case _:
-            raise TypeError(f"{event.kind} is no step in the life of a version")
+            raise TypeError(f"{event.kind} is not an event of a version's life")
     if objection:
         what, reason = f"changed nothing: {what}", objection
-    return Passage(at=event.occurred_at, what=what, version=event.version, who=who, reason=reason, legal=objection is None)
+    return HistoryEntry(at=event.occurred_at, what=what, version=event.version, who=who, reason=reason, legal=objection is None)

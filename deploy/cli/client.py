@@ -1,4 +1,4 @@
-"""Ask a running hub."""
+"""HTTP calls to a running hub."""
 
 from typing import Any
 
@@ -17,21 +17,21 @@ def get(settings: Settings, path: str, **parameters: Any) -> dict[str, Any]:
     NotReachable
         No hub answers there.
     FeedbackLoopError
-        The hub refused; its own words.
+        The hub refused; with its message.
     """
-    answer: dict[str, Any] = _ask(settings, "GET", path, params=parameters).json()
+    answer: dict[str, Any] = _request(settings, "GET", path, params=parameters).json()
     return answer
 
 
 def post(settings: Settings, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """As :func:`get`, for what changes something."""
-    answer: dict[str, Any] = _ask(settings, "POST", path, json=body).json()
+    """As :func:`get`, with a JSON body."""
+    answer: dict[str, Any] = _request(settings, "POST", path, json=body).json()
     return answer
 
 
 def get_bytes(settings: Settings, path: str, **parameters: Any) -> bytes:
-    """The hub's answer as it came."""
-    return _ask(settings, "GET", path, params=parameters).content
+    """The hub's answer as bytes."""
+    return _request(settings, "GET", path, params=parameters).content
 
 
 def hub_runs(settings: Settings) -> bool:
@@ -45,7 +45,7 @@ def hub_runs(settings: Settings) -> bool:
     return True
 
 
-def _ask(settings: Settings, method: str, path: str, **arguments: Any) -> httpx.Response:
+def _request(settings: Settings, method: str, path: str, **arguments: Any) -> httpx.Response:
     hub = url_of(settings, "hub")
     try:
         answer = client().request(method, f"{hub}{path}", timeout=300, **arguments)
@@ -53,8 +53,8 @@ def _ask(settings: Settings, method: str, path: str, **arguments: Any) -> httpx.
         raise NotReachable(f"no hub answers at {hub}: start one with 'feedbackloop up' ({error})") from error
     if answer.is_error:
         try:
-            words = answer.json()["error"]["message"]
+            message = answer.json()["error"]["message"]
         except (ValueError, KeyError, TypeError):
-            words = answer.text[:500]
-        raise FeedbackLoopError(f"the hub refused: {words}")
+            message = answer.text[:500]
+        raise FeedbackLoopError(f"the hub refused: {message}")
     return answer

@@ -1,4 +1,4 @@
-"""``feedbackloop settings``: every setting as it holds, and what set it, in the form of ``feedbackloop.toml``."""
+"""``feedbackloop settings``: every effective setting and its origin, in the format of ``feedbackloop.toml``."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ MASK = "********"
 
 
 def as_toml(settings: Settings) -> str:
-    """The settings, a line each, with their origin; secrets are masked, and credentials in addresses left out."""
+    """The settings with their origins, one a line; secrets are masked, credentials in URLs removed."""
     lines: list[str] = []
     section = ""
     for each in settings.effective():
@@ -21,7 +21,7 @@ def as_toml(settings: Settings) -> str:
             section = each.section
             lines += ["", f"[{section}]"]
         value = _plain(each.value)
-        line = f"{each.key} = {_written(value)}" if value is not None else f"# {each.key} is not set"
+        line = f"{each.key} = {_toml_value(value)}" if value is not None else f"# {each.key} is not set"
         lines.append(f"{line}  # {each.origin}")
     return "\n".join(lines)
 
@@ -35,7 +35,7 @@ def as_json(settings: Settings) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A value without secrets, as JSON has it."""
+    """A value without secrets, as a JSON type."""
     if isinstance(value, SecretStr):
         return MASK if value.get_secret_value() else ""
     if isinstance(value, BaseModel):
@@ -49,8 +49,8 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _written(value: Any) -> str:
+def _toml_value(value: Any) -> str:
     if isinstance(value, dict):
-        inner = ", ".join(f"{name} = {_written(each)}" for name, each in value.items() if each is not None)
+        inner = ", ".join(f"{name} = {_toml_value(each)}" for name, each in value.items() if each is not None)
         return f"{{ {inner} }}"
     return json.dumps(value, ensure_ascii=False)

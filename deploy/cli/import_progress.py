@@ -1,4 +1,4 @@
-"""The progress bar of ``feedbackloop import``, on stderr where that is a terminal."""
+"""The progress bar of ``feedbackloop import``, on stderr if that is a terminal."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from trainers.data.files import count_rows
 
 @contextmanager
 def import_progress(file: Path) -> Iterator[Callable[[int, int], None] | None]:
-    """What to call with the records done and those of them that were refused; None where nobody looks."""
+    """A callback that takes the counts of records processed and refused; None if stderr is not a terminal."""
     if not sys.stderr.isatty():
         yield None
         return

@@ -1,6 +1,6 @@
-"""How long a judgment took to its effects, read from the log after the fact.
+"""Latencies from a judgment to its effects, computed from the log afterwards.
 
-A judgment's start is its ``occurred_at``: the clock of the server that accepted it. No timer runs beside the loop.
+A judgment starts at its ``occurred_at``, by the clock of the server that accepted it.
 """
 
 import json
@@ -25,17 +25,17 @@ READER = "latency"
 
 @dataclass(frozen=True)
 class Latencies:
-    """Milliseconds, one a judgment."""
+    """Milliseconds, one value per judgment."""
 
     milliseconds: Sequence[float]
 
     def percentile(self, share: float) -> float | None:
-        """The ``share``-th percentile in ms, linear between neighbours; ``None`` where nothing was measured."""
+        """The ``share``-th percentile in ms, interpolated linearly; ``None`` if nothing was measured."""
         return round(float(np.percentile(self.milliseconds, share)), 1) if self.milliseconds else None
 
 
 def judgment_to_reward(bus: Bus) -> Latencies:
-    """From a judgment's acceptance to the first reward update that holds it, for those of the training stratum."""
+    """From a judgment's acceptance to the first reward update that includes it; training stratum only."""
     updates = [event for event in to_end(bus, [REWARD], READER) if isinstance(event, RewardUpdated)]
     sequences = [update.sequence for update in updates]
     found = []
@@ -48,7 +48,7 @@ def judgment_to_reward(bus: Bus) -> Latencies:
 
 
 def judgment_to_dashboard(bus: Bus, seen: Sequence[tuple[datetime, datetime]]) -> Latencies:
-    """From a judgment's acceptance to the first push of the live feed that holds it.
+    """From a judgment's acceptance to the first push of the live feed that includes it.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def judgment_to_dashboard(bus: Bus, seen: Sequence[tuple[datetime, datetime]]) -
 
 
 class LiveFeed:
-    """Follows the hub's live feed as an open page does, and notes when the newest judgment was seen."""
+    """Follows the hub's live feed as an open page does, and records when each newest judgment was seen."""
 
     def __init__(self, hub: str) -> None:
         self._hub = hub
@@ -89,7 +89,7 @@ class LiveFeed:
                             self._note(json.loads(line.removeprefix("data:")))
                         if self._closing.is_set():
                             return
-            except httpx.HTTPError:  # a hub that restarts: the page reconnects, and so does this
+            except httpx.HTTPError:  # the hub restarts: reconnect, as the pages do
                 self._closing.wait(0.2)
 
     def _note(self, status: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Commands about the log itself: topics, quarantine, replay, schemas. None of them needs the hub or the warehouse's lock."""
+"""Commands on the log itself: topics, quarantine, replay, schemas. None of them needs the hub or the warehouse's lock."""
 
 import base64
 import json
@@ -22,26 +22,26 @@ from streams.bus.scan import to_end
 from streams.bus.topics import QUARANTINE
 
 topics = typer.Typer(help="The topics on Kafka.", no_args_is_help=True)
-quarantine = typer.Typer(help="What could not be read or handled: look at it, and try again.", no_args_is_help=True)
-TIMEOUT = 30.0
+quarantine = typer.Typer(help="Events that could not be read or handled: inspect and retry them.", no_args_is_help=True)
+TIMEOUT = 30.0  # seconds to publish
 
 
 @topics.command()
 def create() -> None:
-    """Create the topics of the one table on the cluster that the settings name; doing it again changes nothing."""
+    """Create the topics on the configured Kafka cluster. Idempotent."""
     from streams.bus.kafka_topics import create_topics
 
     settings = Settings.read()
     url = settings.common.bus_url
     if not is_kafka(url):
-        raise ConfigurationError(f"bus = {shown(url)!r} is no Kafka: set bus to kafka://host:port; the SQLite log makes its own topics")
+        raise ConfigurationError(f"bus = {shown(url)!r} is not a Kafka URL: set bus to kafka://host:port; SQLite needs no topics")
     for name, done in create_topics(servers_of(url), settings.section("kafka", KafkaSettings)).items():
         typer.echo(f"{name:<26} {done}")
 
 
 @quarantine.command(name="list")
 def list_() -> None:
-    """Everything that was set aside, oldest first."""
+    """List the quarantined events, oldest first."""
     with closing(bus_of(Settings.read())) as bus:
         for one in quarantined_on(bus):
             where = f"{one.topic}/{one.partition}@{one.offset}"
@@ -50,7 +50,7 @@ def list_() -> None:
 
 @quarantine.command()
 def show(event_id: str) -> None:
-    """One of them, whole, with what was kept of its bytes."""
+    """Show one quarantined event, with the stored part of its bytes."""
     with closing(bus_of(Settings.read())) as bus:
         one = _find(bus, event_id)
     typer.echo(json.dumps(one.model_dump(mode="json", exclude={"payload"}), indent=2))
@@ -59,7 +59,7 @@ def show(event_id: str) -> None:
 
 @quarantine.command()
 def retry(event_id: str) -> None:
-    """Publish its bytes again at the end of their topic, for readers that were mended since. Who understood them passes over the repeat."""
+    """Publish an event's bytes again at the end of their topic, for readers fixed since then. Readers that handled it skip the repeat."""
     with closing(bus_of(Settings.read())) as bus:
         one = _find(bus, event_id)
         (entry,) = bus.read({Partition(one.topic, one.partition): one.offset - 1}, limit=1, wait=0)
@@ -68,7 +68,7 @@ def retry(event_id: str) -> None:
 
 
 def replay(into: Annotated[Path, typer.Option(help="The file to write; it must not exist.")]) -> None:
-    """Rebuild the warehouse from the log into a new file, while the hub runs; prints what each table holds, by content."""
+    """Rebuild the warehouse from the log into a new file, while the hub runs; print each table's row count and content hash."""
     from streams.replay import replay as fill
 
     def progress(done: int, total: int) -> None:
@@ -87,14 +87,14 @@ def schemas(out: Annotated[Path, typer.Option(help="The folder to write them to.
         file = out / f"{name}.v{newest_version(model)}.json"
         schema = model.model_json_schema()
         for part in (schema, *schema.get("$defs", {}).values()):
-            if "event_id" in part.get("properties", ()):  # whoever writes an event gives it an id, a time and a version
+            if "event_id" in part.get("properties", ()):  # required of every producer: id, time and version
                 part["required"] = sorted({*part["required"], *WRITTEN})
         file.write_text(json.dumps(schema, indent=2) + "\n", encoding="utf-8")
     typer.echo(f"{len(EVENTS)} schemas in {out}")
 
 
 def quarantined_on(bus: Bus) -> Iterator[EventQuarantined]:
-    """What stands on ``feedback.quarantine``."""
+    """The events on ``feedback.quarantine``."""
     return (event for event in to_end(bus, [QUARANTINE], "command-line") if isinstance(event, EventQuarantined))
 
 
@@ -102,7 +102,7 @@ def _find(bus: Bus, event_id: str) -> EventQuarantined:
     try:
         wanted = UUID(event_id)
     except ValueError as error:
-        raise InputRefused(f"{event_id!r} is no id; 'feedbackloop quarantine list' shows them") from error
+        raise InputRefused(f"{event_id!r} is not an id; 'feedbackloop quarantine list' shows them") from error
     for one in quarantined_on(bus):
         if one.event_id == wanted:
             return one

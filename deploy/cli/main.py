@@ -1,8 +1,7 @@
-"""The command line: each command reads the settings once and hands on to the room that does the work.
+"""The command line: each command reads the settings once and calls the package that does the work.
 
-Nothing heavy is imported before a command's arguments have been read, so that ``--help`` and a typing error are answered at once.
-What a person can mend ends with one line and exit code 2; what will pass by itself (a full disk, a busy database, a broker that is not up
-yet) with 75; what failed otherwise, with one line and exit code 1.
+Heavy imports come after argument parsing, so that ``--help`` and usage errors are answered at once. An expected error ends with one line
+and an exit code: 2 if the user can fix it, 75 if it is temporary (a full disk, a busy database, a broker that is not up yet), else 1.
 """
 
 import json
@@ -19,7 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from deploy.cli.log_commands import quarantine, replay, schemas, topics
-from deploy.endings import complain, reason_of, run_process
+from deploy.endings import print_error, reason_of, run_process
 from deploy.own_processes import is_ready, lives, url_of, why_not_ready
 from deploy.supervisor import PROCESSES, Supervisor
 from storage.errors import exit_code
@@ -62,54 +61,54 @@ class Format(StrEnum):
     parquet = "parquet"
 
 
-SAY_EVERY = 15.0  # seconds between two words about what 'up' waits for
+STATUS_INTERVAL = 15.0  # seconds between two lines about what 'up' waits for
 
 JSONOption = Annotated[Path | None, typer.Option("--json", help="Write the result as JSON to this file too.")]
 
 
 def main() -> None:
     """Entry point of ``feedbackloop``."""
-    os.umask(0o077)  # what is written may hold people's words: for the owner's eyes
+    os.umask(0o077)  # files may hold people's messages: readable by their owner only
     try:
-        app(args=[_expanded(word) for word in sys.argv[1:]], standalone_mode=True)
+        app(args=[_expand_home(word) for word in sys.argv[1:]], standalone_mode=True)
     except Exception as error:
         if (reason := reason_of(error)) is None:
             raise
-        complain(reason)
+        print_error(reason)
         sys.exit(exit_code(error))
 
 
-def _expanded(word: str) -> str:
-    """``~`` as the shell leaves it in ``--out=~/models``."""
+def _expand_home(word: str) -> str:
+    """Expand ``~``, which shells leave as it is in ``--out=~/models``."""
     option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
     return f"{option}{equals}{os.path.expanduser(value)}"
 
 
 def _version(asked: bool) -> None:
     if asked:
-        _say(f"feedbackloop {version_of('feedbackloop')}")
+        _print(f"feedbackloop {version_of('feedbackloop')}")
         raise typer.Exit
 
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version this is.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     pass
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     typer.echo(line)
     sys.stdout.flush()
 
 
 @app.command("settings")
 def show_settings(json_file: JSONOption = None) -> None:
-    """Print every setting as it holds here, and what set it; secrets are masked."""
+    """Print every effective setting and its origin; secrets are masked."""
     from deploy.cli.effective import as_json, as_toml
 
     settings = Settings.read()
-    _say(as_toml(settings))
+    _print(as_toml(settings))
     _write_json(json_file, as_json(settings))
 
 
@@ -121,26 +120,26 @@ def up() -> None:
     """Run serving, processor, trainer and hub here, until Ctrl-C."""
     settings = Settings.read()
     stop = _stop_on_signal()
-    with Supervisor(settings, {}, _say) as supervisor:
-        _say(f"starting; logs in {supervisor.home / 'logs'}")
-        ready = threading.Thread(target=_say_when_ready, args=(supervisor, settings, stop), daemon=True)
+    with Supervisor(settings, {}, _print) as supervisor:
+        _print(f"starting; logs in {supervisor.home / 'logs'}")
+        ready = threading.Thread(target=_report_until_ready, args=(supervisor, settings, stop), daemon=True)
         ready.start()
         while not stop.wait(0.2):
             supervisor.check()
-        _say("stopping")
+        _print("stopping")
 
 
-def _say_when_ready(supervisor: Supervisor, settings: Settings, stop: threading.Event) -> None:
-    """First where everything is, then, when the models are loaded, that it can be used; between, now and then what is waited for."""
+def _report_until_ready(supervisor: Supervisor, settings: Settings, stop: threading.Event) -> None:
+    """Report the addresses, then every ``STATUS_INTERVAL`` what is not ready, and "ready" when the models are loaded."""
     urls = {process: url_of(settings, process) for process in PROCESSES}
     while not all(lives(urls[process]) for process in ("serving", "hub")):
         if stop.wait(0.1):
             return
     supervisor.report(f"chat API   {urls['serving']}/v1\ndashboard  {urls['hub']}\nCtrl-C stops everything")
-    said_at = time.monotonic()
+    reported_at = time.monotonic()
     while reasons := {process: reason for process, url in urls.items() if (reason := why_not_ready(url))}:
-        if time.monotonic() - said_at > SAY_EVERY:
-            said_at = time.monotonic()
+        if time.monotonic() - reported_at > STATUS_INTERVAL:
+            reported_at = time.monotonic()
             supervisor.report("not ready yet: " + "; ".join(f"{process}: {reason}" for process, reason in reasons.items()))
         if stop.wait(0.5):
             return
@@ -184,14 +183,14 @@ def _stop_on_signal() -> threading.Event:
 @app.command()
 def demo(
     until: Annotated[
-        Until | None, typer.Option(help="Stop when a version awaits review, or when it was promoted and has answered.")
+        Until | None, typer.Option(help="Stop when a version awaits review, or when it is promoted and has answered a chat.")
     ] = None,
     json_file: JSONOption = None,
-    seed: Annotated[int, typer.Option(help="Of the simulated world; another seed, another taste.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated world and its recruiters' taste.")] = 0,
     null: Annotated[bool, typer.Option("--null", help="Control: recruiters without any taste. No version should pass.")] = False,
     plant: Annotated[bool, typer.Option("--plant", help="Control: recruiters who treat one group of names differently.")] = False,
     drift: Annotated[bool, typer.Option("--drift", help="Control: a taste that changes sign half-way.")] = False,
-    bus: Annotated[LogKind, typer.Option(help="kafka: on a broker of the demo's own (needs a JDK 17 and Maven).")] = LogKind.sqlite,
+    bus: Annotated[LogKind, typer.Option(help="kafka: start a broker for the demo (needs a JDK 17 and Maven).")] = LogKind.sqlite,
 ) -> None:
     """Watch the whole loop learn from simulated people, on this machine."""
     from deploy.cli.summary import as_text
@@ -204,13 +203,13 @@ def demo(
 
     def on_summary(found: dict[str, Any]) -> None:
         summary.update(found)
-        _say(as_text(found))
+        _print(as_text(found))
         _write_json(json_file, found)
 
     try:
-        run(options, Settings.read(), _say, on_summary)
+        run(options, Settings.read(), _print, on_summary)
     except KeyboardInterrupt:
-        _say("stopped")
+        _print("stopped")
         return
     if summary["verdict"] != "passed" and not options.is_control:
         raise typer.Exit(1)
@@ -220,19 +219,19 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-# ---- looking at a running loop
+# ---- a running loop
 
 
 @app.command()
 def status(json_file: JSONOption = None) -> None:
-    """Counts at every station, the next threshold, and who is ready."""
+    """Counts at every station, the next threshold, and which processes are ready."""
     from deploy.cli.client import get
     from deploy.cli.summary import status_as_text
 
     settings = Settings.read()
     found = get(settings, "/v1/status")
     ready = {process: is_ready(url_of(settings, process)) for process in PROCESSES}
-    _say(status_as_text(found, ready))
+    _print(status_as_text(found, ready))
     _write_json(json_file, found | {"ready": ready})
 
 
@@ -243,30 +242,30 @@ def runs(json_file: JSONOption = None) -> None:
     from deploy.cli.summary import runs_as_text
 
     found = get(Settings.read(), "/v1/runs")
-    _say(runs_as_text(found["runs"]))
+    _print(runs_as_text(found["runs"]))
     _write_json(json_file, found)
 
 
 @app.command()
 def rollback(
-    reviewer: Annotated[str, typer.Option(help="Who decides it.")],
+    reviewer: Annotated[str, typer.Option(help="Who decides.")],
     reason: Annotated[str, typer.Option(help="Why.")],
 ) -> None:
-    """Withdraw the champion: the one before it serves again."""
+    """Withdraw the champion: the previous one serves again."""
     from deploy.cli.client import post
 
     post(Settings.read(), "/v1/rollback", {"reviewer": reviewer, "reason": reason})
-    _say("rolled back; serving swaps within seconds")
+    _print("rolled back; serving swaps within seconds")
 
 
 @app.command()
 def verify(json_file: JSONOption = None) -> None:
-    """Compare log and warehouse id by id and content by content; exit code 1 where they differ."""
+    """Compare log and warehouse by id and content; exit code 1 if they differ."""
     from deploy.cli.records import verified
     from deploy.cli.summary import differences_as_text
 
     found = verified(Settings.read())
-    _say(differences_as_text(found))
+    _print(differences_as_text(found))
     _write_json(json_file, found)
     if not found["ok"]:
         raise typer.Exit(1)
@@ -283,27 +282,27 @@ def import_file(
 ) -> None:
     """Send preference records through the loop like any other judgments."""
     from deploy.cli.import_progress import import_progress
-    from deploy.cli.records import imported
+    from deploy.cli.records import import_records
 
     settings = Settings.read()
     with import_progress(file) as progress:
-        report = imported(settings, file, objective, count, progress)
+        report = import_records(settings, file, objective, count, progress)
     if report.bad.count:
         typer.echo(report.bad.as_text(), err=True)
-    _say(f"{report.added} records taken in, {report.present} known already, {report.bad.count} refused; read as {report.layout}")
+    _print(f"{report.added} records taken in, {report.present} known already, {report.bad.count} refused; read as {report.layout}")
 
 
 @app.command()
 def export(
-    file: Annotated[Path, typer.Argument(help="Where to: .jsonl, .jsonl.gz or .parquet; TRL's columns prompt, chosen, rejected.")],
-    form: Annotated[Format | None, typer.Option("--format", help="For a file with another ending.")] = None,
-    source: Annotated[list[Origin] | None, typer.Option(help="Whose judgments; all where absent.")] = None,
+    file: Annotated[Path, typer.Argument(help="Output file: .jsonl, .jsonl.gz or .parquet, with TRL's columns prompt, chosen, rejected.")],
+    form: Annotated[Format | None, typer.Option("--format", help="Needed if the file has another ending.")] = None,
+    source: Annotated[list[Origin] | None, typer.Option(help="Sources to export; all by default.")] = None,
 ) -> None:
     """Write the judgments as preference records."""
-    from deploy.cli.records import export_form, exported
+    from deploy.cli.records import export_file, export_form
 
     chosen = export_form(file, form.value if form else None)
-    _say(f"{exported(Settings.read(), file, chosen, [origin.value for origin in source or ()])} records written to {file}")
+    _print(f"{export_file(Settings.read(), file, chosen, [origin.value for origin in source or ()])} records written to {file}")
 
 
 # ---- training without bus or hub
@@ -312,38 +311,38 @@ def export(
 @app.command()
 def train(
     phase: Annotated[str, typer.Option(help="What to train: reward for a reward model, or a training method such as dpo for a policy.")],
-    data: Annotated[Path | None, typer.Option(help="Preference records; the warehouse's judgments where absent.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Preference records; by default the warehouse's judgments.")] = None,
     model: Annotated[str | None, typer.Option(help="Folder or id of the language model (dpo).")] = None,
     out: Annotated[Path, typer.Option(help="Folder for what is trained.")] = Path("out"),
     source: Annotated[
-        list[Origin] | None, typer.Option(help="Whose judgments of the warehouse; the settings' sources and imports where absent.")
+        list[Origin] | None, typer.Option(help="Sources of the warehouse's judgments; by default the configured sources and imports.")
     ] = None,
     swap_sides: Annotated[
-        bool, typer.Option("--swap-sides", help="reward: exchange A and B everywhere first; it prints the same.")
+        bool, typer.Option("--swap-sides", help="reward: swap A and B everywhere first; the result is the same.")
     ] = False,
     json_file: JSONOption = None,
 ) -> None:
     """Train one phase on a file or on the warehouse, without bus or hub."""
-    from deploy.cli.training import trained
+    from deploy.cli.training import train_phase
 
-    found, text = trained(Settings.read(), phase, data, model, out, [origin.value for origin in source or ()], _say, swap_sides)
-    _say(text)
+    found, text = train_phase(Settings.read(), phase, data, model, out, [origin.value for origin in source or ()], _print, swap_sides)
+    _print(text)
     _write_json(json_file, found)
 
 
 @app.command()
 def evaluate(
-    data: Annotated[Path, typer.Option(help="Preference records: their prompts are answered, their judgments fit the judge.")],
+    data: Annotated[Path, typer.Option(help="Preference records: both models answer the prompts; the judge is fitted to the judgments.")],
     model: Annotated[str, typer.Option(help="The challenger: a folder with an adapter or a model, or an id.")],
-    champion: Annotated[str | None, typer.Option(help="What it is held against; the configured model where absent.")] = None,
+    champion: Annotated[str | None, typer.Option(help="The model to compare with; by default the configured one.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("out"),
     json_file: JSONOption = None,
 ) -> None:
-    """Judge a challenger against a champion on a file, through the same gates as in the loop."""
-    from deploy.cli.training import evaluated
+    """Evaluate a challenger against a champion on a file, through the same gates as in the loop."""
+    from deploy.cli.training import evaluate_model
 
-    found, text = evaluated(Settings.read(), data, model, champion, out, _say)
-    _say(text)
+    found, text = evaluate_model(Settings.read(), data, model, champion, out, _print)
+    _print(text)
     _write_json(json_file, found)
 
 

@@ -1,4 +1,4 @@
-"""Judgments in and out by command: through the hub where one runs, else on the same log and warehouse through the same functions."""
+"""Import, export and verify from the command line: through the hub if one runs, else with the same functions on the same files."""
 
 import gzip
 import json
@@ -27,14 +27,14 @@ from streams.stations.runner import HandlerStation
 from streams.stations.sink import Sink
 from streams.stations.table import consumer
 
-EMBED_BATCH = 64  # nobody waits for a single pair here
+EMBED_BATCH = 64  # favours throughput: nobody waits for a single pair here
 ENDINGS = {".jsonl": "jsonl", ".jsonl.gz": "jsonl", ".parquet": "parquet"}
 
 
-def imported(
+def import_records(
     settings: Settings, file: Path, objective: str, count: bool, progress: Callable[[int, int], None] | None = None
 ) -> ImportReport:
-    """Bring a file's records in; see :func:`streams.imports.import_file`."""
+    """Import a file's records; see :func:`streams.imports.import_file`."""
     if not file.is_file():
         raise ConfigurationError(f"{file}: there is no such file")
     with closing(_bus(settings)) as bus:
@@ -42,7 +42,7 @@ def imported(
 
 
 def export_form(file: Path, form: str | None) -> str:
-    """``jsonl`` or ``parquet``: what the file's ending says, or ``form`` where the ending says nothing.
+    """``jsonl`` or ``parquet``, by the file's ending, or ``form`` if the ending is not known.
 
     Raises
     ------
@@ -53,21 +53,21 @@ def export_form(file: Path, form: str | None) -> str:
     by_name = next((known for ending, known in ENDINGS.items() if name.endswith(ending)), None)
     found = by_name or form
     if found is None:
-        raise ConfigurationError(f"{file}: its ending names no format; end it with {', '.join(ENDINGS)}, or choose one with --format")
+        raise ConfigurationError(f"{file}: its ending is not a known format; end it with {', '.join(ENDINGS)}, or choose one with --format")
     if form is not None and by_name not in (None, form):
         raise ConfigurationError(f"{file}: its ending says {by_name} and --format says {form}; change one of the two")
     if form == "parquet" and name.endswith(".gz"):
-        raise ConfigurationError(f"{file}: a Parquet file is compressed inside and never gzipped; end it with .parquet")
+        raise ConfigurationError(f"{file}: Parquet is compressed internally and not gzipped; end it with .parquet")
     return found
 
 
-def exported(settings: Settings, file: Path, form: str, sources: Sequence[Source] = ()) -> int:
+def export_file(settings: Settings, file: Path, form: str, sources: Sequence[Source] = ()) -> int:
     """Write the decisive preferences to ``file`` as JSONL (gzipped for a name that ends with ``.gz``) or Parquet; returns how many."""
     data = export_bytes(settings, form, sources)
     packed = file.name.lower().endswith(".gz")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(gzip.compress(data, mtime=0) if packed else data)  # no time in it: the same records, the same bytes
+        file.write_bytes(gzip.compress(data, mtime=0) if packed else data)  # no timestamp, so that the same records give the same bytes
     except OSError as error:
         raise ConfigurationError(f"{file}: cannot be written: {error.strerror}") from error
     if form == "jsonl":
@@ -80,7 +80,7 @@ def exported(settings: Settings, file: Path, form: str, sources: Sequence[Source
 
 
 def export_bytes(settings: Settings, form: str, sources: Sequence[Source]) -> bytes:
-    """The decisive preferences, of every source where none is named."""
+    """The decisive preferences, of every source if ``sources`` is empty."""
     if hub_runs(settings):
         return get_bytes(settings, "/v1/export", format=form, source=list(sources))
     with _opened(settings) as (bus, warehouse):
@@ -113,7 +113,7 @@ def _opened(settings: Settings) -> Iterator[tuple[Bus, Warehouse]]:
 
 
 def _catch_up(settings: Settings, bus: Bus, warehouse: Warehouse) -> None:
-    """Do what hub and processor would do, where neither runs: embed what is not embedded, store and number."""
+    """Do the work of hub and processor, since neither runs: embed pairs, then store and number."""
     if lag(bus, "embed", [PAIRS]):
         from trainers.features.embedder import Embedder
         from trainers.features.settings import FeatureSettings

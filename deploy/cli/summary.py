@@ -1,4 +1,4 @@
-"""What the commands print: figures as tables for a person, drawn by rich."""
+"""Formats the commands' output as tables, with rich."""
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
@@ -48,7 +48,7 @@ def status_as_text(status: Mapping[str, Any], ready: Mapping[str, bool]) -> str:
         f"reward     prequential accuracy {reward['prequential_accuracy']:.3f} over {reward['prequential_n']}"
         if reward and reward["prequential_accuracy"] is not None
         else "reward     nothing learnt yet",
-        *(f"problem    {words}" for words in status["health"]["problems"]),
+        *(f"problem    {problem}" for problem in status["health"]["problems"]),
         *(f"to review  {version}" for version in status["awaiting_review"]),
         "some of this data is simulated" if status["simulated"] else "",
     ]
@@ -56,7 +56,7 @@ def status_as_text(status: Mapping[str, Any], ready: Mapping[str, bool]) -> str:
 
 
 def runs_as_text(runs: Sequence[Mapping[str, Any]]) -> str:
-    """One line a run."""
+    """One line per run."""
     if not runs:
         return "no run yet: one starts when the next threshold is reached"
     rows = [
@@ -75,12 +75,12 @@ def runs_as_text(runs: Sequence[Mapping[str, Any]]) -> str:
 
 def differences_as_text(found: Mapping[str, Any]) -> str:
     """What ``verify`` found, with the ids."""
-    beyond = "\n".join(f"not covered: {words}" for words in found.get("not_covered", ()))
+    not_covered = "\n".join(f"not covered: {item}" for item in found.get("not_covered", ()))
     if found["ok"]:
         agree = f"log, warehouse, derived events and artifacts agree: {found['checked']} events"
-        return f"{agree}\n{beyond}".strip()
+        return f"{agree}\n{not_covered}".strip()
     rows = [(what, str(item)) for what, items in found.items() if isinstance(items, list) and what != "not_covered" for item in items]
-    return f"{_table(('difference', 'which'), rows)}\n{beyond}\nthere are DIFFERENCES"
+    return f"{_table(('difference', 'which'), rows)}\n{not_covered}\nthere are DIFFERENCES"
 
 
 def gates_as_text(gates: Iterable[Mapping[str, Any]], verdict: str) -> str:
@@ -90,7 +90,7 @@ def gates_as_text(gates: Iterable[Mapping[str, Any]], verdict: str) -> str:
 
 
 def figures_as_text(figures: Iterable[tuple[str, Any]]) -> str:
-    """Named figures, one a line."""
+    """Named figures, one per line."""
     return _table(("figure", ""), figures)
 
 

@@ -17,10 +17,10 @@ from trainers.data.bad_lines import DataSummary
 from trainers.phases import phase as phase_named
 from trainers.reward.table import RewardModelKind
 
-Found = tuple[dict[str, Any], str]  # what goes into the JSON file, and what a person reads
+Result = tuple[dict[str, Any], str]  # for the JSON file, and as text
 
 
-def trained(
+def train_phase(
     settings: Settings,
     phase: str,
     data: Path | None,
@@ -29,18 +29,18 @@ def trained(
     sources: Sequence[Source],
     say: Callable[[str], None],
     swap_sides: bool = False,
-) -> Found:
+) -> Result:
     """Train one phase: a reward model, validated on held-out prompts, or a policy by a training method into ``out/policy``."""
     row = phase_named(phase)
     with _data(settings, data, sources) as file:
         if isinstance(row, RewardModelKind):
-            report = row.train(file, settings, swap_sides, _on_data(say))
+            report = row.train(file, settings, swap_sides, _report_data(say))
             return json.loads(report.model_dump_json()), report.as_text()
         from trainers.api import train_policy
 
         read: list[DataSummary] = []
         base = model or settings.common.model
-        done = train_policy(settings, file, base, out, _progress(say), _on_data(say, read.append), method=row.name)
+        done = train_policy(settings, file, base, out, _progress(say), _report_data(say, read.append), method=row.name)
     found = {
         "adapter": str(done.adapter),
         "rows": done.rows,
@@ -53,33 +53,33 @@ def trained(
     return found, figures_as_text([(name, value) for name, value in found.items() if name != "metrics"] + list(done.metrics.items()))
 
 
-def evaluated(settings: Settings, data: Path, model: str, champion: str | None, out: Path, say: Callable[[str], None]) -> Found:
-    """Hold ``model`` against ``champion`` through the gates; the report lies in ``out/report.json``."""
+def evaluate_model(settings: Settings, data: Path, model: str, champion: str | None, out: Path, say: Callable[[str], None]) -> Result:
+    """Evaluate ``model`` against ``champion`` through the gates; write the report to ``out/report.json``."""
     if not data.exists():
         raise ConfigurationError(f"{data}: there is no such file")
     from trainers.api import evaluate_policy
 
-    report = evaluate_policy(settings, data, model, champion or settings.common.model, out, _progress(say), _on_data(say))
+    report = evaluate_policy(settings, data, model, champion or settings.common.model, out, _progress(say), _report_data(say))
     found = json.loads(report.model_dump_json())
     return found, gates_as_text(found["gates"], report.verdict) + f"\nreport: {out / 'report.json'}"
 
 
-def _on_data(say: Callable[[str], None], keep: Callable[[DataSummary], None] | None = None) -> Callable[[DataSummary], None]:
-    """Say what was read and, on stderr, what was refused."""
+def _report_data(say: Callable[[str], None], keep: Callable[[DataSummary], None] | None = None) -> Callable[[DataSummary], None]:
+    """Report what was read and, on stderr, what was refused."""
 
-    def tell(summary: DataSummary) -> None:
+    def report(summary: DataSummary) -> None:
         if summary.bad.count:
             sys.stderr.write(f"{summary.bad.as_text()}\n")
         say(summary.as_text())
         if keep is not None:
             keep(summary)
 
-    return tell
+    return report
 
 
 @contextmanager
 def _data(settings: Settings, file: Path | None, sources: Sequence[Source]) -> Iterator[Path]:
-    """The file that was named, or the warehouse's records as one."""
+    """The given file, or a temporary file with the warehouse's records."""
     if file is not None:
         if not file.exists():
             raise ConfigurationError(f"{file}: there is no such file")
@@ -96,13 +96,13 @@ def _data(settings: Settings, file: Path | None, sources: Sequence[Source]) -> I
 
 
 def _progress(say: Callable[[str], None]) -> Callable[[str, int, int, dict[str, float]], None]:
-    """A line for each quarter of a stage."""
-    said: set[tuple[str, int]] = set()
+    """Print a line for each quarter of a stage."""
+    reported: set[tuple[str, int]] = set()
 
     def report(stage: str, step: int, steps: int, metrics: dict[str, float]) -> None:
         quarter = 4 * step // max(steps, 1)
-        if (stage, quarter) not in said:
-            said.add((stage, quarter))
+        if (stage, quarter) not in reported:
+            reported.add((stage, quarter))
             figures = "  ".join(f"{name} {value:.3g}" for name, value in metrics.items())
             say(f"{stage}: {step} of {steps}  {figures}".rstrip())
 

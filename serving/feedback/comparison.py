@@ -1,4 +1,4 @@
-"""A recruiter compares the two responses of a pair."""
+"""Feedback kind ``comparison``: a recruiter compares the two responses of a pair."""
 
 from typing import Annotated, Literal
 from uuid import UUID
@@ -11,7 +11,7 @@ from streams.intake import Intake
 
 
 class Comparison(Shape):
-    """What a recruiter says of a pair."""
+    """Request body."""
 
     type: Literal["comparison"]
     pair_id: UUID

@@ -1,4 +1,4 @@
-"""A recruiter rewrites a reply: a pair of the original and the rewrite, judged for the rewrite."""
+"""Feedback kind ``edit``: a recruiter's rewrite of a reply, stored as a pair of both judged in favour of the rewrite."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ from trainers.data.messages import ChatMessages
 
 
 class Edit(Shape):
-    """How a recruiter would have put it."""
+    """Request body."""
 
     type: Literal["edit"]
     prompt: ChatMessages

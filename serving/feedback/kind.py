@@ -1,4 +1,4 @@
-"""What every kind of feedback has: the body of ``POST /v1/feedback`` with its ``type``, and the way to the log."""
+"""A kind of feedback: the model of its ``POST /v1/feedback`` body, and the function that publishes it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from streams.intake import Intake
 
 
 class Shape(BaseModel):
-    """A part of what a client sends."""
+    """Base of request models: frozen, strict, unknown fields refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Published(NamedTuple):
-    """What was published: the event's id, the pair that it is about, and whether the pair itself was published with it."""
+    """What was published: the event's id, the pair it refers to, and whether that pair was published with it."""
 
     event_id: UUID
     pair_id: UUID | None = None

@@ -7,22 +7,23 @@ from pydantic import Field, TypeAdapter
 
 from serving.feedback import comparison, edit, thumb
 from serving.feedback.kind import FeedbackKind, Shape
+from storage.tables import by_name
 
 KINDS: tuple[FeedbackKind, ...] = (comparison.KIND, thumb.KIND, edit.KIND)
 
 
 def adapter() -> TypeAdapter[Shape]:
-    """Reads a body as the kind that its ``type`` names."""
+    """Type adapter that parses a body as the kind named by its ``type``."""
     return _adapter(KINDS)
 
 
 def kind_of(body: Shape) -> FeedbackKind:
-    """The row of a body that has been read."""
+    """The table row for a parsed body."""
     return next(row for row in KINDS if isinstance(body, row.body))
 
 
 @cache
 def _adapter(rows: tuple[FeedbackKind, ...]) -> TypeAdapter[Shape]:
-    bodies = Union[tuple(row.body for row in rows)]  # type: ignore[valid-type]  # noqa: UP007
-    found: TypeAdapter[Shape] = TypeAdapter(Annotated[bodies, Field(discriminator="type")])  # type: ignore[arg-type]  # a type made here
-    return found
+    bodies = Union[tuple(row.body for row in by_name("feedback kind", rows).values())]  # type: ignore[valid-type]  # noqa: UP007
+    parsed: TypeAdapter[Shape] = TypeAdapter(Annotated[bodies, Field(discriminator="type")])  # type: ignore[arg-type]  # built at run time
+    return parsed

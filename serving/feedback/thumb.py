@@ -1,4 +1,4 @@
-"""A thumb up or down on one reply."""
+"""Feedback kind ``thumb``: thumbs up or down on one reply."""
 
 from typing import Literal
 from uuid import UUID
@@ -9,7 +9,7 @@ from streams.intake import Intake
 
 
 class Thumb(Shape):
-    """What a recruiter says of one reply."""
+    """Request body."""
 
     type: Literal["thumb"]
     conversation_id: Identifier

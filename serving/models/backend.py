@@ -1,6 +1,6 @@
-"""What the chat API asks of a language model, wherever that runs, and the one place that chooses between the two kinds.
+"""The interface between the chat API and a language model.
 
-``local`` draws replies with transformers in this process; ``upstream`` asks any server that speaks OpenAI's protocol.
+``local`` generates replies with transformers in this process; ``openai`` calls any server that speaks OpenAI's protocol.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -10,38 +10,38 @@ from storage.errors import FeedbackLoopError
 from storage.events import Message, Sampling
 from trainers.models.reply import Reply
 
-ALIASES = ("champion", "feedbackloop")  # the model names that mean: whichever version serves
+ALIASES = ("champion", "feedbackloop")  # model names that resolve to whichever version is serving
 
 
 class NotReady(FeedbackLoopError):
-    """No model is loaded yet; try again in a moment (503)."""
+    """No model is loaded yet (503, retry)."""
 
 
 class Backend(Protocol):
-    """A language model that replies. Its methods are called from the event loop."""
+    """A language model. Methods are called from the event loop."""
 
-    width: int  # how many second responses may be drawn at a time
+    width: int  # maximum number of second responses generated concurrently
 
     def why_not_ready(self) -> str | None:
-        """The reason why no reply can be drawn yet; ``None`` when it can."""
+        """Why the backend cannot reply yet; ``None`` when it is ready."""
 
     def names(self) -> tuple[str, ...]:
-        """The model names that a client may ask for; the version that serves comes first."""
+        """Model names that a client may request; the version that is serving comes first."""
 
     async def complete(self, prompt: Sequence[Message], sampling: Sampling, *, patient: bool = False) -> Reply:
-        """One reply; a ``patient`` one is drawn only while no other waits.
+        """Generate one reply; ``patient`` requests have lower priority than all others.
 
         Raises
         ------
         InputRefused
             The prompt does not fit the model.
         Overloaded, NotReady
-            Too many wait already; no model is loaded yet.
+            The queue is full; no model is loaded yet.
         UpstreamError
-            The server behind it failed.
+            The upstream server failed.
         """
 
     def stream(self, prompt: Sequence[Message], sampling: Sampling) -> AsyncIterator[str | Reply]:
-        """Pieces of text as they are drawn, then the whole reply; raises as :meth:`complete` does."""
+        """Yield pieces of text as they are generated, then the complete reply; raises as :meth:`complete` does."""
 
     async def close(self) -> None: ...

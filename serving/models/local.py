@@ -1,7 +1,7 @@
-"""Replies drawn in this process by transformers: one thread fills whatever waits, together, and a promoted policy takes over in between.
+"""Local generation with transformers: one thread, continuous batching, and hot swap of the policy between decoding steps.
 
-Candidates join first. Second responses ride along in places that no candidate waits for, in at most half of them: a row more costs a pass
-little, and a server that is always busy still draws its pairs.
+Candidates are admitted first. Second responses take slots that no candidate is waiting for, at most half of them: an extra row adds little
+to a decoding step, and a server under constant load still produces pairs.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from storage.errors import InputRefused, Overloaded
 from storage.events import Message, Sampling
 from trainers.models.reply import Reply
 
-# torch and transformers take seconds to import: the thread that loads the first policy does it, while the server says that it lives
+# torch and transformers take seconds to import: the thread that loads the first policy imports them while /healthz already answers
 if TYPE_CHECKING:
     from trainers.models.engine import Batch
     from trainers.models.policy import Policy
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-JOINING = 8  # requests that join between two tokens; more would hold up those under way
+MAX_ADMITTED = 8  # requests admitted per decoding step; prefilling more would stall the running batch
 
 
 @dataclass(frozen=True, eq=False)
 class Served:
-    """A policy as it serves: under which version's name.
+    """A policy and the name of the version it serves as.
 
     Raises
     ------
@@ -48,8 +48,8 @@ class Served:
         check_layers(self.policy)
 
 
-class Lane:
-    """Who waits (candidates, and ``patient`` second responses), and the batches under way (two while a new policy takes over)."""
+class Scheduler:
+    """The queues (candidates, and ``patient`` second responses) and the running batches (two while a new policy takes over)."""
 
     def __init__(self, capacity: int) -> None:
         self.waiting: deque[Draw] = deque()
@@ -57,13 +57,13 @@ class Lane:
         self.batches: list[Batch] = []
         self._capacity = capacity
         self._joining: list[Draw] = []
-        self._riding: list[Draw] = []  # second responses under way
+        self._second_responses: list[Draw] = []  # in the running batches
 
     def busy(self) -> bool:
         return bool(self.waiting or self.patient) or any(batch.draws for batch in self.batches)
 
-    def turn(self, served: Served) -> None:
-        """Let newcomers join the batch of ``served``, then draw one token for every row."""
+    def step(self, served: Served) -> None:
+        """Admit queued requests to the batch of ``served``, then decode one token for every row."""
         from trainers.models.engine import Batch
 
         self._joining = joining = self._newcomers()
@@ -77,25 +77,25 @@ class Lane:
         self.batches = [batch for batch in self.batches if batch.draws or batch.policy is served.policy]
 
     def _newcomers(self) -> "list[Draw]":
-        room = min(JOINING, self._capacity - sum(len(batch.draws) for batch in self.batches))
+        room = min(MAX_ADMITTED, self._capacity - sum(len(batch.draws) for batch in self.batches))
         joining = [self.waiting.popleft() for _ in range(min(room, len(self.waiting)))]
-        self._riding = [draw for draw in self._riding if not draw.cancelled]
+        self._second_responses = [draw for draw in self._second_responses if not draw.cancelled]
         if not self.waiting:
-            places = min(room - len(joining), max(1, self._capacity // 2) - len(self._riding))
-            riding = [self.patient.popleft() for _ in range(min(places, len(self.patient)))]
-            self._riding += riding
-            joining += riding
+            slots = min(room - len(joining), max(1, self._capacity // 2) - len(self._second_responses))
+            second_responses = [self.patient.popleft() for _ in range(min(slots, len(self.patient)))]
+            self._second_responses += second_responses
+            joining += second_responses
         return [draw for draw in joining if not draw.cancelled]
 
     def fail(self, error: Exception) -> None:
-        """Tell everyone who is under way, and start afresh."""
+        """Deliver ``error`` to every running request and drop the batches."""
         for draw in [*self._joining, *(draw for batch in self.batches for draw in batch.draws)]:
             draw.deliver(error)
-        self.batches, self._joining, self._riding = [], [], []
+        self.batches, self._joining, self._second_responses = [], [], []
 
 
 class LocalBackend:
-    """The ``Backend`` on a transformers model that :meth:`install` brings and replaces."""
+    """The ``Backend`` for a transformers model, which :meth:`install` sets and replaces."""
 
     def __init__(self, *, capacity: int, most_waiting: int) -> None:
         self.width = capacity
@@ -104,21 +104,21 @@ class LocalBackend:
         self._served: Served | None = None
         self._reason = "the model is being loaded"
         self._changed = threading.Condition()
-        self._reading = threading.Lock()  # a tokenizer is not to be used by two threads at a time
-        self._lane = Lane(capacity)
-        self._reserved = {False: 0, True: 0}  # places of requests that are being tokenized, by patience
+        self._tokenizer_lock = threading.Lock()  # tokenizers are not thread-safe
+        self._scheduler = Scheduler(capacity)
+        self._reserved = {False: 0, True: 0}  # queue slots of requests that are being tokenized, by ``patient``
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="generation", daemon=True)
         self._thread.start()
 
     def install(self, served: Served) -> None:
-        """Serve this policy from the next request on; what is under way is finished on the one before."""
+        """Serve this policy from the next request on; running requests finish on the previous one."""
         with self._changed:
             self._served = served
             self._changed.notify()
 
     def explain(self, reason: str) -> None:
-        """Why no model could be loaded so far."""
+        """Set the reason reported while no model is loaded."""
         self._reason = reason
 
     def why_not_ready(self) -> str | None:
@@ -131,7 +131,7 @@ class LocalBackend:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Reply] = loop.create_future()
 
-        def settle(item: str | Reply | Exception) -> None:
+        def resolve(item: str | Reply | Exception) -> None:
             if answer.done():
                 return
             if isinstance(item, Exception):
@@ -139,25 +139,25 @@ class LocalBackend:
             elif isinstance(item, Reply):
                 answer.set_result(item)
 
-        draw = await self._submit(prompt, sampling, _on(loop, settle), pieces=False, patient=patient)
+        draw = await self._submit(prompt, sampling, _call_in(loop, resolve), pieces=False, patient=patient)
         try:
             return await answer
         finally:
             draw.cancelled = True
 
     async def stream(self, prompt: Sequence[Message], sampling: Sampling) -> AsyncIterator[str | Reply]:
-        said: asyncio.Queue[str | Reply | Exception] = asyncio.Queue()
-        draw = await self._submit(prompt, sampling, _on(asyncio.get_running_loop(), said.put_nowait), pieces=True, patient=False)
+        items: asyncio.Queue[str | Reply | Exception] = asyncio.Queue()
+        draw = await self._submit(prompt, sampling, _call_in(asyncio.get_running_loop(), items.put_nowait), pieces=True, patient=False)
         try:
             while True:
-                item = await said.get()
+                item = await items.get()
                 if isinstance(item, Exception):
                     raise item
                 yield item
                 if isinstance(item, Reply):
                     return
         finally:
-            draw.cancelled = True  # the client may have gone: its row is free at the next token
+            draw.cancelled = True  # the client may have disconnected: free its row at the next step
 
     async def close(self) -> None:
         with self._changed:
@@ -169,16 +169,16 @@ class LocalBackend:
         served = self._served
         if served is None:
             raise NotReady(f"no reply yet: {self._reason}")
-        waiting = self._lane.patient if patient else self._lane.waiting
+        waiting = self._scheduler.patient if patient else self._scheduler.waiting
         if len(waiting) + self._reserved[patient] >= self._most_waiting:
-            raise Overloaded(f"{self._most_waiting} requests wait for a reply already", retry_after=1)
-        self._reserved[patient] += 1  # before the await: what else comes meanwhile has to find the place taken
+            raise Overloaded(f"the queue is full: {self._most_waiting} requests are waiting for a reply", retry_after=1)
+        self._reserved[patient] += 1  # before the await, so that concurrent requests see the slot taken
         try:
             ids = await asyncio.to_thread(self._tokens, served, prompt)
             room = served.policy.window - len(ids)
             if room < 1:
                 raise InputRefused(
-                    f"messages: {len(ids)} tokens; this model reads {served.policy.window} with its reply, so shorten them", "messages"
+                    f"messages: {len(ids)} tokens do not fit the context window of {served.policy.window}; shorten them", "messages"
                 )
             from trainers.models.sampler import Draw
 
@@ -193,33 +193,33 @@ class LocalBackend:
     def _tokens(self, served: Served, prompt: Sequence[Message]) -> list[int]:
         tokenizer = served.policy.tokenizer
         for index, message in enumerate(prompt):
-            # a candidate who writes the template's own marks could put words into the system's mouth
+            # special tokens in a message would let a candidate inject a system turn
             for mark in tokenizer.all_special_tokens:
                 if mark and mark in message.content:
                     raise InputRefused(
-                        f"messages.{index}.content: holds {mark!r}, a mark of this model's chat format", f"messages.{index}.content"
+                        f"messages.{index}.content: contains {mark!r}, a special token of this model", f"messages.{index}.content"
                     )
-        with self._reading:
+        with self._tokenizer_lock:
             return served.policy.chat.prompt_ids(prompt)
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not self._stopping and not (self._served and self._lane.busy()):
+                while not self._stopping and not (self._served and self._scheduler.busy()):
                     self._changed.wait()
                 if self._stopping:
                     return
                 served = self._served
             assert served is not None
             try:
-                self._lane.turn(served)
+                self._scheduler.step(served)
             except Exception as error:
-                log.exception("drawing replies failed; %d requests are told", sum(len(batch.draws) for batch in self._lane.batches))
-                self._lane.fail(error)
+                log.exception("generation failed; aborting %d requests", sum(len(batch.draws) for batch in self._scheduler.batches))
+                self._scheduler.fail(error)
 
 
-def _on(loop: asyncio.AbstractEventLoop, receive: Callable[[str | Reply | Exception], None]) -> "Deliver":
-    """``receive``, called in ``loop`` from another thread; for a loop that has closed nobody waits."""
+def _call_in(loop: asyncio.AbstractEventLoop, receive: Callable[[str | Reply | Exception], None]) -> "Deliver":
+    """Wrap ``receive`` so that another thread can call it in ``loop``; a no-op once the loop is closed."""
 
     def deliver(item: str | Reply | Exception) -> None:
         with suppress(RuntimeError):

@@ -1,6 +1,6 @@
-"""Replies from any server that speaks OpenAI's chat protocol, with streaming passed through piece by piece.
+"""Backend for any server that speaks OpenAI's chat protocol; streams are passed through chunk by chunk.
 
-The key goes into one header and nowhere else: what the server says of a failure is repeated only with the key struck out.
+The API key is sent in one header and appears nowhere else: upstream error messages are passed on with the key redacted.
 """
 
 import logging
@@ -22,46 +22,46 @@ from trainers.models.reply import Reply
 
 log = logging.getLogger(__name__)
 
-SURROUNDINGS = ("SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
-REFUSALS = (400, 413, 422)  # what the client sent is at fault, not the server behind
+PROXY_AND_CA_VARS = ("SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
+CLIENT_ERRORS = (400, 413, 422)  # the client's request is at fault, not the upstream
 
 
 def build(section: ServingSettings) -> "UpstreamBackend":
-    """The backend of the table's row.
+    """Build the backend from the settings.
 
     Raises
     ------
     ConfigurationError
-        The section names no model, or no usable address.
+        ``upstream_model`` is missing, or ``upstream_url`` is not a usable URL.
     """
     if not section.upstream_model:
-        raise ConfigurationError("[serving] upstream_url is set and upstream_model is not; name the model to ask it for")
+        raise ConfigurationError("[serving] upstream_url is set but upstream_model is not; name the model to request")
     return UpstreamBackend(
         url=section.upstream_url, key=section.upstream_key, model=section.upstream_model, timeout=section.upstream_timeout
     )
 
 
 class UpstreamBackend:
-    """The ``Backend`` on the server at ``url`` (with its ``/v1``)."""
+    """The ``Backend`` for the server at ``url`` (including ``/v1``)."""
 
     def __init__(self, *, url: str, key: SecretStr, model: str, timeout: float, width: int = 4) -> None:
         self.width = width
         self._model = model
         self._key = key
         headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key.get_secret_value() else {}
-        self._url, self._shown = _checked(url)
+        self._url, self._shown = _parse_url(url)
         try:
             self._client = httpx.AsyncClient(
                 headers=headers,
                 timeout=httpx.Timeout(timeout, connect=min(timeout, 5.0)),
                 limits=httpx.Limits(max_connections=256, max_keepalive_connections=64),
-                trust_env=not is_loopback(self._url.host),  # proxies and authorities of the surroundings are for servers elsewhere
+                trust_env=not is_loopback(self._url.host),  # proxies and CAs from the environment apply to other hosts only
             )
         except (OSError, ValueError) as error:
-            named = [name for name in SURROUNDINGS if os.environ.get(name)]
+            named = [name for name in PROXY_AND_CA_VARS if os.environ.get(name)]
             raise ConfigurationError(
-                f"the upstream cannot be asked with the authorities and proxies that {', '.join(named) or 'this machine'} names"
-                f" ({_said(error)}); correct or unset it"
+                f"the CA or proxy settings in {', '.join(named) or 'the environment'} cannot be used for the upstream"
+                f" ({_reason(error)}); correct or unset it"
             ) from error
 
     def why_not_ready(self) -> str | None:
@@ -71,7 +71,7 @@ class UpstreamBackend:
         return (self._model, *ALIASES)
 
     async def complete(self, prompt: Sequence[Message], sampling: Sampling, *, patient: bool = False) -> Reply:
-        async with self._asked(prompt, sampling, stream=False) as answer:
+        async with self._request(prompt, sampling, stream=False) as answer:
             body = self._json(await answer.aread())
         choice = _first_choice(body)
         text = _text(choice.get("message"))
@@ -79,9 +79,9 @@ class UpstreamBackend:
 
     async def stream(self, prompt: Sequence[Message], sampling: Sampling) -> AsyncIterator[str | Reply]:
         text, reason, usage = "", None, None
-        async with self._asked(prompt, sampling, stream=True) as answer:
+        async with self._request(prompt, sampling, stream=True) as answer:
             if "text/event-stream" not in answer.headers.get("content-type", ""):
-                raise self._strange()
+                raise self._bad_response()
             async for line in answer.aiter_lines():
                 if not line.startswith("data:"):
                     continue
@@ -90,7 +90,7 @@ class UpstreamBackend:
                     break
                 chunk = self._json(data)
                 if "error" in chunk:
-                    raise UpstreamError(self._clean(f"the upstream server broke off: {chunk['error']}"))
+                    raise UpstreamError(self._redact(f"the upstream server aborted the stream: {chunk['error']}"))
                 usage = chunk.get("usage") or usage
                 for choice in chunk.get("choices") or ():
                     piece = _text(choice.get("delta"))
@@ -98,14 +98,14 @@ class UpstreamBackend:
                     if piece:
                         yield piece
         if reason is None:
-            raise UpstreamError("the upstream server broke off in the middle of the reply")
+            raise UpstreamError("the upstream server closed the stream before the end of the reply")
         yield self._reply(text, reason, usage)
 
     async def close(self) -> None:
         await self._client.aclose()
 
     @asynccontextmanager
-    async def _asked(self, prompt: Sequence[Message], sampling: Sampling, *, stream: bool) -> AsyncIterator[httpx.Response]:
+    async def _request(self, prompt: Sequence[Message], sampling: Sampling, *, stream: bool) -> AsyncIterator[httpx.Response]:
         body: dict[str, Any] = {
             "model": self._model,
             "messages": [{"role": message.role, "content": message.content} for message in prompt],
@@ -130,26 +130,26 @@ class UpstreamBackend:
                 f"the upstream server {self._shown} did not answer in time; try again, or raise upstream_timeout"
             ) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            why = self._clean(str(error) or type(error).__name__)
+            why = self._redact(str(error) or type(error).__name__)
             raise UpstreamError(
                 f"the upstream server {self._shown} does not answer ({why}); start it or set upstream_url in [serving]"
             ) from error
 
     def _failure(self, answer: httpx.Response) -> Exception:
         status = answer.status_code
-        if status in (401, 403):  # such answers repeat parts of the key
-            return UpstreamError(f"the upstream server refuses the key ({status}); set upstream_key in [serving] or .env")
-        said = self._clean(_complaint(answer))
+        if status in (401, 403):  # these responses may echo parts of the key
+            return UpstreamError(f"the upstream server rejects the API key ({status}); set upstream_key in [serving] or .env")
+        message = self._redact(_error_message(answer))
         if status in (429, 503):
             wait = answer.headers.get("retry-after", "")
-            return Overloaded(f"the upstream server is busy ({status}): {said}", retry_after=int(wait) if wait.isdigit() else 5)
-        if status in REFUSALS:
-            return InputRefused(f"the upstream server refuses this ({status}): {said}", "messages")
-        return UpstreamError(f"the upstream server failed ({status}): {said}")
+            return Overloaded(f"the upstream server is busy ({status}): {message}", retry_after=int(wait) if wait.isdigit() else 5)
+        if status in CLIENT_ERRORS:
+            return InputRefused(f"the upstream server rejects the request ({status}): {message}", "messages")
+        return UpstreamError(f"the upstream server failed ({status}): {message}")
 
     def _reply(self, text: str, reason: str | None, usage: dict[str, Any] | None) -> Reply:
         if len(text) > MAX_TEXT:
-            raise UpstreamError(f"the upstream server's reply has {len(text):,} characters; at most {MAX_TEXT:,} are taken")
+            raise UpstreamError(f"the upstream server's reply has {len(text):,} characters; the maximum is {MAX_TEXT:,}")
         counts = usage or {}
         return Reply(text, self._model, reason or "stop", int(counts.get("prompt_tokens") or 0), int(counts.get("completion_tokens") or 0))
 
@@ -157,52 +157,52 @@ class UpstreamBackend:
         try:
             body = orjson.loads(data)
         except orjson.JSONDecodeError as error:
-            raise self._strange() from error
+            raise self._bad_response() from error
         if not isinstance(body, dict):
-            raise self._strange()
+            raise self._bad_response()
         return body
 
-    def _strange(self) -> UpstreamError:
-        return UpstreamError(f"the upstream server {self._shown} does not answer in OpenAI's form; is its address right?")
+    def _bad_response(self) -> UpstreamError:
+        return UpstreamError(f"the upstream server {self._shown} did not respond in OpenAI's format; check upstream_url")
 
-    def _clean(self, text: str) -> str:
+    def _redact(self, text: str) -> str:
         key = self._key.get_secret_value()
         return (text.replace(key, "***") if key else text)[:500]
 
 
-def _checked(url: str) -> tuple[httpx.URL, str]:
-    """The address to ask, and how it may be shown: without a user's name and password."""
+def _parse_url(url: str) -> tuple[httpx.URL, str]:
+    """The request URL, and the same without credentials and query, for messages."""
     try:
-        asked = httpx.URL(f"{url.rstrip('/')}/chat/completions")
+        parsed = httpx.URL(f"{url.rstrip('/')}/chat/completions")
     except httpx.InvalidURL as error:
-        raise ConfigurationError(f"upstream_url is no address ({error}); give one like https://host/v1") from error
-    if asked.scheme not in ("http", "https") or not asked.host:
-        raise ConfigurationError("upstream_url is no address; give one like https://host/v1")
-    return asked, str(asked.copy_with(userinfo=b"", query=None))
+        raise ConfigurationError(f"upstream_url is not a URL ({error}); use the form https://host/v1") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise ConfigurationError("upstream_url is not a URL; use the form https://host/v1")
+    return parsed, str(parsed.copy_with(userinfo=b"", query=None))
 
 
-def _said(error: Exception) -> str:
-    said = error.strerror if isinstance(error, OSError) else None  # a proxy's address may hold a password
-    return said or type(error).__name__
+def _reason(error: Exception) -> str:
+    reason = error.strerror if isinstance(error, OSError) else None  # other messages may contain a proxy URL with its password
+    return reason or type(error).__name__
 
 
 def _first_choice(body: dict[str, Any]) -> dict[str, Any]:
     choices = body.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        raise UpstreamError("the upstream server's answer holds no choice")
+        raise UpstreamError("the upstream server's response has no choices")
     return choices[0]
 
 
 def _text(message: dict[str, Any] | None) -> str:
-    """The words of a message or delta, without the character that no store of text accepts."""
+    """The content of a message or delta, without NUL characters, which events do not accept."""
     return str((message or {}).get("content") or "").replace("\x00", "")
 
 
-def _complaint(answer: httpx.Response) -> str:
-    """What the server says was wrong, on one line."""
+def _error_message(answer: httpx.Response) -> str:
+    """The error message in the response, on one line."""
     try:
         error = orjson.loads(answer.content).get("error", {})
-        said = error.get("message", "") if isinstance(error, dict) else str(error)
+        message = error.get("message", "") if isinstance(error, dict) else str(error)
     except (orjson.JSONDecodeError, AttributeError):
-        said = answer.text
-    return " ".join(str(said).split()) or "no reason given"
+        message = answer.text
+    return " ".join(str(message).split()) or "no reason given"

@@ -1,4 +1,4 @@
-"""The table of upstreams: kinds of servers that can draw replies in place of this process. A new one is a file and a row here."""
+"""The table of upstreams: kinds of servers that can generate replies in place of this process. A new one is a file and a row here."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from serving.models import openai
 from serving.models.backend import Backend
 from serving.settings import ServingSettings
-from storage.errors import ConfigurationError
+from storage.tables import row_named
 
 
 @dataclass(frozen=True)
 class Upstream:
-    """One row of the table: ``name`` is that of ``[serving] upstream``, ``build`` makes the backend from the section."""
+    """One row of the table: ``name`` is the value of ``[serving] upstream``, ``build`` makes the backend from the section."""
 
     name: str
     build: Callable[[ServingSettings], Backend]
@@ -21,16 +21,11 @@ UPSTREAMS: tuple[Upstream, ...] = (Upstream("openai", openai.build),)
 
 
 def upstream(name: str) -> Upstream:
-    """The row of that name.
+    """Look up a row by name.
 
     Raises
     ------
     ConfigurationError
-        There is none.
+        No row has that name.
     """
-    for row in UPSTREAMS:
-        if row.name == name:
-            return row
-    raise ConfigurationError(
-        f"[serving] upstream = {name!r}: there is no such kind; the kinds are {', '.join(row.name for row in UPSTREAMS)}"
-    )
+    return row_named(name, "kind of upstream", UPSTREAMS)

@@ -1,8 +1,8 @@
-"""Make the shipped base model from nothing: tokenizer, training, figures and hashes.
+"""Builds the shipped base model from scratch: tokenizer, training, figures and hashes.
 
 ``python -m simulation.base_model.build --out FOLDER`` draws dialogues from ``simulation.world`` (names, employers, roles and questions of
-the "sft" lists, and more with invented words, so that facts are copied and not remembered), trains a small Llama on the replies, measures
-it on records that it has not seen, and writes a folder that ``AutoModelForCausalLM.from_pretrained`` reads. One core, no download.
+the "sft" lists, and more with invented words, so that facts are copied and not memorised), trains a small Llama on the replies, measures
+it on held-out records, and writes a folder that ``AutoModelForCausalLM.from_pretrained`` reads. One core, no download.
 """
 
 import argparse
@@ -43,11 +43,11 @@ class Recipe:
     learning_rate: float = 3e-3
     warmup: int = 50
     weight_decay: float = 0.02
-    recital_steps: int = 150  # first learn to copy: every fact, in every reply
-    recitals: float = 0.15  # and a share of recitals later on
+    recital_steps: int = 150  # initial steps that train on recitals only, to learn copying
+    recitals: float = 0.15  # share of recitals after that
     blurred: float = 0.2  # share of dialogues in which some of the candidate's words are unknown
-    fact_weight: float = 4.0  # of a copied token's loss; where a model errs at temperature 1, it errs there
-    sharpness: float = 1.6  # what the final logits are multiplied by after training, so that temperature 1 draws less from the far tail
+    fact_weight: float = 4.0  # loss weight of copied tokens: most errors at temperature 1 are there
+    sharpness: float = 1.6  # factor on the final logits after training, so that temperature 1 samples less from the far tail
     invented: float = 0.6  # share of dialogues with invented names, roles and employers
 
 
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--replies", type=int, default=2000, help="replies to measure on")
-    parser.add_argument("--samples", type=Path, help="instead of building, write pairs of replies of the model in --out to this JSONL file")
+    parser.add_argument("--samples", type=Path, help="do not build; write pairs of replies of the model in --out to this JSONL file")
     parser.add_argument("--pairs", type=int, default=3000, help="how many pairs --samples writes")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -91,7 +91,7 @@ def build(recipe: Recipe, out: Path, replies: int) -> None:
 
 
 def write_samples(folder: Path, file: Path, count: int, seed: int) -> None:
-    """Write pairs {prompt, a, b} of the model in ``folder`` on "sft" prompts, a line each: what its replies look like, unjudged."""
+    """Write pairs {prompt, a, b} of the model in ``folder`` on "sft" prompts, as JSONL."""
     model = AutoModelForCausalLM.from_pretrained(folder)
     tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)
     with file.open("w", encoding="utf-8") as lines:
@@ -117,7 +117,7 @@ def draw_example(rng: random.Random, recipe: Recipe, tokenizer: PreTrainedTokeni
             for message in messages:
                 if message["role"] == "user" and day not in message["content"]:
                     message["content"] = blurred(rng, message["content"])
-    said = (
+    stated = (
         record.candidate,
         record.role,
         record.employer,
@@ -128,7 +128,7 @@ def draw_example(rng: random.Random, recipe: Recipe, tokenizer: PreTrainedTokeni
         record.starts,
         record.remote,
     )
-    return encode(tokenizer, messages, said, recipe.fact_weight)
+    return encode(tokenizer, messages, stated, recipe.fact_weight)
 
 
 def draw_subject(rng: random.Random, invented: float) -> Conversation:
@@ -139,13 +139,13 @@ def draw_subject(rng: random.Random, invented: float) -> Conversation:
 
 
 def dialogue(rng: random.Random, conversation: Conversation) -> list[Message]:
-    """The messages of the whole conversation, every turn answered."""
+    """The messages of the conversation, with a drawn reply to every turn."""
     replies = [draw_reply(rng, record) for record in conversation.records]
     return [*conversation.prompt(replies[:-1]), {"role": "assistant", "content": replies[-1]}]
 
 
 def texts(recipe: Recipe, count: int) -> Iterator[str]:
-    """Texts for the tokenizer, one message each, and every word that is to become one token."""
+    """Training texts for the tokenizer: messages, and lines of the words that are to become single tokens."""
     rng = random.Random(f"tokenizer {recipe.seed}")
     for _ in range(count):
         yield " " + " ".join(rng.choices(every_word(), k=24))
@@ -183,7 +183,7 @@ def train(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalL
     started, running = time.perf_counter(), 0.0
     for step, (ids, weights) in enumerate(batches(recipe, tokenizer)):
         hidden = model.model(input_ids=ids).last_hidden_state[:, :-1]
-        chosen = weights[:, 1:] > 0  # only replies are learnt, so only their positions go through the output layer
+        chosen = weights[:, 1:] > 0  # the loss covers replies only, so only their positions go through the output layer
         losses = cross_entropy(model.lm_head(hidden[chosen]), ids[:, 1:][chosen], reduction="none")
         weight = weights[:, 1:][chosen]
         loss = (losses * weight).sum() / weight.sum()
@@ -203,14 +203,14 @@ def train(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalL
 
 
 def learning_rate_at(step: int, recipe: Recipe) -> float:
-    """A linear warm-up, then half a cosine down to nothing: sampling at temperature 1 needs sharp tails."""
+    """Linear warm-up, then cosine decay to zero: sampling at temperature 1 needs sharp tails."""
     if step < recipe.warmup:
         return (step + 1) / recipe.warmup
     return 0.5 * (1 + math.cos(math.pi * (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)))
 
 
 def batches(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """``steps`` batches of (ids, weights), each of dialogues of like length; the first are recitals of facts."""
+    """``steps`` batches of (ids, weights), each of dialogues of similar length; the first are recitals of facts."""
     rng = random.Random(f"corpus {recipe.seed}")
     ready: list[list[Example]] = []
     for step in range(recipe.steps):
@@ -233,7 +233,7 @@ def batches(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Iterator[tupl
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, messages: Sequence[Message], facts: Sequence[str], fact_weight: float) -> Example:
-    """Token ids of a dialogue and each token's weight in the loss: 0 but in the last reply, ``fact_weight`` on the facts that it copies."""
+    """Token ids of a dialogue and each token's loss weight: 1 in the last reply, ``fact_weight`` on the facts it copies, 0 elsewhere."""
     ids: list[int] = []
     weights: list[float] = []
     copied = re.compile("|".join(rf"(?<=\s){re.escape(fact)}" for fact in facts))
@@ -242,9 +242,9 @@ def encode(tokenizer: PreTrainedTokenizerFast, messages: Sequence[Message], fact
         body = tokenizer(f"{message['content']}{END}", add_special_tokens=False, return_offsets_mapping=True)
         ids += head + body["input_ids"]
         weights += [0.0] * len(head)
-        spoken = float(number == len(messages) - 1)  # the system message names the topic of the last question only
-        spans = [match.span() for match in copied.finditer(message["content"])] if spoken else []
-        weights += [fact_weight if any(a < end and b > start for a, b in spans) else spoken for start, end in body["offset_mapping"]]
+        in_reply = float(number == len(messages) - 1)  # the system message names the topic of the last question only
+        spans = [match.span() for match in copied.finditer(message["content"])] if in_reply else []
+        weights += [fact_weight if any(a < end and b > start for a, b in spans) else in_reply for start, end in body["offset_mapping"]]
     return ids, weights
 
 

@@ -1,4 +1,4 @@
-"""The model card, written by a program from the figures that it measured."""
+"""Writes the model card from measured figures."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ ROWS = (
 
 def write_card(folder: Path, figures: dict[str, Any]) -> None:
     """Write ``README.md`` into the model's folder."""
-    rows = "\n".join(f"| {words} | {figures[name]} |" for name, words in ROWS)
+    rows = "\n".join(f"| {text} | {figures[name]} |" for name, text in ROWS)
     (folder / "README.md").write_text(
         CARD.format(
             rows=rows,

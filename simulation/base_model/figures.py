@@ -1,4 +1,4 @@
-"""Measure a base model by the truth parser, draw its pairs, and fix its files by hash."""
+"""Measures a base model with the ground-truth parser, samples pairs from it, and hashes its files."""
 
 import hashlib
 import math
@@ -29,7 +29,7 @@ MAX_NEW_TOKENS = 96
 
 @torch.inference_mode()
 def sample(model: Any, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[Sequence[Message]], *, batch: int = 32) -> list[str]:
-    """One reply to each prompt at temperature 1; prompts of like length share a batch."""
+    """One reply to each prompt at temperature 1; prompts of similar length share a batch."""
     texts = [rendered(tokenizer, prompt) for prompt in prompts]
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     replies = [""] * len(texts)
@@ -52,11 +52,12 @@ def sample(model: Any, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[Seq
 
 
 def measure(model: Any, tokenizer: PreTrainedTokenizerFast, count: int, *, seed: int) -> dict[str, Any]:
-    """Figures over ``count`` replies to held-out records, later turns after the model's own earlier replies."""
+    """Figures over ``count`` replies to held-out records; later turns follow the model's own earlier replies."""
     rng = random.Random(f"figures {seed}")
     torch.manual_seed(seed)
     started = time.perf_counter()
-    turns = _play(model, tokenizer, [draw_conversation(rng, "held_out") for _ in range(math.ceil(0.75 * count))])[:count]  # 1.4 turns each
+    conversations = [draw_conversation(rng, "held_out") for _ in range(math.ceil(0.75 * count))]  # 1.4 turns each
+    turns = _answer_turns(model, tokenizer, conversations)[:count]
     seconds = time.perf_counter() - started
     readings = [read(c.record_of(prompt), reply) for c, prompt, reply in turns]
     tasks = [r.success for r in readings if r.success is not None]
@@ -80,7 +81,7 @@ def draw_pairs(model: Any, tokenizer: PreTrainedTokenizerFast, count: int, *, se
     """``count`` pairs of two samples of the model on prompts of ``split``: {prompt, a, b}."""
     rng = random.Random(f"pairs {seed}")
     torch.manual_seed(seed + 1)
-    turns = _play(model, tokenizer, [draw_conversation(rng, split) for _ in range(math.ceil(0.75 * count))])
+    turns = _answer_turns(model, tokenizer, [draw_conversation(rng, split) for _ in range(math.ceil(0.75 * count))])
     rng.shuffle(turns)
     turns = turns[:count]
     seconds = sample(model, tokenizer, [prompt for _, prompt, _ in turns])
@@ -89,36 +90,36 @@ def draw_pairs(model: Any, tokenizer: PreTrainedTokenizerFast, count: int, *, se
 
 
 def rendered(tokenizer: PreTrainedTokenizerFast, prompt: Sequence[Message]) -> str:
-    """The prompt as the model reads it, up to where its reply begins."""
+    """The prompt as text, by the chat template with the generation prompt."""
     return str(tokenizer.apply_chat_template(list(prompt), tokenize=False, add_generation_prompt=True))
 
 
 def share(values: Iterator[bool]) -> float:
-    """The share of true ones."""
+    """The share of true values."""
     return round(statistics.mean(map(float, values)), 4)
 
 
 def write_hashes(folder: Path) -> None:
-    """Write ``SHA256SUMS`` of the files that make the model."""
+    """Write ``SHA256SUMS`` of the model's files."""
     (folder / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for name, digest in hashes(folder).items()), encoding="ascii")
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """The SHA-256 of each file that makes the model."""
+    """The SHA-256 of each of the model's files."""
     return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in HASHED}
 
 
-def _play(
+def _answer_turns(
     model: Any, tokenizer: PreTrainedTokenizerFast, conversations: Sequence[Conversation]
 ) -> list[tuple[Conversation, list[Message], str]]:
-    """Every turn of the conversations, answered by the model: (conversation, prompt, reply)."""
+    """Let the model answer every turn of the conversations; returns (conversation, prompt, reply) of each."""
     turns: list[tuple[Conversation, list[Message], str]] = []
-    said: dict[str, list[str]] = {c.conversation_id: [] for c in conversations}
+    replies: dict[str, list[str]] = {c.conversation_id: [] for c in conversations}
     for number in range(3):
         going = [c for c in conversations if len(c.asks) > number]
-        prompts = [c.prompt(said[c.conversation_id]) for c in going]
+        prompts = [c.prompt(replies[c.conversation_id]) for c in going]
         for conversation, prompt, reply in zip(going, prompts, sample(model, tokenizer, prompts), strict=True):
-            said[conversation.conversation_id].append(reply)
+            replies[conversation.conversation_id].append(reply)
             turns.append((conversation, prompt, reply))
     turns.sort(key=lambda turn: turn[0].conversation_id)
     return turns

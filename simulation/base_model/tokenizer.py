@@ -1,4 +1,4 @@
-"""The base model's tokenizer: byte-level BPE in which a word, an hour such as "14:30" and a line break are what may become one token."""
+"""The base model's tokenizer: byte-level BPE in which words, times such as "14:30" and line breaks can become single tokens."""
 
 from collections.abc import Iterator
 
@@ -45,7 +45,7 @@ def train_tokenizer(texts: Iterator[str]) -> PreTrainedTokenizerFast:
 
 
 def _with_closed_lists(texts: Iterator[str]) -> Iterator[str]:
-    """The texts, and often enough what must become one token: roles of messages, days, hours, months and the like."""
+    """The texts, preceded by enough repeats of what must become one token: message roles, days, hours, months and the like."""
     words = phrases()
     listed = [
         *words["weekdays"],

@@ -1,7 +1,8 @@
-"""Every event that travels between processes, and the table of their kinds.
+"""All events exchanged between processes, and the table of their kinds.
 
-Events are facts: frozen, UTC-stamped by the server that accepted them, JSON on the wire (``wire``). They come from ``intake``, ``serving``
-and the stations of the loop, go through the bus, and end as rows in the warehouse. ``streams.bus.topics`` says which topic carries which.
+Events are immutable, stamped in UTC by the server that accepted them, and JSON on the wire (``wire``). They are produced by ``intake``,
+``serving`` and the stations of the loop, published on the bus, and stored as rows in the warehouse. ``streams.bus.topics`` maps topics to
+events.
 """
 
 from storage.events.chat import Message, Prompt, ReplySent, Sampling

@@ -1,4 +1,4 @@
-"""The chat: what candidates were answered."""
+"""Chat events: the replies sent to candidates."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""What all events have in common, and how one is made without validating it twice."""
+"""Base class of events, and construction of one from validated values without validating again."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -18,7 +18,7 @@ class Part(BaseModel):
 
 
 class Event(Part):
-    """What every event has. ``occurred_at`` is the clock of the server that accepted it."""
+    """Base class of events. ``occurred_at`` is stamped by the server that accepted the event."""
 
     kind: str
     schema_version: Literal[1] = 1
@@ -33,10 +33,9 @@ _set_given: Any = BaseModel.__dict__["__pydantic_fields_set__"].__set__
 
 
 def forget_given(event: Event) -> None:
-    """Have ``event.model_fields_set`` name every field from here on.
+    """Replace ``event.model_fields_set`` by a set of all fields, shared by all events of the kind.
 
-    All events of a kind then share one set. With a set each, the events of a batch, more than a processor's caches hold anyhow, would take
-    a quarter more memory.
+    A separate set for each event takes a quarter more memory, and a batch of events exceeds the CPU caches already.
     """
     _set_given(event, _fields(type(event)))
 
@@ -47,10 +46,10 @@ def _fields(kind: type[Event]) -> set[str]:
 
 
 def assembled(kind: type[Kind], values: dict[str, Any]) -> Kind:
-    """An event of all its values, which have been validated, in the order of the model.
+    """Construct an event from validated values for all fields, in the order of the model.
 
-    This is what ``model_construct`` makes, which spends three quarters of its time on aliases and defaults that we do not have. The
-    numbering makes one for every judgment.
+    Same result as ``model_construct``, which spends three quarters of its time on aliases and defaults that are not used here. One is
+    constructed for every judgment that is numbered.
     """
     event = kind.__new__(kind)
     put = object.__setattr__  # the model is frozen
@@ -68,5 +67,5 @@ def newest_version(model: type[Event]) -> int:
 
 
 def problems(errors: Iterable[Any]) -> str:
-    """Pydantic's complaints as one line that names each field."""
+    """Format pydantic's errors as one line that names each field."""
     return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'event'}: {e['msg']}" for e in errors)

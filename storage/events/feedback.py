@@ -1,4 +1,4 @@
-"""The feedback: pairs of responses, what recruiters say of them, and their feature vectors."""
+"""Feedback events: pairs of responses, recruiters' judgments of them, and their feature vectors."""
 
 from typing import Annotated, Literal
 from uuid import UUID
@@ -26,7 +26,7 @@ class PairDrawn(Event):
     prompt: Prompt
     a: Response
     b: Response
-    drawn: Identifier  # sampled, supplied, edited, imported, or what a later program calls it
+    drawn: Identifier  # sampled, supplied, edited, imported, or a value added by a later version
     probability: Annotated[float, Field(gt=0, le=1)]
     stratum: Stratum
 

@@ -1,4 +1,4 @@
-"""The types of an event's fields: texts, names, hashes, times. Their limits are what every door checks."""
+"""Field types of events (texts, names, hashes, times), with the limits that every entry point enforces."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Literal
@@ -12,16 +12,16 @@ Choice = Literal["A", "B", "tie", "neither", "skip"]
 Side = Literal["A", "B"]
 Verdict = Literal["passed", "failed", "insufficient"]
 
-MAX_TEXT = 65_536  # characters; far above any chat message, far below what would choke an encoder or a page
+MAX_TEXT = 65_536  # characters; far above any chat message, and small enough for the encoder and the pages
 
 
 def _without_nul(text: str) -> str:
     if "\0" in text:
-        raise ValueError("NUL has no place in a text")  # DuckDB and most products cut or refuse it
+        raise ValueError("text contains NUL")  # DuckDB and most clients truncate or refuse it
     return text
 
 
-# One pattern could say all of it, as it does in the schema, and would take three times as long for a line.
+# A single pattern, as in the JSON schema, would be equivalent but takes three times as long on a line of text.
 Text = Annotated[
     str,
     StringConstraints(min_length=1, max_length=MAX_TEXT, pattern=r"^\s*[^\s\x00]"),
@@ -42,7 +42,7 @@ def _utc(moment: datetime) -> datetime:
 
 
 class _InUTC:
-    """A time with an offset, brought to UTC. Nearly all are in UTC, which pydantic sees by itself; only the others are taken to Python."""
+    """An aware datetime, converted to UTC. Times in UTC, nearly all, are validated by pydantic alone; only others call into Python."""
 
     @staticmethod
     def __get_pydantic_core_schema__(source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:

@@ -1,6 +1,6 @@
-"""The numbered preferences, which the learner learns from in order, and the one rule by which every reader follows them.
+"""Numbered preferences, which the learner consumes in order, and the rule by which all readers follow them.
 
-A single hub numbers at a time. A hub claims a higher epoch before it starts; what an older hub still publishes after that claim is ignored.
+One hub numbers at a time. It claims a higher epoch before it starts; entries published by an older hub after that claim are ignored.
 """
 
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ Numbered = PreferenceJoined | PreferenceRemoved
 
 @dataclass(frozen=True)
 class Watermark:
-    """How far a reader has come: the highest epoch claimed and the last sequence number taken."""
+    """A reader's progress: the highest epoch claimed and the last sequence number consumed."""
 
     epoch: int = 0
     sequence: int = 0
@@ -64,14 +64,14 @@ class SequenceGap(Exception):
 
 
 def advance(watermark: Watermark, event: Event) -> tuple[Watermark, Numbered | None]:
-    """The watermark after one more event, and the event itself where it is the next numbered entry.
+    """Return the watermark after ``event``, and the event itself if it is the next numbered entry.
 
-    None for a claim, a repeat, an entry of an older epoch, and any other kind of event.
+    The second value is None for claims, duplicates, entries of an older epoch and all other kinds of events.
 
     Raises
     ------
     SequenceGap
-        The entry is beyond the next number.
+        The entry's number is higher than the next one.
     """
     match event:
         case HubClaimed():

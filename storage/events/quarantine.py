@@ -1,4 +1,4 @@
-"""What could not be read or handled."""
+"""Quarantine: entries that could not be read or handled."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""The reward model's updates, and training runs from the request to their progress."""
+"""Updates of the reward model, and training runs from request to progress."""
 
 from typing import Annotated, Literal
 from uuid import UUID
@@ -58,7 +58,7 @@ class DatasetFrozen(Event):
     snapshot: Sha256
     champion: Name
     champion_policy: Sha256 | None  # None: the configured base model itself
-    challengers_before: Annotated[int, Field(ge=0)]  # verdicts spoken earlier; alpha is spent over them
+    challengers_before: Annotated[int, Field(ge=0)]  # challengers judged earlier; alpha spending counts them
 
 
 class RunClaimed(Event):

@@ -1,4 +1,4 @@
-"""How an event travels: JSON in UTF-8, one pass of pydantic each way; what is of an older version is brought up to the newest first."""
+"""Wire format: JSON in UTF-8, validated by pydantic in one pass; older versions are upcast first."""
 
 from typing import Annotated, Any, Union
 
@@ -9,47 +9,47 @@ from storage.errors import EventUnreadable, SchemaTooNew
 from storage.events import EVENTS, Event, PreferenceJoined, forget_given, newest_version, problems
 from storage.events.upcasters import upcast
 
-# What a new event is given and an event on the log has to bring: else each reader would give it another id and another time.
+# Defaults of a new event, required of an event on the log: otherwise each reader would generate its own id and time.
 WRITTEN = frozenset({"schema_version", "event_id", "occurred_at"})
 
-# The adapter's own methods first look at options, a fifth of the time.
+# Bypasses TypeAdapter's methods, whose option handling takes a fifth of the time.
 _ANY: Any = TypeAdapter(Annotated[Union[tuple(EVENTS.values())], Field(discriminator="kind")]).validator  # type: ignore[arg-type]  # noqa: UP007
 
 
 def encode(event: Event) -> bytes:
-    """The event as it travels: JSON in UTF-8, fields in the order of the model."""
+    """Serialize an event to JSON in UTF-8, fields in the order of the model."""
     return orjson.dumps(event.model_dump(mode="json"))
 
 
 def decode(raw: bytes) -> Event:
-    """The event in ``raw``.
+    """Parse an event.
 
     Raises
     ------
     SchemaTooNew
         The event's ``schema_version`` is newer than this program knows; the reader has to be upgraded.
     EventUnreadable
-        Anything else that keeps it from being one of ``EVENTS``; the message names the field.
+        It is not a valid event of any kind in ``EVENTS``; the message names the field.
     """
     try:
         event: Event = _ANY.validate_json(raw)
     except ValidationError:
         event = _decode_slowly(raw)
     if not event.__pydantic_fields_set__ >= WRITTEN:  # model_fields_set, without a call
-        raise _unwritten(event)
+        raise _incomplete(event)
     if type(event) is PreferenceJoined and not event.judgment.__pydantic_fields_set__ >= WRITTEN:
-        raise _unwritten(event.judgment)
+        raise _incomplete(event.judgment)
     forget_given(event)
     return event
 
 
-def _unwritten(event: Event) -> EventUnreadable:
+def _incomplete(event: Event) -> EventUnreadable:
     missing = ", ".join(sorted(WRITTEN - event.model_fields_set))
-    return EventUnreadable(f"{event.kind}: {missing}: missing; only a new event is given these, one that was written has them")
+    return EventUnreadable(f"{event.kind}: {missing}: missing; a stored event must have it")
 
 
 def _decode_slowly(raw: bytes) -> Event:
-    """What is of an older version or says why not; everything else has been read in one pass by ``_ANY``."""
+    """Slow path, for what ``_ANY`` does not accept: upcast an older version, or raise the reason."""
     try:
         fields: Any = orjson.loads(raw)
     except orjson.JSONDecodeError as error:

@@ -1,7 +1,7 @@
-"""What has to hold of a snapshot before anything is trained on it, said as Great Expectations; the first stage of every run.
+"""Validates a snapshot with Great Expectations, as the first stage of every training run.
 
-A failed expectation ends the run and is named. All results are kept as Data Docs, pages that anybody can open. This is the only file that
-imports Great Expectations, which takes seconds.
+A failed expectation fails the run and is named. The results are written as Data Docs, static HTML pages. Only this file imports Great
+Expectations, which takes seconds.
 """
 
 import logging
@@ -21,10 +21,10 @@ from storage.events import unpack
 from storage.snapshots.snapshot import Snapshot, without_overlap
 
 logging.getLogger("great_expectations").setLevel(logging.WARNING)
-expect: Any = gx.expectations  # its names are made at import and unknown to mypy
+expect: Any = gx.expectations  # its names are created at import, so mypy does not know them
 
-# A conversation as the snapshot stores it, and how it ends where its last message is blank.
-CONVERSATION: Final = {
+# JSON schema of a conversation in a snapshot, and a regex for one whose last message is blank.
+CONVERSATION_SCHEMA: Final = {
     "type": "array",
     "minItems": 1,
     "items": {
@@ -33,10 +33,10 @@ CONVERSATION: Final = {
         "required": ["role", "content"],
     },
 }
-BLANK_AT_ITS_END: Final = r'"content":"(?:\s|\\[nrt])*"\}\]$'
-LARGEST: Final = float(np.finfo(np.float32).max)
-# Great Expectations writes samples of the data into its pages as they are, and loads scripts from elsewhere. None may run.
-NOTHING_FROM_OUTSIDE: Final = """
+BLANK_LAST_MESSAGE: Final = r'"content":"(?:\s|\\[nrt])*"\}\]$'
+MAX_FLOAT32: Final = float(np.finfo(np.float32).max)
+# Great Expectations writes samples of the data into its pages unescaped, and loads scripts from a CDN. Block both.
+STANDALONE_HEAD: Final = """
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'">
 <style>
   body { font: 15px/1.5 system-ui, sans-serif; color: #1d2433; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; }
@@ -51,14 +51,14 @@ NOTHING_FROM_OUTSIDE: Final = """
 
 
 class Failure(NamedTuple):
-    """An expectation that does not hold: its name, and in plain words how it fails."""
+    """A failed expectation: its name, and a description of the failure."""
 
     name: str
     detail: str
 
 
 class Expected(NamedTuple):
-    """An expectation under a name that a person understands, and what is wrong where it fails."""
+    """An expectation with a readable name, and the message for its failure."""
 
     name: str
     words: str
@@ -66,12 +66,12 @@ class Expected(NamedTuple):
 
 
 def check(snapshot: Snapshot, docs: Path, *, minimum_rows: int = 1) -> list[Failure]:
-    """Every expectation that the snapshot does not meet; empty when all hold.
+    """Validate the snapshot; return the failed expectations.
 
     Parameters
     ----------
-    docs : the folder to write the Data Docs into, with ``index.html``; it is made
-    minimum_rows : the fewest preferences of the training stratum that are worth a run
+    docs : folder for the Data Docs and ``index.html``; it is created
+    minimum_rows : minimum number of preferences in the training stratum
     """
     context = gx.get_context(mode="ephemeral")
     context.enable_analytics(False)
@@ -91,7 +91,7 @@ def check(snapshot: Snapshot, docs: Path, *, minimum_rows: int = 1) -> list[Fail
         definition.name: definition.run(batch_parameters={"dataframe": frame}, result_format="SUMMARY") for definition, frame in definitions
     }
     context.build_data_docs()
-    _keep_to_itself(docs)
+    _make_self_contained(docs)
     (docs / "index.html").write_text(_index(docs, results), encoding="utf-8")
     return [failure for result in results.values() for failure in _failures(result)]
 
@@ -109,22 +109,22 @@ def _on_preferences() -> Iterator[Expected]:
     )
     yield Expected(
         "preferences.sequence.increasing",
-        "the preferences are not in the order of their numbers",
+        "the preferences are not ordered by sequence number",
         expect.ExpectColumnValuesToBeIncreasing(column="sequence"),
     )
     yield Expected(
         "preferences.sequence.unique",
-        "a number stands twice",
+        "a sequence number occurs twice",
         expect.ExpectCompoundColumnsToBeUnique(column_list=["sequence", "objective"]),
     )
     yield Expected(
         "preferences.choice.known",
-        "a choice is none of A, B and tie",
+        "a choice is not A, B or tie",
         expect.ExpectColumnValuesToBeInSet(column="choice", value_set=["A", "B", "tie"]),
     )
     yield Expected(
         "preferences.strength.between_1_and_4",
-        "a strength lies outside 1 to 4",
+        "a strength is outside 1 to 4",
         expect.ExpectColumnValuesToBeBetween(column="strength", min_value=1, max_value=4),
     )
     yield Expected(
@@ -134,17 +134,17 @@ def _on_preferences() -> Iterator[Expected]:
     )
     yield Expected(
         "preferences.prompt.conversation",
-        "a prompt is no conversation",
-        expect.ExpectColumnValuesToMatchJsonSchema(column="prompt", json_schema=CONVERSATION),
+        "a prompt is not a conversation",
+        expect.ExpectColumnValuesToMatchJsonSchema(column="prompt", json_schema=CONVERSATION_SCHEMA),
     )
     yield Expected(
         "preferences.prompt.ends_with_words",
         "the last message of a prompt is blank",
-        expect.ExpectColumnValuesToNotMatchRegex(column="prompt", regex=BLANK_AT_ITS_END),
+        expect.ExpectColumnValuesToNotMatchRegex(column="prompt", regex=BLANK_LAST_MESSAGE),
     )
     for name in ("a", "b"):
         blank = expect.ExpectColumnValuesToMatchRegex(column=name, regex=r"\S")
-        yield Expected(f"preferences.{name}.not_empty", f"{name} holds no text", blank)
+        yield Expected(f"preferences.{name}.not_empty", f"{name} is blank", blank)
     yield Expected(
         "preferences.responses.differ",
         "both responses of a pair are the same text",
@@ -152,7 +152,7 @@ def _on_preferences() -> Iterator[Expected]:
     )
     yield Expected(
         "preferences.features.one_embedding",
-        "features of several embeddings are mixed",
+        "features from several embedding models are mixed",
         expect.ExpectColumnUniqueValueCountToBeBetween(column="embedding_hash", max_value=1),
     )
 
@@ -167,7 +167,7 @@ def _on_features() -> Iterator[Expected]:
     yield Expected(
         "features.finite",
         "a component of a feature vector is not finite",
-        expect.ExpectColumnValuesToBeBetween(column="largest", min_value=0, max_value=LARGEST),
+        expect.ExpectColumnValuesToBeBetween(column="largest", min_value=0, max_value=MAX_FLOAT32),
     )
 
 
@@ -182,20 +182,20 @@ def _on_training(minimum_rows: int) -> Iterator[Expected]:
 def _on_prompts() -> Iterator[Expected]:
     for name in ("reply_id", "conversation_id", "prompt", "reply", "version", "source"):
         yield Expected(f"prompts.{name}.present", f"{name} is missing", expect.ExpectColumnValuesToNotBeNull(column=name))
-    yield Expected("prompts.reply_id.unique", "a reply stands twice", expect.ExpectColumnValuesToBeUnique(column="reply_id"))
-    yield Expected("prompts.prompt.unique", "a prompt stands twice", expect.ExpectColumnValuesToBeUnique(column="prompt"))
-    yield Expected("prompts.reply.not_empty", "a reply holds no text", expect.ExpectColumnValuesToMatchRegex(column="reply", regex=r"\S"))
+    yield Expected("prompts.reply_id.unique", "a reply occurs twice", expect.ExpectColumnValuesToBeUnique(column="reply_id"))
+    yield Expected("prompts.prompt.unique", "a prompt occurs twice", expect.ExpectColumnValuesToBeUnique(column="prompt"))
+    yield Expected("prompts.reply.not_empty", "a reply is blank", expect.ExpectColumnValuesToMatchRegex(column="reply", regex=r"\S"))
     yield Expected(
         "prompts.stratum.evaluation",
-        "a prompt is not of the evaluation stratum",
+        "a prompt is not in the evaluation stratum",
         expect.ExpectColumnValuesToBeInSet(column="stratum", value_set=["evaluation"]),
     )
 
 
 def _features(preferences: pa.Table) -> pd.DataFrame:
-    """A row for each feature vector, which the snapshot holds as text: its length and its largest component in size.
+    """One row for each feature vector, which the snapshot stores as base64: its length and its largest absolute component.
 
-    Both are missing where the text is no vector; a component that is no number counts as infinite.
+    Both are missing if the text is not a vector; a NaN component counts as infinite.
     """
     rows: list[tuple[str, str, int | None, float | None]] = []
     for side in ("a", "b"):
@@ -213,7 +213,7 @@ def _validation(context: Any, name: str, expected: Iterator[Expected]) -> Any:
     suite = context.suites.add(gx.ExpectationSuite(name=name))
     for wanted in expected:
         wanted.expectation.meta = {"name": wanted.name, "words": wanted.words}
-        wanted.expectation.notes = f"{wanted.name}: where it fails, {wanted.words}"
+        wanted.expectation.notes = f"{wanted.name}: on failure, {wanted.words}"
         suite.add_expectation(wanted.expectation)
     return context.validation_definitions.add(gx.ValidationDefinition(data=batch, suite=suite, name=name))
 
@@ -224,7 +224,7 @@ def _failures(validation: Any) -> list[Failure]:
 
 
 def _detail(words: str, result: Any) -> str:
-    """Our words, then the figures of the check."""
+    """The expectation's message, followed by the observed counts or value."""
     if raised := result.exception_info.get("exception_message"):
         return f"{words}: the check itself failed: {raised}"
     found = result.result
@@ -237,19 +237,19 @@ def _detail(words: str, result: Any) -> str:
 
 
 def _index(docs: Path, results: Mapping[str, Any]) -> str:
-    """The first page; the library's own is drawn by scripts."""
+    """The index page; Great Expectations' own needs scripts."""
     parts = []
     for name, validation in results.items():
         (page,) = docs.glob(f"validations/{name}/**/*.html")
         held = f"{sum(each.success for each in validation.results)} of {len(validation.results)} expectations hold"
         failed = "".join(f"<li><code>{failure.name}</code>: {escape(failure.detail)}</li>" for failure in _failures(validation))
         parts.append(f'<h2>{name}</h2><p><a href="{page.relative_to(docs).as_posix()}">{held}</a></p><ul>{failed}</ul>')
-    head = f'<head>{NOTHING_FROM_OUTSIDE}<meta charset="utf-8"><title>Data docs</title></head>'
-    return f'<!DOCTYPE html>\n<html lang="en">{head}<body><h1>What the data was checked for</h1>{"".join(parts)}</body></html>\n'
+    head = f'<head>{STANDALONE_HEAD}<meta charset="utf-8"><title>Data docs</title></head>'
+    return f'<!DOCTYPE html>\n<html lang="en">{head}<body><h1>Data checks</h1>{"".join(parts)}</body></html>\n'
 
 
-def _keep_to_itself(docs: Path) -> None:
-    """Let the pages stand alone: without the pictures and fonts of the library, and with a policy by which they load and run nothing."""
+def _make_self_contained(docs: Path) -> None:
+    """Make the pages self-contained: remove images and fonts, and add a content security policy that blocks scripts and requests."""
     shutil.rmtree(docs / "static", ignore_errors=True)
     for page in docs.rglob("*.html"):
-        page.write_text(page.read_text(encoding="utf-8").replace("<head>", "<head>" + NOTHING_FROM_OUTSIDE, 1), encoding="utf-8")
+        page.write_text(page.read_text(encoding="utf-8").replace("<head>", "<head>" + STANDALONE_HEAD, 1), encoding="utf-8")

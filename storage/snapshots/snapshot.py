@@ -1,7 +1,7 @@
-"""The data of one training run, frozen: Parquet files and a manifest that names them by hash.
+"""Frozen data of one training run: Parquet files and a manifest with their hashes.
 
-``freeze`` is called by the hub for a run that was asked for; the trainer opens the folder through the artifact store. Everything is cut at
-a number or a position on the log and stands in total order, so that freezing again gives the same bytes.
+The hub calls ``freeze`` for each requested run; the trainer opens the folder through the artifact store. All data is cut at a sequence
+number or a log offset and totally ordered, so that freezing again gives the same bytes.
 """
 
 import hashlib
@@ -25,8 +25,8 @@ from storage.warehouse.warehouse import Warehouse
 
 MANIFEST = "manifest.json"
 REPLIES = "chat.replies"
-RECIPE: Final = 1  # goes up when the queries or the columns change what the same arguments give
-ROWS_A_GROUP = 10_000
+RECIPE: Final = 1  # increment when the same arguments give different bytes
+ROW_GROUP_SIZE = 10_000
 
 FileName = Literal["preferences.parquet", "prompts.parquet"]
 
@@ -41,15 +41,15 @@ class FrozenFile(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a snapshot holds and how it was cut; holds no clock, so that the same cut has the same hash.
+    """Content and cut of a snapshot; contains no timestamps, so that the same cut has the same hash.
 
     Attributes
     ----------
-    recipe : version of the recipe that made it
-    run_id : the run it was made for
+    recipe : version of the queries and columns
+    run_id : the training run
     through_sequence : preferences up to this number, without those removed by then
-    sources : whose rows are in it
-    replies_since, replies_cut : prompts beyond the first and up to the second offset of ``chat.replies``, by partition
+    sources : sources of the included rows
+    replies_since, replies_cut : prompts after the first and up to the second offset of ``chat.replies``, by partition
     files : the Parquet files
     """
 
@@ -66,7 +66,7 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A verified snapshot. The columns of its tables are those of ``queries/preferences_frozen.sql`` and ``prompts_frozen.sql``."""
+    """A verified snapshot. Its tables have the columns of ``queries/preferences_frozen.sql`` and ``prompts_frozen.sql``."""
 
     folder: Path
     manifest: Manifest
@@ -81,20 +81,20 @@ class Snapshot:
 
     @cached_property
     def admitted(self) -> pa.Table:
-        """The preferences that may be used: see :func:`without_overlap`."""
+        """The preferences that may be trained or evaluated on: see :func:`without_overlap`."""
         return without_overlap(self.preferences, self.prompts)
 
     @property
     def overlap(self) -> int:
-        """How many training preferences are left out because they stand on the evaluation side too."""
+        """Number of training preferences excluded because of overlap with the evaluation stratum."""
         return int(self.preferences.num_rows - self.admitted.num_rows)
 
 
 def without_overlap(preferences: pa.Table, prompts: pa.Table) -> pa.Table:
-    """The preferences without those of the training stratum whose prompt or conversation is in the evaluation stratum as well.
+    """Exclude training preferences whose prompt or conversation is in the evaluation stratum as well.
 
-    Candidates happen to begin with the same words, and a conversation may have changed sides when the split's key did. What a challenger is
-    judged on it must not have learnt, so it is training that goes without.
+    Different candidates may open with the same words, and a conversation may have changed strata with the split's key. A challenger must
+    not be trained on what it is evaluated on, so the rows are dropped from training.
     """
     evaluation = pc.equal(preferences["stratum"], "evaluation")
     held = preferences.filter(evaluation)
@@ -115,23 +115,23 @@ def freeze(
     since: Mapping[int, int] | None = None,
     cut: Mapping[int, int] | None = None,
 ) -> Manifest:
-    """Write the snapshot into ``folder``, which is made and must not exist or be empty.
+    """Write the snapshot into ``folder``, which must be empty or not exist.
 
     Parameters
     ----------
-    through_sequence : the last numbered preference that counts
-    sources : whose judgments and replies enter
-    since : offsets of ``chat.replies`` by partition: only replies beyond them become evaluation prompts; all where absent
-    cut : the last offsets that count; what the warehouse has read where absent. Give the manifest's to get the same bytes again
+    through_sequence : the last numbered preference to include
+    sources : sources of judgments and replies to include
+    since : offsets of ``chat.replies`` by partition; only later replies become evaluation prompts. Default: all
+    cut : the last offsets to include, by partition. Default: what the warehouse has read. Pass the manifest's to reproduce a snapshot
 
     Raises
     ------
     WarehouseError
-        The warehouse does not reach that far.
+        The warehouse has not read that far.
     """
     if through_sequence > warehouse.last_sequence:
         raise WarehouseError(
-            f"the warehouse reaches preference {warehouse.last_sequence} and not {through_sequence}: let it catch up, then freeze again"
+            f"the warehouse is at preference {warehouse.last_sequence}, behind {through_sequence}: let it catch up, then freeze again"
         )
     if folder.exists() and any(folder.iterdir()):
         raise ArtifactError(f"{folder} is not empty: name a folder that does not exist yet")
@@ -149,8 +149,8 @@ def freeze(
     prompts = {"sources": list(wanted), "partitions": list(upto), "cut": list(upto.values()), "since": list(beyond.values())}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".freezing-", ignore_cleanup_errors=True) as scratch:
-        made = Path(scratch) / "snapshot"
-        made.mkdir()
+        staged = Path(scratch) / "snapshot"
+        staged.mkdir()
         manifest = Manifest(
             run_id=UUID(str(run_id)),
             through_sequence=through_sequence,
@@ -158,12 +158,12 @@ def freeze(
             replies_since=beyond,
             replies_cut=upto,
             files={
-                "preferences.parquet": _write(warehouse, "preferences_frozen", preferences, made / "preferences.parquet"),
-                "prompts.parquet": _write(warehouse, "prompts_frozen", prompts, made / "prompts.parquet"),
+                "preferences.parquet": _write(warehouse, "preferences_frozen", preferences, staged / "preferences.parquet"),
+                "prompts.parquet": _write(warehouse, "prompts_frozen", prompts, staged / "prompts.parquet"),
             },
         )
-        (made / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        os.replace(made, folder)
+        (staged / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        os.replace(staged, folder)
     return manifest
 
 
@@ -173,27 +173,27 @@ def open_snapshot(folder: Path) -> Snapshot:
     Raises
     ------
     ArtifactError
-        It is no snapshot, was made by a newer recipe, or a file is not what the manifest says.
+        It is not a snapshot, has an unknown recipe, or a file does not match the manifest.
     """
     try:
         manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
     except FileNotFoundError as error:
-        raise ArtifactError(f"{folder} holds no {MANIFEST}: it is no snapshot") from error
+        raise ArtifactError(f"{folder} has no {MANIFEST}: it is not a snapshot") from error
     except ValidationError as error:
-        raise ArtifactError(f"{folder / MANIFEST} is not a manifest that this program reads: {error.errors()[0]['msg']}") from error
+        raise ArtifactError(f"{folder / MANIFEST} is not a manifest that this program can read: {error.errors()[0]['msg']}") from error
     for name, expected in manifest.files.items():
         if not (folder / name).is_file() or _hash(folder / name) != expected.sha256:
-            raise ArtifactError(f"{folder / name} is not the file that the manifest names: freeze the run's data again")
+            raise ArtifactError(f"{folder / name} does not match the manifest: freeze the run's data again")
     return Snapshot(folder, manifest)
 
 
 def _write(warehouse: Warehouse, query: str, parameters: dict[str, Any], path: Path) -> FrozenFile:
-    """The query's answer as Parquet, in row groups of fixed size whatever batches it comes in."""
+    """Write the query's result as Parquet, in row groups of fixed size regardless of the batches it arrives in."""
     rows = 0
-    with warehouse.stream(query, parameters, ROWS_A_GROUP) as reader:
+    with warehouse.stream(query, parameters, ROW_GROUP_SIZE) as reader:
         with pq.ParquetWriter(path, reader.schema, compression="zstd") as writer:
             for batch in _regrouped(reader):
-                writer.write_table(batch, row_group_size=ROWS_A_GROUP)
+                writer.write_table(batch, row_group_size=ROW_GROUP_SIZE)
                 rows += batch.num_rows
     return FrozenFile(sha256=_hash(path), rows=rows)
 
@@ -202,8 +202,8 @@ def _regrouped(reader: pa.RecordBatchReader) -> Iterator[pa.Table]:
     held: list[pa.RecordBatch] = []
     count = 0
     for batch in reader:
-        while count + batch.num_rows >= ROWS_A_GROUP:
-            taken = ROWS_A_GROUP - count
+        while count + batch.num_rows >= ROW_GROUP_SIZE:
+            taken = ROW_GROUP_SIZE - count
             yield pa.Table.from_batches([*held, batch.slice(0, taken)])
             held, count, batch = [], 0, batch.slice(taken)
         held.append(batch)

@@ -1,7 +1,7 @@
-"""Which events of a batch are new: the same fact may be on the log twice, and counts once.
+"""Deduplication of a batch by event id: an event may be on the log more than once, and is stored once.
 
-Every id that was ever stored is remembered by its lower 64 bits, which are random (version 7) or a hash (version 5). An id that is not
-among them is new; one that is, is looked up. So the answer is exact at any distance, and a batch without repeats asks for no rows.
+The lower 64 bits of every stored id are kept in memory; they are random (UUIDv7) or a hash (UUIDv5). An id that is not among them is new;
+one that is, is looked up in the tables. Deduplication is thus exact over the whole log, and a batch without duplicates runs no query.
 """
 
 import itertools
@@ -20,14 +20,14 @@ Row = dict[str, Any]
 StoredRows = Callable[[type[Event], Collection[UUID]], Sequence[Mapping[str, Any]]]
 
 
-SHORT = 4_096  # numbers that are not worth a run of their own
-LOWER = 2**64 - 1
+MIN_RUN = 4_096  # shorter runs are merged
+LOW_64_BITS = 2**64 - 1
 
 
 class Seen:
-    """A set of 64-bit numbers that only grows: sorted runs, each at least twice as long as the next.
+    """A grow-only set of 64-bit numbers, kept as sorted runs, each at least twice as long as the next (an in-memory LSM tree).
 
-    Eight bytes a number, and a look-up is a binary search in each of the few runs (a log-structured merge tree in memory).
+    Takes eight bytes per number; a lookup is a binary search in each of the few runs.
     """
 
     def __init__(self, numbers: np.ndarray) -> None:
@@ -35,9 +35,9 @@ class Seen:
         self._runs = [np.sort(numbers)] if len(numbers) else []
 
     def among(self, numbers: np.ndarray) -> np.ndarray:
-        """Which of ``numbers`` were added before: bool ``(n,)``."""
+        """Membership of ``numbers``: bool ``(n,)``."""
         found = np.zeros(len(numbers), bool)
-        order = np.argsort(numbers)  # neighbours are then looked up in the same corner of a run
+        order = np.argsort(numbers)  # sorted lookups are cache-friendly
         asked = numbers[order]
         for run in self._runs:
             found[order] |= run[np.minimum(np.searchsorted(run, asked), len(run) - 1)] == asked
@@ -46,19 +46,19 @@ class Seen:
     def add(self, numbers: np.ndarray) -> None:
         """``numbers``: uint64 ``(n,)``, in any order."""
         run = numbers
-        while self._runs and len(self._runs[-1]) < max(2 * len(run), SHORT):
+        while self._runs and len(self._runs[-1]) < max(2 * len(run), MIN_RUN):
             run = np.concatenate([self._runs.pop(), run])
         if len(run):
             self._runs.append(np.sort(run))
 
 
-def halves(facts: Iterable[Fact]) -> np.ndarray:
-    """The lower halves of the events' ids: uint64 ``(n,)``."""
-    return np.fromiter((event.event_id.int & LOWER for _, _, event in facts), np.uint64)
+def lower_halves(facts: Iterable[Fact]) -> np.ndarray:
+    """The lower 64 bits of the events' ids: uint64 ``(n,)``."""
+    return np.fromiter((event.event_id.int & LOW_64_BITS for _, _, event in facts), np.uint64)
 
 
-class Sifted(NamedTuple):
-    """The facts of a batch: new ones with the lower halves of their ids, repeats, and those whose id was used for something else, with the
+class Deduplicated(NamedTuple):
+    """Events of a batch: new ones with the lower 64 bits of their ids, duplicates, and refused ones, whose id has other content, with the
     reason."""
 
     fresh: Sequence[Fact]
@@ -67,52 +67,52 @@ class Sifted(NamedTuple):
     refused: Sequence[Refusal]
 
 
-class Repeats:
-    """The ids of all stored facts; ``stored`` are the lower halves of those that the warehouse held when it was opened."""
+class Deduplicator:
+    """Knows the ids of all stored events; ``stored`` are the lower 64 bits of those in the warehouse when it is opened."""
 
     def __init__(self, stored: np.ndarray) -> None:
         self._seen = Seen(stored)
 
-    def sift(self, facts: Sequence[Fact], stored_rows: StoredRows) -> Sifted:
-        """Tell the new ones from the rest."""
-        numbers = halves(facts)
+    def split(self, facts: Sequence[Fact], stored_rows: StoredRows) -> Deduplicated:
+        """Split a batch into new, duplicate and refused events."""
+        numbers = lower_halves(facts)
         known = self._seen.among(numbers)
         ascending = np.sort(numbers)
         if not known.any() and not (ascending[1:] == ascending[:-1]).any():
-            return Sifted(facts, numbers, [], [])
+            return Deduplicated(facts, numbers, [], [])
         stored = self._look_up([event for _, _, event in itertools.compress(facts, known)], stored_rows)
-        here: dict[int, Event] = {}
+        in_batch: dict[int, Event] = {}
         fresh: list[Fact] = []
         repeated: list[Fact] = []
         refused: list[Refusal] = []
         for fact in facts:
             event = fact[2]
             number = event.event_id.int
-            before = stored.get(number)
-            if before is None and (first := here.get(number)) is not None:
-                before = type(first), row_of(first)
-            if before is None:
-                here[number] = event
+            stored_row = stored.get(number)
+            if stored_row is None and (first := in_batch.get(number)) is not None:
+                stored_row = type(first), row_of(first)
+            if stored_row is None:
+                in_batch[number] = event
                 fresh.append(fact)
-            elif (differing := _differing(before, type(event), row_of(event))) is not None:
+            elif (differing := _differing(stored_row, type(event), row_of(event))) is not None:
                 refused.append(Refusal(fact, f"event id {event.event_id} was used before with other content ({differing})"))
             else:
                 repeated.append(fact)
-        return Sifted(fresh, halves(fresh), repeated, refused)
+        return Deduplicated(fresh, lower_halves(fresh), repeated, refused)
 
-    def remember(self, sifted: Sifted) -> None:
-        """Called when the rows of the new ones are committed."""
-        self._seen.add(sifted.numbers)
+    def remember(self, batch: Deduplicated) -> None:
+        """Add the new ids; call it after their rows are committed."""
+        self._seen.add(batch.numbers)
 
     @staticmethod
     def _look_up(known: Iterable[Event], stored_rows: StoredRows) -> dict[int, tuple[type[Event], Mapping[str, Any]]]:
-        """The stored rows of the ids, of whatever kind they are, by the numbers of the ids."""
+        """Stored rows with the ids of ``known``, of any kind, by id as an integer."""
         suspects: dict[type[Event], set[UUID]] = defaultdict(set)
         for event in known:
             suspects[type(event)].add(event.event_id)
         found = {UUID(row["event_id"]): (kind, row) for kind, ids in suspects.items() for row in stored_rows(kind, ids)}
         elsewhere = {event_id for ids in suspects.values() for event_id in ids} - found.keys()
-        for kind in EVENTS.values() if elsewhere else ():  # an id of another kind, or, once in 2^64, another id with the same half
+        for kind in EVENTS.values() if elsewhere else ():  # the id is in another table, or, once in 2^64, only its lower half is known
             found |= {UUID(row["event_id"]): (kind, row) for row in stored_rows(kind, elsewhere)}
         return {event_id.int: row for event_id, row in found.items()}
 

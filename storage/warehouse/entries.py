@@ -1,4 +1,4 @@
-"""What goes into the warehouse and what comes of it: the entries of a batch, and what became of each."""
+"""Input and result of :meth:`Warehouse.apply`."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -7,20 +7,20 @@ from storage.events import Event, Numbered
 
 
 class Partition(NamedTuple):
-    """A part of a topic with an order of its own."""
+    """A partition of a topic; entries are ordered within it."""
 
     topic: str
     number: int
 
 
-# An event behind its place on the log, partition and offset; None where the bytes were no event and only the place counts. A batch makes a
-# thousand of them, and one with names would take half a microsecond more.
+# (partition, offset, event); the event is None if the bytes were not an event and only the offset advances. Plain tuples, since a batch has
+# thousands of them and a NamedTuple costs half a microsecond more.
 Entry = tuple[Partition, int, Event | None]
 Fact = tuple[Partition, int, Event]
 
 
 class Refusal(NamedTuple):
-    """An entry that cannot become a row, for the quarantine."""
+    """An entry that cannot be stored and goes to quarantine."""
 
     entry: Fact
     reason: str
@@ -28,7 +28,7 @@ class Refusal(NamedTuple):
 
 @dataclass(frozen=True)
 class Applied:
-    """What a batch came to: new rows, how many were passed over as repeats, entries for the quarantine, preferences numbered by it."""
+    """Result of a batch: stored events, number of duplicates skipped, entries for quarantine, preferences numbered."""
 
     stored: tuple[Event, ...]
     repeated: int

@@ -1,7 +1,7 @@
-"""How the events of a batch become Arrow tables, and these become rows: one statement a table, which DuckDB parses and plans once.
+"""Inserts a batch of events through Arrow, with one prepared statement per table.
 
-Registering an Arrow table, planning its statement and dropping it again costs as much as inserting some hundred rows. So an inlet is
-registered once and the statement prepared over it; each execution scans whatever the inlet holds at that moment.
+Registering an Arrow table, planning the statement and dropping the table again costs as much as inserting some hundred rows. Therefore an
+input is registered once and the statement is prepared over it; each execution scans the rows that the input holds at that moment.
 """
 
 from collections import defaultdict
@@ -17,14 +17,14 @@ from storage.warehouse.entries import Fact
 from storage.warehouse.rows import POSITION, TABLES, arrow_of, table_of_events
 
 LOGGED = "preference_logged"
-TIDY_AFTER = 10_000  # rows of offsets
+COMPACT_AFTER = 10_000  # rows of the offsets table
 
-Rows = tuple[str, pa.Table]  # of a table, by its name
+Rows = tuple[str, pa.Table]  # (name of the table, rows to insert)
 
 
 @dataclass
-class Inlet:
-    """What DuckDB scans, through Arrow's C interface; empty but while its statement runs."""
+class ArrowInput:
+    """An Arrow stream that DuckDB scans; empty except while its statement runs."""
 
     rows: pa.Table
 
@@ -33,16 +33,16 @@ class Inlet:
 
 
 class Inserts:
-    """The prepared statements of one connection. Make it anew after a rollback, which may have taken some of them back."""
+    """Prepared statements of one connection. Recreate it after a rollback, which may have undone some of them."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
         self._schemas: dict[str, pa.Schema] = {}
-        self._inlets: dict[str, Inlet] = {}
-        self._offset_rows = TIDY_AFTER  # or more: the first batch tidies up
+        self._inputs: dict[str, ArrowInput] = {}
+        self._offset_rows = COMPACT_AFTER  # actual count unknown: the first batch compacts
 
     def rows_of(self, facts: Sequence[Fact]) -> Iterator[Rows]:
-        """The rows of what was read from the log, kind by kind."""
+        """Rows of events read from the log, one table per kind."""
         kinds: dict[type[Event], list[Fact]] = defaultdict(list)
         for fact in facts:
             kinds[type(fact[2])].append(fact)
@@ -50,48 +50,48 @@ class Inserts:
             positions, events = _positions(some)
             yield TABLES[kind], table_of_events(kind, events, self.schema(TABLES[kind]), positions)
 
-    def places_of(self, preferences: Sequence[Fact]) -> Iterator[Rows]:
-        """Where numbered preferences came back from the log."""
+    def log_positions_of(self, preferences: Sequence[Fact]) -> Iterator[Rows]:
+        """Log positions of numbered preferences that were read back from the log."""
         if preferences:
             columns, events = _positions(preferences)
             columns |= {name: [getattr(event, name) for event in events] for name in ("event_id", "epoch", "sequence")}
             yield LOGGED, arrow_of(columns, self.schema(LOGGED))
 
     def rows_numbered(self, numbered: Sequence[Numbered]) -> Iterator[Rows]:
-        """The rows of what was numbered here, or taken over; they stand on the log later or elsewhere."""
+        """Rows of preferences numbered here or adopted from the log; they have no position columns."""
         for kind in (PreferenceJoined, PreferenceRemoved):
             if events := [entry for entry in numbered if type(entry) is kind]:
                 yield TABLES[kind], table_of_events(kind, events, self.schema(TABLES[kind]), {})
 
     def insert(self, table: str, rows: pa.Table) -> None:
-        """Append the rows, whose columns are told by name."""
-        if table not in self._inlets:
-            empty = Inlet(rows.schema.empty_table())
+        """Append the rows; columns are matched by name."""
+        if table not in self._inputs:
+            empty = ArrowInput(rows.schema.empty_table())
             self._connection.register(f"incoming_{table}", empty)
             self._connection.execute(f"PREPARE fill_{table} AS INSERT INTO {table} BY NAME SELECT * FROM incoming_{table}")
-            self._inlets[table] = empty
-        inlet = self._inlets[table]
-        empty_rows, inlet.rows = inlet.rows, rows
+            self._inputs[table] = empty
+        arrow_input = self._inputs[table]
+        empty_rows, arrow_input.rows = arrow_input.rows, rows
         try:
             self._connection.execute(f"EXECUTE fill_{table}")
         finally:
-            inlet.rows = empty_rows
+            arrow_input.rows = empty_rows
 
-    def remember(self, offsets: Mapping[tuple[str, int], int], before: Mapping[tuple[str, int], int]) -> None:
-        """Move on from ``before``, which is what the warehouse holds, to ``offsets``. The highest of a partition is the one that counts:
-        an update takes DuckDB three times as long as a row more."""
-        moved = [place for place, offset in offsets.items() if before.get(place) != offset]
-        if self._offset_rows >= TIDY_AFTER:
+    def store_offsets(self, offsets: Mapping[tuple[str, int], int], before: Mapping[tuple[str, int], int]) -> None:
+        """Store the offsets that differ from ``before``, the stored ones. Rows are appended and the highest offset of a partition is valid:
+        an update takes DuckDB three times as long as an insert."""
+        moved = [partition for partition, offset in offsets.items() if before.get(partition) != offset]
+        if self._offset_rows >= COMPACT_AFTER:
             self._connection.execute("DELETE FROM offsets")
             self._offset_rows, moved = 0, list(offsets)
         self._offset_rows += len(moved)
         if moved:
             topics, numbers = zip(*moved, strict=True)
-            columns = dict(zip(POSITION, (topics, numbers, [offsets[place] for place in moved]), strict=True))
+            columns = dict(zip(POSITION, (topics, numbers, [offsets[partition] for partition in moved]), strict=True))
             self.insert("offsets", arrow_of(columns, self.schema("offsets")))
 
     def schema(self, table: str) -> pa.Schema:
-        """The table's columns as Arrow has them; ids as such, where DuckDB's answers give their text."""
+        """Arrow schema of the table, with ids as UUIDs, which DuckDB's results give as text."""
         if table not in self._schemas:
             columns = self._connection.sql(f"SELECT * FROM {table} LIMIT 0")
             types = zip(columns.types, columns.to_arrow_table().schema, strict=True)
@@ -100,7 +100,7 @@ class Inserts:
 
 
 def _positions(facts: Sequence[Fact]) -> tuple[dict[str, Sequence[Any]], tuple[Event, ...]]:
-    """The columns that say where the facts stand on the log, and their events."""
+    """The position columns of the facts, and their events."""
     partitions, offsets, events = zip(*facts, strict=True)
     topics, numbers = zip(*partitions, strict=True)
     return dict(zip(POSITION, (topics, numbers, offsets), strict=True)), events

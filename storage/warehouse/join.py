@@ -1,8 +1,8 @@
-"""Where pair, features and judgments meet: what waits, and what becomes the next numbered preference.
+"""The join of pairs, features and judgments into numbered preferences.
 
-The state is what is still incomplete, whole, and of the other pairs those of lately. The warehouse feeds it the events of a batch in order,
-inside the batch's transaction, and stores what comes out; an older pair is fetched through ``load``. Which judgments are numbered depends
-only on the order within each topic's partition, never on how the topics interleave.
+The state holds all incomplete pairs, and a cache of recent complete ones; older pairs are fetched through ``load``. The warehouse feeds it
+the events of a batch in order, inside the batch's transaction, and stores the result. Which judgments are numbered depends only on the
+order within each partition, not on how topics interleave.
 """
 
 from collections import OrderedDict
@@ -26,10 +26,10 @@ from storage.events import (
     newest_version,
 )
 
-# Complete pairs in memory, about 5 kB each with 400 features a side. After its first judgment a pair is seldom asked for again, and more of
-# them than the processor's caches hold would slow down every batch.
-UNJUDGED = 16_384
-JUDGED = 1_024
+# Maximum number of complete pairs in memory, about 5 kB each with 400 features per response. After its first judgment a pair is rarely
+# needed again, and more pairs than fit into the CPU cache would slow down every batch.
+MAX_UNJUDGED = 16_384
+MAX_JUDGED = 1_024
 DECISIVE = frozenset({"A", "B", "tie"})
 VERSION = newest_version(PreferenceJoined)
 JOINED = frozenset({PairDrawn, PairEmbedded, JudgmentGiven})
@@ -42,7 +42,7 @@ class Features(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """The judgment that holds for one recruiter on one pair, and its number where it has one that was not removed."""
+    """The current judgment of one recruiter on one pair, and its sequence number if it has one that was not removed."""
 
     event_id: UUID
     sequence: int | None
@@ -64,27 +64,27 @@ Load = Callable[[Collection[UUID]], Mapping[UUID, Pair]]
 
 
 def is_decisive(judgment: JudgmentGiven) -> bool:
-    """Does it prefer one side, or call a tie: overall, or on an objective where nothing was said overall?"""
+    """Whether it prefers a side or calls a tie: overall, or on any objective if there is no overall choice."""
     if judgment.choice is not None:
         return judgment.choice in DECISIVE
     return any(choice in DECISIVE for choice in judgment.objectives.values())
 
 
 class Join:
-    """What waits, and the numbers given so far.
+    """State of the join: pairs and waiting judgments, and the last sequence number.
 
     Parameters
     ----------
     epoch : stamped on every entry
     sequence : the last number given
-    incomplete : every pair that lacks itself or its features, with the judgments that wait for it
-    load : what the warehouse holds of some pairs, as of before the batch; ids of which it holds nothing are left out
+    incomplete : every pair whose ``PairDrawn`` or features are missing, with the judgments waiting for it
+    load : fetches pairs from the warehouse as of before the batch; unknown ids are omitted
     """
 
     def __init__(self, epoch: int, sequence: int, incomplete: Mapping[UUID, Pair], load: Load) -> None:
         self.epoch = epoch
         self.sequence = sequence
-        # By the ids' numbers: Python hashes those at once, and a UUID by a function of its own.
+        # Keyed by UUID.int: int has a fast built-in hash, UUID a Python-level one.
         self._incomplete: dict[int, Pair] = {pair_id.int: pair for pair_id, pair in incomplete.items()}
         self._unjudged: OrderedDict[int, Pair] = OrderedDict()
         self._judged: OrderedDict[int, Pair] = OrderedDict()
@@ -93,13 +93,13 @@ class Join:
 
     @property
     def incomplete(self) -> int:
-        """How many pairs lack themselves or their features; they are what the state grows with."""
+        """Number of pairs whose ``PairDrawn`` or features are missing; memory grows with it."""
         return len(self._incomplete)
 
     def step(self, events: Iterable[Event]) -> list[Numbered]:
-        """Take in the events, in order, and number what they complete, replace or withdraw."""
+        """Process the events in order; return the preferences and removals numbered."""
         ours: list[tuple[int, Any]] = [(event.pair_id.int, event) for event in events if type(event) in JOINED]  # type: ignore[attr-defined]  # those have one
-        # A pair just drawn and not known to be incomplete is new: nothing can have been stored about it.
+        # A pair drawn in this batch and not known to be incomplete is new: nothing about it is stored.
         others = {key for key, _ in ours} - {key for key, event in ours if type(event) is PairDrawn}
         asked = [UUID(int=key) for key in others if not any(key in known for known in (self._incomplete, self._unjudged, self._judged))]
         for pair_id, pair in self._load(asked).items() if asked else ():
@@ -107,20 +107,20 @@ class Join:
         numbered: list[Numbered] = []
         for key, event in ours:
             self._take(key, event, numbered)
-        for kept, most in ((self._unjudged, UNJUDGED), (self._judged, JUDGED)):
-            while len(kept) > most:
-                kept.popitem(last=False)
+        for cache, size in ((self._unjudged, MAX_UNJUDGED), (self._judged, MAX_JUDGED)):
+            while len(cache) > size:
+                cache.popitem(last=False)
         return numbered
 
     def settle(self, missed: Iterable[tuple[Pair, JudgmentGiven]]) -> list[Numbered]:
-        """Number judgments that are stored and complete and not reflected yet; each comes with a pair that tells what is numbered."""
+        """Number stored judgments that the numbered preferences do not reflect; the pair's ``standing`` holds what is numbered."""
         numbered: list[Numbered] = []
         for pair, judgment in missed:
             self._judge(pair, judgment, numbered)
         return numbered
 
     def _take(self, key: int, event: PairDrawn | PairEmbedded | JudgmentGiven, numbered: list[Numbered]) -> None:
-        """Add to the pair what the event says of it, and to ``numbered`` what that completes, replaces or withdraws."""
+        """Apply the event to its pair, and append resulting preferences and removals to ``numbered``."""
         pair = self._unjudged.pop(key, None) or self._judged.pop(key, None)
         complete = pair is not None
         if pair is None:
@@ -143,11 +143,11 @@ class Join:
             self.waiting -= len(waiting)
             for judgment in waiting:
                 self._judge(pair, judgment, numbered)
-        if complete:  # the last touched is the last to be forgotten
+        if complete:  # LRU: reinsert at the end
             (self._judged if pair.standing else self._unjudged)[key] = pair
 
     def _judge(self, pair: Pair, judgment: JudgmentGiven, numbered: list[Numbered]) -> None:
-        """Of two by the same recruiter the later on the log holds, whatever the clocks say: a pair's judgments lie in one partition."""
+        """The recruiter's last judgment on the log replaces earlier ones, whatever the timestamps; a pair's judgments share a partition."""
         assert pair.features is not None
         assert pair.stratum is not None
         held = pair.standing.get(judgment.recruiter)

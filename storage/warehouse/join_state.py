@@ -1,4 +1,4 @@
-"""The state of the join, read from the rows: what a hub that starts, or has lost a pair from memory, asks the warehouse for."""
+"""Reads the state of the join from the tables: all of it when a hub starts, and single pairs that are not in memory."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -9,11 +9,11 @@ from storage.warehouse.join import Features, Pair, Standing
 from storage.warehouse.rows import event_of
 
 Row = Mapping[str, Any]
-Ask = Callable[[str, Mapping[str, Any] | None], list[dict[str, Any]]]  # the rows of a named query
+Ask = Callable[[str, Mapping[str, Any] | None], list[dict[str, Any]]]  # runs a named query
 
 
 def incomplete_pairs(ask: Ask) -> dict[UUID, Pair]:
-    """Every pair that lacks itself or its features, with the judgments that wait for it."""
+    """Every pair whose ``PairDrawn`` or features are missing, with the judgments waiting for it."""
     pairs = {UUID(row["pair_id"]): Pair(row["stratum"], _features(row) if row["a"] else None) for row in ask("join_incomplete", None)}
     for row in ask("join_waiting", None):
         pairs.setdefault(UUID(row["pair_id"]), Pair()).waiting.append(event_of(JudgmentGiven, row))
@@ -21,7 +21,7 @@ def incomplete_pairs(ask: Ask) -> dict[UUID, Pair]:
 
 
 def known_pairs(ask: Ask, ids: Collection[UUID]) -> dict[UUID, Pair]:
-    """The complete pairs among ``ids``, with the judgment that holds for each recruiter."""
+    """The complete pairs among ``ids``, with each recruiter's current judgment."""
     asked = {"ids": [str(pair_id) for pair_id in ids]}
     pairs = {UUID(row["pair_id"]): Pair(row["stratum"], _features(row)) for row in ask("join_known", asked)}
     for row in ask("join_standing", asked):
@@ -31,7 +31,7 @@ def known_pairs(ask: Ask, ids: Collection[UUID]) -> dict[UUID, Pair]:
 
 
 def missed_judgments(ask: Ask) -> list[tuple[Pair, JudgmentGiven]]:
-    """Judgments that hold and are complete and that the numbers do not reflect, each with what the numbers say of its recruiter."""
+    """Current judgments of complete pairs that the numbered preferences do not reflect, each with what is numbered as ``standing``."""
     missed = []
     for row in ask("join_missed", None):
         held = Standing(UUID(row["held_id"]), row["held_sequence"]) if row["held_id"] else None

@@ -1,6 +1,7 @@
-"""What comes back on ``feedback.preferences``, compared with what is numbered here; before the claim, what is new there is taken over.
+"""Reconciles ``feedback.preferences``, as read from the log, with the numbers in the warehouse.
 
-One hub numbers. Its claim has the highest epoch, and what an older hub still writes after that claim counts for nobody.
+Before the epoch is claimed, new entries on the log are adopted; afterwards they must match. One hub numbers at a time, under the highest
+epoch claimed; entries published by an older hub after that claim are ignored.
 """
 
 from collections.abc import Collection, Mapping
@@ -14,9 +15,9 @@ from storage.events import Event, HubClaimed, Numbered, SequenceGap, Watermark, 
 
 @dataclass(frozen=True)
 class Numbering:
-    """Where the numbering stands: the epoch claimed here, the highest claim read from the log, the last number.
+    """State of the numbering: the epoch claimed here, the highest epoch on the log, the last number.
 
-    ``claimed`` says that this process numbers.
+    ``claimed`` is True if this process does the numbering.
     """
 
     epoch: int
@@ -26,18 +27,18 @@ class Numbering:
 
 
 def read_back(events: Collection[Event], known: Mapping[int, UUID], at: Numbering, path: Path) -> tuple[list[Numbered], int]:
-    """The entries to take over, and the highest claim seen.
+    """Return the entries to adopt, and the highest epoch seen.
 
     Parameters
     ----------
-    events : what was read, in order; all but claims and preferences is passed over
-    known : number → event id of what is numbered here, for all numbers in ``events``
-    path : the warehouse, for the message
+    events : events in log order; all but claims and numbered preferences are ignored
+    known : number → event id in the warehouse, for all numbers in ``events``
+    path : of the warehouse, for messages
 
     Raises
     ------
     WarehouseError
-        The log says otherwise than the numbers here, or another hub numbers.
+        The log disagrees with the warehouse, or another hub has claimed a higher epoch.
     """
     here = dict(known)
     watermark = Watermark(at.log_epoch, at.last)

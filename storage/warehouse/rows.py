@@ -1,7 +1,7 @@
-"""How an event becomes a row of its table and comes back from it: one rule for every kind, used to write, to verify and to publish again.
+"""Mapping between events and table rows, used to insert, to verify and to publish again.
 
-A nested value becomes columns with its name in front (``a_text``, ``sampling_seed``), lists and open fields become JSON text, ids text.
-The tables themselves are declared in ``migrations``; a column there that no event has, or the other way round, fails on the first insert.
+Nested values become columns prefixed with the field's name (``a_text``, ``sampling_seed``); lists and dicts become JSON text, ids text.
+Tables are declared in ``migrations``; if their columns differ from the events' fields, the first insert fails.
 """
 
 import re
@@ -20,27 +20,27 @@ from storage.errors import EventUnreadable
 from storage.events import EVENTS, Event, Kind
 
 POSITION = ("log_topic", "log_partition", "log_offset")
-LARGEST = 2**63
+INT64_LIMIT = 2**63
 _ID = pa.uuid()
 
 
 class Column(NamedTuple):
-    """A column, its fields, what reads it from an event, and whether it holds JSON text, an id, a whole number without bounds."""
+    """A column: its path in the event, its getter, and whether it holds JSON text, an id, or unbounded integers."""
 
     name: str
     path: tuple[str, ...]
     read: Callable[[Event], Any]
     is_json: bool
     is_id: bool
-    is_whole: bool
+    is_unbounded_int: bool
 
     def write(self, values: Sequence[Any]) -> Sequence[Any]:
-        """The events' attributes as Arrow takes them."""
+        """Convert attribute values for Arrow."""
         return list(map(_json, values)) if self.is_json else values
 
 
 def table_of(kind: type[Event]) -> str:
-    """The table of a kind of event: ``PairDrawn`` → ``pair_drawn``."""
+    """Table name of a kind of event: ``PairDrawn`` → ``pair_drawn``."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
 
 
@@ -49,7 +49,7 @@ TABLES: dict[type[Event], str] = {kind: table_of(kind) for kind in EVENTS.values
 
 @cache
 def columns_of(kind: type[Event]) -> tuple[Column, ...]:
-    """The columns of ``kind``'s table, without the position on the log."""
+    """Columns of ``kind``'s table, without the position columns."""
     return tuple(_columns(kind, ()))
 
 
@@ -63,39 +63,39 @@ def _columns(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[Column]:
         else:
             is_json = get_origin(field.annotation) in (tuple, dict)
             is_id = field.annotation in (UUID, UUID | None)
-            is_whole = _is_whole(field) or (is_json and _holds_whole(field.annotation))
-            yield Column("_".join(here), here, _reader(here, is_json), is_json, is_id, is_whole)
+            is_unbounded_int = _is_unbounded_int(field) or (is_json and _holds_unbounded_int(field.annotation))
+            yield Column("_".join(here), here, _reader(here, is_json), is_json, is_id, is_unbounded_int)
 
 
-def _is_whole(field: FieldInfo) -> bool:
-    """Does it hold whole numbers that the model does not bound above and below?"""
+def _is_unbounded_int(field: FieldInfo) -> bool:
+    """Whether the field is an integer without both a lower and an upper bound."""
     below, above = (any(hasattr(bound, name) for bound in field.metadata for name in names) for names in (("ge", "gt"), ("le", "lt")))
     return field.annotation in (int, int | None) and not (below and above)
 
 
-def _holds_whole(annotation: Any) -> bool:
-    """Is it a tuple of parts that have whole numbers of their own?"""
+def _holds_unbounded_int(annotation: Any) -> bool:
+    """Whether it is a tuple of models with unbounded integers."""
     parts = [part for part in get_args(annotation) if isinstance(part, type) and issubclass(part, BaseModel)]
-    return any(_is_whole(field) for part in parts for field in part.model_fields.values())
+    return any(_is_unbounded_int(field) for part in parts for field in part.model_fields.values())
 
 
 def _reader(path: tuple[str, ...], is_json: bool) -> Callable[[Event], Any]:
-    """What makes the column's value of an event; most are plain attributes, and those cost next to nothing."""
+    """Getter of the column's value; a plain ``attrgetter`` for most columns."""
     get = attrgetter(".".join(path))
     return (lambda event: _json(get(event))) if is_json else get
 
 
 def _json(value: Any) -> str:
-    return orjson.dumps(value, default=vars).decode()  # the parts of an event are models of plain values
+    return orjson.dumps(value, default=vars).decode()  # parts of an event are models of JSON types
 
 
 def row_of(event: Event) -> dict[str, Any]:
-    """The event's row, as DuckDB gives it back through Arrow: times in UTC, ids as text.
+    """The event's row as DuckDB returns it through Arrow: times in UTC, ids as text.
 
     Raises
     ------
     EventUnreadable
-        A whole number does not fit into 64 bits. No program of ours writes such, but the log may hold one.
+        An integer does not fit into 64 bits. This project never writes one, but other producers may.
     """
     refuse_unstorable(event)
     values = ((column, column.read(event)) for column in columns_of(type(event)))
@@ -103,22 +103,22 @@ def row_of(event: Event) -> dict[str, Any]:
 
 
 def refuse_unstorable(event: Event) -> None:
-    """Raise ``EventUnreadable`` where :func:`row_of` would; what is to be stored has passed here."""
+    """Raise ``EventUnreadable`` if the event cannot be stored; call it before storing."""
     for column in _UNBOUNDED[type(event)]:
         try:
             value = column.read(event)
-        except TypeError as error:  # orjson, of a number inside
+        except TypeError as error:  # from orjson, for a nested integer
             raise EventUnreadable(f"{'.'.join(column.path)}: {error}: a number does not fit into 64 bits") from error
-        if isinstance(value, int) and not -LARGEST <= value < LARGEST:
+        if isinstance(value, int) and not -INT64_LIMIT <= value < INT64_LIMIT:
             raise EventUnreadable(f"{'.'.join(column.path)}: {value} does not fit into 64 bits")
 
 
-# The columns of whole numbers that neither Python nor the model bounds.
-_UNBOUNDED = {kind: tuple(column for column in columns_of(kind) if column.is_whole) for kind in EVENTS.values()}
+# Integer columns that the model does not bound.
+_UNBOUNDED = {kind: tuple(column for column in columns_of(kind) if column.is_unbounded_int) for kind in EVENTS.values()}
 
 
 def event_of(kind: type[Kind], row: Mapping[str, Any]) -> Kind:
-    """The event that ``row`` was made of; columns that are not the event's (its position) are passed over."""
+    """Reconstruct the event from its row; position columns are ignored."""
     fields: dict[str, Any] = {}
     for column in columns_of(kind):
         inner = fields
@@ -130,13 +130,13 @@ def event_of(kind: type[Kind], row: Mapping[str, Any]) -> Kind:
 
 
 def table_of_events(kind: type[Event], events: Sequence[Event], schema: pa.Schema, positions: Mapping[str, Sequence[Any]]) -> pa.Table:
-    """The rows of many events of one kind as an Arrow table; ``positions`` are columns that no event has."""
+    """Rows of events of one kind as an Arrow table; ``positions`` are the position columns."""
     values: dict[str, Sequence[Any]] = dict(positions)
     for part, columns in _parts_of(kind).items():
-        # All attributes of an event, or of a part of one, at once: they lie in one dict, and the next one's may be far from it.
+        # Read all attributes of one event (or part) at once: they are in one dict, which stays in the cache.
         parts = map(attrgetter(".".join(part)), events) if part else events
         names = [column.path[-1] for column in columns]
-        taken = zip(*map(itemgetter(*names, *names[:1]), map(vars, parts)), strict=True)  # of one name alone it would make no tuple
+        taken = zip(*map(itemgetter(*names, *names[:1]), map(vars, parts)), strict=True)  # at least two names: one gives no tuple
         values |= {column.name: column.write(of_all) for column, of_all in zip(columns, taken, strict=False)}
     return arrow_of(values, schema)
 
@@ -150,15 +150,15 @@ def _parts_of(kind: type[Event]) -> dict[tuple[str, ...], list[Column]]:
 
 
 def arrow_of(columns: Mapping[str, Sequence[Any]], schema: pa.Schema) -> pa.Table:
-    """The columns as an Arrow table of the warehouse's types."""
+    """Build an Arrow table with the given schema."""
     arrays = [_ids(columns[field.name]) if field.type == _ID else pa.array(columns[field.name], field.type) for field in schema]
     return pa.table(arrays, schema=schema)
 
 
 def _ids(values: Sequence[UUID | None]) -> pa.Array:
-    """Arrow asks each id for its bytes by a call of Python; of their numbers it takes a third of the time."""
+    """UUID array built from raw bytes: a third of the time of ``pa.array``, which calls ``UUID.bytes`` for each id."""
     try:
-        raw = b"".join([value.int.to_bytes(16, "big") for value in values])  # type: ignore[union-attr]  # of None there is no number
+        raw = b"".join([value.int.to_bytes(16, "big") for value in values])  # type: ignore[union-attr]  # None raises AttributeError
     except AttributeError:
         return pa.array(values, _ID)
     return pa.ExtensionArray.from_storage(_ID, pa.Array.from_buffers(_ID.storage_type, len(values), [None, pa.py_buffer(raw)]))

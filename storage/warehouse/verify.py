@@ -1,7 +1,7 @@
-"""Do the log and the warehouse say the same? Compared id by id and content by content, in batches, at one moment of the warehouse.
+"""Compares the warehouse with the log, id by id and column by column, in batches, against one consistent snapshot of the warehouse.
 
-``feedbackloop verify`` and the hub's ``/v1/verify`` feed it the log. Each event of the log is made into its row again and the two are
-compared column by column; what the join numbered is compared with ``feedback.preferences``.
+Used by ``feedbackloop verify`` and the hub's ``/v1/verify``. Each event on the log is converted to a row and compared with the stored one;
+numbered preferences are compared with ``feedback.preferences``.
 """
 
 from collections import defaultdict
@@ -23,7 +23,7 @@ from storage.warehouse.warehouse import Warehouse
 
 BATCH = 2_000
 NUMBERED = (PreferenceJoined, PreferenceRemoved)
-POSITIONED = {kind: table for kind, table in TABLES.items() if kind not in NUMBERED}
+POSITIONED_TABLES = {kind: table for kind, table in TABLES.items() if kind not in NUMBERED}
 
 What = Literal["missing", "doubled", "altered", "unknown", "offset", "preference", "derived", "artifact", "state"]
 LogEntry = tuple[str, int, int, bytes]
@@ -32,7 +32,7 @@ EventIn = Callable[[LogEntry], Event]
 
 
 class Finding(BaseModel):
-    """One place where the log and the warehouse differ, or where something is not what its sources make of it.
+    """One difference between log and warehouse, or derived data that does not follow from its sources.
 
     ``where`` is topic/partition/offset, or the table, number, artifact or file.
     """
@@ -46,14 +46,14 @@ class Finding(BaseModel):
 
 
 class Report(BaseModel):
-    """What was compared and what differs.
+    """Result of a verification.
 
     Attributes
     ----------
-    entries : entries of the log that were compared
-    unreadable : of these, the ones that are no events and have no rows
-    behind : entries of the log that the warehouse has not come to yet; they are not compared
-    unpublished : preferences numbered here that are not on the log yet
+    entries : number of log entries compared
+    unreadable : number of these that are not events, and so have no rows
+    behind : number of log entries that the warehouse has not read yet; not compared
+    unpublished : number of preferences in the warehouse that are not on the log yet
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -70,10 +70,10 @@ class Report(BaseModel):
 
 
 def verify(warehouse: Warehouse, log: Iterable[LogEntry], event_in: EventIn = lambda entry: decode(entry[3])) -> Report:
-    """Compare the whole log, given as (topic, partition, offset, value) with each partition in order, with the warehouse.
+    """Compare the whole log with the warehouse.
 
-    ``event_in`` says which event the log's readers see in an entry; it raises ``EventUnreadable`` where they see none.
-    Memory holds a batch of the log and its rows, and the sequence numbers that the log has shown.
+    ``log`` yields (topic, partition, offset, value), each partition in order. ``event_in`` decodes an entry as the readers of the log do;
+    it raises ``EventUnreadable`` if they would not accept it. Memory holds one batch of the log with its rows.
     """
     with warehouse.reading() as cursor:
         return _Comparison(cursor, event_in).run(log)
@@ -85,9 +85,9 @@ class _Comparison:
         self._findings: dict[tuple[What, str], Finding] = {}
         self._entries = self._unreadable = self._behind = 0
         self._read = {(row["log_topic"], row["log_partition"]): row["log_offset"] for row in self._rows(statement("offsets"))}
-        self._last: dict[tuple[str, int], int] = defaultdict(lambda: -1)  # of the log, as far as it has been shown
-        self._tables: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)  # for each partition: table → its last row's offset
-        for table in (*POSITIONED.values(), LOGGED):
+        self._last: dict[tuple[str, int], int] = defaultdict(lambda: -1)  # last offset seen on the log
+        self._tables: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)  # by partition: table → offset of its last row
+        for table in (*POSITIONED_TABLES.values(), LOGGED):
             text = f"SELECT log_topic, log_partition, max(log_offset) AS last FROM {table} GROUP BY ALL"
             for row in self._rows(text):
                 self._tables[row["log_topic"], row["log_partition"]][table] = row["last"]
@@ -129,7 +129,7 @@ class _Comparison:
             effective = isinstance(event, NUMBERED) and event.epoch >= self._epoch and event.sequence > self._tail
             if isinstance(event, NUMBERED) and effective:
                 if event.sequence != self._tail + 1:
-                    self._found("preference", f"preference {self._tail + 1}", None, f"the log goes on with number {event.sequence}")
+                    self._add_finding("preference", f"preference {self._tail + 1}", None, f"the log continues with number {event.sequence}")
                 self._tail = event.sequence
             if offset > read:
                 self._behind += 1
@@ -138,27 +138,27 @@ class _Comparison:
             if event is None:
                 self._unreadable += 1
                 for _, row in rows:
-                    self._found("unknown", where, row["event_id"], "a row stands where the log has no readable event")
+                    self._add_finding("unknown", where, row["event_id"], "there is a row, but the log has no readable event at this offset")
                 continue
             if isinstance(event, NUMBERED) and effective:
                 numbered.append(event)
             if not rows:
-                absent[LOGGED if isinstance(event, NUMBERED) else POSITIONED[type(event)]].append((where, event))
+                absent[LOGGED if isinstance(event, NUMBERED) else POSITIONED_TABLES[type(event)]].append((where, event))
             if len(rows) > 1:
-                self._found("doubled", where, event.event_id, f"{len(rows)} rows stand for this one event")
+                self._add_finding("doubled", where, event.event_id, f"there are {len(rows)} rows for this event")
             for _, row in rows[:1]:
                 if differing := [name for name, content in expected.items() if row.get(name) != content]:
-                    self._found("altered", where, event.event_id, f"the row differs from the log in {', '.join(differing)}")
+                    self._add_finding("altered", where, event.event_id, f"the row differs from the log in {', '.join(differing)}")
         for offset, rows in stored.items():
             for table, row in rows:
-                self._found(
-                    "unknown", f"{partition[0]}/{partition[1]}/{offset}", row["event_id"], f"a row of {table} that the log does not have"
+                self._add_finding(
+                    "unknown", f"{partition[0]}/{partition[1]}/{offset}", row["event_id"], f"a row of {table} without an entry on the log"
                 )
         self._report_absent(absent)
         self._compare_numbered(numbered)
 
     def _stored(self, partition: tuple[str, int], low: int, high: int) -> dict[int, list[tuple[str, Row]]]:
-        """The rows that stand for the offsets from ``low`` to ``high``, with their table."""
+        """Rows of the offsets from ``low`` to ``high``, with their tables."""
         found: dict[int, list[tuple[str, Row]]] = defaultdict(list)
         for table in self._tables.get(partition, {}):
             text = f"SELECT * FROM {table} WHERE log_topic = $topic AND log_partition = $number AND log_offset BETWEEN $low AND $high"
@@ -167,16 +167,16 @@ class _Comparison:
         return found
 
     def _report_absent(self, absent: dict[str, list[tuple[str, Event]]]) -> None:
-        """An event without a row of its own is a repeat where its id has a row elsewhere, and missing otherwise."""
+        """An event without a row at its offset is a duplicate if its id has a row elsewhere, and missing otherwise."""
         for table, events in absent.items():
             unknown = {str(event.event_id) for _, event in events}
-            for other in () if table == LOGGED else (table, *POSITIONED.values()):  # an id used again for another kind is in another table
+            for other in () if table == LOGGED else (table, *POSITIONED_TABLES.values()):  # an id reused by another kind
                 if unknown:
                     text = f"SELECT event_id FROM {other} WHERE event_id IN (SELECT unnest($ids)::UUID)"
                     unknown -= {row["event_id"] for row in self._rows(text, {"ids": list(unknown)})}
             for where, event in events:
                 if str(event.event_id) in unknown:
-                    self._found("missing", where, event.event_id, f"the log has this {event.kind}, and no row does")
+                    self._add_finding("missing", where, event.event_id, f"this {event.kind} is on the log but not in the warehouse")
 
     def _compare_numbered(self, events: Sequence[PreferenceJoined | PreferenceRemoved]) -> None:
         if not events:
@@ -190,16 +190,16 @@ class _Comparison:
             where = f"preference {event.sequence}"
             here = rows.get(event.sequence, [])
             if not here:
-                self._found("preference", where, event.event_id, "it is on the log and not in the warehouse")
+                self._add_finding("preference", where, event.event_id, "it is on the log but not in the warehouse")
             for table, row in here[:1]:
                 expected = row_of(event)
                 if table != TABLES[type(event)]:
-                    self._found("preference", where, event.event_id, f"it is a {event.kind} on the log and a row of {table} here")
+                    self._add_finding("preference", where, event.event_id, f"it is a {event.kind} on the log but a row of {table} here")
                 elif differing := [name for name, content in expected.items() if row[name] != content]:
-                    self._found("preference", where, event.event_id, f"the row differs from the log in {', '.join(differing)}")
+                    self._add_finding("preference", where, event.event_id, f"the row differs from the log in {', '.join(differing)}")
 
     def _compare_ends(self) -> None:
-        """Rows beyond the log's end, ids that occur twice anywhere, and the positions that the warehouse would go on from."""
+        """Check for rows beyond the end of the log, duplicate ids, and wrong stored offsets."""
         for partition in {*self._tables, *self._read}:
             topic, number = partition
             where = f"{topic}/{number}"
@@ -207,39 +207,39 @@ class _Comparison:
             if last > self._last[partition]:
                 for offset, rows in self._stored(partition, self._last[partition] + 1, last).items():
                     for table, row in rows:
-                        self._found("unknown", f"{where}/{offset}", row["event_id"], f"a row of {table} beyond the end of the log")
+                        self._add_finding("unknown", f"{where}/{offset}", row["event_id"], f"a row of {table} beyond the end of the log")
             read = self._read.get(partition, -1)
             if read < last:
-                self._found("offset", where, None, f"the stored offset is {read}, but there are rows up to {last}")
+                self._add_finding("offset", where, None, f"the stored offset is {read}, but there are rows up to {last}")
             if read > self._last[partition]:
-                self._found("offset", where, None, f"the stored offset is {read}, but the log ends at {self._last[partition]}")
-        for table in POSITIONED.values():
+                self._add_finding("offset", where, None, f"the stored offset is {read}, but the log ends at {self._last[partition]}")
+        for table in POSITIONED_TABLES.values():
             for row in self._rows(f"SELECT event_id, count(*) AS n FROM {table} GROUP BY event_id HAVING n > 1"):
-                self._found("doubled", table, row["event_id"], f"{row['n']} rows of {table} have this id")
+                self._add_finding("doubled", table, row["event_id"], f"{row['n']} rows of {table} have this id")
 
     def _compare_numbers(self) -> int:
-        """Numbers given twice or left out; how many are beyond what the log shows."""
+        """Check for duplicate and missing sequence numbers; return how many are not published yet."""
         numbering = self._rows(statement("numbering_state"))[0]
         if numbering["epoch"] and numbering["epoch"] not in self._claimed:
-            self._found(
-                "state", "numbering", None, f"the warehouse numbers under epoch {numbering['epoch']}, which the log has no claim of"
+            self._add_finding(
+                "state", "numbering", None, f"the warehouse numbers under epoch {numbering['epoch']}, which is not claimed on the log"
             )
         for row in self._rows(statement("numbers_doubled")):
-            self._found("preference", f"preference {row['sequence']}", row["event_id"], f"{row['n']} rows have this number")
+            self._add_finding("preference", f"preference {row['sequence']}", row["event_id"], f"{row['n']} rows have this number")
         beyond = self._rows(statement("numbers_beyond"), {"n": self._tail})[0]
         if beyond["n"] and beyond["last"] - self._tail != beyond["n"]:
-            self._found(
-                "preference", f"preference {self._tail + 1} to {beyond['last']}", None, f"only {beyond['n']} of these numbers are there"
+            self._add_finding(
+                "preference", f"preference {self._tail + 1} to {beyond['last']}", None, f"only {beyond['n']} of these numbers exist"
             )
         unpublished: int = beyond["n"]
         return unpublished
 
-    def _found(self, what: What, where: str, event_id: UUID | str | None, words: str) -> None:
+    def _add_finding(self, what: What, where: str, event_id: UUID | str | None, words: str) -> None:
         finding = Finding(what=what, where=where, event_id=UUID(str(event_id)) if event_id else None, words=words)
         self._findings.setdefault((what, str(event_id or where)), finding)
 
     def _expected(self, entry: LogEntry) -> tuple[Event | None, Row]:
-        """The event of a log entry and the row it should have, without its position; None where it can have no row."""
+        """The event of a log entry and its expected row without position columns; (None, {}) if it cannot be stored."""
         try:
             event = self._event_in(entry)
             row = row_of(event)

@@ -1,7 +1,7 @@
-"""The warehouse: what the log said, as rows that can be asked about, and the numbers given to preferences. One process owns the file.
+"""The warehouse: the events of the log as DuckDB tables, and the sequence numbers of preferences. One process owns the file.
 
-Batches come from ``streams.stations.sink``, which publishes what is numbered here to ``feedback.preferences``. Rows, offsets, join and
-numbers of a batch are one transaction, so a process killed at any moment finds on restart the state after some whole batch.
+Batches come from ``streams.stations.sink``, which publishes the numbered preferences to ``feedback.preferences``. Rows, offsets, join and
+numbers of a batch are one transaction, so after a crash at any moment the state is that after some complete batch.
 """
 
 import itertools
@@ -19,7 +19,7 @@ import pyarrow as pa
 from storage.errors import WarehouseError
 from storage.events import Event, HubClaimed, Numbered, PreferenceJoined, PreferenceRemoved
 from storage.warehouse.database import connect, statement
-from storage.warehouse.deduplication import Repeats
+from storage.warehouse.deduplication import Deduplicator
 from storage.warehouse.entries import Applied, Entry, Fact
 from storage.warehouse.inserts import Inserts, Rows
 from storage.warehouse.join import Join
@@ -30,8 +30,8 @@ from storage.warehouse.rows import POSITION, TABLES, event_of
 __all__ = ["Applied", "Warehouse"]
 
 NUMBERED = frozenset({PreferenceJoined, PreferenceRemoved})
-REMEMBERED = 10_000
-TOLD = NUMBERED | {HubClaimed}  # what the log says of the numbering
+RECENT_IDS = 10_000
+NUMBERING_EVENTS = NUMBERED | {HubClaimed}
 
 
 class Warehouse:
@@ -46,22 +46,22 @@ class Warehouse:
         self._numbering = False
         self._epoch = self._log_epoch = self._last_sequence = 0
         self._offsets: dict[tuple[str, int], int] = {}
-        self._lately: dict[int, UUID] = {}  # the ids of what was numbered last, which will soon come back from the log
-        self._repeats = Repeats(np.empty(0, np.uint64))
+        self._recent_ids: dict[int, UUID] = {}  # sequence → id of the latest preferences, which are about to be read back from the log
+        self._deduplicator = Deduplicator(np.empty(0, np.uint64))
         self._reset()
 
     @classmethod
     def open(
         cls, path: Path | str, *, memory_limit: str = "1GB", threads: int = 2, read_only: bool = False, patience: float = 0.0
     ) -> "Warehouse":
-        """Open the file, or make it, and bring its tables up to date; ``patience`` is for how many seconds to wait for who holds it.
+        """Open or create the file and migrate it; ``patience`` is how many seconds to wait for another process to release it.
 
         Raises
         ------
         WarehouseError
             Another process holds the file, or a newer program wrote it.
         ConfigurationError
-            The path cannot be a warehouse.
+            The path cannot be opened as a warehouse.
         """
         connection = connect(Path(path), memory_limit=memory_limit, threads=threads, read_only=read_only, patience=patience)
         try:
@@ -71,7 +71,7 @@ class Warehouse:
             raise
 
     def close(self) -> None:
-        """Let go of the file. Queries of other threads fail from here on."""
+        """Close the file. Queries of other threads fail afterwards."""
         with self._lock:
             self._join = None
             self._connection.close()
@@ -83,20 +83,20 @@ class Warehouse:
         self.close()
 
     def apply(self, batch: Sequence[Entry]) -> Applied:
-        """Store the batch: rows, offsets, join and numbers in one transaction. Entries that were applied before are passed over.
+        """Store a batch: rows, offsets, join and numbers in one transaction. Idempotent: entries that were applied before are skipped.
 
-        Before :meth:`claim_epoch` nothing is numbered and the entries of ``feedback.preferences`` are taken over as they stand on the log.
+        Before :meth:`claim_epoch` nothing is numbered, and entries of ``feedback.preferences`` are adopted from the log.
 
         Raises
         ------
         WarehouseError
-            ``feedback.preferences`` says otherwise than what was numbered here, or another hub numbers.
+            ``feedback.preferences`` disagrees with the warehouse, or another hub has claimed a higher epoch.
         """
         with self._lock:
             with self._transaction():
                 offsets = dict(self._offsets)
                 unread: list[Fact] = []
-                told: list[Event] = []
+                numbering_events: list[Event] = []
                 unreadable = 0
                 for entry in batch:
                     partition, offset, event = entry
@@ -106,44 +106,44 @@ class Warehouse:
                         offsets[partition] = offset
                         if event is not None:
                             unread.append(entry)  # type: ignore[arg-type]  # it has an event
-                            if type(event) in TOLD:
-                                told.append(event)
-                preferences = [fact for fact in unread if type(fact[2]) in NUMBERED] if told else []
+                            if type(event) in NUMBERING_EVENTS:
+                                numbering_events.append(event)
+                preferences = [fact for fact in unread if type(fact[2]) in NUMBERED] if numbering_events else []
                 facts = [fact for fact in unread if type(fact[2]) not in NUMBERED] if preferences else unread
-                sifted = self._repeats.sift(facts, self._stored_rows)
-                self._read_back(told)
-                numbered = self._join.step([event for _, _, event in sifted.fresh]) if self._join else []
-                # All of Python's work before all of DuckDB's: in turns each would find what it needs pushed out of the cache by the other.
+                split = self._deduplicator.split(facts, self._stored_rows)
+                self._read_back(numbering_events)
+                numbered = self._join.step([event for _, _, event in split.fresh]) if self._join else []
+                # Build all rows first, then insert them: alternating would evict Python's data and DuckDB's from the CPU cache in turn.
                 inserts = self._inserts
-                self._insert_all([*inserts.rows_of(sifted.fresh), *inserts.places_of(preferences), *inserts.rows_numbered(numbered)])
-                inserts.remember(offsets, self._offsets)
-            # Only what is committed is remembered; a batch that failed has reset everything that is kept in memory.
+                self._insert_all([*inserts.rows_of(split.fresh), *inserts.log_positions_of(preferences), *inserts.rows_numbered(numbered)])
+                inserts.store_offsets(offsets, self._offsets)
+            # Update in-memory state only after the commit; a failed batch has reset it from the tables.
             self._offsets = offsets
-            self._lately |= {preference.sequence: preference.event_id for preference in numbered}
-            if len(self._lately) > 2 * REMEMBERED:
-                self._lately = dict(itertools.islice(self._lately.items(), len(self._lately) - REMEMBERED, None))
-            self._repeats.remember(sifted)
-        passed_over = {id(fact) for fact in (*sifted.repeated, *(refusal.entry for refusal in sifted.refused))}
-        stored = [fact for fact in unread if id(fact) not in passed_over] if passed_over else unread
+            self._recent_ids |= {preference.sequence: preference.event_id for preference in numbered}
+            if len(self._recent_ids) > 2 * RECENT_IDS:
+                self._recent_ids = dict(itertools.islice(self._recent_ids.items(), len(self._recent_ids) - RECENT_IDS, None))
+            self._deduplicator.remember(split)
+        skipped = {id(fact) for fact in (*split.repeated, *(refusal.entry for refusal in split.refused))}
+        stored = [fact for fact in unread if id(fact) not in skipped] if skipped else unread
         return Applied(
             stored=tuple([event for _, _, event in stored]),
-            repeated=len(batch) - unreadable - len(stored) - len(sifted.refused),
-            refused=tuple(sifted.refused),
+            repeated=len(batch) - unreadable - len(stored) - len(split.refused),
+            refused=tuple(split.refused),
             numbered=tuple(numbered),
         )
 
     def claim_epoch(self, epoch: int, *, published: int) -> tuple[Numbered, ...]:
-        """Number from here on, under ``epoch``; first whatever is ready and has no number yet, which is returned.
+        """Start numbering under ``epoch``; return the entries numbered for judgments stored before.
 
         Parameters
         ----------
         epoch : higher than any on the log
-        published : the last number on ``feedback.preferences`` (0: none); later entries have not been read by anyone and take the new epoch
+        published : the last number on ``feedback.preferences`` (0 if none); later ones are unpublished and get the new epoch
 
         Raises
         ------
         WarehouseError
-            The epoch is taken, or the log holds more than this warehouse.
+            The epoch is taken, or the log is ahead of this warehouse.
         """
         with self._transaction():
             if epoch <= self.epoch:
@@ -168,25 +168,25 @@ class Warehouse:
 
     @property
     def last_sequence(self) -> int:
-        """The last number given or read from the log; 0: none."""
+        """The last number assigned or read from the log; 0 if none."""
         return self._join.sequence if self._join else self._last_sequence
 
     @property
     def epoch(self) -> int:
-        """The highest epoch claimed here or seen on the log."""
+        """The highest epoch claimed here or on the log."""
         return max(self._epoch, self._log_epoch)
 
     @property
     def waiting(self) -> int:
-        """How many judgments wait for their pair or its features; 0 before the epoch is claimed."""
+        """Number of judgments waiting for their pair or its features; 0 before the epoch is claimed."""
         return self._join.waiting if self._join else 0
 
     def offsets(self) -> dict[tuple[str, int], int]:
-        """The last offset dealt with, for each topic and partition where there is one."""
+        """The last processed offset by (topic, partition)."""
         return dict(self._offsets)
 
     def preferences_after(self, n: int, limit: int) -> list[Numbered]:
-        """The numbered entries beyond ``n``, ascending, at most ``limit``, as they are to be published."""
+        """Up to ``limit`` numbered entries after ``n``, in ascending order, ready to publish."""
         joined = self.query("joined_after", {"n": n, "limit": limit}).to_pylist()
         removed = self.query("removed_after", {"n": n, "limit": limit}).to_pylist()
         entries: list[Numbered] = [event_of(PreferenceJoined, row) for row in joined]
@@ -194,12 +194,12 @@ class Warehouse:
         return sorted(entries, key=lambda entry: entry.sequence)[:limit]
 
     def query(self, name: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
-        """The answer to ``queries/NAME.sql``, from the last committed state."""
+        """Run ``queries/NAME.sql`` on the last committed state."""
         return self.cursor().sql(statement(name), params=dict(parameters) if parameters else None).to_arrow_table()
 
     @contextmanager
     def stream(self, name: str, parameters: Mapping[str, Any], rows: int) -> Iterator[pa.RecordBatchReader]:
-        """The answer to ``queries/NAME.sql`` in batches of about ``rows`` rows, for answers too large for memory; all of one moment."""
+        """Run ``queries/NAME.sql`` and stream the result in batches of about ``rows`` rows, from one consistent snapshot."""
         cursor = self._connection.cursor()
         try:
             yield cursor.sql(statement(name), params=dict(parameters)).to_arrow_reader(rows)
@@ -208,7 +208,7 @@ class Warehouse:
 
     @contextmanager
     def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A cursor whose answers are all of one moment, whatever is written meanwhile."""
+        """A cursor in a read transaction: all its queries see the same snapshot."""
         cursor = self._connection.cursor()
         cursor.begin()
         try:
@@ -218,7 +218,7 @@ class Warehouse:
             cursor.close()
 
     def events(self, *kinds: type[Event]) -> list[Event]:
-        """Every stored event of the kinds, in the order of the log. For kinds of which there are few: the life of versions, runs."""
+        """All stored events of the kinds, in log order. Only for kinds with few events, such as versions and runs."""
         found: list[tuple[type[Event], dict[str, Any]]] = []
         for kind in kinds:
             found += [(kind, row) for row in self.cursor().sql(f"SELECT * FROM {TABLES[kind]}").to_arrow_table().to_pylist()]
@@ -240,21 +240,21 @@ class Warehouse:
                 yield
                 self._connection.commit()
             except BaseException:
-                with suppress(duckdb.TransactionException):  # a commit that failed, on a full disk, has ended the transaction by itself
+                with suppress(duckdb.TransactionException):  # a failed commit (full disk) has already ended the transaction
                     self._connection.rollback()
                 self._reset()
                 raise
 
     def _reset(self) -> None:
-        """Read again everything that is kept in memory."""
+        """Reload all in-memory state from the tables."""
         self._offsets = {(row["log_topic"], row["log_partition"]): row["log_offset"] for row in self._ask("offsets")}
         state = self._ask("numbering_state")[0]
         self._epoch = state["epoch"]
         self._log_epoch = state["log_epoch"]
         self._last_sequence = state["last_sequence"]
-        self._lately = {}
+        self._recent_ids = {}
         self._inserts = Inserts(self._connection)
-        self._repeats = Repeats(self._sql(statement("known_ids"))["half"].to_numpy())
+        self._deduplicator = Deduplicator(self._sql(statement("known_ids"))["half"].to_numpy())
         self._join = self._new_join() if self._numbering else None
 
     def _new_join(self) -> Join:
@@ -262,12 +262,12 @@ class Warehouse:
 
     def _read_back(self, events: Sequence[Event]) -> None:
         sequences = [event.sequence for event in events if isinstance(event, PreferenceJoined | PreferenceRemoved)]
-        known: Mapping[int, UUID] = self._lately
+        known: Mapping[int, UUID] = self._recent_ids
         if any(sequence not in known for sequence in sequences):
             bounds = {"low": min(sequences), "high": max(sequences)}
             known = {row["sequence"]: UUID(row["event_id"]) for row in self._ask("numbered_between", bounds)}
-        place = Numbering(self._epoch, self._log_epoch, self.last_sequence, self._numbering)
-        adopted, self._log_epoch = read_back(events, known, place, self.path)
+        state = Numbering(self._epoch, self._log_epoch, self.last_sequence, self._numbering)
+        adopted, self._log_epoch = read_back(events, known, state, self.path)
         self._insert_all(self._inserts.rows_numbered(adopted))
         self._last_sequence = adopted[-1].sequence if adopted else self._last_sequence
 

@@ -1,4 +1,4 @@
-"""How Kafka is spoken to: the section ``[kafka]``, the same for kafka-python and for Faust."""
+"""Connection settings for Kafka: the section ``[kafka]``, used by kafka-python and by Faust."""
 
 import socket
 import ssl
@@ -30,7 +30,7 @@ def servers_of(url: str) -> str:
     """
     servers = url.removeprefix(SCHEME).rstrip("/")
     if "@" in servers:
-        raise ConfigurationError("bus: user and password do not belong into the address; set username and password in [kafka]")
+        raise ConfigurationError("bus: do not put user and password into the address; set username and password in [kafka]")
     for server in servers.split(","):
         host, _, port = server.rpartition(":")
         if not host or not port.isdecimal() or not 0 < int(port) < 65536:
@@ -40,15 +40,15 @@ def servers_of(url: str) -> str:
 
 @section("kafka")
 class KafkaSettings(BaseModel):
-    """TLS and SASL, and how topics are made.
+    """TLS, SASL, topic replication and the size of the outbox.
 
     Attributes
     ----------
-    security, sasl_mechanism, username, password : how the brokers are talked to; put the password into ``.env``
-    cafile, certfile, keyfile : PEM files for TLS; the system's authorities where ``cafile`` is empty
-    outbox_mb : how much serving and the hub's intake keep on their disk while Kafka is away, before they answer 503; the last fifth is
-        for chat
-    replication, min_insync : copies of each partition, and how many of them have to have an entry before it counts as published
+    security, sasl_mechanism, username, password : security protocol and credentials; put the password into ``.env``
+    cafile, certfile, keyfile : PEM files for TLS; an empty ``cafile`` means the system's certificate authorities
+    outbox_mb : how much serving and the hub's intake buffer on disk while Kafka is unreachable, before they answer 503; the last fifth is
+        reserved for chat
+    replication, min_insync : replicas of each partition, and how many of them must have a record before it counts as published
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,19 +65,19 @@ class KafkaSettings(BaseModel):
     outbox_mb: Annotated[int, Field(ge=1)] = 256
 
     def options(self, servers: str) -> dict[str, Any]:
-        """What kafka-python's clients are given.
+        """Keyword arguments for kafka-python's clients.
 
         Raises
         ------
         ConfigurationError
-            A file for TLS cannot be read.
+            A TLS file cannot be read.
         """
         self._context()
         options: dict[str, Any] = {
             "bootstrap_servers": servers.split(","),
             "security_protocol": self.security,
             "client_id": "feedbackloop",
-            "reconnect_backoff_max_ms": 1_000,  # half a minute by default: as long as everything else would stand still
+            "reconnect_backoff_max_ms": 1_000,  # the default of 30 s would block everything else for as long
         }
         if self.security.startswith("SASL"):
             options |= {
@@ -89,7 +89,7 @@ class KafkaSettings(BaseModel):
         return options | {name: path for name, path in files.items() if path and self._is_encrypted}
 
     def faust_credentials(self) -> Any:
-        """The same for Faust, which speaks through aiokafka."""
+        """The same settings for Faust, which uses aiokafka."""
         import faust
 
         context = self._context()
@@ -103,7 +103,7 @@ class KafkaSettings(BaseModel):
         return faust.SSLCredentials(context) if context is not None else None
 
     def tls_complaint(self, servers: str) -> str | None:
-        """What TLS finds wrong with the first of the servers; the clients only say that they could not connect."""
+        """The TLS error of a handshake with the first server, or None; the clients only report that they could not connect."""
         context = self._context()
         if context is None:
             return None
@@ -113,7 +113,7 @@ class KafkaSettings(BaseModel):
                 return None
         except ssl.SSLError as error:
             return str(error)
-        except OSError:  # nobody is there: that is no matter of trust
+        except OSError:  # not reachable: not a TLS problem
             return None
 
     @property
@@ -125,12 +125,16 @@ class KafkaSettings(BaseModel):
             return None
         try:
             context = ssl.create_default_context(cafile=self.cafile or None)
-        except OSError as error:  # ssl.SSLError is one
-            raise ConfigurationError(f"[kafka] cafile = {self.cafile}: {error.strerror}; name a file of authorities in PEM") from error
+        except OSError as error:  # includes ssl.SSLError
+            raise ConfigurationError(
+                f"[kafka] cafile = {self.cafile}: {error.strerror}; use a PEM file of certificate authorities"
+            ) from error
         if self.certfile:
             try:
                 context.load_cert_chain(self.certfile, self.keyfile or None)
             except OSError as error:
                 files = f"certfile = {self.certfile}, keyfile = {self.keyfile}"
-                raise ConfigurationError(f"[kafka] {files}: {error.strerror}; name a certificate and its key in PEM") from error
+                raise ConfigurationError(
+                    f"[kafka] {files}: {error.strerror}; use a PEM file of a certificate and one of its key"
+                ) from error
         return context

@@ -1,4 +1,4 @@
-"""Create on Kafka what the table of topics says: partitions, kept for ever, and how many replicas have to be in sync."""
+"""Create the topics on Kafka as the table of topics defines them: partitions, unlimited retention, in-sync replicas."""
 
 from typing import Any
 
@@ -7,18 +7,18 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError
 
 from storage.errors import ConfigurationError, NotReachable
-from streams.bus.kafka import LARGEST
+from streams.bus.kafka import MAX_MESSAGE_BYTES
 from streams.bus.kafka_settings import KafkaSettings
 from streams.bus.topics import TOPICS
 
-PATIENCE = 8_000  # milliseconds to find the broker
-FOREVER = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete", "max.message.bytes": str(LARGEST)}
+BOOTSTRAP_TIMEOUT = 8_000  # milliseconds to reach the first broker
+TOPIC_CONFIG = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete", "max.message.bytes": str(MAX_MESSAGE_BYTES)}
 
 
 def create_topics(servers: str, settings: KafkaSettings) -> dict[str, str]:
-    """Make every topic of the table what it should be; what was done to each ("created", "8 → 12 partitions", "unchanged", …).
+    """Create or update every topic of the table and return what was done to each ("created", "8 → 12 partitions", "unchanged", …).
 
-    Doing it again changes nothing. Partitions are only ever added: fewer would move keys away from their past.
+    Idempotent. Partitions are only ever added; Kafka cannot remove them.
 
     Raises
     ------
@@ -28,12 +28,12 @@ def create_topics(servers: str, settings: KafkaSettings) -> dict[str, str]:
         A topic has more partitions than the table says, or the broker refuses.
     """
     try:
-        admin = KafkaAdminClient(**settings.options(servers), request_timeout_ms=10_000, bootstrap_timeout_ms=PATIENCE)
+        admin = KafkaAdminClient(**settings.options(servers), request_timeout_ms=10_000, bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT)
     except KafkaError as error:
-        mend = "see username and password in [kafka]" if settings.username else "start the broker ('make kafka' for one here)"
+        advice = "see username and password in [kafka]" if settings.username else "start the broker ('make kafka' starts a local one)"
         if (complaint := settings.tls_complaint(servers)) is not None:
             raise NotReachable(f"kafka://{servers} cannot be trusted: {complaint}; see cafile in [kafka]") from error
-        raise NotReachable(f"kafka://{servers} does not answer: {error}; {mend}") from error
+        raise NotReachable(f"kafka://{servers} does not answer: {error}; {advice}") from error
     try:
         return _create(admin, settings)
     except KafkaError as error:
@@ -43,16 +43,16 @@ def create_topics(servers: str, settings: KafkaSettings) -> dict[str, str]:
 
 
 def _create(admin: Any, settings: KafkaSettings) -> dict[str, str]:
-    configs = FOREVER | {"min.insync.replicas": str(settings.min_insync)}
-    there = {topic["name"]: len(topic["partitions"]) for topic in admin.describe_topics() if topic["name"] in TOPICS}
-    for name, count in there.items():
+    configs = TOPIC_CONFIG | {"min.insync.replicas": str(settings.min_insync)}
+    existing = {topic["name"]: len(topic["partitions"]) for topic in admin.describe_topics() if topic["name"] in TOPICS}
+    for name, count in existing.items():
         if count > TOPICS[name].partitions:
             raise ConfigurationError(
                 f"{name} has {count} partitions and the table says {TOPICS[name].partitions}: a topic cannot shrink;"
-                " raise the number in streams/bus/topics.py, or name another cluster"
+                " raise the number in streams/bus/topics.py, or use another cluster"
             )
     done: dict[str, str] = {}
-    missing = {name: topic for name, topic in TOPICS.items() if name not in there}
+    missing = {name: topic for name, topic in TOPICS.items() if name not in existing}
     if missing:
         admin.create_topics(
             {
@@ -62,12 +62,12 @@ def _create(admin: Any, settings: KafkaSettings) -> dict[str, str]:
             wait_for_metadata=True,
         )
         done |= dict.fromkeys(missing, "created")
-    fewer = {name: TOPICS[name].partitions for name, count in there.items() if count < TOPICS[name].partitions}
-    if fewer:
-        admin.create_partitions(fewer)
-        done |= {name: f"{there[name]} → {count} partitions" for name, count in fewer.items()}
-    for name, held in _configs(admin, list(there)).items():
-        wrong = {key: value for key, value in configs.items() if held.get(key) != value}
+    too_few = {name: TOPICS[name].partitions for name, count in existing.items() if count < TOPICS[name].partitions}
+    if too_few:
+        admin.create_partitions(too_few)
+        done |= {name: f"{existing[name]} → {count} partitions" for name, count in too_few.items()}
+    for name, current in _configs(admin, list(existing)).items():
+        wrong = {key: value for key, value in configs.items() if current.get(key) != value}
         if wrong:
             admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, wrong)])
             done[name] = ", ".join(filter(None, [done.get(name), *(f"{key} = {value}" for key, value in wrong.items())]))
@@ -77,6 +77,6 @@ def _create(admin: Any, settings: KafkaSettings) -> dict[str, str]:
 def _configs(admin: Any, names: list[str]) -> dict[str, dict[str, str]]:
     if not names:
         return {}
-    found = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names], config_filter="all")
-    by_name = next(iter(found.values()))
-    return {name: {key: str(held["value"]) for key, held in keys.items()} for name, keys in by_name.items()}
+    described = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names], config_filter="all")
+    by_name = next(iter(described.values()))
+    return {name: {key: str(config["value"]) for key, config in keys.items()} for name, keys in by_name.items()}

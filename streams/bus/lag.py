@@ -1,4 +1,4 @@
-"""How far readers are behind the log, by their marks: what the import paces itself by, and whether an embedding is late or lost."""
+"""Consumer lag by a reader's marks: the import uses it for back-pressure, the sink to tell a late embedding from a lost one."""
 
 from collections.abc import Collection
 
@@ -7,7 +7,7 @@ from streams.bus.topics import Topic
 
 
 def lag(bus: Bus, reader: str, topics: Collection[Topic]) -> int:
-    """Entries of the topics that ``reader`` has not dealt with."""
+    """Number of entries on the topics that ``reader`` has not marked yet."""
     marked = bus.marked(reader)
     bounds = bus.bounds([topic.name for topic in topics])
     return sum(following - 1 - marked.get(partition, first - 1) for partition, (first, following) in bounds.items())

@@ -1,4 +1,4 @@
-"""The one place that chooses a bus: by the setting ``bus``."""
+"""Open the bus that the setting ``bus`` names."""
 
 from storage.errors import ConfigurationError
 from storage.places import shown
@@ -26,7 +26,7 @@ def bus_of(settings: Settings) -> Bus:
 
 
 def outlet_of(settings: Settings, bus: Bus, process: str) -> Outlet:
-    """Where ``process`` publishes what people sent: on Kafka through a local log of its own; else the bus is the local log."""
+    """Where ``process`` publishes requests of clients: its own outbox on Kafka, the bus itself on SQLite."""
     if not is_kafka(settings.common.bus_url):
         return bus
     most = settings.section("kafka", KafkaSettings).outbox_mb * 2**20

@@ -1,8 +1,8 @@
-"""Local first on Kafka: what a client was told is accepted lies on this machine's disk, and is carried to Kafka from there, in order.
+"""A local outbox before Kafka: accepted events are durable on this machine's disk first and are sent to Kafka from there, in order.
 
-A candidate's reply never waits for a broker. While Kafka is away events are kept up to a bound, and refused beyond it; what has arrived is
-deleted here a second later, so the file is as large as the longest outage was. A crash between arriving and deleting repeats events, which
-the readers recognise by their ids.
+A candidate's reply never waits for a broker. While Kafka is unreachable events are buffered up to a limit and refused beyond it. Sent
+events are deleted about once a second, so the file grows only with the longest outage. A crash between sending and deleting repeats
+events; readers deduplicate by id.
 """
 
 import logging
@@ -22,19 +22,19 @@ from streams.bus.topics import REPLIES, TOPICS
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 500
-PRUNE_EVERY = 1.0  # seconds: deleting is a transaction, and those who publish wait for it
-GATHER = 0.02  # seconds from one publishing to the next while little comes: each costs the broker and us as much as a hundred events
-FOR_REPLIES = 0.2  # share of the bound that only chat may fill: candidates are answered when feedback is refused already
+BATCH = 500  # events in one request to Kafka
+PRUNE_EVERY = 1.0  # seconds; deleting is a transaction that blocks publishers
+LINGER = 0.02  # seconds between requests while a batch is not full: a request costs as much as a hundred events
+RESERVED_FOR_REPLIES = 0.2  # share of the limit that only chat may use: candidates are still answered when feedback is refused
 TIMEOUT = 30.0
-AGAIN = 1.0  # seconds after Kafka took nothing
+RETRY_AFTER = 1.0  # seconds after a failed request
 WAIT = 0.5
-LAST_CHANCE = 3.0  # seconds that closing goes on carrying
-PARTING = 2.0  # and seconds that what is on its way then may take
+DRAIN_TIMEOUT = 3.0  # seconds on close to send what is waiting
+JOIN_TIMEOUT = 2.0  # seconds on close for the request in flight
 
 
 class Outbox:
-    """The local log in ``path`` and a thread that carries it to ``bus``; ``most`` bytes may wait.
+    """The local log in ``path`` and a thread that forwards it to ``bus``; at most ``most`` bytes are buffered.
 
     Raises
     ------
@@ -45,28 +45,28 @@ class Outbox:
     def __init__(self, path: Path, bus: Bus, *, most: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = ExitStack()
-        self._lock.enter_context(held(path.with_suffix(".lock"), f"another process writes {path}; stop it or name another home"))
+        self._lock.enter_context(held(path.with_suffix(".lock"), f"another process is using {path}; stop it or use another home"))
         self._bus, self._most = bus, most
         self._local = SQLiteBus(path)
         self._after = beginning(self._local, list(TOPICS))
-        self._arrived: dict[Partition, int] = {}  # and is to be deleted here
+        self._sent: dict[Partition, int] = {}  # offsets sent and not yet deleted here
         self._pruned_at = time.monotonic()
         self._guard = threading.Lock()
         self.waiting, self._bytes = self._local.size()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._carry, name="outbox", daemon=True)
+        self._thread = threading.Thread(target=self._forward, name="outbox", daemon=True)
         self._thread.start()
         metrics.local_log(lambda: self.waiting)
 
     def publish(self, records: Sequence[Record], *, timeout: float) -> list[Position]:
-        """Durable here on return; the positions are those of the local log. ``Overloaded`` at the bound."""
+        """Append to the local log; durable here on return, with its positions. ``Overloaded`` at the limit."""
         size = sum(len(record.value) for record in records)
-        most = self._most if all(record.topic == REPLIES.name for record in records) else (1 - FOR_REPLIES) * self._most
+        most = self._most if all(record.topic == REPLIES.name for record in records) else (1 - RESERVED_FOR_REPLIES) * self._most
         with self._guard:
             if self._bytes + size > most:
                 raise Overloaded(
-                    f"Kafka takes no events; {self.waiting} wait here, {self._bytes / 2**20:.0f} MB: as much as [kafka] outbox_mb"
-                    " allows; try again later",
+                    f"Kafka is not accepting events and the outbox is full: {self.waiting} events, {self._bytes / 2**20:.0f} MB"
+                    " (limit: [kafka] outbox_mb); try again later",
                     retry_after=30,
                 )
             self.waiting += len(records)
@@ -80,54 +80,54 @@ class Outbox:
             raise
 
     def close(self) -> None:
-        """Carry what can be carried in a few seconds; the rest stays on the disk for the next start."""
-        deadline = time.monotonic() + LAST_CHANCE
+        """Drain for a few seconds; the rest stays on disk for the next start."""
+        deadline = time.monotonic() + DRAIN_TIMEOUT
         while self.waiting and time.monotonic() < deadline:
             time.sleep(0.02)
         self._stopping.set()
-        self._thread.join(PARTING)
-        if self._thread.is_alive():  # it waits for a broker that is away, and holds the file until the process ends
+        self._thread.join(JOIN_TIMEOUT)
+        if self._thread.is_alive():  # blocked on an unreachable broker: it holds the file until the process ends
             return
         self._local.close()
         self._lock.close()
 
-    def _carry(self) -> None:
-        away = False
+    def _forward(self) -> None:
+        unreachable = False
         while not self._stopping.is_set():
             try:
-                entries = self._local.read(self._after, limit=AT_ONCE, wait=WAIT)
+                entries = self._local.read(self._after, limit=BATCH, wait=WAIT)
                 if not entries or time.monotonic() - self._pruned_at >= PRUNE_EVERY:
                     self._prune()
-            except Overloaded as error:  # this machine's disk is full: what has arrived is deleted later
-                log.warning("the local log: %s", error)
-                self._stopping.wait(AGAIN)
+            except Overloaded as error:  # this machine's disk is full: delete later
+                log.warning("outbox: %s", error)
+                self._stopping.wait(RETRY_AFTER)
                 continue
             if not entries:
                 continue
             try:
                 self._bus.publish([Record(entry.partition.topic, entry.key, entry.value) for entry in entries], timeout=TIMEOUT)
             except Overloaded as error:
-                if not away:
-                    log.warning("%s; events wait in the local log", error)
-                away = True
-                self._stopping.wait(AGAIN)
+                if not unreachable:
+                    log.warning("%s; buffering events in the outbox", error)
+                unreachable = True
+                self._stopping.wait(RETRY_AFTER)
                 continue
-            if away:
-                log.info("Kafka takes events again")
-            away = False
+            if unreachable:
+                log.info("Kafka accepts events again; sending the outbox")
+            unreachable = False
             upto: Mapping[Partition, int] = {entry.partition: entry.offset for entry in entries}
-            self._arrived.update(upto)
+            self._sent.update(upto)
             self._after.update(upto)
             with self._guard:
                 self.waiting -= len(entries)
                 self._bytes -= sum(len(entry.value) for entry in entries)
-            if len(entries) < AT_ONCE:
-                self._stopping.wait(GATHER)
-        with suppress(Overloaded):  # what has arrived is sent again at the next start, and recognised
+            if len(entries) < BATCH:
+                self._stopping.wait(LINGER)
+        with suppress(Overloaded):  # otherwise the next start sends them again, and readers deduplicate
             self._prune()
 
     def _prune(self) -> None:
-        if self._arrived:
-            self._local.prune(self._arrived)
-            self._arrived = {}
+        if self._sent:
+            self._local.prune(self._sent)
+            self._sent = {}
         self._pruned_at = time.monotonic()

@@ -1,6 +1,6 @@
-"""The log between processes: as few methods as both implementations need.
+"""The interface of the log between processes, implemented on SQLite and on Kafka.
 
-Offsets count from 0 in each partition; a reader's position is the last offset that it has dealt with (-1: none).
+Offsets count from 0 in each partition; a reader's position is the last offset that it has processed (-1: none).
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -8,12 +8,12 @@ from typing import NamedTuple, Protocol
 
 from storage.events import Event
 from storage.events.wire import encode
-from storage.warehouse.entries import Partition as Partition  # the log's own word; the warehouse remembers by it how far it has come
+from storage.warehouse.entries import Partition as Partition  # defined there because the warehouse stores offsets by it
 from streams.bus.topics import TOPIC_OF, key_of
 
 
 class Record(NamedTuple):
-    """What is published: ``key`` decides the partition."""
+    """A record to publish; ``key`` selects the partition."""
 
     topic: str
     key: bytes
@@ -26,7 +26,7 @@ class Position(NamedTuple):
 
 
 class Logged(NamedTuple):
-    """What was published, and where it stands."""
+    """A record on the log, with its position."""
 
     partition: Partition
     offset: int
@@ -35,10 +35,10 @@ class Logged(NamedTuple):
 
 
 class Outlet(Protocol):
-    """Where events are published: a bus, or the local log before it."""
+    """Where events are published: a bus, or the outbox before it."""
 
     def publish(self, records: Sequence[Record], *, timeout: float) -> list[Position]:
-        """Append in order; durable on return. ``Overloaded`` when it takes nothing within ``timeout`` seconds."""
+        """Append in order; durable on return. ``Overloaded`` when that takes longer than ``timeout`` seconds."""
 
     def close(self) -> None: ...
 
@@ -47,12 +47,12 @@ class Bus(Outlet, Protocol):
     """A durable, ordered log of topics. Implementations are safe to use from several threads."""
 
     def publish(self, records: Sequence[Record], *, timeout: float) -> list[Position]:
-        """Append in order; durable on return. A failure may leave a part appended, so that trying again may repeat it."""
+        """Append in order; durable on return. A failure may leave some records appended, so a retry may repeat them."""
 
     def read(self, after: Mapping[Partition, int], *, limit: int, wait: float) -> list[Logged]:
-        """Up to ``limit`` entries beyond the given offsets, in order within a partition; wakes as soon as there is one.
+        """Up to ``limit`` entries after the given offsets, in order within a partition.
 
-        Empty when none has come after ``wait`` seconds.
+        Blocks until there is at least one, for at most ``wait`` seconds; then returns an empty list.
 
         Raises
         ------
@@ -61,17 +61,17 @@ class Bus(Outlet, Protocol):
         """
 
     def bounds(self, topics: Collection[str]) -> Mapping[Partition, tuple[int, int]]:
-        """For every partition of the topics: the first offset kept, and the next that will be given."""
+        """For every partition of the topics: the first retained offset, and the next to be assigned."""
 
     def mark(self, reader: str, upto: Mapping[Partition, int]) -> None:
-        """Remember that ``reader`` has dealt with everything up to these offsets. Called after the effect."""
+        """Commit that ``reader`` has processed everything up to these offsets; called after the effect is durable."""
 
     def marked(self, reader: str) -> Mapping[Partition, int]:
-        """What ``reader`` marked last, for the partitions where it did."""
+        """The offsets that ``reader`` marked last; partitions without a mark are absent."""
 
     def close(self) -> None: ...
 
 
 def records_of(events: Iterable[Event]) -> list[Record]:
-    """The events as they are published, each on its own topic."""
+    """The events as records, each for its own topic."""
     return [Record(TOPIC_OF[type(event)].name, key_of(event), encode(event)) for event in events]

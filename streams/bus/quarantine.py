@@ -1,6 +1,6 @@
-"""What cannot be read or handled: set aside with the reason and the bytes, so that the stream goes on.
+"""Quarantine entries that cannot be read or handled, with the reason and the bytes, so that processing continues.
 
-Every reader decodes through here; the events go to ``feedback.quarantine`` and, by the sink, to the warehouse.
+Every reader decodes through here; the events go to ``feedback.quarantine`` and from there, by the sink, to the warehouse.
 """
 
 import base64
@@ -17,19 +17,19 @@ from streams import metrics
 from streams.bus.protocol import Logged, Partition
 from streams.bus.topics import TOPIC_OF
 
-KEPT = 256 * 1024  # bytes of the payload
+MAX_PAYLOAD = 256 * 1024  # bytes
 
 
 @dataclass
 class Batch:
-    """Entries of the log, decoded as far as this program can.
+    """Decoded entries of the log.
 
     Attributes
     ----------
     logged : the entries
-    entries : each one's place and event, None where it is unreadable
-    unreadable : a quarantine event for each of these
-    too_new : set where the next entry was written by a newer program; the reader has to stop before it
+    entries : partition, offset and event of each; the event is None where it is unreadable
+    unreadable : a quarantine event for each unreadable entry
+    too_new : set when the next entry has a newer schema version than this program; the reader has to stop before it
     """
 
     logged: Sequence[Logged]
@@ -39,7 +39,7 @@ class Batch:
 
     @property
     def events(self) -> list[tuple[Logged, Event]]:
-        """What could be read."""
+        """The readable entries with their events."""
         return [(logged, event) for logged, (_, _, event) in zip(self.logged, self.entries, strict=True) if event is not None]
 
     @property
@@ -49,7 +49,7 @@ class Batch:
 
 
 def decoded(entries: Sequence[Logged], reader: str) -> Batch:
-    """The entries' events, up to the first that only a newer program can read."""
+    """Decode the entries, up to the first with a newer schema version."""
     batch = Batch(entries)
     for entry in entries:
         event = None
@@ -66,9 +66,9 @@ def decoded(entries: Sequence[Logged], reader: str) -> Batch:
 
 
 def event_in(entry: Logged) -> Event:
-    """The entry's event; ``EventUnreadable`` also where its kind does not belong on the topic or the warehouse cannot hold it.
+    """Decode the entry; ``EventUnreadable`` also when its kind does not belong on the topic or the warehouse cannot store it.
 
-    Every reader has to say the same of an entry: a claim that the hub sets aside must not depose it for the learner.
+    All readers must agree on what is unreadable: a hub claim that the sink quarantines must not depose that hub for the learner.
     """
     event = decode(entry.value)
     if TOPIC_OF[type(event)].name != entry.partition.topic:
@@ -78,9 +78,9 @@ def event_in(entry: Logged) -> Event:
 
 
 def quarantined(entry: Logged, reader: str, reason: str) -> EventQuarantined:
-    """The entry set aside by ``reader``; setting it aside again is the same event."""
+    """The quarantine event for ``entry``; idempotent, its id comes from the position and ``reader``."""
     topic, partition = entry.partition
-    metrics.set_aside(reader)
+    metrics.count_quarantined(reader)
     return EventQuarantined(
         event_id=derived_id("EventQuarantined", topic, partition, entry.offset, reader),
         source="product",
@@ -89,6 +89,6 @@ def quarantined(entry: Logged, reader: str, reason: str) -> EventQuarantined:
         offset=entry.offset,
         reader=reader,
         reason=reason[:2000],
-        payload=base64.b64encode(entry.value[:KEPT]).decode("ascii"),
+        payload=base64.b64encode(entry.value[:MAX_PAYLOAD]).decode("ascii"),
         payload_hash=hashlib.sha256(entry.value).hexdigest(),
     )

@@ -10,9 +10,9 @@ PARTITION = Partition(PREFERENCES.name, 0)
 
 
 def resume(bus: Bus, reader: str) -> tuple[int, Watermark]:
-    """The offset that ``reader`` marked and the watermark there, read from the entry itself; the start where there is no such entry.
+    """The offset that ``reader`` marked and the watermark of the entry there; the start of the log if the mark is absent or unusable.
 
-    A reader marks the last *numbered* entry that it took, because that says both epoch and number.
+    Readers mark the last *numbered* entry that they processed, because it carries both epoch and sequence number.
     """
     ((first, following),) = bus.bounds([PREFERENCES.name]).values()
     offset = bus.marked(reader).get(PARTITION, -1)
@@ -25,5 +25,5 @@ def resume(bus: Bus, reader: str) -> tuple[int, Watermark]:
         if isinstance(event, Numbered):
             return offset, Watermark(event.epoch, event.sequence)
     if first > 0:
-        raise OffsetLost(f"{PREFERENCES.name}: the log begins at offset {first}; the entries before are needed and gone")
+        raise OffsetLost(f"{PREFERENCES.name}: the log starts at offset {first}, but the earlier entries are needed")
     return -1, Watermark()

@@ -1,4 +1,4 @@
-"""Looking something up on the log without following it: everything on some topics, or one place in a long one."""
+"""One-off reads of the log: everything on some topics, or a search for one entry."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
@@ -7,16 +7,16 @@ from streams.bus.protocol import Bus, Logged, Partition
 from streams.bus.quarantine import decoded
 from streams.bus.topics import Topic
 
-AT_ONCE = 1_000
+BATCH = 1_000
 
 
 def beginning(bus: Bus, topics: Collection[str]) -> dict[Partition, int]:
-    """The offset before the first entry that each partition of the topics still has."""
+    """The offset before the first retained entry of each partition."""
     return {partition: first - 1 for partition, (first, _) in bus.bounds(topics).items()}
 
 
-def batches(bus: Bus, after: Mapping[Partition, int], limit: int = AT_ONCE) -> Iterator[Sequence[Logged]]:
-    """Every entry after these offsets, in order within each partition, at most ``limit`` at a time, up to where the log ends."""
+def batches(bus: Bus, after: Mapping[Partition, int], limit: int = BATCH) -> Iterator[Sequence[Logged]]:
+    """Every entry after these offsets up to the end of the log, in order within each partition, at most ``limit`` at a time."""
     read = dict(after)
     while entries := bus.read(read, limit=limit, wait=0):
         yield entries
@@ -24,12 +24,12 @@ def batches(bus: Bus, after: Mapping[Partition, int], limit: int = AT_ONCE) -> I
 
 
 def to_end(bus: Bus, topics: Collection[Topic], reader: str) -> Iterator[Event]:
-    """Every readable event that the topics have, in order within each partition.
+    """Every readable event on the topics, in order within each partition.
 
     Raises
     ------
     SchemaTooNew
-        After the events before it, where one follows that only a newer program can read.
+        At an event with a newer schema version, after all events before it were yielded.
     """
     for entries in batches(bus, beginning(bus, [topic.name for topic in topics])):
         batch = decoded(entries, reader)
@@ -39,10 +39,10 @@ def to_end(bus: Bus, topics: Collection[Topic], reader: str) -> Iterator[Event]:
 
 
 def last_where(bus: Bus, topic: Topic, holds: Callable[[Event], bool], reader: str) -> tuple[int, Event | None]:
-    """The last event of a topic of one partition for which ``holds``, where it holds up to some place and not beyond; and its offset.
+    """Offset and event of the last event for which ``holds``, on a topic of one partition along which ``holds`` turns false only once.
 
-    By bisection: about 20 reads of one entry for a million entries. Entries that cannot be read are passed over. Where it holds for none,
-    the offset is that before the first entry.
+    Binary search: about 20 single-entry reads for a million entries. Unreadable entries are skipped. When no event holds, the offset
+    is that before the first entry.
     """
     ((_, (low, high)),) = bus.bounds([topic.name]).items()
     found: tuple[int, Event | None] = low - 1, None
@@ -57,7 +57,7 @@ def last_where(bus: Bus, topic: Topic, holds: Callable[[Event], bool], reader: s
 
 
 def first_from(bus: Bus, topic: Topic, offset: int, reader: str) -> tuple[int, Event | None]:
-    """The first readable event of a topic of one partition at ``offset`` or later, and where it stands."""
+    """Offset and event of the first readable event at ``offset`` or later, on a topic of one partition."""
     ((partition, (first, end)),) = bus.bounds([topic.name]).items()
     at = max(offset, first)
     while at < end:

@@ -1,7 +1,7 @@
 """The log in one SQLite file: the embedded default, for several processes on one machine, with nothing to install.
 
-One partition a topic. Publishing is one transaction that is on the disk (WAL, ``synchronous=FULL``) before the call returns. Readers wait
-on a bell (``streams.bus.wakeup``) and look at the file at least every 50 ms in case a bell was missed.
+One partition per topic. Each call to ``publish`` is one transaction, flushed to disk (WAL, ``synchronous=FULL``) before it returns.
+Readers are woken through sockets (``streams.bus.wakeup``) and poll the file every 50 ms in case a wake-up was missed.
 """
 
 import sqlite3
@@ -16,9 +16,9 @@ from storage.errors import ConfigurationError, OffsetLost, Overloaded, trying_ag
 from streams.bus.protocol import Logged, Partition, Position, Record
 from streams.bus.wakeup import Bell, Ringer, bell_folder
 
-POLL = 0.05  # seconds: how late a reader is at most where bells cannot be rung
-BUSY = 30.0  # seconds that reading and marking wait for another process's transaction
-APPLICATION = 0x66626C31  # "fbl1" in the file's header, so that another program's database is not taken for a log
+POLL = 0.05  # seconds: the maximum delay of a reader that missed its wake-up
+BUSY_TIMEOUT = 30.0  # seconds to wait for another process's transaction when reading and marking
+APPLICATION_ID = 0x66626C31  # "fbl1" in the file header; guards against opening another program's database
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS log (id INTEGER PRIMARY KEY, topic TEXT NOT NULL, offset INTEGER NOT NULL, key BLOB NOT NULL,
@@ -30,11 +30,11 @@ NEXT = "SELECT next FROM head WHERE topic = ?"
 APPEND = "INSERT INTO log (topic, offset, key, value) VALUES (?, ?, ?, ?)"
 ADVANCE = "INSERT INTO head VALUES (?, 0, ?) ON CONFLICT (topic) DO UPDATE SET next = excluded.next"
 BOUNDS = "SELECT first, next FROM head WHERE topic = ?"
-BEYOND = "SELECT id FROM log WHERE topic = ? AND offset > ? ORDER BY offset LIMIT ?"  # answered from the index alone
+IDS_AFTER = "SELECT id FROM log WHERE topic = ? AND offset > ? ORDER BY offset LIMIT ?"  # answered from the index alone
 ENTRIES = "SELECT topic, offset, key, value FROM log WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
 MARK = "INSERT INTO offsets VALUES (?, ?, ?) ON CONFLICT (reader, topic) DO UPDATE SET upto = excluded.upto"
 PRUNE = "DELETE FROM log WHERE topic = ? AND offset <= ?"
-BEGIN = "UPDATE head SET first = max(first, ?) WHERE topic = ?"
+SET_FIRST = "UPDATE head SET first = max(first, ?) WHERE topic = ?"
 SIZE = "SELECT count(*), coalesce(sum(length(value)), 0) FROM log"
 MARKED = "SELECT topic, upto FROM offsets WHERE reader = ?"
 
@@ -54,10 +54,10 @@ class SQLiteBus:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._writer = self._connect()
-            with self._transaction(self._writer, BUSY):
+            with self._transaction(self._writer, BUSY_TIMEOUT):
                 _prepare(self._writer, self.path)
         except (sqlite3.Error, OSError) as error:
-            raise ConfigurationError(f"bus = sqlite:///{self.path}: {error}; name a file that this program may write") from error
+            raise ConfigurationError(f"bus = sqlite:///{self.path}: {error}; use a file that this program can write") from error
 
     def publish(self, records: Sequence[Record], *, timeout: float) -> list[Position]:
         """Append in one transaction. ``Overloaded`` when the file stays locked beyond ``timeout`` seconds or the disk is full."""
@@ -65,27 +65,27 @@ class SQLiteBus:
             return []
         deadline = time.monotonic() + timeout
         if not self._writing.acquire(timeout=timeout):
-            raise Overloaded(f"the log {self.path} took no entry for {timeout:g} s; try again")
+            raise Overloaded(f"the log {self.path} was busy for {timeout:g} s; try again")
         try:
             with self._transaction(self._writer, max(deadline - time.monotonic(), 0.001)):
                 positions = self._append(records)
         except sqlite3.OperationalError as error:
-            raise Overloaded(f"the log {self.path} takes no entry: {error}; try again") from error
+            raise Overloaded(f"cannot write to the log {self.path}: {error}; try again") from error
         finally:
             self._writing.release()
         self._ringer.ring({record.topic for record in records})
         return positions
 
     def read(self, after: Mapping[Partition, int], *, limit: int, wait: float) -> list[Logged]:
-        """Entries in the order in which they were published, over all the topics asked for."""
+        """Entries in the order in which they were published, across all requested topics."""
         deadline = time.monotonic() + wait
         topics = {_topic(partition) for partition in after}
         with trying_again(), self._reader() as reader:
             while True:
-                reader.bell.hush()  # before looking, so that what comes while looking rings again
-                found = _entries(reader.connection, after, limit)
-                if found or self._closed:
-                    return found
+                reader.bell.clear()  # before the query, so that a record published during it wakes the reader again
+                entries = _entries(reader.connection, after, limit)
+                if entries or self._closed:
+                    return entries
                 until = min(deadline, time.monotonic() + POLL)
                 while (left := until - time.monotonic()) > 0 and not reader.bell.wait(left, topics):
                     pass
@@ -98,7 +98,7 @@ class SQLiteBus:
         return {Partition(topic, 0): row or (0, 0) for topic, row in rows.items()}
 
     def mark(self, reader: str, upto: Mapping[Partition, int]) -> None:
-        with trying_again(), self._writing, self._transaction(self._writer, BUSY):
+        with trying_again(), self._writing, self._transaction(self._writer, BUSY_TIMEOUT):
             self._writer.executemany(MARK, [(reader, _topic(partition), offset) for partition, offset in upto.items()])
 
     def marked(self, reader: str) -> Mapping[Partition, int]:
@@ -106,19 +106,19 @@ class SQLiteBus:
             return {Partition(topic, 0): upto for topic, upto in idle.connection.execute(MARKED, (reader,))}
 
     def prune(self, upto: Mapping[Partition, int]) -> None:
-        """Delete the entries up to these offsets; whoever asks for them later is told that they are lost."""
-        with trying_again(), self._writing, self._transaction(self._writer, BUSY):
+        """Delete the entries up to these offsets; reading them later raises ``OffsetLost``."""
+        with trying_again(), self._writing, self._transaction(self._writer, BUSY_TIMEOUT):
             self._writer.executemany(PRUNE, [(_topic(partition), offset) for partition, offset in upto.items()])
-            self._writer.executemany(BEGIN, [(offset + 1, _topic(partition)) for partition, offset in upto.items()])
+            self._writer.executemany(SET_FIRST, [(offset + 1, _topic(partition)) for partition, offset in upto.items()])
 
     def size(self) -> tuple[int, int]:
-        """Entries kept, and the bytes of their values."""
+        """Number of retained entries, and the size of their values in bytes."""
         with trying_again(), self._reader() as reader:
             count, size = reader.connection.execute(SIZE).fetchone()
         return count, size
 
     def close(self) -> None:
-        """Close the file; what is still reading in other threads returns with nothing."""
+        """Close the file; blocked reads in other threads return an empty list."""
         with self._writing, self._guard:
             self._closed = True
             for reader in self._idle:
@@ -155,13 +155,13 @@ class SQLiteBus:
             yield
             connection.execute("COMMIT")
         except BaseException:
-            if connection.in_transaction:  # on a full disk SQLite has rolled back by itself, or the commit has left it open
+            if connection.in_transaction:  # on a full disk SQLite may have rolled back already
                 connection.execute("ROLLBACK")
             raise
 
     @contextmanager
     def _reader(self) -> Iterator["_Reader"]:
-        """A connection with a bell that nobody else is using; there are as many as threads have been reading at one time."""
+        """Borrow a connection and its bell from the pool, which grows to the number of concurrent readers."""
         with self._guard:
             reader = self._idle.pop() if self._idle else None
         reader = reader or _Reader(self._connect(), Bell(self._folder))
@@ -175,7 +175,7 @@ class SQLiteBus:
                     self._idle.append(reader)
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         return connection
@@ -192,17 +192,19 @@ class _Reader:
 
 
 def _entries(connection: sqlite3.Connection, after: Mapping[Partition, int], limit: int) -> list[Logged]:
-    """The next entries by the order of their transactions: the ids first, over all topics, then only those rows that are returned."""
+    """The next entries in commit order: first the ids over all topics, from the index, then only the rows that are returned."""
     ids: list[int] = []
-    connection.execute("BEGIN")  # one state of the file for bounds and rows
+    connection.execute("BEGIN")  # one consistent snapshot for bounds and rows
     try:
         for partition, offset in after.items():
             first, following = connection.execute(BOUNDS, (partition.topic,)).fetchone() or (0, 0)
             if not first <= offset + 1 <= following:
                 held = f"it holds {first} to {following - 1}" if following > first else "it is empty"
-                raise OffsetLost(f"{partition.topic}: offset {offset + 1} is not in the log, {held}; rebuild what read it with 'replay'")
+                raise OffsetLost(
+                    f"{partition.topic}: offset {offset + 1} is not in the log, {held}; rebuild the reader's state with 'replay'"
+                )
             if offset + 1 < following:
-                ids.extend(row[0] for row in connection.execute(BEYOND, (partition.topic, offset, limit)))
+                ids.extend(row[0] for row in connection.execute(IDS_AFTER, (partition.topic, offset, limit)))
         if not ids:
             return []
         chosen = sorted(ids)[:limit]
@@ -214,16 +216,16 @@ def _entries(connection: sqlite3.Connection, after: Mapping[Partition, int], lim
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    found = connection.execute("PRAGMA application_id").fetchone()[0]
+    application_id = connection.execute("PRAGMA application_id").fetchone()[0]
     tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-    if found != APPLICATION and tables:
-        raise ConfigurationError(f"bus = sqlite:///{path}: the database of another program; name a file of its own")
+    if application_id != APPLICATION_ID and tables:
+        raise ConfigurationError(f"bus = sqlite:///{path}: this is the database of another program; use a file of its own")
     for statement in filter(str.strip, SCHEMA.split(";")):
         connection.execute(statement)
-    connection.execute(f"PRAGMA application_id = {APPLICATION}")
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
 def _topic(partition: Partition) -> str:
     if partition.number:
-        raise ConfigurationError(f"{partition.topic} has one partition on the SQLite bus, there is no number {partition.number}")
+        raise ConfigurationError(f"{partition.topic} has only partition 0 on the SQLite bus, not {partition.number}")
     return partition.topic

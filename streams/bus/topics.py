@@ -1,6 +1,6 @@
-"""The one table of topics: what travels on each, by which key, over how many partitions.
+"""The table of topics: event kinds, partition key and number of partitions.
 
-All are kept for ever. On the SQLite bus each topic has one partition; on Kafka it has ``partitions``.
+Retention is unlimited. On the SQLite bus each topic has one partition; on Kafka it has ``partitions``.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from storage.events import Event
 
 @dataclass(frozen=True)
 class Topic:
-    """``key`` is the event's field that decides the partition; an empty one means that order across all events matters."""
+    """``key`` is the event field that selects the partition; it is empty where all events must stay in one order."""
 
     name: str
     kinds: tuple[type[Event], ...]

@@ -1,6 +1,6 @@
-"""Wakes the readers of the SQLite log in other threads and processes: a datagram to each unix socket in a folder.
+"""Wakes readers of the SQLite log in other threads and processes: a datagram to each Unix socket ("bell") in a folder.
 
-A bell only says that looking may pay, and on which topics; nothing is lost when one is not heard, because readers look every 50 ms anyway.
+A bell is only a hint that topics have new entries; a lost datagram costs at most 50 ms, the readers' polling interval.
 """
 
 import hashlib
@@ -12,19 +12,19 @@ import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
-LONGEST = 100  # bytes of a unix socket's path that every system takes (macOS: 104)
+MAX_SOCKET_PATH = 100  # bytes, valid on every system (the limit on macOS is 104)
 
 
 def bell_folder(log: Path) -> Path:
-    """The folder of the log's bells: beside the file, or where that path is too long for a socket, a short one in the temporary folder."""
+    """The folder of the log's sockets: beside the file, or in the temporary folder when that path is too long for a socket."""
     beside = log.with_name(log.name + "-bells")
-    if len(os.fsencode(beside)) + 1 + len(_new_name()) <= LONGEST:
+    if len(os.fsencode(beside)) + 1 + len(_new_name()) <= MAX_SOCKET_PATH:
         return beside
     return Path(tempfile.gettempdir()) / f"fbl-{os.getuid()}-{hashlib.sha256(os.fsencode(log)).hexdigest()[:16]}"
 
 
 class Bell:
-    """What one waiting reader listens on; silent, and the reader polls, where the system gives no unix socket."""
+    """The socket of one waiting reader. Where Unix sockets are unavailable it never rings, and the reader only polls."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / _new_name()
@@ -37,20 +37,20 @@ class Bell:
             self._socket.close()
             self._socket = None
 
-    def hush(self) -> None:
-        """Forget what has rung so far."""
-        while self._heard() is not None:
+    def clear(self) -> None:
+        """Discard pending wake-ups."""
+        while self._receive() is not None:
             pass
 
     def wait(self, seconds: float, topics: Collection[str]) -> bool:
-        """True as soon as it rings for one of the topics; False when it rang for others or after ``seconds``."""
+        """True as soon as it rings for one of the topics; False when it rings for others, or after ``seconds``."""
         if self._socket is None:
             select.select([], [], [], seconds)
             return False
         if not select.select([self._socket], [], [], seconds)[0]:
             return False
-        heard = self._heard()
-        return heard is not None and not heard.isdisjoint(topics)
+        rung = self._receive()
+        return rung is not None and not rung.isdisjoint(topics)
 
     def close(self) -> None:
         if self._socket is not None:
@@ -58,7 +58,7 @@ class Bell:
             self._path.unlink(missing_ok=True)
             self._socket = None
 
-    def _heard(self) -> set[str] | None:
+    def _receive(self) -> set[str] | None:
         if self._socket is None:
             return None
         try:
@@ -68,7 +68,7 @@ class Bell:
 
 
 class Ringer:
-    """Rings every bell of a folder; lists the folder again when it has changed, and clears away the bells of dead processes."""
+    """Rings every bell in a folder; re-reads the folder when it has changed and removes the sockets of dead processes."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -81,7 +81,7 @@ class Ringer:
             if changed != self._changed:
                 self._bells = [entry.path for entry in os.scandir(self._folder) if entry.name.endswith(".bell")]
                 self._changed = changed
-        except FileNotFoundError:  # nobody has listened yet
+        except FileNotFoundError:  # no reader yet
             return
         message = ",".join(sorted(topics)).encode()
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
@@ -89,12 +89,12 @@ class Ringer:
             for bell in self._bells:
                 try:
                     sender.sendto(message, bell)
-                except BlockingIOError:  # its reader has enough rings waiting
+                except BlockingIOError:  # the socket's buffer is full: its reader will wake anyway
                     continue
-                except ConnectionRefusedError:  # its process is dead
+                except ConnectionRefusedError:  # the reader's process is dead
                     Path(bell).unlink(missing_ok=True)
                     self._changed = -1
-                except OSError:  # gone since the folder was listed, or full (macOS)
+                except OSError:  # removed since the folder was listed, or the buffer is full (macOS)
                     self._changed = -1
 
 

@@ -1,7 +1,7 @@
-"""What a client is told when something is refused or fails, the same from every port: OpenAI's error shape.
+"""Error responses in OpenAI's format, the same on every port.
 
-``{"error": {"message", "type", "param", "code"}}``, and ``"reasons"`` where there are several. ``type`` says whose fault it is,
-``code`` which fault, ``param`` which part of the request.
+``{"error": {"message", "type", "param", "code"}}``, with ``"reasons"`` if there are several. ``type`` distinguishes client and server
+errors, ``code`` names the error, ``param`` the part of the request.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,11 +19,11 @@ from streams.http.visible_text import one_line, without_paths
 
 CLIENT = "invalid_request_error"
 SERVER = "server_error"
-FAILED = "something went wrong here; the server's log says what"
+FAILED = "internal error; see the server's log"
 
 
 class ErrorDetail(BaseModel):
-    """What was refused and why."""
+    """The error and its reasons."""
 
     message: str
     type: str
@@ -33,14 +33,14 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorAnswer(BaseModel):
-    """Every answer of 4xx and 5xx."""
+    """The body of every 4xx and 5xx response."""
 
     error: ErrorDetail
 
 
 @dataclass(frozen=True)
 class Kind:
-    """How one of our errors is answered. ``own_files``: its message may name files of this machine."""
+    """How an exception class is reported. ``own_files``: its message may contain paths of this machine."""
 
     status: int
     code: str
@@ -61,16 +61,16 @@ def error_body(
 
 
 def refusal(error: FeedbackLoopError, kinds: Kinds = KINDS) -> tuple[int, dict[str, Any], dict[str, str]]:
-    """Status, body and headers for an error; one of no kind in the table is answered 500 and says nothing about itself.
+    """Status, body and headers for an error; an error without a row in the table becomes a 500 without details.
 
-    An error's own attributes go before its kind's: ``status``, ``code``, ``field``, ``reasons``, ``retry_after`` (seconds).
+    Attributes of the error override those of its kind: ``status``, ``code``, ``field``, ``reasons``, ``retry_after`` (seconds).
     """
     kind = next((kinds[each] for each in type(error).__mro__ if each in kinds), None)
     if kind is None:
         return 500, error_body(FAILED, SERVER), {}
-    said = str(error)
+    message = str(error)
     body = error_body(
-        without_paths(said) if kind.own_files else said,
+        without_paths(message) if kind.own_files else message,
         kind.type,
         param=getattr(error, "field", None),
         code=getattr(error, "code", kind.code),
@@ -81,29 +81,29 @@ def refusal(error: FeedbackLoopError, kinds: Kinds = KINDS) -> tuple[int, dict[s
 
 
 def answer_errors(app: FastAPI, kinds: Kinds) -> None:
-    """Answer every error that somebody can act on in the one shape, the framework's too.
+    """Install handlers that report expected errors, including the framework's, in this format.
 
-    What is left goes on to :class:`streams.http.request_guard.RequestGuard`, which logs it whole and answers 500.
+    Other exceptions reach :class:`streams.http.request_guard.RequestGuard`, which logs the traceback and answers 500.
     """
 
     @app.exception_handler(FeedbackLoopError)
-    async def ours(_request: Request, error: FeedbackLoopError) -> Response:
+    async def feedbackloop_error(_request: Request, error: FeedbackLoopError) -> Response:
         status, body, headers = refusal(error, kinds)
         if status == 500:
             raise error
         return JSONResponse(body, status, headers)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_request: Request, error: RequestValidationError) -> Response:
+    async def validation_error(_request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")) or None
         if first["type"] in ("json_invalid", "model_attributes_type"):
-            return JSONResponse(error_body("the body is no JSON object", CLIENT, code="invalid_json"), 400)
-        said = f"{field}: {first['msg']}" if field else str(first["msg"])
-        return JSONResponse(error_body(said, CLIENT, param=field, code="invalid_value"), 400)
+            return JSONResponse(error_body("the body is not a JSON object", CLIENT, code="invalid_json"), 400)
+        message = f"{field}: {first['msg']}" if field else str(first["msg"])
+        return JSONResponse(error_body(message, CLIENT, param=field, code="invalid_value"), 400)
 
     @app.exception_handler(HTTPException)
-    async def astray(request: Request, error: HTTPException) -> Response:
-        said = f"{request.method} {one_line(request.scope['path'])}: {error.detail}"
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        message = f"{request.method} {one_line(request.scope['path'])}: {error.detail}"
         code = "not_found" if error.status_code == 404 else None
-        return JSONResponse(error_body(said, CLIENT, code=code), error.status_code, error.headers)
+        return JSONResponse(error_body(message, CLIENT, code=code), error.status_code, error.headers)

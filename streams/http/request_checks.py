@@ -1,8 +1,8 @@
-"""Which requests are refused by their head alone.
+"""Checks of request headers against DNS rebinding and cross-site requests.
 
-A browser sends the requests of any web page to our ports as well, and only a few headers tell them from those of our own pages. So a
-request is refused unless its Host is one of ours (a name that its owner maps to 127.0.0.1 would make a foreign page one of ours) and its
-Origin, where it has one, is that Host. A body has to be JSON, which no foreign page can send without asking first.
+Any web page can make the browser send requests to our ports, and only a few headers tell them from those of our own pages. So the Host
+must be one of ours (with DNS rebinding a foreign page's host name resolves to 127.0.0.1), and the Origin, if any, must match it. A body
+must be JSON, which a foreign page cannot send without a CORS preflight.
 """
 
 import ipaddress
@@ -21,7 +21,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class Refused(Exception):
-    """This request is not answered; not one of ``storage.errors``, since it never leaves the guard."""
+    """The request is refused; not in ``storage.errors``, because it never leaves the guard."""
 
     def __init__(self, status: int, code: str, message: str, param: str | None = None) -> None:
         super().__init__(message)
@@ -30,7 +30,7 @@ class Refused(Exception):
 
 
 def objection(scope: Scope, headers: Headers, hosts: frozenset[str]) -> Refused | None:
-    """What is wrong with the head of the request, in the order in which it matters."""
+    """The first check that the request's headers fail, or None."""
     try:
         _check_host(headers, hosts)
         _check_origin(headers)
@@ -46,11 +46,11 @@ def _check_host(headers: Headers, hosts: frozenset[str]) -> None:
     given = headers.getlist("host")
     found = _HOST.fullmatch(given[0]) if len(given) == 1 else None
     if found is None:
-        raise Refused(400, "invalid_host", "exactly one well-formed Host header is needed", "Host")
+        raise Refused(400, "invalid_host", "exactly one well-formed Host header is required", "Host")
     name = found["name"].lower()
     if name != "localhost" and name not in hosts and not _is_loopback(name.strip("[]")):
         raise Refused(
-            403, "host_not_allowed", f"there is no {one_line(name)!r} here; ask for 127.0.0.1, or add that name to allowed_hosts", "Host"
+            403, "host_not_allowed", f"host {one_line(name)!r} is not allowed; use 127.0.0.1, or add the name to allowed_hosts", "Host"
         )
 
 
@@ -60,11 +60,11 @@ def _check_origin(headers: Headers) -> None:
         return
     host = headers["host"].lower()
     if len(given) > 1 or _address(given[0].lower()) != _address(f"{given[0].lower().partition('://')[0]}://{host}"):
-        raise Refused(403, "origin_not_allowed", f"a page of {one_line(given[0])!r} may not ask {host}; only its own pages may", "Origin")
+        raise Refused(403, "origin_not_allowed", f"cross-origin requests from {one_line(given[0])!r} to {host} are not allowed", "Origin")
 
 
 def _address(origin: str) -> tuple[str, int] | object:
-    """Host and port; for what is no origin of a web page (``null``), something that equals nothing."""
+    """Host and port of an origin; for anything else (``null``) a new object, which equals nothing."""
     try:
         parts = urlsplit(origin)
         if parts.scheme in _PORTS and parts.hostname and origin == f"{parts.scheme}://{parts.netloc}" and "@" not in parts.netloc:
@@ -75,7 +75,7 @@ def _address(origin: str) -> tuple[str, int] | object:
 
 
 def _check_site(scope: Scope, headers: Headers) -> None:
-    """A browser says from where it was sent. From elsewhere it may follow a link to a page, and nothing else."""
+    """Check ``Sec-Fetch-Site``: from other sites only top-level navigation to a page is allowed."""
     if headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
         return
     link = (
@@ -85,16 +85,14 @@ def _check_site(scope: Scope, headers: Headers) -> None:
         and not scope["path"].startswith("/v1/")
     )
     if not link:
-        raise Refused(
-            403, "cross_site", "a page of another site may not ask this; only links to pages are followed from there", "Sec-Fetch-Site"
-        )
+        raise Refused(403, "cross_site", "cross-site requests are not allowed; other sites may only link to pages", "Sec-Fetch-Site")
 
 
 def _check_content_type(headers: Headers) -> None:
     given = headers.getlist("content-type")
     if len(given) != 1 or not _JSON.fullmatch(given[0].partition(";")[0].strip()):
-        said = one_line(", ".join(given)) or "none"
-        raise Refused(415, "unsupported_media_type", f"Content-Type is {said}; send JSON as application/json", "Content-Type")
+        sent = one_line(", ".join(given)) or "none"
+        raise Refused(415, "unsupported_media_type", f"Content-Type is {sent}; send JSON as application/json", "Content-Type")
 
 
 def _is_loopback(name: str) -> bool:

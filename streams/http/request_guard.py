@@ -1,6 +1,6 @@
-"""What a request has to be before any port of ours reads it, and what every answer carries: the middleware of all our apps.
+"""Middleware of all our apps: request limits, security headers on every response, and logging of refusals and failures.
 
-Which heads are refused, and why: ``streams.http.request_checks``.
+The checks of request headers are in ``streams.http.request_checks``.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ from streams.http.visible_text import one_line
 log = logging.getLogger(__name__)
 
 MAX_BODY = 1_048_576  # bytes
-BODY_TIME = 30.0  # seconds from the head to the end of the body
+BODY_TIME = 30.0  # seconds from the end of the headers to the end of the body
 
-PAGES = ("text/html", "text/javascript", "application/javascript")  # a worker's script has its own policy
+PAGES = ("text/html", "text/javascript", "application/javascript")  # scripts too: a worker has the policy of its script
 NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -33,10 +33,10 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-UNLOGGED = frozenset({"/readyz"})  # asked every second or so, and 503 there refuses nobody
-BROKEN = (1002, 1007, 1009)  # a WebSocket closed for its protocol, its encoding or a message above MAX_BODY
-LOGGED = "feedbackloop.logged"  # set in a scope whose failure is on the log already
-BEGUN = "feedbackloop.begun"  # set in a scope whose answer has begun
+UNLOGGED = frozenset({"/readyz"})  # polled about every second, and a 503 there is not a refusal
+PROTOCOL_CLOSE_CODES = (1002, 1007, 1009)  # WebSocket closed for a protocol error, invalid data, or a message above MAX_BODY
+LOGGED = "feedbackloop.logged"  # scope key: the failure has been logged
+STARTED = "feedbackloop.begun"  # scope key: the response has started
 
 
 class RequestGuard:
@@ -44,9 +44,9 @@ class RequestGuard:
 
     Parameters
     ----------
-    allowed_hosts : names besides loopback under which the port may be asked for
-    page_policy : the Content-Security-Policy of pages and their scripts; other answers can load nothing
-    body_time : seconds that a body may take
+    allowed_hosts : host names allowed besides loopback
+    page_policy : Content-Security-Policy of pages and scripts; other responses get ``NO_PAGE``
+    body_time : seconds within which a body has to arrive
     """
 
     def __init__(self, app: ASGIApp, allowed_hosts: Collection[str] = (), page_policy: str = NO_PAGE, body_time: float = BODY_TIME) -> None:
@@ -57,7 +57,7 @@ class RequestGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await self._http(scope, receive, self._hardened(scope, _Watched(scope, send)))
+            await self._http(scope, receive, self._hardened(scope, _LoggedSend(scope, send)))
         elif scope["type"] == "websocket":
             await self._websocket(scope, receive, send)
         else:
@@ -68,8 +68,8 @@ class RequestGuard:
         refused = objection(scope, headers, self._hosts)
         expects = headers.get("expect", "").lower() == "100-continue"
         body: bytes | None = b""
-        if _has_body(headers) and not (expects and (refused or _announced(headers) > MAX_BODY)):
-            try:  # a refusal waits for the body's end too: a client that is still sending would not read it
+        if _has_body(headers) and not (expects and (refused or _content_length(headers) > MAX_BODY)):
+            try:  # read the body even when refusing: a client that is still sending would not read the response
                 body = await asyncio.wait_for(_read(receive, keep=refused is None), self._body_time)
             except TimeoutError:
                 refused = refused or Refused(
@@ -77,7 +77,7 @@ class RequestGuard:
                 )
             except ClientDisconnect:
                 return
-        if refused is None and (body is None or _announced(headers) > MAX_BODY):
+        if refused is None and (body is None or _content_length(headers) > MAX_BODY):
             refused = Refused(413, "request_too_large", f"the body has more than {MAX_BODY:,} bytes; shorten it", "body")
         if refused is not None:
             close = {"Connection": "close"} if refused.status == 408 else None
@@ -87,7 +87,7 @@ class RequestGuard:
             await self._app(scope, _replayed(body or b"", receive) if _has_body(headers) else receive, send)
         except ClientDisconnect:
             return
-        except Exception as error:  # noqa: BLE001  the edge of the process: logged whole
+        except Exception as error:  # noqa: BLE001  the edge of the process: logged with traceback
             await answer_failure(error, scope, receive, send)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,11 +98,11 @@ class RequestGuard:
             await _refuse_handshake(refused, scope, send)
             return
         try:
-            await self._app(scope, _watched_messages(scope, receive), _watched_handshake(scope, send))
+            await self._app(scope, _logged_messages(scope, receive), _logged_handshake(scope, send))
         except (ClientDisconnect, WebSocketDisconnect):
             return
         except Exception as error:
-            if type(error).__name__ == "ClientDisconnected":  # uvicorn's, for a socket that has gone
+            if type(error).__name__ == "ClientDisconnected":  # raised by uvicorn when the client is gone
                 return
             log.exception("the WebSocket %s failed", one_line(scope["path"]), exc_info=error)
             await send({"type": "websocket.close", "code": 1011})
@@ -114,8 +114,8 @@ class RequestGuard:
                 for name, value in HEADERS.items():
                     headers[name] = value
                 page = headers.get("content-type", "").partition(";")[0] in PAGES
-                headers.setdefault("Content-Security-Policy", self._page_policy if page else NO_PAGE)  # documents may be stricter
-                if "etag" not in headers:  # assets carry one, or say themselves how long they keep
+                headers.setdefault("Content-Security-Policy", self._page_policy if page else NO_PAGE)  # routes may set a stricter one
+                if "etag" not in headers:  # assets have an ETag or their own Cache-Control
                     headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
@@ -123,23 +123,23 @@ class RequestGuard:
 
 
 async def answer_failure(error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
-    """Log whole what nobody expected, and answer 500; of an answer that has begun nothing more can be said."""
+    """Log an unexpected exception with its traceback, and answer 500 unless the response has started."""
     scope[LOGGED] = True
     log.error("%s %s failed", scope["method"], one_line(scope["path"]), exc_info=error)
-    if not scope.get(BEGUN):
+    if not scope.get(STARTED):
         await JSONResponse(error_body(FAILED, SERVER), 500)(scope, receive, send)
 
 
 def log_refusal(scope: Scope, status: int, message: str) -> None:
-    """The one line about a refusal, with what came bounded and escaped."""
+    """Log a refusal as one line, with all client input truncated and escaped."""
     client = (scope.get("client") or ("?", 0))[0]
     method = "WebSocket" if scope["type"] == "websocket" else scope["method"]
     level = logging.WARNING if status >= 500 else logging.INFO
     log.log(level, "%d to %s for %s %s: %s", status, client, one_line(method), one_line(scope["path"]), one_line(message))
 
 
-class _Watched:
-    """Sends on, and logs each answer of 4xx or 5xx once, whoever gave it."""
+class _LoggedSend:
+    """A ``send`` that logs each 4xx or 5xx response once."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self._scope = scope
@@ -148,16 +148,16 @@ class _Watched:
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self._scope[BEGUN] = True
+            self._scope[STARTED] = True
             self._status = message["status"]
         elif self._status >= 400:
             if self._scope["path"] not in UNLOGGED and not self._scope.get(LOGGED):
-                log_refusal(self._scope, self._status, _said(message.get("body", b"")))
+                log_refusal(self._scope, self._status, _error_message(message.get("body", b"")))
             self._status = 0
         await self._send(message)
 
 
-def _watched_handshake(scope: Scope, send: Send) -> Send:
+def _logged_handshake(scope: Scope, send: Send) -> Send:
     opened = False
 
     async def sent(message: Message) -> None:
@@ -170,17 +170,17 @@ def _watched_handshake(scope: Scope, send: Send) -> Send:
     return sent
 
 
-def _watched_messages(scope: Scope, receive: Receive) -> Receive:
+def _logged_messages(scope: Scope, receive: Receive) -> Receive:
     async def received() -> Message:
         message = await receive()
-        if message["type"] == "websocket.disconnect" and message.get("code") in BROKEN:
-            log_refusal(scope, 400, f"closed with {message['code']}: {message.get('reason') or 'not a message that is taken'}")
+        if message["type"] == "websocket.disconnect" and message.get("code") in PROTOCOL_CLOSE_CODES:
+            log_refusal(scope, 400, f"closed with {message['code']}: {message.get('reason') or 'invalid message'}")
         return message
 
     return received
 
 
-def _said(body: bytes) -> str:
+def _error_message(body: bytes) -> str:
     try:
         return str(orjson.loads(body)["error"]["message"])
     except (orjson.JSONDecodeError, KeyError, TypeError):
@@ -191,13 +191,13 @@ def _has_body(headers: Headers) -> bool:
     return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
-def _announced(headers: Headers) -> int:
+def _content_length(headers: Headers) -> int:
     length = headers.get("content-length", "")
     return int(length) if length.isdecimal() else 0
 
 
 async def _read(receive: Receive, *, keep: bool) -> bytes | None:
-    """The body to its end; None where it is larger than ``MAX_BODY`` (the rest is read and thrown away) or not to be kept."""
+    """Read the body to its end; None if it exceeds ``MAX_BODY`` (the rest is read and discarded) or ``keep`` is false."""
     parts: list[bytes] = []
     size, more = 0, True
     while more:
@@ -215,7 +215,7 @@ async def _read(receive: Receive, *, keep: bool) -> bytes | None:
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    """``receive`` with the body that has been read already before it."""
+    """A ``receive`` that first returns the body that was read already."""
     waiting: list[Any] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def again() -> Message:

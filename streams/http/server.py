@@ -1,6 +1,6 @@
-"""uvicorn as all our processes run it: a request's head is bounded in size and time before any of our code sees it.
+"""uvicorn with limits on the size and time of request headers ("the head"), enforced before the app sees a request.
 
-What the parser holds back (a head that never ends, one endless header, trailers) would otherwise grow without bound.
+Without them, input buffered by the parser (headers that never end, one endless header, trailers) would grow without bound.
 """
 
 from asyncio import TimerHandle, Transport
@@ -14,21 +14,21 @@ from streams.http.errors import CLIENT, error_body
 from streams.http.request_guard import HEADERS, MAX_BODY, NO_PAGE, log
 
 MAX_HEAD = 65_536  # bytes of request line and headers together
-HEAD_TIME = 30.0  # seconds from the connection's first moment, or the first byte of a later request, to the end of its head
-LINGER = 2.0  # seconds that a refused client gets to read why
-PIPELINED = 16  # requests that a client may send ahead of the answer
+HEAD_TIME = 30.0  # seconds from the connection's start, or the first byte of a later request, to the end of its head
+LINGER = 2.0  # seconds that a refused client has to read the response
+PIPELINED = 16  # requests that a client may pipeline
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """uvicorn's protocol with bounds on the head."""
+    """uvicorn's protocol with limits on the head."""
 
     head_time = HEAD_TIME
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._in_head = True
-        self._started = False  # a byte of this head has come
-        self._held = 0  # bytes fed to the parser since it last gave a piece of body or the end of a message
+        self._started = False  # the first byte of this head has arrived
+        self._buffered = 0  # bytes fed to the parser since it last produced body data or the end of a message
         self._deadline: TimerHandle | None = None
         self._refused = False
 
@@ -46,9 +46,9 @@ class BoundedHttp(HttpToolsProtocol):
         if self._in_head:
             self._started = True
             self._arm()
-        self._held += len(data)
+        self._buffered += len(data)
         super().data_received(data)
-        if self._held > MAX_HEAD and not self._refused and not self.transport.is_closing():
+        if self._buffered > MAX_HEAD and not self._refused and not self.transport.is_closing():
             self._refuse(431, "headers_too_large", f"the headers have more than {MAX_HEAD:,} bytes; shorten them")
 
     def on_message_begin(self) -> None:
@@ -69,15 +69,15 @@ class BoundedHttp(HttpToolsProtocol):
             self.transport.abort()
 
     def on_body(self, body: bytes) -> None:
-        self._held = 0
+        self._buffered = 0
         if self._refused:
             return
         super().on_body(body)
-        if self.cycle is not None and len(self.cycle.body) > 2 * MAX_BODY:  # nobody reads it: it was sent ahead of an answer under way
+        if self.cycle is not None and len(self.cycle.body) > 2 * MAX_BODY:  # pipelined behind a response in progress: nobody reads it yet
             self.transport.abort()
 
     def on_message_complete(self) -> None:
-        self._held = 0
+        self._buffered = 0
         self._in_head, self._started = True, False
         if not self._refused:
             super().on_message_complete()
@@ -88,7 +88,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # uvicorn has logged it
         if not self._refused:
-            self._answer(400, "invalid_request", "this is no HTTP request")
+            self._answer(400, "invalid_request", "not a valid HTTP request")
 
     def _arm(self) -> None:
         if self._deadline is None:
@@ -102,7 +102,7 @@ class BoundedHttp(HttpToolsProtocol):
     def _too_slow(self) -> None:
         if self._started:
             self._refuse(408, "request_timeout", f"the headers did not arrive within {self.head_time:g} seconds")
-        else:  # a browser opens connections in advance and may never need them
+        else:  # browsers preconnect and may never use the connection
             self.transport.close()
 
     def _refuse(self, status: int, code: str, message: str) -> None:
@@ -111,7 +111,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._answer(status, code, message)
 
     def _answer(self, status: int, code: str, message: str) -> None:
-        """Say why and close, not before the client has had the time to read it: closing on unread data would drop the answer."""
+        """Send the error, and close after ``LINGER`` seconds: closing at once, with unread input, would reset the connection."""
         self._refused = True
         self._disarm()
         self._unset_keepalive_if_required()
@@ -138,5 +138,5 @@ class BoundedHttp(HttpToolsProtocol):
 
 
 def server_config(app: Any, **options: Any) -> uvicorn.Config:
-    """uvicorn's configuration for one of our apps, with the bounds that all of them keep."""
+    """uvicorn's configuration for one of our apps, with the limits that all of them share."""
     return uvicorn.Config(app, log_level="warning", http=BoundedHttp, ws="websockets-sansio", ws_max_size=MAX_BODY, **options)

@@ -1,8 +1,8 @@
-"""The processor on Kafka: the consumers of the table as Faust agents, over as many workers as are started.
+"""The processor on Kafka: the consumers of the table as Faust agents, on any number of workers.
 
-Faust decides who answers which partition and keeps the group's offsets; what is answered is the same code as on the embedded bus, and goes
-out through it. An offset is acknowledged after the effect: after the made events are durable, or the learner's checkpoint is written.
-No Faust tables and no ``exactly_once``: both lost or doubled events when measured.
+Faust assigns partitions and commits the group's offsets. The stations are the same code as on the embedded bus and publish through
+``streams.bus``. An offset is acknowledged after its effect is durable: the events are published, or the learner's checkpoint is written.
+Faust tables and ``exactly_once`` are not used: both lost or duplicated events when measured.
 """
 
 import asyncio
@@ -19,22 +19,22 @@ from storage.errors import FeedbackLoopError, Overloaded, temporary_reason
 from streams.bus.kafka_settings import KafkaSettings
 from streams.bus.protocol import Logged, Partition
 from streams.health import Check
-from streams.stations.runner import CATCH_BREATH, Answering, failure_of
+from streams.stations.runner import OVERLOAD_BACKOFF, PushStation, failure_of
 from streams.stations.table import Consumer
 
 log = logging.getLogger(__name__)
 
 APP = "feedbackloop"  # the consumer group of all workers
-WITHIN = 0.02  # seconds that a batch is waited for, as a rule
-NOISY = ("aiokafka", "faust", "mode")
+BATCH_WINDOW = 0.02  # seconds to collect a batch, by default
+NOISY_LOGGERS = ("aiokafka", "faust", "mode")
 
-Answer = Callable[[Sequence[Logged]], None]
+Handle = Callable[[Sequence[Logged]], None]
 
 
 class Agents:
-    """A Faust app whose agents answer for some consumers; ``run`` it in an event loop of its own.
+    """A Faust app with an agent for each added consumer; call ``run`` in its own event loop.
 
-    Each agent works in a thread of its own, so that the heartbeat goes on however long an answer takes.
+    Each agent handles entries in its own thread, so that a slow handler does not block Kafka's heartbeat.
     """
 
     def __init__(self, servers: str, kafka: KafkaSettings, folder: Path) -> None:
@@ -60,47 +60,47 @@ class Agents:
         self._names: list[str] = []
         self._busy: set[str] = set()
         self._crash: BaseException | None = None
-        for name in NOISY:
+        for name in NOISY_LOGGERS:
             logging.getLogger(name).setLevel(logging.WARNING)
 
-    def add(self, row: Consumer, build: Callable[[], Answering], *, batch: int, within: float = WITHIN) -> None:
-        """Let a station answer this consumer's entries, ``batch`` at a time or what came ``within`` seconds, in order in each partition.
+    def add(self, row: Consumer, build: Callable[[], PushStation], *, batch: int, within: float = BATCH_WINDOW) -> None:
+        """Add a consumer: its station gets up to ``batch`` entries collected ``within`` seconds, in order within each partition.
 
-        It is built at the first entry: a worker that is not given the learner's partition never loads a head.
+        The station is built at the first entry: a worker without the learner's partition never loads a head.
         """
         channel = self.app.topic(
             *(topic.name for topic in row.topics), key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
         )
-        thread = ThreadPoolExecutor(1, thread_name_prefix=row.group)
-        self._names.append(row.group)
-        built: list[Answering] = []
+        thread = ThreadPoolExecutor(1, thread_name_prefix=row.name)
+        self._names.append(row.name)
+        built: list[PushStation] = []
 
-        def answer(entries: Sequence[Logged]) -> None:
+        def handle(entries: Sequence[Logged]) -> None:
             if not built:
                 built.append(build())
-            built[0].answer(entries)
+            built[0].handle(entries)
 
         async def take(stream: Any) -> None:
             async for events in stream.noack_take(batch, within=within):
-                await self._answered(row.group, thread, answer, [_logged(event.message) for event in events])
+                await self._handle(row.name, thread, handle, [_logged(event.message) for event in events])
                 for event in events:
                     await stream.ack(event)
 
-        self.app.agent(channel, name=row.group)(take)
+        self.app.agent(channel, name=row.name)(take)
 
-    async def _answered(self, group: str, thread: ThreadPoolExecutor, answer: Answer, entries: Sequence[Logged]) -> None:
+    async def _handle(self, group: str, thread: ThreadPoolExecutor, handle: Handle, entries: Sequence[Logged]) -> None:
         self._busy.add(group)
         while True:
             try:
-                await asyncio.get_running_loop().run_in_executor(thread, answer, entries)
+                await asyncio.get_running_loop().run_in_executor(thread, handle, entries)
             except Overloaded as error:
                 log.warning("%s: %s", group, error)
-                await asyncio.sleep(CATCH_BREATH)
+                await asyncio.sleep(OVERLOAD_BACKOFF)
             except Exception as error:  # noqa: BLE001  # failure_of logs it
                 if isinstance(error, FeedbackLoopError) and temporary_reason(error) is None:
-                    log.error("%s stops: %s", group, error)  # what only an operator can mend: it stops here, and its health says so
+                    log.error("%s stops: %s", group, error)  # needs an operator: stop this consumer and report it in the health check
                     self._problems[group] = str(error)
-                else:  # Faust would commit the entries as done: the process ends instead, and they come again
+                else:  # Faust would commit the entries: end the process instead, so that they are redelivered
                     self._crash = failure_of(group, error)
                     self._problems[group] = str(self._crash)
                 await asyncio.Event().wait()
@@ -114,11 +114,11 @@ class Agents:
 
     @property
     def idle(self) -> bool:
-        """No answer is under way."""
+        """Whether no handler is running."""
         return not self._busy - self._problems.keys()
 
     async def run(self, stop: threading.Event) -> BaseException | None:
-        """Answer until the stop; what crashed the app or an answer, if anything did."""
+        """Run until ``stop`` is set; return what crashed the app or a handler, or None."""
         async with self.app:
             while not (stop.is_set() or self._crash or self.app.crash_reason or self.app.should_stop):
                 await asyncio.sleep(0.2)

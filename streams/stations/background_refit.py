@@ -1,6 +1,6 @@
-"""Computes reconciliations beside the learning: one takes longer the more judgments there are, and no judgment should wait for it.
+"""Computes reconciliations in a background thread: they take longer the more judgments there are, and learning must not wait for them.
 
-What is computed ahead is what ``reconcile`` gives, or it is not used; so whether a thread was quick enough moves no weight.
+A background result is used only if it equals what ``reconcile`` would return, so thread timing never changes a weight.
 """
 
 import threading
@@ -11,58 +11,61 @@ import numpy as np
 
 from trainers.reward.online.learn import Head, held_at, reconcile
 
-PAUSES = 2.0  # times what was computed since the last pause: a third of one core at most, until it is to hurry
+PAUSE_FACTOR = 2.0  # pause this many times the computing time since the last pause: at most a third of one core, until ``hurry``
 
 
 class Throttle:
-    """The pauses of a computation that has time, until somebody waits for it or soon will."""
+    """Throttles a background computation by pauses, until ``hurry`` is called."""
 
     def __init__(self) -> None:
         self._hurry = threading.Event()
         self._since = time.monotonic()
 
     def __call__(self) -> None:
-        self._hurry.wait(PAUSES * (time.monotonic() - self._since))
+        self._hurry.wait(PAUSE_FACTOR * (time.monotonic() - self._since))
         self._since = time.monotonic()
 
     def hurry(self) -> None:
-        """Make no pause from here on."""
+        """Stop pausing."""
         self._hurry.set()
 
 
 class BackgroundRefit:
-    """The ``reconciled`` of ``learn_all`` with a thread of its own; tell it of the head after each batch."""
+    """The ``reconciled`` argument of ``learn_all``, computed in a thread; call ``begin`` with the head after each batch."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="reconciliation")
         self._base: Head | None = None
-        self._found: Future[Head] | None = None
-        self._pace = Throttle()
+        self._result: Future[Head] | None = None
+        self._throttle = Throttle()
 
     def begin(self, head: Head, *, hurry: bool = False) -> None:
-        """Start where the head has passed a number to reconcile at and not yet the one to take that over at, which may come in a hurry."""
+        """Start a reconciliation if the head is past a multiple of ``reconcile_every`` but not yet where its result is taken over.
+
+        With ``hurry`` the take-over is near: do not throttle.
+        """
         every, sequence = head.settings.reconcile_every, head.sequence
         through = sequence - sequence % every
         started = self._base is not None and self._base.sequence == through
         if through > 0 and sequence - through < head.settings.taken_over_after and not started:
-            self._pace.hurry()
-            self._base, self._pace = held_at(head, through), Throttle()
-            self._found = self._pool.submit(reconcile, self._base, self._pace)
+            self._throttle.hurry()
+            self._base, self._throttle = held_at(head, through), Throttle()
+            self._result = self._pool.submit(reconcile, self._base, self._throttle)
         if hurry:
-            self._pace.hurry()
+            self._throttle.hurry()
 
     def __call__(self, base: Head) -> Head:
-        """``reconcile(base)``, computed already unless it came too soon or a judgment was taken back meanwhile."""
-        begun, found = self._base, self._found
-        if begun is not None and found is not None and _same_judgments(begun, base):
-            self._base = self._found = None
-            self._pace.hurry()
-            return found.result()
+        """``reconcile(base)``: the background result, or computed now if none was started or a judgment was removed meanwhile."""
+        begun, result = self._base, self._result
+        if begun is not None and result is not None and _same_judgments(begun, base):
+            self._base = self._result = None
+            self._throttle.hurry()
+            return result.result()
         return reconcile(base)
 
     def close(self) -> None:
-        """Leave off; a computation under way ends by itself."""
-        self._pace.hurry()
+        """Shut down; a running computation finishes by itself."""
+        self._throttle.hurry()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 

@@ -1,4 +1,4 @@
-"""Work in a process of its own, so that the memory it took goes back to the machine when it ends."""
+"""Run a function in a child process, so that its memory is released to the system when it ends."""
 
 import logging
 import multiprocessing
@@ -29,46 +29,46 @@ class _Raised:
 
 
 class ChildDied(Exception):
-    """The process ended without an answer: it was killed, or memory ran out."""
+    """The process ended without a result: it was killed, or memory ran out."""
 
 
 def in_child(work: Callable[..., Any], *arguments: Any, progress: Progress) -> Any:
-    """What ``work(*arguments, progress)`` returns, computed in a new process.
+    """Return ``work(*arguments, progress)``, computed in a new process.
 
     Parameters
     ----------
-    work : a function of a module; it, its arguments and its result have to be picklable
-    progress : called in this process for each call there; what it raises is raised here, and ends the other process at once
+    work : a module-level function; it, its arguments and its result must be picklable
+    progress : called in this process for each call in the child; an exception from it kills the child and propagates
 
     Raises
     ------
     Overloaded
-        The work failed for a reason that will pass by itself.
+        The work failed for a temporary reason.
     ChildDied
-        The process ended without an answer.
+        The process ended without a result.
     Exception
-        Whatever else the work raised; a note on it holds the traceback.
+        Any other exception of the work, with its traceback as a note.
     """
     spawn = multiprocessing.get_context("spawn")
     here, there = spawn.Pipe(duplex=False)
     child = spawn.Process(target=_run, args=(there, logging.getLogger().level, work, arguments), daemon=True)
     child.start()
-    there.close()  # so that its end is the end of the pipe
+    there.close()  # so that recv() raises EOFError when the child ends
     try:
         while True:
             try:
-                said = here.recv()
+                message = here.recv()
             except EOFError:
                 child.join()
-                raise ChildDied(f"the process that trains ended with code {child.exitcode} (it was killed, or memory ran out)") from None
-            if isinstance(said, _Returned):
-                return said.value
-            if isinstance(said, _Raised):
-                raise said.error
-            if isinstance(said, logging.LogRecord):
-                logging.getLogger(said.name).handle(said)
+                raise ChildDied(f"the training process ended with code {child.exitcode} (it was killed, or memory ran out)") from None
+            if isinstance(message, _Returned):
+                return message.value
+            if isinstance(message, _Raised):
+                raise message.error
+            if isinstance(message, logging.LogRecord):
+                logging.getLogger(message.name).handle(message)
             else:
-                progress(*said)
+                progress(*message)
     finally:
         child.kill()
         child.join()
@@ -76,34 +76,34 @@ def in_child(work: Callable[..., Any], *arguments: Any, progress: Progress) -> A
 
 
 def _run(there: Connection, level: int, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, and that ends this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C also reaches the parent, which ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.getLogger().setLevel(level)
     logging.getLogger().addHandler(_ToParent(there))
 
-    def progress(*said: Any) -> None:
-        _send(there, said)
+    def progress(*values: Any) -> None:
+        _send(there, values)
 
     try:
-        answer: _Returned | _Raised = _Returned(work(*arguments, progress))
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is raised in the parent
-        answer = _Raised(_portable(error))
-    _send(there, answer)
+        result: _Returned | _Raised = _Returned(work(*arguments, progress))
+    except Exception as error:  # noqa: BLE001 - re-raised in the parent
+        result = _Raised(_portable(error))
+    _send(there, result)
 
 
-_sending = threading.Lock()  # the log may be written by any thread
+_sending = threading.Lock()  # any thread may write log records
 
 
-def _send(there: Connection, what: Any) -> None:
+def _send(there: Connection, message: Any) -> None:
     with _sending:
-        there.send(what)
+        there.send(message)
 
 
 class _ToParent(QueueHandler):
-    """The parent writes the log of both."""
+    """Sends log records to the parent, which handles them."""
 
     def __init__(self, there: Connection) -> None:
-        super().__init__(there)  # type: ignore[arg-type]  # a queue to it is whatever its ``enqueue`` takes
+        super().__init__(there)  # type: ignore[arg-type]  # only ``enqueue`` uses the queue
 
     def enqueue(self, record: logging.LogRecord) -> None:
         _send(self.queue, record)  # type: ignore[arg-type]
@@ -117,13 +117,13 @@ def _end_with_parent() -> None:
 
 
 def _portable(error: Exception) -> Exception:
-    """The error as it can be sent: with its traceback as a note, and ``Overloaded`` where the cause, which is not sent, says so."""
+    """Make the error picklable: add its traceback as a note, and convert it to ``Overloaded`` if its cause, which is lost, is temporary."""
     note = "".join(traceback.format_exception(error))
     if (reason := temporary_reason(error)) is not None:
         error = Overloaded(reason)
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:  # noqa: BLE001 - an error whose class cannot be built again
+    except Exception:  # noqa: BLE001 - the class cannot be unpickled
         error = RuntimeError(f"{type(error).__name__}: {error}")
     error.add_note(note)
     return error

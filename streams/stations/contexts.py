@@ -1,4 +1,4 @@
-"""What stations are built from: the parts of the process that runs them."""
+"""The dependencies that each process passes to the stations it builds."""
 
 import threading
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class HubContext:
 
 @dataclass(frozen=True)
 class TrainerContext:
-    """``feedbackloop trainer``; ``name`` stays the same over restarts, ``train`` does the work of a claimed run."""
+    """``feedbackloop trainer``; ``name`` is stable across restarts, ``train`` does the work of a claimed run."""
 
     bus: Bus
     home: Path

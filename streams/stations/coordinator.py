@@ -1,6 +1,6 @@
-"""Acts on what the warehouse says is due: freezes the data of a requested run, promotes an approved version.
+"""Freezes the data of requested runs and promotes approved versions.
 
-The hub's answer to ``training.requested`` and to ``ReviewDecided``; what it publishes, it has decided from stored events alone.
+It reacts to ``training.requested`` and to ``ReviewDecided`` in the hub, and decides from events stored in the warehouse only.
 """
 
 import logging
@@ -21,7 +21,7 @@ from streams.stations.sink import TIMEOUT
 
 log = logging.getLogger(__name__)
 
-LOOK_AGAIN = 15.0  # seconds, in case publishing failed when it was due
+RETRY_EVERY = 15.0  # seconds, in case an earlier publish failed
 
 KINDS: tuple[type[Event], ...] = (*evaluations.KINDS, TrainingFailed)  # the life of versions, and of runs
 
@@ -32,19 +32,19 @@ def build(context: HubContext) -> "Coordinator":
 
 
 class Coordinator:
-    """Looks after each commit that stored something of a run or version, and now and then."""
+    """Runs after each commit that stored events of runs or versions, and every ``RETRY_EVERY`` seconds."""
 
     def __init__(self, bus: Bus, warehouse: Warehouse, artifacts: Artifacts, folder: Path, stop: threading.Event) -> None:
         self._bus, self._warehouse, self._artifacts, self._folder, self._stop = bus, warehouse, artifacts, folder, stop
         self._woken = threading.Event()
         self._woken.set()
-        self._looked_at = monotonic()
-        self._fresh: deque[Event] = deque()  # stored since the last look
-        self._events: list[Event] | None = None  # of KINDS, all there are
-        self._kept = evaluations.RunArtifacts(artifacts)
+        self._updated_at = monotonic()
+        self._fresh: deque[Event] = deque()  # stored since the last step
+        self._events: list[Event] | None = None  # all events of KINDS
+        self._run_artifacts = evaluations.RunArtifacts(artifacts)
         self._life = versions.Versions()
         self._runs: runs.Runs = runs.fold(())
-        self._done: set[object] = set()  # published, and perhaps not in the warehouse yet
+        self._done: set[object] = set()  # published, but possibly not in the warehouse yet
 
     def wake(self) -> None:
         self._woken.set()
@@ -56,11 +56,11 @@ class Coordinator:
             self.wake()
 
     def step(self, wait: float) -> None:
-        if self._stop.is_set() or not (self._woken.wait(wait) or monotonic() - self._looked_at > LOOK_AGAIN):
+        if self._stop.is_set() or not (self._woken.wait(wait) or monotonic() - self._updated_at > RETRY_EVERY):
             return
         self._woken.clear()
-        self._looked_at = monotonic()
-        life = self._look()
+        self._updated_at = monotonic()
+        life = self._update()
         due = [event for event in versions.promotions(life) if event.event_id not in self._done]
         self._publish(due)
         request = runs.next_to_freeze(self._runs)
@@ -74,10 +74,10 @@ class Coordinator:
             log.info("run %s: snapshot %s frozen through %d", request.run_id, frozen.snapshot[:12], request.through_sequence)
 
     def close(self) -> None:
-        """Nothing is left to do: what was not published is due again at the next start."""
+        """No-op: whatever was not published is due again at the next start."""
 
-    def _look(self) -> versions.Versions:
-        """Take in what was stored since the last look; at first, all there is. What comes both ways changes nothing the second time."""
+    def _update(self) -> versions.Versions:
+        """Fold the events stored since the last step, at first the whole warehouse; events that arrive both ways are idempotent."""
         if self._events is None:
             self._events = []
             self._fresh.extendleft(reversed(self._warehouse.events(*KINDS)))
@@ -85,8 +85,8 @@ class Coordinator:
         while self._fresh:
             self._events.append(self._fresh.popleft())
             self._runs = runs.step(self._runs, self._events[-1])
-        if changed or self._life.illegal:  # what was refused for want of its report may have it now
-            self._life = evaluations.lives_of(self._events, self._kept)
+        if changed or self._life.illegal:  # a report that was missing before may be there now
+            self._life = evaluations.lives_of(self._events, self._run_artifacts)
         return self._life
 
     def _publish(self, events: list[ModelPromoted] | list[DatasetFrozen]) -> None:

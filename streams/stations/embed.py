@@ -1,4 +1,4 @@
-"""Turn each drawn pair into the features that the reward head learns from. Stateless: any number of workers may share the pairs.
+"""Compute the features of each drawn pair, the input of the reward head. Stateless: any number of workers can share the partitions.
 
 Pairs come from ``feedback.pairs``; the features go to ``feedback.features``, where the hub joins them with judgments.
 """
@@ -13,15 +13,15 @@ from trainers.features.embedding import Embedding
 
 
 def build(context: ProcessorContext) -> Handler:
-    """The handler of the table's row."""
+    """The handler for the table of consumers."""
     return partial(embed_pairs, embedder=context.embedder)
 
 
 def embed_pairs(events: Sequence[Event], embedder: Embedding) -> list[Event]:
-    """A ``PairEmbedded`` for each pair.
+    """A ``PairEmbedded`` for each pair, reproducible by any worker.
 
-    Its id comes from the pair and the embedding, its time is the pair's, and its features are computed by themselves: rounding depends on
-    what is computed together, and embedding again, whoever does it, has to give the same event. Alone a pair is as quick as among eight.
+    Its id derives from the pair and the embedding, and its time is the pair's. Pairs are embedded one at a time because rounding depends
+    on the composition of a batch; this is as fast as batches of eight.
     """
     return [_embedded(event, embedder) for event in events if isinstance(event, PairDrawn)]
 

@@ -1,6 +1,6 @@
-"""Turn a training request into a snapshot that a trainer anywhere can verify: the hub's answer to ``training.requested``.
+"""Turn a training request into a snapshot that any trainer can verify: the hub's reaction to ``training.requested``.
 
-While a run is open only the newest request waits. The snapshot goes to the artifacts, its hash to ``training.dataset_frozen``.
+While a run is open only the newest request waits. The snapshot goes to the artifact store, its hash to ``training.dataset_frozen``.
 """
 
 import logging
@@ -20,15 +20,15 @@ log = logging.getLogger(__name__)
 
 
 def freeze_next(runs: Runs, versions: Versions, warehouse: Warehouse, artifacts: Artifacts, folder: Path) -> DatasetFrozen | None:
-    """Freeze what the request that is due asks for; None where none is, or the warehouse has not read so far yet.
+    """Freeze the data of the next request; None if there is none, or the warehouse has not caught up with it yet.
 
-    Freezing again after a crash gives an event of the same id; of two the first counts.
+    Idempotent: freezing again after a crash gives an event with the same id, and the first one counts.
     """
     request = next_to_freeze(runs)
     if request is None or warehouse.last_sequence < request.through_sequence:
         return None
     target = folder / str(request.run_id)
-    if target.exists():  # left by a hub that was killed: the event was not published
+    if target.exists():  # left by a hub that was killed before it published the event
         shutil.rmtree(target)
     folder.mkdir(parents=True, exist_ok=True)
     freeze(
@@ -40,12 +40,12 @@ def freeze_next(runs: Runs, versions: Versions, warehouse: Warehouse, artifacts:
         since=judged_until(runs, versions, artifacts),
     )
     snapshot = artifacts.put(target)
-    shutil.rmtree(target)  # the artifact is the one copy
+    shutil.rmtree(target)  # the artifact store has the only copy
     return frozen(request, snapshot, versions)
 
 
 def frozen(request: TrainingRequested, snapshot: str, versions: Versions) -> DatasetFrozen:
-    """The event: the snapshot's hash, and whom the challenger will be judged against."""
+    """The event, with the snapshot's hash and the champion that the challenger will be judged against."""
     return DatasetFrozen(
         event_id=derived_id("DatasetFrozen", request.run_id),
         source=request.source,
@@ -58,10 +58,9 @@ def frozen(request: TrainingRequested, snapshot: str, versions: Versions) -> Dat
 
 
 def judged_until(runs: Runs, versions: Versions, artifacts: Artifacts) -> Mapping[int, int] | None:
-    """Where in ``chat.replies`` the prompts begin that no verdict has used; None before the first verdict.
+    """The offsets in ``chat.replies``, by partition, up to which prompts were used for a verdict; None before the first verdict.
 
-    A run that was short of evidence has spoken no verdict: what it saw is still fresh. Of a snapshot that is no longer there nobody knows
-    what it held; the one before it tells.
+    A run with insufficient evidence does not count: its prompts may be used again. If a snapshot is missing, the one before it is used.
     """
     judged = [
         (version.evaluated.occurred_at, frozen.snapshot)

@@ -1,9 +1,11 @@
-"""The online head in the processor: takes each preference in the order of its number and says how the reward has moved.
+"""The online reward head in the processor: learns preferences in the order of their sequence numbers and publishes updates of the weights.
 
-Exact by itself: the checkpoint holds weights and number in one file, repeats are passed over, and a hole or an older checkpoint sends it
-back to the log. From ``feedback.preferences`` (the hub's publisher) to ``models.reward.updated`` (trigger, serving, dashboard).
+Exactly once: weights and sequence number are checkpointed in one file, repeats are skipped, and a gap or an older checkpoint makes it
+rewind the log. Reads ``feedback.preferences`` (from the hub's publisher), writes ``models.reward.updated`` (for trigger, serving and
+dashboard).
 
-The checkpoint lies in a local folder; one in a thousand numbers also goes to the artifacts, for the worker that is given the learner next.
+The checkpoint is in a local folder; every thousand numbers it is also uploaded to the artifact store, for the next worker that is assigned
+the partition.
 """
 
 import logging
@@ -45,20 +47,20 @@ from trainers.reward.online.settings import HeadSettings
 log = logging.getLogger(__name__)
 
 BATCH = 500
-MANY = 100  # at once: there is a backlog, and what is computed beside the learning will soon be waited for
+BACKLOG_ENTRIES = 100  # a read of at least this many counts as a backlog; background reconciliations are then not throttled
 INTERVAL = 0.1  # seconds between updates: at most 10 a second
-BACKLOG = 1.0  # seconds between updates that the next hundred will outdate: writing ten a second takes a fifth of the learning
-GLANCE = 0.02  # seconds: more of a backlog is there at once, and its end has to be said soon
-SHARE = 2  # and at least so many times what writing a checkpoint takes, so that half of the time is left for learning
-MARK_EVERY = 1.0  # seconds: only the next start and the metrics look at the mark, and on Kafka it is a question to the broker
-KEEP_EVERY = 1_000  # numbers between two checkpoints that go to the artifacts
-LOOK_BACK = 2_000  # reward updates that are looked through for one
-CATCHING_UP = 5.0  # seconds between checkpoints while nothing is published yet
+BACKLOG_INTERVAL = 1.0  # seconds between updates in a backlog: ten checkpoints a second would take a fifth of the learning time
+BACKLOG_WAIT = 0.02  # seconds to wait for more entries in a backlog; short, to publish soon after its end
+SAVE_FACTOR = 2  # wait at least this many times the duration of a checkpoint, to leave half of the time for learning
+MARK_EVERY = 1.0  # seconds; only the next start and the metrics use the mark, and on Kafka it is a request to the broker
+UPLOAD_EVERY = 1_000  # sequence numbers between checkpoints uploaded to the artifact store
+UPLOAD_SEARCH = 2_000  # reward updates searched for the last uploaded checkpoint
+CATCH_UP_INTERVAL = 5.0  # seconds between checkpoints while catching up, before anything is published
 TIMEOUT = 30.0
 
 
 def build(context: ProcessorContext) -> "Learner":
-    """The station of the table's row."""
+    """The station for the table of consumers."""
     settings = context.settings
     common = settings.common
     return Learner(
@@ -69,15 +71,15 @@ def build(context: ProcessorContext) -> "Learner":
         dimension=context.embedder.dimension,
         sources=common.sources,
         every=settings.section("retraining", RetrainingRule).every,
-        artifacts=Artifacts(common.artifacts_url) if is_kafka(common.bus_url) else None,  # on one machine the folder is enough
+        artifacts=Artifacts(common.artifacts_url) if is_kafka(common.bus_url) else None,  # on a single machine the local folder suffices
     )
 
 
 class Learner:
-    """One head, folded from number 1; publishes once it has caught up with what was on the log when it started.
+    """One head, folded from number 1; publishes once it has caught up with the tail of the log at its start.
 
-    At each multiple of ``every`` judgments it stops and says so, whatever batch that falls into: two workers that pass the same threshold
-    then ask for the same run, over the same data.
+    At each multiple of ``every`` judgments it publishes an update, independently of batches, so that all workers that cross a threshold
+    request the same run over the same data.
     """
 
     def __init__(
@@ -97,99 +99,99 @@ class Learner:
         self.head_id = head_id(settings, embedding_hash, sources)
         self._reader = f"learner-{self.head_id[:16]}"
         self._path = folder / self.head_id / "head.safetensors"
-        found = [head for head in (self._loaded(), self._kept()) if head is not None]
-        self.head = max(found, key=lambda head: head.sequence, default=None) or new_head(settings, embedding_hash, dimension, sources)
+        heads = [head for head in (self._from_disk(), self._from_artifacts()) if head is not None]
+        self.head = max(heads, key=lambda head: head.sequence, default=None) or new_head(settings, embedding_hash, dimension, sources)
         self._offset, self._watermark = resume(bus, self._reader)
         if self._watermark.sequence > self.head.sequence:
             self._offset, self._watermark = -1, Watermark()  # the checkpoint is older than the mark
         self._watermark = Watermark(self._watermark.epoch, self.head.sequence)
-        self._numbered_at = -1  # offset of the last number taken
-        self._last = _number_at(bus, self._offset)  # the last number that this process has met, learnt before or now
-        self._went_back_for: int | None = None
+        self._numbered_at = -1  # offset of the last number learnt
+        self._last = _number_at(bus, self._offset)  # the last number that this process has read, learnt before or now
+        self._rewound_at: int | None = None  # sequence number of the last rewind
         self._taken: list[Numbered] = []  # since the last checkpoint
-        self._behind = False  # the last read brought many
-        self._ahead = BackgroundRefit()
+        self._backlog = False  # the last read returned at least BACKLOG_ENTRIES
+        self._refit = BackgroundRefit()
         self._published = last_update(bus)
         self._tail_at_start = bus.bounds([PARTITION.topic])[PARTITION][1] - 1
         self._saved_sequence = self.head.sequence
-        self._flushed_at, self._save_took = clock() - CATCHING_UP, 0.0
+        self._flushed_at, self._save_took = clock() - CATCH_UP_INTERVAL, 0.0
         self._saved_at = self._marked = -1  # offsets of the last number in the checkpoint, and in the mark
         self._marked_at = clock()
         metrics.reader_lag(self._reader, lambda: lag(bus, self._reader, (PREFERENCES,)))
 
     def step(self, wait: float) -> None:
-        """Learn what is there; publish when something new may be said."""
-        if self._has_news:
-            wait = min(wait, GLANCE if self._behind else self._left())
+        """Learn the available entries; write a checkpoint and publish when the interval has passed."""
+        if self._is_dirty:
+            wait = min(wait, BACKLOG_WAIT if self._backlog else self._seconds_left())
         entries = self._bus.read({PARTITION: self._offset}, limit=BATCH, wait=wait)
-        self._behind = len(entries) >= MANY
+        self._backlog = len(entries) >= BACKLOG_ENTRIES
         self._take(entries)
-        if self._has_news and self._left() <= 0:
+        if self._is_dirty and self._seconds_left() <= 0:
             self.flush()
-        if not (entries or self._has_news) or self._clock() - self._marked_at >= MARK_EVERY:
+        if not (entries or self._is_dirty) or self._clock() - self._marked_at >= MARK_EVERY:
             self._mark()
 
-    def answer(self, entries: Sequence[Logged]) -> None:
-        """Learn up to these entries, from the log itself, and return when the checkpoint is written and the head's state is said.
+    def handle(self, entries: Sequence[Logged]) -> None:
+        """Learn up to these entries, reading the log itself; return when the checkpoint is written and an update is published.
 
-        Until it may speak again it learns what comes meanwhile, so that one word is enough for all of it.
+        While the rate limit delays the update, later entries are learnt too, and one update covers all of them.
         """
-        while self._offset < entries[-1].offset or self._has_news:
-            self.step(self._left())
-        if self._offset == entries[-1].offset:  # as far as is known nothing follows
+        while self._offset < entries[-1].offset or self._is_dirty:
+            self.step(self._seconds_left())
+        if self._offset == entries[-1].offset:  # no later entry is known
             self._mark()
 
     def flush(self, *, at_threshold: bool = False) -> RewardUpdated | None:
-        """Write the checkpoint, publish the head's state where it is news."""
+        """Write the checkpoint; publish an update if the head has changed since the last one."""
         started = self._clock()
-        with trying_again():  # on a full disk: what was learnt stays in memory, and the next step writes it
+        with trying_again():  # on a full disk the head stays in memory, and the next step retries
             digest = save_hashed(self.head, self._path)
         self._save_took = self._clock() - started
         self._saved_sequence, self._saved_at = self.head.sequence, self._numbered_at
-        update = self._update(digest) if self._unsaid and (self._caught_up or at_threshold) else None
+        update = self._update(digest) if self._is_unpublished and (self._caught_up or at_threshold) else None
         if update is not None:
             before = self._published
             self._bus.publish(records_of([update]), timeout=TIMEOUT)
             self._published = update
-            if self._artifacts is not None and _crossed(before, update):
-                self._keep(self._artifacts)  # after it was said: nobody waits for the copy
-            metrics.reached("learner", self._taken)
+            if self._artifacts is not None and _is_upload_due(before, update):
+                self._upload(self._artifacts)  # after publishing, which must not wait for it
+            metrics.observe_latency("learner", self._taken)
         self._taken = []
-        self._flushed_at = started  # from one start to the next: what writing takes is no pause on top
+        self._flushed_at = started  # intervals are measured from start to start
         return update
 
     def close(self) -> None:
-        """Say and keep what was learnt last."""
-        self._conclude()
-        self._ahead.close()
+        """Flush, mark, and stop the background thread."""
+        self._flush_and_mark()
+        self._refit.close()
 
     @property
-    def _has_news(self) -> bool:
-        """Something is learnt and not kept yet, or not said though it may be."""
-        return self.head.sequence > self._saved_sequence or (self._unsaid and self._caught_up)
+    def _is_dirty(self) -> bool:
+        """Whether there is something to checkpoint or to publish."""
+        return self.head.sequence > self._saved_sequence or (self._is_unpublished and self._caught_up)
 
     @property
     def _caught_up(self) -> bool:
         return self._offset >= self._tail_at_start
 
     @property
-    def _unsaid(self) -> bool:
-        said = self._published
-        return self.head.sequence > (said.sequence if said is not None and said.head_id == self.head_id else 0)
+    def _is_unpublished(self) -> bool:
+        last = self._published
+        return self.head.sequence > (last.sequence if last is not None and last.head_id == self.head_id else 0)
 
-    def _left(self) -> float:
+    def _seconds_left(self) -> float:
         """Seconds until the next checkpoint may be written."""
-        pace = CATCHING_UP if not self._caught_up else BACKLOG if self._behind else INTERVAL
-        interval = max(pace, SHARE * self._save_took)
+        interval = CATCH_UP_INTERVAL if not self._caught_up else BACKLOG_INTERVAL if self._backlog else INTERVAL
+        interval = max(interval, SAVE_FACTOR * self._save_took)
         return max(self._flushed_at + interval - self._clock(), 0.0)
 
-    def _conclude(self) -> None:
-        if self._unsaid or self._has_news:
+    def _flush_and_mark(self) -> None:
+        if self._is_unpublished or self._is_dirty:
             self.flush()
         self._mark()
 
     def _mark(self) -> None:
-        """What the checkpoint holds is done."""
+        """Mark what the checkpoint includes."""
         if self._saved_at > self._marked:
             self._bus.mark(self._reader, {PARTITION: self._saved_at})
             self._marked = self._saved_at
@@ -207,7 +209,7 @@ class Learner:
                     watermark, numbered = advance(watermark, event)
                 except SequenceGap as gap:
                     self._learn(taken)
-                    self._go_back(gap)
+                    self._rewind(gap)
                     return
                 if numbered is not None:
                     taken.append((entry, numbered))
@@ -218,8 +220,8 @@ class Learner:
         self._learn(taken)
         self._watermark, self._offset, self._numbered_at = watermark, offset, numbered_at
         if batch.too_new:
-            self._tail_at_start = min(self._tail_at_start, self._offset)  # it gets no further, and what it knows is worth saying
-            self._conclude()
+            self._tail_at_start = min(self._tail_at_start, self._offset)  # it cannot advance: count as caught up, and publish
+            self._flush_and_mark()
             raise batch.too_new
 
     def _learn(self, taken: Sequence[tuple[Logged, Numbered]]) -> None:
@@ -228,11 +230,11 @@ class Learner:
             before = self.head.judgments_seen
             self._learn_some(taken[:upto])
             taken = taken[upto:]
-            if self._every and self.head.judgments_seen // self._every > before // self._every and self._may_say_threshold:
+            if self._every and self.head.judgments_seen // self._every > before // self._every and self._may_publish_threshold:
                 self.flush(at_threshold=True)
 
     def _next_threshold(self, taken: Sequence[tuple[Logged, Numbered]]) -> int:
-        """How many of the entries can be learnt before the next threshold is passed: it is reached by the last of them, if at all."""
+        """The number of entries up to and including the one that reaches the next threshold; all of them if none does."""
         if not self._every:
             return len(taken)
         missing = self._every - self.head.judgments_seen % self._every
@@ -243,36 +245,36 @@ class Learner:
         return len(taken)
 
     @property
-    def _may_say_threshold(self) -> bool:
-        """Not while a new head takes the way of an older one that has asked already."""
+    def _may_publish_threshold(self) -> bool:
+        """False while a new head replays judgments for which an older head has requested runs already."""
         return self._caught_up or self._published is None or self._published.head_id == self.head_id
 
     def _learn_some(self, taken: Sequence[tuple[Logged, Numbered]]) -> None:
         try:
-            self.head = learn_all(self.head, [Entry.of(event) for _, event in taken], self._ahead)
-        except EventError:  # one of them cannot be learnt: find it, and let the others teach
+            self.head = learn_all(self.head, [Entry.of(event) for _, event in taken], self._refit)
+        except EventError:  # one of them cannot be learnt: quarantine it and learn the others
             for entry, event in taken:
                 try:
                     self.head = learn(self.head, Entry.of(event))
                 except EventError as error:
-                    log.exception("preference %d goes to quarantine", event.sequence)
-                    self._set_aside(quarantined(entry, "learner", str(error)))
+                    log.exception("quarantining preference %d", event.sequence)
+                    self._publish_quarantined(quarantined(entry, "learner", str(error)))
                     self.head = replace(self.head, sequence=event.sequence)
-        self._ahead.begin(self.head, hurry=len(taken) >= MANY)
+        self._refit.begin(self.head, hurry=len(taken) >= BACKLOG_ENTRIES)
         self._last = taken[-1][1]
         self._taken += [event for _, event in taken]
 
-    def _set_aside(self, event: EventQuarantined) -> None:
+    def _publish_quarantined(self, event: EventQuarantined) -> None:
         self._bus.publish(records_of([event]), timeout=TIMEOUT)
 
-    def _go_back(self, gap: SequenceGap) -> None:
-        if self._went_back_for == self.head.sequence:
-            raise OffsetLost(f"{gap}; it is not on the log either: rebuild the log's hub with 'replay'")
+    def _rewind(self, gap: SequenceGap) -> None:
+        if self._rewound_at == self.head.sequence:
+            raise OffsetLost(f"{gap}; the log has a gap: rebuild the hub's warehouse with 'replay'")
         log.warning("%s; reading the topic from its start", gap)
-        self._went_back_for = self.head.sequence
+        self._rewound_at = self.head.sequence
         self._offset, self._watermark = -1, Watermark(0, self.head.sequence)
 
-    def _loaded(self) -> Head | None:
+    def _from_disk(self) -> Head | None:
         if not self._path.exists():
             return None
         try:
@@ -281,28 +283,28 @@ class Learner:
             log.warning("%s; learning again from the first preference", error)
             return None
 
-    def _keep(self, artifacts: Artifacts) -> None:
-        """The checkpoint, after the parts of its history that are not there yet."""
+    def _upload(self, artifacts: Artifacts) -> None:
+        """Upload the shards of the head's history that are missing in the store, then the checkpoint."""
         for shard in self.head.history.shards:
             if shard.digest not in artifacts:
                 artifacts.put(shard_file(self._path, shard.digest))
         artifacts.put(self._path)
 
-    def _kept(self) -> Head | None:
-        """The newest checkpoint of this head among the artifacts that the log speaks of."""
+    def _from_artifacts(self) -> Head | None:
+        """The newest uploaded checkpoint of this head that the last ``UPLOAD_SEARCH`` updates on the log name."""
         if self._artifacts is None:
             return None
-        before, kept = None, None
-        for update in _last_updates(self._bus, LOOK_BACK):
+        before, uploaded = None, None
+        for update in _last_updates(self._bus, UPLOAD_SEARCH):
             if update.head_id == self.head_id:
-                kept = update if _crossed(before, update) and update.checkpoint in self._artifacts else kept
+                uploaded = update if _is_upload_due(before, update) and update.checkpoint in self._artifacts else uploaded
                 before = update
-        if kept is None:
+        if uploaded is None:
             return None
         try:
-            return load(self._artifacts.get(kept.checkpoint), shard_at=self._artifacts.get)
+            return load(self._artifacts.get(uploaded.checkpoint), shard_at=self._artifacts.get)
         except ArtifactError as error:
-            log.warning("%s; going on without it", error)
+            log.warning("%s; continuing without this checkpoint", error)
             return None
 
     def _update(self, checkpoint: str) -> RewardUpdated:
@@ -325,7 +327,7 @@ class Learner:
 
 
 def _number_at(bus: Bus, offset: int) -> Numbered | None:
-    """The number at this offset of ``feedback.preferences``."""
+    """The numbered event at this offset of ``feedback.preferences``, or None."""
     for _, event in decoded(bus.read({PARTITION: offset - 1}, limit=1, wait=0), "learner").events if offset >= 0 else ():
         if isinstance(event, Numbered):
             return event
@@ -333,10 +335,10 @@ def _number_at(bus: Bus, offset: int) -> Numbered | None:
 
 
 def last_update(bus: Bus) -> RewardUpdated | None:
-    """The newest reward update on the log: what was said last, whatever a checkpoint remembers."""
+    """The newest reward update on the log, of any head."""
     newest: RewardUpdated | None = None
     for partition, (first, following) in bus.bounds([REWARD.name]).items():
-        for offset in range(following - 1, first - 1, -1):  # the last entry, unless that one cannot be read
+        for offset in range(following - 1, first - 1, -1):  # the last readable entry
             (entry,) = bus.read({partition: offset - 1}, limit=1, wait=0)
             try:
                 event = event_in(entry)
@@ -356,7 +358,7 @@ def _last_updates(bus: Bus, count: int) -> list[RewardUpdated]:
     return [event for event in events if isinstance(event, RewardUpdated)]
 
 
-def _crossed(before: RewardUpdated | None, update: RewardUpdated) -> bool:
-    """Does this update pass a number at which a checkpoint is kept?"""
+def _is_upload_due(before: RewardUpdated | None, update: RewardUpdated) -> bool:
+    """Whether a multiple of ``UPLOAD_EVERY`` lies between the two updates."""
     same = before is not None and before.head_id == update.head_id
-    return update.sequence // KEEP_EVERY > (before.sequence if before is not None and same else 0) // KEEP_EVERY
+    return update.sequence // UPLOAD_EVERY > (before.sequence if before is not None and same else 0) // UPLOAD_EVERY

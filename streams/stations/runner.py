@@ -1,8 +1,8 @@
-"""The embedded runner: a thread for each consumer of this process, reading the bus, handling, publishing, and only then marking.
+"""The embedded runner: a thread for each consumer of this process, which reads the bus, handles, publishes, and only then marks.
 
-What a handler raises is logged whole and its event goes to quarantine; the stream goes on. What only an operator can mend (an event of a
-newer program, a hole in the log) stops that one consumer, and its health says so. ``Overloaded`` is waited out. Any other temporary trouble
-(a warehouse that a full disk has spoilt until it is opened again) ends the process, which says that it has to be started again.
+An exception from a handler is logged with its traceback, its event is quarantined, and processing continues. An error that needs an
+operator (an event with a newer schema, a gap in the log) stops that one consumer, and its health check reports it. ``Overloaded`` is
+retried. Any other temporary error (a warehouse that a full disk has invalidated until it is reopened) ends the process for a restart.
 """
 
 import logging
@@ -24,15 +24,15 @@ from streams.health import Check
 
 log = logging.getLogger(__name__)
 
-WAIT = 0.5  # seconds that a consumer waits on the bus before it looks whether to stop
+WAIT = 0.5  # seconds that a consumer waits on the bus before it checks for the stop signal
 TIMEOUT = 30.0  # seconds to publish
-CATCH_BREATH = 1.0  # seconds after the log was overloaded
+OVERLOAD_BACKOFF = 1.0  # seconds before the retry after Overloaded
 
 Handler = Callable[[Sequence[Event]], Sequence[Event]]
 
 
 class Station(Protocol):
-    """Something that goes on step by step: reads what is there, and leaves its effect before it moves on."""
+    """A consumer that works in steps: each reads available entries and makes its effect durable before it returns."""
 
     def step(self, wait: float) -> None: ...
 
@@ -40,59 +40,59 @@ class Station(Protocol):
         """Called after the last step."""
 
 
-class Answering(Station, Protocol):
-    """A station that can also be told of entries instead of reading them: what a Faust agent runs."""
+class PushStation(Station, Protocol):
+    """A station that can also be given entries instead of reading them itself, as a Faust agent needs it."""
 
-    def answer(self, entries: Sequence[Logged]) -> None:
-        """Return when the effect of these entries is durable."""
+    def handle(self, entries: Sequence[Logged]) -> None:
+        """Process the entries; return when their effect is durable."""
 
 
 class HandlerStation:
-    """Runs a pure handler over a consumer group's topics, ``batch`` events at a time, with ``gather`` seconds between two answers."""
+    """Runs a pure handler over a consumer group's topics, up to ``batch`` events at a time, at least ``gather`` seconds apart."""
 
     def __init__(self, bus: Bus, group: str, topics: Sequence[Topic], handler: Handler, *, batch: int, gather: float = 0.0) -> None:
         self._bus, self._group, self._handler, self._batch, self._gather = bus, group, handler, batch, gather
         self._after = position_of(bus, group, topics)
-        self._answered_at = time.monotonic() - gather
+        self._handled_at = time.monotonic() - gather
 
     def step(self, wait: float) -> None:
-        time.sleep(max(min(self._answered_at + self._gather - time.monotonic(), wait), 0))
+        time.sleep(max(min(self._handled_at + self._gather - time.monotonic(), wait), 0))
         entries = self._bus.read(self._after, limit=self._batch, wait=wait)
         if entries:
-            self.answer(entries)
-            self._answered_at = time.monotonic()
+            self.handle(entries)
+            self._handled_at = time.monotonic()
 
-    def answer(self, entries: Sequence[Logged]) -> None:
-        """Handle the entries, publish what they lead to, and only then mark them."""
+    def handle(self, entries: Sequence[Logged]) -> None:
+        """Handle the entries, publish the resulting events, and only then mark the entries."""
         batch = decoded(entries, self._group)
-        made = [*self._handled(batch), *batch.unreadable]
-        self._bus.publish(records_of(made), timeout=TIMEOUT)
-        metrics.reached(self._group, (event for _, event in batch.events))
+        produced = [*self._run_handler(batch), *batch.unreadable]
+        self._bus.publish(records_of(produced), timeout=TIMEOUT)
+        metrics.observe_latency(self._group, (event for _, event in batch.events))
         self._bus.mark(self._group, batch.upto)
         self._after.update(batch.upto)
         if batch.too_new:
             raise batch.too_new
 
     def close(self) -> None:
-        """Nothing is left to do: every step marks what it has done."""
+        """No-op: every step marks what it has done."""
 
-    def _handled(self, batch: Batch) -> list[Event]:
+    def _run_handler(self, batch: Batch) -> list[Event]:
         try:
             return list(self._handler([event for _, event in batch.events]))
         except Exception:
-            log.exception("%s: a batch of %d could not be handled; going on one by one", self._group, len(batch.events))
-        made: list[Event] = []
+            log.exception("%s: a batch of %d events failed; retrying one by one", self._group, len(batch.events))
+        produced: list[Event] = []
         for entry, event in batch.events:
             try:
-                made.extend(self._handler([event]))
+                produced.extend(self._handler([event]))
             except Exception as error:
-                log.exception("%s: %s %s goes to quarantine", self._group, event.kind, event.event_id)
-                made.append(quarantined(entry, self._group, f"{type(error).__name__}: {error}"))
-        return made
+                log.exception("%s: quarantining %s %s", self._group, event.kind, event.event_id)
+                produced.append(quarantined(entry, self._group, f"{type(error).__name__}: {error}"))
+        return produced
 
 
 class Every:
-    """Runs something each ``seconds``; between, it only waits."""
+    """A station that runs ``action`` every ``seconds``."""
 
     def __init__(self, seconds: float, action: Callable[[], None], stop: threading.Event) -> None:
         self._seconds, self._action, self._stop = seconds, action, stop
@@ -106,23 +106,25 @@ class Every:
 
 
 class Runner:
-    """Threads for stations, and what became of them. ``crashed`` is set when one cannot go on in this process, which should end.
+    """Runs stations in threads. ``crashed`` is set when one cannot continue in this process, which should then end.
 
     Attributes
     ----------
-    failure : what the process should end with then: ``Overloaded`` where starting again later will do
+    problems : by station: why it stopped
+    retrying : by station: the temporary error that it is retrying
+    failure : the error to end the process with then; ``Overloaded`` if a later restart will help
     """
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
         self._threads: list[threading.Thread] = []
-        self._problems: dict[str, str] = {}
-        self.held_up: dict[str, str] = {}  # what a station waits for just now, and goes on by itself when it is there
+        self.problems: dict[str, str] = {}
+        self.retrying: dict[str, str] = {}
         self.crashed = threading.Event()
         self.failure: FeedbackLoopError | None = None
 
     def start(self, name: str, build: Callable[[], Station]) -> None:
-        """Build the station in its own thread and let it go on until the stop."""
+        """Build the station in its own thread and run it until ``stop`` is set."""
         thread = threading.Thread(target=self._run, args=(name, build), name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
@@ -131,18 +133,14 @@ class Runner:
     def checks(self) -> Mapping[str, Check]:
         return {thread.name: self._check(thread.name) for thread in self._threads}
 
-    @property
-    def problems(self) -> dict[str, str]:
-        return dict(self._problems)
-
     def join(self, timeout: float) -> bool:
-        """Wait for the threads after the stop; False when one has not ended."""
+        """Wait up to ``timeout`` seconds for each thread, after ``stop`` was set; False if one has not ended."""
         for thread in self._threads:
             thread.join(timeout)
         return not any(thread.is_alive() for thread in self._threads)
 
     def _check(self, name: str) -> Check:
-        return lambda: self._problems.get(name) or self.held_up.get(name)
+        return lambda: self.problems.get(name) or self.retrying.get(name)
 
     def _run(self, name: str, build: Callable[[], Station]) -> None:
         station: Station | None = None
@@ -151,26 +149,26 @@ class Runner:
                 try:
                     station = station or build()
                     station.step(WAIT)
-                    self.held_up.pop(name, None)
+                    self.retrying.pop(name, None)
                 except Overloaded as error:
-                    self.held_up[name] = str(error)
+                    self.retrying[name] = str(error)
                     log.warning("%s: %s", name, error)
-                    self._stop.wait(CATCH_BREATH)
+                    self._stop.wait(OVERLOAD_BACKOFF)
             if station is not None:
                 station.close()
         except Exception as error:  # noqa: BLE001  # failure_of logs it
             if isinstance(error, FeedbackLoopError) and temporary_reason(error) is None:
                 log.error("%s stops: %s", name, error)
-                self._problems[name] = str(error)
+                self.problems[name] = str(error)
                 return
             self.failure = failure_of(name, error)
-            self._problems[name] = str(self.failure)
+            self.problems[name] = str(self.failure)
             self.crashed.set()
             self._stop.set()
 
 
 def failure_of(name: str, error: BaseException) -> FeedbackLoopError:
-    """What a process ends with whose station ``name`` met ``error``; logged whole unless it will pass by itself."""
+    """The error to end the process with after station ``name`` raised ``error``; logged, with its traceback if it is unexpected."""
     if (reason := temporary_reason(error)) is not None:
         log.error("%s: %s", name, reason)
         return Overloaded(reason)
@@ -182,13 +180,13 @@ def failure_of(name: str, error: BaseException) -> FeedbackLoopError:
 
 
 def position_of(bus: Bus, group: str, topics: Sequence[Topic]) -> dict[Partition, int]:
-    """Where the group goes on: after its marks, or at the first entry kept."""
+    """Where the group resumes: at its marks, or before the first retained entry."""
     marked = bus.marked(group)
     return {partition: marked.get(partition, start) for partition, start in beginning(bus, [topic.name for topic in topics]).items()}
 
 
 def stop_on_signals() -> threading.Event:
-    """An event that SIGTERM or SIGINT sets; call it from the main thread."""
+    """An event that is set on SIGTERM or SIGINT; call this from the main thread."""
     stop = threading.Event()
 
     def handle(number: int, frame: FrameType | None) -> None:

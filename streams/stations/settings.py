@@ -14,8 +14,8 @@ class RetrainingRule(BaseModel):
 
     Attributes
     ----------
-    every : judged pairs of the training stratum between two runs
-    after_days, at_least : a run also when the last was asked for so many days ago and at least so many pairs have been judged since
+    every : judged pairs of the training stratum per run
+    after_days, at_least : also request a run when the last request is this many days old and at least this many pairs were judged since
     method : a row of ``trainers.policy.methods``
     """
 

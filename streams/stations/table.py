@@ -1,13 +1,13 @@
-"""The table of consumers: who answers which topics, in which process. The processes build and run what stands here, and nothing else.
+"""The table of consumers: which station consumes which topics, in which process. Processes build and run exactly these rows.
 
-A new consumer is a file beside this one and a row here.
+To add a consumer, add a file beside this one and a row here.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from storage.errors import ConfigurationError
+from storage.tables import by_name, row_named
 from streams.bus.topics import FROZEN, PAIRS, PREFERENCES, PROGRESS, REQUESTED, REWARD, TOPICS, VERSIONS, Topic
 from streams.stations import coordinator, embed, learner, sink, train, trigger
 
@@ -20,14 +20,14 @@ class Consumer:
 
     Attributes
     ----------
-    group : the consumer group; names the thread or agent, its marks and its health check
-    build : makes the station from the process's context; a pure handler where ``handler`` is set
-    batch : entries that it takes at a time
-    gather : seconds between two answers of a handler
-    exact : keeps position and result in one atomic write of its own, and takes the marks on the bus only as a hint where to look
+    name : the consumer group; also names the thread or agent, and the health check
+    build : creates the station from the process's context, or a pure handler if ``handler`` is set
+    batch : maximum number of entries at a time
+    gather : minimum seconds between two calls of a handler
+    exact : writes position and result atomically in its own storage, and uses the marks on the bus only as a hint
     """
 
-    group: str
+    name: str
     process: Process
     topics: tuple[Topic, ...]
     build: Callable[[Any], Any]
@@ -40,10 +40,10 @@ class Consumer:
 RUNS = (REQUESTED, FROZEN, PROGRESS, VERSIONS)
 
 CONSUMERS: tuple[Consumer, ...] = (
-    # 8 pairs are a fraction of a second of MiniLM on one core: none waits long behind an import.
+    # 8 pairs take MiniLM a fraction of a second on one core, so live pairs do not wait long behind an import.
     Consumer("embed", "processor", (PAIRS,), embed.build, handler=True, batch=8),
     Consumer("learner", "processor", (PREFERENCES,), learner.build, batch=500, exact=True),
-    # Each answer costs the log a mark, and nobody waits for a training to begin.
+    # Each call costs a mark on the bus, and a training run is not urgent.
     Consumer("trigger", "processor", (REWARD,), trigger.build, handler=True, batch=100, gather=0.5),
     Consumer("sink", "hub", tuple(TOPICS.values()), sink.build, exact=True),
     Consumer("coordinator", "hub", RUNS, coordinator.build, exact=True),
@@ -57,14 +57,11 @@ def consumers_of(process: Process) -> tuple[Consumer, ...]:
     Raises
     ------
     ConfigurationError
-        Two rows have one group: they would share their marks.
+        Two rows have the same group: they would share their marks.
     """
-    groups = [row.group for row in CONSUMERS]
-    if twice := sorted({group for group in groups if groups.count(group) > 1}):
-        raise ConfigurationError(f"two consumers are named {', '.join(twice)}: give one of them another group")
-    return tuple(row for row in CONSUMERS if row.process == process)
+    return tuple(row for row in by_name("consumer", CONSUMERS).values() if row.process == process)
 
 
 def consumer(group: str) -> Consumer:
     """The row of a group."""
-    return next(row for row in CONSUMERS if row.group == group)
+    return row_named(group, "consumer", CONSUMERS)

@@ -1,7 +1,7 @@
-"""Claims a frozen run by the order of the log, trains and judges it stage by stage, and says how far it is.
+"""Claims a frozen run, trains and evaluates it stage by stage, and publishes progress.
 
-The first claim of an attempt wins; a trainer that is started again goes on with its own claim at once, at the last stage it finished. The
-work itself is ``trainers.runs.pipeline``; its result goes to ``models.versions``, where reviewers take it up.
+The first claim of an attempt on the log wins; a restarted trainer resumes its own claim at once, after the last stage it finished. The
+work itself is ``trainers.runs.pipeline``; its result goes to ``models.versions`` for review.
 """
 
 import logging
@@ -28,18 +28,18 @@ log = logging.getLogger(__name__)
 
 TOPICS = (REQUESTED, FROZEN, PROGRESS, VERSIONS)
 BATCH = 1_000
-LOOK = 1.0  # seconds between looks at the log while a pipeline works
-BREATH = 5.0  # seconds after the first failed attempt, twice that after the second …
+POLL_INTERVAL = 1.0  # seconds between reads of the log while a pipeline works
+RETRY_BACKOFF = 5.0  # seconds, times the number of failed attempts
 
 
 def build(context: TrainerContext) -> "Trainer":
-    """The station of the table's row."""
+    """The station for the table of consumers."""
     return Trainer(context.bus, context.home, context.name, context.train, context.stop)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run made: the version's name, its policy and report in the artifact store, and what the gates said."""
+    """Result of a run: the version's name, hashes of its policy and report, the gates' results and the verdict."""
 
     version: str
     policy: str
@@ -50,7 +50,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Work:
-    """A claimed run, and the folder in which its finished stages are kept."""
+    """A claimed run, and the folder of its finished stages."""
 
     run: Run
     folder: Path
@@ -60,11 +60,11 @@ Train = Callable[[Work, Progress], Outcome]
 
 
 class Trainer:
-    """Works on one run at a time: :meth:`step` looks at the log and works where a run is this trainer's."""
+    """Works on one run at a time: :meth:`step` reads the log, and claims a run or works on the one claimed."""
 
     def __init__(self, bus: Bus, home: Path, name: str, train: Train, stop: threading.Event) -> None:
         self._bus, self._home, self._name, self._train, self._stop = bus, home, name, train, stop
-        self._after = position_of(bus, "", TOPICS)  # from the beginning: what it knows is in memory only
+        self._after = position_of(bus, "", TOPICS)  # from the beginning: the state is in memory only
         self._runs: Runs = runs.fold(())
         self.busy: str | None = None
 
@@ -77,14 +77,14 @@ class Trainer:
         run_id = run.frozen.run_id
         if run.trainer == self._name and run.failed is None:
             self._work(run)  # claimed before a restart
-        elif run.is_free(now()) and not self._breathing(run):
+        elif run.is_free(now()) and not self._backing_off(run):
             if run.attempt >= ATTEMPTS:
-                self._fail(run, "claim", f"{run.attempt} attempts ended without a model", final=True)
+                self._fail(run, "claim", f"{run.attempt} attempts ended without a result", final=True)
             else:
                 self._claim(run_id, run.attempt + 1)
 
     def close(self) -> None:
-        """Nothing is left to do: finished stages are in the run's folder."""
+        """No-op: finished stages are in the run's folder."""
 
     def _read(self, wait: float) -> int:
         entries = self._bus.read(self._after, limit=BATCH, wait=wait)
@@ -96,12 +96,12 @@ class Trainer:
             raise batch.too_new
         return len(entries)
 
-    def _breathing(self, run: Run) -> bool:
-        """A while after an attempt that failed, so that what was missing elsewhere may come back."""
-        return run.failed is not None and (now() - run.failed.occurred_at).total_seconds() < BREATH * run.attempt
+    def _backing_off(self, run: Run) -> bool:
+        """Whether the last attempt failed so recently that a retry is likely to fail too."""
+        return run.failed is not None and (now() - run.failed.occurred_at).total_seconds() < RETRY_BACKOFF * run.attempt
 
     def _claim(self, run_id: UUID, attempt: int) -> None:
-        """Claim, and read back whose claim stands first; the next step works if it is ours."""
+        """Publish a claim; the next step reads whose claim came first, and works on the run if it is ours."""
         claim = RunClaimed(source="product", run_id=run_id, attempt=attempt, trainer=self._name)
         self._bus.publish(records_of([claim]), timeout=TIMEOUT)
 
@@ -122,14 +122,14 @@ class Trainer:
             self._read(0)
             return
         except Exception as error:
-            if (reason := temporary_reason(error)) is not None:  # no attempt is lost: it goes on at the last finished stage
-                self._stop.wait(BREATH)
+            if (reason := temporary_reason(error)) is not None:  # not a failed attempt: it resumes after the last finished stage
+                self._stop.wait(RETRY_BACKOFF)
                 raise Overloaded(f"run {run_id}: {reason}") from error
             if not isinstance(error, FeedbackLoopError):
                 log.error("run %s crashed in %s", run_id, heartbeat.stage, exc_info=error)
                 self._fail(run, heartbeat.stage, f"{type(error).__name__}: {error}", final=run.attempt >= ATTEMPTS)
                 return
-            # a run that is wrong stays wrong; what is missing elsewhere may be there for the next attempt
+            # a TrainingError is permanent; other errors, such as a missing artifact, may be gone at the next attempt
             log.error("run %s failed in %s: %s", run_id, heartbeat.stage, error)
             self._fail(run, heartbeat.stage, str(error), final=isinstance(error, TrainingError) or run.attempt >= ATTEMPTS)
             return
@@ -141,7 +141,7 @@ class Trainer:
         assert run.frozen is not None
         assert run.request is not None
         if reason := self._overtaken(run):
-            log.info("run %s: %s; its result counts, not this one", run.frozen.run_id, reason)
+            log.info("run %s: %s; discarding this result", run.frozen.run_id, reason)
             return
         evaluated = ModelEvaluated(
             event_id=derived_id("ModelEvaluated", run.frozen.run_id, outcome.version),
@@ -172,24 +172,24 @@ class Trainer:
         self._runs = runs.step(self._runs, failed)
 
     def _interrupted(self, run: Run) -> Callable[[], str | None]:
-        """Why the work has to end now: the process stops, or another trainer has taken the run over."""
-        looked_at = time.monotonic()
+        """A function that returns why the work must stop (the process ends, or another trainer has taken over), or None."""
+        polled_at = time.monotonic()
 
         def why() -> str | None:
-            nonlocal looked_at
+            nonlocal polled_at
             if self._stop.is_set():
-                return "stopped; it goes on at the last finished stage"
-            if time.monotonic() - looked_at < LOOK:
+                return "stopped; it resumes after the last finished stage"
+            if time.monotonic() - polled_at < POLL_INTERVAL:
                 return None
-            looked_at = time.monotonic()
+            polled_at = time.monotonic()
             return self._overtaken(run)
 
         return why
 
     def _overtaken(self, run: Run) -> str | None:
-        """After a silence (a suspended machine) the next attempt may be another trainer's."""
+        """Why this attempt is superseded, or None. If its lease expired (a suspended machine) another trainer may have claimed the next."""
         assert run.frozen is not None
         while self._read(0):
             pass
         now_claimed = self._runs[run.frozen.run_id]
-        return None if now_claimed.attempt == run.attempt else f"trainer {now_claimed.trainer} has taken it over"
+        return None if now_claimed.attempt == run.attempt else f"trainer {now_claimed.trainer} has taken over"

@@ -1,7 +1,7 @@
-"""Ask for retraining when enough has been learnt since the last time, or when little has for long.
+"""Request retraining when enough judgments were learnt since the last run, or after some time with fewer.
 
-Reward updates come from the learner; the requests go to ``training.requested``, where ``streams.stations.freeze`` takes them up. A request
-is a function of the updates on the log, to the byte: every worker may ask, and all that ask for one run ask for the same.
+Reward updates come from the learner; requests go to ``training.requested``, where ``streams.stations.freeze`` handles them. A request is a
+pure function of the updates on the log, identical to the byte on every worker, so duplicates are harmless.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,13 +22,13 @@ from streams.stations.runner import Handler
 from streams.stations.settings import RetrainingRule
 from trainers.runs.settings import RunSettings
 
-MOST_AT_ONCE = 10_000  # thresholds crossed by one update: a head folded anew over millions of judgments stays below
+MAX_CROSSED = 10_000  # thresholds crossed by one update; even a head rebuilt from millions of judgments stays below
 READER = "trigger"
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What every request of this installation says: the method, whose judgments, and the hash of the run's settings."""
+    """The fields common to all requests of this installation: method, sources of judgments, and hash of the run's settings."""
 
     method: str
     sources: tuple[Source, ...]
@@ -36,19 +36,19 @@ class RunPlan:
 
     @classmethod
     def of(cls, settings: Settings, method: str, artifacts: Artifacts) -> "RunPlan":
-        """The plan of these settings, which are kept in the artifacts.
+        """The plan of these settings; stores them as an artifact.
 
         Raises
         ------
         ConfigurationError
-            There is no such method, or a section holds a wrong key or value.
+            The method is unknown, or a section has an invalid key or value.
         """
         frozen = RunSettings.read(settings, method).freeze()
         return cls(method, settings.common.sources, artifacts.put_bytes(frozen.as_bytes()))
 
 
 def build(context: ProcessorContext) -> Handler:
-    """The handler of the table's row."""
+    """The handler for the table of consumers."""
     rule = context.settings.section("retraining", RetrainingRule)
     plan = RunPlan.of(context.settings, rule.method, Artifacts(context.settings.common.artifacts_url))
 
@@ -60,13 +60,13 @@ def build(context: ProcessorContext) -> Handler:
 
 
 def on_reward_updated(update: RewardUpdated, rule: RetrainingRule, plan: RunPlan) -> Iterator[TrainingRequested]:
-    """Emit a request where a threshold was crossed; of several only the last, for one run is enough.
+    """Emit a request if a threshold was crossed; only for the last one if there are several.
 
-    The crossing's number makes the request's id, so that a repeated update repeats the same request.
+    The request's id is derived from the threshold's number, so a repeated update repeats the same request.
     """
     before, k = update.judgments_before // rule.every, update.judgments_seen // rule.every
-    if k - before > MOST_AT_ONCE:
-        raise EventUnreadable(f"judgments_seen: {update.judgments_seen} crosses {k - before} thresholds at once, no learner of ours does")
+    if k - before > MAX_CROSSED:
+        raise EventUnreadable(f"judgments_seen: {update.judgments_seen} crosses {k - before} thresholds at once, at most {MAX_CROSSED}")
     if k > before:
         yield _request(update, rule, plan, "count", k, update.judged_at or update.occurred_at)
 
@@ -74,19 +74,20 @@ def on_reward_updated(update: RewardUpdated, rule: RetrainingRule, plan: RunPlan
 def on_tick(
     now: datetime, rule: RetrainingRule, plan: RunPlan, *, due: datetime, update: RewardUpdated, earlier: int
 ) -> Iterator[TrainingRequested]:
-    """Emit a request from ``due`` on, when enough time has passed and enough judgments have come.
+    """Emit a request once ``due`` has passed.
 
     Parameters
     ----------
-    update : the last one that was there at ``due``; the run goes up to there
-    earlier : requests by time so far; the next one's number makes its id
+    due : when enough time had passed and enough judgments had arrived
+    update : the last one at ``due``; the run covers judgments up to it
+    earlier : number of previous requests by time; the next number determines the id
     """
     if now >= due:
         yield _request(update, rule, plan, "time", earlier + 1, due)
 
 
 def due_by_time(bus: Bus, rule: RetrainingRule, plan: RunPlan, now: datetime) -> list[TrainingRequested]:
-    """What :func:`on_tick` says of the log as it stands, however long that is."""
+    """The request that :func:`on_tick` emits for the current log, if any; found by binary search, so the log may be long."""
     requests = [event for event in to_end(bus, [REQUESTED], READER) if isinstance(event, TrainingRequested)]
     last = max(requests, key=lambda request: (request.through_sequence, request.k), default=None)
     newest, (_, first) = last_update(bus), first_from(bus, REWARD, 0, READER)
@@ -102,7 +103,7 @@ def due_by_time(bus: Bus, rule: RetrainingRule, plan: RunPlan, now: datetime) ->
         return []
     short, _ = last_where(bus, REWARD, lambda event: isinstance(event, RewardUpdated) and event.judgments_seen < wanted, READER)
     _, enough = first_from(bus, REWARD, short + 1, READER)
-    # A stamp of a clock that ran ahead is not believed: what else is known of that moment takes its place.
+    # A timestamp in the future (clock skew) is ignored in favour of the next best event.
     since = next((event.occurred_at for event in (last, before, first) if event is not None and event.occurred_at <= now), now)
     due = max(since + timedelta(days=rule.after_days), enough.occurred_at if enough else now)
     _, update = last_where(bus, REWARD, lambda event: event.occurred_at <= due, READER)
@@ -111,7 +112,7 @@ def due_by_time(bus: Bus, rule: RetrainingRule, plan: RunPlan, now: datetime) ->
 
 
 def by_hand(plan: RunPlan, k: int, through_sequence: int) -> TrainingRequested:
-    """A person asks for a run over everything joined so far, for the ``k``-th time."""
+    """A manual request, the ``k``-th, for a run over everything joined so far."""
     return TrainingRequested(
         run_id=new_id(),
         method=plan.method,

@@ -1,4 +1,4 @@
-"""A hub, a chat service and the features' consumer on one bus, with simulated people who use them over HTTP at a calm pace."""
+"""A hub, a chat service and the embedding consumer on one bus, with simulated people who use them over HTTP at a calm pace."""
 
 import asyncio
 import threading
@@ -27,7 +27,7 @@ RECRUITERS = 12
 
 @contextmanager
 def loop_with_people(home: Path, judged: float, begun: float) -> Iterator[RunningHub]:
-    """People go on until the end: ``judged`` pairs and ``begun`` conversations a second, at most."""
+    """Run the loop; people judge at most ``judged`` pairs and begin at most ``begun`` conversations per second until the exit."""
     settings = Settings.read(home, {}).with_values({"home": home, "sources": ("simulation",)}, serving={"max_tokens": 32})
     stop = threading.Event()
     address = listen("127.0.0.1", 0)
@@ -67,7 +67,7 @@ class _People(threading.Thread):
             return
 
     def stop(self) -> None:
-        """Send them home, and raise what they met that nobody expected."""
+        """Stop them; an AssertionError if they had stopped by themselves."""
         assert self.is_alive(), "the simulated people stopped by themselves"
         assert self._task is not None
         self._loop.call_soon_threadsafe(self._task.cancel)

@@ -1,4 +1,4 @@
-"""A small loop's worth of events on a real bus, published as the stations publish them, and a hub that runs on it."""
+"""Events of a small loop on a real bus, published as the stations publish them, and a hub that runs on it."""
 
 import threading
 import time
@@ -53,7 +53,7 @@ DAYS = ("Tuesday at 10:00", "Thursday at 15:00", "Friday at 09:30")
 
 @dataclass
 class SmallWorld:
-    """Publishes events; everything it makes is the same each time but for ids and clocks."""
+    """Publishes events; deterministic except for ids and timestamps."""
 
     settings: Settings
     bus: Bus
@@ -100,7 +100,7 @@ class SmallWorld:
         )
 
     def judge(self, count: int, source: Source = "simulation") -> None:
-        """A recruiter whose name is a pseudonym already says something of the first ``count`` pairs."""
+        """A recruiter (given as a pseudonym) judges the first ``count`` pairs."""
         choices: list[Choice] = ["A", "A", "tie", "B", "A"]
         self.publish(
             *[
@@ -135,7 +135,7 @@ class SmallWorld:
         self.publish(*updates)
 
     def request(self, k: int, threshold: Literal["count", "manual"] = "count", through: int = 200) -> TrainingRequested:
-        """A run that a hub has frozen already, so that no snapshot is made of it again."""
+        """Publish a run that is already frozen, so that the hub makes no snapshot of it."""
         request = TrainingRequested(
             run_id=new_id(), method="dpo", threshold=threshold, k=k, through_sequence=through, sources=("simulation",), source="simulation"
         )
@@ -172,7 +172,7 @@ class SmallWorld:
         self.publish(TrainingFailed(source="simulation", run_id=request.run_id, attempt=1, stage="check", reason=reason, final=True))
 
     def evaluate(self, request: TrainingRequested, policy: str, facts: str = "passed", names: str = "passed") -> str:
-        """The run's verdict with policy (a file that holds this text) and report among the artifacts; returns the version's name."""
+        """Publish the run's evaluation, with policy (a file with this text) and report as artifacts; returns the version's name."""
         gates = gate_results(facts, names)
         artifacts = Artifacts(self.settings.common.artifacts_url)
         policy = artifacts.put_bytes(policy.encode())
@@ -343,7 +343,7 @@ class RunningHub:
         return answer.json()
 
     def wait_for(self, reached: Callable[[dict[str, Any]], bool], seconds: float = 10.0) -> dict[str, Any]:
-        """The status as soon as ``reached`` holds for it; an AssertionError with the last one where it never does."""
+        """Wait for a status for which ``reached`` is true; an AssertionError with the last one at the deadline."""
         return wait_until(lambda: self.get("/v1/status"), reached, seconds)
 
 
@@ -359,7 +359,7 @@ def wait_until(look: Callable[[], Found], reached: Callable[[Found], bool], seco
 
 @contextmanager
 def running_hub(home: Path, port: int = 0) -> Iterator[RunningHub]:
-    """A whole hub on ``home``, served by a thread on ``port``, or on a free one."""
+    """A complete hub on ``home``, served by a thread on ``port``, or on a free port."""
     settings = Settings.read(home, environ={}).with_values({"home": home, "sources": ("product", "simulation")})
     address = listen("127.0.0.1", port)
     url = f"http://127.0.0.1:{address.getsockname()[1]}"

@@ -1,6 +1,7 @@
-"""The hub's HTTP, on a running hub with a real bus and a real warehouse."""
+"""The hub's HTTP API, on a running hub with a real bus and a real warehouse."""
 
 import json
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -8,8 +9,10 @@ import pytest
 from dashboard.status.readings import Readings, Sources
 from storage.artifacts import Artifacts
 from storage.events import TrainingRequested
+from storage.warehouse.warehouse import Warehouse
 from streams.evaluations import RunArtifacts
-from tests.dashboard.small_world import RunningHub, wait_until
+from streams.stations.sink import Sink
+from tests.dashboard.small_world import RunningHub, running_hub, wait_until
 from tests.streams.examples import evaluated
 
 
@@ -75,7 +78,7 @@ def test_a_page_renews_its_leases_and_simulated_recruiters_yield_to_it(hub: Runn
     hub.client.post("/v1/queue/release", json={"recruiter": "Simulated", "pair_ids": held}, headers=simulation)
 
 
-def test_a_queued_pair_says_nothing_about_who_wrote_the_replies(hub: RunningHub) -> None:
+def test_a_queued_pair_does_not_reveal_which_version_wrote_a_reply(hub: RunningHub) -> None:
     (pair,) = hub.get("/v1/queue", recruiter="Cleo", limit=1)["pairs"]
     assert set(pair) == {"pair_id", "conversation_id", "prompt", "a", "b", "shown_first", "stratum", "source"}
     assert pair["prompt"][0]["role"] == "system"
@@ -97,7 +100,7 @@ def test_a_queued_pair_says_nothing_about_who_wrote_the_replies(hub: RunningHub)
         ("POST", "/v1/rollback", {"reviewer": " ", "reason": "because"}, "reviewer"),
     ],
 )
-def test_what_is_wrong_is_refused_by_name(hub: RunningHub, method: str, path: str, body: object, field: str) -> None:
+def test_invalid_input_is_refused_with_the_name_of_the_field(hub: RunningHub, method: str, path: str, body: object, field: str) -> None:
     answer = hub.client.request(method, path, json=body)
     assert answer.status_code == 400
     error = answer.json()["error"]
@@ -146,7 +149,7 @@ def test_a_version_with_a_failed_gate_is_refused_with_its_reasons_and_one_that_p
     assert hub.client.post("/v1/rollback", json={"reviewer": "Noor", "reason": "Again."}).status_code == 409
 
 
-def test_a_version_whose_policy_is_gone_or_spoilt_cannot_be_approved(hub: RunningHub) -> None:
+def test_a_version_whose_policy_is_missing_or_damaged_cannot_be_approved(hub: RunningHub) -> None:
     version = hub.world.evaluate(hub.world.request(4), "weights that will be lost")
     hub.wait_for(lambda status: version in status["awaiting_review"])
     store = Artifacts(hub.world.settings.common.artifacts_url)
@@ -159,7 +162,7 @@ def test_a_version_whose_policy_is_gone_or_spoilt_cannot_be_approved(hub: Runnin
     assert hub.client.post(f"/v1/versions/{version}/review", json=review | {"decision": "reject"}).status_code == 202
 
 
-def test_the_live_feed_says_the_status_at_once_and_after_a_commit(hub: RunningHub) -> None:
+def test_the_live_feed_sends_the_status_at_once_and_after_a_commit(hub: RunningHub) -> None:
     with hub.client.stream("GET", "/v1/live", timeout=10) as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
         lines = (json.loads(line.removeprefix("data: ")) for line in stream.iter_lines() if line.startswith("data: "))
@@ -169,7 +172,7 @@ def test_the_live_feed_says_the_status_at_once_and_after_a_commit(hub: RunningHu
     assert after["revision"] > before["revision"]
 
 
-def test_runs_are_listed_with_how_far_they_are(hub: RunningHub) -> None:
+def test_runs_are_listed_with_their_progress(hub: RunningHub) -> None:
     request = hub.world.request(3)
     hub.world.train(request, 40)
     run = wait_until(lambda: hub.get("/v1/runs")["runs"][0], lambda run: run["step"] == 40)
@@ -180,7 +183,7 @@ def test_runs_are_listed_with_how_far_they_are(hub: RunningHub) -> None:
     assert run["reason"] == "too few rows"
 
 
-def test_a_judgment_whose_pair_has_not_come_is_accepted_and_shown_as_waiting(hub: RunningHub) -> None:
+def test_a_judgment_whose_pair_has_not_arrived_is_accepted_and_shown_as_waiting(hub: RunningHub) -> None:
     early = {"pair_id": str(uuid4()), "recruiter": "Noor", "choice": "A"}
     assert hub.client.post("/v1/judgments", json=early).status_code == 202
     status = hub.wait_for(lambda status: status["waiting"]["judgments_without_pair"] == 1)
@@ -195,7 +198,7 @@ def test_export_gives_trl_columns_and_leaves_ties_out(hub: RunningHub) -> None:
     assert hub.client.get("/v1/export", params={"format": "parquet"}).content[:4] == b"PAR1"
 
 
-def test_what_was_counted_along_is_what_the_warehouse_holds(hub: RunningHub) -> None:
+def test_incremental_counts_equal_those_of_the_warehouse(hub: RunningHub) -> None:
     status = hub.wait_for(lambda status: sum(status["lag"].values()) == 0)
     rows = {row["station"]: row["n"] for row in hub.hub.warehouse.query("counts").to_pylist()}
     counted = {name: n for name, n in status["counts"].items() if name in rows}
@@ -214,7 +217,7 @@ def test_log_and_warehouse_agree(hub: RunningHub) -> None:
     assert any("nobody has signed them" in words for words in found["not_covered"])
 
 
-def test_a_run_can_be_asked_for_by_hand(hub: RunningHub) -> None:
+def test_a_person_can_request_a_run(hub: RunningHub) -> None:
     run_id = hub.client.post("/v1/freeze", json={}).json()["run_id"]
     wait_until(
         lambda: hub.get("/v1/runs")["runs"], lambda runs: any(run["run_id"] == run_id and run["threshold"] == "manual" for run in runs)
@@ -222,7 +225,7 @@ def test_a_run_can_be_asked_for_by_hand(hub: RunningHub) -> None:
 
 
 def test_of_requests_that_wait_one_is_pending_and_older_ones_are_shown_as_overtaken(hub: RunningHub) -> None:
-    hub.world.request(9, through=10_000)  # it is open, so that what is asked for now has to wait
+    hub.world.request(9, through=10_000)  # an open run, so that new requests stay pending
     asked = [requested(k, through=10_000 + k) for k in (10, 11)]
     hub.world.publish(*asked)
     states = wait_until(
@@ -234,7 +237,7 @@ def test_of_requests_that_wait_one_is_pending_and_older_ones_are_shown_as_overta
     assert str(asked[1].run_id) in refused.json()["error"]["message"]
 
 
-def test_a_forged_evaluation_awaits_no_review_and_is_listed_with_the_reason(hub: RunningHub) -> None:
+def test_a_forged_evaluation_does_not_await_review_and_is_listed_with_the_reason(hub: RunningHub) -> None:
     forged = evaluated("random weights", report=Artifacts(hub.world.settings.common.artifacts_url).put_bytes(b'{"forged": true}'))
     hub.world.publish(forged)
     wait_until(lambda: hub.get("/v1/versions")["history"], lambda history: any(each["version"] == forged.version for each in history))
@@ -245,3 +248,12 @@ def test_a_forged_evaluation_awaits_no_review_and_is_listed_with_the_reason(hub:
     assert forged.version not in {each["version"] for each in versions["versions"]}
     review = {"decision": "approve", "reviewer": "Noor", "reason": "Clear next steps."}
     assert hub.client.post(f"/v1/versions/{forged.version}/review", json=review).status_code == 404
+
+
+def test_a_hub_that_another_one_has_deposed_is_not_ready_and_says_so(tmp_path: Path) -> None:
+    with running_hub(tmp_path / "first") as first, Warehouse.open(tmp_path / "second.duckdb") as warehouse:
+        Sink(first.world.bus, warehouse, "second").start()
+        first.world.chat(1)
+        ready = wait_until(lambda: first.client.get("/readyz"), lambda answer: answer.status_code == 503)
+        assert "hub 'second' has claimed epoch 2" in ready.json()["reasons"]["sink"]
+        first.wait_for(lambda status: any("has claimed epoch 2" in problem for problem in status["health"]["problems"]))

@@ -1,6 +1,6 @@
-"""Through every page as a person would, in a real browser, on a hub with a real bus and a real warehouse.
+"""Every page in a real browser, used as a person would, on a hub with a real bus and a real warehouse.
 
-``FEEDBACKLOOP_SCREENSHOTS`` names a folder for the pictures; they are thrown away with the test's own folder where it is not set.
+``FEEDBACKLOOP_SCREENSHOTS`` names a folder for the screenshots; by default they are deleted with the test's temporary folder.
 """
 
 import os
@@ -27,7 +27,7 @@ PHONE = ViewportSize(width=390, height=844)
 if CHROMIUM is None and os.environ.get("CI") != "true":
     pytest.skip("no chromium here: apt-get install chromium, and this test goes through every page", allow_module_level=True)
 
-expect.set_options(timeout=30_000)  # a busy machine; what has to be quick is timed where it happens
+expect.set_options(timeout=30_000)  # generous for a busy machine; latencies are timed separately
 
 Shoot = Callable[[Page, str], None]
 
@@ -41,7 +41,7 @@ def driver() -> Iterator[Playwright]:
 
 @pytest.fixture
 def errors() -> list[str]:
-    """What pages have complained of; what is left in it at the end fails the test."""
+    """Errors that pages have logged; any left at the end fails the test."""
     return []
 
 
@@ -118,13 +118,13 @@ def test_a_person_goes_from_a_first_rating_to_an_approval(
 def data_docs(world: SmallWorld) -> str:
     folder = world.settings.common.home / "docs"
     folder.mkdir()
-    (folder / "index.html").write_text('<h1>What the data was checked for</h1><a href="features.html">3 of 3 expectations hold</a>')
+    (folder / "index.html").write_text('<h1>Data checks</h1><a href="features.html">3 of 3 expectations hold</a>')
     (folder / "features.html").write_text("<h1>Features</h1>")
     return Artifacts(world.settings.common.artifacts_url).put(folder)
 
 
 def rate(hub: RunningHub, browser: BrowserContext, overview: Page, shoot: Shoot) -> None:
-    """A by key, a tie by button, undo; every count follows in the other tab, which nobody touches."""
+    """A by key, a tie by button, undo; every count is updated in the other tab."""
     page = browser.new_page()
     page.goto(f"{hub.url}/rate")
     expect(page.locator("#rate-empty")).to_contain_text("Who is rating?")
@@ -187,14 +187,14 @@ def runs(hub: RunningHub, browser: BrowserContext, shoot: Shoot) -> None:
     expect(newest.locator(".main-svg").first).to_be_visible()
     expect(page.locator(".run").nth(1)).to_contain_text("in 3 rows A and B are the same text")
     shoot(page, "runs")
-    page.get_by_role("link", name="what its data was checked for").click()
+    page.get_by_role("link", name="data checks").click()
     page.get_by_role("link", name="3 of 3 expectations hold").click()
     expect(page.locator("h1")).to_have_text("Features")
     page.close()
 
 
 def promote(hub: RunningHub, versions: dict[str, str], browser: BrowserContext, shoot: Shoot) -> None:
-    """No way for the version that failed; the other one through the form."""
+    """The failed version has no buttons; the other one is approved through the form."""
     page = browser.new_page()
     page.goto(f"{hub.url}/promotions")
     page.click(f"#version-{versions['failed']}")
@@ -226,7 +226,7 @@ def promote(hub: RunningHub, versions: dict[str, str], browser: BrowserContext, 
 
 
 def phone(page: Page, hub: RunningHub, shoot: Shoot) -> None:
-    """Nothing is wider than a phone."""
+    """Nothing is wider than a phone's screen."""
     page.set_viewport_size(PHONE)
     for path in ("/", "/rate", "/runs", "/promotions"):
         page.goto(f"{hub.url}{path}")
@@ -236,9 +236,9 @@ def phone(page: Page, hub: RunningHub, shoot: Shoot) -> None:
         shoot(page, f"phone{path.replace('/', '-').rstrip('-')}")
 
 
-def test_a_visitor_judges_ten_pairs_by_himself_while_simulated_recruiters_are_at_work(tmp_path: Path, browser: BrowserContext) -> None:
+def test_a_person_judges_ten_pairs_while_simulated_recruiters_are_at_work(tmp_path: Path, browser: BrowserContext) -> None:
     with loop_with_people(tmp_path / "home", judged=1.0, begun=1.0) as hub:
-        hub.world.chat(3)  # from before: nobody of the simulated people can judge them, as after a restart of theirs
+        hub.world.chat(3)  # earlier pairs, which the simulated people cannot judge, as after their restart
         hub.wait_for(lambda status: status["sources"].get("simulation", 0) >= 2 and status["waiting"]["to_rate"] >= 1, 60)
         page = browser.new_page()
         page.goto(f"{hub.url}/rate")
@@ -271,7 +271,9 @@ def test_a_visitor_judges_ten_pairs_by_himself_while_simulated_recruiters_are_at
         expect(page.locator("#rate-notice")).to_be_hidden()
 
 
-def test_a_page_renews_its_leases_while_somebody_is_there_and_lets_go_when_it_is_closed(tmp_path: Path, browser: BrowserContext) -> None:
+def test_a_page_renews_its_leases_while_the_recruiter_is_active_and_releases_them_when_closed(
+    tmp_path: Path, browser: BrowserContext
+) -> None:
     with running_hub(tmp_path / "home") as hub:
         hub.world.chat(6)
         hub.wait_for(lambda status: status["waiting"]["to_rate"] == 6)
@@ -286,7 +288,7 @@ def test_a_page_renews_its_leases_while_somebody_is_there_and_lets_go_when_it_is
         with page.expect_response("**/v1/queue/renew") as renewed:
             page.clock.run_for(12_000)
         assert len(renewed.value.json()["held"]) == 6
-        page.clock.fast_forward(400_000)  # nobody has touched it
+        page.clock.fast_forward(400_000)  # no key or pointer events meanwhile
         page.clock.run_for(1_000)
         before = len(renewals)
         page.clock.run_for(30_000)
@@ -309,16 +311,16 @@ WATCH_THE_FIGURE = """() => {
 }"""
 
 
-def test_an_open_page_goes_on_by_itself_after_the_hub_was_restarted(tmp_path: Path, browser: BrowserContext, errors: list[str]) -> None:
+def test_an_open_page_reconnects_after_a_restart_of_the_hub(tmp_path: Path, browser: BrowserContext, errors: list[str]) -> None:
     page = browser.new_page()
     with running_hub(tmp_path / "home") as hub:
         page.goto(hub.url)
         expect(page.locator("#live-word")).to_have_text("Live")
-        expect(page.locator("#overview-lead")).to_contain_text("Nothing has been said yet")
+        expect(page.locator("#overview-lead")).to_contain_text("No conversations yet")
         port = int(hub.url.rsplit(":", 1)[1])
     with running_hub(tmp_path / "home", port) as hub:
         hub.world.chat(3)
         expect(page.locator(".station-chat .station-figure")).to_have_text("3", timeout=20_000)
         hub.world.chat(1)
         expect(page.locator(".station-chat .station-figure")).to_have_text("4", timeout=2_000)
-    errors.clear()  # the browser reports the connections that it lost meanwhile
+    errors.clear()  # the browser logs the connections lost meanwhile

@@ -1,4 +1,4 @@
-"""Names, reasons and gates are written by others: what nobody sees in them is shown, and nothing turns the text beside it around."""
+"""Untrusted names, reasons and gates: invisible characters are shown as escapes, and their writing direction is isolated."""
 
 import json
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 from plotly.io.json import to_json_plotly
 
 from dashboard.pages import decision, promotions
-from dashboard.status.models import Passage, Review, Versions, VersionShown
+from dashboard.status.models import HistoryEntry, Review, Versions, VersionShown
 from storage.events import GateResult
 from streams.http.visible_text import INVISIBLE, first_invisible, visible, without_paths
 
@@ -23,8 +23,8 @@ VERSION = VersionShown(
     gates=(GATE,), report="", policy="", reviewable=False, approvable=False, reasons=(f"facts: reason{HIDDEN}",), simulated=False,
     reviews=(Review(decision="reject", reviewer=f"Noor{HIDDEN}", reason=f"why{HIDDEN}", occurred_at=NOW),),
 )  # fmt: skip
-PASSAGE = Passage(at=NOW, what="rejected", version=f"v-1{HIDDEN}", who=f"Noor{HIDDEN}", reason=f"why{HIDDEN}", legal=True)
-VERSIONS = Versions(champion="base", previous=None, versions=(VERSION,), history=(PASSAGE,))
+ENTRY = HistoryEntry(at=NOW, what="rejected", version=f"v-1{HIDDEN}", who=f"Noor{HIDDEN}", reason=f"why{HIDDEN}", legal=True)
+VERSIONS = Versions(champion="base", previous=None, versions=(VERSION,), history=(ENTRY,))
 DUE = VERSION.model_copy(update={"reviewable": True})
 DECIDED = VERSION.model_copy(update={"gates": ()})
 
@@ -55,12 +55,12 @@ def shown(part: Any) -> Iterator[tuple[str, str]]:
     ],
     ids=["row", "detail", "history", "heading", "form", "decided"],
 )
-def test_what_others_wrote_is_shown_with_nothing_hidden_in_it(part: Any) -> None:
+def test_untrusted_text_is_shown_without_hidden_characters(part: Any) -> None:
     texts = list(shown(json.loads(to_json_plotly(part()))))
     assert not [text for _, text in texts if first_invisible(text)]
     escaped = [(kind, text) for kind, text in texts if visible(HIDDEN) in text]
     assert escaped
-    assert {kind for kind, _ in escaped} == {"Bdi"}, "the element that isolates the direction of what it holds"
+    assert {kind for kind, _ in escaped} == {"Bdi"}, "Bdi isolates the writing direction of its content"
 
 
 def test_visible_text_has_no_character_of_the_invisible_kinds() -> None:

@@ -1,4 +1,4 @@
-"""The hub while Kafka is away: pages from the warehouse that say so, judgments kept on the disk up to the bound, then 503."""
+"""The hub during a Kafka outage: pages from the warehouse with a warning, judgments kept on disk up to the limit, then 503."""
 
 import threading
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ NOWHERE = "kafka://127.0.0.1:9"
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[httpx.Client]:
-    """Of a hub whose broker is not there, and whose warehouse holds two pairs and a judgment that waits."""
+    """A client of a hub without a broker, whose warehouse holds two pairs and a waiting judgment."""
     with Warehouse.open(tmp_path / "warehouse.duckdb") as warehouse:
         apply(warehouse, Log(), pair(1), pair(2), judgment(1))
     settings = Settings.read(tmp_path, environ={}).with_values({"home": tmp_path, "bus": NOWHERE}, kafka={"outbox_mb": 1})
@@ -46,22 +46,22 @@ def judge(client: httpx.Client, **more: Any) -> httpx.Response:
     return client.post("/v1/judgments", json={"pair_id": str(pair(1).pair_id), "recruiter": "Ada", "choice": "A"} | more)
 
 
-def test_pages_answer_from_the_warehouse_and_say_that_the_log_is_away(client: httpx.Client) -> None:
+def test_pages_answer_from_the_warehouse_and_report_that_the_log_is_unreachable(client: httpx.Client) -> None:
     assert client.get("/healthz").status_code == 200
     ready = wait_until(lambda: client.get("/readyz"), lambda answer: "Kafka" in answer.text, 20)
     assert ready.status_code == 503
     assert "Kafka does not answer" in ready.json()["reasons"]["numbering"]
     status = Status.model_validate(wait_until(lambda: client.get("/v1/status").json(), lambda found: found["health"]["problems"], 20))
     assert (status.counts.pairs, status.counts.judgments, status.waiting.pairs_without_features) == (2, 1, 2)
-    assert any("The log is away" in problem for problem in status.health.problems)
-    assert "The log is away" in str(lead(status))
+    assert any("The log is unreachable" in problem for problem in status.health.problems)
+    assert "The log is unreachable" in str(lead(status))
     for page in ("/", "/rate", "/runs", "/promotions"):
         began = monotonic()
         assert client.get(page).status_code == 200
         assert monotonic() - began < 5
 
 
-def test_judgments_are_taken_up_to_the_bound_then_refused_with_when_to_come_again(client: httpx.Client) -> None:
+def test_judgments_are_accepted_up_to_the_limit_then_refused_with_retry_after(client: httpx.Client) -> None:
     for _ in range(3):
         assert judge(client).status_code == 202
     taken = 0

@@ -1,4 +1,4 @@
-"""What is counted along with commits is what the warehouse itself would say."""
+"""The incremental backlog counts equal those queried from the warehouse."""
 
 import tempfile
 from pathlib import Path
@@ -38,7 +38,7 @@ def test_in_any_order_and_over_a_restart_the_counts_are_those_of_the_tables(
             rows = warehouse.query("waiting", {"limit": 100}).to_pylist()
             waiting = counted.waiting()
             assert counted.to_rate == warehouse.query("pairs_to_rate", {"opinions": opinions}).to_pylist()[0]["n"]
-            for recruiter in ("r-1", "r-2", "r-3"):  # what is said to wait for them is what the queue would give them
+            for recruiter in ("r-1", "r-2", "r-3"):  # the count of waiting pairs equals what the queue would give them
                 asked = {"recruiter": recruiter, "opinions": opinions, "limit": 100, "window": 100}
                 given_to_them = {row["pair_id"] for row in warehouse.query("rating_queue", asked).to_pylist()}
                 assert counted.open_to(recruiter, PAIRS) == given_to_them

@@ -1,4 +1,4 @@
-"""What somebody may send to the pages' own endpoint and push channel: a wrong call is refused in words, and only a bug of ours is a 500."""
+"""Requests to the pages' callback endpoint and push channel: an invalid call is refused with a reason; only a bug of ours is a 500."""
 
 import copy
 import json
@@ -50,7 +50,7 @@ def changed(call: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[str
     return call
 
 
-def test_calls_as_pages_make_them_are_answered(client: TestClient) -> None:
+def test_valid_calls_are_answered(client: TestClient) -> None:
     assert "No run yet" in client.post(CALL, json=LISTED).text
     assert "there is no version" in client.post(CALL, json=DECIDED).text
 
@@ -82,7 +82,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize("call", WRONG, ids=range(len(WRONG)))
-def test_a_wrong_call_is_refused_in_the_one_shape_and_logged_once(
+def test_an_invalid_call_is_refused_in_the_common_error_shape_and_logged_once(
     client: TestClient, caplog: pytest.LogCaptureFixture, call: dict[str, Any]
 ) -> None:
     caplog.set_level(logging.INFO, GUARD)
@@ -93,12 +93,12 @@ def test_a_wrong_call_is_refused_in_the_one_shape_and_logged_once(
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"7", b"null", b"[" * 100_000, b"\xff\xfe"])
-def test_what_is_no_json_object_is_refused(client: TestClient, body: bytes) -> None:
+def test_a_body_that_is_not_a_json_object_is_refused(client: TestClient, body: bytes) -> None:
     answer = client.post(CALL, content=body, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_value")
 
 
-def test_a_bug_in_a_callback_is_logged_whole_once_and_tells_the_page_nothing(
+def test_a_bug_in_a_callback_is_logged_once_with_its_traceback_and_not_shown_to_the_page(
     client: TestClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runs, "empty", lambda *_: 1 / 0)
@@ -127,7 +127,7 @@ def test_a_file_that_is_not_there_is_a_404(client: TestClient, path: str) -> Non
         json.dumps({"type": "callback_request", "requestId": "1", "rendererId": "1", "payload": LISTED}),
     ],
 )
-def test_a_wrong_message_closes_the_push_channel_and_is_logged_once(
+def test_an_invalid_message_closes_the_push_channel_and_is_logged_once(
     client: TestClient, caplog: pytest.LogCaptureFixture, message: str
 ) -> None:
     caplog.set_level(logging.INFO, GUARD)
@@ -139,7 +139,7 @@ def test_a_wrong_message_closes_the_push_channel_and_is_logged_once(
     assert [record.exc_info for record in caplog.records] == [None]
 
 
-def test_the_documentation_says_what_is_answered(client: TestClient) -> None:
+def test_openapi_documents_the_error_responses(client: TestClient) -> None:
     documented = client.get("/openapi.json").json()
     for path, operations in documented["paths"].items():
         for operation in operations.values():
@@ -148,14 +148,14 @@ def test_the_documentation_says_what_is_answered(client: TestClient) -> None:
     assert set(documented["components"]["schemas"]["ErrorDetail"]["properties"]) == {"message", "type", "param", "code", "reasons"}
 
 
-def test_a_reviewer_whose_name_holds_what_nobody_sees_is_refused(hub: RunningHub) -> None:
+def test_a_reviewer_name_with_invisible_characters_is_refused(hub: RunningHub) -> None:
     for name in ("Noor\u202e", "No\u200bor", "Noor\x07", "\u2066Noor"):
         answer = hub.client.post("/v1/rollback", json={"reviewer": name, "reason": "because"})
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, "reviewer")
-        assert "cannot be seen" in answer.json()["error"]["message"]
+        assert "invisible" in answer.json()["error"]["message"]
 
 
-def test_answers_about_the_servers_own_files_name_no_folder(hub: RunningHub) -> None:
+def test_errors_about_the_servers_own_files_do_not_reveal_paths(hub: RunningHub) -> None:
     policy = "c" * 64
     version = hub.world.evaluate(hub.world.request(9), policy)
     hub.wait_for(lambda status: version in status["awaiting_review"])

@@ -1,4 +1,4 @@
-"""Reports as the promotions page reads them, those of older programs too."""
+"""Evaluation reports as the promotions page reads them, also those of older versions."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from storage.artifacts import Artifacts
 from storage.errors import ArtifactError
 from tests.dashboard.small_world import gate_results, report_on
 from trainers.audits.kl_budget import Divergences
-from trainers.audits.table import AUDITS, by_name, read_findings
+from trainers.audits.table import AUDITS, audits, read_findings
 from trainers.audits.win_rate import WinRate
 from trainers.runs.report import Report, read_report
 
@@ -24,7 +24,7 @@ def test_a_report_is_read_as_it_was_written_and_each_finding_by_its_audit(tmp_pa
     findings = read_findings(read.findings)
     assert list(findings) == [audit.name for audit in AUDITS]
     assert isinstance(findings["win_rate"], WinRate)
-    rows = dict(row for name, finding in findings.items() for row in by_name()[name].rows(finding))
+    rows = dict(row for name, finding in findings.items() for row in audits()[name].rows(finding))
     assert rows["Win rate at equal length"] == "61.1%"
     assert rows["KL from the champion"] == "8.21 nats a reply, 0.210 a token"
 

@@ -1,4 +1,4 @@
-"""The page says who answers candidates, and warns where that is not the champion."""
+"""The page shows which version answers candidates, and warns if it is not the champion."""
 
 import threading
 from collections.abc import Iterator
@@ -62,8 +62,8 @@ def answering(answers: dict[str, tuple[int, bytes]]) -> Iterator[str]:
         server.server_close()
 
 
-def test_it_is_the_first_model_of_a_serving_that_is_ready_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dashboard.status.serving_version.EVERY", 0.01)
+def test_the_serving_version_is_the_first_model_listed_by_a_ready_serving(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dashboard.status.serving_version.POLL_INTERVAL", 0.01)
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     answers = {"/readyz": (200, b"{}"), "/v1/models": (200, b'{"data": [{"id": "v-1"}, {"id": "champion"}]}')}
     changed = threading.Semaphore(0)
@@ -82,7 +82,7 @@ def test_it_is_the_first_model_of_a_serving_that_is_ready_and_nothing_else(monke
         version.stop()
 
 
-def test_a_serving_that_passes_chats_on_has_no_version_to_ask_for(tmp_path: Path) -> None:
+def test_a_serving_with_an_upstream_has_no_version_to_ask_for(tmp_path: Path) -> None:
     settings = Settings.read(tmp_path, {})
     assert serving_url(settings) == "http://127.0.0.1:8000"
     assert serving_url(settings.with_values(serving={"host": "localhost", "port": 8100})) == "http://localhost:8100"

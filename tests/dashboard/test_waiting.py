@@ -22,7 +22,7 @@ def test_waiting_judgments_are_counted_whole_and_shown_on_the_page_and_by_the_co
     assert (status.waiting.judgments_without_pair, status.waiting.judgments_without_features) == (1_201, 1)
     assert status.waiting.oldest_seconds is not None
     page = str(waiting(status))
-    assert "Judgments whose pair has not come" in page
+    assert "Judgments whose pair has not arrived" in page
     assert repr(words.count(1_201)) in page
     assert "Longest wait of a judgment" in page
     lines = status_as_text(status.model_dump(mode="json"), {}).splitlines()

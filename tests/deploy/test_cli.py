@@ -1,4 +1,4 @@
-"""The command line from outside: what a person sees who mistypes, or whose settings are wrong."""
+"""The command line as a subprocess: errors for wrong arguments and settings."""
 
 import os
 import signal
@@ -60,7 +60,7 @@ def test_an_unknown_section_is_named(tmp_path: Path) -> None:
     assert "no section [servng]" in one_line(done.stderr)
 
 
-def test_a_hub_that_does_not_run_is_said_in_one_line(tmp_path: Path) -> None:
+def test_a_hub_that_does_not_run_is_reported_in_one_line(tmp_path: Path) -> None:
     done = feedbackloop(tmp_path, "status", FEEDBACKLOOP_HUB__PORT="1")
     assert done.returncode == 2
     assert "feedbackloop up" in one_line(done.stderr)
@@ -86,7 +86,7 @@ def test_a_file_to_import_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert "nothing.jsonl" in one_line(done.stderr)
 
 
-def test_the_version_is_said(tmp_path: Path) -> None:
+def test_the_version_is_printed(tmp_path: Path) -> None:
     done = feedbackloop(tmp_path, "--version")
     assert done.returncode == 0
     assert done.stdout == f"feedbackloop {version('feedbackloop')}\n"
@@ -121,7 +121,7 @@ def test_a_bus_that_is_no_address_is_one_line_that_says_what_to_write(tmp_path: 
 
 
 @pytest.mark.parametrize("command", [["hub"], ["processor"], ["topics", "create"]])
-def test_the_address_of_the_manual_typed_literally_is_one_line(tmp_path: Path, command: list[str]) -> None:
+def test_the_placeholder_address_of_the_documentation_is_one_line(tmp_path: Path, command: list[str]) -> None:
     ports = {"FEEDBACKLOOP_HUB__PORT": "0", "FEEDBACKLOOP_PROCESSOR__PORT": "0"}
     done = feedbackloop(tmp_path, *command, FEEDBACKLOOP_BUS="kafka://host:port", **ports)
     assert done.returncode == 2
@@ -138,7 +138,7 @@ def test_a_file_for_tls_that_is_not_there_is_one_line(tmp_path: Path, key: str) 
     assert "No such file" in done.stderr
 
 
-def test_wrong_authorities_of_the_surroundings_stop_serving_with_one_line_only_where_an_upstream_needs_them(tmp_path: Path) -> None:
+def test_a_wrong_ca_file_in_the_environment_stops_serving_with_one_line_if_an_upstream_needs_it(tmp_path: Path) -> None:
     upstream = {"FEEDBACKLOOP_SERVING__UPSTREAM_URL": "https://example.org/v1", "FEEDBACKLOOP_SERVING__UPSTREAM_MODEL": "m"}
     done = feedbackloop(tmp_path, "serving", FEEDBACKLOOP_SERVING__PORT="0", SSL_CERT_FILE="/nowhere/ca.pem", **upstream)
     assert done.returncode == 2
@@ -172,7 +172,7 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_full_disk_is_one_line_and_an_exit_code_of_its_own(tmp_path: Path, full_disk: Path) -> None:
+def test_a_full_disk_is_one_line_and_exit_code_75(tmp_path: Path, full_disk: Path) -> None:
     for command in (["hub"], ["serving"], ["processor"], ["quarantine", "list"]):
         ports = {f"FEEDBACKLOOP_{name}__PORT": "0" for name in ("HUB", "PROCESSOR", "TRAINER", "SERVING")}
         done = feedbackloop(tmp_path, *command, FEEDBACKLOOP_HOME=str(full_disk / "home"), **ports)
@@ -187,7 +187,7 @@ def test_a_path_of_the_command_line_has_its_tilde_expanded(tmp_path: Path) -> No
     assert not (tmp_path / "~").exists()
 
 
-def test_what_a_command_writes_is_for_its_owner_alone(tmp_path: Path) -> None:
+def test_files_are_readable_by_their_owner_only(tmp_path: Path) -> None:
     assert feedbackloop(tmp_path, "quarantine", "list").returncode == 0
     written = [tmp_path / "home", *(tmp_path / "home").rglob("*")]
     assert len(written) > 1
@@ -198,8 +198,8 @@ PROXY = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "
 AUTHORITIES = {"SSL_CERT_FILE": "/nowhere/ca.pem", "REQUESTS_CA_BUNDLE": "/nowhere/ca.pem", "SSL_CERT_DIR": "/nowhere"}
 
 
-def test_up_works_behind_a_proxy_with_wrong_authorities_in_a_folder_with_packages_of_our_names(tmp_path: Path) -> None:
-    """Everything of the surroundings that has no part in it, at once; ``up`` is ready, and ``status`` finds it."""
+def test_up_works_behind_a_proxy_with_a_wrong_ca_file_in_a_folder_with_packages_of_our_names(tmp_path: Path) -> None:
+    """With everything in the environment that must not matter: ``up`` gets ready, and ``status`` finds it."""
     for name in ("deploy", "storage", "streams", "serving", "dashboard", "trainers", "simulation", "httpx", "torch"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise SystemExit('code of the working folder was run')\n")

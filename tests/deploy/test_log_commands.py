@@ -36,7 +36,7 @@ def refused(kind: type[FeedbackLoopError], *words: str) -> str:
     return str(error.value)
 
 
-def test_what_is_in_quarantine_is_listed_shown_and_published_again_as_it_was(log: SQLiteBus) -> None:
+def test_quarantined_events_are_listed_shown_and_published_again_unchanged(log: SQLiteBus) -> None:
     assert said("quarantine", "list") == ""
     log.publish([Record(JUDGMENTS.name, b"key", b'{"kind": "JudgmentGiven", "caf\xc3\xa9": 1}')], timeout=5)
     (entry,) = everything(log, JUDGMENTS.name)
@@ -54,7 +54,7 @@ def test_what_is_in_quarantine_is_listed_shown_and_published_again_as_it_was(log
     assert (again.key, again.value) == (first.key, first.value)
 
 
-def test_an_id_that_is_not_there_says_where_to_look(log: SQLiteBus) -> None:
+def test_an_unknown_id_is_refused_with_a_hint(log: SQLiteBus) -> None:
     assert "quarantine list" in refused(InputRefused, "quarantine", "show", "nonsense")
     assert "quarantine list" in refused(InputRefused, "quarantine", "retry", str(judgment(1).event_id))
 
@@ -68,7 +68,7 @@ def test_the_warehouse_is_rebuilt_into_a_new_file_only(log: SQLiteBus, tmp_path:
     assert "there already" in refused(ConfigurationError, "replay", "--into", "new.duckdb")
 
 
-def test_schemas_are_written_one_a_kind_and_accept_what_is_written(tmp_path: Path) -> None:
+def test_one_schema_is_written_for_each_kind_of_event(tmp_path: Path) -> None:
     said("schemas", "--out", str(tmp_path / "schemas"))
     files = {file.name for file in (tmp_path / "schemas").iterdir()}
     assert files == {f"{kind}.v{newest_version(model)}.json" for kind, model in EVENTS.items()}
@@ -78,4 +78,4 @@ def test_schemas_are_written_one_a_kind_and_accept_what_is_written(tmp_path: Pat
 
 
 def test_topics_are_created_on_kafka_only(log: SQLiteBus) -> None:
-    assert "is no Kafka" in refused(ConfigurationError, "topics", "create")
+    assert "is not a Kafka URL" in refused(ConfigurationError, "topics", "create")

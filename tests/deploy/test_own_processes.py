@@ -1,4 +1,4 @@
-"""Our own processes are asked directly, whatever proxy or authorities the surroundings name."""
+"""Requests to our own processes ignore proxies and CA files of the environment."""
 
 import asyncio
 import http.server
@@ -15,7 +15,7 @@ STATUS = b'data: {"newest": {"judgment": null}}\n\n'
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """A process that lives, waits for something, and has a live feed."""
+    """A process that is alive but not ready, with a live feed."""
 
     def do_GET(self) -> None:
         body = b'{"ready": false, "reasons": {"log": "the disk is full", "model": "it is being loaded"}}'
@@ -48,7 +48,7 @@ def surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     client.cache_clear()
 
 
-def test_a_process_is_asked_directly_and_says_what_it_waits_for(url: str) -> None:
+def test_a_process_is_asked_directly_and_reports_why_it_is_not_ready(url: str) -> None:
     assert lives(url)
     assert not is_ready(url)
     assert why_not_ready(url) == "the disk is full; it is being loaded"

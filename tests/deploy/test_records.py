@@ -1,4 +1,4 @@
-"""Records in and out by command: exit codes, what people read, and files that come back as they went out."""
+"""``import`` and ``export``: exit codes, messages, and files that are read back unchanged."""
 
 import gzip
 import json
@@ -51,7 +51,7 @@ def test_a_file_with_some_records_ends_with_code_0_and_the_same_complaints(tmp_p
         (["out"], ".jsonl, .jsonl.gz, .parquet"),
         (["out.jsonl", "--format", "parquet"], "its ending says jsonl and --format says parquet"),
         (["out.parquet", "--format", "jsonl"], "its ending says parquet and --format says jsonl"),
-        (["out.parquet.gz", "--format", "parquet"], "never gzipped"),
+        (["out.parquet.gz", "--format", "parquet"], "not gzipped"),
     ],
 )
 def test_an_ending_that_names_no_format_or_another_is_refused_before_anything_is_read(tmp_path: Path, words: list[str], said: str) -> None:
@@ -81,13 +81,13 @@ def test_every_kind_of_export_is_what_its_name_says_and_is_read_back(tmp_path: P
 
 
 def test_an_export_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
-    from deploy.cli.records import exported
+    from deploy.cli.records import export_file
     from storage.settings import Settings
 
     settings = Settings.read(tmp_path, {}).with_values({"home": tmp_path / "home"}, hub={"port": 1})
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(ConfigurationError, match=r"out\.jsonl: cannot be written"):
-        exported(settings, tmp_path / "taken" / "out.jsonl", "jsonl")
+        export_file(settings, tmp_path / "taken" / "out.jsonl", "jsonl")
 
 
 def on_a_terminal(folder: Path, *words: str) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""The supervisor with small processes of its own: starting, dying, giving up, stopping."""
+"""The supervisor with small test processes: start, restart, giving up, stop."""
 
 import errno
 import os
@@ -25,15 +25,15 @@ pytestmark = pytest.mark.processes
 SERVER = """
     import http.server, os, signal, sys
     from pathlib import Path
-    from deploy.lifeline import follow_lifeline, last_words
+    from deploy.lifeline import follow_lifeline, send_exit_reason
 
     follow_lifeline()
     home, name = Path(os.environ["FEEDBACKLOOP_HOME"]), sys.argv[1]
     if (home / "wrong").exists():
-        sys.exit(last_words("a setting is wrong") or 2)
-    for trouble, code, words in (("temporary", 75, "the disk is full"), ("crash", 1, "")):
+        sys.exit(send_exit_reason("a setting is wrong") or 2)
+    for trouble, code, reason in (("temporary", 75, "the disk is full"), ("crash", 1, "")):
         if (home / trouble).exists() and name == "hub":
-            last_words(words)
+            send_exit_reason(reason)
             print("nanobind: leaked 1 instances!", file=sys.stderr)
             os._exit(code)
     if (home / "stubborn").exists():
@@ -94,7 +94,7 @@ def make(tmp_path: Path, settings: Settings, ports: dict[str, int], lines: list[
 
 @pytest.fixture
 def lines() -> list[str]:
-    """What is reported."""
+    """The lines that the supervisor reports."""
     return []
 
 
@@ -113,9 +113,9 @@ def test_a_killed_process_is_started_again(running: Supervisor) -> None:
     assert running.restarts() == {"hub": 1, "serving": 0}
 
 
-def test_one_of_them_gives_way_to_the_others(make: Callable[..., Supervisor], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert supervisor.GIVES_WAY[0] == "trainer"
-    monkeypatch.setattr(supervisor, "GIVES_WAY", ("serving", 5))
+def test_one_process_has_a_lower_priority_than_the_others(make: Callable[..., Supervisor], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert supervisor.LOW_PRIORITY[0] == "trainer"
+    monkeypatch.setattr(supervisor, "LOW_PRIORITY", ("serving", 5))
     with make() as running:
         running.wait_ready(("hub", "serving"), 20)
         ours = os.getpriority(os.PRIO_PROCESS, 0)
@@ -131,7 +131,7 @@ def test_stopping_leaves_no_process_behind(running: Supervisor) -> None:
 def test_a_process_that_ignores_the_signal_is_killed_in_time(
     make: Callable[..., Supervisor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deploy.supervisor.STOP_WITHIN", 0.5)
+    monkeypatch.setattr("deploy.supervisor.STOP_TIMEOUT", 0.5)
     (tmp_path / "stubborn").touch()
     with make() as supervisor:
         supervisor.wait_ready(("hub",), 20)
@@ -147,7 +147,7 @@ def test_a_wrong_setting_is_not_tried_again(make: Callable[..., Supervisor], tmp
 
 
 @pytest.mark.parametrize(("trouble", "said"), [("temporary", "the disk is full"), ("crash", r"exit code 1; see .*/logs/hub\.log")])
-def test_a_trouble_that_passes_is_said_and_waited_out_while_the_others_go_on(
+def test_a_temporary_failure_is_reported_and_retried_while_the_others_go_on(
     make: Callable[..., Supervisor], tmp_path: Path, lines: list[str], trouble: str, said: str
 ) -> None:
     (tmp_path / trouble).touch()
@@ -172,25 +172,25 @@ def test_the_wait_before_a_process_that_dies_at_every_start_grows_and_has_an_end
     child = dying._children[0]
     for _ in range(9):
         child.started_at = now
-        dying._wait(child, "hub stopped")
+        dying._schedule_restart(child, "hub stopped")
         waits.append(child.start_not_before - now)
         now = child.start_not_before
     assert waits == [0.25, 0.5, 1, 2, 4, 8, 10, 10, 10]
     child.started_at, child.deaths = now, 10_000
-    dying._wait(child, "hub stopped")
+    dying._schedule_restart(child, "hub stopped")
     assert child.start_not_before - now == 10
-    child.started_at, now = now, now + supervisor.LIVED
-    dying._wait(child, "hub stopped")
+    child.started_at, now = now, now + supervisor.STABLE_AFTER
+    dying._schedule_restart(child, "hub stopped")
     assert child.start_not_before - now == 0.25
 
 
 def test_a_setting_found_wrong_in_a_process_that_has_run_does_not_end_the_others(
     make: Callable[..., Supervisor], tmp_path: Path, lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "PROBE_EVERY", 0.05)
+    monkeypatch.setattr(supervisor, "PROBE_INTERVAL", 0.05)
     with make() as running:
         running.wait_ready(("hub", "serving"), 20)
-        until(lambda: all(child.has_run for child in running._children))
+        until(lambda: all(child.ever_ready for child in running._children))
         (tmp_path / "wrong").touch()
         os.kill(running.pids()["hub"], signal.SIGKILL)
         until(lambda: "hub stopped (a setting is wrong); starting it again" in " ".join(lines))
@@ -202,8 +202,8 @@ def test_a_setting_found_wrong_in_a_process_that_has_run_does_not_end_the_others
 def test_a_process_that_hangs_is_killed_and_started_again(
     make: Callable[..., Supervisor], lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "PROBE_EVERY", 0.05)
-    monkeypatch.setattr(supervisor, "PROBE_WITHIN", 0.2)
+    monkeypatch.setattr(supervisor, "PROBE_INTERVAL", 0.05)
+    monkeypatch.setattr(supervisor, "PROBE_TIMEOUT", 0.2)
     with make(silent_after=1.0) as running:
         running.wait_ready(("hub", "serving"), 20)
         until(lambda: all(child.was_ready for child in running._children))
@@ -218,8 +218,8 @@ def test_a_process_that_hangs_is_killed_and_started_again(
 def test_a_process_that_is_still_loading_may_be_silent_for_longer(
     make: Callable[..., Supervisor], lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "PROBE_EVERY", 0.05)
-    monkeypatch.setattr(supervisor, "PROBE_WITHIN", 0.1)
+    monkeypatch.setattr(supervisor, "PROBE_INTERVAL", 0.05)
+    monkeypatch.setattr(supervisor, "PROBE_TIMEOUT", 0.1)
     monkeypatch.setattr(supervisor, "is_ready", lambda url: False)
     with make(silent_after=0.3) as running:
         until(lambda: all(child.answered for child in running._children))
@@ -235,12 +235,12 @@ def test_a_process_that_is_still_loading_may_be_silent_for_longer(
 def test_a_pause_of_the_supervisor_itself_is_no_silence_of_the_processes(
     make: Callable[..., Supervisor], lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "PROBE_EVERY", 0.05)
+    monkeypatch.setattr(supervisor, "PROBE_INTERVAL", 0.05)
     asked: list[str] = []
     now = 1000.0
 
     def slow(url: str, timeout: float) -> bool:
-        """The clock goes on by a minute at every question, as it would in a process that was stopped meanwhile."""
+        """The clock advances by a minute at every probe, as in a process that was suspended meanwhile."""
         nonlocal now
         asked.append(url)
         now += 60
@@ -269,7 +269,7 @@ def test_a_full_disk_behind_the_log_does_not_keep_a_process_from_starting(
         running.wait_ready(("hub", "serving"), 20)
 
 
-def test_what_a_process_says_last_reaches_the_supervisor_though_nothing_can_be_written_to_its_log(
+def test_the_exit_reason_reaches_the_supervisor_even_if_the_log_cannot_be_written(
     make: Callable[..., Supervisor], tmp_path: Path, lines: list[str]
 ) -> None:
     (tmp_path / "logs").mkdir()

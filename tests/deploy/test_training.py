@@ -1,4 +1,4 @@
-"""``train`` and ``evaluate`` say what they read and what they refused, in the same words whatever is trained."""
+"""``train`` and ``evaluate`` report what they read and refused, in the same format for every phase."""
 
 import json
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.cli.training import evaluated, trained
+from deploy.cli.training import evaluate_model, train_phase
 from storage.errors import DataRefused
 from storage.settings import Settings
 from tests.trainers.conftest import tiny_model  # noqa: F401
@@ -28,12 +28,12 @@ def settings(tmp_path: Path, tiny_model: Path) -> Settings:  # noqa: F811
 
 @pytest.fixture(params=["reward", "dpo", "evaluate"])
 def command(request: pytest.FixtureRequest, settings: Settings, tmp_path: Path) -> Run:
-    """What the command line calls, with its data and where it says things."""
+    """What the command line calls, as a function of the data file and a print function."""
 
     def run(data: Path, say: Callable[[str], None]) -> object:
         if request.param == "evaluate":
-            return evaluated(settings, data, settings.common.model, None, tmp_path / "out", say)
-        return trained(settings, request.param, data, None, tmp_path / "out", (), say)
+            return evaluate_model(settings, data, settings.common.model, None, tmp_path / "out", say)
+        return train_phase(settings, request.param, data, None, tmp_path / "out", (), say)
 
     return run
 
@@ -44,7 +44,7 @@ def records(n: int) -> list[str]:
     ]
 
 
-def test_refused_lines_and_the_split_are_said_before_the_work(tmp_path: Path, command: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_refused_lines_and_the_split_are_reported_before_training(tmp_path: Path, command: Run, capsys: pytest.CaptureFixture[str]) -> None:
     data = tmp_path / "records.jsonl"
     data.write_text("\n".join([*records(60), *["nothing"] * 30]))
     held_out = sum(c.stratum == "evaluation" for c in read_preferences(data).preferences)
@@ -69,6 +69,6 @@ def test_a_trained_policy_names_its_rows_and_what_was_left_out(tmp_path: Path, s
     data = tmp_path / "records.jsonl"
     data.write_text("\n".join([*records(40), *["nothing"] * 7]))
     held_out = sum(c.stratum == "evaluation" for c in read_preferences(data).preferences)
-    found, text = trained(settings, "dpo", data, None, tmp_path / "out", (), print)
+    found, text = train_phase(settings, "dpo", data, None, tmp_path / "out", (), print)
     assert (found["rows"], found["held_out"], found["refused"]) == (40 - held_out, held_out, 7)
     assert "held_out" in text

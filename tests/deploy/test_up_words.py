@@ -1,4 +1,4 @@
-"""What ``up`` says while it starts: first where everything is, now and then what it waits for, and at last that it is ready."""
+"""What ``up`` prints while it starts: the addresses, every 15 seconds what is not ready, and finally "ready"."""
 
 import threading
 import time
@@ -12,8 +12,8 @@ from storage.settings import Settings
 pytestmark = pytest.mark.processes
 
 
-class Told:
-    """In the supervisor's place: keeps what is reported."""
+class FakeSupervisor:
+    """A fake supervisor that records the reported lines."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -22,7 +22,7 @@ class Told:
         self.lines.append(line)
 
 
-def test_it_says_where_then_what_it_waits_for_and_when_it_is_ready_however_long_that_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_up_reports_addresses_then_what_is_not_ready_then_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     answers: list[bool] = [False, False, True, True]
 
@@ -41,19 +41,19 @@ def test_it_says_where_then_what_it_waits_for_and_when_it_is_ready_however_long_
     monkeypatch.setattr(cli, "lives", lives)
     monkeypatch.setattr(cli, "why_not_ready", why_not_ready)
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    told, stop = Told(), Stop()
-    untyped: Any = cli._say_when_ready
-    untyped(told, Settings.read(environ={}), stop)
-    assert told.lines[0] == "chat API   http://127.0.0.1:8000/v1\ndashboard  http://127.0.0.1:8050\nCtrl-C stops everything"
-    assert told.lines[-1] == "ready"
-    assert set(told.lines[1:-1]) == {"not ready yet: serving: the model is being loaded"}
-    assert len(told.lines[1:-1]) == 25, "one in about fifteen seconds"
+    supervisor, stop = FakeSupervisor(), Stop()
+    untyped: Any = cli._report_until_ready
+    untyped(supervisor, Settings.read(environ={}), stop)
+    assert supervisor.lines[0] == "chat API   http://127.0.0.1:8000/v1\ndashboard  http://127.0.0.1:8050\nCtrl-C stops everything"
+    assert supervisor.lines[-1] == "ready"
+    assert set(supervisor.lines[1:-1]) == {"not ready yet: serving: the model is being loaded"}
+    assert len(supervisor.lines[1:-1]) == 25, "about one every fifteen seconds"
 
 
-def test_it_says_no_more_when_it_was_told_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_up_reports_nothing_after_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "lives", lambda url: False)
     stop = threading.Event()
     stop.set()
-    told: Any = Told()
-    cli._say_when_ready(told, Settings.read(environ={}), stop)
-    assert told.lines == []
+    supervisor: Any = FakeSupervisor()
+    cli._report_until_ready(supervisor, Settings.read(environ={}), stop)
+    assert supervisor.lines == []

@@ -1,4 +1,4 @@
-"""``feedbackloop verify`` over a log of several partitions: it agrees with what a hub stored, and names a row that is gone."""
+"""``feedbackloop verify`` over a log of several partitions: it agrees with what a hub stored, and reports a deleted row."""
 
 from contextlib import closing
 from pathlib import Path

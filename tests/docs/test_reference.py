@@ -1,4 +1,4 @@
-"""The references follow from the code, and nothing in it is undocumented."""
+"""The references are generated from the code, and nothing is undocumented."""
 
 import importlib.util
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The public package: what it offers, and that its client needs nothing of the server."""
+"""The public package: its names, and that the client imports nothing of the server."""
 
 import json
 import re
@@ -14,13 +14,13 @@ ROOT = Path(__file__).parents[2]
 
 
 def loaded_by(program: str) -> set[str]:
-    """The top-level modules that a fresh interpreter has loaded after the program."""
+    """Top-level modules loaded by a fresh interpreter that ran ``program``."""
     ended = f"{program}; import json, sys; print(json.dumps(sorted({{name.partition('.')[0] for name in sys.modules}})))"
     done = subprocess.run([sys.executable, "-c", ended], cwd=ROOT, capture_output=True, text=True, check=True)
     return set(json.loads(done.stdout))
 
 
-def test_every_name_is_there_and_an_unknown_one_is_said_so() -> None:
+def test_every_public_name_imports_and_an_unknown_one_is_an_attribute_error() -> None:
     assert set(feedbackloop.__all__) <= set(dir(feedbackloop))
     for name in feedbackloop.__all__:
         assert getattr(feedbackloop, name) is not None
@@ -37,7 +37,7 @@ def test_the_client_loads_neither_the_server_nor_numpy() -> None:
     assert not loaded_by("from feedbackloop import Client; Client()") & (rooms | heavy)
 
 
-def test_where_the_training_extra_is_missing_the_message_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_training_extra_is_named_in_the_import_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(module: str) -> None:
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
 

@@ -1,4 +1,4 @@
-"""A language model of a few thousand parameters, and servers on 127.0.0.1 that tests talk to as any client does."""
+"""Fixtures: a language model of a few thousand parameters, and servers on 127.0.0.1 that tests call over HTTP."""
 
 import threading
 import time
@@ -39,7 +39,7 @@ DEADLINE = 20.0
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that holds a Llama with random weights, which speaks in whole words."""
+    """Folder of a Llama with random weights and a word-level tokenizer."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -71,7 +71,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def adapter(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A LoRA adapter of that model which speaks differently."""
+    """A LoRA adapter for ``tiny_model`` that changes its replies."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
@@ -90,7 +90,7 @@ def adapter(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class Server:
-    """A server that runs in a thread, and the log that it writes."""
+    """A server running in a thread, and the bus it publishes to."""
 
     url: str
     bus: Bus
@@ -105,19 +105,19 @@ class Server:
         return answer
 
     def whole(self, **asked: Any) -> ChatCompletion:
-        """The answer to what is asked for in one piece."""
+        """A completion without streaming."""
         answer = self.ask(**asked)
         assert isinstance(answer, ChatCompletion)
         return answer
 
     def streamed(self, **asked: Any) -> list[ChatCompletionChunk]:
-        """The chunks of the answer."""
+        """The chunks of a streamed completion."""
         answer = self.ask(**asked, stream=True)
         assert isinstance(answer, Stream)
         return list(answer)
 
     def events(self, *topics: str) -> list[Event]:
-        """Everything on the topics, in the order in which it was published."""
+        """All events on the topics, in log order."""
         after = dict.fromkeys(self.bus.bounds(topics), -1)
         return [decode(entry.value) for entry in self.bus.read(after, limit=100_000, wait=0)]
 
@@ -127,7 +127,7 @@ class Server:
         return {partition: end for partition, (_, end) in self.bus.bounds(list(TOPICS)).items()}
 
     def wait_for(self, topic: str, wanted: Callable[[Event], bool]) -> Event:
-        """The first event on ``topic`` that is wanted, as soon as it is there."""
+        """Wait for the first event on ``topic`` that matches ``wanted``."""
         after = dict.fromkeys(self.bus.bounds([topic]), -1)
         deadline = time.monotonic() + DEADLINE
         while time.monotonic() < deadline:
@@ -135,7 +135,7 @@ class Server:
                 after[entry.partition] = entry.offset
                 if wanted(event := decode(entry.value)):
                     return event
-        raise AssertionError(f"nothing of the kind came on {topic}")
+        raise AssertionError(f"no matching event on {topic} within {DEADLINE} s")
 
 
 class Start(Protocol):
@@ -154,7 +154,7 @@ class WaitUntil(Protocol):
 
 
 def ids_of(answer: ChatCompletion | ChatCompletionChunk) -> dict[str, str]:
-    """What this API adds to OpenAI's form: the ids of the reply, its pair and its conversation."""
+    """The ids of reply, pair and conversation in the extension field ``feedbackloop``."""
     assert answer.model_extra is not None
     ids = answer.model_extra["feedbackloop"]
     assert isinstance(ids, dict)
@@ -163,7 +163,7 @@ def ids_of(answer: ChatCompletion | ChatCompletionChunk) -> dict[str, str]:
 
 @contextmanager
 def run_app(app: FastAPI) -> Iterator[str]:
-    """The app on a free port of this machine; its address."""
+    """Run the app on a free loopback port; yields its URL."""
     socket = listen("127.0.0.1", 0)
     server = uvicorn.Server(server_config(app, timeout_graceful_shutdown=3))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]}, daemon=True)
@@ -178,7 +178,7 @@ def run_app(app: FastAPI) -> Iterator[str]:
 
 @contextmanager
 def run_serving(settings: Settings, bus: Bus | None = None) -> Iterator[Server]:
-    """The serving process's app, ready to answer."""
+    """Run the serving app and wait until it is ready."""
     with run_app(create_app(settings, bus=bus)) as url:
         until(lambda: httpx.get(f"{url}/readyz").status_code == 200, 200)
         reader = open_bus(settings.common.bus_url)
@@ -189,10 +189,10 @@ def run_serving(settings: Settings, bus: Bus | None = None) -> Iterator[Server]:
 
 
 def until(holds: Callable[[], object], seconds: float = DEADLINE) -> None:
-    """Ask again until it holds; fail when it does not in time."""
+    """Poll until ``holds()`` is true; fail after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < deadline, "it never came to hold"
+        assert time.monotonic() < deadline, "condition not met in time"
         threading.Event().wait(0.05)
 
 
@@ -218,7 +218,7 @@ def settings(tmp_path: Path, tiny_model: Path) -> Settings:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Server]:
-    """One server on the tiny model, shared by the tests that leave it as it is."""
+    """One server with the tiny model, shared by tests that do not change its state."""
     folder = tmp_path_factory.mktemp("serving")
     settings = Settings.read(folder, environ={}).with_values(
         {"home": folder / "home", "model": str(tiny_model)}, serving={"max_tokens": 24}

@@ -1,4 +1,4 @@
-"""Rows that join and leave a batch: what each says does not depend on the others, and nobody waits for one that has left."""
+"""Continuous batching: a row's reply does not depend on the other rows, and cancelled rows free their slot."""
 
 import asyncio
 import random
@@ -45,7 +45,7 @@ def drawn(ids: list[int], seed: int, tokens: int, receive: "Deliver") -> "Draw":
 
 
 def keeping(said: dict[int, Reply], number: int) -> "Deliver":
-    """Keeps the reply under its request's number."""
+    """Store the reply under its request's number."""
 
     def deliver(item: str | Reply | Exception) -> None:
         assert isinstance(item, Reply)
@@ -54,7 +54,7 @@ def keeping(said: dict[int, Reply], number: int) -> "Deliver":
     return deliver
 
 
-def test_rows_that_join_and_leave_say_what_they_say_alone(served: "Served") -> None:
+def test_a_reply_in_a_changing_batch_is_the_same_as_alone(served: "Served") -> None:
     from trainers.models.engine import Batch
 
     chance = random.Random(3)
@@ -79,7 +79,7 @@ def test_rows_that_join_and_leave_say_what_they_say_alone(served: "Served") -> N
     assert all(reply.completion_tokens <= length for reply, length in zip(alone, lengths, strict=True))
 
 
-def test_a_row_that_is_cancelled_leaves_at_the_next_token_and_hears_nothing(served: "Served") -> None:
+def test_a_cancelled_row_leaves_at_the_next_step_and_receives_nothing(served: "Served") -> None:
     from trainers.models.engine import Batch
 
     heard: list[object] = []
@@ -92,22 +92,22 @@ def test_a_row_that_is_cancelled_leaves_at_the_next_token_and_hears_nothing(serv
     assert heard == []
 
 
-def test_beyond_the_bound_a_request_is_turned_away_at_once(served: "Served") -> None:
+def test_a_request_beyond_the_queue_limit_is_refused_at_once(served: "Served") -> None:
     from serving.models.local import LocalBackend
 
     async def course() -> None:
         backend = LocalBackend(capacity=2, most_waiting=3)
-        backend._served = served  # its thread is not told, so those that wait go on waiting
-        backend._lane.waiting.extend(drawn([5, 6], seed, 5, print) for seed in range(3))
+        backend._served = served  # the thread is not notified, so the queue stays full
+        backend._scheduler.waiting.extend(drawn([5, 6], seed, 5, print) for seed in range(3))
         with pytest.raises(Overloaded):
             await backend.complete([Message(role="user", content="yes ?")], Sampling())
-        backend._lane.waiting.clear()
+        backend._scheduler.waiting.clear()
         await backend.close()
 
     asyncio.run(course())
 
 
-def test_no_more_wait_than_may_however_many_come_at_once(served: "Served") -> None:
+def test_concurrent_requests_never_exceed_the_queue_limit(served: "Served") -> None:
     from serving.models.local import LocalBackend
 
     prompt = [Message(role="user", content="yes ?")]
@@ -125,9 +125,7 @@ def test_no_more_wait_than_may_however_many_come_at_once(served: "Served") -> No
     asyncio.run(course())
 
 
-def test_a_failure_while_drawing_is_told_to_those_concerned_and_the_next_are_served(
-    served: "Served", monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_generation_failure_reaches_its_requests_and_later_ones_are_served(served: "Served", monkeypatch: pytest.MonkeyPatch) -> None:
     from serving.models.local import LocalBackend
     from trainers.models.engine import Batch
 
@@ -147,7 +145,7 @@ def test_a_failure_while_drawing_is_told_to_those_concerned_and_the_next_are_ser
 
 
 class Endless:
-    """A backend that never comes to an end, and notices when nobody listens any more."""
+    """A backend whose stream never ends, and that records when it is closed."""
 
     width = 1
 
@@ -161,7 +159,7 @@ class Endless:
         return ("endless",)
 
     async def complete(self, prompt: Sequence[Message], sampling: Sampling, *, patient: bool = False) -> Reply:
-        raise NotImplementedError("it has no end")
+        raise NotImplementedError("only streams")
 
     async def close(self) -> None: ...
 
@@ -174,7 +172,7 @@ class Endless:
             self.left.set()
 
 
-def test_a_client_that_leaves_in_the_middle_stops_the_drawing(start_app: StartApp, tmp_path: Path) -> None:
+def test_a_client_that_disconnects_mid_stream_stops_generation(start_app: StartApp, tmp_path: Path) -> None:
     with SQLiteBus(tmp_path / "bus.sqlite") as bus:
         backend, intake = Endless(), Intake(bus, b"k" * 32)
         app = FastAPI()

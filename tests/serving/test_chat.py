@@ -22,7 +22,7 @@ def streamed(server: Server, **more: Any) -> list[ChatCompletionChunk]:
 
 
 def said(answer: ChatCompletion) -> str:
-    """The words of the answer's first choice."""
+    """The text of the first choice."""
     content = answer.choices[0].message.content
     assert content is not None
     return content
@@ -35,7 +35,7 @@ def reply_of(server: Server, answer: ChatCompletion | ChatCompletionChunk) -> Re
     return event
 
 
-def test_the_official_client_chats_and_the_reply_is_on_the_log_when_it_has_the_answer(server: Server) -> None:
+def test_a_reply_to_the_openai_client_is_on_the_log_when_the_response_arrives(server: Server) -> None:
     answer = chat(server, user="Candidate 7", metadata={"conversation_id": "c-1"}, temperature=0.8, top_p=0.9, max_tokens=12, seed=5)
 
     [event] = [e for e in server.events("chat.replies") if str(e.event_id) == ids_of(answer)["reply_id"]]
@@ -52,12 +52,12 @@ def test_the_official_client_chats_and_the_reply_is_on_the_log_when_it_has_the_a
     assert event.candidate.startswith("c-")
     words = sum(len(message["content"].split()) for message in ASKED)
     assert answer.usage is not None
-    assert answer.usage.prompt_tokens == words + 2 * 3 + 2  # the template's marks: a mark, the role and a mark a turn, then the reply's
+    assert answer.usage.prompt_tokens == words + 2 * 3 + 2  # template tokens: three per turn, then two that open the reply
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
     assert 0 < answer.usage.completion_tokens <= 12
 
 
-def test_a_stream_says_the_same_as_the_whole_answer_piece_by_piece(server: Server) -> None:
+def test_a_stream_has_the_same_text_as_a_complete_response(server: Server) -> None:
     whole = chat(server, seed=11, max_tokens=20)
     chunks = streamed(server, seed=11, max_tokens=20, stream_options={"include_usage": True})
 
@@ -81,7 +81,7 @@ def test_a_seed_gives_the_same_reply_alone_and_among_others(server: Server) -> N
     assert len(set(alone)) == 6
 
 
-def test_temperature_nought_says_what_the_trainers_generation_says(server: Server, tiny_model: Path) -> None:
+def test_temperature_zero_gives_the_same_text_as_the_trainers_generation(server: Server, tiny_model: Path) -> None:
     from trainers.models.engine import generate
     from trainers.models.policy import load_policy
 
@@ -111,7 +111,7 @@ def test_a_reply_has_at_most_as_many_tokens_as_asked_for(server: Server) -> None
     assert answer.choices[0].finish_reason == "length"
 
 
-def test_a_conversation_without_an_id_keeps_its_own_as_it_grows_and_is_not_another_candidates(server: Server) -> None:
+def test_a_derived_conversation_id_is_stable_as_the_conversation_grows_and_differs_by_candidate(server: Server) -> None:
     first = chat(server, user="Ada")
     grown = [*ASKED, first.choices[0].message, {"role": "user", "content": "thanks !"}]
     second = chat(server, user="Ada", messages=grown)
@@ -128,7 +128,7 @@ def test_the_name_of_a_candidate_is_nowhere_on_the_log(server: Server) -> None:
     assert event.candidate == reply_of(server, chat(server, user="Wilhelmina Unmistakable")).candidate
 
 
-def test_content_may_come_in_parts_and_developers_speak_as_the_system(server: Server) -> None:
+def test_content_may_come_in_parts_and_the_developer_role_becomes_system(server: Server) -> None:
     parts = [{"type": "text", "text": "when is"}, {"type": "text", "text": "the interview ?"}]
     answer = chat(server, messages=[{"role": "developer", "content": "our team"}, {"role": "user", "content": parts}])
     assert [(m.role, m.content) for m in reply_of(server, answer).prompt] == [("system", "our team"), ("user", "when is\nthe interview ?")]
@@ -146,7 +146,7 @@ def test_the_models_that_are_listed_answer(server: Server, name: str) -> None:
     assert chat(server, model=name, max_tokens=2).model == "base"
 
 
-def test_ids_stand_in_headers_too(server: Server) -> None:
+def test_ids_are_in_headers_too(server: Server) -> None:
     asked: dict[str, Any] = {"model": "champion", "messages": ASKED}
     raw = server.openai().chat.completions.with_raw_response.create(**asked)
     ids = ids_of(raw.parse())

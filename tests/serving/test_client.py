@@ -45,7 +45,7 @@ def test_a_refusal_says_what_was_wrong_and_with_which_field(server: Server) -> N
         assert (unknown.value.status, unknown.value.code) == (404, "model_not_found")
 
 
-def test_a_server_that_is_not_there_or_is_another_one_is_said_so(server: Server) -> None:
+def test_an_absent_or_wrong_server_is_an_api_error(server: Server) -> None:
     with Client("http://127.0.0.1:9", timeout=2) as client, pytest.raises(APIError, match=r"127\.0\.0\.1:9/v1/models does not answer"):
         client.models()
     with Client(server.url + "/elsewhere") as client, pytest.raises(APIError) as astray:

@@ -1,4 +1,4 @@
-"""Pairs and judgments that products send, from the request to the log."""
+"""Pairs and feedback sent by products, from the request to the log."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
@@ -54,7 +54,7 @@ def test_a_pair_and_its_comparison_are_on_the_log_when_they_are_acknowledged(ser
     assert "Lovelace" not in judgment.model_dump_json()
 
 
-def test_a_judgment_whose_pair_has_not_come_is_accepted_and_said_to_be_unknown_here(server: Server) -> None:
+def test_a_judgment_of_an_unknown_pair_is_accepted_and_its_waiting_state_is_null(server: Server) -> None:
     pair_id = str(new_id())
     given = {"type": "comparison", "pair_id": pair_id, "recruiter": "Ada", "choice": "tie"}
     receipt = post(server, "/v1/feedback", given)
@@ -91,7 +91,7 @@ def test_an_edit_is_a_pair_and_a_judgment_for_the_rewrite(server: Server) -> Non
 
 
 class FullBus(SQLiteBus):
-    """A log that has reached its bound for as long as ``full`` is set."""
+    """A bus that refuses entries while ``full`` is set."""
 
     full = False
 
@@ -109,7 +109,7 @@ def full(start: Start, settings: Settings) -> Iterator[Server]:
         yield server
 
 
-def test_nothing_is_acknowledged_that_the_log_does_not_take(full: Server) -> None:
+def test_nothing_is_acknowledged_when_the_log_is_full(full: Server) -> None:
     chat = {"model": "champion", "messages": PROMPT, "max_tokens": 3}
     given = {"type": "comparison", "pair_id": str(new_id()), "recruiter": "Ada", "choice": "A"}
     for path, body in (("/v1/chat/completions", chat), ("/v1/pairs", {"prompt": PROMPT, "responses": ["a", "b"]}), ("/v1/feedback", given)):
@@ -124,7 +124,7 @@ def test_nothing_is_acknowledged_that_the_log_does_not_take(full: Server) -> Non
 
 
 @pytest.mark.processes
-def test_of_two_hundred_invented_names_on_one_pair_so_many_are_taken_as_one_pair_gets(server: Server) -> None:
+def test_the_cap_on_recruiters_per_pair_limits_invented_names(server: Server) -> None:
     paired = post(server, "/v1/pairs", {"prompt": PROMPT, "responses": ["at noon", "at nine"]})
     asked = {"type": "comparison", "pair_id": paired["pair_id"], "choice": "A"}
     answers = [httpx.post(f"{server.url}/v1/feedback", json=asked | {"recruiter": f"invented {n}"}) for n in range(205)]

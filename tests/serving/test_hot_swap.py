@@ -29,7 +29,7 @@ def publish(server: Server, *events: Event) -> None:
 
 
 def evaluated(policy: str, settings: Settings) -> tuple[Event, ...]:
-    """The policy's evaluation with the run that it is of and its report."""
+    """The policy's evaluation, preceded by the events of its run; the report is stored."""
     event = of_policy("", policy=policy, version=f"v-{policy[:12]}", run_id=uuid4())
     return of_its_run(event, Artifacts(settings.common.artifacts_url))
 
@@ -134,7 +134,7 @@ def test_a_version_that_no_reviewer_approved_never_serves(
         assert seen == {"base", f"v-{allowed[:12]}"}
 
 
-def test_a_champion_whose_policy_is_missing_leaves_the_one_before_in_place(
+def test_a_champion_whose_policy_is_missing_leaves_the_previous_one_serving(
     start: Start, settings: Settings, wait_until: WaitUntil, caplog: pytest.LogCaptureFixture
 ) -> None:
     policy = "ab" * 32
@@ -145,10 +145,10 @@ def test_a_champion_whose_policy_is_missing_leaves_the_one_before_in_place(
         assert answer.model == "base"
 
 
-def test_a_champion_that_is_spoilt_makes_way_for_the_one_before_and_serves_again_when_it_is_mended(
+def test_a_corrupt_champion_falls_back_to_the_previous_one_and_serves_again_once_repaired(
     start: Start, settings: Settings, adapter: Path, tmp_path: Path, wait_until: WaitUntil, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serving.promotion.AGAIN", 0.1)
+    monkeypatch.setattr("serving.promotion.RETRY_INTERVAL", 0.1)
     store = Artifacts(settings.common.artifacts_url)
     first = store.put(adapter)
     shutil.copytree(adapter, tmp_path / "other")
@@ -180,7 +180,7 @@ def test_a_forged_evaluation_never_serves_though_it_was_approved_and_its_adapter
     )
     with start(settings) as server:
         publish(server, forged, *promotion(forged.version))
-        publish(server, *evaluated(honest, settings), *promotion(f"v-{honest[:12]}"))  # what comes after is read after
+        publish(server, *evaluated(honest, settings), *promotion(f"v-{honest[:12]}"))  # published later, so read later
         models = server.openai().models
         seen: set[str] = set()
 

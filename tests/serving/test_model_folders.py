@@ -1,4 +1,4 @@
-"""Serving on model folders as people have them."""
+"""Model folders as found in practice: adapters, empty special tokens, damaged files."""
 
 import json
 import os

@@ -92,5 +92,5 @@ def test_an_upstream_is_chosen_by_its_name(tmp_path: Path, monkeypatch: pytest.M
     with start(settings.with_values(serving={"upstream": "parrot", "upstream_url": "http://127.0.0.1:9"})) as server:
         reply = server.whole(model="parrot", messages=[{"role": "user", "content": "hi"}])
         assert reply.choices[0].message.content == "hello"
-    with pytest.raises(ConfigurationError, match="there is no such kind; the kinds are openai, parrot"):
+    with pytest.raises(ConfigurationError, match="choose one of openai, parrot"):
         upstreams.upstream("owl")

@@ -1,4 +1,4 @@
-"""Second responses: which replies get one, and that nobody waits for it."""
+"""Second responses: which replies get one, and that no client waits for it."""
 
 import asyncio
 import threading
@@ -21,7 +21,7 @@ from trainers.models.reply import Reply
 ASKED = [{"role": "user", "content": "when is the interview ?"}]
 
 
-def test_the_pair_comes_after_the_answer_under_the_id_that_the_answer_named(server: Server) -> None:
+def test_the_pair_is_published_after_the_response_under_the_id_given_in_it(server: Server) -> None:
     answer = server.whole(model="champion", messages=ASKED, metadata={"conversation_id": "paired-1"}, temperature=0)
     ids = ids_of(answer)
     pair = server.wait_for("feedback.pairs", lambda event: isinstance(event, PairDrawn) and str(event.pair_id) == ids["pair_id"])
@@ -36,7 +36,7 @@ def test_the_pair_comes_after_the_answer_under_the_id_that_the_answer_named(serv
 
 
 class Scripted:
-    """A backend that says what it is told to, patient requests only once they are let through."""
+    """A backend that returns the given texts once ``open`` is set."""
 
     width = 2
 
@@ -96,7 +96,7 @@ def drawn_pairs(tmp_path: Path, backend: Scripted, rule: PairingRule, replies: i
 RULE = PairingRule(share=1.0, waiting=100, draws=3, temperature=0.9)
 
 
-def test_a_second_response_that_says_the_same_is_drawn_again_warmer_and_under_another_seed(tmp_path: Path) -> None:
+def test_an_identical_second_response_is_sampled_again_with_another_seed(tmp_path: Path) -> None:
     backend = Scripted("first", " first\n", "second")
     [offered], [pair] = drawn_pairs(tmp_path, backend, RULE)
     assert (pair.pair_id, pair.a.text, pair.b.text) == (offered, "first", "second")
@@ -105,21 +105,21 @@ def test_a_second_response_that_says_the_same_is_drawn_again_warmer_and_under_an
     assert len({7, *seeds}) == 4
 
 
-def test_a_reply_that_is_always_the_same_becomes_no_pair(tmp_path: Path) -> None:
+def test_a_reply_whose_second_response_is_always_identical_gets_no_pair(tmp_path: Path) -> None:
     backend = Scripted("first", "first", "first", "never asked for")
     _, pairs = drawn_pairs(tmp_path, backend, RULE)
     assert pairs == []
     assert backend.texts == ["never asked for"]
 
 
-def test_beyond_the_bound_replies_get_no_pair_and_are_told_so(tmp_path: Path) -> None:
+def test_replies_beyond_the_queue_limit_get_no_pair_id(tmp_path: Path) -> None:
     rule = PairingRule(share=1.0, waiting=2, draws=1, temperature=1.0)
     offered, pairs = drawn_pairs(tmp_path, Scripted("x", "y"), rule, replies=4)
     assert [pair_id is None for pair_id in offered] == [False, False, True, True]
     assert {pair.pair_id for pair in pairs} == set(offered[:2])
 
 
-def test_the_share_is_kept_and_recorded(tmp_path: Path) -> None:
+def test_the_pairing_share_is_met_and_recorded(tmp_path: Path) -> None:
     ids = [new_id() for _ in range(4000)]
     share = sum(chosen(reply_id, 0.3) for reply_id in ids) / len(ids)
     assert abs(share - 0.3) < 0.03  # four standard errors
@@ -140,14 +140,14 @@ def test_a_greater_share_chooses_whatever_a_smaller_one_does(reply_id: UUID, one
     assert pair_of(reply_id) == pair_of(reply_id) != reply_id
 
 
-def test_candidates_join_first_and_second_responses_ride_along_in_at_most_half_of_the_places(tiny_model: Path) -> None:
+def test_candidates_are_admitted_first_and_second_responses_take_at_most_half_of_the_slots(tiny_model: Path) -> None:
     from serving.models.local import LocalBackend, Served
     from trainers.models.policy import load_policy
     from trainers.models.sampler import Draw
 
     served = Served("base", load_policy(str(tiny_model)))
-    backend = LocalBackend(capacity=4, most_waiting=10)  # without a policy its thread sleeps: the turns are taken here
-    lane = backend._lane
+    backend = LocalBackend(capacity=4, most_waiting=10)  # without a policy its thread sleeps: the test calls step() itself
+    scheduler = backend._scheduler
     answered: list[str] = []
 
     def draw(name: str, tokens: int, seed: int) -> Draw:
@@ -155,20 +155,20 @@ def test_candidates_join_first_and_second_responses_ride_along_in_at_most_half_o
         return Draw([1, 6, 9, 10], sampling, tokens, lambda item: answered.append(name) if isinstance(item, Reply) else None, pieces=False)
 
     def under_way() -> int:
-        return sum(len(batch.draws) for batch in lane.batches)
+        return sum(len(batch.draws) for batch in scheduler.batches)
 
     seconds = [draw("second", 60, seed) for seed in range(4)]
-    lane.patient.extend(seconds)
-    lane.turn(served)
+    scheduler.patient.extend(seconds)
+    scheduler.step(served)
     assert under_way() == 2  # with nobody else there
-    lane.waiting.extend(draw("candidate", 20, seed) for seed in range(6))  # more than fit at a time
-    lane.turn(served)
+    scheduler.waiting.extend(draw("candidate", 20, seed) for seed in range(6))  # more than fit at a time
+    scheduler.step(served)
     assert under_way() == 4
     while answered.count("candidate") < 6:
-        assert not (lane.waiting and under_way() < 2)
+        assert not (scheduler.waiting and under_way() < 2)
         assert sum(bool(second.tokens) for second in seconds if not second.cancelled) <= 2
-        lane.turn(served)
-    while lane.busy():
-        lane.turn(served)
+        scheduler.step(served)
+    while scheduler.busy():
+        scheduler.step(served)
     assert answered.count("second") == 4
     asyncio.run(backend.close())

@@ -52,19 +52,19 @@ def test_a_port_in_use_is_named(settings: Settings) -> None:
             run(settings.with_values(serving={"port": port}))
 
 
-def test_a_missing_model_ends_it_with_what_to_do(settings: Settings) -> None:
+def test_a_missing_model_is_a_startup_error(settings: Settings) -> None:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(ModelNotFound, match="no such folder"):
         run(settings.with_values({"model": "./nowhere"}, serving={"port": 0}))
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_the_command_line_needs_no_torch_to_import_it() -> None:
+def test_importing_the_app_does_not_import_torch() -> None:
     code = "import serving.app, sys; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_told_to_stop_it_stops_cleanly_and_what_it_answered_is_there(settings: Settings, tmp_path: Path, wait_until: WaitUntil) -> None:
+def test_sigterm_stops_it_cleanly_and_acknowledged_replies_are_durable(settings: Settings, tmp_path: Path, wait_until: WaitUntil) -> None:
     port = free_port()
     environment = os.environ | {
         "FEEDBACKLOOP_HOME": str(settings.common.home),

@@ -1,4 +1,4 @@
-"""Who serves while the log is away: whoever served last, also after a start."""
+"""Following the champion: log outages, quarantined events and newer schema versions."""
 
 import threading
 import time
@@ -52,7 +52,7 @@ def following(bus: Bus, folder: Path, installed: list[str], explained: list[str]
         promotions.stop()
 
 
-def test_while_the_log_is_away_the_last_champion_serves_and_before_there_was_one_the_reason_is_said(tmp_path: Path) -> None:
+def test_while_the_log_is_down_the_last_champion_serves_or_the_reason_is_reported(tmp_path: Path) -> None:
     installed: list[str] = []
     explained: list[str] = []
     with Away(tmp_path / "away.sqlite") as bus, following(bus, tmp_path, installed, explained) as spoke:
@@ -65,8 +65,8 @@ def test_while_the_log_is_away_the_last_champion_serves_and_before_there_was_one
     assert installed == ["base", "base"]
 
 
-def test_what_the_hub_sets_aside_counts_for_serving_as_little(tmp_path: Path) -> None:
-    """A request on the wrong topic is in quarantine for every reader, so the run that it asks for was never asked for."""
+def test_events_that_the_hub_quarantines_are_ignored_by_serving_too(tmp_path: Path) -> None:
+    """A TrainingRequested on the wrong topic is quarantined by every reader, so its run does not exist."""
     store = Artifacts(str(tmp_path / "artifacts"))
     installed: list[str] = []
     with SQLiteBus(tmp_path / "bus.sqlite") as bus:
@@ -82,7 +82,7 @@ def test_what_the_hub_sets_aside_counts_for_serving_as_little(tmp_path: Path) ->
     assert installed == [version_name(policy)]
 
 
-def test_an_event_of_a_newer_program_stops_serving_at_what_it_knew(tmp_path: Path) -> None:
+def test_an_event_of_a_newer_schema_keeps_the_current_version_serving(tmp_path: Path) -> None:
     installed: list[str] = []
     explained: list[str] = []
     newer = b'{"kind": "ModelPromoted", "schema_version": 99}'

@@ -1,4 +1,4 @@
-"""What clients get wrong: each is refused with the name of its field, in OpenAI's shape, and leaves nothing on the log."""
+"""Invalid requests: each is refused in OpenAI's error format with the field's name, and publishes nothing."""
 
 import json
 from typing import Any
@@ -136,13 +136,13 @@ def test_a_wrong_pair_is_refused_by_the_name_of_its_field(server: Server, body: 
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/pairs", "/v1/feedback"])
-def test_what_is_no_json_is_refused(server: Server, path: str) -> None:
+def test_a_body_that_is_not_json_is_refused(server: Server, path: str) -> None:
     for content in (b"", b"{", b"[]", b"7", b"[" * 100_000, b"\xff\xfe"):
         status, error = refused(server, path, content)
         assert (status, error["param"]) == (400, "body")
 
 
-def test_text_that_is_no_utf8_is_refused_by_the_name_of_its_field(server: Server) -> None:
+def test_text_that_is_not_utf8_is_refused_by_the_name_of_its_field(server: Server) -> None:
     for wrong in (b"caf\xe9", b"\\ud800"):
         status, error = refused(server, "/v1/chat/completions", json.dumps(CHAT).encode().replace(b"when is", wrong))
         assert (status, error["param"]) == (400, "messages.0.content")
@@ -177,7 +177,7 @@ def test_the_official_client_raises_its_own_errors(server: Server) -> None:
         server.whole(model="gpt-4o", messages=[USER])
 
 
-def test_values_that_change_nothing_are_taken(server: Server) -> None:
+def test_neutral_values_of_unsupported_fields_are_accepted(server: Server) -> None:
     neutral = {
         "n": 1, "stream": False, "frequency_penalty": 0, "presence_penalty": 0.0, "logit_bias": {}, "logprobs": False, "tools": [],
         "response_format": {"type": "text"}, "modalities": ["text"], "store": False, "service_tier": "auto", "stop": None, "seed": None,

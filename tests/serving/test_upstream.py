@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server behind the chat API: passed through, and every way in which it can fail."""
+"""An OpenAI-compatible upstream behind the chat API: pass-through, and every way it can fail."""
 
 import asyncio
 import logging
@@ -30,7 +30,7 @@ USAGE = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
 
 @dataclass
 class Upstream:
-    """A small server that answers as told, and what it was asked."""
+    """A fake upstream that answers according to ``mode`` and records its requests."""
 
     url: str = ""
     mode: str = "well"
@@ -132,15 +132,15 @@ def test_a_stream_comes_through_piece_by_piece(through: Server, upstream: Upstre
 @pytest.mark.parametrize(
     ("mode", "status", "words"),
     [
-        ("unauthorized", 502, "refuses the key"),
+        ("unauthorized", 502, "rejects the API key"),
         ("broken", 502, "failed (500)"),
-        ("nonsense", 502, "OpenAI's form"),
+        ("nonsense", 502, "OpenAI's format"),
         ("silent", 502, "in time"),
         ("busy", 503, "busy (429)"),
-        ("refuse", 400, "refuses this (400): no, not with ***"),
+        ("refuse", 400, "rejects the request (400): no, not with ***"),
     ],
 )
-def test_an_upstream_that_fails_is_a_502_and_the_key_is_nowhere(
+def test_an_upstream_failure_has_its_status_and_never_shows_the_key(
     through: Server, upstream: Upstream, caplog: pytest.LogCaptureFixture, mode: str, status: int, words: str, stream: bool
 ) -> None:
     upstream.mode = mode
@@ -155,9 +155,9 @@ def test_an_upstream_that_fails_is_a_502_and_the_key_is_nowhere(
     assert through.events("chat.replies") == []
 
 
-def test_a_stream_that_breaks_off_says_so_and_is_no_reply(through: Server, upstream: Upstream) -> None:
+def test_an_upstream_stream_that_breaks_off_is_an_error_and_is_not_logged(through: Server, upstream: Upstream) -> None:
     upstream.mode = "breaks off"
-    with pytest.raises(openai.APIError, match="broke off"):
+    with pytest.raises(openai.APIError, match="before the end of the reply"):
         streamed(through)
     assert through.events("chat.replies") == []
 
@@ -186,11 +186,11 @@ def test_the_key_is_not_shown_with_the_settings(settings: Settings) -> None:
 @pytest.mark.parametrize(
     ("section", "words"),
     [
-        ({"upstream_url": "nonsense", "upstream_model": "m"}, "upstream_url is no address"),
+        ({"upstream_url": "nonsense", "upstream_model": "m"}, "upstream_url is not a URL"),
         ({"upstream_url": "http://h/v1"}, "upstream_model"),
     ],
 )
-def test_an_upstream_that_is_set_up_by_halves_is_a_configuration_error(settings: Settings, section: dict[str, str], words: str) -> None:
+def test_an_incomplete_upstream_section_is_a_configuration_error(settings: Settings, section: dict[str, str], words: str) -> None:
     from serving.app import create_app
 
     with pytest.raises(ConfigurationError, match=words):
@@ -201,7 +201,7 @@ def backend(url: str) -> UpstreamBackend:
     return UpstreamBackend(url=url, key=SecretStr(""), model="m", timeout=1)
 
 
-def test_a_proxy_of_the_surroundings_is_for_an_upstream_elsewhere_and_not_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_from_the_environment_is_used_for_remote_upstreams_and_not_for_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as proxy:
         proxy.bind(("127.0.0.1", 0))
         proxy.listen()
@@ -225,7 +225,7 @@ def test_a_proxy_of_the_surroundings_is_for_an_upstream_elsewhere_and_not_on_thi
 
 
 @pytest.mark.parametrize(("name", "value"), [("SSL_CERT_FILE", "/nowhere/ca.pem"), ("ALL_PROXY", "gopher://ana:hush@proxy")])
-def test_what_the_surroundings_name_and_cannot_be_used_is_one_line(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_unusable_ca_or_proxy_variables_are_a_configuration_error(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError, match=rf"{name}.*; correct or unset it") as caught:
         backend("https://upstream.example/v1")

@@ -18,14 +18,14 @@ FOLDER = Path(__file__).parents[2] / "trainers" / "models" / "shipped"
 Loaded = tuple[Any, Any]  # the model and its tokenizer
 
 
-def test_the_files_have_the_hashes_that_fix_them() -> None:
+def test_the_files_match_their_sha256sums() -> None:
     lines = (FOLDER / "SHA256SUMS").read_text("ascii").splitlines()
     written = {name: digest for digest, name in (line.split("  ") for line in lines)}
     assert written == hashes(FOLDER)
     assert set(written) == set(HASHED)
 
 
-def test_the_measured_figures_are_within_what_is_asked_and_the_weights_are_small() -> None:
+def test_the_measured_figures_are_within_limits_and_the_weights_are_small() -> None:
     figures = json.loads((FOLDER / "figures.json").read_text("utf-8"))
     assert figures["replies"] >= 2000
     assert figures["wrong_facts"] <= 0.02
@@ -56,7 +56,7 @@ def test_it_loads_by_the_auto_classes_and_ends_its_replies(loaded: Loaded) -> No
     conversations = [draw_conversation(rng, "held_out") for _ in range(96)]
     replies = sample(model, tokenizer, [c.prompt() for c in conversations])
     readings = [read(c.records[0], reply) for c, reply in zip(conversations, replies, strict=True)]
-    assert sum(bool(r.wrong_facts) for r in readings) <= 6  # 2 % of 96 and its chance: P(more than 6) < .005
+    assert sum(bool(r.wrong_facts) for r in readings) <= 6  # at a rate of 2 % of 96, P(more than 6) < 0.005
     assert sum(reply.endswith((".", "?", "!")) for reply in replies) >= 94
     assert len(set(replies)) >= 90
 

@@ -1,4 +1,4 @@
-"""The truth parser, on sentences written by hand."""
+"""The ground-truth parser, on hand-written sentences."""
 
 import dataclasses
 
@@ -78,7 +78,7 @@ def test_attributes_are_read_from_the_text_alone() -> None:
     assert (bare.concrete, bare.dated, bare.warm, bare.question, bare.filler) == (False, False, False, False, 0)
 
 
-def test_unlawful_questions_and_promises_are_found_and_are_no_clarifying_questions() -> None:
+def test_unlawful_questions_and_promises_are_found_and_do_not_count_as_questions() -> None:
     for line in ("Are you planning to have children?", "How old are you, by the way?", "I promise that you will get this job."):
         reading = read(RECORD, line)
         assert (reading.unlawful, reading.question) == (1, False)

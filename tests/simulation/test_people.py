@@ -1,4 +1,4 @@
-"""Simulated people are ordinary HTTP clients: these tests put a small serving and hub of the documented shape in front of them."""
+"""Simulated people, against a fake serving and hub with the documented API."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from simulation.recruiters import draw_recruiters
 from simulation.world import World
 
 
-class SmallHouse:
+class FakeServer:
     """Answers chats with replies of the corpus, queues a pair for each, takes judgments once; refuses the first request of each kind."""
 
     def __init__(self, chats: Chats) -> None:
@@ -72,8 +72,8 @@ class SmallHouse:
         return httpx.Response(200, json={"pairs": free[:limit]})
 
 
-async def _simulate(world: World, house: SmallHouse, chats: Chats, judgments: int, rate: float | None = None) -> Judgments:
-    async with httpx.AsyncClient(transport=httpx.MockTransport(house)) as client:
+async def _simulate(world: World, server: FakeServer, chats: Chats, judgments: int, rate: float | None = None) -> Judgments:
+    async with httpx.AsyncClient(transport=httpx.MockTransport(server)) as client:
         await candidates_chat(client, world, total=12, seed=1, chats=chats, serving="http://serving")
         recruiters = draw_recruiters(world, 4)
         return await recruiters_judge(
@@ -92,70 +92,70 @@ async def _simulate(world: World, house: SmallHouse, chats: Chats, judgments: in
 
 def test_every_turn_is_one_chat_and_carries_the_history() -> None:
     chats = Chats()
-    house = SmallHouse(chats)
-    asyncio.run(_simulate(World(1), house, chats, 1))
+    server = FakeServer(chats)
+    asyncio.run(_simulate(World(1), server, chats, 1))
     turns = sum(len(conversation.asks) for conversation in chats.told.values())
-    assert chats.replies == len(house.pairs) == turns > 12
-    for pair in house.pairs.values():
+    assert chats.replies == len(server.pairs) == turns > 12
+    for pair in server.pairs.values():
         assert [m["role"] for m in pair["prompt"]][1:] == ["user", "assistant"] * (len(pair["prompt"]) // 2 - 1) + ["user"]
 
 
-def test_everything_is_marked_as_simulated_and_says_nothing_of_the_truth() -> None:
+def test_everything_is_marked_as_simulated_and_reveals_nothing_of_the_truth() -> None:
     chats = Chats()
-    house = SmallHouse(chats)
-    asyncio.run(_simulate(World(2), house, chats, 8))
-    assert all(request.headers["X-FeedbackLoop-Source"] == "simulation" for request in house.requests)
-    for request in house.requests:
+    server = FakeServer(chats)
+    asyncio.run(_simulate(World(2), server, chats, 8))
+    assert all(request.headers["X-FeedbackLoop-Source"] == "simulation" for request in server.requests)
+    for request in server.requests:
         assert not any(word in request.content for word in (b"north", b"south", b"concrete", b"utility"))
 
 
 def test_recruiters_judge_as_often_as_wanted_and_never_a_pair_twice() -> None:
     chats = Chats()
-    house = SmallHouse(chats)
-    result = asyncio.run(_simulate(World(3), house, chats, 10))
-    assert result.count == len(result.accepted) == len(house.judged) == 10
-    assert len({(j["pair_id"], j["recruiter"]) for j in house.judged}) == 10
-    assert result.refused == 1  # the house was busy once, and they tried again
-    assert set(house.judged[0]) == {"type", "pair_id", "recruiter", "choice", "strength", "reason", "shown_first", "seconds"}
+    server = FakeServer(chats)
+    result = asyncio.run(_simulate(World(3), server, chats, 10))
+    assert result.count == len(result.accepted) == len(server.judged) == 10
+    assert len({(j["pair_id"], j["recruiter"]) for j in server.judged}) == 10
+    assert result.refused == 1  # the server refused once, and they retried
+    assert set(server.judged[0]) == {"type", "pair_id", "recruiter", "choice", "strength", "reason", "shown_first", "seconds"}
 
 
-def test_a_recruiter_holds_one_pair_at_a_time_and_lets_go_of_those_it_cannot_judge() -> None:
+def test_a_recruiter_holds_one_pair_at_a_time_and_releases_those_it_cannot_judge() -> None:
     chats = Chats()
-    house = SmallHouse(chats)
-    house.pairs = {f"strange-{n}": {"pair_id": f"strange-{n}", "conversation_id": f"a visitor's {n}"} for n in range(7)}
-    result = asyncio.run(_simulate(World(3), house, chats, 10))
+    server = FakeServer(chats)
+    server.pairs = {f"strange-{n}": {"pair_id": f"strange-{n}", "conversation_id": f"a visitor's {n}"} for n in range(7)}
+    result = asyncio.run(_simulate(World(3), server, chats, 10))
     assert result.count == 10
     assert result.unknown == {f"strange-{n}" for n in range(7)}
-    judged = {judgment["pair_id"] for judgment in house.judged}
-    assert set(house.held) == judged
+    judged = {judgment["pair_id"] for judgment in server.judged}
+    assert set(server.held) == judged
 
 
 def test_at_a_calm_pace_recruiters_wait_before_they_take_a_pair_and_not_while_they_hold_it() -> None:
     chats = Chats()
-    house = SmallHouse(chats)
-    result = asyncio.run(_simulate(World(3), house, chats, 2, rate=2.0))
+    server = FakeServer(chats)
+    result = asyncio.run(_simulate(World(3), server, chats, 2, rate=2.0))
     assert result.count == 2
-    paths = [request.url.path for request in house.requests if request.url.path in ("/v1/queue", "/v1/feedback")]
+    paths = [request.url.path for request in server.requests if request.url.path in ("/v1/queue", "/v1/feedback")]
     assert paths[:2] == ["/v1/queue", "/v1/feedback"]  # three others waited for their turn
 
 
 def test_a_drifting_world_turns_when_half_of_the_judgments_are_in() -> None:
     world = World(4, drift=True)
     before, chats = world.taste, Chats()
-    asyncio.run(_simulate(world, SmallHouse(chats), chats, 6))
+    asyncio.run(_simulate(world, FakeServer(chats), chats, 6))
     assert world.taste != before
 
 
 def test_the_reviewer_decides_on_the_version_that_is_due() -> None:
-    house = SmallHouse(Chats())
-    house.refused.add("/v1/versions/v2/review")
+    server = FakeServer(Chats())
+    server.refused.add("/v1/versions/v2/review")
 
     async def review() -> str | None:
-        async with httpx.AsyncClient(transport=httpx.MockTransport(house)) as client:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(server)) as client:
             return await reviewer_decides(client, hub="http://hub")
 
     assert asyncio.run(review()) == "v2"
-    (path, body) = house.decisions[0]
+    (path, body) = server.decisions[0]
     assert path == "/v1/versions/v2/review"
     assert body["decision"] == "approve"
     assert body["reviewer"]

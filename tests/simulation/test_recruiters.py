@@ -1,4 +1,4 @@
-"""Recruiters answer as people do: noisy, with ties, pulled by the order shown, some of them careless."""
+"""Simulated recruiters answer like people: with noise, ties and position bias, some of them carelessly."""
 
 import random
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The simulated world has independent names, independent attributes, no length to be guessed by, few slips."""
+"""In the simulated world names and attributes are independent, length is uninformative, and slips are rare."""
 
 import random
 from collections import Counter
@@ -50,14 +50,14 @@ def corpus() -> Corpus:
     return rows
 
 
-def test_each_attribute_is_near_half_and_none_tells_of_another(corpus: Corpus) -> None:
+def test_each_attribute_is_near_half_and_they_are_independent(corpus: Corpus) -> None:
     values = np.array([[getattr(reading, name) for name in ATTRIBUTES] + [reading.filler] for _, _, reading in corpus], dtype=float)
     assert np.all(np.abs(values[:, :4].mean(0) - 0.5) < 0.04)
     assert abs(values[:, 4].mean() - 1.0) < 0.05
     assert np.all(np.abs(np.corrcoef(values.T) - np.eye(5)) < 0.05)
 
 
-def test_a_replys_length_in_characters_says_nothing_of_what_it_is_worth(corpus: Corpus) -> None:
+def test_a_replys_length_in_characters_is_independent_of_its_utility(corpus: Corpus) -> None:
     for seed in range(8):
         taste = Taste.draw(seed)
         worth = [utility(taste, record, reading) for record, _, reading in corpus]

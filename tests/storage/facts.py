@@ -1,4 +1,4 @@
-"""A log in memory and the events that the tests put on it."""
+"""An in-memory log, and factories for events."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -65,7 +65,7 @@ TOPICS = {
 
 
 class Log:
-    """Topics of one partition each. ``entries`` is what a reader gets, ``raw`` what verify gets."""
+    """Topics with one partition each. ``entries`` is the input of ``Warehouse.apply``, ``raw`` that of ``verify``."""
 
     def __init__(self) -> None:
         self.topics: dict[str, list[Event | bytes]] = {}
@@ -96,7 +96,7 @@ def at(minute: float) -> datetime:
 
 
 def id_of(*parts: object) -> UUID:
-    """An id that is the same in each run of the tests."""
+    """An id that is the same in every test run."""
     return derived_id("test", *parts)
 
 

@@ -1,4 +1,4 @@
-"""What is stored comes back as it was or not at all, from a folder and from behind a URL."""
+"""Stored artifacts come back unchanged or not at all, from a folder and from a remote store."""
 
 import hashlib
 import os
@@ -76,7 +76,7 @@ def test_another_machine_gets_it_from_the_remote_store(adapter: Path, tmp_path: 
     assert content(there.get(sha)) == content(tmp_path / "there" / sha[:2] / sha)
 
 
-def test_a_spoilt_copy_of_a_remote_artifact_is_fetched_again(adapter: Path, tmp_path: Path) -> None:
+def test_a_corrupt_cached_copy_is_fetched_again(adapter: Path, tmp_path: Path) -> None:
     store = Artifacts(f"memory://{tmp_path.name}/shared", cache=tmp_path / "cache")
     sha = store.put(adapter)
     (store.get(sha) / "tokenizer" / "vocab.json").write_text("{}")
@@ -106,11 +106,11 @@ def test_a_folder_that_was_tampered_with_is_refused(adapter: Path, tmp_path: Pat
         (place / "folder.json").write_text("{}")
     with pytest.raises(ArtifactError, match=sha):
         store.get(sha)
-    assert store.put(adapter) == sha  # whoever has the original mends the store by storing it again
+    assert store.put(adapter) == sha  # storing the original again repairs the store
     assert content(store.get(sha))["adapter_model.safetensors"] == data
 
 
-def test_what_a_remote_store_gives_is_not_believed(adapter: Path, tmp_path: Path) -> None:
+def test_downloads_from_a_remote_store_are_verified(adapter: Path, tmp_path: Path) -> None:
     import fsspec
 
     url = f"memory://{tmp_path.name}/spoilt"
@@ -123,17 +123,17 @@ def test_what_a_remote_store_gives_is_not_believed(adapter: Path, tmp_path: Path
     assert not list((tmp_path / "there").rglob("vocab.json"))
 
 
-def test_what_is_not_there_is_said(store: Artifacts, tmp_path: Path) -> None:
+def test_a_missing_artifact_and_a_malformed_hash_are_refused(store: Artifacts, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="it is not there; copy it"):
         store.get("0" * 64)
     assert "0" * 64 not in store
-    with pytest.raises(ArtifactError, match="no SHA-256"):
+    with pytest.raises(ArtifactError, match="not a SHA-256"):
         store.get("../../etc/passwd")
     with pytest.raises(ArtifactError, match="neither a file nor a folder"):
         store.put(tmp_path / "nowhere")
 
 
-def test_a_store_that_cannot_be_is_a_wrong_setting(tmp_path: Path) -> None:
+def test_an_unusable_store_is_a_configuration_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="name a folder that can be written"):
         Artifacts(str(tmp_path / "file" / "store"))

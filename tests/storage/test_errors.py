@@ -1,4 +1,4 @@
-"""What only needs time is told from what somebody has to mend, whoever raised it."""
+"""Transient errors are told from those that need intervention, whichever library raised them."""
 
 import errno
 import os
@@ -41,7 +41,7 @@ def sqlite_error(path: Path) -> sqlite3.Error:
         (Overloaded("the log takes no entry"), "the log takes no entry"),
     ],
 )
-def test_what_passes_by_itself_has_a_reason_of_one_line_and_exit_code_75(error: Exception, reason: str) -> None:
+def test_a_transient_error_has_a_one_line_reason_and_exit_code_75(error: Exception, reason: str) -> None:
     assert reason in (temporary_reason(error) or "")
     assert exit_code(error) == 75
     with pytest.raises(Exception) as caught, trying_again():
@@ -49,7 +49,7 @@ def test_what_passes_by_itself_has_a_reason_of_one_line_and_exit_code_75(error: 
     assert isinstance(caught.value, Overloaded) or isinstance(error, duckdb.Error)
 
 
-def test_a_full_sqlite_file_passes_by_itself(tmp_path: Path) -> None:
+def test_a_full_sqlite_file_is_a_transient_error(tmp_path: Path) -> None:
     assert "the disk is full" in (temporary_reason(sqlite_error(tmp_path / "small.sqlite")) or "")
 
 
@@ -67,20 +67,20 @@ def test_a_full_sqlite_file_passes_by_itself(tmp_path: Path) -> None:
         (WarehouseError("another hub numbers"), 1),
     ],
 )
-def test_what_somebody_has_to_mend_is_not_waited_for(error: Exception, code: int) -> None:
+def test_an_error_that_needs_intervention_is_not_retried(error: Exception, code: int) -> None:
     assert temporary_reason(error) is None
     assert exit_code(error) == code
     with pytest.raises(type(error)), trying_again():
         raise error
 
 
-def test_a_setting_that_cannot_be_used_because_the_disk_is_full_is_no_wrong_setting() -> None:
+def test_a_configuration_error_caused_by_a_full_disk_is_transient() -> None:
     with pytest.raises(ConfigurationError) as caught:
         raise ConfigurationError("artifacts = 'x': name a folder that can be written") from os_error(errno.ENOSPC)
     assert exit_code(caught.value) == 75
 
 
-def test_a_file_that_is_no_warehouse_is_for_a_person_to_mend(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_warehouse_is_a_configuration_error(tmp_path: Path) -> None:
     (tmp_path / "w.duckdb").write_text("no warehouse " * 1000)
     with pytest.raises(ConfigurationError) as caught:
         Warehouse.open(tmp_path / "w.duckdb")

@@ -1,4 +1,4 @@
-"""What is no event is said to be none, and never ends the program that reads it."""
+"""Invalid events are reported as unreadable and never crash the reader."""
 
 import json
 from collections.abc import Callable
@@ -20,19 +20,19 @@ def changed(event: Any, change: Callable[[dict[str, Any]], object]) -> bytes:
 
 
 @pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-01-31T12:00:00", "noon"])
-def test_what_is_no_time_or_leaves_the_calendar_in_utc_is_unreadable(moment: str) -> None:
+def test_an_invalid_time_or_one_outside_the_calendar_in_utc_is_unreadable(moment: str) -> None:
     with pytest.raises(EventUnreadable, match=r"occurred_at: not a time with its offset .* within the years 1 to 9999$"):
         decode(changed(reply(1), lambda fields: fields.update(occurred_at=moment)))
 
 
 @pytest.mark.parametrize("moment", ["2026-01-31T12:00:00Z", "2026-01-31T12:00:00+00:00", "2026-01-31T13:30:00+01:30"])
-def test_a_time_is_brought_to_utc(moment: str) -> None:
+def test_a_time_is_converted_to_utc(moment: str) -> None:
     event = decode(changed(reply(1), lambda fields: fields.update(occurred_at=moment)))
     assert (event.occurred_at, event.occurred_at.utcoffset()) == (datetime(2026, 1, 31, 12, tzinfo=UTC), timedelta(0))
 
 
 @pytest.mark.parametrize("field", sorted(WRITTEN))
-def test_what_was_written_without_id_time_or_version_is_no_event_because_each_reader_would_make_up_its_own(field: str) -> None:
+def test_a_stored_event_without_id_time_or_version_is_unreadable(field: str) -> None:
     with pytest.raises(EventUnreadable, match=f"JudgmentGiven: {field}: missing"):
         decode(changed(judgment(1), lambda fields: fields.pop(field)))
     joined = next(event for event in one_of_each() if isinstance(event, PreferenceJoined))

@@ -1,4 +1,4 @@
-"""Each expectation fails on a snapshot made to break it, and is named; a good snapshot meets them all."""
+"""Each expectation fails by name on a snapshot that breaks it; a good snapshot meets them all."""
 
 import dataclasses
 import tempfile
@@ -35,7 +35,7 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
 
 @dataclasses.dataclass(frozen=True)
 class Changed:
-    """The tables of a snapshot with some values changed; the check needs no more of it."""
+    """Tables of a snapshot with some values changed; all that ``check`` needs."""
 
     preferences: pa.Table
     prompts: pa.Table
@@ -57,7 +57,7 @@ def checked(snapshot: Snapshot, **arguments: Any) -> dict[str, str]:
         found = dict(check(snapshot, Path(folder), **arguments))
         first, *others = (path.read_text() for path in sorted(Path(folder).rglob("*.html")))
         assert all(name in "".join((first, *others)) for name in found)
-        assert all("default-src 'none'" in page for page in (first, *others)), "every page says that it loads and runs nothing"
+        assert all("default-src 'none'" in page for page in (first, *others)), "every page has the content security policy"
         return found
 
 
@@ -65,14 +65,14 @@ def test_a_good_snapshot_meets_every_expectation(snapshot: Snapshot) -> None:
     assert checked(snapshot, minimum_rows=15) == {}
 
 
-def test_too_little_to_train_on_is_said_with_the_count(snapshot: Snapshot) -> None:
+def test_too_few_rows_are_reported_with_the_count(snapshot: Snapshot) -> None:
     found = failures(snapshot, lambda preferences, prompts: None, minimum_rows=500)
     assert list(found) == ["training.enough_rows"]
     training = sum(stratum_of(f"conversation-{n}") == "training" for n in [*range(30), 7])
     assert found["training.enough_rows"] == f"there are fewer than 500 preferences to train on: found {training}"
 
 
-def test_a_snapshot_with_nothing_in_it_fails_only_for_that(snapshot: Snapshot) -> None:
+def test_an_empty_snapshot_fails_only_on_the_row_count(snapshot: Snapshot) -> None:
     def empty(preferences: Table, prompts: Table) -> None:
         preferences.clear()
         prompts.clear()
@@ -106,23 +106,23 @@ def broken_relations(preferences: Table, prompts: Table) -> None:
     prompts[6].update(reply=" ")
 
 
-def test_values_that_break_an_expectation_are_named_in_words(snapshot: Snapshot) -> None:
+def test_values_that_break_an_expectation_are_described(snapshot: Snapshot) -> None:
     assert failures(snapshot, broken_values) == {
         "preferences.recruiter.present": "recruiter is missing: 1 of 31 rows",
-        "preferences.choice.known": "a choice is none of A, B and tie: 1 of 31 rows, such as neither",
-        "preferences.strength.between_1_and_4": "a strength lies outside 1 to 4: 1 of 31 rows, such as 5.0",
-        "preferences.a.not_empty": "a holds no text: 1 of 31 rows, such as  \n ",
-        "preferences.prompt.conversation": "a prompt is no conversation: 1 of 31 rows, such as []",
+        "preferences.choice.known": "a choice is not A, B or tie: 1 of 31 rows, such as neither",
+        "preferences.strength.between_1_and_4": "a strength is outside 1 to 4: 1 of 31 rows, such as 5.0",
+        "preferences.a.not_empty": "a is blank: 1 of 31 rows, such as  \n ",
+        "preferences.prompt.conversation": "a prompt is not a conversation: 1 of 31 rows, such as []",
         "preferences.prompt.ends_with_words": ANY,
         "features.readable": "a feature vector cannot be read: 1 of 62 rows",
         "features.one_length": "feature vectors differ in length: found 2",
         "features.finite": "a component of a feature vector is not finite: 1 of 62 rows, such as inf",
         "prompts.reply.present": f"reply is missing: 1 of {snapshot.prompts.num_rows} rows",
-        "prompts.stratum.evaluation": f"a prompt is not of the evaluation stratum: 1 of {snapshot.prompts.num_rows} rows, such as training",
+        "prompts.stratum.evaluation": f"a prompt is not in the evaluation stratum: 1 of {snapshot.prompts.num_rows} rows, such as training",
     }
 
 
-def test_what_stands_on_both_sides_is_left_out_of_training_and_stops_no_run(snapshot: Snapshot) -> None:
+def test_rows_in_both_strata_are_excluded_from_training_and_do_not_fail_the_run(snapshot: Snapshot) -> None:
     training = [row for row in snapshot.preferences.to_pylist() if row["stratum"] == "training"]
 
     def overlapping(preferences: Table, prompts: Table) -> None:
@@ -136,15 +136,15 @@ def test_what_stands_on_both_sides_is_left_out_of_training_and_stops_no_run(snap
     assert found == {"training.enough_rows": f"there are fewer than {len(training) - 2} preferences to train on: found {len(training) - 3}"}
 
 
-def test_rows_that_contradict_each_other_are_named_in_words(snapshot: Snapshot) -> None:
+def test_rows_that_contradict_each_other_are_described(snapshot: Snapshot) -> None:
     assert failures(snapshot, broken_relations) == {
         "preferences.event_id.unique": ANY,
-        "preferences.sequence.increasing": "the preferences are not in the order of their numbers: 1 of 31 rows, such as 3",
+        "preferences.sequence.increasing": "the preferences are not ordered by sequence number: 1 of 31 rows, such as 3",
         "preferences.sequence.unique": ANY,
         "preferences.responses.differ": ANY,
         "features.one_length": "feature vectors differ in length: found 2",
-        "preferences.features.one_embedding": "features of several embeddings are mixed: found 2",
+        "preferences.features.one_embedding": "features from several embedding models are mixed: found 2",
         "prompts.reply_id.unique": ANY,
         "prompts.prompt.unique": ANY,
-        "prompts.reply.not_empty": f"a reply holds no text: 1 of {snapshot.prompts.num_rows} rows, such as  ",
+        "prompts.reply.not_empty": f"a reply is blank: 1 of {snapshot.prompts.num_rows} rows, such as  ",
     }

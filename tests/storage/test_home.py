@@ -1,4 +1,4 @@
-"""What a service writes is for its owner's eyes."""
+"""Only the owner may read what a service writes."""
 
 import os
 import stat

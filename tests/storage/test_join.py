@@ -28,7 +28,7 @@ def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
-def test_whatever_comes_last_the_judgment_is_joined_then(warehouse: Warehouse, order: tuple[int, int, int]) -> None:
+def test_the_judgment_is_joined_when_the_last_of_the_three_arrives(warehouse: Warehouse, order: tuple[int, int, int]) -> None:
     log, facts = Log(), (pair(1), features(1), judgment(1, "A"))
     for index in order[:2]:
         assert apply(warehouse, log, facts[index]).numbered == ()
@@ -65,7 +65,7 @@ def test_whatever_comes_last_the_judgment_is_joined_then(warehouse: Warehouse, o
         (None, {"helpful": "neither", "safe": "tie"}, 1),
     ],
 )
-def test_only_what_prefers_or_ties_is_numbered(warehouse: Warehouse, choice: str | None, objectives: dict[str, str], numbers: int) -> None:
+def test_only_decisive_judgments_are_numbered(warehouse: Warehouse, choice: str | None, objectives: dict[str, str], numbers: int) -> None:
     applied = apply(warehouse, Log(), pair(1), features(1), judgment(1, choice, objectives=objectives))
     assert len(applied.numbered) == numbers
     assert len(applied.stored) == 3
@@ -88,7 +88,7 @@ def test_a_later_judgment_of_the_same_recruiter_takes_the_place_of_the_earlier(w
 
 
 @pytest.mark.parametrize("withdrawal", ["skip", "neither"])
-def test_a_later_skip_takes_the_preference_back_and_a_new_choice_brings_one(warehouse: Warehouse, withdrawal: str) -> None:
+def test_a_later_skip_removes_the_preference_and_a_new_choice_adds_one(warehouse: Warehouse, withdrawal: str) -> None:
     log = Log()
     apply(warehouse, log, pair(1), features(1), judgment(1, "A"))
     (removed,) = apply(warehouse, log, judgment(1, withdrawal, minute=1)).numbered
@@ -98,7 +98,7 @@ def test_a_later_skip_takes_the_preference_back_and_a_new_choice_brings_one(ware
     assert (again.kind, again.sequence) == ("PreferenceJoined", 3)
 
 
-def test_of_two_by_one_recruiter_the_later_on_the_log_holds_whatever_the_clocks_say(tmp_path: Path) -> None:
+def test_of_two_judgments_by_one_recruiter_the_later_on_the_log_wins_whatever_the_timestamps(tmp_path: Path) -> None:
     days_ahead, corrected = judgment(1, "A", minute=14_400), judgment(1, "B")
     log = Log()
     with Warehouse.open(tmp_path / "w.duckdb") as warehouse:
@@ -108,7 +108,7 @@ def test_of_two_by_one_recruiter_the_later_on_the_log_holds_whatever_the_clocks_
     assert isinstance(removed, PreferenceRemoved)
     assert isinstance(new, PreferenceJoined)
     assert (removed.removes, new.judgment) == (1, corrected)
-    # also where the judgments wait, are fetched again, or are met by a hub that starts
+    # also if the judgments wait, or are numbered by a starting hub
     with Warehouse.open(tmp_path / "waiting.duckdb") as warehouse:
         apply(warehouse, Log(), days_ahead, corrected, pair(1), features(1))
         (entry,) = warehouse.claim_epoch(1, published=0)
@@ -116,13 +116,13 @@ def test_of_two_by_one_recruiter_the_later_on_the_log_holds_whatever_the_clocks_
         assert entry.judgment == corrected
 
 
-def test_a_hub_numbers_at_its_start_what_an_older_program_passed_over_because_of_a_clock(tmp_path: Path) -> None:
+def test_a_starting_hub_numbers_judgments_that_an_older_version_skipped_because_of_timestamps(tmp_path: Path) -> None:
     log, days_ahead, corrected = Log(), judgment(1, "A", minute=14_400), judgment(1, "B")
     with Warehouse.open(tmp_path / "w.duckdb") as warehouse:
         warehouse.claim_epoch(1, published=0)
         apply(warehouse, log, pair(1), features(1), days_ahead)
     with Warehouse.open(tmp_path / "w.duckdb") as warehouse:
-        apply(warehouse, log, corrected)  # stored by a program that let the clock decide, and so never numbered
+        apply(warehouse, log, corrected)  # an older version compared timestamps, and so never numbered it
         removed, new = warehouse.claim_epoch(2, published=1)
         assert isinstance(removed, PreferenceRemoved)
         assert isinstance(new, PreferenceJoined)
@@ -131,9 +131,9 @@ def test_a_hub_numbers_at_its_start_what_an_older_program_passed_over_because_of
         assert warehouse.claim_epoch(3, published=3) == ()
 
 
-def test_a_pair_that_has_left_memory_is_fetched(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.warehouse.join.UNJUDGED", 0)
-    monkeypatch.setattr("storage.warehouse.join.JUDGED", 0)
+def test_an_evicted_pair_is_fetched_from_the_warehouse(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.warehouse.join.MAX_UNJUDGED", 0)
+    monkeypatch.setattr("storage.warehouse.join.MAX_JUDGED", 0)
     log = Log()
     apply(warehouse, log, pair(1), features(1))
     assert [entry.sequence for entry in apply(warehouse, log, judgment(1, "A")).numbered] == [1]
@@ -143,8 +143,8 @@ def test_a_pair_that_has_left_memory_is_fetched(warehouse: Warehouse, monkeypatc
     assert warehouse.waiting == 1
 
 
-def test_pairs_leave_memory_by_age_and_the_judged_ones_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.warehouse.join.JUDGED", 1)
+def test_least_recently_used_judged_pairs_are_evicted_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.warehouse.join.MAX_JUDGED", 1)
     asked: list[UUID] = []
 
     def load(ids: Collection[UUID]) -> dict[UUID, Pair]:
@@ -160,7 +160,7 @@ def test_pairs_leave_memory_by_age_and_the_judged_ones_first(monkeypatch: pytest
     assert asked == [pair(2).pair_id]
 
 
-def test_finding_a_recent_partner_asks_the_warehouse_nothing() -> None:
+def test_joining_recent_pairs_does_not_query_the_warehouse() -> None:
     def load(ids: object) -> dict[Any, Pair]:
         raise AssertionError(f"asked for {ids}")
 
@@ -172,7 +172,7 @@ def test_finding_a_recent_partner_asks_the_warehouse_nothing() -> None:
     assert (join.incomplete, join.waiting) == (0, 0)
 
 
-def test_what_waits_is_there_again_after_a_restart(tmp_path: Path) -> None:
+def test_waiting_judgments_survive_a_restart(tmp_path: Path) -> None:
     log = Log()
     with Warehouse.open(tmp_path / "w.duckdb") as warehouse:
         warehouse.claim_epoch(1, published=0)
@@ -204,7 +204,7 @@ def test_a_replay_takes_its_numbers_from_the_log(tmp_path: Path) -> None:
     log = Log()
     with Warehouse.open(tmp_path / "first.duckdb") as first:
         first.claim_epoch(1, published=0)
-        # In this order the second pair is joined first; a replay that numbered for itself would take them by time.
+        # In this order the second pair is joined first; a replay with numbers of its own would order them by time.
         apply(first, log, judgment(1), judgment(2), pair(2), features(2), pair(1), features(1), judgment(1, "skip", minute=9))
         numbered = first.preferences_after(0, 10)
     log.add(HubClaimed(source="product", epoch=1, hub="hub-1"), *numbered)
@@ -218,7 +218,7 @@ def test_a_replay_takes_its_numbers_from_the_log(tmp_path: Path) -> None:
             assert {entry.epoch for entry in again.preferences_after(0, 10)} == {1}
 
 
-def test_entries_nobody_has_read_take_the_new_epoch(tmp_path: Path) -> None:
+def test_unpublished_entries_take_the_new_epoch(tmp_path: Path) -> None:
     log = Log()
     with Warehouse.open(tmp_path / "w.duckdb") as warehouse:
         warehouse.claim_epoch(1, published=0)
@@ -228,7 +228,7 @@ def test_entries_nobody_has_read_take_the_new_epoch(tmp_path: Path) -> None:
         assert [(entry.sequence, entry.epoch) for entry in warehouse.preferences_after(0, 10)] == [(1, 1), (2, 2), (3, 2)]
 
 
-def test_a_superseded_hub_is_not_listened_to(tmp_path: Path) -> None:
+def test_entries_of_a_superseded_hub_are_ignored(tmp_path: Path) -> None:
     joined_event = next(event for event in one_of_each() if isinstance(event, PreferenceJoined)).model_copy(
         update={"sequence": 1, "epoch": 1}
     )
@@ -237,7 +237,7 @@ def test_a_superseded_hub_is_not_listened_to(tmp_path: Path) -> None:
         assert warehouse.last_sequence == 0
 
 
-def test_a_log_that_says_otherwise_is_not_numbered_over(warehouse: Warehouse, tmp_path: Path) -> None:
+def test_a_log_that_disagrees_with_the_warehouse_is_an_error(warehouse: Warehouse, tmp_path: Path) -> None:
     log = Log()
     other = next(event for event in one_of_each() if isinstance(event, PreferenceJoined))
     apply(warehouse, log, pair(1), features(1), judgment(1))
@@ -318,7 +318,7 @@ def test_any_repeats_and_any_interleaving_give_the_same_rows_and_the_same_prefer
 
 
 def expected(topics: list[list[Event]]) -> set[tuple[Any, str]]:
-    """What holds, worked out from the rule alone."""
+    """The current preferences, computed from the rule alone."""
     embedded = {event.pair_id for event in topics[1] if isinstance(event, PairEmbedded)}
     latest: dict[Any, JudgmentGiven] = {}
     known: set[UUID] = set()

@@ -1,4 +1,4 @@
-"""Every named query answers on an empty warehouse, and the ones that people look at say what happened."""
+"""Every named query runs on an empty warehouse, and those behind pages and commands return the right rows."""
 
 import re
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ def ask(warehouse: Warehouse, name: str, **parameters: Any) -> list[dict[str, An
     return rows
 
 
-def test_every_query_answers_on_an_empty_warehouse_and_on_one_with_everything(warehouse: Warehouse) -> None:
+def test_every_query_runs_on_an_empty_warehouse_and_on_one_with_every_kind_of_event(warehouse: Warehouse) -> None:
     everything = [event for event in one_of_each() if event.kind not in ("HubClaimed", "PreferenceJoined", "PreferenceRemoved")]
     for _ in range(2):
         for name in FILES:
@@ -72,7 +72,7 @@ def test_the_stations_are_counted(warehouse: Warehouse) -> None:
     }
 
 
-def test_the_queue_holds_what_this_recruiter_may_still_judge(warehouse: Warehouse) -> None:
+def test_the_rating_queue_holds_the_pairs_that_the_recruiter_may_still_judge(warehouse: Warehouse) -> None:
     facts = [pair(n) for n in range(1, 7)] + [pair(7, drawn="imported"), pair(8, drawn="edited")]
     apply(warehouse, Log(), *facts, *(features(n) for n in (1, 2, 3, 4, 5, 7, 8)))
     log = Log()
@@ -105,7 +105,7 @@ def test_one_pair_is_found_with_its_judgments(warehouse: Warehouse) -> None:
     assert ask(warehouse, "pair", pair_id=str(id_of("nothing"))) == []
 
 
-def test_what_waits_is_shown_the_longest_first(warehouse: Warehouse) -> None:
+def test_waiting_judgments_are_listed_longest_first(warehouse: Warehouse) -> None:
     apply(warehouse, Log(), judgment(3), pair(2), judgment(2), features(1), judgment(1), judgment(4), pair(4), features(4))
     rows = ask(warehouse, "waiting", limit=10)
     assert [row["waits_for"] for row in rows] == ["pair", "features", "pair and features"]
@@ -124,7 +124,7 @@ def test_judgments_are_counted_by_recruiter_and_the_latest_come_first(warehouse:
     assert latest["choice"] is None
 
 
-def test_a_run_is_one_row_with_where_it_stands(warehouse: Warehouse) -> None:
+def test_a_run_is_one_row_with_its_state(warehouse: Warehouse) -> None:
     run, other = id_of("run", 1), id_of("run", 2)
     asked = {"source": "product", "method": "dpo", "threshold": "count", "through_sequence": 9, "sources": ("product",)}
     log = Log()
@@ -153,7 +153,7 @@ def test_a_run_is_one_row_with_where_it_stands(warehouse: Warehouse) -> None:
     assert (ask(warehouse, "runs")[1]["version"], ask(warehouse, "runs")[1]["verdict"]) == ("v-1", "failed")
 
 
-def test_the_reward_model_is_shown_as_it_is_now_and_as_it_came_to_be(warehouse: Warehouse) -> None:
+def test_the_reward_history_is_the_latest_updates_in_log_order(warehouse: Warehouse) -> None:
     def update(sequence: int, head: str) -> RewardUpdated:
         return RewardUpdated(
             source="product",
@@ -181,7 +181,7 @@ def test_an_export_is_what_a_snapshot_holds_without_features(warehouse: Warehous
     assert [row["sequence"] for row in exported] == [1]
 
 
-def test_no_query_is_left_that_nobody_asks() -> None:
+def test_no_query_is_unused() -> None:
     root = Path(__file__).parents[2]
     rooms = ("storage", "trainers", "streams", "serving", "dashboard", "deploy")
     code = "\n".join(path.read_text(encoding="utf-8") for room in rooms for path in (root / room).rglob("*.py"))

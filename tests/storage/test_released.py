@@ -1,6 +1,6 @@
-"""Every version of every event that was ever released stays readable, and none changes without a new number.
+"""Every released version of every event stays readable, and no model changes without a new version.
 
-``released/KIND.vN.json`` is an example as that version was written, ``released/KIND.vN.schema.json`` what it promised. For a changed model:
+``released/KIND.vN.json`` is an example written by that version, ``released/KIND.vN.schema.json`` its JSON schema. For a changed model:
 give it the next ``schema_version``, add an upcaster, and write its two files with ``python -m tests.storage.test_released``.
 """
 
@@ -41,7 +41,7 @@ def test_a_model_that_changed_has_a_new_version(kind: str) -> None:
     model = EVENTS[kind]
     file = RELEASED / f"{kind}.v{newest_version(model)}.schema.json"
     assert schema_of(model) == json.loads(file.read_text(encoding="utf-8")), (
-        f"{kind} is no longer what version {newest_version(model)} promised: give it the next schema_version, an upcaster in"
+        f"{kind} no longer matches the schema of version {newest_version(model)}: give it the next schema_version, an upcaster in"
         " storage/events/upcasters.py, and its files here by 'python -m tests.storage.test_released'"
     )
 
@@ -76,7 +76,7 @@ def test_an_old_event_goes_through_every_version_between(monkeypatch: pytest.Mon
 
 
 def main() -> None:
-    """Write the files of versions that have none yet; what was released is never written over."""
+    """Write the files of versions that have none yet; released files are never overwritten."""
     for event in one_of_each():
         model = type(event)
         name = f"{event.kind}.v{newest_version(model)}"

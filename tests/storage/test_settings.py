@@ -1,4 +1,4 @@
-"""Settings come from three places in order, and a wrong one is one line that says where and what."""
+"""Settings have three sources in order of precedence, and an error is one line that says where and what."""
 
 from pathlib import Path
 from typing import Annotated
@@ -44,7 +44,7 @@ def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
     assert settings.section("serving", Serving) == Serving()
 
 
-def test_the_environment_lies_over_dotenv_and_dotenv_over_the_file(tmp_path: Path) -> None:
+def test_the_environment_overrides_dotenv_and_dotenv_overrides_the_file(tmp_path: Path) -> None:
     write(tmp_path, 'model = "of-the-file"\nartifacts = "of-the-file"\nbus = "sqlite:///of-the-file"\n[serving]\nport = 1\n')
     (tmp_path / ".env").write_text("FEEDBACKLOOP_MODEL=of-dotenv\nFEEDBACKLOOP_ARTIFACTS=of-dotenv\nFEEDBACKLOOP_SERVING__PORT=2\n")
     environ = {"FEEDBACKLOOP_MODEL": "of-the-environment", "FEEDBACKLOOP_SERVING__HOSTS": '["a", "b"]', "OTHER": "x"}
@@ -66,8 +66,8 @@ def test_another_file_may_be_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("model = ", "mend the file or remove it"),
-        ("[serving\nport = 1", "mend the file or remove it"),
+        ("model = ", "fix the file or remove it"),
+        ("[serving\nport = 1", "fix the file or remove it"),
         ("[severing]\nport = 1", r"there is no section \[severing\]; the sections are dpo, features"),
         ("modell = 'x'", "modell: Extra inputs"),
         ("sources = []", "sources: "),
@@ -82,7 +82,7 @@ def test_a_broken_file_is_refused_with_its_name_and_the_fault(tmp_path: Path, te
 
 def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     (tmp_path / "feedbackloop.toml").write_bytes(b'model = "\xff"')
-    with pytest.raises(ConfigurationError, match="mend the file"):
+    with pytest.raises(ConfigurationError, match="fix the file"):
         Settings.read(tmp_path, {})
 
 
@@ -135,7 +135,7 @@ def test_a_secret_may_begin_like_json(tmp_path: Path, secret: str) -> None:
     ],
 )
 @pytest.mark.parametrize("place", ["environment", "dotenv"])
-def test_a_complaint_names_the_variable_and_never_says_what_it_holds(tmp_path: Path, variable: str, value: str, place: str) -> None:
+def test_an_error_names_the_variable_and_never_its_value(tmp_path: Path, variable: str, value: str, place: str) -> None:
     if place == "dotenv":
         (tmp_path / ".env").write_text(f"{variable}='{value}'\n")
     with pytest.raises(ConfigurationError) as caught:
@@ -145,7 +145,7 @@ def test_a_complaint_names_the_variable_and_never_says_what_it_holds(tmp_path: P
     assert caught.value.__cause__ is None, "a log that shows the cause would show the value"
 
 
-def test_a_value_in_the_file_is_not_in_a_complaint_either(tmp_path: Path) -> None:
+def test_an_error_never_repeats_a_value_from_the_file(tmp_path: Path) -> None:
     write(tmp_path, '[serving]\nport = "hush-hush"\npassword = 5\n')
     with pytest.raises(
         ConfigurationError, match=r"feedbackloop\.toml \[serving\]: port: .*feedbackloop\.toml \[serving\]: password: "
@@ -172,7 +172,7 @@ def test_a_settings_file_that_is_named_and_not_there_is_refused(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("place", ["environment", "dotenv", "file"])
-def test_every_path_is_made_full_where_the_settings_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+def test_every_path_is_made_absolute_when_the_settings_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "me"))
     monkeypatch.chdir(tmp_path)
     values = {
@@ -222,7 +222,7 @@ def test_a_url_is_shown_without_the_credentials_in_it(url: str, words: str) -> N
     assert shown(url) == words
 
 
-def test_values_laid_over_leave_the_rest(tmp_path: Path) -> None:
+def test_overriding_some_values_keeps_the_others(tmp_path: Path) -> None:
     write(tmp_path, 'model = "mine"\n[serving]\nport = 3\n')
     settings = Settings.read(tmp_path, {}).with_values({"sources": ("simulation",)}, serving={"hosts": ("x",)})
     assert (settings.common.model, settings.common.sources) == ("mine", ("simulation",))

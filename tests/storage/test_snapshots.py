@@ -1,4 +1,4 @@
-"""A snapshot is the same bytes whenever it is frozen, holds what it should and nothing else, and is checked when opened."""
+"""A snapshot has the same bytes whenever it is frozen, holds exactly what it should, and is verified when opened."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,7 +117,7 @@ def test_the_prompts_are_the_evaluation_stratums_once_each_within_the_cut(loop: 
 
 
 def test_a_snapshot_of_many_rows_has_the_same_bytes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.snapshots.snapshot.ROWS_A_GROUP", 17)
+    monkeypatch.setattr("storage.snapshots.snapshot.ROW_GROUP_SIZE", 17)
     with Warehouse.open(tmp_path / "w.duckdb") as warehouse:
         apply(warehouse, Log(), *(reply(n) for n in range(400)))
         manifest = frozen(warehouse, tmp_path / "one", through_sequence=0)
@@ -133,20 +133,20 @@ def test_a_snapshot_that_was_tampered_with_is_refused(loop: tuple[Warehouse, Log
     file = tmp_path / "s" / "prompts.parquet"
     whole = file.read_bytes()
     file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(ArtifactError, match=r"prompts\.parquet is not the file that the manifest names"):
+    with pytest.raises(ArtifactError, match=r"prompts\.parquet does not match the manifest"):
         open_snapshot(tmp_path / "s")
     file.unlink()
     with pytest.raises(ArtifactError, match=r"prompts\.parquet"):
         open_snapshot(tmp_path / "s")
     (tmp_path / "s" / "manifest.json").write_text('{"recipe": 2}')
-    with pytest.raises(ArtifactError, match="not a manifest that this program reads"):
+    with pytest.raises(ArtifactError, match="not a manifest that this program can read"):
         open_snapshot(tmp_path / "s")
-    with pytest.raises(ArtifactError, match="it is no snapshot"):
+    with pytest.raises(ArtifactError, match="it is not a snapshot"):
         open_snapshot(tmp_path)
 
 
-def test_what_the_warehouse_has_not_come_to_cannot_be_frozen(loop: tuple[Warehouse, Log], tmp_path: Path) -> None:
-    with pytest.raises(WarehouseError, match="reaches preference 10 and not 11"):
+def test_what_the_warehouse_has_not_read_yet_cannot_be_frozen(loop: tuple[Warehouse, Log], tmp_path: Path) -> None:
+    with pytest.raises(WarehouseError, match="is at preference 10, behind 11"):
         frozen(loop[0], tmp_path / "s", through_sequence=11)
     with pytest.raises(WarehouseError, match="partition 0 up to 80"):
         frozen(loop[0], tmp_path / "s", cut={0: 80})
@@ -156,7 +156,7 @@ def test_what_the_warehouse_has_not_come_to_cannot_be_frozen(loop: tuple[Warehou
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".freezing")]
 
 
-def test_training_goes_without_what_the_evaluation_side_has_too(loop: tuple[Warehouse, Log], tmp_path: Path) -> None:
+def test_training_preferences_that_overlap_with_evaluation_are_excluded(loop: tuple[Warehouse, Log], tmp_path: Path) -> None:
     warehouse, log = loop
     shared, changed = TRAINING[0], TRAINING[1]
     same_words = reply(200, prompt=pair(shared).prompt, stratum="evaluation")

@@ -15,13 +15,13 @@ VECTOR: TypeAdapter[str] = TypeAdapter(Vector)
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=40))
-def test_what_is_packed_is_a_vector_and_comes_back_bit_by_bit(components: list[float]) -> None:
+def test_packed_vectors_round_trip_bit_by_bit(components: list[float]) -> None:
     vector = np.array(components, np.float32)
     assert unpack(VECTOR.validate_python(pack(vector))).tobytes() == vector.tobytes()
 
 
 @given(st.text("AQgw/+=-_ \né", max_size=12))
-def test_base64_is_what_the_standard_library_calls_so_when_it_is_strict(text: str) -> None:
+def test_base64_is_validated_as_strictly_as_by_the_standard_library(text: str) -> None:
     try:
         strict = len(base64.b64decode(text, validate=True)) % 4 == 0 and len(text) % 4 == 0 and text != ""
     except (binascii.Error, ValueError):

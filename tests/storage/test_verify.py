@@ -1,4 +1,4 @@
-"""Whatever somebody does to the file by hand, verify finds it and names the id."""
+"""Verify finds any manual change to the warehouse file and names the event."""
 
 import copy
 import random
@@ -11,7 +11,7 @@ import pytest
 from storage.errors import EventUnreadable
 from storage.events import Event, HubClaimed, PairDrawn, PreferenceJoined
 from storage.events.wire import decode
-from storage.warehouse.rows import LARGEST
+from storage.warehouse.rows import INT64_LIMIT
 from storage.warehouse.verify import Report, verify
 from storage.warehouse.warehouse import Warehouse
 from tests.storage.facts import Log, apply, features, judgment, pair, reply
@@ -19,7 +19,7 @@ from tests.storage.facts import Log, apply, features, judgment, pair, reply
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Log]:
-    """A warehouse and its log: everything published and read back, with repeats, refusals and bytes that are no event."""
+    """A warehouse and its log: everything published and read back, with duplicates, refusals and bytes that are not an event."""
     path, log = tmp_path_factory.mktemp("made") / "warehouse.duckdb", Log()
     with Warehouse.open(path) as warehouse:
         apply(warehouse, log, HubClaimed(source="product", epoch=1, hub="hub-1"))
@@ -33,7 +33,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Log]:
         apply(warehouse, log, judgment(5, "B").model_copy(update={"strength": 1}), judgment(99), pair(4))
         numbered = warehouse.preferences_after(0, 100)
         apply(warehouse, log, *numbered[:6])
-        # Trying again after a failed send repeats; a superseded hub is ignored; neither is a difference.
+        # Retries after a failed send give duplicates, and a superseded hub is ignored; neither is a difference.
         apply(warehouse, log, numbered[5], numbered[7].model_copy(update={"epoch": 1}), *numbered[6:])
     return path, log
 
@@ -59,13 +59,13 @@ def test_a_warehouse_that_was_left_alone_is_clean(loop: tuple[Warehouse, Log]) -
     assert (report.entries, report.unreadable, report.behind, report.unpublished) == (len(list(log.raw())), 1, 0, 0)
 
 
-def test_an_id_that_was_used_again_for_another_kind_was_refused_and_is_not_missing(loop: tuple[Warehouse, Log]) -> None:
+def test_an_event_refused_because_its_id_was_reused_is_not_missing(loop: tuple[Warehouse, Log]) -> None:
     warehouse, log = loop
     assert len(apply(warehouse, log, reply(20, event_id=judgment(1, "B").event_id)).refused) == 1
     assert verify(warehouse, log.raw()).clean
 
 
-def test_an_event_that_the_readers_of_its_topic_do_not_take_is_not_missed(loop: tuple[Warehouse, Log]) -> None:
+def test_an_event_that_readers_of_its_topic_refuse_is_not_missing(loop: tuple[Warehouse, Log]) -> None:
     warehouse, log = loop
     warehouse.apply([(partition, offset, None) for partition, offset, _ in log.add(pair(50), topic="feedback.judgments")])
 
@@ -79,7 +79,7 @@ def test_an_event_that_the_readers_of_its_topic_do_not_take_is_not_missed(loop: 
     assert verify(warehouse, log.raw(), event_in).clean
 
 
-def test_in_which_order_the_partitions_are_read_does_not_matter(loop: tuple[Warehouse, Log]) -> None:
+def test_the_order_in_which_partitions_are_read_does_not_matter(loop: tuple[Warehouse, Log]) -> None:
     warehouse, log = loop
     topics = {topic: [entry for entry in log.raw() if entry[0] == topic] for topic in log.topics}
     turns = [topic for topic, entries in topics.items() for _ in entries]
@@ -178,7 +178,7 @@ def test_a_removal_that_was_deleted_is_found(loop: tuple[Warehouse, Log]) -> Non
     assert [finding.what for finding in report.findings] == ["preference"]
 
 
-def test_a_number_missing_from_what_is_not_published_yet_is_found(loop: tuple[Warehouse, Log]) -> None:
+def test_a_gap_in_unpublished_numbers_is_found(loop: tuple[Warehouse, Log]) -> None:
     warehouse, log = loop
     warehouse.claim_epoch(3, published=warehouse.last_sequence)
     apply(
@@ -194,7 +194,7 @@ def test_a_number_missing_from_what_is_not_published_yet_is_found(loop: tuple[Wa
     assert [finding.what for finding in report.findings] == ["preference"]
 
 
-def test_what_the_warehouse_has_not_read_yet_is_behind_and_not_missing(loop: tuple[Warehouse, Log]) -> None:
+def test_entries_that_the_warehouse_has_not_read_yet_are_behind_and_not_missing(loop: tuple[Warehouse, Log]) -> None:
     warehouse, log = loop
     log.add(pair(50), pair(51))
     last = next(event for event in reversed(warehouse.preferences_after(0, 100)) if isinstance(event, PreferenceJoined))
@@ -203,14 +203,14 @@ def test_what_the_warehouse_has_not_read_yet_is_behind_and_not_missing(loop: tup
     assert (report.findings, report.behind) == ((), 3)
 
 
-def test_an_event_that_never_could_be_stored_is_not_missing(loop: tuple[Warehouse, Log]) -> None:
+def test_an_event_that_cannot_be_stored_is_not_missing(loop: tuple[Warehouse, Log]) -> None:
     warehouse, log = loop
-    huge = reply(60).sampling.model_copy(update={"seed": LARGEST})
+    huge = reply(60).sampling.model_copy(update={"seed": INT64_LIMIT})
     warehouse.apply([(partition, offset, None) for partition, offset, _ in log.add(reply(60, sampling=huge))])
     assert verify(warehouse, log.raw()).unreadable == 2
 
 
-def test_an_epoch_that_nobody_claimed_and_a_hole_in_the_numbers_of_the_log_are_found(loop: tuple[Warehouse, Log]) -> None:
+def test_an_unclaimed_epoch_and_a_gap_in_the_numbers_on_the_log_are_found(loop: tuple[Warehouse, Log]) -> None:
     warehouse, log = loop
     (found,) = tamper(warehouse, log, "UPDATE numbering SET epoch = 7").findings
     assert (found.what, found.where) == ("state", "numbering")

@@ -1,4 +1,4 @@
-"""Rows, offsets, repeats and what survives when the process does not."""
+"""Rows, offsets, deduplication and crash recovery."""
 
 import itertools
 import multiprocessing
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from storage.errors import ConfigurationError, EventUnreadable, WarehouseError
 from storage.events import EVENTS, Event, JudgmentGiven, ModelEvaluated, ModelPromoted, PairDrawn, ReplySent, Sampling
-from storage.warehouse.deduplication import Seen, halves
+from storage.warehouse.deduplication import Seen, lower_halves
 from storage.warehouse.entries import Entry, Partition
 from storage.warehouse.rows import event_of, refuse_unstorable
 from storage.warehouse.warehouse import Warehouse
@@ -89,19 +89,19 @@ def test_an_id_used_again_for_something_else_is_refused_and_named(warehouse: War
     assert "then JudgmentGiven, now ReplySent" in apply(warehouse, log, other_kind).refused[0].reason
 
 
-def test_another_id_with_the_same_remembered_half_is_new(warehouse: Warehouse) -> None:
+def test_another_id_with_the_same_lower_half_is_new(warehouse: Warehouse) -> None:
     known = judgment(1)
     twin = judgment(2, event_id=UUID(int=(known.event_id.int ^ 1 << 100)))
     place = Partition("feedback.judgments", 0)
-    assert halves([(place, 0, known)]) == halves([(place, 1, twin)])
+    assert lower_halves([(place, 0, known)]) == lower_halves([(place, 1, twin)])
     assert apply(warehouse, Log(), known, twin).stored == (known, twin)
 
 
 @given(batches=st.lists(st.lists(st.integers(0, 40)), max_size=20), first=st.lists(st.integers(0, 40)))
-def test_what_was_seen_is_what_a_set_would_hold(batches: list[list[int]], first: list[int]) -> None:
+def test_seen_behaves_like_a_set(batches: list[list[int]], first: list[int]) -> None:
     seen, truth = Seen(np.array(first, np.uint64)), set(first)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("storage.warehouse.deduplication.SHORT", 4)  # so that a few numbers become a run
+        patch.setattr("storage.warehouse.deduplication.MIN_RUN", 4)  # so that a few numbers form a run
         for batch in batches:
             numbers = np.array(batch, np.uint64)
             assert seen.among(numbers).tolist() == [number in truth for number in batch]
@@ -119,8 +119,8 @@ def test_a_number_beyond_64_bits_is_refused_by_its_name() -> None:
         refuse_unstorable(evaluated.model_copy(update={"gates": (gate,)}))
 
 
-def test_one_row_of_each_partition_is_left_of_many_offsets(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.warehouse.inserts.TIDY_AFTER", 5)
+def test_old_offset_rows_are_compacted(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.warehouse.inserts.COMPACT_AFTER", 5)
     log = Log()
     for n in range(20):
         apply(warehouse, log, pair(n), judgment(n))
@@ -136,7 +136,7 @@ def _closed(warehouse: Warehouse) -> Path:
     return warehouse.path
 
 
-def test_what_cannot_be_read_only_moves_the_offset(warehouse: Warehouse) -> None:
+def test_an_unreadable_entry_only_advances_the_offset(warehouse: Warehouse) -> None:
     applied = apply(warehouse, Log(), b"{", judgment(1))
     assert (len(applied.stored), applied.repeated, applied.refused) == (1, 0, ())
     assert warehouse.offsets() == {("feedback.judgments", 0): 1}
@@ -212,7 +212,7 @@ def test_a_file_that_another_process_holds_is_refused_with_its_pid(tmp_path: Pat
         process.join(timeout=60)
 
 
-def test_a_file_that_another_process_is_about_to_let_go_of_is_waited_for(tmp_path: Path) -> None:
+def test_opening_waits_for_another_process_to_release_the_file(tmp_path: Path) -> None:
     path = tmp_path / "w.duckdb"
     context = multiprocessing.get_context("spawn")
     ready, done = context.Event(), context.Event()
@@ -229,7 +229,7 @@ def test_a_file_that_another_process_is_about_to_let_go_of_is_waited_for(tmp_pat
 
 def test_a_commit_that_fails_says_why_and_leaves_nothing(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     class Full:
-        """The connection of a disk that is full when the transaction is to be written: it is over then, as DuckDB leaves it."""
+        """A connection whose commit fails because the disk is full; like DuckDB's, the transaction is over then."""
 
         def __init__(self, connection: Any) -> None:
             self._connection = connection
@@ -252,7 +252,7 @@ def test_a_commit_that_fails_says_why_and_leaves_nothing(warehouse: Warehouse, m
     assert len(warehouse.events(PairDrawn)) == 1
 
 
-def test_a_file_that_is_no_warehouse_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_warehouse_is_refused(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("Dear all")
     with pytest.raises(ConfigurationError, match=r"letter\.txt cannot be opened"):
         Warehouse.open(tmp_path / "letter.txt")

@@ -1,4 +1,4 @@
-"""What every bus has to keep, each promise a function of a fresh bus; ``test_bus.py`` runs all of them against each bus there is."""
+"""The contract of a bus, each promise a function of a fresh bus; ``test_bus.py`` runs all of them on every implementation."""
 
 import threading
 import time
@@ -37,14 +37,14 @@ def what_is_published_is_read_back_byte_for_byte_in_order_of_its_key(bus: Bus) -
 
 
 @promise
-def topics_have_offsets_of_their_own(bus: Bus) -> None:
+def each_topic_has_its_own_offsets(bus: Bus) -> None:
     positions = bus.publish([Record(PAIRS, b"", b"1"), Record(JUDGMENTS, b"", b"2"), Record(PAIRS, b"", b"3")], timeout=5)
     assert [(position.partition.topic, position.offset) for position in positions] == [(PAIRS, 0), (JUDGMENTS, 0), (PAIRS, 1)]
     assert [entry.value for entry in everything(bus, JUDGMENTS)] == [b"2"]
 
 
 @promise
-def reading_goes_on_after_the_offset_and_never_beyond_the_limit(bus: Bus) -> None:
+def reading_continues_after_the_offset_and_returns_at_most_limit_entries(bus: Bus) -> None:
     bus.publish([Record(PAIRS, b"", str(i).encode()) for i in range(10)], timeout=5)
     after = start(bus, PAIRS)
     seen = []
@@ -56,7 +56,7 @@ def reading_goes_on_after_the_offset_and_never_beyond_the_limit(bus: Bus) -> Non
 
 
 @promise
-def bounds_name_the_first_offset_kept_and_the_next_to_be_given(bus: Bus) -> None:
+def bounds_are_the_first_retained_offset_and_the_next_one(bus: Bus) -> None:
     (empty,) = bus.bounds([PAIRS]).values()
     bus.publish([Record(PAIRS, b"", b"x")] * 3, timeout=5)
     (filled,) = bus.bounds([PAIRS]).values()
@@ -89,7 +89,7 @@ def a_reader_finds_its_own_marks_and_no_others(bus: Bus) -> None:
 
 @promise
 def a_reader_that_waits_wakes_at_once(bus: Bus) -> None:
-    """Once a record is there the answer comes long before the wait is over."""
+    """A blocked read returns as soon as a record is published, long before its timeout."""
     after, waiting, answers = start(bus, PAIRS), threading.Event(), []
 
     def wait_for_one() -> None:
@@ -109,7 +109,7 @@ def a_reader_that_waits_wakes_at_once(bus: Bus) -> None:
 
 
 @promise
-def a_wait_for_what_does_not_come_ends_with_nothing(bus: Bus) -> None:
+def a_read_without_new_entries_returns_nothing_after_its_timeout(bus: Bus) -> None:
     after = start(bus, PAIRS)
     bus.publish([Record(JUDGMENTS, b"", b"x")], timeout=5)
     started = time.monotonic()
@@ -118,7 +118,7 @@ def a_wait_for_what_does_not_come_ends_with_nothing(bus: Bus) -> None:
 
 
 @promise
-def threads_publishing_together_lose_nothing_and_keep_each_ones_order(bus: Bus) -> None:
+def concurrent_publishers_lose_nothing_and_each_keeps_its_order(bus: Bus) -> None:
     def publish(name: int) -> None:
         for i in range(0, 60, 3):
             bus.publish([Record(PAIRS, b"k", f"{name}:{i + j}".encode()) for j in range(3)], timeout=30)
@@ -135,6 +135,6 @@ def threads_publishing_together_lose_nothing_and_keep_each_ones_order(bus: Bus) 
 
 
 @promise
-def publishing_nothing_is_nothing(bus: Bus) -> None:
+def publishing_no_records_is_a_no_op(bus: Bus) -> None:
     assert bus.publish([], timeout=5) == []
     assert everything(bus, PAIRS) == []

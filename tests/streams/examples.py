@@ -1,4 +1,4 @@
-"""Events to test with, short to write, and a small embedding that is the same everywhere."""
+"""Short constructors of example events, and a small deterministic embedding."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ def sha(text: str) -> str:
 
 
 class SmallEmbedder:
-    """Six features of a text by its hash, and the first by its length: enough for a taste to be learnt."""
+    """Six features of a text, one from its length and five from its hash: enough to learn a preference for longer texts."""
 
     name, hash, dimension = "small", sha("small"), DIMENSION
 
@@ -66,7 +66,7 @@ def claimed(epoch: int) -> HubClaimed:
 
 
 def joined(sequence: int, epoch: int = 1, **fields: Any) -> PreferenceJoined:
-    """The preference with this number: always the same one."""
+    """The preference with this sequence number; deterministic."""
     generator = np.random.default_rng(sequence)
     judgment = {
         "event_id": derived_id("judgment", sequence),
@@ -112,10 +112,10 @@ def gate(verdict: Verdict, name: str = "win_rate") -> GateResult:
 
 
 def evaluated(text: str, /, *verdicts: Verdict, champion: str = "base", run_id: UUID | None = None, **fields: Any) -> ModelEvaluated:
-    """The evaluation of the policy whose hash is that of ``text``; the required gates have these verdicts and have passed beyond."""
+    """The evaluation of the policy with the hash of ``text``; ``verdicts`` are those of the first required gates, the others pass."""
     passed: Verdict = "passed"
-    spoken = (*verdicts, *(passed,) * (len(REQUIRED) - len(verdicts)))
-    worst: Verdict = "failed" if "failed" in spoken else "insufficient" if "insufficient" in spoken else "passed"
+    all_verdicts = (*verdicts, *(passed,) * (len(REQUIRED) - len(verdicts)))
+    worst: Verdict = "failed" if "failed" in all_verdicts else "insufficient" if "insufficient" in all_verdicts else "passed"
     return ModelEvaluated.model_validate(
         {
             "source": "product",
@@ -124,15 +124,15 @@ def evaluated(text: str, /, *verdicts: Verdict, champion: str = "base", run_id: 
             "policy": sha(text),
             "report": sha(f"report of {text}"),
             "champion": champion,
-            "gates": [gate(verdict, name) for verdict, name in zip(spoken, REQUIRED, strict=True)],
+            "gates": [gate(verdict, name) for verdict, name in zip(all_verdicts, REQUIRED, strict=True)],
             "verdict": worst,
         }
         | fields
     )
 
 
-def proven(event: ModelEvaluated) -> None:
-    """What the fold of versions is told where a test is not about proofs."""
+def accept_all(event: ModelEvaluated) -> None:
+    """A check for the fold of versions that accepts every evaluation."""
 
 
 def of_its_run(
@@ -142,10 +142,9 @@ def of_its_run(
     settings: FrozenSettings | None = None,
     otherwise: Mapping[str, Any] | None = None,
 ) -> tuple[TrainingRequested, DatasetFrozen, RunClaimed, ModelEvaluated]:
-    """The evaluation with the run that it is of, and a report in the store.
+    """The evaluation with the events of its run; its report is put into the store.
 
-    ``judged_against`` is the champion's policy, ``settings`` are those that the run was asked for with, ``otherwise`` is what the report
-    says otherwise.
+    ``judged_against`` is the champion's policy, ``settings`` are the run's frozen settings, ``otherwise`` overrides fields of the report.
     """
     common: dict[str, Any] = {"source": event.source, "run_id": event.run_id}
     claims = {

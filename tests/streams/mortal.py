@@ -1,4 +1,4 @@
-"""Processes that are killed at a moment that the test chooses: nothing of them is left but the log and the files."""
+"""Simulates processes that are killed at a chosen point: only the log and the files survive."""
 
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -14,11 +14,11 @@ from tests.streams.memory_bus import MemoryBus
 
 
 class Killed(BaseException):
-    """No handler of the program catches it."""
+    """Not an ``Exception``, so that no handler catches it."""
 
 
-class Fate:
-    """Counts the moments at which something has just been done, or is about to be, and kills at the one after ``moments`` others."""
+class KillSwitch:
+    """Counts the points before and after each write, and raises ``Killed`` at the one after ``moments`` others."""
 
     def __init__(self, moments: int | None = None) -> None:
         self._left = moments
@@ -34,29 +34,29 @@ class Fate:
 
 
 class MortalBus(MemoryBus):
-    """A process's line to ``log``: it may be killed before, in the middle of and after all that it writes there."""
+    """A process's connection to ``log``, which may be killed before, during and after each write."""
 
-    def __init__(self, log: Bus, fate: Fate) -> None:
+    def __init__(self, log: Bus, switch: KillSwitch) -> None:
         super().__init__()
-        self._log, self._fate = log, fate
+        self._log, self._switch = log, switch
 
     def publish(self, records: Sequence[Record], *, timeout: float) -> list[Position]:
         half = len(records) // 2
         positions: list[Position] = []
         try:
             for part in (records[:half], records[half:]):
-                self._fate.moment()
+                self._switch.moment()
                 positions += self._log.publish(part, timeout=timeout) if part else []
-            self._fate.moment()
+            self._switch.moment()
         except Killed:
             if threading.current_thread() is threading.main_thread():
                 raise
-        return positions  # another thread of a dead process ends without a word
+        return positions  # in other threads of a dead process the write is silently dropped
 
     def mark(self, reader: str, upto: Mapping[Partition, int]) -> None:
-        self._fate.moment()
+        self._switch.moment()
         self._log.mark(reader, upto)
-        self._fate.moment()
+        self._switch.moment()
 
     def read(self, after: Mapping[Partition, int], *, limit: int, wait: float) -> list[Logged]:
         return self._log.read(after, limit=limit, wait=wait)
@@ -69,30 +69,30 @@ class MortalBus(MemoryBus):
 
 
 class MortalWarehouse(Warehouse):
-    """A warehouse whose process may be killed inside and outside of its transactions."""
+    """A warehouse whose process may be killed inside and outside its transactions."""
 
-    fate = Fate()
+    switch = KillSwitch()
 
     @classmethod
-    def opened(cls, path: Path, fate: Fate) -> "MortalWarehouse":
-        """Open it; what it does from then on is counted by ``fate``."""
+    def opened(cls, path: Path, switch: KillSwitch) -> "MortalWarehouse":
+        """Open it, and count what it does from then on with ``switch``."""
         warehouse = cls.open(path)
         assert isinstance(warehouse, MortalWarehouse)
-        warehouse.fate = fate
+        warehouse.switch = switch
         return warehouse
 
     def apply(self, batch: Sequence[Entry]) -> Applied:
-        self.fate.moment()
+        self.switch.moment()
         applied = super().apply(batch)
-        self.fate.moment()
+        self.switch.moment()
         return applied
 
     def _insert(self, table: str, rows: pa.Table) -> None:
         super()._insert(table, rows)
-        self.fate.moment()
+        self.switch.moment()
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         with super()._transaction():
             yield
-            self.fate.moment()  # everything is written and nothing committed
+            self.switch.moment()  # everything is written and nothing committed

@@ -1,4 +1,4 @@
-"""Inputs for a topic that no program of ours wrote: valid events with one field changed, and anything else that may stand on a log."""
+"""Fuzzing inputs for a topic: valid events with one field mutated, and other bytes that may be on a log."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ from tests.streams.examples import SmallEmbedder, sha
 Fields = dict[str, Any]
 Where = tuple[dict[str, Any] | list[Any], Any]  # a container inside an event, and the key or index in it
 
-POOL = 40  # pairs, runs, versions … that events speak of: few enough for them to meet
+POOL = 40  # pairs, runs, versions …: few, so that different events refer to the same ones
 HUGE = (2**31, 2**53, 2**62, 2**63, 2**64, 10**30, -1, -(2**63) - 1, 1e308, 5e-324)
 NO_NUMBERS = (float("nan"), float("inf"), float("-inf"))
 TYPES: tuple[Any, ...] = (None, True, 0, 1.5, "", "x", [], {}, [None], {"a": {"b": []}})
@@ -25,11 +25,11 @@ TEXTS = ("\x00", "a\x00b", "\ud800", "\u202e\u2028\ufeff", "🧑🏽‍💻" * 4
 
 
 def inputs(topic: Topic, count: int, random: Random) -> Iterator[bytes]:
-    """``count`` inputs, every second one a mutation of a valid event of the topic; the same ones for the same ``random``."""
+    """``count`` inputs, every second one a mutation of a valid event of the topic; deterministic for a seeded ``random``."""
     sent: list[Fields] = []
     for number in range(count):
         if number % 2:
-            yield random.choice(STRANGERS)(topic, random)
+            yield random.choice(OTHER_INPUTS)(topic, random)
             continue
         fields = event_of_topic(topic, random)
         yield _mutated(fields, sent, random)
@@ -43,7 +43,7 @@ def event_of_topic(topic: Topic, random: Random) -> Fields:
 
 
 def _mutated(fields: Fields, sent: list[Fields], random: Random) -> bytes:
-    """One field changed; now and then an earlier event again, or another event under its id."""
+    """Change one field; sometimes repeat an earlier event, or reuse its id for another."""
     dice = random.random()
     if sent and dice < 0.05:
         return _json(random.choice(sent))
@@ -60,9 +60,9 @@ def _change(where: Where, random: Random) -> None:
     if key == "kind":
         assert isinstance(holder, dict)
         holder[key] = random.choice([*(event.kind for event in EXAMPLES), "Nonsense", None, 7])
-        if isinstance(holder.get("schema_version"), int):  # nor one that is newer than its new kind
+        if isinstance(holder.get("schema_version"), int):  # not newer than the current version of the new kind
             holder["schema_version"] = 1
-    elif key == "schema_version":  # a newer one stops the reader, as it should: tested elsewhere
+    elif key == "schema_version":  # no newer ones: they stop the reader, which is tested elsewhere
         holder[key] = random.choice([0, -1, None, "1", True, 1.0, [], 0.5])
     elif key == "occurred_at" and dice < 5:
         holder[key] = random.choice(MOMENTS)
@@ -83,7 +83,7 @@ def _change(where: Where, random: Random) -> None:
 
 
 def _places(value: Any) -> Iterator[Where]:
-    """Every field and element inside."""
+    """Every field and element, recursively."""
     for key, inner in list(value.items() if isinstance(value, dict) else enumerate(value)):
         yield value, key
         if isinstance(inner, dict | list):
@@ -122,11 +122,11 @@ def _odd_json(_topic: Topic, random: Random) -> bytes:
     return random.choice([b"", b" ", b"null", b"0", b'"x"', b"[]", b"{}", b'{"kind": []}', b'{"kind": "ReplySent"}', b"1" * 5_000])
 
 
-def _twice_the_same_key(topic: Topic, random: Random) -> bytes:
+def _duplicate_keys(topic: Topic, random: Random) -> bytes:
     return _valid_event(topic, random).replace(b"{", b'{"kind": "HubClaimed", "source": 1, ', 1)
 
 
-STRANGERS: tuple[Callable[[Topic, Random], bytes], ...] = (
+OTHER_INPUTS: tuple[Callable[[Topic, Random], bytes], ...] = (
     _valid_event,
     _valid_event,
     _other_event,
@@ -135,12 +135,12 @@ STRANGERS: tuple[Callable[[Topic, Random], bytes], ...] = (
     _bad_utf8,
     _deep,
     _odd_json,
-    _twice_the_same_key,
+    _duplicate_keys,
 )
 
 
 def _varied(example: Event, random: Random) -> Fields:
-    """The example as another event of its kind, about one of a few pairs, runs or versions, so that events meet each other."""
+    """The example as another event of its kind, about one of a few pairs, runs or versions."""
     fields: Fields = json.loads(encode(example))
     thing = random.randrange(POOL)
     policy = sha(f"policy {thing}")
@@ -160,7 +160,7 @@ def _varied(example: Event, random: Random) -> Fields:
         "decision": random.choice(["approve", "reject"]),
         "judgments_before": random.randrange(60),
         "judgments_seen": random.randrange(60),
-        "epoch": random.randrange(1, 2**40),  # below the running hub's: it does not stop for these
+        "epoch": random.randrange(1, 2**40),  # below the running hub's, which therefore does not stop
         "sequence": random.randrange(1, 100),
         "embedding_hash": SmallEmbedder.hash,
     }
@@ -179,7 +179,7 @@ def _id(random: Random) -> str:
 
 
 def _json(fields: Fields) -> bytes:
-    """As Python writes it: NaN, infinities and half surrogates included."""
+    """As Python's ``json`` writes it, including NaN, infinities and lone surrogates."""
     return json.dumps(fields).encode()
 
 

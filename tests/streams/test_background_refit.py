@@ -1,4 +1,4 @@
-"""A reconciliation computed beside the learning moves no weight, whether it came in time, too late, or for judgments taken back since."""
+"""A reconciliation computed in the background changes no weight, whether it finished in time, too late, or for judgments removed since."""
 
 import threading
 from collections.abc import Callable
@@ -48,25 +48,25 @@ def entries(*, taken_back_at: int | None) -> list[Entry]:
 
 @pytest.mark.parametrize("taken_back_at", [None, 30, 52, 53])
 @pytest.mark.parametrize("batch", [1, 3, 7, 120])
-def test_the_checkpoint_is_the_same_byte_by_byte_however_it_was_computed(tmp_path: Path, taken_back_at: int | None, batch: int) -> None:
+def test_the_checkpoint_has_the_same_bytes_however_it_was_computed(tmp_path: Path, taken_back_at: int | None, batch: int) -> None:
     events = entries(taken_back_at=taken_back_at)
     alone = learn_all(new_head(HeadSettings(reconcile_every=EVERY), EMBEDDING, D, ("product",)), events)
     one, other = save(alone, tmp_path / "one"), save(learnt(events, batch), tmp_path / "other")
     assert one.read_bytes() == other.read_bytes()
 
 
-def test_it_is_computed_in_a_thread_of_its_own_once_for_each_number(threads: list[str]) -> None:
+def test_each_reconciliation_is_computed_once_in_a_background_thread(threads: list[str]) -> None:
     learnt(entries(taken_back_at=None), 1)
     assert [name.split("_")[0] for name in threads] == ["reconciliation"] * 2
 
 
-def test_what_was_taken_back_meanwhile_makes_it_be_computed_again(threads: list[str]) -> None:
+def test_a_removal_during_the_computation_makes_it_run_again(threads: list[str]) -> None:
     learnt(entries(taken_back_at=53), 1)
     assert [name.split("_")[0] for name in threads] == ["reconciliation", "MainThread", "reconciliation"]
 
 
-def test_who_waits_for_a_reconciliation_ends_its_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refit, "PAUSES", 1e6)
+def test_waiting_for_a_reconciliation_ends_its_throttling(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refit, "PAUSE_FACTOR", 1e6)
     pace = Throttle()
     pausing = threading.Thread(target=pace, daemon=True)
     pausing.start()
@@ -75,4 +75,4 @@ def test_who_waits_for_a_reconciliation_ends_its_pauses(monkeypatch: pytest.Monk
     pace.hurry()
     pausing.join(5)
     assert not pausing.is_alive()
-    learnt(entries(taken_back_at=None), 1)  # what was begun with such pauses is waited for where it is taken over
+    learnt(entries(taken_back_at=None), 1)  # a throttled computation is hurried when its result is taken over

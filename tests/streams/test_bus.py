@@ -1,4 +1,4 @@
-"""Each promise of the contract on each bus, and what only the SQLite log promises."""
+"""The bus contract on each implementation, and what only the SQLite log guarantees."""
 
 import multiprocessing
 import os
@@ -14,7 +14,7 @@ from storage.errors import ConfigurationError, Overloaded
 from streams.bus.open import open_bus
 from streams.bus.protocol import Bus, Partition, Record
 from streams.bus.sqlite import SQLiteBus
-from streams.bus.wakeup import LONGEST, bell_folder
+from streams.bus.wakeup import MAX_SOCKET_PATH, bell_folder
 from tests.streams.bus_contract import PROMISES, everything, start
 from tests.streams.memory_bus import MemoryBus
 
@@ -56,7 +56,7 @@ def test_a_publisher_killed_at_any_moment_loses_nothing_that_was_acknowledged(tm
         process.start()
         os.close(writing)
         said = b""
-        while said.count(b"\n") < 20:  # it is in full swing
+        while said.count(b"\n") < 20:  # well under way
             said += os.read(reading, 4096)
         os.kill(process.pid or 0, signal.SIGKILL)
         while more := os.read(reading, 4096):
@@ -67,7 +67,7 @@ def test_a_publisher_killed_at_any_moment_loses_nothing_that_was_acknowledged(tm
         with SQLiteBus(path) as bus:
             found = [int(entry.value) for entry in everything(bus, PAIRS)][kept:]
         assert found[: last + 1] == list(range(last + 1))
-        assert len(found) % 5 == 0, "a batch is in the log whole or not at all"
+        assert len(found) % 5 == 0, "a batch is appended completely or not at all"
         kept += len(found)
 
 
@@ -78,7 +78,7 @@ def _answer(path: Path) -> None:
             bus.publish([Record("feedback.features", b"", b"")], timeout=30)
 
 
-def test_a_record_wakes_a_reader_in_another_process_before_it_would_poll(tmp_path: Path) -> None:
+def test_a_record_wakes_a_reader_in_another_process_faster_than_polling(tmp_path: Path) -> None:
     path = tmp_path / "bus.sqlite"
     times = []
     with SQLiteBus(path) as bus:
@@ -90,10 +90,10 @@ def test_a_record_wakes_a_reader_in_another_process_before_it_would_poll(tmp_pat
             assert bus.read({Partition("feedback.features", 0): i - 1}, limit=1, wait=30)
             times.append(time.monotonic() - started)
         process.join(timeout=30)
-    assert sorted(times)[10] < 0.05, "there and back takes less than one poll"
+    assert sorted(times)[10] < 0.05, "the round trip takes less than one polling interval"
 
 
-def test_bells_of_dead_processes_are_cleared_away(tmp_path: Path) -> None:
+def test_bells_of_dead_processes_are_removed(tmp_path: Path) -> None:
     path = tmp_path / "bus.sqlite"
 
     def die_waiting() -> None:
@@ -110,15 +110,15 @@ def test_bells_of_dead_processes_are_cleared_away(tmp_path: Path) -> None:
         assert list(bell_folder(path).iterdir()) == []
 
 
-def test_the_bells_of_a_log_in_a_deep_folder_lie_where_the_path_is_short(tmp_path: Path) -> None:
+def test_the_bells_of_a_log_in_a_deep_folder_have_a_short_path(tmp_path: Path) -> None:
     path = tmp_path / ("deep" * 30) / "bus.sqlite"
-    assert len(str(bell_folder(path))) + 20 <= LONGEST
+    assert len(str(bell_folder(path))) + 20 <= MAX_SOCKET_PATH
     with SQLiteBus(path) as bus:
         bus.publish([Record(PAIRS, b"", b"x")], timeout=5)
         assert [entry.value for entry in everything(bus, PAIRS)] == [b"x"]
 
 
-def test_a_log_that_another_program_keeps_locked_says_that_it_is_overloaded(tmp_path: Path) -> None:
+def test_publishing_to_a_log_locked_by_another_program_raises_overloaded(tmp_path: Path) -> None:
     with SQLiteBus(tmp_path / "bus.sqlite") as bus:
         other = sqlite3.connect(tmp_path / "bus.sqlite", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
@@ -141,6 +141,6 @@ def test_another_programs_database_is_not_taken_for_a_log(tmp_path: Path) -> Non
         SQLiteBus(tmp_path / "text")
 
 
-def test_a_bus_that_nobody_has_built_is_refused_with_what_to_use() -> None:
+def test_an_unknown_bus_scheme_is_refused_with_the_supported_ones() -> None:
     with pytest.raises(ConfigurationError, match="sqlite:///path"):
         open_bus("redis://localhost")

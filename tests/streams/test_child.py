@@ -1,4 +1,4 @@
-"""A run in a process of its own: what it says and raises arrives here, and neither of the two outlives the other for long."""
+"""A run in a child process: progress, logs and errors arrive in the parent, and neither process outlives the other for long."""
 
 import errno
 import logging
@@ -20,7 +20,7 @@ Said = list[tuple[str, int, int, dict[str, float], dict[str, str]]]
 
 
 def nothing(*said: object) -> None:
-    """Takes what is said."""
+    """A no-op progress callback."""
 
 
 def add(one: int, two: int, progress: Progress) -> tuple[int, int]:
@@ -42,7 +42,7 @@ def fill_the_disk(progress: Progress) -> None:
 
 
 class Odd(Exception):
-    """Cannot be built again from what pickle keeps of it."""
+    """Can be pickled but not unpickled."""
 
     def __init__(self, one: int, two: int) -> None:
         super().__init__(f"{one} {two}")
@@ -63,7 +63,7 @@ def go_on(path: str, progress: Progress) -> None:
 
 
 def gone(pid: int) -> bool:
-    """Whether there is no such process any more, or only what waits to be reaped of it."""
+    """Whether the process has ended; it may be a zombie."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
@@ -86,22 +86,22 @@ def test_an_error_keeps_its_class_and_says_where_it_was_raised() -> None:
     assert "in refuse" in caught.value.__notes__[0]
 
 
-def test_what_will_pass_by_itself_is_told_apart_by_its_cause() -> None:
+def test_an_error_with_a_temporary_cause_is_raised_as_overloaded() -> None:
     with pytest.raises(Overloaded, match="the disk is full"):
         in_child(fill_the_disk, progress=nothing)
 
 
-def test_an_error_that_cannot_be_sent_is_named() -> None:
+def test_an_error_that_cannot_be_unpickled_is_reported_by_name() -> None:
     with pytest.raises(RuntimeError, match="Odd: 1 2"):
         in_child(be_odd, progress=nothing)
 
 
-def test_a_child_that_is_killed_is_said_to_have_died() -> None:
+def test_a_killed_child_raises_child_died() -> None:
     with pytest.raises(ChildDied, match="ended with code -9"):
         in_child(die, progress=nothing)
 
 
-def test_what_the_progress_raises_ends_the_child(tmp_path: Path) -> None:
+def test_an_exception_in_the_progress_callback_kills_the_child(tmp_path: Path) -> None:
     def stop(*said: object) -> None:
         raise KeyError("stop")
 
@@ -125,5 +125,5 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     parent.wait()
     pid, until = int(path.read_text()), time.monotonic() + 30
     while not gone(pid):
-        assert time.monotonic() < until, "the child goes on without its parent"
+        assert time.monotonic() < until, "the child outlives its parent"
         time.sleep(0.05)

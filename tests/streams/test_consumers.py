@@ -1,4 +1,4 @@
-"""The table of consumers is what runs: a row more is answered, and nothing else has to know of it."""
+"""The processes run the rows of the table of consumers: an added row is consumed without any other change."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ def refuse_everything(context: ProcessorContext) -> Callable[[Sequence[Event]], 
     return handle
 
 
-def test_a_row_more_is_answered_by_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_added_row_is_run_by_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     row = Consumer("refuse", "processor", (RATINGS,), refuse_everything, handler=True)
     monkeypatch.setattr(table, "CONSUMERS", (*table.CONSUMERS, row))
     settings = Settings.read(tmp_path, {}).with_values({"home": tmp_path})
@@ -54,9 +54,9 @@ def test_a_row_more_is_answered_by_its_process(tmp_path: Path, monkeypatch: pyte
     assert (quarantined.reader, quarantined.reason) == ("refuse", "ValueError: not today, small")
 
 
-def test_two_rows_of_one_group_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_rows_with_the_same_group_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table, "CONSUMERS", (*table.CONSUMERS, consumer("embed")))
-    with pytest.raises(ConfigurationError, match="two consumers are named embed"):
+    with pytest.raises(ConfigurationError, match="two rows of the table of consumers are named 'embed'"):
         consumers_of("hub")
 
 

@@ -1,4 +1,4 @@
-"""Verify finds what was altered on the log and in its row alike, and what is gone or spoilt; what it cannot see it says."""
+"""Verify finds data that was altered both on the log and in the warehouse, and missing or corrupt files; it lists what it cannot check."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +37,7 @@ from trainers.reward.online.settings import HeadSettings
 
 
 class Home:
-    """A home as hub, learner and trainer leave it, on real files."""
+    """A home as written by hub, learner and trainer, on real files."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -116,7 +116,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
     built.warehouse.close()
 
 
-def test_a_home_that_was_left_alone_has_no_findings_and_what_is_not_covered_is_said(home: Home) -> None:
+def test_an_unaltered_home_has_no_findings_and_what_is_not_covered_is_listed(home: Home) -> None:
     assert home.findings() == []
     done = check_derived(home.warehouse, home.artifacts, home.settings)
     assert any("nobody has signed" in words for words in done.not_covered)
@@ -133,28 +133,28 @@ def test_a_home_that_was_left_alone_has_no_findings_and_what_is_not_covered_is_s
         ("DELETE FROM judgment_given", "its judgment, which is not there"),
         ("UPDATE pair_drawn SET stratum = CASE stratum WHEN 'training' THEN 'evaluation' ELSE 'training' END", "derived from: the stratum"),
         (f"UPDATE pair_embedded SET a = '{pack(np.array([1.0, 2.0, 3.0]))}'", "derived from: the features"),
-        ("UPDATE preference_removed SET removes = 1", "nothing calls for taking back number 1"),
-        ("DELETE FROM judgment_given WHERE choice = 'B'", "nothing calls for taking back"),
+        ("UPDATE preference_removed SET removes = 1", "nothing justifies removing number 1"),
+        ("DELETE FROM judgment_given WHERE choice = 'B'", "nothing justifies removing"),
     ],
 )
-def test_what_the_join_made_is_computed_again(home: Home, statement: str, words: str) -> None:
+def test_preferences_are_recomputed_from_their_sources(home: Home, statement: str, words: str) -> None:
     assert any(what == "derived" and words in said for what, said in home.tamper(statement)), home.findings()
 
 
-def test_a_reward_update_that_the_preferences_do_not_give_is_found(home: Home) -> None:
+def test_a_reward_update_that_does_not_follow_from_the_preferences_is_found(home: Home) -> None:
     found = home.tamper(f"UPDATE reward_updated SET mean = '{pack(np.array([0.5, 0.5, 0.5, 0.5]))}' WHERE sequence = 8")
-    assert [said for _, said in found] == ["reward update 8: its weights are not those of the preferences"]
+    assert [said for _, said in found] == ["reward update 8: its weights do not follow from the preferences"]
     found = home.tamper("UPDATE reward_updated SET judgments_seen = 999")
     assert all("counts 999 judged pairs" in said for _, said in found)
     assert len(found) == 2
 
 
-def test_a_learners_head_that_was_changed_or_cut_is_found(home: Home) -> None:
+def test_a_changed_or_truncated_checkpoint_of_the_learner_is_found(home: Home) -> None:
     head = load(home.head_file)
     head.mean[:] += 1
     save(head, home.head_file)
     ((what, said),) = home.findings()
-    assert (what, "its weights are not those of the preferences" in said) == ("state", True)
+    assert (what, "its weights do not follow from the preferences" in said) == ("state", True)
     home.head_file.write_bytes(home.head_file.read_bytes()[:-100])
     ((what, said),) = home.findings()
     assert (what, "no reward head to be read" in said) == ("state", True)
@@ -178,14 +178,14 @@ def test_an_artifact_folder_that_is_gone_is_found_for_everything_in_it(home: Hom
     Path(home.settings.common.artifacts_url).rename(home.folder / "elsewhere")
     Path(home.settings.common.artifacts_url).mkdir()
     assert {said.split()[0] for what, said in home.findings() if what == "artifact"} == {"snapshot", "report"}
-    assert any(what == "state" for what, _ in home.findings()), "and who serves is not the champion that can be proven"
+    assert any(what == "state" for what, _ in home.findings()), "and the remembered champion cannot be verified either"
 
 
-def test_a_snapshot_that_was_made_of_other_rows_is_found_though_its_hash_is_right(home: Home) -> None:
+def test_a_snapshot_of_other_rows_is_found_although_its_hash_is_right(home: Home) -> None:
     other = home.warehouse.query("preferences_frozen", {"through_sequence": 10, "sources": ["product"]})
     assert other.num_rows
     found = home.tamper("UPDATE reply_sent SET reply = 'Another reply.'")
-    assert any(what == "derived" and "frozen again it has other prompts" in said for what, said in found)
+    assert any(what == "derived" and "freezing again gives different prompts" in said for what, said in found)
 
 
 def test_a_remembered_champion_that_never_was_one_is_found(home: Home) -> None:

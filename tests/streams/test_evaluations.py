@@ -1,4 +1,4 @@
-"""An evaluation counts for a run that was asked for, frozen and claimed, with every required gate once and a report that says the same."""
+"""An evaluation counts if its run was requested, frozen and claimed, with every required gate once and a report that agrees."""
 
 import itertools
 from pathlib import Path
@@ -43,12 +43,12 @@ def test_an_evaluation_of_its_run_counts_whatever_order_the_topics_are_read_in(a
 @pytest.mark.parametrize(
     ("left_out", "words"), [(0, "was never asked for"), (1, "was never given any data"), (2, "was never claimed by a trainer")]
 )
-def test_without_a_run_that_was_asked_for_frozen_and_claimed_it_is_nothing(artifacts: Artifacts, left_out: int, words: str) -> None:
+def test_without_a_run_that_was_requested_frozen_and_claimed_it_does_not_count(artifacts: Artifacts, left_out: int, words: str) -> None:
     events = of_its_run(evaluated("one"), artifacts)
     assert words in reason(artifacts, *(event for place, event in enumerate(events) if place != left_out))
 
 
-def test_the_required_gates_are_all_that_a_trainer_holds_against_a_challenger() -> None:
+def test_the_required_gates_are_all_gates_that_a_trainer_runs() -> None:
     assert set(REQUIRED) == {"win_rate", "kl_budget", "facts", "conduct", "name_contrast"} == set(gates_section().model_fields)
 
 
@@ -64,11 +64,11 @@ def test_each_required_gate_has_to_be_there(artifacts: Artifacts, missing: str) 
     assert reason(artifacts, *of_its_run(event, artifacts)) == f"required gates are missing: {missing}"
 
 
-def test_one_gate_that_somebody_made_up_is_not_enough(artifacts: Artifacts) -> None:
+def test_an_unknown_gate_does_not_replace_the_required_ones(artifacts: Artifacts) -> None:
     assert reason(artifacts, *of_its_run(with_gates("x"), artifacts)) == f"required gates are missing: {', '.join(REQUIRED)}"
 
 
-def test_a_gate_that_stands_there_twice_is_refused_and_one_more_than_required_is_not(artifacts: Artifacts) -> None:
+def test_a_repeated_gate_is_refused_and_an_additional_one_is_not(artifacts: Artifacts) -> None:
     assert "more than once: facts" in reason(artifacts, *of_its_run(with_gates(*REQUIRED, "facts"), artifacts))
     assert lives(artifacts, *of_its_run(with_gates(*REQUIRED, "diversity"), artifacts)).versions[V1].status == "awaiting review"
 
@@ -87,14 +87,14 @@ def test_a_gate_that_stands_there_twice_is_refused_and_one_more_than_required_is
         ({"verdict": "failed"}, "the verdict"),
     ],
 )
-def test_a_report_that_says_otherwise_is_no_proof(artifacts: Artifacts, said: dict[str, Any], words: str) -> None:
-    assert reason(artifacts, *of_its_run(evaluated("one"), artifacts, otherwise=said)) == f"its report says otherwise about {words}"
+def test_an_evaluation_whose_report_disagrees_does_not_count(artifacts: Artifacts, said: dict[str, Any], words: str) -> None:
+    assert reason(artifacts, *of_its_run(evaluated("one"), artifacts, otherwise=said)) == f"its report disagrees on {words}"
 
 
-def test_a_report_that_is_none_or_is_not_there_is_no_proof_until_it_is(artifacts: Artifacts, tmp_path: Path) -> None:
+def test_an_evaluation_whose_report_is_invalid_or_missing_does_not_count_until_it_is_there(artifacts: Artifacts, tmp_path: Path) -> None:
     *run, event = of_its_run(evaluated("one"), artifacts)
     forged = event.model_copy(update={"report": artifacts.put_bytes(b'{"forged": true}')})
-    assert "is no evaluation's report" in reason(artifacts, *run, forged)
+    assert "is not an evaluation report" in reason(artifacts, *run, forged)
     elsewhere = Artifacts(str(tmp_path / "elsewhere"))
     kept = RunArtifacts(elsewhere)
     assert "cannot be read" in lives_of([*run, event], kept).illegal[0].reason
@@ -111,23 +111,23 @@ def test_the_runs_own_settings_say_which_gates_are_required(artifacts: Artifacts
     assert "required gates are missing" in reason(artifacts, *of_its_run(few, artifacts))  # a request of an older program
 
 
-def test_a_report_made_with_other_settings_or_settings_that_are_gone_are_no_proof(artifacts: Artifacts) -> None:
+def test_a_report_with_other_settings_or_missing_settings_does_not_count(artifacts: Artifacts) -> None:
     settings = FrozenSettings(method="dpo", sections={"gates": {"facts": {"margin": 0.02}}}, required=REQUIRED)
     loose = {"gates": {"facts": {"margin": 1.0}}}
     run = of_its_run(evaluated("one"), artifacts, settings=settings, otherwise={"settings": loose})
-    assert reason(artifacts, *run) == "its report says otherwise about the settings"
+    assert reason(artifacts, *run) == "its report disagrees on the settings"
     requested, *rest = of_its_run(evaluated("one"), artifacts, settings=settings)
     gone = requested.model_copy(update={"settings": sha("gone")})
     assert "the settings of its run cannot be read" in reason(artifacts, gone, *rest)
 
 
-def test_it_has_to_be_against_the_champion_of_the_runs_data(artifacts: Artifacts) -> None:
+def test_it_must_be_judged_against_the_champion_of_the_runs_data(artifacts: Artifacts) -> None:
     requested, frozen, claimed, event = of_its_run(evaluated("one"), artifacts)
     other = frozen.model_copy(update={"champion": "v-another"})
-    assert "is one against v-another" in reason(artifacts, requested, other, claimed, event)
+    assert "is v-another" in reason(artifacts, requested, other, claimed, event)
 
 
-def test_what_is_refused_cannot_be_approved_and_calls_for_no_promotion(artifacts: Artifacts) -> None:
+def test_an_evaluation_that_does_not_count_cannot_be_approved_or_promoted(artifacts: Artifacts) -> None:
     *_, event = of_its_run(evaluated("one"), artifacts)
     approval = ReviewDecided(source="product", version=V1, decision="approve", reviewer="Grace", reason="looks fine")
     found = lives(artifacts, event, approval)

@@ -1,4 +1,4 @@
-"""Killed at any moment, any number of times, with anything repeated: the outcome is that of one clean pass over the log."""
+"""With kills at any point and repeats of any entry, the outcome equals that of one clean pass over the log."""
 
 import itertools
 import threading
@@ -50,9 +50,9 @@ from tests.profiles import examples
 from tests.storage.facts import features, judgment, pair
 from tests.storage.facts import joined as holding
 from tests.streams.bus_contract import everything
-from tests.streams.examples import PLAN, claimed, evaluated, joined, of_its_run, proven, updated
+from tests.streams.examples import PLAN, accept_all, claimed, evaluated, joined, of_its_run, updated
 from tests.streams.memory_bus import MemoryBus
-from tests.streams.mortal import Fate, Killed, MortalBus, MortalWarehouse
+from tests.streams.mortal import Killed, KillSwitch, MortalBus, MortalWarehouse
 from tests.streams.test_learner import Clock, learner, mean_after
 from tests.streams.test_learner import updates as said_by
 from tests.streams.test_runs import claim, frozen, request, run_id
@@ -60,23 +60,23 @@ from tests.streams.test_trainer import work_done
 
 pytestmark = pytest.mark.processes
 
-KILLS = st.lists(st.integers(0, 12) | st.integers(0, 60), max_size=4)  # after so many moments of each life; then one that lasts
+KILLS = st.lists(st.integers(0, 12) | st.integers(0, 60), max_size=4)  # moments after which each life is killed; a last one is not
 UNREADABLE = Record(JUDGMENTS.name, b"", b"{")
 OF_THE_NUMBERING = ("hub_claimed", "preference_joined", "preference_removed", "event_quarantined")
 
 
-def lives(kills: Sequence[int], live: Callable[[Fate], None]) -> None:
-    """One life after the other; the last one is not cut short."""
+def lives(kills: Sequence[int], live: Callable[[KillSwitch], None]) -> None:
+    """Run one life after the other; the last one is not killed."""
     for moments in [*kills, None]:
         try:
-            live(Fate(moments))
+            live(KillSwitch(moments))
         except Killed:
             continue
 
 
 @st.composite
 def logs(draw: st.DrawFn) -> list[Record]:
-    """Facts about a few pairs in any order, some of them twice, and now and then an entry that is no event."""
+    """Facts about a few pairs in any order, some repeated, and sometimes an unreadable entry."""
     facts: list[Event] = [make(number) for number in range(3) for make in (pair, features)]
     for number, choice, recruiter, minute in draw(
         st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["A", "B", "skip"]), st.integers(1, 2), st.integers(0, 3)), max_size=8)
@@ -87,10 +87,10 @@ def logs(draw: st.DrawFn) -> list[Record]:
     return list(draw(st.permutations(repeated)))
 
 
-def hub_live(log: Bus, path: Path, fate: Fate, records: Sequence[Record] = ()) -> dict[str, Any]:
-    """A hub's life: it starts, what people send comes while it runs, and it goes on until there is nothing left."""
-    with closing(MortalWarehouse.opened(path, fate)) as warehouse:
-        sink = Sink(MortalBus(log, fate), warehouse, "hub")
+def hub_live(log: Bus, path: Path, switch: KillSwitch, records: Sequence[Record] = ()) -> dict[str, Any]:
+    """A hub's life: it starts, records arrive while it runs, and it runs until it has caught up."""
+    with closing(MortalWarehouse.opened(path, switch)) as warehouse:
+        sink = Sink(MortalBus(log, switch), warehouse, "hub")
         sink.start()
         for record in records:
             log.publish([record], timeout=1)
@@ -100,7 +100,7 @@ def hub_live(log: Bus, path: Path, fate: Fate, records: Sequence[Record] = ()) -
 
 
 def numbered_on(log: Bus) -> list[PreferenceJoined | PreferenceRemoved]:
-    """What a reader of ``feedback.preferences`` takes, in its order; a hole would raise."""
+    """The preferences that a reader of ``feedback.preferences`` accepts, in order; a gap would raise."""
     watermark, taken = Watermark(), []
     for entry in everything(log, PREFERENCES.name):
         watermark, numbered = advance(watermark, decode(entry.value))
@@ -118,9 +118,9 @@ def test_a_hub_killed_anywhere_leaves_the_rows_and_the_preferences_of_one_clean_
     last: dict[str, Any] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("streams.stations.sink.BATCH", batch)
-        lives(kills, lambda fate: last.update(hub_live(log, folder / "killed.duckdb", fate, records[before:] if not last else ())))
-    assert last, "the last life is not cut short"
-    clean = hub_live(undisturbed, folder / "clean.duckdb", Fate(), records)
+        lives(kills, lambda switch: last.update(hub_live(log, folder / "killed.duckdb", switch, records[before:] if not last else ())))
+    assert last, "the last life is not killed"
+    clean = hub_live(undisturbed, folder / "clean.duckdb", KillSwitch(), records)
     facts = [table for table in clean if table not in OF_THE_NUMBERING]
     assert {table: last[table] for table in facts} == {table: clean[table] for table in facts}
     assert holding(numbered_on(log)) == holding(numbered_on(undisturbed))
@@ -130,7 +130,7 @@ def test_a_hub_killed_anywhere_leaves_the_rows_and_the_preferences_of_one_clean_
 
 
 class ClaimsLast(MortalBus):
-    """Gives the other topics first, as Kafka may: a hub that reads here goes on numbering long after another has claimed."""
+    """Returns other topics first, as Kafka may: a hub that reads here keeps numbering long after another has claimed."""
 
     def read(self, after: Mapping[Partition, int], *, limit: int, wait: float) -> list[Logged]:
         others = {partition: offset for partition, offset in after.items() if partition.topic != PREFERENCES.name}
@@ -139,7 +139,7 @@ class ClaimsLast(MortalBus):
 
 @settings(max_examples=examples(12))
 @given(records=logs(), turns=st.lists(st.sampled_from(["publish", "publish", "old", "new"]), max_size=25), batch=st.integers(1, 3))
-def test_of_two_hubs_the_older_stops_numbering_and_readers_ignore_what_it_still_says(
+def test_of_two_hubs_the_older_stops_numbering_and_readers_ignore_what_it_still_publishes(
     tmp_path_factory: pytest.TempPathFactory, records: list[Record], turns: list[str], batch: int
 ) -> None:
     folder, log, waiting = tmp_path_factory.mktemp("hubs"), MemoryBus(), iter(records)
@@ -148,9 +148,9 @@ def test_of_two_hubs_the_older_stops_numbering_and_readers_ignore_what_it_still_
         closing(Warehouse.open(folder / "new.duckdb")) as two,
         pytest.MonkeyPatch.context() as patch,
     ):
-        # The older one is behind when the claim comes, and goes on numbering for a while.
+        # The older hub lags when the claim is published, and keeps numbering for a while.
         patch.setattr("streams.stations.sink.BATCH", batch)
-        old, new = Sink(ClaimsLast(log, Fate()), one, "old"), Sink(log, two, "new")
+        old, new = Sink(ClaimsLast(log, KillSwitch()), one, "old"), Sink(log, two, "new")
         old.start()
         started = deposed = False
         for turn in [*turns, "new", *["old"] * 60]:
@@ -176,7 +176,7 @@ def test_of_two_hubs_the_older_stops_numbering_and_readers_ignore_what_it_still_
 
 
 def holding_by_the_rule(records: Sequence[Record]) -> set[tuple[Any, str]]:
-    """Every pair of these logs comes with its features: of a recruiter's judgments of it the one that was published last holds."""
+    """The expected preferences: all pairs of these logs have features, so each recruiter's last published judgment of a pair holds."""
     latest: dict[Any, JudgmentGiven] = {}
     known: set[Any] = set()
     for record in records:
@@ -194,19 +194,19 @@ def test_a_learner_killed_anywhere_with_any_older_checkpoint_has_the_weights_of_
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, kills: list[int], count: int
 ) -> None:
     folder, log, clock = tmp_path_factory.mktemp("learner"), MemoryBus(), Clock()
-    kept: list[bytes | None] = [None]  # checkpoints of the past; None: the file is lost
+    kept: list[bytes | None] = [None]  # earlier checkpoints; None: the file is lost
     entries: list[Event] = [claimed(1), *(joined(number) for number in range(1, count + 1))]
     for at in sorted(data.draw(st.lists(st.integers(1, count), max_size=3)), reverse=True):
-        entries[at:at] = entries[data.draw(st.integers(0, at)) : at]  # a hub that tried again
+        entries[at:at] = entries[data.draw(st.integers(0, at)) : at]  # a hub that retried
     published = iter(records_of(entries))
 
-    def live(fate: Fate) -> None:
+    def live(switch: KillSwitch) -> None:
         files = list(folder.glob("*/head.safetensors"))
         for file in files:
             kept.append(file.read_bytes())
             put = data.draw(st.sampled_from([kept[-1], *kept]))
             file.write_bytes(put) if put is not None else file.unlink()
-        station = mortal_learner(log, folder, clock, fate)
+        station = mortal_learner(log, folder, clock, switch)
         while some := list(itertools.islice(published, 3)):
             log.publish(some, timeout=1)
             station.step(0)
@@ -225,13 +225,13 @@ def test_a_learner_killed_anywhere_with_any_older_checkpoint_has_the_weights_of_
         assert len({other.mean for other in words if other.sequence == word.sequence}) == 1
 
 
-def mortal_learner(log: Bus, folder: Path, clock: Clock, fate: Fate) -> Learner:
-    """A learner that may be killed before and after it writes its checkpoint, too."""
-    station = learner(MortalBus(log, fate), folder, clock)
+def mortal_learner(log: Bus, folder: Path, clock: Clock, switch: KillSwitch) -> Learner:
+    """A learner that may also be killed before it writes its checkpoint."""
+    station = learner(MortalBus(log, switch), folder, clock)
     flush = station.flush
 
     def flushed(*, at_threshold: bool = False) -> RewardUpdated | None:
-        fate.moment()
+        switch.moment()
         return flush(at_threshold=at_threshold)
 
     station.flush = flushed  # type: ignore[method-assign]
@@ -249,8 +249,8 @@ def test_a_trigger_killed_anywhere_asks_for_the_runs_of_one_clean_pass(steps: li
     def ask(events: Sequence[Event]) -> list[Event]:
         return [run for word in events if isinstance(word, RewardUpdated) for run in on_reward_updated(word, rule, PLAN)]
 
-    def live(fate: Fate) -> None:
-        station = HandlerStation(MortalBus(log, fate), "trigger", [REWARD], ask, batch=batch)
+    def live(switch: KillSwitch) -> None:
+        station = HandlerStation(MortalBus(log, switch), "trigger", [REWARD], ask, batch=batch)
         while log.read(station._after, limit=1, wait=0):
             station.step(0)
 
@@ -265,18 +265,18 @@ def test_a_trigger_killed_anywhere_asks_for_the_runs_of_one_clean_pass(steps: li
 def test_a_hub_killed_while_it_freezes_and_promotes_freezes_one_dataset_and_promotes_once(
     tmp_path_factory: pytest.TempPathFactory, kills: list[int]
 ) -> None:
-    folder, log = tmp_path_factory.mktemp("desk"), MemoryBus()
+    folder, log = tmp_path_factory.mktemp("hub"), MemoryBus()
     artifacts = Artifacts(str(folder / "artifacts"))
     asked = request(1).model_copy(update={"through_sequence": 4})
     approval = ReviewDecided(source="product", version=evaluated("one").version, decision="approve", reviewer="Rosa", reason="good")
     facts = [make(number) for number in range(6) for make in (pair, features, judgment)]
     log.publish(records_of([*facts, *of_its_run(evaluated("one"), artifacts), approval, asked]), timeout=1)
 
-    def live(fate: Fate) -> None:
-        with closing(MortalWarehouse.opened(folder / "warehouse.duckdb", fate)) as warehouse, pytest.MonkeyPatch.context() as patch:
-            patch.setattr("streams.stations.freeze.freeze", mortal(fate, freeze))
-            sink = Sink(MortalBus(log, fate), warehouse, "hub")
-            coordinator = Coordinator(MortalBus(log, fate), warehouse, artifacts, folder / "freezing", threading.Event())
+    def live(switch: KillSwitch) -> None:
+        with closing(MortalWarehouse.opened(folder / "warehouse.duckdb", switch)) as warehouse, pytest.MonkeyPatch.context() as patch:
+            patch.setattr("streams.stations.freeze.freeze", mortal(switch, freeze))
+            sink = Sink(MortalBus(log, switch), warehouse, "hub")
+            coordinator = Coordinator(MortalBus(log, switch), warehouse, artifacts, folder / "freezing", threading.Event())
             sink.listeners.append(coordinator.wake_for)
             sink.start()
             for _ in range(3):
@@ -293,13 +293,13 @@ def test_a_hub_killed_while_it_freezes_and_promotes_freezes_one_dataset_and_prom
     assert lives_of(events, RunArtifacts(artifacts)).champions == ("base", approval.version)
 
 
-def mortal(fate: Fate, does: Callable[..., Any]) -> Callable[..., Any]:
-    """``does``, with a moment before and after it."""
+def mortal(switch: KillSwitch, does: Callable[..., Any]) -> Callable[..., Any]:
+    """``does``, which may be killed before and after the call."""
 
     def done(*arguments: Any, **named: Any) -> Any:
-        fate.moment()
+        switch.moment()
         result = does(*arguments, **named)
-        fate.moment()
+        switch.moment()
         return result
 
     return done
@@ -316,8 +316,8 @@ def test_of_trainers_killed_anywhere_one_claim_counts_and_one_evaluation_is_ther
     folder, log = tmp_path_factory.mktemp("trainers"), MemoryBus()
     log.publish(records_of([request(1), frozen(1)]), timeout=1)
 
-    def live(name: str, fate: Fate) -> None:
-        station = Trainer(MortalBus(log, fate), folder, name, work_done, threading.Event())
+    def live(name: str, switch: KillSwitch) -> None:
+        station = Trainer(MortalBus(log, switch), folder, name, work_done, threading.Event())
         for _ in range(4):
             station.step(0)
 
@@ -336,4 +336,4 @@ def test_of_trainers_killed_anywhere_one_claim_counts_and_one_evaluation_is_ther
     assert (run.attempt, run.trainer) == (1, claims[0].trainer)
     assert run.evaluated is not None
     assert len({event.event_id for event in events if isinstance(event, ModelEvaluated)}) == 1
-    assert len(versions.fold(events, proven).versions) == 1
+    assert len(versions.fold(events, accept_all).versions) == 1

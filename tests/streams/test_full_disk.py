@@ -1,4 +1,4 @@
-"""A disk that is full for a while, at each place that writes: nothing is lost or said twice, and it goes on by itself."""
+"""A temporarily full disk, at each place that writes: nothing is lost or published twice, and processing resumes by itself."""
 
 import errno
 import os
@@ -44,7 +44,7 @@ def test_a_full_log_refuses_and_takes_entries_again_when_there_is_room(bus: SQLi
     bus.publish([Record(TOPIC, b"", b"before")], timeout=1)
     limit(bus, 12)
     large = Record(TOPIC, b"", b"x" * 100_000)
-    for _ in range(2):  # a second time: the first has left no transaction open
+    for _ in range(2):  # twice, to check that the first failure leaves no transaction open
         with pytest.raises(Overloaded, match="full"):
             bus.publish([Record(TOPIC, b"", b"small"), large], timeout=1)
         with pytest.raises(Overloaded, match="the disk is full"):
@@ -59,7 +59,7 @@ def test_a_full_log_refuses_and_takes_entries_again_when_there_is_room(bus: SQLi
 
 def test_a_commit_that_fails_leaves_no_transaction_open(bus: SQLiteBus) -> None:
     class Failing:
-        """The connection of a disk that is full just when the transaction is to be written."""
+        """A connection whose first commit fails because the disk is full."""
 
         def __init__(self, connection: Any) -> None:
             self._connection, self.failures = connection, 1
@@ -81,7 +81,7 @@ def test_a_commit_that_fails_leaves_no_transaction_open(bus: SQLiteBus) -> None:
 
 
 class Station:
-    """Meets these errors, one a step, and then goes on."""
+    """Raises these errors, one per step, and then succeeds."""
 
     def __init__(self, *errors: Exception) -> None:
         self._errors = list(errors)
@@ -105,8 +105,8 @@ def runner() -> Iterator[Runner]:
     assert made.join(10)
 
 
-def test_a_station_waits_out_what_can_be_tried_again_and_says_what_it_waits_for(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.stations.runner.CATCH_BREATH", 0.3)
+def test_a_station_retries_overloaded_and_reports_it_in_its_health_check(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.stations.runner.OVERLOAD_BACKOFF", 0.3)
     station = Station(Overloaded("the disk is full"))
     runner.start("sink", lambda: station)
     until(lambda: runner.checks["sink"]() == "the disk is full")

@@ -1,6 +1,6 @@
-"""Whatever stands on the log, every station goes on: what it cannot use is set aside with its place, and nothing is unaccounted for.
+"""Fuzzing: whatever is on the log, no station stops, unusable entries are quarantined, and every entry is accounted for.
 
-``--inputs 100000`` sends so many to each topic instead of a few hundred, for half an hour.
+``--inputs 100000`` sends that many inputs to each topic instead of a few hundred, which takes half an hour.
 """
 
 import hashlib
@@ -35,11 +35,11 @@ from tests.streams.test_loop import RETRAINING, House
 from trainers.reward.online.learn import load
 
 AT_ONCE = 50
-HIGH = 2**62  # the hub claims the epoch above it; the claims and preferences among the inputs are those of hubs before
+HIGH = 2**62  # the hub claims a higher epoch, so claims and preferences among the inputs count as those of earlier hubs
 
 
 class Note(NamedTuple):
-    """What an entry of the quarantine says of the one that was set aside."""
+    """A quarantine event without its payload."""
 
     topic: str
     partition: int
@@ -55,7 +55,7 @@ def count(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.mark.timeout(3600)
-def test_every_input_is_stored_set_aside_or_known_already_and_no_station_stops(tmp_path: Path, count: int) -> None:
+def test_every_input_is_stored_quarantined_or_a_repeat_and_no_station_stops(tmp_path: Path, count: int) -> None:
     house = House(tmp_path)
     house.bus.publish(records_of([claimed(HIGH)]), timeout=5)
     house.start()
@@ -69,20 +69,20 @@ def test_every_input_is_stored_set_aside_or_known_already_and_no_station_stops(t
     aside, ids = set_aside(house.bus), stored_ids(house)
     for topic in TOPICS.values():
         sent, rows, quarantined_here, repeats = account_for(house, topic, aside, ids)
-        print(f"{topic.name:<24} {sent:>9,} sent = {rows:>9,} stored + {quarantined_here:>7,} set aside + {repeats:>6,} known already")
+        print(f"{topic.name:<24} {sent:>9,} sent = {rows:>9,} stored + {quarantined_here:>7,} quarantined + {repeats:>6,} repeats")
         assert sent == rows + quarantined_here + repeats
         assert sent >= count
         assert min(rows, quarantined_here) > count / 20
     accounts_of_the_processor(house, aside)
     report = verified(house.bus, house.warehouse, house.artifacts, house.settings)
     strange = {kind: found for kind, found in report.items() if isinstance(found, list) and kind != "not_covered"}
-    assert set(strange) <= {"artifact"}, strange  # snapshots that invented events name are not there
+    assert set(strange) <= {"artifact"}, strange  # snapshots named in mutated events do not exist
     assert Readings(Sources(house.warehouse, dict, list, 20, RunArtifacts(house.artifacts))).take(1).status.counts.judgments > 3
     assert replay(house.bus, tmp_path / "again.duckdb", lambda *_: None) == contents(house.warehouse)
     house.warehouse.close()
     house.bus.close()
 
-    again = House(tmp_path).start()  # everything starts on such a log, too
+    again = House(tmp_path).start()  # all processes can also start on such a log
     again.judged(2, start=3)
     until(lambda: again.hub.checks["numbering"]() is None)
     until(lambda: again.warehouse.last_sequence == judged + 2)
@@ -100,7 +100,7 @@ def until(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def publish_all(house: House, count: int) -> None:
-    """A few inputs to each topic in turn, so that the stations meet them mixed."""
+    """Publish a few inputs to each topic in turn, so that stations read them interleaved."""
     sources = {topic.name: inputs(topic, count, Random(topic.name)) for topic in TOPICS.values()}
     for _ in range(0, count, AT_ONCE):
         for name, source in sources.items():
@@ -114,7 +114,7 @@ def all_go_on(house: House) -> None:
 
 
 def settle(house: House, count: int) -> None:
-    """Until hub and processor have dealt with everything; the trainer goes on trying the runs that it was given."""
+    """Wait until hub and processor have processed everything; the trainer keeps retrying its runs."""
     within = 60 + count / 20
 
     def learnt() -> int:
@@ -130,7 +130,7 @@ def settle(house: House, count: int) -> None:
 
 
 def stop(house: House, count: int) -> None:
-    """The processor and the trainer, which may be folding all runs at its start, then the hub once it has stored what they said."""
+    """Stop processor and trainer, which may still be folding all runs, then the hub once it has stored their events."""
     assert all(thread.is_alive() for thread in house.runner._threads)
     house.stop.set()
     assert house.runner.join(10 + count / 500)
@@ -141,7 +141,7 @@ def stop(house: House, count: int) -> None:
 
 
 def account_for(house: House, topic: Topic, aside: dict[UUID, Note], ids: set[UUID]) -> tuple[int, int, int, int]:
-    """The sink: each entry is a row, or set aside with its place and its bytes, or has the id of a row. Counts of all and of each."""
+    """Check that the sink stored or quarantined each entry, or that it repeats a stored id; return the total and these counts."""
     rows = stored_offsets(house, topic)
     entries = in_quarantine = repeats = 0
     for entry in entries_of(house.bus, topic):
@@ -163,7 +163,7 @@ def account_for(house: House, topic: Topic, aside: dict[UUID, Note], ids: set[UU
 
 
 def accounts_of_the_processor(house: House, aside: dict[UUID, Note]) -> None:
-    """Embed, trigger and learner: what they can read has had its effect, and what they cannot is set aside by each of them."""
+    """Check that embed, trigger and learner handled every readable entry, and that each quarantined the unreadable ones."""
     embedded = {event.pair_id for event in events_of(house.bus, FEATURES) if isinstance(event, PairEmbedded)}
     asked = {event.event_id for event in events_of(house.bus, REQUESTED)}
     rule = RetrainingRule(**RETRAINING)
@@ -180,7 +180,7 @@ def accounts_of_the_processor(house: House, aside: dict[UUID, Note]) -> None:
 
 
 def stored_offsets(house: House, topic: Topic) -> set[int]:
-    """The offsets of the topic that have a row; none has two."""
+    """The offsets of the topic that have a row; fails if one has two."""
     offsets: set[int] = set()
     for table in [*(TABLES[kind] for kind in TABLES if kind not in (PreferenceJoined, PreferenceRemoved)), LOGGED]:
         found = house.warehouse.cursor().execute(f"SELECT log_offset FROM {table} WHERE log_topic = ?", [topic.name]).fetchall()
@@ -194,7 +194,7 @@ def stored_ids(house: House) -> set[UUID]:
 
 
 def set_aside(bus: Bus) -> dict[UUID, Note]:
-    """What is in quarantine, without the bytes."""
+    """The quarantine, by event id."""
     return {
         event.event_id: Note(event.topic, event.partition, event.offset, event.reason, event.payload_hash)
         for event in events_of(bus, QUARANTINE)

@@ -1,4 +1,4 @@
-"""The collector's pause: nothing is collected within it, and it is as it was afterwards. Full collections come when they are told to."""
+"""Nothing is collected during a pause, and the collector's state is restored after it; full collections run on schedule."""
 
 import gc
 import threading
@@ -11,13 +11,13 @@ from streams.gc_pause import ScheduledFullCollections, gc_paused
 
 
 class Circle:
-    """Garbage that only the collector can take away."""
+    """A reference cycle, which only the garbage collector can free."""
 
     def __init__(self) -> None:
         self.itself = self
 
 
-def test_garbage_of_a_pause_goes_when_it_ends() -> None:
+def test_garbage_of_a_pause_is_collected_when_it_ends() -> None:
     with gc_paused():
         circle = weakref.ref(Circle())
         assert not gc.isenabled()
@@ -26,7 +26,7 @@ def test_garbage_of_a_pause_goes_when_it_ends() -> None:
     assert circle() is None
 
 
-def test_a_pause_that_fails_or_lies_within_another_leaves_the_collector_as_it_was() -> None:
+def test_a_failed_or_nested_pause_restores_the_collectors_state() -> None:
     with pytest.raises(RuntimeError), gc_paused():
         raise RuntimeError("the batch failed")
     assert gc.isenabled()
@@ -36,11 +36,11 @@ def test_a_pause_that_fails_or_lies_within_another_leaves_the_collector_as_it_wa
         assert not gc.isenabled()
 
 
-def test_full_collections_are_made_by_hand_until_the_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_collections_run_only_on_schedule_until_the_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gc_pause, "FULL_EVERY", 0.0)
     before, stop = gc.get_threshold(), threading.Event()
     gc.collect()
-    gc.freeze()  # what the other tests left would make a quarter too many to be new here
+    gc.freeze()  # with the objects of other tests, a quarter would be too many to allocate here
     try:
         collections = ScheduledFullCollections(stop)
         circle = Circle()
@@ -48,7 +48,7 @@ def test_full_collections_are_made_by_hand_until_the_stop(monkeypatch: pytest.Mo
         gone = weakref.ref(circle)
         del circle
         for _ in range(20):
-            young: list[list[object]] = [[] for _ in range(20_000)]  # more than enough to bring a full one about
+            young: list[list[object]] = [[] for _ in range(20_000)]  # more than enough to trigger a full collection
             gc.collect(1)
         assert young
         assert gone() is not None
@@ -61,7 +61,7 @@ def test_full_collections_are_made_by_hand_until_the_stop(monkeypatch: pytest.Mo
     assert gc.get_threshold() == before
 
 
-def test_what_is_left_out_is_walked_through_no_more() -> None:
+def test_excluded_objects_are_not_collected() -> None:
     circle = Circle()
     gc_pause.exclude_loaded_objects()
     try:

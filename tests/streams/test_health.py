@@ -1,4 +1,4 @@
-"""Alive and ready are two questions, and nobody is listened to beyond this machine."""
+"""Liveness and readiness endpoints, and the check of the address to listen on."""
 
 import socket
 
@@ -9,7 +9,7 @@ from storage.errors import ConfigurationError, PortInUse
 from streams.health import HealthServer, check_address
 
 
-def test_ready_gives_the_reasons_until_there_are_none_and_alive_answers_all_along() -> None:
+def test_readyz_gives_reasons_until_all_checks_pass_and_healthz_always_answers() -> None:
     reasons: list[str | None] = ["the model is being loaded"]
     server = HealthServer({"model": lambda: reasons[0], "bus": lambda: None}, "127.0.0.1", 0)
     server.start()
@@ -33,7 +33,7 @@ def test_an_address_beyond_this_machine_is_refused(host: str) -> None:
 
 
 @pytest.mark.parametrize("listening", [True, False])
-def test_a_port_in_use_is_said_to_be(listening: bool) -> None:
+def test_a_port_in_use_is_refused(listening: bool) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         if listening:

@@ -1,4 +1,4 @@
-"""Records from files come in once, marked as imported, and a bad line is named while the rest goes in."""
+"""Records from files are imported once, marked as imported, and a bad line is reported while the others are imported."""
 
 import gzip
 import json
@@ -48,7 +48,7 @@ def test_every_record_is_a_pair_and_a_judgment_that_prefers_the_chosen(tmp_path:
     assert {next(iter(judgment.objectives.values())) for judgment in judgments} == {"A", "B"}
 
 
-def test_the_same_file_twice_changes_nothing_also_packed(tmp_path: Path) -> None:
+def test_importing_the_same_file_twice_is_a_no_op_also_gzipped(tmp_path: Path) -> None:
     bus = MemoryBus()
     path = written(tmp_path, *map(json.dumps, RECORDS))
     import_file(path, bus, KEY)
@@ -71,7 +71,7 @@ def test_another_objective_adds_judgments_to_the_same_pairs(tmp_path: Path) -> N
     assert len({(judgment.pair_id, judgment.recruiter) for judgment in judgments}) == 80, "neither replaces the other"
 
 
-def test_a_bad_line_is_named_and_the_rest_goes_in(tmp_path: Path) -> None:
+def test_a_bad_line_is_reported_and_the_others_are_imported(tmp_path: Path) -> None:
     bus = MemoryBus()
     good = json.dumps(RECORDS[0])
     long = json.dumps({"prompt": [{"role": "user", "content": "x" * 60_000}] * 5, "chosen": "yes", "rejected": "no"})
@@ -95,15 +95,15 @@ def test_a_transcript_becomes_messages_and_chat_messages_stay_what_they_are(tmp_
     assert [[message.role for message in pair.prompt] for pair in pairs] == [["user", "assistant", "user"], ["system", "user"]]
 
 
-def test_it_waits_while_live_traffic_is_behind_and_goes_on_when_it_has_passed(tmp_path: Path) -> None:
+def test_it_waits_while_readers_lag_and_continues_when_they_have_caught_up(tmp_path: Path) -> None:
     bus = MemoryBus()
     path = written(tmp_path, *map(json.dumps, RECORDS))
     import_file(path, bus, KEY)
     after = {"embed": [PAIRS.name], "sink": [PAIRS.name, JUDGMENTS.name]}
     other = [json.dumps(record | {"chosen": f"Another: {record['chosen']}"}) for record in RECORDS]
-    thread = threading.Thread(target=import_file, args=(written(tmp_path, *other), bus, KEY), kwargs={"behind": 30})
+    thread = threading.Thread(target=import_file, args=(written(tmp_path, *other), bus, KEY), kwargs={"max_lag": 30})
     thread.start()
-    for _ in range(3):  # nobody has dealt with the first forty
+    for _ in range(3):  # no reader has marked the first forty
         bus.read({partition: following - 1 for partition, (_, following) in bus.bounds([PAIRS.name]).items()}, limit=1, wait=0.1)
     assert len(everything(bus, PAIRS.name)) == 40
     for reader, topics in after.items():
@@ -112,29 +112,29 @@ def test_it_waits_while_live_traffic_is_behind_and_goes_on_when_it_has_passed(tm
     assert len(everything(bus, PAIRS.name)) == 80
 
 
-def test_readers_that_have_stopped_are_waited_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopped_readers_are_waited_for_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[int] = []
 
     def clock() -> float:
         waits.append(1)
         return len(waits) * 0.01
 
-    monkeypatch.setattr("streams.imports.AT_ONCE", 4)
-    monkeypatch.setattr("streams.imports.PATIENCE", 0.05)
+    monkeypatch.setattr("streams.imports.BATCH", 4)
+    monkeypatch.setattr("streams.imports.STALL_TIMEOUT", 0.05)
     monkeypatch.setattr("streams.imports.monotonic", clock)
     bus = MemoryBus()
-    assert import_file(written(tmp_path, *map(json.dumps, RECORDS)), bus, KEY, behind=10).added == 40
+    assert import_file(written(tmp_path, *map(json.dumps, RECORDS)), bus, KEY, max_lag=10).added == 40
     assert len(waits) < 40, "ten batches, and one wait of some looks among them"
 
 
-def test_a_file_or_objective_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_a_missing_file_or_an_invalid_objective_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no such file"):
         import_file(tmp_path / "absent.jsonl", MemoryBus(), KEY)
     with pytest.raises(InputRefused, match="objective"):
         import_file(written(tmp_path, "{}"), MemoryBus(), KEY, objective="not a name")
 
 
-def test_a_file_without_one_record_is_refused_whole_with_few_complaints_and_leaves_the_log_as_it_was(tmp_path: Path) -> None:
+def test_a_file_without_any_record_is_refused_with_a_short_message_and_nothing_is_published(tmp_path: Path) -> None:
     bus = MemoryBus()
     path = written(tmp_path, "\n".join(json.dumps(record, indent=2) for record in RECORDS * 10))
     with pytest.raises(DataRefused) as refused:
@@ -148,19 +148,19 @@ def test_a_file_without_one_record_is_refused_whole_with_few_complaints_and_leav
     assert everything(bus, PAIRS.name, JUDGMENTS.name) == []
 
 
-def test_progress_is_told_after_every_line_with_what_was_refused(tmp_path: Path) -> None:
+def test_progress_is_called_after_every_line_with_the_number_refused(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     path = written(tmp_path, json.dumps(RECORDS[0]), "", "{", json.dumps(RECORDS[0]), json.dumps(RECORDS[1]))
     import_file(path, MemoryBus(), KEY, progress=lambda done, refused: told.append((done, refused)))
     assert told == [(1, 0), (2, 1), (3, 1), (4, 1)]
 
 
-def test_real_annotations_go_in_whole(request: pytest.FixtureRequest) -> None:
+def test_a_file_of_real_annotations_is_imported_completely(request: pytest.FixtureRequest) -> None:
     path = request.config.rootpath.parent / "shared" / "data" / "preference" / "pandalm_dev.jsonl.gz"
     if not path.exists():
         pytest.skip("the shared data is not here")
     bus = MemoryBus()
-    report = import_file(path, bus, KEY, objective="helpful", behind=10_000)
+    report = import_file(path, bus, KEY, objective="helpful", max_lag=10_000)
     assert report.bad.count == 0
     assert len(everything(bus, JUDGMENTS.name)) == report.added
     assert report.added + report.present == 434

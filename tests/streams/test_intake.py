@@ -1,4 +1,4 @@
-"""What comes through the door is durable and checked; what does not, names its field and leaves nothing behind."""
+"""Accepted requests are validated and durable; refused ones name the field and publish nothing."""
 
 import stat
 import threading
@@ -18,7 +18,7 @@ from storage.events.wire import decode
 from storage.settings import Common
 from storage.strata import stratum_of
 from streams.bus.topics import TOPICS
-from streams.caps import Ballots
+from streams.caps import JudgmentLimiter
 from streams.intake import MAX_PROMPT, Intake
 from streams.pseudonyms import folded, pseudonym, pseudonym_key
 from streams.settings import FeedbackCaps
@@ -38,14 +38,14 @@ KEY = b"k" * 32
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50)
 
 
-def door() -> tuple[Intake, MemoryBus]:
+def new_intake() -> tuple[Intake, MemoryBus]:
     bus = MemoryBus()
     return Intake(bus, KEY), bus
 
 
 @pytest.mark.parametrize(("method", "sent"), [("reply", REPLY), ("pair", PAIR), ("judgment", JUDGMENT), ("rating", RATING), ("edit", EDIT)])
 def test_what_is_returned_is_on_the_log(method: str, sent: dict[str, Any]) -> None:
-    intake, bus = door()
+    intake, bus = new_intake()
     returned = getattr(intake, method)(**sent)
     events = returned if isinstance(returned, tuple) else (returned,)
     assert [decode(entry.value) for entry in everything(bus, *TOPICS)] == list(events)
@@ -92,7 +92,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("method", "sent", "field"), REFUSED)
 def test_what_is_refused_names_its_field_and_leaves_nothing(method: str, sent: dict[str, Any], field: str) -> None:
-    intake, bus = door()
+    intake, bus = new_intake()
     with pytest.raises(InputRefused) as refused:
         getattr(intake, method)(**sent)
     assert refused.value.field == field
@@ -101,13 +101,13 @@ def test_what_is_refused_names_its_field_and_leaves_nothing(method: str, sent: d
     assert everything(bus, *TOPICS) == []
 
 
-def test_a_prompt_of_the_longest_size_is_taken() -> None:
-    intake, _ = door()
+def test_a_prompt_of_the_maximum_size_is_accepted() -> None:
+    intake, _ = new_intake()
     assert intake.pair(**PAIR | {"prompt": [{"role": "user", "content": "x" * (MAX_PROMPT // 4)}] * 4}).prompt[0].content[0] == "x"
 
 
 def test_neither_recruiter_nor_candidate_leaves_a_name_on_the_log() -> None:
-    intake, bus = door()
+    intake, bus = new_intake()
     intake.judgment(**JUDGMENT | {"recruiter": "Ada Lovelace"})
     intake.rating(**RATING | {"recruiter": "Ada Lovelace"})
     intake.reply(**REPLY | {"candidate": "Ada Lovelace"})
@@ -136,8 +136,8 @@ SPELLINGS = [
 ]
 
 
-def test_all_spellings_of_a_recruiters_name_are_one_person_and_other_names_are_others() -> None:
-    intake, _ = door()
+def test_all_spellings_of_a_recruiters_name_have_one_pseudonym_and_other_names_have_others() -> None:
+    intake, _ = new_intake()
     assert len({intake.pseudonym("recruiter", name) for name in SPELLINGS}) == 1
     others = ["Zoe Strasse", "Zo\u00eb Strase", "\u0417\u043e\u0451", "\u0928\u0940\u0932", "\u0928\u0932"]
     assert len({intake.pseudonym("recruiter", name) for name in [SPELLINGS[0], *others]}) == 1 + len(others)
@@ -153,15 +153,15 @@ def test_folding_a_name_again_changes_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["\u0410na", "An\u0430", "\u0391da", "\u200b\u2060"])
-def test_a_name_that_looks_like_another_or_like_nothing_is_refused(name: str) -> None:
-    intake, bus = door()
+def test_a_confusable_or_invisible_name_is_refused(name: str) -> None:
+    intake, bus = new_intake()
     with pytest.raises(InputRefused, match=r"^recruiter: "):
         intake.judgment(**JUDGMENT | {"recruiter": name})
     assert everything(bus, *TOPICS) == []
 
 
-def test_what_is_stamped_in_the_future_does_not_come_through_the_door() -> None:
-    intake, bus = door()
+def test_an_event_stamped_in_the_future_is_refused() -> None:
+    intake, bus = new_intake()
     event = intake.judgment(**JUDGMENT)
     ahead = event.model_copy(update={"event_id": new_id(), "occurred_at": event.occurred_at + timedelta(days=10)})
     with pytest.raises(InputRefused, match=r"occurred_at: .* lies in the future") as refused:
@@ -170,15 +170,15 @@ def test_what_is_stamped_in_the_future_does_not_come_through_the_door() -> None:
     assert len(everything(bus, *TOPICS)) == 1
 
 
-def test_every_pair_of_a_conversation_is_in_its_stratum_and_a_pair_without_one_goes_by_its_prompt() -> None:
-    intake, _ = door()
+def test_the_stratum_of_a_pair_comes_from_its_conversation_or_else_from_its_prompt() -> None:
+    intake, _ = new_intake()
     for i in range(20):
         assert intake.pair(**PAIR | {"conversation_id": f"c{i}"}).stratum == stratum_of(f"c{i}", KEY)
     alone = [intake.pair(prompt=PROMPT, a=A, b={"text": f"other {i}", "version": "base"}) for i in range(3)]
     assert len({(pair.conversation_id, pair.stratum) for pair in alone}) == 1
 
 
-def test_one_pair_is_judged_by_so_many_people_and_by_one_of_them_so_often() -> None:
+def test_recruiters_per_pair_and_judgments_per_recruiter_are_limited() -> None:
     bus = MemoryBus()
     intake = Intake(bus, KEY, FeedbackCaps(recruiters_per_pair=3, judgments_per_recruiter_and_pair=2))
     for name in ("Ada", "Bob", "Cyd", "Ada"):
@@ -192,20 +192,20 @@ def test_one_pair_is_judged_by_so_many_people_and_by_one_of_them_so_often() -> N
     assert len(everything(bus, *TOPICS)) == 6
 
 
-def test_a_caller_that_sends_too_much_is_told_to_wait_and_others_are_not() -> None:
+def test_each_caller_has_its_own_rate_limit() -> None:
     now = 0.0
-    ballots = Ballots(FeedbackCaps(judgments_per_minute=2), lambda: now)
+    limiter = JudgmentLimiter(FeedbackCaps(judgments_per_minute=2), lambda: now)
     for _ in range(2):
-        ballots.admit(uuid4(), "r-1", "127.0.0.1")
+        limiter.admit(uuid4(), "r-1", "127.0.0.1")
     with pytest.raises(Overloaded) as refused:
-        ballots.admit(uuid4(), "r-1", "127.0.0.1")
+        limiter.admit(uuid4(), "r-1", "127.0.0.1")
     assert refused.value.retry_after == 60
-    ballots.admit(uuid4(), "r-1", "127.0.0.2")
+    limiter.admit(uuid4(), "r-1", "127.0.0.2")
     now = 60.0
-    ballots.admit(uuid4(), "r-1", "127.0.0.1")
+    limiter.admit(uuid4(), "r-1", "127.0.0.1")
 
 
-def test_without_the_key_nobody_knows_on_which_side_a_conversation_falls() -> None:
+def test_the_stratum_of_a_conversation_cannot_be_computed_without_the_key() -> None:
     here, elsewhere = Intake(MemoryBus(), KEY), Intake(MemoryBus(), b"e" * 32)
     sides = [[intake.pair(**PAIR | {"conversation_id": f"c{i}"}).stratum for i in range(400)] for intake in (here, elsewhere)]
     public = [stratum_of(f"c{i}") for i in range(400)]
@@ -216,14 +216,14 @@ def test_without_the_key_nobody_knows_on_which_side_a_conversation_falls() -> No
 
 
 def test_an_edit_is_a_pair_judged_for_the_rewrite() -> None:
-    intake, _ = door()
+    intake, _ = new_intake()
     pair, judgment = intake.edit(**EDIT)
     assert (pair.a.text, pair.b.text, pair.drawn) == (A["text"], EDIT["edited"], "edited")
     assert (judgment.pair_id, judgment.choice) == (pair.pair_id, "B")
     assert pair.b.version == judgment.recruiter
 
 
-def test_the_key_is_made_once_whoever_asks_and_is_nobody_elses_to_read(tmp_path: Path) -> None:
+def test_the_key_is_created_once_and_is_readable_only_by_its_owner(tmp_path: Path) -> None:
     common = Common(home=tmp_path / "home")
     keys: list[bytes] = []
     threads = [threading.Thread(target=lambda: keys.append(pseudonym_key(common))) for _ in range(8)]
@@ -234,7 +234,7 @@ def test_the_key_is_made_once_whoever_asks_and_is_nobody_elses_to_read(tmp_path:
     assert [path.name for path in (tmp_path / "home").iterdir()] == ["pseudonym.key"]
 
 
-def test_a_key_in_the_settings_takes_its_place_and_a_cut_one_is_refused(tmp_path: Path) -> None:
+def test_a_key_in_the_settings_overrides_the_file_and_a_truncated_file_is_refused(tmp_path: Path) -> None:
     assert pseudonym_key(Common.model_validate({"home": tmp_path, "pseudonym_key": "from elsewhere"})) == b"from elsewhere"
     (tmp_path / "pseudonym.key").write_text("abc")
     with pytest.raises(ConfigurationError, match=r"pseudonym\.key"):

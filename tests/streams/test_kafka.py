@@ -1,4 +1,4 @@
-"""What only Kafka has: partitions, topics to create, passwords, and a broker that goes away."""
+"""Kafka only: partitions, topic creation, authentication, TLS, and broker outages."""
 
 import asyncio
 import contextlib
@@ -62,7 +62,7 @@ def test_a_key_keeps_its_order_in_one_of_several_partitions(bus: Bus) -> None:
         assert [int(entry.value) for entry in same] == sorted(int(entry.value) for entry in same)
 
 
-def test_a_backlog_is_read_of_all_topics_in_turn_and_whole(bus: Bus) -> None:
+def test_a_backlog_is_read_from_all_topics_in_turn_and_completely(bus: Bus) -> None:
     few, many = [Record(VERSIONS.name, b"", b"v%d" % i) for i in range(200)], [Record(REWARD.name, b"", b"r%d" % i) for i in range(3_000)]
     bus.publish([*many, *few], timeout=20)
     after = {Partition(VERSIONS.name, 0): -1, Partition(REWARD.name, 0): -1}
@@ -88,7 +88,7 @@ def test_small_entries_do_not_run_ahead_of_large_ones(bus: Bus) -> None:
     assert read[REWARD.name] < 3 * len(large)  # not all of them, however slowly the broker answers
 
 
-def test_one_question_takes_nothing_from_another_and_few_consumers_answer_them_all(broker: Broker, empty_kafka: str) -> None:
+def test_reads_of_other_partitions_use_other_consumers_from_a_bounded_pool(broker: Broker, empty_kafka: str) -> None:
     with closing(kafka_bus.KafkaBus(broker.servers, KafkaSettings())) as bus:
         bus.publish([Record(PAIRS.name, f"key {i}".encode(), b"") for i in range(100)], timeout=20)
         partitions = list(bus.bounds([PAIRS.name]))
@@ -98,11 +98,11 @@ def test_one_question_takes_nothing_from_another_and_few_consumers_answer_them_a
         assert [reader.assigned for reader in bus._idle if reader.assigned] == [{partitions[0]}, {partitions[1]}]
         for partition in partitions:
             bus.read({partition: -1}, limit=1, wait=0)
-        assert len(bus._idle) == kafka_bus.READERS
+        assert len(bus._idle) == kafka_bus.MAX_IDLE
 
 
 def test_an_entry_larger_than_a_partition_s_share_is_read(bus: Bus) -> None:
-    large = bytes(3 * kafka_bus.SHARE)
+    large = bytes(3 * kafka_bus.PARTITION_FETCH_BYTES)
     bus.publish([Record(VERSIONS.name, b"", value) for value in (b"before", large, b"after")], timeout=20)
     after, values = {Partition(VERSIONS.name, 0): -1}, []
     while found := bus.read(after, limit=10, wait=0):
@@ -123,7 +123,7 @@ def test_creating_topics_again_changes_nothing_adds_partitions_and_never_takes_o
     assert set(create_topics(broker.servers, KafkaSettings()).values()) == {"unchanged"}
     monkeypatch.setitem(TOPICS, PAIRS.name, replace(PAIRS, partitions=10))
     assert create_topics(broker.servers, KafkaSettings())[PAIRS.name] == "8 → 10 partitions"
-    monkeypatch.setattr(kafka_bus, "METADATA", 500)
+    monkeypatch.setattr(kafka_bus, "METADATA_MAX_AGE", 500)
     with closing(open_bus(broker.url)) as opened:
         until(lambda: len(opened.bounds([PAIRS.name])) == 10)
     monkeypatch.setitem(TOPICS, PAIRS.name, PAIRS)
@@ -131,13 +131,13 @@ def test_creating_topics_again_changes_nothing_adds_partitions_and_never_takes_o
         create_topics(broker.servers, KafkaSettings())
 
 
-def test_a_bus_without_topics_says_how_to_create_them(empty_kafka: str) -> None:
+def test_a_missing_topic_is_reported_with_how_to_create_it(empty_kafka: str) -> None:
     with closing(open_bus(empty_kafka)) as opened, pytest.raises(ConfigurationError, match="feedbackloop topics create"):
         opened.bounds(["feedback.unheard"])
 
 
-def test_nobody_at_the_address_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kafka_topics, "PATIENCE", 1_000)
+def test_an_address_without_a_broker_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_topics, "BOOTSTRAP_TIMEOUT", 1_000)
     with pytest.raises(NotReachable, match="does not answer"):
         create_topics("127.0.0.1:9", KafkaSettings())
 
@@ -150,7 +150,7 @@ def test_while_the_broker_is_away_publishing_is_refused_and_afterwards_everythin
         with closing(open_bus(broker.url)) as bus:
             bus.publish([Record(PAIRS.name, b"k", b"before")], timeout=20)
             broker.kill()
-            with pytest.raises(Overloaded, match="Kafka took no entry within 1 s"):
+            with pytest.raises(Overloaded, match="Kafka did not acknowledge within 1 s"):
                 bus.publish([Record(PAIRS.name, b"k", b"during")], timeout=1)
             broker.start()
             bus.publish([Record(PAIRS.name, b"k", b"after")], timeout=30)
@@ -162,8 +162,8 @@ def test_while_the_broker_is_away_publishing_is_refused_and_afterwards_everythin
 
 
 def test_after_a_broker_has_hung_for_longer_than_entries_live_publishing_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kafka_bus, "DELIVERY", 2_000)
-    monkeypatch.setattr(kafka_bus, "REQUEST", 1_000)
+    monkeypatch.setattr(kafka_bus, "DELIVERY_TIMEOUT", 2_000)
+    monkeypatch.setattr(kafka_bus, "REQUEST_TIMEOUT", 1_000)
     records = [Record(PAIRS.name, str(i).encode(), b"pair") for i in range(40)]
 
     def published(bus: Bus) -> bool:
@@ -186,12 +186,12 @@ def test_after_a_broker_has_hung_for_longer_than_entries_live_publishing_goes_on
 
 
 class Collector:
-    """A station that keeps what it is told of."""
+    """A station that collects the entries that it is given."""
 
     def __init__(self) -> None:
         self.entries: list[Logged] = []
 
-    def answer(self, entries: Sequence[Logged]) -> None:
+    def handle(self, entries: Sequence[Logged]) -> None:
         self.entries += entries
 
     def step(self, wait: float) -> None: ...
@@ -200,13 +200,13 @@ class Collector:
 
 
 class Broken(Collector):
-    """A station with a mistake in it."""
+    """A station with a bug."""
 
-    def answer(self, entries: Sequence[Logged]) -> None:
+    def handle(self, entries: Sequence[Logged]) -> None:
         raise KeyError("a mistake")
 
 
-def test_what_nobody_expected_ends_the_worker_and_the_next_one_gets_the_same_entries(broker: Broker, bus: Bus, tmp_path: Path) -> None:
+def test_an_unexpected_error_ends_the_worker_and_the_next_one_gets_the_same_entries(broker: Broker, bus: Bus, tmp_path: Path) -> None:
     bus.publish([Record(PAIRS.name, str(i).encode(), b"pair") for i in range(20)], timeout=20)
     broken = Agents(broker.servers, KafkaSettings(), tmp_path / "broken")
     broken.add(consumer("embed"), Broken, batch=10)
@@ -221,8 +221,8 @@ def test_what_nobody_expected_ends_the_worker_and_the_next_one_gets_the_same_ent
     running.join(20)
 
 
-def carried(broker: Broker, kafka: KafkaSettings, folder: Path) -> None:
-    """Bus and agents both speak to the broker: what one publishes the others are told of."""
+def check_bus_and_agents(broker: Broker, kafka: KafkaSettings, folder: Path) -> None:
+    """Bus and agents can both connect to the broker: agents receive what the bus publishes."""
     collector, stop = Collector(), threading.Event()
     create_topics(broker.servers, kafka)
     agents = Agents(broker.servers, kafka, folder)
@@ -238,32 +238,30 @@ def carried(broker: Broker, kafka: KafkaSettings, folder: Path) -> None:
     assert len({entry.key for entry in collector.entries}) == 20
 
 
-def test_a_broker_that_asks_for_a_password_is_spoken_to_by_bus_and_agents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bus_and_agents_connect_with_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Broker(tmp_path / "broker", sasl=("alice", "wonderland")) as broker:
         with monkeypatch.context() as patch:
-            patch.setattr(kafka_topics, "PATIENCE", 2_000)
+            patch.setattr(kafka_topics, "BOOTSTRAP_TIMEOUT", 2_000)
             with pytest.raises(NotReachable, match=r"username and password in \[kafka\]"):
                 create_topics(broker.servers, ALICE.model_copy(update={"username": "mallory"}))
-        carried(broker, ALICE, tmp_path / "faust")
+        check_bus_and_agents(broker, ALICE, tmp_path / "faust")
 
 
 @pytest.mark.parametrize("kafka", [KafkaSettings(security="SSL"), ALICE.model_copy(update={"security": "SASL_SSL"})])
-def test_a_broker_that_asks_for_tls_is_spoken_to_by_bus_and_agents(
-    kafka: KafkaSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bus_and_agents_connect_with_tls(kafka: KafkaSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     key_and_certificate, authority = certified(tmp_path / "ours")
     _, stranger = certified(tmp_path / "theirs")
     sasl = ("alice", "wonderland") if kafka.username else None
     with Broker(tmp_path / "broker", sasl=sasl, tls=(key_and_certificate, authority)) as broker:
         with monkeypatch.context() as patch:
-            patch.setattr(kafka_topics, "PATIENCE", 2_000)
+            patch.setattr(kafka_topics, "BOOTSTRAP_TIMEOUT", 2_000)
             with pytest.raises(NotReachable, match=r"cannot be trusted: .*certificate verify failed.*; see cafile in \[kafka\]"):
                 create_topics(broker.servers, kafka.model_copy(update={"cafile": str(stranger)}))
-        carried(broker, kafka.model_copy(update={"cafile": str(authority)}), tmp_path / "faust")
+        check_bus_and_agents(broker, kafka.model_copy(update={"cafile": str(authority)}), tmp_path / "faust")
 
 
 def certified(folder: Path) -> tuple[Path, Path]:
-    """A key with a certificate for 127.0.0.1 in one PEM file, and the throw-away authority that signed it in another."""
+    """A key with a certificate for 127.0.0.1 in one PEM file, and the temporary certificate authority that signed it in another."""
     folder.mkdir()
     authority, request, signed, key, both = (folder / name for name in ("ca.pem", "request.pem", "cert.pem", "key.pem", "broker.pem"))
     new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]

@@ -1,4 +1,4 @@
-"""The learner on a log: nothing missed, nothing learnt twice, and every threshold's crossing said, whatever happens in between."""
+"""The learner on a log: no preference is missed or learnt twice, and every crossed threshold is published, whatever happens in between."""
 
 import errno
 import hashlib
@@ -33,7 +33,7 @@ from streams.bus.protocol import Bus, Record, records_of
 from streams.bus.resume import PARTITION
 from streams.bus.sqlite import SQLiteBus
 from streams.bus.topics import PREFERENCES, QUARANTINE, REWARD
-from streams.stations.learner import INTERVAL, MANY, Learner
+from streams.stations.learner import BACKLOG_ENTRIES, INTERVAL, Learner
 from streams.stations.settings import RetrainingRule
 from streams.stations.trigger import on_reward_updated
 from tests.profiles import examples
@@ -46,7 +46,7 @@ from trainers.reward.online.settings import HeadSettings
 
 
 class Clock:
-    """Time that passes when the test says so."""
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -95,7 +95,7 @@ def mean_after(*events: Event) -> np.ndarray:
     return learn_all(head, preferences).mean
 
 
-def test_it_learns_what_stands_on_the_log_and_says_so(tmp_path: Path) -> None:
+def test_it_learns_the_preferences_on_the_log_and_publishes_an_update(tmp_path: Path) -> None:
     bus, clock = MemoryBus(), Clock()
     events = [claimed(1), *(joined(i) for i in range(1, 6))]
     publish(bus, *events)
@@ -109,7 +109,7 @@ def test_it_learns_what_stands_on_the_log_and_says_so(tmp_path: Path) -> None:
     assert sha_of(checkpoint) == update.checkpoint
 
 
-def test_on_a_full_disk_it_says_nothing_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_full_disk_it_publishes_nothing_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bus, clock = MemoryBus(), Clock()
     events = [claimed(1), *(joined(i) for i in range(1, 6))]
     publish(bus, *events)
@@ -130,13 +130,13 @@ def test_on_a_full_disk_it_says_nothing_and_loses_nothing(tmp_path: Path, monkey
     assert np.array_equal(station.head.mean, mean_after(*events))
 
 
-def test_another_worker_begins_at_the_newest_checkpoint_among_the_artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.stations.learner.KEEP_EVERY", 4)
+def test_another_worker_starts_from_the_newest_uploaded_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.stations.learner.UPLOAD_EVERY", 4)
     bus, clock, artifacts = MemoryBus(), Clock(), Artifacts(str(tmp_path / "artifacts"))
     settings = HeadSettings(reconcile_every=3)  # so that the checkpoint has a history of several parts
     events = [claimed(1), *(joined(i) for i in range(1, 12))]
     here = learner(bus, tmp_path / "here", clock, artifacts=artifacts, settings=settings)
-    for some in (events[:6], events[6:9], events[9:10], events[10:]):  # says 5, 8, 9 and 11: keeps 5 and 8
+    for some in (events[:6], events[6:9], events[9:10], events[10:]):  # publishes 5, 8, 9 and 11, uploads 5 and 8
         publish(bus, *some)
         clock.now += 10
         here.step(0)
@@ -144,13 +144,13 @@ def test_another_worker_begins_at_the_newest_checkpoint_among_the_artifacts(tmp_
     there = learner(bus, tmp_path / "there", clock, artifacts=artifacts, settings=settings)
     assert there.head.sequence == 8
     assert len(there.head.history.shards) == 2
-    there.answer(everything(bus, PREFERENCES.name))
+    there.handle(everything(bus, PREFERENCES.name))
     assert np.array_equal(there.head.mean, here.head.mean)
     elsewhere = learner(bus, tmp_path / "elsewhere", clock, artifacts=Artifacts(str(tmp_path / "empty")), settings=settings)
     assert elsewhere.head.sequence == 0
 
 
-def test_it_speaks_at_most_ten_times_a_second_and_never_loses_the_last_word(tmp_path: Path) -> None:
+def test_it_publishes_at_most_ten_updates_a_second_and_always_the_last_one(tmp_path: Path) -> None:
     bus, clock = MemoryBus(), Clock()
     station = learner(bus, tmp_path, clock)
     publish(bus, claimed(1))
@@ -165,46 +165,46 @@ def test_it_speaks_at_most_ten_times_a_second_and_never_loses_the_last_word(tmp_
     station.step(0)
     clock.now += 1
     station.step(0)
-    assert len(updates(bus)) <= 11, "and says nothing twice"
+    assert len(updates(bus)) <= 11, "and no update twice"
 
 
-def test_of_a_backlog_it_says_little_until_the_end_which_it_says_at_once(tmp_path: Path) -> None:
+def test_in_a_backlog_it_publishes_rarely_and_at_its_end_at_once(tmp_path: Path) -> None:
     bus, clock = MemoryBus(), Clock()
     publish(bus, claimed(1))
     station = learner(bus, tmp_path, clock)
     station.step(0)
     for i in range(1, 301):
         publish(bus, joined(i))
-        if i % MANY == 0:
+        if i % BACKLOG_ENTRIES == 0:
             station.step(0)
             clock.now += 2 * INTERVAL
-    assert [update.sequence for update in updates(bus)] == [MANY], "the first may always be said"
+    assert [update.sequence for update in updates(bus)] == [BACKLOG_ENTRIES], "the first is published at once"
     station.step(0)
-    assert [update.sequence for update in updates(bus)] == [MANY, 300]
+    assert [update.sequence for update in updates(bus)] == [BACKLOG_ENTRIES, 300]
 
 
-def test_told_of_an_entry_it_learns_what_came_after_it_too_and_one_word_is_enough(tmp_path: Path) -> None:
+def test_given_an_entry_it_also_learns_later_ones_and_publishes_one_update(tmp_path: Path) -> None:
     bus = MemoryBus()
     station = learner(bus, tmp_path, time.monotonic)
     publish(bus, claimed(1), joined(1))
     told = bus.read({PARTITION: -1}, limit=10, wait=0)
-    station.answer(told)
+    station.handle(told)
     assert [update.sequence for update in updates(bus)] == [1]
     publish(bus, joined(2), joined(3))
     second, third = bus.read({PARTITION: told[-1].offset}, limit=10, wait=0)
-    station.answer([second])
+    station.handle([second])
     assert [update.sequence for update in updates(bus)] == [1, 3]
-    assert load(next(tmp_path.glob("*/head.safetensors"))).sequence == 3, "it is kept before the entry counts as answered"
-    station.answer([third])
+    assert load(next(tmp_path.glob("*/head.safetensors"))).sequence == 3, "the checkpoint is written before the entry counts as handled"
+    station.handle([third])
     assert len(updates(bus)) == 2
 
 
-def test_between_two_words_no_threshold_is_missed_also_over_a_restart(tmp_path: Path) -> None:
+def test_no_threshold_between_two_updates_is_missed_also_across_restarts(tmp_path: Path) -> None:
     bus, clock = MemoryBus(), Clock()
     publish(bus, claimed(1))
     for i in range(1, 61):
         if i % 7 == 1:
-            station = learner(bus, tmp_path, clock)  # the one before was killed: nothing of it is left but files and log
+            station = learner(bus, tmp_path, clock)  # the previous one was killed: only files and log are left
         publish(bus, joined(i))
         station.step(0)
         clock.now += 0.03
@@ -226,7 +226,7 @@ def test_repeats_and_a_deposed_hub_teach_nothing(tmp_path: Path) -> None:
     assert np.array_equal(station.head.mean, mean_after(*(joined(i) for i in range(1, 5))))
 
 
-def test_what_is_not_for_it_moves_only_its_number(tmp_path: Path) -> None:
+def test_preferences_that_it_does_not_learn_only_advance_the_sequence_number(tmp_path: Path) -> None:
     bus = MemoryBus()
     publish(
         bus,
@@ -246,7 +246,7 @@ def test_what_is_not_for_it_moves_only_its_number(tmp_path: Path) -> None:
     )
 
 
-def test_a_checkpoint_older_than_the_mark_sends_it_back_to_the_log(tmp_path: Path) -> None:
+def test_a_checkpoint_older_than_the_mark_makes_it_rewind_the_log(tmp_path: Path) -> None:
     bus, clock = MemoryBus(), Clock()
     publish(bus, claimed(1), *(joined(i) for i in range(1, 4)))
     learner(bus, tmp_path, clock).step(0)
@@ -264,7 +264,7 @@ def test_a_checkpoint_older_than_the_mark_sends_it_back_to_the_log(tmp_path: Pat
     assert updates(bus)[-1].judgments_before == 8
 
 
-def test_a_damaged_checkpoint_is_learnt_again_from_the_first_preference(tmp_path: Path) -> None:
+def test_with_a_corrupt_checkpoint_it_learns_again_from_the_first_preference(tmp_path: Path) -> None:
     bus, clock = MemoryBus(), Clock()
     publish(bus, claimed(1), *(joined(i) for i in range(1, 4)))
     learner(bus, tmp_path, clock).step(0)
@@ -273,10 +273,10 @@ def test_a_damaged_checkpoint_is_learnt_again_from_the_first_preference(tmp_path
     station = learner(bus, tmp_path, clock)
     station.step(0)
     assert np.array_equal(station.head.mean, mean_after(*(joined(i) for i in range(1, 4))))
-    assert len(updates(bus)) == 1, "that state has been said already"
+    assert len(updates(bus)) == 1, "that state was published before"
 
 
-def test_a_hole_that_the_log_itself_has_stops_it_after_one_look_back(tmp_path: Path) -> None:
+def test_a_gap_in_the_log_stops_it_after_one_rewind(tmp_path: Path) -> None:
     bus = MemoryBus()
     publish(bus, claimed(1), joined(1), joined(3))
     station = learner(bus, tmp_path, Clock())
@@ -286,7 +286,7 @@ def test_a_hole_that_the_log_itself_has_stops_it_after_one_look_back(tmp_path: P
     assert station.head.sequence == 1
 
 
-def test_a_head_that_starts_anew_says_nothing_before_it_has_caught_up(tmp_path: Path) -> None:
+def test_a_new_head_publishes_nothing_before_it_has_caught_up(tmp_path: Path) -> None:
     bus, clock = MemoryBus(), Clock()
     publish(bus, claimed(1), *(joined(i) for i in range(1, 1201)))
     station = learner(bus, tmp_path, clock)
@@ -301,7 +301,7 @@ def test_a_head_that_starts_anew_says_nothing_before_it_has_caught_up(tmp_path: 
     while other.head.sequence < 1200:
         other.step(0)
         clock.now += 10
-    assert [u.judgments_before for u in updates(bus)] == [0, 1200], "it takes over where the other has come to"
+    assert [u.judgments_before for u in updates(bus)] == [0, 1200], "it takes over from the judgments seen by the other head"
 
 
 def test_unreadable_entries_go_to_quarantine_and_a_newer_schema_stops_it_there(tmp_path: Path) -> None:
@@ -320,7 +320,7 @@ def test_unreadable_entries_go_to_quarantine_and_a_newer_schema_stops_it_there(t
     assert (quarantined.offset, quarantined.reader) == (2, "learner")
 
 
-def test_it_starts_where_the_newest_word_on_the_reward_cannot_be_read(tmp_path: Path) -> None:
+def test_it_starts_when_the_newest_reward_updates_are_unreadable(tmp_path: Path) -> None:
     bus, clock = MemoryBus(), Clock()
     publish(bus, claimed(1), joined(1))
     learner(bus, tmp_path, clock).step(0)
@@ -331,7 +331,7 @@ def test_it_starts_where_the_newest_word_on_the_reward_cannot_be_read(tmp_path: 
     assert [(update.judgments_before, update.judgments_seen) for update in said if isinstance(update, RewardUpdated)] == [(0, 1), (1, 2)]
 
 
-def test_a_claim_that_the_hub_has_to_set_aside_deposes_it_for_nobody(tmp_path: Path) -> None:
+def test_a_quarantined_claim_does_not_depose_the_hub(tmp_path: Path) -> None:
     bus = MemoryBus()
     publish(bus, claimed(1), joined(1))
     claim = records_of([claimed(1)])[0]
@@ -347,7 +347,7 @@ def test_a_claim_that_the_hub_has_to_set_aside_deposes_it_for_nobody(tmp_path: P
 
 @settings(max_examples=examples(20))
 @given(st.lists(st.sampled_from(["joined", "joined", "step", "time", "kill", "claim", "repeat"]), min_size=5, max_size=40))
-def test_whatever_happens_the_head_is_that_of_the_log(tmp_path_factory: pytest.TempPathFactory, course: list[str]) -> None:
+def test_after_any_course_of_events_the_head_is_that_of_the_log(tmp_path_factory: pytest.TempPathFactory, course: list[str]) -> None:
     folder, bus, clock = tmp_path_factory.mktemp("learner"), MemoryBus(), Clock()
     station = learner(bus, folder, clock)
     number, epoch = 0, 1
@@ -394,7 +394,7 @@ def test_a_learner_killed_at_any_moment_misses_nothing_and_learns_nothing_twice(
             for i in range(kill * 60 + 1, kill * 60 + 61, 5):
                 publish(bus, *(joined(i + j) for j in range(5)))
                 last = bus.bounds([REWARD.name])[partition][1] - 1
-                if i % 20 == 1:  # somewhere between two words of it
+                if i % 20 == 1:  # somewhere between two updates
                     assert bus.read({partition: last}, limit=1, wait=30)
             os.kill(process.pid or 0, signal.SIGKILL)
             process.join()
@@ -412,12 +412,12 @@ def sha_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def thresholds_said(bus: Bus, every: int) -> list[TrainingRequested]:
+def requests_of(bus: Bus, every: int) -> list[TrainingRequested]:
     return [request for update in updates(bus) for request in on_reward_updated(update, RetrainingRule(every=every), PLAN)]
 
 
 @pytest.mark.parametrize("cuts", [(40,), (7, 23, 40), (20, 40), (1, 19, 21, 39, 40)])
-def test_two_workers_that_pass_one_threshold_ask_for_the_same_run_to_the_byte(tmp_path: Path, cuts: tuple[int, ...]) -> None:
+def test_two_workers_that_cross_a_threshold_request_the_same_run_to_the_byte(tmp_path: Path, cuts: tuple[int, ...]) -> None:
     others: dict[int, dict[str, Any]] = {5: {"stratum": "evaluation"}, 18: {"judgment": {"counts": False}}, 19: {"stratum": "evaluation"}}
     events = [claimed(1), *(joined(i, **others.get(i, {})) for i in range(1, 41))]
     asked = []
@@ -432,31 +432,31 @@ def test_two_workers_that_pass_one_threshold_ask_for_the_same_run_to_the_byte(tm
                 station = learner(bus, tmp_path / worker, clock, every=10)
         clock.now += 1
         station.step(0)
-        asked.append([encode(request) for request in thresholds_said(bus, 10)])
+        asked.append([encode(request) for request in requests_of(bus, 10)])
     assert len(asked[0]) == 3
     assert asked[0] == asked[1]
 
 
-def test_many_people_on_one_pair_move_the_threshold_by_one(tmp_path: Path) -> None:
+def test_many_judgments_of_one_pair_count_once_towards_the_threshold(tmp_path: Path) -> None:
     bus = MemoryBus()
-    ballots = [joined(i, judgment={"pair_id": derived_id("pair", 1), "recruiter": f"r-{i}"}) for i in range(1, 206)]
-    publish(bus, claimed(1), *ballots, joined(206), removed(207, 1), removed(208, 206))
+    judgments = [joined(i, judgment={"pair_id": derived_id("pair", 1), "recruiter": f"r-{i}"}) for i in range(1, 206)]
+    publish(bus, claimed(1), *judgments, joined(206), removed(207, 1), removed(208, 206))
     station = learner(bus, tmp_path, Clock(), every=100)
     station.step(0)
     assert station.head.judgments_seen == 1
     assert len(station.head.history) == 204
-    assert thresholds_said(bus, 100) == []
+    assert requests_of(bus, 100) == []
 
 
-def test_a_new_head_that_takes_the_way_of_an_older_one_asks_for_nothing_again(tmp_path: Path) -> None:
+def test_a_new_head_that_replays_old_judgments_does_not_request_their_runs_again(tmp_path: Path) -> None:
     bus, clock = MemoryBus(), Clock()
     publish(bus, claimed(1), *(joined(i) for i in range(1, 26)))
     learner(bus, tmp_path, clock, every=10).step(0)
-    assert [request.k for request in thresholds_said(bus, 10)] == [1, 2]
+    assert [request.k for request in requests_of(bus, 10)] == [1, 2]
     again = learner(bus, tmp_path, clock, every=10, settings=HeadSettings(prior_scale=0.9))
     again.step(0)
-    assert [request.k for request in thresholds_said(bus, 10)] == [1, 2]
+    assert [request.k for request in requests_of(bus, 10)] == [1, 2]
     publish(bus, *(joined(i) for i in range(26, 31)))
     clock.now += 1
     again.step(0)
-    assert [request.k for request in thresholds_said(bus, 10)] == [1, 2, 3]
+    assert [request.k for request in requests_of(bus, 10)] == [1, 2, 3]

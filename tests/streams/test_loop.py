@@ -1,4 +1,4 @@
-"""The whole streams room as it runs, on the real log and the real warehouse: from a judgment to a champion, and through a restart."""
+"""All processes of ``streams`` on a real log and warehouse: from a judgment to a champion, and across a restart."""
 
 import asyncio
 import itertools
@@ -50,7 +50,7 @@ RETRAINING = {"every": 20}
 
 
 class House:
-    """Hub, processor and trainer in threads of this process, on one home; another one on the same home is the restart."""
+    """Hub, processor and trainer in threads of this process, on one home; a second instance on the same home is a restart."""
 
     def __init__(self, home: Path, bus: str = "") -> None:
         self.home = home
@@ -98,7 +98,7 @@ class House:
         return [event for entry in everything(self.bus, *topics) if isinstance(event := decode(entry.value), kinds)]
 
     def wait(self, condition: Callable[[], bool], seconds: float = 20) -> None:
-        """Until the condition holds; it is looked at whenever something has been published."""
+        """Wait until the condition holds; checked whenever something has been published."""
         deadline = monotonic() + seconds
         after = {partition: following - 1 for partition, (_, following) in self.bus.bounds([t.name for t in TOPIC_OF.values()]).items()}
         while not condition():
@@ -174,7 +174,7 @@ def test_after_a_restart_nothing_accepted_is_missing_and_nothing_counts_twice(tm
     first.wait(lambda: first.learnt(15))
     first.close()
     waiting = House(tmp_path)
-    waiting.judged(20, start=15)  # serving accepts what people say while hub and processor are down
+    waiting.judged(20, start=15)  # serving accepts judgments while hub and processor are down
     waiting.start()
     waiting.wait(lambda: waiting.learnt(35))
     waiting.wait(lambda: bool(waiting.on(ModelEvaluated)))
@@ -185,20 +185,20 @@ def test_after_a_restart_nothing_accepted_is_missing_and_nothing_counts_twice(tm
     waiting.close()
 
 
-def test_one_pair_that_cannot_be_embedded_goes_to_quarantine_and_the_others_teach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pair_that_cannot_be_embedded_is_quarantined_and_the_others_are_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = SmallEmbedder.features
 
-    def stumble(self: SmallEmbedder, items: Sequence[tuple[Sequence[Message], str]]) -> np.ndarray:
+    def fail_on_one(self: SmallEmbedder, items: Sequence[tuple[Sequence[Message], str]]) -> np.ndarray:
         if any("Reply 7." in text for _, text in items):
-            raise ValueError("a text that no encoder bears")
+            raise ValueError("the encoder failed")
         return plain(self, items)
 
-    monkeypatch.setattr(SmallEmbedder, "features", stumble)
+    monkeypatch.setattr(SmallEmbedder, "features", fail_on_one)
     house = House(tmp_path).start()
     house.judged(12)
     house.wait(lambda: house.learnt(11) and bool(house.on(EventQuarantined)))
-    (set_aside,) = house.on(EventQuarantined)
-    assert isinstance(set_aside, EventQuarantined)
-    assert (set_aside.topic, set_aside.reader, set_aside.reason) == ("feedback.pairs", "embed", "ValueError: a text that no encoder bears")
+    (quarantined,) = house.on(EventQuarantined)
+    assert isinstance(quarantined, EventQuarantined)
+    assert (quarantined.topic, quarantined.reader, quarantined.reason) == ("feedback.pairs", "embed", "ValueError: the encoder failed")
     assert len(house.on(PairEmbedded)) == 11
     house.close()

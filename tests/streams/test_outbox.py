@@ -1,4 +1,4 @@
-"""What was accepted reaches the bus behind the local log: in order, after outages and crashes, within a bound."""
+"""Accepted events reach the bus behind the outbox in order, also after outages and crashes; the outbox is bounded."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ PAIRS = "feedback.pairs"
 
 
 class Shaky(MemoryBus):
-    """A bus that is away until ``back`` is set."""
+    """A bus that is unreachable until ``back`` is set."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ def arrived(bus: MemoryBus, count: int) -> list[bytes]:
     return [entry.value for entry in found]
 
 
-def test_what_is_published_here_arrives_there_in_order_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_published_records_arrive_in_order_and_are_deleted_from_the_outbox(tmp_path: Path) -> None:
     bus = Shaky()
     bus.back.set()
     outbox = Outbox(tmp_path / "outbox.sqlite", bus, most=2**20)
@@ -55,7 +55,7 @@ def test_what_is_published_here_arrives_there_in_order_and_leaves_nothing_behind
         assert local.bounds([PAIRS]) == {Partition(PAIRS, 0): (40, 40)}
 
 
-def test_while_the_bus_is_away_events_are_taken_up_to_the_bound_and_refused_beyond_it(tmp_path: Path) -> None:
+def test_during_an_outage_events_are_accepted_up_to_the_limit_and_refused_beyond_it(tmp_path: Path) -> None:
     bus = Shaky()
     outbox = Outbox(tmp_path / "outbox.sqlite", bus, most=125)  # of which feedback may fill 100
     for number in range(9):
@@ -63,13 +63,13 @@ def test_while_the_bus_is_away_events_are_taken_up_to_the_bound_and_refused_beyo
     with pytest.raises(Overloaded, match="outbox_mb") as refused:
         outbox.publish([record(9, 11)], timeout=5)
     assert refused.value.retry_after == 30
-    outbox.publish([Record("chat.replies", b"k", b"r" * 35)], timeout=5)  # candidates are answered
+    outbox.publish([Record("chat.replies", b"k", b"r" * 35)], timeout=5)  # chat replies are still accepted
     with pytest.raises(Overloaded):
         outbox.publish([Record("chat.replies", b"k", b"r")], timeout=5)
     bus.back.set()
     assert len(arrived(bus, 9)) == 9
     deadline = monotonic() + 20
-    while outbox.waiting:  # there is room again when what has arrived is deleted here
+    while outbox.waiting:  # there is room again once sent events are deleted
         assert monotonic() < deadline
         sleep(0.01)
     outbox.publish([record(9, 11)], timeout=5)
@@ -77,8 +77,8 @@ def test_while_the_bus_is_away_events_are_taken_up_to_the_bound_and_refused_beyo
     outbox.close()
 
 
-def test_what_waited_when_the_process_ended_is_carried_by_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.bus.outbox.LAST_CHANCE", 0.0)
+def test_events_left_when_the_process_ended_are_sent_by_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.bus.outbox.DRAIN_TIMEOUT", 0.0)
     bus = Shaky()
     first = Outbox(tmp_path / "outbox.sqlite", bus, most=2**20)
     first.publish([record(1), record(2)], timeout=5)
@@ -90,7 +90,7 @@ def test_what_waited_when_the_process_ended_is_carried_by_the_next_one(tmp_path:
     second.close()
 
 
-def test_what_has_arrived_is_deleted_many_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sent_events_are_deleted_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bus, prune = MemoryBus(), SQLiteBus.prune
     deleted: list[Mapping[Partition, int]] = []
 
@@ -107,9 +107,7 @@ def test_what_has_arrived_is_deleted_many_at_a_time(tmp_path: Path, monkeypatch:
     assert 1 <= len(deleted) < 10
 
 
-def test_what_had_arrived_when_the_process_was_killed_and_was_not_deleted_yet_is_sent_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_events_that_were_sent_but_not_deleted_before_a_kill_are_sent_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bus = MemoryBus()
     with monkeypatch.context() as patch:
         patch.setattr(SQLiteBus, "prune", lambda local, upto: None)
@@ -131,7 +129,7 @@ def test_two_processes_do_not_share_an_outbox(tmp_path: Path) -> None:
     outbox.close()
 
 
-def test_what_was_pruned_is_lost_for_readers_and_says_so(tmp_path: Path) -> None:
+def test_reading_pruned_entries_raises_offset_lost(tmp_path: Path) -> None:
     with SQLiteBus(tmp_path / "bus.sqlite") as bus:
         bus.publish([record(number) for number in range(5)], timeout=5)
         bus.prune({Partition(PAIRS, 0): 2})
@@ -142,8 +140,8 @@ def test_what_was_pruned_is_lost_for_readers_and_says_so(tmp_path: Path) -> None
         assert bus.publish([record(5)], timeout=5) == [Position(Partition(PAIRS, 0), 5)]
 
 
-def test_a_disk_that_is_full_for_a_while_does_not_end_the_carrying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.bus.outbox.AGAIN", 0.01)
+def test_a_temporarily_full_disk_does_not_stop_forwarding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.bus.outbox.RETRY_AFTER", 0.01)
     monkeypatch.setattr("streams.bus.outbox.PRUNE_EVERY", 0.0)
     usual, failures = SQLiteBus.prune, [Overloaded("the disk is full")] * 3
 

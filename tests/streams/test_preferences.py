@@ -1,4 +1,4 @@
-"""The numbers of feedback.preferences: repeats passed over, holes seen, a deposed hub ignored."""
+"""Sequence numbers on feedback.preferences: repeats are skipped, gaps detected, deposed hubs ignored."""
 
 import pytest
 from hypothesis import given
@@ -20,7 +20,7 @@ def taken(events: list[Event], watermark: Watermark = Watermark()) -> list[tuple
     return numbers
 
 
-def test_repeats_are_passed_over_and_a_hole_is_seen() -> None:
+def test_repeats_are_skipped_and_a_gap_is_detected() -> None:
     assert taken([claimed(1), joined(1), joined(1), joined(2), joined(1), joined(3)]) == [(1, 1), (1, 2), (1, 3)]
     with pytest.raises(SequenceGap, match="number 3 came after 1"):
         taken([joined(1), joined(3)])
@@ -32,7 +32,7 @@ def test_what_a_hub_publishes_after_another_has_claimed_is_ignored() -> None:
 
 
 @given(st.data())
-def test_however_a_transport_repeats_the_same_numbers_are_taken_once_in_order(data: st.DataObject) -> None:
+def test_with_any_repeats_each_number_is_taken_once_in_order(data: st.DataObject) -> None:
     log: list[Event] = []
     sequence = 0
     for epoch in range(1, data.draw(st.integers(1, 4)) + 1):
@@ -44,17 +44,17 @@ def test_however_a_transport_repeats_the_same_numbers_are_taken_once_in_order(da
     for i in range(len(log)):
         with_repeats.append(log[i])
         if data.draw(st.booleans()):
-            with_repeats += log[data.draw(st.integers(0, i)) : i + 1]  # a producer that tries again
+            with_repeats += log[data.draw(st.integers(0, i)) : i + 1]  # a producer that retries
     assert taken(with_repeats) == taken(log) == [(event.epoch, event.sequence) for event in log if isinstance(event, PreferenceJoined)]
 
 
-def test_a_reader_goes_on_from_the_entry_that_it_marked_with_its_epoch() -> None:
+def test_a_reader_resumes_at_its_mark_with_epoch_and_number_of_the_entry_there() -> None:
     bus = MemoryBus()
     bus.publish(records_of([claimed(3), joined(1, 3), joined(2, 3), claimed(5), joined(3, 5)]), timeout=1)
     assert resume(bus, "reader") == (-1, Watermark())
     bus.mark("reader", {PARTITION: 2})
     assert resume(bus, "reader") == (2, Watermark(3, 2))
-    bus.mark("reader", {PARTITION: 3})  # not a number: it says too little
+    bus.mark("reader", {PARTITION: 3})  # not a numbered entry
     assert resume(bus, "reader") == (-1, Watermark())
     bus.mark("reader", {PARTITION: 17})  # of another log
     assert resume(bus, "reader") == (-1, Watermark())

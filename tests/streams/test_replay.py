@@ -1,4 +1,4 @@
-"""The warehouse rebuilt from the log holds what the live one holds, over either bus."""
+"""A warehouse rebuilt from the log equals the live one, on either bus."""
 
 import threading
 from contextlib import closing
@@ -24,7 +24,7 @@ PROMPT = [{"role": "user", "content": "Is the role still open?"}]
 
 
 def fill(bus: Bus, count: int) -> None:
-    """Pairs, features, and judgments of which some change their mind, some are void and one cannot be read."""
+    """Publish pairs, features and judgments: some judgments are replaced, some are void, and one is unreadable."""
     intake = Intake(bus, b"k" * 32)
     for i in range(count):
         yes, no = {"text": f"Yes, {i}.", "version": "base"}, {"text": f"No, {i}.", "version": "base"}
@@ -37,7 +37,7 @@ def fill(bus: Bus, count: int) -> None:
 
 
 def live(bus: Bus, path: Path, count: int) -> Warehouse:
-    """The warehouse of a hub that was there while the log was filled."""
+    """The warehouse of a hub that ran while the log was filled."""
     warehouse = Warehouse.open(path)
     sink = Sink(bus, warehouse, "hub-1")
     sink.start()
@@ -47,7 +47,7 @@ def live(bus: Bus, path: Path, count: int) -> Warehouse:
     return warehouse
 
 
-def test_a_replay_while_the_hub_runs_holds_what_the_hub_holds(tmp_path: Path) -> None:
+def test_a_replay_while_the_hub_runs_gives_the_hubs_contents(tmp_path: Path) -> None:
     with SQLiteBus(tmp_path / "bus.sqlite") as bus:
         said: list[tuple[int, int]] = []
         with closing(live(bus, tmp_path / "live.duckdb", 12)) as warehouse:
@@ -57,7 +57,7 @@ def test_a_replay_while_the_hub_runs_holds_what_the_hub_holds(tmp_path: Path) ->
         assert said[-1][0] == said[-1][1] == len(everything(bus, *TOPICS))
 
 
-def test_a_replay_stops_at_the_cut_and_never_writes_over_a_file(tmp_path: Path) -> None:
+def test_a_replay_stops_at_the_end_of_the_log_at_its_start_and_never_overwrites_a_file(tmp_path: Path) -> None:
     with SQLiteBus(tmp_path / "bus.sqlite") as bus:
         fill(bus, 2)
         before = replay(bus, tmp_path / "one.duckdb", lambda *_: None)
@@ -73,7 +73,7 @@ def test_a_replay_stops_at_the_cut_and_never_writes_over_a_file(tmp_path: Path) 
             replay(bus, tmp_path / "two.duckdb", lambda *_: None)
 
 
-def test_a_replay_stops_at_what_a_newer_program_wrote(tmp_path: Path) -> None:
+def test_a_replay_stops_at_a_newer_schema(tmp_path: Path) -> None:
     with SQLiteBus(tmp_path / "bus.sqlite") as bus:
         bus.publish([Record("feedback.judgments", b"", b'{"kind": "JudgmentGiven", "schema_version": 9}')], timeout=5)
         with pytest.raises(SchemaTooNew, match="upgrade"):
@@ -83,6 +83,6 @@ def test_a_replay_stops_at_what_a_newer_program_wrote(tmp_path: Path) -> None:
 def test_both_buses_give_the_same_warehouse(tmp_path: Path, empty_kafka: str) -> None:
     with SQLiteBus(tmp_path / "bus.sqlite") as here, closing(open_bus(empty_kafka)) as there:
         live(here, tmp_path / "live.duckdb", 12).close()
-        for topic in TOPICS:  # topic after topic: on Kafka they interleave otherwise, and each over its partitions
+        for topic in TOPICS:  # topic after topic: on Kafka the order across topics and partitions differs
             there.publish([Record(topic, entry.key, entry.value) for entry in everything(here, topic)], timeout=20)
         assert replay(there, tmp_path / "kafka.duckdb", lambda *_: None) == replay(here, tmp_path / "sqlite.duckdb", lambda *_: None)

@@ -1,4 +1,4 @@
-"""What the guard lets through and what it refuses, on an app that would answer everything, over real sockets."""
+"""What the guard accepts and refuses, over real sockets, before an app that answers everything."""
 
 import asyncio
 import logging
@@ -39,14 +39,14 @@ class Running:
         return f"http://127.0.0.1:{self.port}"
 
     def raw(self, *pieces: bytes) -> bytes:
-        """Send the bytes as they are; everything that comes back until the server closes."""
+        """Send the bytes; return everything received until the server closes the connection."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=10) as line:
             for piece in pieces:
                 line.sendall(piece)
             return received(line)
 
     def asked(self, method: str = "GET", path: str = "/", body: bytes = b"", **headers: str) -> tuple[int, dict[str, Any]]:
-        """Status and error (or the answer) of one request with exactly these headers, besides those of its body."""
+        """Status and error (or body) of one request with exactly these headers, plus Content-Length."""
         lines = [f"{method} {path} HTTP/1.1", "Connection: close"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in ({"Host": f"127.0.0.1:{self.port}"} | headers).items() if value]
         lines += [f"Content-Length: {len(body)}"] if body else []
@@ -68,7 +68,7 @@ def parsed(answer: bytes) -> tuple[int, dict[str, Any]]:
 
 
 def answer_to(app: Running, *pieces: bytes) -> tuple[int, dict[str, Any]]:
-    """The answer to bytes of which not all may be taken."""
+    """The response to bytes that the server may stop reading."""
     with socket.create_connection(("127.0.0.1", app.port), timeout=10) as line:
         with suppress(ConnectionError):
             for piece in pieces:
@@ -151,7 +151,7 @@ def app() -> Iterator[Running]:
 
 @pytest.fixture(scope="module")
 def hasty() -> Iterator[Running]:
-    """The same with a third of a second for heads and bodies."""
+    """The same app with a timeout of 0.3 s for headers and bodies."""
     with running(0.3, HastyHttp) as it:
         yield it
 
@@ -178,7 +178,7 @@ def hasty() -> Iterator[Running]:
         ("", 400, "invalid_host"),
     ],
 )
-def test_only_our_own_names_may_be_asked_for(app: Running, host: str, status: int, code: str | None) -> None:
+def test_only_allowed_hosts_are_accepted(app: Running, host: str, status: int, code: str | None) -> None:
     found = app.asked(Host=host)
     assert (found[0], found[1].get("code")) == (status, code)
 
@@ -204,7 +204,7 @@ def test_only_our_own_names_may_be_asked_for(app: Running, host: str, status: in
         ("http://127.0.0.1:8050\r\nOrigin: http://127.0.0.1:8050", "127.0.0.1:8050", 403),
     ],
 )
-def test_a_page_may_ask_only_the_port_that_it_came_from(app: Running, origin: str, host: str, status: int) -> None:
+def test_only_same_origin_requests_are_accepted(app: Running, origin: str, host: str, status: int) -> None:
     found = app.asked("POST", body=b"{}", Host=host, Origin=origin, **{"Content-Type": "application/json"})
     assert (found[0], found[1].get("code")) == (status, None if status == 200 else "origin_not_allowed")
 
@@ -222,30 +222,30 @@ def test_from_another_site_only_a_link_to_a_page_is_followed(app: Running, site:
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/json", ""])
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
-def test_a_body_that_is_not_said_to_be_json_is_refused(app: Running, method: str, kind: str) -> None:
+def test_a_body_without_a_json_content_type_is_refused(app: Running, method: str, kind: str) -> None:
     before = len(app.bodies)
     assert app.asked(method, body=b"{}", **{"Content-Type": kind})[1]["code"] == "unsupported_media_type"
     assert len(app.bodies) == before
     assert app.asked(method, body=b"{}", **{"Content-Type": "application/problem+JSON; charset=utf-8"})[0] == 200
 
 
-def test_a_body_beyond_the_bound_is_refused_and_the_client_hears_why(app: Running) -> None:
+def test_a_body_beyond_the_limit_is_refused_and_the_client_gets_the_response(app: Running) -> None:
     before = len(app.bodies)
     for size, status in ((MAX_BODY, 200), (MAX_BODY + 1, 413), (40 * MAX_BODY, 413)):
         assert app.asked("POST", body=b" " * size, **JSON)[0] == status
         chunked = httpx.post(app.url, content=(b" " * (size // 4) for _ in range(4)), headers=JSON)
-        assert chunked.status_code == (200 if size == MAX_BODY + 1 else status)  # four chunks of a quarter are a byte less
+        assert chunked.status_code == (200 if size == MAX_BODY + 1 else status)  # four chunks of a quarter, rounded down: one byte less
     assert [len(body) for body in app.bodies[before:]] == [MAX_BODY] * 3
 
 
-def test_a_client_that_asks_first_is_told_before_it_sends_too_much(app: Running) -> None:
+def test_a_client_that_expects_100_continue_is_refused_before_it_sends_the_body(app: Running) -> None:
     head = f"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {9 * MAX_BODY}\r\n"
     with socket.create_connection(("127.0.0.1", app.port), timeout=10) as line:
         line.sendall(head.encode() + b"Expect: 100-continue\r\n\r\n")
         assert line.recv(65_536).startswith(b"HTTP/1.1 413 ")
 
 
-def test_a_get_with_a_body_is_bounded_as_well(app: Running) -> None:
+def test_the_body_of_a_get_is_limited_too(app: Running) -> None:
     assert app.asked("GET", body=b" " * (MAX_BODY + 1), **JSON)[0] == 413
 
 
@@ -258,7 +258,7 @@ def test_a_body_that_does_not_arrive_in_time_is_refused(hasty: Running) -> None:
 
 def test_a_head_that_does_not_arrive_in_time_is_refused(hasty: Running) -> None:
     assert parsed(hasty.raw(b"GET / HTTP/1.1\r\nHost: local"))[0] == 408
-    assert hasty.raw() == b"", "a connection opened in advance is closed without a word"
+    assert hasty.raw() == b"", "an unused connection is closed without a response"
     whole = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
     assert b"HTTP/1.1 408 " in hasty.raw(whole, b"GET / HT"), "the second head on a connection that was kept alive"
 
@@ -291,7 +291,7 @@ def test_a_head_that_is_sent_byte_by_byte_gets_no_more_time(hasty: Running) -> N
     ],
     ids=["two pieces", "many headers", "one endless header", "a long address", "an endless address", "a handshake"],
 )
-def test_a_head_beyond_the_bound_is_refused_also_while_it_is_incomplete(app: Running, head: list[bytes]) -> None:
+def test_a_head_beyond_the_limit_is_refused_also_while_it_is_incomplete(app: Running, head: list[bytes]) -> None:
     status, error = answer_to(app, *head)
     assert (status, error["code"]) == (431, "headers_too_large")
 
@@ -301,7 +301,7 @@ def test_trailers_without_end_are_refused(app: Running) -> None:
     assert answer_to(app, head, *[b"x" * 65_536] * 100)[0] == 431
 
 
-def test_a_head_just_below_the_bound_is_answered(app: Running) -> None:
+def test_a_head_just_below_the_limit_is_accepted(app: Running) -> None:
     assert app.asked(X="x" * 60_000)[0] == 200
 
 
@@ -313,7 +313,7 @@ def test_a_head_just_below_the_bound_is_answered(app: Running) -> None:
     ],
     ids=["many requests", "a body without bound"],
 )
-def test_what_is_sent_ahead_of_an_answer_under_way_is_bounded(app: Running, ahead: list[bytes]) -> None:
+def test_pipelined_input_during_a_response_is_limited(app: Running, ahead: list[bytes]) -> None:
     before = len(app.bodies)
     with socket.create_connection(("127.0.0.1", app.port), timeout=10) as line, suppress(ConnectionError):
         for piece in (b"GET /patient HTTP/1.1\r\nHost: localhost\r\n\r\n", *ahead):
@@ -322,7 +322,7 @@ def test_what_is_sent_ahead_of_an_answer_under_way_is_bounded(app: Running, ahea
     assert len(app.bodies) == before
 
 
-def test_a_client_that_leaves_in_the_middle_of_its_body_writes_no_traceback(app: Running, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_client_that_disconnects_during_its_body_causes_no_traceback(app: Running, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     for _ in range(5):
         with socket.create_connection(("127.0.0.1", app.port), timeout=10) as line:
@@ -352,7 +352,7 @@ def test_a_websocket_is_opened_only_by_our_own_pages(app: Running, headers: dict
     assert (b"pushed" in answer) <= (status == 101)
 
 
-def test_a_message_beyond_the_bound_closes_the_websocket_and_is_logged_once(app: Running, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_message_beyond_the_limit_closes_the_websocket_and_is_logged_once(app: Running, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, GUARD)
     with connect(f"ws://127.0.0.1:{app.port}/echo", max_size=None) as line:
         line.send("x" * MAX_BODY)
@@ -370,7 +370,7 @@ def test_a_message_beyond_the_bound_closes_the_websocket_and_is_logged_once(app:
     assert [record.levelname for record in caplog.records] == ["INFO"]
 
 
-def test_every_answer_carries_the_headers_of_a_server_that_no_page_may_frame_or_read(app: Running) -> None:
+def test_every_response_has_headers_against_framing_and_cross_origin_reads(app: Running) -> None:
     for path, status in (("/", 200), ("/page", 200), ("/nothing", 404), ("/fails/bug", 500), ("/v1/things", 200)):
         answer = httpx.get(app.url + path)
         assert answer.status_code == status
@@ -387,12 +387,12 @@ def test_every_answer_carries_the_headers_of_a_server_that_no_page_may_frame_or_
     [
         ("/fails/busy", 503, "overloaded", "the log bus.sqlite takes nothing"),
         ("/fails/artifact", 404, "not_found", "no artifact at 'ab12'"),
-        ("/fails/ours", 500, None, "something went wrong here; the server's log says what"),
-        ("/fails/bug", 500, None, "something went wrong here; the server's log says what"),
+        ("/fails/ours", 500, None, "internal error; see the server's log"),
+        ("/fails/bug", 500, None, "internal error; see the server's log"),
         ("/nothing%0a%1b[31m", 404, "not_found", r"GET /nothing\x0a\x1b[31m: Not Found"),
     ],
 )
-def test_what_fails_is_answered_in_one_shape_without_paths_and_logged_once(
+def test_errors_have_one_format_without_paths_and_are_logged_once(
     app: Running, caplog: pytest.LogCaptureFixture, path: str, status: int, code: str | None, message: str
 ) -> None:
     caplog.set_level(logging.INFO, GUARD)
@@ -407,7 +407,7 @@ def test_what_fails_is_answered_in_one_shape_without_paths_and_logged_once(
     assert "\n" not in caplog.records[0].getMessage()
 
 
-def test_what_came_is_bounded_and_escaped_in_the_log(app: Running, caplog: pytest.LogCaptureFixture) -> None:
+def test_client_input_is_truncated_and_escaped_in_the_log(app: Running, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, GUARD)
     app.asked(path="/%0d%0aINFO%20forged%e2%80%ae" + "x" * 5000, Origin="http://evil.example" + "y" * 5000)
     (line,) = [record.getMessage() for record in caplog.records]
@@ -416,7 +416,7 @@ def test_what_came_is_bounded_and_escaped_in_the_log(app: Running, caplog: pytes
     assert line.isprintable()
 
 
-def test_the_small_servers_of_processor_and_trainer_are_guarded_too() -> None:
+def test_the_health_servers_of_processor_and_trainer_are_guarded_too() -> None:
     server = HealthServer({"bus": lambda: "no log at /srv/home/bus.sqlite"}, "127.0.0.1", 0, ("loop.example",))
     server.start()
     try:

@@ -1,4 +1,4 @@
-"""Whose attempt it is, by the order of the log; and which request is taken up next."""
+"""Which trainer owns an attempt, by the order of the log; and which request is frozen next."""
 
 from uuid import UUID
 
@@ -37,7 +37,7 @@ def claim(trainer: str, attempt: int, seconds: float, k: int = 1) -> RunClaimed:
     return RunClaimed(source="product", occurred_at=at(seconds), run_id=run_id(k), attempt=attempt, trainer=trainer)
 
 
-def word(attempt: int, seconds: float, k: int = 1) -> TrainingProgress:
+def progressed(attempt: int, seconds: float, k: int = 1) -> TrainingProgress:
     return TrainingProgress(source="product", occurred_at=at(seconds), run_id=run_id(k), attempt=attempt, stage="train", step=1, steps=2)
 
 
@@ -53,24 +53,24 @@ def test_the_first_claim_of_an_attempt_wins() -> None:
     assert (run.attempt, run.trainer) == (1, "one")
 
 
-def test_an_attempt_that_was_silent_for_a_minute_is_free_and_one_that_speaks_is_not() -> None:
-    runs = fold([*OPEN, claim("one", 1, 0), word(1, 30)])
+def test_an_attempt_without_progress_for_a_minute_is_free_and_one_with_progress_is_not() -> None:
+    runs = fold([*OPEN, claim("one", 1, 0), progressed(1, 30)])
     assert not runs[run_id(1)].is_free(at(89))
     assert runs[run_id(1)].is_free(at(90))
-    assert fold([*OPEN, claim("one", 1, 0), word(1, 30), claim("two", 2, 89)])[run_id(1)].trainer == "one"
-    assert fold([*OPEN, claim("one", 1, 0), word(1, 30), claim("two", 2, 90)])[run_id(1)].trainer == "two"
+    assert fold([*OPEN, claim("one", 1, 0), progressed(1, 30), claim("two", 2, 89)])[run_id(1)].trainer == "one"
+    assert fold([*OPEN, claim("one", 1, 0), progressed(1, 30), claim("two", 2, 90)])[run_id(1)].trainer == "two"
 
 
-def test_a_word_from_a_clock_that_ran_ahead_holds_no_run_for_ever() -> None:
+def test_progress_stamped_in_the_future_does_not_hold_a_run_for_ever() -> None:
     days_ahead = 10 * 86_400
-    runs = fold([*OPEN, claim("one", 1, 0), word(1, days_ahead)])
+    runs = fold([*OPEN, claim("one", 1, 0), progressed(1, days_ahead)])
     assert runs[run_id(1)].is_free(at(60))
-    a_little = fold([*OPEN, claim("one", 1, 0), word(1, 100)])
+    a_little = fold([*OPEN, claim("one", 1, 0), progressed(1, 100)])
     assert not a_little[run_id(1)].is_free(at(60)), "clocks differ by seconds"
 
 
-def test_the_word_of_an_attempt_that_was_overtaken_keeps_nothing_alive() -> None:
-    runs = fold([*OPEN, claim("one", 1, 0), claim("two", 2, 60), word(1, 100)])
+def test_progress_of_a_superseded_attempt_does_not_renew_the_lease() -> None:
+    runs = fold([*OPEN, claim("one", 1, 0), claim("two", 2, 60), progressed(1, 100)])
     assert runs[run_id(1)].is_free(at(120))
     assert fold([*OPEN, claim("one", 1, 0), claim("two", 2, 60), failed(1, True)])[run_id(1)].open
 
@@ -82,7 +82,7 @@ def test_a_failure_frees_the_next_attempt_at_once_unless_it_is_final() -> None:
     assert not ended.is_free(at(1000))
 
 
-def test_while_a_run_is_open_nothing_is_frozen_and_then_only_the_newest() -> None:
+def test_while_a_run_is_open_nothing_is_frozen_and_after_it_only_the_newest_request() -> None:
     waiting: list[Event] = [*OPEN, request(2), request(3)]
     assert next_to_freeze(fold(waiting)) is None
     done = [*waiting, evaluated("one", run_id=run_id(1))]
@@ -90,13 +90,13 @@ def test_while_a_run_is_open_nothing_is_frozen_and_then_only_the_newest() -> Non
     assert next_to_freeze(fold([*done, frozen(3), evaluated("two", run_id=run_id(3))])) is None
 
 
-def test_a_request_that_came_before_the_open_run_was_frozen_is_overtaken() -> None:
+def test_a_request_older_than_a_frozen_run_is_superseded() -> None:
     events: list[Event] = [request(1), request(2), frozen(2)]
     assert next_to_freeze(fold([*events, claim("one", 1, 0, 2), failed(1, True, 2)])) is None
 
 
 @given(st.permutations(range(6)))
-def test_which_request_is_next_does_not_depend_on_the_order_in_which_topics_are_read(order: list[int]) -> None:
+def test_the_next_request_does_not_depend_on_the_order_in_which_topics_are_read(order: list[int]) -> None:
     topics: list[list[Event]] = [
         [request(1), request(2), request(3), request(4)],
         [frozen(1), frozen(3)],

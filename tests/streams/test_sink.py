@@ -1,4 +1,4 @@
-"""The sink between a log and a real warehouse: exact over restarts, and nothing that cannot be read holds it up."""
+"""The sink between a log and a real warehouse: exactly once across restarts, and unreadable entries do not block it."""
 
 import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from streams.bus.sqlite import SQLiteBus
 from streams.bus.topics import FEATURES, JUDGMENTS, PAIRS, PREFERENCES, QUARANTINE, TOPICS
 from streams.intake import Intake
 from streams.stations.embed import embed_pairs
-from streams.stations.sink import LOOK_EVERY, LOST_AFTER, PUBLISHER, Sink
+from streams.stations.sink import LOST_AFTER, PREFERENCES_EVERY, PUBLISHER, Sink
 from tests.streams.bus_contract import everything
 from tests.streams.examples import SmallEmbedder, claimed, joined
 from tests.streams.memory_bus import MemoryBus
@@ -35,7 +35,7 @@ def bus(tmp_path: Path) -> Iterator[SQLiteBus]:
 
 
 class Hub:
-    """A hub on the log; another one on the same file is what is started after it was killed."""
+    """A hub on the log; a second instance on the same file is a restart after a kill."""
 
     def __init__(self, path: Path, bus: Bus) -> None:
         self.path, self.bus = path, bus
@@ -44,7 +44,7 @@ class Hub:
         self.sink.start()
 
     def drain(self) -> None:
-        """Until it has nothing to do."""
+        """Step until there is nothing left to do."""
         for _ in range(6):
             self.sink.step(0)
 
@@ -74,25 +74,25 @@ def numbers(bus: Bus) -> list[int]:
     return [event.sequence for event in on(bus, PREFERENCES.name) if isinstance(event, PreferenceJoined | PreferenceRemoved)]
 
 
-def test_the_places_of_our_own_numbers_wait_for_company_and_are_stored_soon(hub: Hub, bus: SQLiteBus) -> None:
+def test_offsets_of_published_preferences_are_stored_in_batches_and_soon(hub: Hub, bus: SQLiteBus) -> None:
     hub.drain()  # its own claim
     clock = Clock()
-    hub.sink._clock, hub.sink._looked_at = clock, clock()
+    hub.sink._clock, hub.sink._preferences_read_at = clock, clock()
     judged_pair(bus, "yes")
     hub.sink.step(0.01)
     hub.sink.step(0.01)
     assert numbers(bus) == [1]
-    assert lag_of(hub, PREFERENCES.name) == 1  # known, and not stored
+    assert lag_of(hub, PREFERENCES.name) == 1  # published, but its offset is not stored yet
     judged_pair(bus, "no")
     hub.sink.step(0.01)
-    assert (numbers(bus), lag_of(hub, PREFERENCES.name)) == ([1, 2], 2)  # what else comes is not held up by it
-    clock.now += LOOK_EVERY
+    assert (numbers(bus), lag_of(hub, PREFERENCES.name)) == ([1, 2], 2)  # other entries are not delayed
+    clock.now += PREFERENCES_EVERY
     hub.sink.step(0.01)
     assert lag_of(hub, PREFERENCES.name) == 0
 
 
-class Listened(SQLiteBus):
-    """A bus that remembers which numbers were read from it."""
+class RecordingBus(SQLiteBus):
+    """A bus that records which offsets of feedback.preferences were read."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -104,17 +104,17 @@ class Listened(SQLiteBus):
         return found
 
 
-def test_our_own_numbers_are_read_only_where_something_else_stands_between(tmp_path: Path, bus: SQLiteBus) -> None:
-    with closing(Listened(tmp_path / "bus.sqlite")) as listened:
+def test_published_preferences_are_read_back_only_if_other_entries_are_in_between(tmp_path: Path, bus: SQLiteBus) -> None:
+    with closing(RecordingBus(tmp_path / "bus.sqlite")) as listened:
         hub = Hub(tmp_path / "warehouse.duckdb", listened)
         hub.drain()
         assert listened.numbers == [0]  # its claim
         judged_pair(bus, "yes")
         hub.drain()
         clock = Clock()
-        hub.sink._clock, hub.sink._looked_at = clock, clock()
+        hub.sink._clock, hub.sink._preferences_read_at = clock, clock()
         (first,) = (entry for entry in everything(bus, PREFERENCES.name) if entry.offset == 1)
-        bus.publish([Record(PREFERENCES.name, first.key, first.value)], timeout=5)  # a repeat, of one who was not told in time
+        bus.publish([Record(PREFERENCES.name, first.key, first.value)], timeout=5)  # a repeat by a hub that got no acknowledgement in time
         judged_pair(bus, "no")
         hub.sink.step(0.01)
         assert (numbers(bus), listened.numbers) == ([1, 1, 2], [0])
@@ -126,7 +126,7 @@ def test_our_own_numbers_are_read_only_where_something_else_stands_between(tmp_p
 
 
 class Slow(MemoryBus):
-    """A bus on which publishing takes a while, by a clock of the test's."""
+    """A bus on which publishing takes ``takes`` seconds of the test's clock."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ class Slow(MemoryBus):
 
 
 @pytest.mark.parametrize(("takes", "waits"), [(0.01, 0.005), (0.02, 0.01), (5.0, 0.0)])
-def test_the_next_batch_waits_for_company_no_longer_than_the_last_one_took(
+def test_the_sink_lingers_before_the_next_batch_in_proportion_to_the_last_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, takes: float, waits: float
 ) -> None:
     clock = Clock()
@@ -162,7 +162,7 @@ def lag_of(hub: Hub, topic: str) -> int:
     return sum(following - 1 - offsets.get((topic, partition.number), -1) for partition, (_, following) in hub.bus.bounds([topic]).items())
 
 
-def test_what_was_judged_and_embedded_goes_out_numbered(hub: Hub) -> None:
+def test_judged_and_embedded_pairs_are_published_with_numbers(hub: Hub) -> None:
     applied: list[Applied] = []
     hub.sink.listeners.append(applied.append)
     for i in range(3):
@@ -173,14 +173,14 @@ def test_what_was_judged_and_embedded_goes_out_numbered(hub: Hub) -> None:
     assert sum(lag(hub.bus, "sink", [topic]) for topic in TOPICS.values()) == 0
 
 
-def test_what_was_accepted_while_no_hub_ran_is_numbered_at_its_start(bus: SQLiteBus, tmp_path: Path) -> None:
+def test_judgments_accepted_while_no_hub_ran_are_numbered_at_its_start(bus: SQLiteBus, tmp_path: Path) -> None:
     for i in range(3):
         judged_pair(bus, f"Reply {i}")
     Hub(tmp_path / "warehouse.duckdb", bus)
     assert numbers(bus) == [1, 2, 3]
 
 
-def test_a_hub_that_is_started_again_claims_higher_and_numbers_on(hub: Hub) -> None:
+def test_a_restarted_hub_claims_a_higher_epoch_and_continues_numbering(hub: Hub) -> None:
     judged_pair(hub.bus, "Reply one")
     hub.drain()
     again = hub.restarted()
@@ -195,7 +195,7 @@ class Killed(Exception):
 
 
 class Failing(MemoryBus):
-    """Its process is killed before it can publish a number."""
+    """A bus of a process that is killed before it publishes a preference."""
 
     fail = False
 
@@ -216,10 +216,10 @@ def test_killed_between_numbering_and_publishing_it_publishes_at_the_next_start(
     log.fail = False
     hub.restarted().drain()
     assert numbers(log) == [1]
-    assert lag(log, "sink", list(TOPICS.values())) == 0  # nothing more came to the topics that it had left unmarked
+    assert lag(log, "sink", list(TOPICS.values())) == 0  # topics that it had not marked are marked without new entries
 
 
-def test_a_warehouse_that_is_lost_is_filled_from_the_log_to_the_same_numbers(hub: Hub, tmp_path: Path) -> None:
+def test_a_lost_warehouse_is_rebuilt_from_the_log_with_the_same_numbers(hub: Hub, tmp_path: Path) -> None:
     for i in range(4):
         judged_pair(hub.bus, f"Reply {i}")
         hub.drain()
@@ -230,7 +230,7 @@ def test_a_warehouse_that_is_lost_is_filled_from_the_log_to_the_same_numbers(hub
     assert numbers(hub.bus) == [1, 2, 3, 4]
 
 
-def test_a_log_that_says_otherwise_than_the_warehouse_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_a_log_that_disagrees_with_the_warehouse_is_refused_with_advice(tmp_path: Path) -> None:
     log, other = MemoryBus(), MemoryBus()
     hub = Hub(tmp_path / "warehouse.duckdb", log)
     judged_pair(log, "Reply one")
@@ -242,12 +242,12 @@ def test_a_log_that_says_otherwise_than_the_warehouse_is_refused_with_what_to_do
     with pytest.raises(WarehouseError, match="replay"):
         sink.start()
     sink.close()
-    assert other.marked("sink") == {}  # what the warehouse has is not of this log
+    assert other.marked("sink") == {}  # the warehouse was not filled from this log
     with pytest.raises(WarehouseError, match="replay"):
         hub.restarted(other)
 
 
-def test_a_log_that_is_shorter_than_the_warehouse_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_a_log_that_is_shorter_than_the_warehouse_is_refused(tmp_path: Path) -> None:
     log = MemoryBus()
     hub = Hub(tmp_path / "warehouse.duckdb", log)
     judged_pair(log, "Reply one")
@@ -262,39 +262,39 @@ def test_a_deposed_hub_stops(hub: Hub) -> None:
         hub.drain()
 
 
-class Sulking(SQLiteBus):
-    """A log that takes no preference while it sulks."""
+class RefusingPreferences(SQLiteBus):
+    """A log that accepts no preferences while ``refuses`` is set."""
 
-    sulks = False
+    refuses = False
 
     def publish(self, records: Sequence[Record], *, timeout: float) -> list[Position]:
-        if self.sulks and any(record.topic == PREFERENCES.name for record in records):
+        if self.refuses and any(record.topic == PREFERENCES.name for record in records):
             raise Overloaded("away")
         return super().publish(records, timeout=timeout)
 
 
-def test_what_is_committed_is_told_once_also_when_the_log_is_away_right_after(tmp_path: Path) -> None:
-    told: list[Event | None] = []
-    with closing(Sulking(tmp_path / "bus.sqlite")) as bus:
+def test_listeners_get_committed_events_once_also_if_publishing_fails_afterwards(tmp_path: Path) -> None:
+    received: list[Event | None] = []
+    with closing(RefusingPreferences(tmp_path / "bus.sqlite")) as bus:
         hub = Hub(tmp_path / "warehouse.duckdb", bus)
-        hub.sink.listeners.append(lambda applied: told.extend(applied.stored))
-        bus.sulks = True
+        hub.sink.listeners.append(lambda applied: received.extend(applied.stored))
+        bus.refuses = True
         judged_pair(bus, "Reply one")
         with pytest.raises(Overloaded):
             hub.drain()
-        assert sum(isinstance(event, PairEmbedded) for event in told) == 1
-        bus.sulks = False
+        assert sum(isinstance(event, PairEmbedded) for event in received) == 1
+        bus.refuses = False
         hub.drain()
-        assert sum(isinstance(event, PairEmbedded) for event in told) == 1
+        assert sum(isinstance(event, PairEmbedded) for event in received) == 1
         assert numbers(bus) == [1]
         assert lag(bus, "sink", list(TOPICS.values())) == 0
 
 
-class Rivalled(SQLiteBus):
-    """While a hub claims the numbering here, another one goes on: ``before`` is called ahead of the claim, ``behind`` after it."""
+class ClaimHooks(SQLiteBus):
+    """A bus that calls ``before`` and ``after`` around a hub's claim, to let another hub act meanwhile."""
 
     before: Callable[[], None] | None = None
-    behind: Callable[[], None] | None = None
+    after: Callable[[], None] | None = None
 
     def publish(self, records: Sequence[Record], *, timeout: float) -> list[Position]:
         claims = any(isinstance(decode(record.value), HubClaimed) for record in records)
@@ -302,14 +302,14 @@ class Rivalled(SQLiteBus):
             act, self.before = self.before, None
             act()
         positions = super().publish(records, timeout=timeout)
-        if claims and self.behind is not None:
-            act, self.behind = self.behind, None
+        if claims and self.after is not None:
+            act, self.after = self.after, None
             act()
         return positions
 
 
 def test_a_hub_that_takes_over_does_not_number_again_what_the_other_numbered_meanwhile(tmp_path: Path) -> None:
-    with closing(Rivalled(tmp_path / "bus.sqlite")) as bus:
+    with closing(ClaimHooks(tmp_path / "bus.sqlite")) as bus:
         first = Hub(tmp_path / "first.duckdb", bus)
         judged_pair(bus, "Reply one")
         first.drain()
@@ -327,8 +327,8 @@ def test_a_hub_that_takes_over_does_not_number_again_what_the_other_numbered_mea
         assert len({event.judgment.event_id for event in joined_here}) == 3
 
 
-def test_a_hub_takes_over_from_one_that_goes_on_publishing_behind_its_claim(tmp_path: Path) -> None:
-    with closing(Rivalled(tmp_path / "bus.sqlite")) as bus:
+def test_a_hub_takes_over_from_one_that_keeps_publishing_after_the_claim(tmp_path: Path) -> None:
+    with closing(ClaimHooks(tmp_path / "bus.sqlite")) as bus:
         first = Hub(tmp_path / "first.duckdb", bus)
         judged_pair(bus, "Reply one")
         first.drain()
@@ -337,7 +337,7 @@ def test_a_hub_takes_over_from_one_that_goes_on_publishing_behind_its_claim(tmp_
             (position,) = bus.publish(records_of([joined(2, epoch=1)]), timeout=1)
             bus.mark(PUBLISHER, {position.partition: position.offset})
 
-        bus.behind = publish_once_more
+        bus.after = publish_once_more
         second = Hub(tmp_path / "second.duckdb", bus)
         judged_pair(bus, "Reply two")
         second.drain()
@@ -345,7 +345,7 @@ def test_a_hub_takes_over_from_one_that_goes_on_publishing_behind_its_claim(tmp_
         assert [event.sequence for event in effective] == [2]
 
 
-def test_bytes_that_are_no_event_are_set_aside_once_and_the_rest_goes_on(hub: Hub) -> None:
+def test_unreadable_entries_are_quarantined_once_and_the_others_are_applied(hub: Hub) -> None:
     bus = hub.bus
     garbage = b"\xff" * 300_000
     bus.publish([Record(JUDGMENTS.name, b"", garbage)], timeout=5)
@@ -374,7 +374,7 @@ def test_a_newer_schema_stops_it_there_and_what_came_before_is_kept(hub: Hub) ->
         hub.drain()
 
 
-def test_embedding_a_pair_twice_is_one_fact_even_if_the_last_digit_differs(hub: Hub) -> None:
+def test_embedding_a_pair_twice_counts_once_even_if_the_features_differ(hub: Hub) -> None:
     bus = hub.bus
     judged_pair(bus, "Reply one")
     (features,) = [event for event in on(bus, FEATURES.name) if isinstance(event, PairEmbedded)]
@@ -384,7 +384,7 @@ def test_embedding_a_pair_twice_is_one_fact_even_if_the_last_digit_differs(hub: 
     assert numbers(bus) == [1]
 
 
-def test_a_pair_that_lost_its_features_is_published_again_after_a_minute_and_then_less_often(
+def test_a_pair_without_features_is_republished_after_a_minute_with_backoff(
     bus: SQLiteBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, moment = Clock(), now()
@@ -405,4 +405,4 @@ def test_a_pair_that_lost_its_features_is_published_again_after_a_minute_and_the
     bus.mark("embed", {partition: following - 2 for partition, (_, following) in bus.bounds([PAIRS.name]).items()})
     moment, clock.now = now() + 60 * LOST_AFTER, clock.now + 60
     hub.drain()
-    assert len(everything(bus, PAIRS.name)) == 4, "embedding is only late"
+    assert len(everything(bus, PAIRS.name)) == 4, "the embedder only lags"

@@ -1,4 +1,4 @@
-"""Trainers on one log: a run is worked on once, resumed after a restart, taken over after silence, and given up when it is hopeless."""
+"""Trainers on one log: a run is worked on once, resumed after a restart, taken over when the lease expires, and given up after failures."""
 
 import errno
 import threading
@@ -22,7 +22,7 @@ from streams.trainer import _identity
 from streams.versions import version_name
 from tests.streams.bus_contract import everything
 from tests.streams.examples import evaluated, sha
-from tests.streams.test_runs import claim, frozen, request, run_id, word
+from tests.streams.test_runs import claim, frozen, progressed, request, run_id
 
 TRAINED = Outcome(version_name(sha("one")), sha("one"), sha("report"), evaluated("one").gates, "passed")
 
@@ -83,7 +83,7 @@ def test_of_two_trainers_that_claim_the_first_on_the_log_works(bus: SQLiteBus, t
     assert len(on(bus, ModelEvaluated)) == 1
 
 
-def test_a_trainer_that_is_started_again_goes_on_with_its_own_claim_at_once(bus: SQLiteBus, tmp_path: Path) -> None:
+def test_a_restarted_trainer_resumes_its_own_claim_at_once(bus: SQLiteBus, tmp_path: Path) -> None:
     bus.publish(records_of([claim("trainer-1", 1, 0).model_copy(update={"occurred_at": now()})]), timeout=5)
     steps(trainer(bus, tmp_path, work_done, "trainer-2"))
     assert on(bus, ModelEvaluated) == []
@@ -92,16 +92,16 @@ def test_a_trainer_that_is_started_again_goes_on_with_its_own_claim_at_once(bus:
     assert len(on(bus, RunClaimed)) == 1
 
 
-def test_a_run_that_has_been_silent_for_a_minute_is_taken_over(bus: SQLiteBus, tmp_path: Path) -> None:
-    bus.publish(records_of([claim("trainer-1", 1, 0), word(1, 1)]), timeout=5)  # long ago
+def test_a_run_without_progress_for_a_minute_is_taken_over(bus: SQLiteBus, tmp_path: Path) -> None:
+    bus.publish(records_of([claim("trainer-1", 1, 0), progressed(1, 1)]), timeout=5)  # long ago
     steps(trainer(bus, tmp_path, work_done, "trainer-2"))
     assert [(c.trainer, c.attempt) for c in on(bus, RunClaimed) if isinstance(c, RunClaimed)] == [("trainer-1", 1), ("trainer-2", 2)]
     assert len(on(bus, ModelEvaluated)) == 1
 
 
-def test_a_trainer_that_was_overtaken_says_nothing_more(bus: SQLiteBus, tmp_path: Path) -> None:
+def test_a_superseded_trainer_publishes_no_result(bus: SQLiteBus, tmp_path: Path) -> None:
     def slow(work: Work, progress: Progress) -> Outcome:
-        # while this machine was suspended the attempt fell silent, and another trainer finished the run
+        # as if this machine was suspended, the lease expired, and another trainer took over
         bus.publish(records_of([claim("trainer-2", 2, 1e9)]), timeout=5)
         return TRAINED
 
@@ -109,7 +109,7 @@ def test_a_trainer_that_was_overtaken_says_nothing_more(bus: SQLiteBus, tmp_path
     assert on(bus, ModelEvaluated) == []
 
 
-def test_a_refused_dataset_ends_the_run_and_is_named(bus: SQLiteBus, tmp_path: Path) -> None:
+def test_a_refused_dataset_ends_the_run_with_the_reason(bus: SQLiteBus, tmp_path: Path) -> None:
     def refuse(work: Work, progress: Progress) -> Outcome:
         progress("check", 0, 1, {}, {})
         raise DataRefused("the expectation choices_are_known failed")
@@ -120,19 +120,19 @@ def test_a_refused_dataset_ends_the_run_and_is_named(bus: SQLiteBus, tmp_path: P
     assert (failed.stage, failed.reason, failed.final) == ("check", "the expectation choices_are_known failed", True)
 
 
-def test_what_may_pass_is_tried_again_but_not_for_ever(bus: SQLiteBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_failures_are_retried_a_limited_number_of_times(bus: SQLiteBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def miss(work: Work, progress: Progress) -> Outcome:
         raise ArtifactError("the snapshot is not in this store")
 
-    monkeypatch.setattr("streams.stations.train.BREATH", 0.0)
+    monkeypatch.setattr("streams.stations.train.RETRY_BACKOFF", 0.0)
     steps(trainer(bus, tmp_path, miss), times=40)
     failures = [event for event in on(bus, TrainingFailed) if isinstance(event, TrainingFailed)]
     assert [failure.attempt for failure in failures] == list(range(1, ATTEMPTS + 1))
     assert [failure.final for failure in failures] == [False] * (ATTEMPTS - 1) + [True]
 
 
-def test_a_full_disk_costs_no_attempt(bus: SQLiteBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.stations.train.BREATH", 0.0)
+def test_a_full_disk_does_not_count_as_a_failed_attempt(bus: SQLiteBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.stations.train.RETRY_BACKOFF", 0.0)
     full = [True] * (ATTEMPTS + 1)
 
     def train(work: Work, progress: Progress) -> Outcome:
@@ -177,9 +177,9 @@ def test_a_stop_interrupts_at_the_next_step_and_the_run_stays_open(bus: SQLiteBu
     assert len(on(bus, ModelEvaluated)) == 1
 
 
-def test_while_a_stage_is_silent_the_heartbeat_is_not(bus: SQLiteBus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeat, "ALIVE", 0.02)
-    monkeypatch.setattr(heartbeat, "SOON", 0.0)
+def test_the_heartbeat_continues_while_a_stage_reports_nothing(bus: SQLiteBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "MAX_INTERVAL", 0.02)
+    monkeypatch.setattr(heartbeat, "MIN_INTERVAL", 0.0)
     (partition,) = bus.bounds([PROGRESS.name])
     with Heartbeat(bus, run_id(1), 1, "product", lambda: None) as beat:
         beat.progress("check", 1, 1, {}, {"data_docs": "d" * 64})
@@ -191,10 +191,10 @@ def test_while_a_stage_is_silent_the_heartbeat_is_not(bus: SQLiteBus, monkeypatc
             seen = found[-1].offset
     words = [event for event in on(bus, TrainingProgress) if isinstance(event, TrainingProgress)]
     assert words[-1].step == 3
-    assert words[-1].artifacts == {"data_docs": "d" * 64}, "the word that named it may have been passed over"
+    assert words[-1].artifacts == {"data_docs": "d" * 64}, "the event that first named it may not have been published"
 
 
-def test_names_of_trainers_last_over_restarts_and_are_nobody_elses(tmp_path: Path) -> None:
+def test_trainer_names_are_unique_and_stable_across_restarts(tmp_path: Path) -> None:
     with _identity(tmp_path) as first, _identity(tmp_path) as second:
         assert first != second
     with _identity(tmp_path) as again:

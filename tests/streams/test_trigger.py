@@ -1,4 +1,4 @@
-"""Every threshold asks once, however the updates fall; and time asks where judgments are few."""
+"""Each crossed threshold requests one run, however updates are batched; with few judgments a run is requested by time."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -22,7 +22,7 @@ RULE = RetrainingRule(every=200, after_days=7, at_least=50)
 
 
 @given(st.lists(st.integers(1, 450), min_size=1, max_size=20), st.integers(1, 300))
-def test_each_update_that_crosses_thresholds_asks_once_for_the_last_of_them(steps: list[int], every: int) -> None:
+def test_an_update_that_crosses_thresholds_requests_one_run_for_the_last_of_them(steps: list[int], every: int) -> None:
     rule = RetrainingRule(every=every)
     seen, asked, crossed = 0, [], []
     for step in steps:
@@ -40,14 +40,14 @@ def test_a_repeated_update_repeats_the_same_request_to_the_byte() -> None:
     assert first.k == 3
 
 
-def test_a_removal_below_a_threshold_and_a_judgment_above_it_ask_for_the_same_run() -> None:
+def test_crossing_a_threshold_again_after_a_removal_requests_the_same_run() -> None:
     (first,) = on_reward_updated(updated(199, 200), RULE, PLAN)
     assert list(on_reward_updated(updated(200, 199), RULE, PLAN)) == []
     (again,) = on_reward_updated(updated(199, 200), RULE, PLAN)
     assert again.run_id == first.run_id
 
 
-def test_between_two_answers_it_lets_updates_gather(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_updates_are_gathered_between_two_calls_of_the_handler(monkeypatch: pytest.MonkeyPatch) -> None:
     bus = MemoryBus()
     answered: list[int] = []
 
@@ -62,10 +62,10 @@ def test_between_two_answers_it_lets_updates_gather(monkeypatch: pytest.MonkeyPa
         bus.publish(records_of([updated(seen, seen + 1)]), timeout=1)
         station.step(0.5)
     assert answered == [1, 1, 1]
-    assert slept == [0, 0.5, 0.5], "no longer than the wait that it is given, and not before the first"
+    assert slept == [0, 0.5, 0.5], "no longer than ``wait``, and not before the first"
 
 
-def test_time_asks_after_a_week_with_fifty_judgments_once() -> None:
+def test_after_a_week_with_fifty_judgments_one_run_is_requested_by_time() -> None:
     bus = MemoryBus()
     week = timedelta(days=7)
     assert due_by_time(bus, RULE, PLAN, at(0)) == []
@@ -79,7 +79,7 @@ def test_time_asks_after_a_week_with_fifty_judgments_once() -> None:
     assert due_by_time(bus, RULE, PLAN, at(0) + week) == []
 
 
-def test_a_run_by_count_starts_the_week_and_its_judgments_anew() -> None:
+def test_a_run_by_count_restarts_the_week_and_the_count_of_judgments() -> None:
     bus = MemoryBus()
     week = timedelta(days=7)
     crossing = updated(199, 200, seconds=3600)
@@ -92,7 +92,7 @@ def test_a_run_by_count_starts_the_week_and_its_judgments_anew() -> None:
     assert by_time.run_id != by_count.run_id
 
 
-def test_what_nobody_can_read_at_the_topics_beginning_does_not_keep_time_from_asking() -> None:
+def test_unreadable_entries_at_the_start_of_the_topic_do_not_prevent_a_run_by_time() -> None:
     bus = MemoryBus()
     bus.publish([Record(REWARD.name, b"", b"{")] * 150, timeout=1)
     bus.publish(records_of([updated(0, 60)]), timeout=1)
@@ -100,12 +100,12 @@ def test_what_nobody_can_read_at_the_topics_beginning_does_not_keep_time_from_as
     assert len(due_by_time(bus, RULE, PLAN, at(0) + timedelta(days=8))) == 1
 
 
-def test_a_count_that_no_learner_reaches_is_refused_and_not_asked_for_without_end() -> None:
+def test_an_update_that_crosses_implausibly_many_thresholds_is_refused() -> None:
     with pytest.raises(EventUnreadable, match="thresholds at once"):
         list(on_reward_updated(updated(0, 2**62), RULE, PLAN))
 
 
-def test_time_asks_however_many_updates_lie_between_two_runs() -> None:
+def test_a_run_by_time_is_requested_however_many_updates_there_are() -> None:
     bus = MemoryBus()
     rule = RetrainingRule(every=100_000, after_days=7, at_least=5_000)
     bus.publish(records_of([updated(n, n + 1, seconds=n) for n in range(4_999)]), timeout=1)
@@ -115,7 +115,7 @@ def test_time_asks_however_many_updates_lie_between_two_runs() -> None:
     assert (request.threshold, request.through_sequence) == ("time", 6_000)
 
 
-def test_a_worker_that_looks_later_asks_for_the_same_run_to_the_byte() -> None:
+def test_a_worker_that_checks_later_requests_the_same_run_to_the_byte() -> None:
     bus = MemoryBus()
     bus.publish(records_of([updated(0, 30), updated(30, 60, seconds=60)]), timeout=1)
     (early,) = due_by_time(bus, RULE, PLAN, at(0) + timedelta(days=7))
@@ -125,7 +125,7 @@ def test_a_worker_that_looks_later_asks_for_the_same_run_to_the_byte() -> None:
     assert early.through_sequence == 60
 
 
-def test_a_request_stamped_in_the_future_holds_no_later_one_up() -> None:
+def test_a_request_stamped_in_the_future_does_not_delay_the_next_one() -> None:
     bus = MemoryBus()
     (ahead,) = on_reward_updated(updated(199, 200, seconds=400 * 86_400), RULE, PLAN)
     bus.publish(records_of([updated(199, 200), ahead, updated(200, 260, seconds=60)]), timeout=1)

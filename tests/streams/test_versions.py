@@ -1,4 +1,4 @@
-"""No sequence of events makes a champion of a version that has not passed its gates and been approved."""
+"""No sequence of events makes a version champion that has not passed its gates and been approved."""
 
 from typing import Any
 from uuid import UUID
@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from storage.events import Event, ModelEvaluated, ModelPromoted, ModelRolledBack, ReviewDecided, Verdict, new_id
 from streams.versions import BASE, Versions, fold, legal_review, objection, promotions, step, version_name
-from tests.streams.examples import evaluated, proven, sha
+from tests.streams.examples import accept_all, evaluated, sha
 
 V1, V2 = version_name(sha("one")), version_name(sha("two"))
 
 
 def fold_all(events: list[Event]) -> Versions:
-    return fold(events, proven)
+    return fold(events, accept_all)
 
 
 def review(version: str, decision: str = "approve") -> ReviewDecided:
@@ -32,7 +32,7 @@ def rolled_back(version: str) -> ModelRolledBack:
 
 
 def with_champion(*policies: str) -> list[Event]:
-    """Each in turn judged against the one before it, approved and promoted."""
+    """Events in which each policy is judged against the one before it, approved and promoted."""
     events: list[Event] = []
     champion = BASE
     for policy in policies:
@@ -55,15 +55,15 @@ def test_an_approved_version_becomes_champion_and_the_one_before_retires() -> No
     assert state.illegal == ()
 
 
-def test_a_rollback_returns_to_the_champion_before_and_from_there_to_the_one_before_that() -> None:
+def test_rollbacks_return_to_the_previous_champions_one_after_the_other() -> None:
     state = fold_all([*with_champion("one", "two"), rolled_back(V2)])
     assert (state.champion, state.previous, state.versions[V2].status, state.versions[V1].status) == (V1, BASE, "rolled back", "champion")
-    state = step(state, rolled_back(V1), proven)
+    state = step(state, rolled_back(V1), accept_all)
     assert (state.champion, state.champion_policy) == (BASE, None)
     assert "nothing before it" in (objection(state, rolled_back(BASE)) or "")
 
 
-def test_a_version_that_failed_or_is_short_of_evidence_cannot_be_approved() -> None:
+def test_a_version_that_failed_or_lacks_evidence_cannot_be_approved() -> None:
     for verdict in ("failed", "insufficient"):
         state = fold_all([evaluated("one", "passed", verdict)])
         assert state.versions[V1].status == "rejected"
@@ -73,19 +73,19 @@ def test_a_version_that_failed_or_is_short_of_evidence_cannot_be_approved() -> N
         assert len(state.illegal) == 1
 
 
-def test_an_evaluation_whose_verdict_is_not_that_of_its_gates_changes_nothing() -> None:
+def test_an_evaluation_whose_verdict_contradicts_its_gates_has_no_effect() -> None:
     state = fold_all([evaluated("one", "failed", verdict="passed"), review(V1)])
     assert not state.versions
     assert "its gates say failed" in state.illegal[0].reason
 
 
-def test_a_version_under_another_policys_name_changes_nothing() -> None:
+def test_a_version_named_after_another_policy_has_no_effect() -> None:
     state = fold_all([evaluated("one", version=V2)])
     assert not state.versions
     assert len(state.illegal) == 1
 
 
-def test_a_version_judged_against_a_champion_of_the_past_is_not_approved() -> None:
+def test_a_version_judged_against_a_former_champion_cannot_be_approved() -> None:
     state = fold_all([evaluated("two"), *with_champion("one")])
     assert "takes a new run" in (legal_review(state, V2, "approve") or "")
     assert legal_review(state, V2, "reject") is None
@@ -105,10 +105,10 @@ def test_a_run_has_one_verdict() -> None:
 def test_a_rejected_version_stays_rejected() -> None:
     state = fold_all([evaluated("one"), review(V1, "reject"), review(V1, "approve")])
     assert state.versions[V1].status == "rejected"
-    assert legal_review(state, V1, "approve") == f"{V1} is rejected; only a version that awaits review can be decided about"
+    assert legal_review(state, V1, "approve") == f"{V1} is rejected; only a version that awaits review can be approved or rejected"
 
 
-def test_an_approval_calls_for_one_promotion_until_it_is_on_the_log() -> None:
+def test_an_approval_requires_one_promotion_until_it_is_on_the_log() -> None:
     approval = review(V1)
     state = fold_all([evaluated("one"), approval])
     (due,) = promotions(state)
@@ -120,7 +120,7 @@ def test_an_approval_calls_for_one_promotion_until_it_is_on_the_log() -> None:
     assert after.illegal == ()
 
 
-def test_a_promotion_by_another_review_changes_nothing() -> None:
+def test_a_promotion_that_names_another_review_has_no_effect() -> None:
     state = fold_all([evaluated("one"), review(V1), promoted(V1, new_id())])
     assert state.champion == BASE
     assert len(state.illegal) == 1
@@ -135,7 +135,7 @@ VERDICTS = st.lists(VERDICT, min_size=1, max_size=3)
 
 @st.composite
 def lives(draw: st.DrawFn) -> list[Event]:
-    """Anything that anybody may publish, repeats and inventions included; promotions often name a review that was given."""
+    """Arbitrary events, including repeats and invalid ones; promotions often name an existing review."""
     events: list[Event] = []
     for _ in range(draw(st.integers(1, 25))):
         match draw(st.sampled_from(["evaluated", "evaluated", "review", "review", "promoted", "promoted", "due", "rolled back", "repeat"])):
@@ -161,7 +161,7 @@ def lives(draw: st.DrawFn) -> list[Event]:
 def test_whoever_becomes_champion_has_passed_every_gate_and_been_approved(events: list[Event]) -> None:
     state = Versions()
     for i, event in enumerate(events):
-        before, state = state, step(state, event, proven)
+        before, state = state, step(state, event, accept_all)
         if len(state.champions) > len(before.champions):
             past = events[:i]
             passed = [e for e in past if isinstance(e, ModelEvaluated) and e.version == state.champion]

@@ -1,4 +1,4 @@
-"""The chaos benchmark for a few seconds: real processes are killed, and what was acknowledged counts once."""
+"""The chaos benchmark for a few seconds: real processes are killed, and everything acknowledged counts exactly once."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from benchmarks.chaos import Plan, chaos
 pytestmark = pytest.mark.processes
 
 
-def test_whatever_is_killed_everything_acknowledged_counts_once(tmp_path: Path) -> None:
+def test_whatever_is_killed_everything_acknowledged_counts_exactly_once(tmp_path: Path) -> None:
     plan = Plan(seconds=15, hits=4, each=1, stopped=3, every=10**6, judgments=20, pairs=1, chats=0.2, second_hub=False)
     outcome = chaos(tmp_path, plan, "sqlite", print)
     assert outcome.audit.differences == ()

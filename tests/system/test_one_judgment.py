@@ -1,7 +1,7 @@
-"""One judgment's way through the files, as docs/architecture.md tells it, held against what runs.
+"""Checks the path of a judgment through the code, as described in docs/architecture.md, against a running system.
 
 Serving, hub, processor and trainer run in this process on a real log, warehouse, encoder and language model; training is short and the
-limits of the gates are set so low that a version stands before the reviewer whatever was learnt.
+limits of the gates are so low that every version awaits review.
 """
 
 import inspect
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.processes
 ROOT = Path(__file__).parents[2]
 STATION = re.compile(r"^\d+\. `(?P<file>[\w/]+\.py)` `(?P<function>\w+)`", re.MULTILINE)
 JUDGMENTS = 24
-LOCAL = "http://127.0.0.1"  # the Host that the test client asks for
+LOCAL = "http://127.0.0.1"  # the test client's Host
 SIMULATED = {"X-FeedbackLoop-Source": "simulation"}
 QUESTIONS = ("When is my interview?", "Which documents do you need?", "How is my application going?", "Can I work from home?")
 
@@ -45,7 +45,7 @@ def stations() -> list[tuple[str, str]]:
 
 
 def codes_of(file: str, function: str) -> list[CodeType]:
-    """The code of every function of that name in the file: at its top, in its classes, or inside another function."""
+    """The code objects of all functions of that name in the file, including methods and nested functions."""
 
     def within(code: CodeType) -> Iterator[CodeType]:
         for constant in code.co_consts:
@@ -58,7 +58,7 @@ def codes_of(file: str, function: str) -> list[CodeType]:
 
 
 class Trace:
-    """Which of the stations were entered, in order, in any thread."""
+    """Records which of the stations were entered, in order, in any thread."""
 
     def __init__(self, wanted: list[tuple[str, str]]) -> None:
         self._wanted = {(str(ROOT / file), function): (file, function) for file, function in wanted}
@@ -71,7 +71,7 @@ class Trace:
                 self.passed.append(station)
 
     def missing_after(self, way: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        """What is left of ``way`` when the passed stations are followed along it."""
+        """The rest of ``way`` after the longest prefix that the passed stations contain in order."""
         passed = iter(list(self.passed))
         left = list(way)
         while left and any(station == left[0] for station in passed):
@@ -138,7 +138,7 @@ def test_a_judgment_passes_the_stations_in_the_order_of_the_architecture_page(se
 
 
 def walk(chat: TestClient, pages: TestClient, trace: Trace) -> None:
-    """Chat, judge until the threshold is crossed, approve, and wait until the new version answers."""
+    """Chat, judge until the threshold is crossed, approve, and wait until the new version serves."""
     until(lambda: chat.get("/readyz").status_code == 200)
     judged = 0
     while counted(pages)["judgments_seen"] < JUDGMENTS:
@@ -146,7 +146,7 @@ def walk(chat: TestClient, pages: TestClient, trace: Trace) -> None:
         assert chat.post("/v1/chat/completions", json=body, headers=SIMULATED).status_code == 200
         pairs = until(lambda: pages.get("/v1/queue", params={"recruiter": "one", "limit": 1}).json()["pairs"])
         if counted(pages)["judgments_seen"] == JUDGMENTS - 1:
-            trace.passed.clear()  # the one that is followed, if it belongs to the training stratum
+            trace.passed.clear()  # trace the next judgment, which crosses the threshold if it is in the training stratum
         said = {"type": "comparison", "pair_id": pairs[0]["pair_id"], "recruiter": "one", "choice": "AB"[judged % 2], "strength": 2}
         assert chat.post("/v1/feedback", json=said, headers=SIMULATED).status_code == 200
         judged += 1

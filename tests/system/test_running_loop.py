@@ -1,4 +1,4 @@
-"""The loop from outside, as `feedbackloop up` runs it: the README's lines, a killed process, Ctrl-C, verify, import and train."""
+"""End-to-end test of `feedbackloop up`: the README's examples, a killed process, Ctrl-C, verify, import and train."""
 
 import json
 import os
@@ -83,7 +83,7 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
             process.wait(30)
 
 
-def test_the_readmes_lines_lead_from_a_base_url_to_a_stored_judgment(loop: Loop) -> None:
+def test_the_readmes_examples_store_a_judgment(loop: Loop) -> None:
     lines, client = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
     assert len(lines.strip().splitlines()) <= 10
     names: dict[str, Any] = {}
@@ -99,7 +99,7 @@ def test_the_readmes_lines_lead_from_a_base_url_to_a_stored_judgment(loop: Loop)
     until(lambda: loop.status()["counts"]["preferences"] >= 2)
 
 
-def test_a_killed_hub_comes_back_with_everything(loop: Loop) -> None:
+def test_a_killed_hub_restarts_without_data_loss(loop: Loop) -> None:
     before = loop.status()["counts"]
     pids = subprocess.run(
         ["pgrep", "-f", "-P", str(loop.process.pid), "deploy.cli hub"], capture_output=True, text=True, check=True
@@ -113,7 +113,7 @@ def test_a_killed_hub_comes_back_with_everything(loop: Loop) -> None:
     }
 
 
-def test_records_are_imported_once_and_train_a_reward_model_that_does_not_care_for_sides(loop: Loop) -> None:
+def test_records_are_imported_once_and_train_a_reward_model_that_ignores_the_order_of_sides(loop: Loop) -> None:
     records = [
         {
             "prompt": f"Question {n}: when is my interview?",
@@ -136,7 +136,7 @@ def test_records_are_imported_once_and_train_a_reward_model_that_does_not_care_f
     assert trained[0].stdout == trained[1].stdout
 
 
-def test_log_and_warehouse_agree_until_somebody_alters_a_row_and_ctrl_c_stops_in_time(loop: Loop) -> None:
+def test_verify_detects_an_altered_row_and_ctrl_c_stops_in_time(loop: Loop) -> None:
     agreed = loop.command("verify")
     assert (agreed.returncode, "agree" in agreed.stdout) == (0, True), agreed.stdout + agreed.stderr
     started = time.monotonic()

@@ -1,4 +1,4 @@
-"""Preferences with a known truth, for the tests of the reward heads."""
+"""Preferences simulated from known weights, for the tests of the reward heads."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

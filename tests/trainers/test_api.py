@@ -24,7 +24,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_reward_model_learns_is_kept_and_prefers_what_was_preferred(data: Path, tmp_path: Path) -> None:
+def test_a_reward_model_learns_can_be_saved_and_ranks_the_preferred_reply_higher(data: Path, tmp_path: Path) -> None:
     model = RewardModel.fit(data)
     better, worse = model.score("Any news?", ["Hello, by Friday 3.", "Hello, see the portal 3."])
     assert better > worse
@@ -35,18 +35,18 @@ def test_a_reward_model_learns_is_kept_and_prefers_what_was_preferred(data: Path
     again = RewardModel.load(tmp_path / "reward.safetensors")
     assert np.array_equal(again.head.weights, model.head.weights)
     other = Settings(Common(), {"features": {"prompt_tokens": 32}})
-    with pytest.raises(ConfigurationError, match=r"set \[features\] as it was"):
+    with pytest.raises(ConfigurationError, match=r"use the \[features\] settings of its training"):
         RewardModel.load(tmp_path / "reward.safetensors", other)
     with pytest.raises(DataRefused, match="no preference of the training stratum"):
         RewardModel.fit([])
 
 
-def test_dpo_and_the_whole_of_it_run_from_python(data: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_dpo_and_the_full_pipeline_run_from_python(data: Path, tiny_model: Path, tmp_path: Path) -> None:
     trained = DPOTrainer(DPOConfig(epochs=1, least_rows=8)).train(data, tmp_path / "dpo", str(tiny_model))
     assert (trained.adapter / "adapter_model.safetensors").is_file()
     sections = {"dpo": {"epochs": 1, "least_rows": 8}, "evaluation": {"max_tokens": 8, "names": 2, "null_prompts": 2, "kl_prompts": 4}}
     report = RLHFTrainer(RLHFConfig(model=str(tiny_model), sections=sections)).train(data, tmp_path / "whole")
     assert report.base == str(tiny_model)
     assert (tmp_path / "whole" / "report.json").is_file()
-    with pytest.raises(ConfigurationError, match="there is no training method 'ppoo'; the methods are dpo"):
+    with pytest.raises(ConfigurationError, match="there is no training method 'ppoo'; choose one of dpo"):
         RLHFTrainer(RLHFConfig(model=str(tiny_model), method="ppoo")).train(data, tmp_path / "none")

@@ -1,4 +1,4 @@
-"""Chat templates of other people's models: what each takes is found out, and conversations are brought to that form."""
+"""Chat templates of third-party models: what each accepts is probed, and conversations are adapted to it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,14 +13,14 @@ from trainers.data.preference import Preference
 from trainers.models.chat_format import ChatFormat
 from trainers.policy.dpo import DPOSettings, train_dpo
 
-GEMMA = (  # refuses a system message and turns that do not alternate, and calls the assistant otherwise
+GEMMA = (  # refuses a system message and turns that do not alternate, and has another name for the assistant
     "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
     "{% for message in messages %}"
     "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('Conversation roles must alternate') }}{% endif %}"
     "{{ '<|im_start|>' + ('model' if message['role'] == 'assistant' else message['role']) + '\n' + message['content'] + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>model\n' }}{% endif %}"
 )
-SILENT = (  # leaves system messages out without a word
+SILENT = (  # silently drops system messages
     "{% for message in messages %}{% if message['role'] != 'system' %}{{ message['content'] + '<|im_end|>' }}{% endif %}{% endfor %}"
 )
 TOLD, ASKED = Message(role="system", content="Stage: offer"), Message(role="user", content="Any news?")
@@ -74,7 +74,7 @@ def test_a_model_without_a_template_ends_each_turn_and_each_reply_with_its_eos(t
     assert chat.reply_ids("Yes.").count(found.eos_token_id) == 1
 
 
-def test_a_reply_ends_with_what_the_template_puts_behind_it(tokenizer: Tokenizer) -> None:
+def test_a_reply_ends_with_the_token_that_the_template_writes_after_it(tokenizer: Tokenizer) -> None:
     found = tokenizer(GEMMA, eos_token="<|pad|>")  # a base model's end of text, which the template does not use
     assert found.convert_ids_to_tokens(ChatFormat(found, "model").end) == "<|im_end|>"
     assert found.convert_ids_to_tokens(ChatFormat(tokenizer(None, eos_token="<|pad|>"), "model").end) == "<|pad|>"
@@ -84,11 +84,11 @@ def test_a_tokenizer_without_any_end_and_a_broken_template_say_what_to_do(tokeni
     bare = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
     with pytest.raises(ModelNotFound, match=r"set eos_token in tokenizer_config\.json"):
         ChatFormat(tokenizer(bare, eos_token=None), "model")
-    with pytest.raises(ModelNotFound, match=r"cannot render a question \(only tools.*mend chat_template"):
+    with pytest.raises(ModelNotFound, match=r"cannot render a user message \(only tools.*fix chat_template"):
         ChatFormat(tokenizer("{{ raise_exception('only tools') }}"), "model")
 
 
-def test_a_prompt_that_is_too_long_loses_its_oldest_turns_and_keeps_what_it_was_told(tokenizer: Tokenizer) -> None:
+def test_a_prompt_that_is_too_long_loses_its_oldest_turns_and_keeps_the_system_message(tokenizer: Tokenizer) -> None:
     found = tokenizer(GEMMA)
     chat = ChatFormat(found, "model")
     old = ASKED.model_copy(update={"content": "An old question. " * 20})

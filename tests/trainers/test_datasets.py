@@ -1,4 +1,4 @@
-"""Records from outside: each accepted form means what it says, each bad line is named, and the rest goes in."""
+"""Preference files: every accepted form is parsed, invalid lines are reported, and the valid ones are read."""
 
 import gzip
 from pathlib import Path
@@ -89,7 +89,7 @@ def test_what_is_no_record_is_refused_by_field_and_reason(line: object, field: s
 
 
 @pytest.mark.parametrize("empty", [None, [], {}, ""])
-def test_what_a_message_carries_without_a_value_is_ignored(empty: object) -> None:
+def test_empty_fields_of_a_message_are_ignored(empty: object) -> None:
     extras = {"name": empty, "tool_calls": empty, "function_call": empty, "images": empty, "anything": empty}
     prompt = [message | extras for message in chat("When?", "What?", "My interview.")]
     chosen, rejected = ({"role": "assistant", "content": text} | extras for text in ("Tuesday.", "Soon."))
@@ -148,7 +148,7 @@ def test_parquet_and_json_lines_give_the_same(tmp_path: Path) -> None:
     assert read_preferences(tmp_path / "data.parquet") == read_preferences(lines)
 
 
-def test_of_a_parquet_file_only_what_is_needed_has_to_be_readable(tmp_path: Path) -> None:
+def test_only_the_required_columns_of_a_parquet_file_have_to_be_readable(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -186,7 +186,7 @@ def test_a_row_whose_text_is_not_utf8_is_refused_and_the_others_are_read(tmp_pat
 
 
 def test_a_line_too_long_for_memory_is_refused_and_the_next_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainers.data.files.LONGEST_LINE", 1 << 20)
+    monkeypatch.setattr("trainers.data.files.MAX_LINE_BYTES", 1 << 20)
     path = write(tmp_path / "data.jsonl", [b"[" + b" " * (5 << 20), orjson.dumps(RECORD)])
     data = read_preferences(path)
     assert [bad.number for bad in data.bad.first] == [1]

@@ -27,7 +27,7 @@ def row(prompt: tuple[Message, ...], chosen: str, rejected: str, occurred_at: da
 
 
 def preferred(n: int) -> list[Preference]:
-    """Somebody likes replies that end with a date."""
+    """Preferences for replies that end with a date."""
     rng = random.Random(0)
     rows = []
     for i in range(n):
@@ -49,7 +49,7 @@ def margin(model: Path, adapter: Path | None, rows: list[Preference]) -> float:
     return sum(float(a.sum() - b.sum()) for a, b in zip(chosen, rejected, strict=True)) / len(rows)
 
 
-def test_training_raises_the_chosen_replies_margin_and_says_so(tiny_model: Path, tmp_path: Path) -> None:
+def test_training_raises_the_chosen_replies_margin_and_reports_it(tiny_model: Path, tmp_path: Path) -> None:
     rows, said = preferred(40), []
     trained = train_dpo(str(tiny_model), rows, FAST, tmp_path, lambda step, steps, metrics: said.append((step, steps, dict(metrics))))
     assert margin(tiny_model, trained.adapter, rows) > margin(tiny_model, None, rows) + 1

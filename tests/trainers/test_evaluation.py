@@ -18,7 +18,7 @@ D = 12
 
 
 def judged(n: int, taste: np.ndarray, recruiters: int = 10, seed: int = 0) -> tuple[Judged, np.ndarray]:
-    """Recruiters who answer by a logistic of ``taste`` times the difference."""
+    """Recruiters who choose with the logistic probability of ``taste`` times the feature difference."""
     rng = np.random.default_rng(seed)
     a, b = rng.normal(size=(n, D)) / np.sqrt(2 * D), rng.normal(size=(n, D)) / np.sqrt(2 * D)
     first = rng.random(n) < 1 / (1 + np.exp(-(a - b) @ taste))
@@ -43,7 +43,7 @@ def judge(judged_: tuple[Judged, np.ndarray], ours: np.ndarray, theirs: np.ndarr
 TASTE = np.concatenate([[6.0], np.zeros(D - 1)])
 
 
-def test_a_challenger_that_has_what_recruiters_like_wins() -> None:
+def test_a_challenger_with_more_of_what_recruiters_prefer_wins() -> None:
     rng = np.random.default_rng(1)
     theirs = rng.normal(size=(800, D)) / np.sqrt(2 * D)
     ours = theirs + np.concatenate([[0.3], rng.normal(size=D - 1) * 0.02])
@@ -69,7 +69,7 @@ def test_exchanging_the_two_models_mirrors_the_rate() -> None:
     assert one.low == pytest.approx(1 - other.high)
 
 
-def test_later_challengers_need_more() -> None:
+def test_later_challengers_get_wider_intervals() -> None:
     rng = np.random.default_rng(2)
     ours, theirs = rng.normal(size=(200, D)), rng.normal(size=(200, D))
     first, third = judge(judged(60, TASTE), ours, theirs), judge(judged(60, TASTE), ours, theirs, before=2)
@@ -87,7 +87,7 @@ def test_recruiters_without_a_taste_let_no_more_challengers_through_than_alpha_s
     assert sum(rate.low > 0.5 and rate.figure >= 0.55 for rate in through) <= 2
 
 
-def test_the_length_controlled_rate_takes_away_what_length_alone_gives() -> None:
+def test_the_length_controlled_rate_removes_the_effect_of_length() -> None:
     rng = np.random.default_rng(0)
     lengths = rng.normal(0.5, 1, 4_000)
     by_length = lengths + 0.2 * rng.logistic(size=4_000)

@@ -1,4 +1,4 @@
-"""What the facts reader finds in replies, case by case."""
+"""Unsupported facts, unlawful questions and promises found in replies, case by case."""
 
 import pytest
 

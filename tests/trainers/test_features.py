@@ -1,4 +1,4 @@
-"""What the features promise: nothing is cut from a reply, nothing depends on its neighbours, and the encoder is the one it says it is."""
+"""Guarantees of the features: replies are never truncated, rows are independent, and the encoder agrees with transformers."""
 
 import string
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ TEXTS = [
 ]
 
 
-def test_the_encoder_is_the_one_that_transformers_computes(encoder: Encoder) -> None:
+def test_the_encoder_agrees_with_transformers(encoder: Encoder) -> None:
     torch = pytest.importorskip("torch")
     from transformers import AutoModel, AutoTokenizer
 
@@ -104,7 +104,7 @@ def test_no_two_different_replies_have_equal_features(embedder: Embedder, questi
     assert not np.array_equal(first, second)
 
 
-def test_a_difference_beyond_the_limit_is_seen_by_the_embedding_itself(embedder: Embedder) -> None:
+def test_a_difference_beyond_the_encoders_limit_changes_the_embedding(embedder: Embedder) -> None:
     endings = ["We look forward to meeting you on Monday.", "Unfortunately we cannot offer you the role."]
     first, second = embedder.features([(asked("When?"), f"{LONG} {ending}") for ending in endings])
     assert np.abs(first - second)[: embedder.dimension - len(GUARDS) - 1].max() > 1e-3
@@ -125,13 +125,13 @@ def test_prompts_are_cut_from_the_left(embedder: Embedder) -> None:
     assert np.abs(rows[0] - other).max() > 1e-3
 
 
-def test_the_prompt_changes_what_a_reply_is(embedder: Embedder) -> None:
+def test_a_replys_features_depend_on_the_prompt(embedder: Embedder) -> None:
     rows = embedder.features([(asked(prompt), "I am sorry.") for prompt in ("Was I rejected?", "Where is your office?")])
     assert np.abs(rows[0] - rows[1]).max() > 1e-2
 
 
-def test_the_identity_changes_with_what_decides_the_features(embedder: Embedder, tmp_path: Path) -> None:
-    assert Embedder.load(FeatureSettings(arithmetic="bfloat16")).hash == embedder.hash  # rounding is no other embedding
+def test_the_hash_changes_with_whatever_decides_the_features(embedder: Embedder, tmp_path: Path) -> None:
+    assert Embedder.load(FeatureSettings(arithmetic="bfloat16")).hash == embedder.hash  # another rounding is the same embedding
     assert Embedder.load(FeatureSettings(prompt_tokens=32)).hash != embedder.hash
     data, out = tmp_path / "pairs.jsonl", tmp_path / "p.safetensors"
     lines = [
@@ -162,7 +162,7 @@ def test_shrinkage_keeps_directions_of_little_variance_small() -> None:
     assert gain[30.0] > 20  # each third of the columns is a block of its own, 21 times as wide in its first direction as in its last
 
 
-def test_guards_count_what_they_say() -> None:
+def test_guards_have_their_documented_values() -> None:
     found = dict(zip(GUARDS, guards("the role of analyst", "The role of analyst? THE ROLE OF ANALYST!\nOn May 3"), strict=True))
     assert found["log_length"] == pytest.approx(np.log(12))
     assert found["repetition"] == pytest.approx(3 / 10)

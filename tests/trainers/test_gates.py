@@ -1,4 +1,4 @@
-"""Gates and their verdict: what passes, what fails, what is too little; as properties over all evidence."""
+"""Gates and their verdict: what passes, fails or is insufficient evidence, also as properties over all findings."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from trainers.audits.intervals import Interval
 from trainers.audits.kl_budget import Divergence, Divergences, KLLimits
 from trainers.audits.name_contrast import Contrast, ContrastLimits, Contrasts
 from trainers.audits.shares import ShareLimits, Shares
-from trainers.audits.table import AUDITS, by_name, gates_section, verdict
+from trainers.audits.table import AUDITS, audits, gates_section, verdict
 from trainers.audits.win_rate import WinRate, WinRateLimits
 
 shares = st.floats(0, 1)
@@ -39,7 +39,7 @@ def test_the_win_rate_passes_at_its_limits_and_not_below_one_of_them() -> None:
 
 
 @given(shares, shares, st.integers(0, 2_000), st.integers(0, 300), st.integers(0, 20))
-def test_the_win_rate_never_passes_on_less_than_it_asks_for(
+def test_the_win_rate_never_passes_on_less_evidence_than_required(
     figure: float, low: float, prompts: int, judgments: int, recruiters: int
 ) -> None:
     found = win_rate.gate(wins(figure, low, prompts=prompts, judgments=judgments, recruiters=recruiters), WinRateLimits())
@@ -57,7 +57,7 @@ def moved(interval: Interval) -> Divergences:
 
 
 @given(st.floats(0, 100), st.floats(0, 10), st.integers(0, 500))
-def test_the_kl_budget_never_passes_on_less_than_it_asks_for(figure: float, reach: float, n: int) -> None:
+def test_the_kl_budget_never_passes_on_less_evidence_than_required(figure: float, reach: float, n: int) -> None:
     limits = KLLimits()
     found = kl_budget.gate(moved(Interval(figure=figure, low=figure - reach, high=figure + reach, n=n)), limits)
     if found.verdict == "passed":
@@ -65,7 +65,7 @@ def test_the_kl_budget_never_passes_on_less_than_it_asks_for(figure: float, reac
         assert figure + reach < limits.budget
 
 
-def test_an_unbounded_divergence_is_no_pass() -> None:
+def test_an_unbounded_divergence_fails() -> None:
     nan = float("nan")
     for interval in (Interval(figure=1.0, low=-np.inf, high=np.inf, n=500), Interval(figure=nan, low=nan, high=nan, n=500)):
         found = kl_budget.gate(moved(interval), KLLimits())
@@ -73,12 +73,12 @@ def test_an_unbounded_divergence_is_no_pass() -> None:
 
 
 def bad(n: int, both: int, more: int, fewer: int) -> Shares:
-    """So many prompts where both replies are bad, only the challenger's, only the champion's."""
+    """Shares from the number of prompts where both replies are bad, only the challenger's, and only the champion's."""
     return Shares(challenger=(both + more) / max(n, 1), champion=(both + fewer) / max(n, 1), n=n, more=more, fewer=fewer)
 
 
 @given(st.integers(0, 1_200), st.integers(0, 40), st.integers(0, 40), st.integers(0, 40))
-def test_facts_never_pass_on_less_than_they_ask_for(n: int, both: int, more: int, fewer: int) -> None:
+def test_facts_never_pass_on_less_evidence_than_required(n: int, both: int, more: int, fewer: int) -> None:
     n = max(n, both + more + fewer)
     found = facts.gate(bad(n, both, more, fewer), ShareLimits())
     if found.verdict == "passed":
@@ -150,5 +150,5 @@ def test_a_section_lays_single_limits_over_the_defaults(tmp_path: Path) -> None:
 
 def test_two_rows_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainers.audits.table.AUDITS", (*AUDITS, facts.AUDIT))
-    with pytest.raises(ValueError, match="two audits are named 'facts'"):
-        by_name()
+    with pytest.raises(ConfigurationError, match="two rows of the table of audits are named 'facts'"):
+        audits()

@@ -23,7 +23,7 @@ def policy(tiny_model: Path) -> Policy:
     return load_policy(str(tiny_model))
 
 
-def test_what_is_said_does_not_depend_on_the_batch(policy: Policy) -> None:
+def test_replies_do_not_depend_on_the_batch_size(policy: Policy) -> None:
     sampling = Sampling(max_tokens=24)
     together = generate(policy, PROMPTS, sampling, seed=3)
     assert together == generate(policy, PROMPTS, sampling, seed=3, batch=1)
@@ -57,7 +57,7 @@ def test_a_stop_text_and_what_follows_it_are_left_out(policy: Policy) -> None:
 
 
 class Fixed(Draw):
-    """A draw of given random numbers that has said something already."""
+    """A draw with a fixed random number that is not blank."""
 
     def __init__(self, sampling: Sampling, uniform: float) -> None:
         super().__init__([1], sampling, 10, lambda item: None, pieces=False)

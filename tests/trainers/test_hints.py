@@ -1,4 +1,4 @@
-"""A refused file is told what it looks like; a file that is read gets no hint."""
+"""A rejected file gets a hint at its format; a valid file gets none."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ def written(folder: Path, text: str, name: str = "records.jsonl", encoding: str 
         ({"anweisung": "x", "gut": "a", "schlecht": "b"}, "its records have anweisung, gut, schlecht"),
     ],
 )
-def test_what_a_files_records_have_is_said_on_lines_in_an_array_and_over_several_lines(
+def test_the_hint_names_the_fields_of_records_on_lines_in_an_array_and_over_several_lines(
     tmp_path: Path, record: dict[str, Any], words: str
 ) -> None:
     assert words in str(hint(written(tmp_path, json.dumps(record) + "\n" + json.dumps(record))))
@@ -36,7 +36,7 @@ def test_what_a_files_records_have_is_said_on_lines_in_an_array_and_over_several
     assert words in spread
 
 
-def test_a_container_is_named_where_its_records_are_good(tmp_path: Path) -> None:
+def test_a_wrong_file_format_is_named_even_if_its_records_are_valid(tmp_path: Path) -> None:
     assert "`jq -c . FILE`" in str(hint(written(tmp_path, json.dumps(GOOD, indent=1))))
     assert "UTF-16" in str(hint(written(tmp_path, json.dumps(GOOD), encoding="utf-16")))
 

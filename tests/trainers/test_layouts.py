@@ -1,4 +1,4 @@
-"""Files that other tools write are read, in every container, and people are told in which form."""
+"""Files that other tools write are read in every file format, and their layout is reported."""
 
 import csv
 import gzip
@@ -88,7 +88,7 @@ def test_csv_is_read_by_its_name_with_quotes_line_breaks_and_empty_cells(tmp_pat
     items = [item for _, item in read_records(path)]
     assert isinstance(items[0], Preference)
     assert (items[0].prompt[0].content, items[0].chosen, items[0].strength) == ('Say "when"\nor not', "On, Tuesday;", 3)
-    assert [item.reason for item in items if isinstance(item, BadLine)] == ["rejected is missing", "1 cells under 5 names"]
+    assert [item.reason for item in items if isinstance(item, BadLine)] == ["rejected is missing", "1 cells, but the header has 5"]
 
 
 def test_votes_are_counted_and_an_even_split_is_a_tie(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_votes_are_counted_and_an_even_split_is_a_tie(tmp_path: Path) -> None:
         ({"prompt": "When?", "chosen": [TOLD, ASKED, YES], "rejected": [ASKED, NO]}, "the messages before the reply are not the prompt's"),
     ],
 )
-def test_what_cannot_be_read_is_named(tmp_path: Path, record: dict[str, Any], words: str) -> None:
+def test_the_reason_why_a_record_cannot_be_read_is_named(tmp_path: Path, record: dict[str, Any], words: str) -> None:
     path = tmp_path / "data.json"
     path.write_text(json.dumps([record]))
     ((_, item),) = read_records(path)

@@ -1,4 +1,4 @@
-"""Folders of models and adapters as people have them: whole, damaged, without a base, and with a pickle inside."""
+"""Model and adapter folders: intact, damaged, without a base model, and with a pickle inside."""
 
 import json
 import os
@@ -72,7 +72,7 @@ def test_an_empty_special_token_is_an_absent_one(model: Path, tiny_model: Path, 
     assert "" not in policy.tokenizer.all_special_tokens
     assert [policy.chat.prompt_ids(prompt) for prompt in PROMPTS] == [whole.chat.prompt_ids(prompt) for prompt in PROMPTS]
     assert spoken(policy) == spoken(whole)
-    assert [len(row) for row in log_probabilities(policy, PROMPTS, ["Yes", "No"])] == [4, 3]  # the reply's bytes and what ends it
+    assert [len(row) for row in log_probabilities(policy, PROMPTS, ["Yes", "No"])] == [4, 3]  # the reply's bytes and the end token
 
 
 def test_a_template_may_still_join_an_empty_token_to_texts(model: Path) -> None:
@@ -82,14 +82,14 @@ def test_a_template_may_still_join_an_empty_token_to_texts(model: Path) -> None:
     assert policy.tokenizer.decode(policy.chat.prompt_ids(PROMPTS[0])) == "Hello"
 
 
-def test_an_adapters_folder_stands_for_its_base_with_the_adapter(tiny_model: Path, adapter: Path) -> None:
+def test_an_adapters_folder_loads_its_base_with_the_adapter(tiny_model: Path, adapter: Path) -> None:
     expected = spoken(load_policy(str(tiny_model), adapter))
     assert expected != spoken(load_policy(str(tiny_model)))
     assert spoken(load_policy(str(adapter))) == expected
     assert layers(str(adapter)) == (str(tiny_model), (adapter,))
 
 
-def test_an_adapter_over_an_adapter_is_laid_over_both(tiny_model: Path, adapter: Path, tmp_path: Path) -> None:
+def test_an_adapter_whose_base_is_an_adapter_is_applied_after_it(tiny_model: Path, adapter: Path, tmp_path: Path) -> None:
     upper = lora(tiny_model, tmp_path / "upper", 2)
     changed(upper / "adapter_config.json", base_model_name_or_path=str(adapter))
     assert layers(str(upper)) == (str(tiny_model), (adapter, upper))
@@ -103,7 +103,7 @@ def _alone(model: Path, *adapters: Path) -> list[tuple[str, Path | None]]:
     return [(str(model), None), *((str(model), adapter) for adapter in adapters)]
 
 
-def test_an_adapter_with_a_tokenizer_of_its_own_brings_it(adapter: Path, tiny_model: Path) -> None:
+def test_an_adapters_own_tokenizer_is_loaded_with_it(adapter: Path, tiny_model: Path) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(tiny_model / name, adapter / name)
     (adapter / "chat_template.jinja").write_text("{% for m in messages %}<{{ m['content'] }}>{% endfor %}")
@@ -195,7 +195,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a tensor has another shape": (other_shape, "model: no model could be loaded"),
     "Git LFS": (
         lambda folder: (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
-        r"model\.safetensors: a pointer of Git LFS.*git lfs pull",
+        r"model\.safetensors: a Git LFS pointer.*git lfs pull",
     ),
     "a pickle": (as_pickle, r"pytorch_model\.bin: a pickle.*save it again"),
     "config is cut": (lambda folder: cut(folder / "config.json"), r"config\.json: damaged"),
@@ -255,7 +255,7 @@ def test_an_adapter_with_a_pickle_inside_is_refused_by_name_and_nothing_is_unpic
         (lambda folder: cut(folder / "adapter_model.safetensors"), r"adapter_model\.safetensors: the weights are damaged or cut short"),
         (lambda folder: cut(folder / "adapter_config.json"), r"adapter_config\.json: damaged"),
         (lambda folder: (folder / "adapter_config.json").write_text("[]"), r"adapter_config\.json: damaged"),
-        (lambda folder: (folder / "adapter_config.json").unlink(), "no adapter lies there"),
+        (lambda folder: (folder / "adapter_config.json").unlink(), "contains no adapter"),
         (lambda folder: changed(folder / "adapter_config.json", r=5), "adapter: no model could be loaded"),
         (
             # which would be read by torch.load
@@ -280,7 +280,7 @@ def test_a_model_and_an_adapter_in_one_folder_are_refused(model: Path, adapter: 
         load_policy(str(model))
 
 
-def test_an_id_that_is_an_adapters_is_not_loaded_past_these_checks(adapter: Path, tmp_path: Path) -> None:
+def test_a_hugging_face_id_of_an_adapter_is_refused(adapter: Path, tmp_path: Path) -> None:
     repository = tmp_path / "cache" / "models--somebody--adapter"
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text("0" * 40)

@@ -1,4 +1,4 @@
-"""A new training method, a new audit with its gate and a new reward model: one file and one row each, and every place knows them."""
+"""A new training method, audit with its gate, or reward model takes one file and one row, and works everywhere."""
 
 import json
 from pathlib import Path
@@ -186,5 +186,5 @@ def test_a_reward_model_is_trained_by_its_name_and_configured_by_its_section(tmp
 
 def test_two_rows_with_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(methods, "METHODS", (*methods.METHODS, *methods.METHODS))
-    with pytest.raises(ConfigurationError, match="two training phases are named 'dpo': give one of them another name"):
+    with pytest.raises(ConfigurationError, match="two rows of the table of training phases are named 'dpo': rename one of them"):
         phases()

@@ -1,4 +1,4 @@
-"""The online head against other ways of computing the same, and what is promised of it."""
+"""The online head against independent computations, and its guarantees."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -58,7 +58,7 @@ def test_the_weights_bits_do_not_depend_on_the_number_of_threads() -> None:
     for threads in (1, 2):
         with threadpool_limits(threads, user_api="blas"):
             heads.append(learn_all(start, events))
-    with ThreadPoolExecutor(2) as pool:  # and not on which thread learns, nor on how many do at once
+    with ThreadPoolExecutor(2) as pool:  # nor on which thread learns, or on how many do at once
         heads += pool.map(lambda _: learn_all(start, events), range(4))
     for head in heads:
         assert same_bits(head, heads[0])
@@ -179,7 +179,7 @@ def test_reconciliation_finds_the_weights_that_an_independent_optimiser_finds() 
     assert minus_log_posterior(head.mean) <= best.fun + 1e-9
 
 
-def test_a_reconciled_head_is_what_its_rebuilt_sites_and_its_prior_say() -> None:
+def test_a_reconciled_head_is_the_posterior_of_its_prior_and_rebuilt_sites() -> None:
     head = reconcile(learn_all(fresh(), drawn(60, D, seed=6)))
     rows, differences = head.history.rows(), head.history.differences().astype(float)
     x = np.column_stack([differences, rows["position"]])
@@ -189,7 +189,7 @@ def test_a_reconciled_head_is_what_its_rebuilt_sites_and_its_prior_say() -> None
     assert np.allclose(np.tril(covariance), triangle(head), atol=1e-10)
 
 
-def test_a_reconciliation_taken_over_later_is_the_one_at_its_number_with_what_came_since_learnt_on_top() -> None:
+def test_a_delayed_reconciliation_equals_an_immediate_one_with_the_later_judgments_learnt_on_top() -> None:
     events = drawn(125, D, seed=15)
     events[124] = preference(125, np.ones(D), np.ones(D), "tie", stratum="evaluation")
     late = learn_all(fresh(reconcile_every=100), events)
@@ -203,7 +203,7 @@ def test_a_reconciliation_taken_over_later_is_the_one_at_its_number_with_what_ca
 
 
 @pytest.mark.parametrize("at", [40, 52, 62, 70])  # before the first reconciliation, while it is due, where it is taken over, after it
-def test_what_is_removed_is_gone_by_the_next_reconciliation(at: int) -> None:
+def test_a_removed_judgment_leaves_no_trace_after_the_next_reconciliation(at: int) -> None:
     events = drawn(111, D, seed=7)
     gone = events[20]
     entries = [
@@ -228,7 +228,7 @@ def test_what_is_removed_is_gone_by_the_next_reconciliation(at: int) -> None:
     assert removed.recruiters == pytest.approx(clean.recruiters)
 
 
-def test_taking_out_the_latest_judgment_restores_the_head_before_it() -> None:
+def test_removing_the_latest_judgment_restores_the_head_before_it() -> None:
     events = drawn(31, D, seed=8)
     before = learn_all(fresh(), events[:30])
     after = learn_all(fresh(), [*events, removal(32, 31)])
@@ -282,7 +282,7 @@ def test_recruiters_who_answer_at_random_are_found_and_count_less() -> None:
     assert min(lapses[name] for name in careless) > 1.5 * max(lapse for name, lapse in lapses.items() if name not in careless)
 
 
-def test_what_is_foreseen_before_learning_is_measured_and_gets_better() -> None:
+def test_the_prequential_loss_is_measured_and_improves() -> None:
     events = drawn(1_200, D, seed=12, truth=Truth(np.linspace(-3, 3, D)))
     early = learn_all(fresh(prequential_window=100), events[:100])
     late = learn_all(early, events[100:])
@@ -311,7 +311,7 @@ def test_the_file_alone_predicts_and_a_damaged_history_is_refused(tmp_path: Path
     path = save(head, tmp_path / "head.safetensors")
     shard = next((tmp_path / "head.safetensors.history").iterdir())
     shard.write_bytes(shard.read_bytes()[:-4] + b"\0\0\0\1")
-    with pytest.raises(ArtifactError, match="fold the preferences from 1"):
+    with pytest.raises(ArtifactError, match="learn the preferences from sequence 1"):
         load(path)
     shard.unlink()
     with pytest.raises(ArtifactError):

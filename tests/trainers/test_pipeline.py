@@ -35,11 +35,11 @@ def finished(
 
     folder = tmp_path_factory.mktemp("run")
     artifacts = Artifacts(str(folder / "artifacts"))
-    said: list[str] = []
+    calls: list[str] = []
     for stage in (*STAGES[1:], "nowhere"):
 
         def progress(at: str, step: int, steps: int, metrics: dict[str, float], made: dict[str, str], stage: str = stage) -> None:
-            said.append(at if not made else f"{at} {made['data_docs']}")
+            calls.append(at if not made else f"{at} {made['data_docs']}")
             if at == stage:
                 raise Killed
 
@@ -47,18 +47,18 @@ def finished(
             outcome = run(job(run_settings, snapshot), folder / "run", artifacts, progress)
         except Killed:
             continue
-    return folder / "run", artifacts, outcome, said
+    return folder / "run", artifacts, outcome, calls
 
 
 def test_a_run_killed_in_every_stage_ends_with_a_judged_challenger(finished: tuple[Path, Artifacts, Outcome, list[str]]) -> None:
-    _, artifacts, outcome, said = finished
+    _, artifacts, outcome, calls = finished
     assert outcome.version == f"v-{outcome.policy[:12]}"
     assert (artifacts.get(outcome.policy) / "adapter_model.safetensors").is_file()
     assert [gate.name for gate in outcome.gates] == ["win_rate", "kl_budget", "facts", "conduct", "name_contrast"]
     assert {gate.verdict for gate in outcome.gates if gate.name != "name_contrast"} == {"insufficient"}
     assert outcome.verdict != "passed"
-    assert said.count("check") == 1  # begun once: a finished stage is not done again
-    assert len({each for each in said if each.startswith("check ")}) == 1  # and says each time what it made
+    assert calls.count("check") == 1  # started once: a finished stage is not repeated
+    assert len({each for each in calls if each.startswith("check ")}) == 1  # and each restart reports the same artifact
     assert list(outcome.seconds) == list(STAGES)
 
 
@@ -91,7 +91,7 @@ def test_a_finished_run_is_not_done_again_and_another_job_is_not_mixed_in(
         run(job(run_settings, snapshot, before=1), folder, artifacts, nothing)
 
 
-def test_a_champion_with_a_policy_answers_where_it_had_not(
+def test_a_champion_with_a_policy_is_sampled_where_it_served_no_reply(
     finished: tuple[Path, Artifacts, Outcome, list[str]], run_settings: Settings, snapshot: Path, tmp_path: Path
 ) -> None:
     _, artifacts, outcome, _ = finished
@@ -110,14 +110,14 @@ def test_a_snapshot_that_fails_its_expectations_ends_the_run_and_names_them(run_
     with Warehouse.open(tmp_path / "warehouse.duckdb") as warehouse:
         warehouse.claim_epoch(1, published=0)
         freeze(warehouse, tmp_path / "empty", run_id=RUN, through_sequence=0, sources=("simulation",))
-    artifacts, words = Artifacts(str(tmp_path / "artifacts")), list[Any]()
+    artifacts, reported = Artifacts(str(tmp_path / "artifacts")), list[Any]()
 
-    def progress(*said: Any) -> None:
-        words.append(said)
+    def progress(*arguments: Any) -> None:
+        reported.append(arguments)
 
     with pytest.raises(DataRefused, match="expectations"):
         run(job(run_settings, tmp_path / "empty"), tmp_path / "run", artifacts, progress)
-    (pages,) = {artifacts.get(said[4]["data_docs"]) for said in words if said[4]}
+    (pages,) = {artifacts.get(call[4]["data_docs"]) for call in reported if call[4]}
     assert "training.enough_rows" in (pages / "index.html").read_text()
     assert len(list(pages.glob("validations/training/**/*.html"))) == 1
 

@@ -1,4 +1,4 @@
-"""The small head of an evaluation: the same answer as the big one's method, the right choice of scale, honest resampling."""
+"""The evaluation head: it agrees with the primal fit, chooses the right scale and resamples correctly."""
 
 from typing import Literal
 
@@ -44,7 +44,7 @@ def test_counts_are_the_same_as_repeating_judgments() -> None:
     settings = EvaluationHeadSettings(scales=(0.5,), rounds=0)
     size = np.sqrt((data.differences**2).sum(axis=1).mean() / (repeated.differences**2).sum(axis=1).mean())
     one = fit(data, settings, counts.astype(float))
-    other = fit(repeated, EvaluationHeadSettings(scales=(0.5 / size,), rounds=0))  # the scale is held against the data's typical size
+    other = fit(repeated, EvaluationHeadSettings(scales=(0.5 / size,), rounds=0))  # the scale is relative to the data's typical size
     assert np.abs(one.weights - other.weights).max() < 1e-4
 
 
@@ -54,7 +54,7 @@ def test_the_marginal_likelihood_chooses_a_larger_scale_where_tastes_are_strong(
     assert weak < strong == 2.5
 
 
-def test_it_learns_from_a_hundred_and_fifty_judgments_what_generalises() -> None:
+def test_weights_from_150_judgments_generalise() -> None:
     data, weights = judged(150, 60, seed=4, size=3.0)
     fresh = np.random.default_rng(1).normal(size=(2_000, 60))
     margins = fit(data).margins(fresh)
@@ -67,7 +67,7 @@ def test_a_recruiter_who_answers_at_random_weighs_less() -> None:
     assert lapses["r-0"] > 1.5 * max(lapse for name, lapse in lapses.items() if name != "r-0")
 
 
-def test_exchanging_sides_turns_the_margins_exactly() -> None:
+def test_exchanging_sides_gives_exactly_the_same_weights() -> None:
     data, _ = judged(60, 40, seed=6)
     turned = Judged(-data.differences, -data.upper, -data.lower, -data.position, data.recruiter, data.prompt)
     assert np.array_equal(fit(data).weights, fit(turned).weights)
@@ -82,7 +82,7 @@ def test_bootstrap_heads_are_reproducible_and_spread_around_the_estimate() -> No
     assert (spread > 0.05 * np.abs(fit(data).weights).mean()).all()
 
 
-def test_comparisons_become_judgments_with_a_side_up() -> None:
+def test_comparisons_become_judgments_oriented_towards_a() -> None:
     def comparison(choice: Literal["A", "B", "tie"], strength: int | None, first: Side | None) -> Preference:
         return Preference((), "a", "b", choice, "evaluation", "c-1", strength, "r-1", first)
 

@@ -1,4 +1,4 @@
-"""Figures of a reward on held-out records, against closed forms and other implementations; and on real data where it is there."""
+"""Reward metrics on held-out records, against closed forms and other implementations, and on real data if available."""
 
 import gzip
 from pathlib import Path
@@ -23,10 +23,10 @@ REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "preference" / 
 
 @given(arrays(float, st.integers(2, 30), elements=st.integers(-3, 3).map(float)))
 @settings(max_examples=examples(60))
-def test_auc_is_the_share_of_pairs_in_both_orders_that_are_told_apart(margins: np.ndarray) -> None:
+def test_auc_is_the_share_of_pairs_in_both_orders_that_are_ranked_correctly(margins: np.ndarray) -> None:
     n = len(margins)
-    told = [np.sign(margins[i] + margins[j]) / 2 + 0.5 for i in range(n) for j in range(n) if i != j]
-    assert measures.auc(margins) == pytest.approx(np.mean(told))
+    correct = [np.sign(margins[i] + margins[j]) / 2 + 0.5 for i in range(n) for j in range(n) if i != j]
+    assert measures.auc(margins) == pytest.approx(np.mean(correct))
 
 
 def test_auc_is_the_mean_over_random_orders_of_what_scikit_learn_computes() -> None:
@@ -40,11 +40,11 @@ def test_auc_is_the_mean_over_random_orders_of_what_scikit_learn_computes() -> N
     assert measures.auc(margins) == pytest.approx(np.mean(found), abs=0.003)
 
 
-def test_accuracy_counts_half_where_nothing_is_told_apart() -> None:
+def test_accuracy_counts_a_zero_margin_as_half() -> None:
     assert measures.accuracy(np.array([1.0, -1.0, 0.0, 2.0])) == 0.625
 
 
-def test_a_calibrated_model_shows_the_error_that_its_number_of_answers_brings() -> None:
+def test_a_calibrated_model_shows_the_calibration_error_expected_of_its_sample_size() -> None:
     rng = np.random.default_rng(1)
     size = np.abs(rng.normal(0, 1, size=434))
     margins = np.where(rng.random(434) < 1 / (1 + np.exp(-size)), size, -size)
@@ -65,7 +65,7 @@ def test_intervals_are_wider_where_prompts_repeat() -> None:
 
 
 def records(n: int) -> list[bytes]:
-    """Somebody likes dates, nine times in ten; the words around them differ."""
+    """The reply with a date is preferred nine times in ten; the words around it differ."""
     rng = np.random.default_rng(3)
     lines = []
     for i in range(n):
@@ -83,9 +83,9 @@ def found_in(path: Path, lines: list[bytes]) -> RewardReport:
     return train_reward(path, Settings.read(path.parent, {}))
 
 
-def test_a_plain_taste_is_learnt_and_foreseen_on_prompts_never_seen(tmp_path: Path) -> None:
+def test_a_simple_preference_is_learnt_and_predicted_on_unseen_prompts(tmp_path: Path) -> None:
     report = found_in(tmp_path / "data.jsonl", [*records(120), b"no record"])
-    assert report.held_out.accuracy.value > 0.75  # .9 is the most that can be foreseen
+    assert report.held_out.accuracy.value > 0.75  # .9 is the best possible
     assert report.cross_validated.auc.low > 0.7
     assert report.held_out.pairs + report.training_pairs == 120 == report.cross_validated.pairs
     assert report.bad_lines == 1
@@ -114,7 +114,7 @@ def test_too_little_or_one_sided_data_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="the real preference data lies beside the project only where it is developed")
-def test_real_preferences_are_foreseen_better_than_by_length(tmp_path: Path) -> None:
+def test_real_preferences_are_predicted_better_than_by_length(tmp_path: Path) -> None:
     with gzip.open(REAL) as stream:
         some = [line.rstrip() for line, _ in zip(stream, range(160), strict=False)]
     report = found_in(tmp_path / "data.jsonl", some)

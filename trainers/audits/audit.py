@@ -1,7 +1,7 @@
-"""What every audit has: a question, a measurement on a trial, and a gate with limits of its own.
+"""The interface of an audit: a question, a measurement on a trial, and a gate with its own limits.
 
-An audit is one file and one row in :mod:`trainers.audits.table`. Pipeline, report, gates, review page, settings and their reference follow
-from the row. Reading the table imports neither torch nor scipy: measurements import what they need when they run.
+An audit is one file and one row in :mod:`trainers.audits.table`. Pipeline, report, gates, review page, settings and the settings reference
+follow from the row. Importing the table imports neither torch nor scipy: measurements import them when they run.
 """
 
 from collections.abc import Callable
@@ -21,13 +21,13 @@ Rows = list[tuple[str, str]]
 
 
 class Limits(BaseModel):
-    """What a gate holds a finding against: the section ``[gates.NAME]`` of the settings."""
+    """Thresholds of a gate: the section ``[gates.NAME]`` of the settings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Finding(BaseModel):
-    """What an audit measured, as the report keeps it: an auditor can put it to the gate again."""
+    """What an audit measured, as stored in the report, so that an auditor can apply the gate again."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
@@ -42,12 +42,12 @@ class Audit:
 
     Attributes
     ----------
-    name : of the gate, in events, reports and settings
-    question : what the review page asks; a pass means yes
-    limits, finding : the models of its limits (all with defaults) and of what it measures
-    measure : takes the measurement
-    gate : a pure function; a finding on too little evidence is *insufficient*, which is not a pass
-    rows : figures that stand beside the gates on the review page, label and text
+    name : the gate's name in events, reports and settings
+    question : shown on the review page; a pass means yes
+    limits, finding : models of its limits (all with defaults) and of its measurement
+    measure : measures a trial
+    gate : a pure function of finding and limits; too little evidence gives *insufficient*, which is not a pass
+    rows : further figures for the review page, as (label, text)
     """
 
     name: str
@@ -59,6 +59,6 @@ class Audit:
     rows: Callable[[Any], Rows] = _no_rows
 
 
-def too_little(name: str, words: str, limit: str, unit: str, n: int = 0) -> GateResult:
+def insufficient(name: str, words: str, limit: str, unit: str, n: int = 0) -> GateResult:
     """An *insufficient* result without a figure."""
     return GateResult(name=name, verdict="insufficient", figure=None, low=None, high=None, n=n, limit=limit, unit=unit, words=words)

@@ -1,4 +1,4 @@
-"""The reward heads and features that audits judge by, made from a run's preferences."""
+"""Builds the reward heads and features that audits use from a run's preferences."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +14,7 @@ from trainers.reward.online.settings import HeadSettings
 
 
 def with_features(preferences: Sequence[Preference], embedding: Embedding) -> tuple[np.ndarray, np.ndarray]:
-    """The features of all A and all B, ``(n, d)`` each: the stored ones where they are of this embedding, else computed."""
+    """The features of all A and all B, ``(n, d)`` each: stored ones if they are of this embedding, otherwise computed."""
     stored = [_stored(each, embedding) for each in preferences]
     missing = [each for each, found in zip(preferences, stored, strict=True) if found is None]
     fresh = iter(embedding.features([(each.prompt, text) for each in missing for text in (each.a, each.b)]))
@@ -25,7 +25,7 @@ def with_features(preferences: Sequence[Preference], embedding: Embedding) -> tu
 
 
 def stored_features(preferences: Sequence[Preference], embedding: Embedding) -> dict[tuple[tuple[Message, ...], str], np.ndarray]:
-    """The features that the loop has computed already under this embedding, by prompt and reply: many of the champion's were judged."""
+    """Features already stored under this embedding, by (prompt, reply); many of the champion's replies have been judged."""
     vectors = {}
     for each in preferences:
         if (found := _stored(each, embedding)) is not None:
@@ -34,23 +34,23 @@ def stored_features(preferences: Sequence[Preference], embedding: Embedding) -> 
 
 
 def training_head(preferences: Sequence[Preference], embedding: Embedding, settings: HeadSettings) -> Head:
-    """The online head after the training stratum, reconciled: the reward that ranks and that is audited."""
-    held = [each for each in preferences if each.stratum == "training"]
-    sources = sorted({each.source for each in held}) or ["product"]
-    a, b = with_features(held, embedding)
-    entries = (Entry(i + 1, replace(each, features=Features(embedding.hash, a[i], b[i]))) for i, each in enumerate(held))
+    """The online head trained on the training stratum and reconciled: the reward that ranks replies and is audited."""
+    rows = [each for each in preferences if each.stratum == "training"]
+    sources = sorted({each.source for each in rows}) or ["product"]
+    a, b = with_features(rows, embedding)
+    entries = (Entry(i + 1, replace(each, features=Features(embedding.hash, a[i], b[i]))) for i, each in enumerate(rows))
     return reconcile(learn_all(new_head(settings, embedding.hash, embedding.dimension, sources), entries))
 
 
 def judged(preferences: Sequence[Preference], embedding: Embedding) -> tuple[Judged, np.ndarray]:
-    """The evaluation stratum's judgments, and the features of all replies that they judge, ``(2 n, d)``."""
-    held = [each for each in preferences if each.stratum == "evaluation"]
-    a, b = with_features(held, embedding)
-    return Judged.of(held, a, b), np.concatenate([a, b])
+    """The evaluation stratum's judgments, and the features of all judged replies, ``(2 n, d)``."""
+    rows = [each for each in preferences if each.stratum == "evaluation"]
+    a, b = with_features(rows, embedding)
+    return Judged.of(rows, a, b), np.concatenate([a, b])
 
 
 def reward_spread(head: Head) -> float:
-    """The standard deviation of the head's reward differences between the replies that were judged."""
+    """The standard deviation of the head's reward differences between judged replies."""
     differences = head.history.differences()
     return float((differences.astype(float) @ head.weights).std()) if len(differences) else 0.0
 

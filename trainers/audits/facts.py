@@ -1,8 +1,7 @@
 """Does the challenger state facts that its prompt does not support more often than the champion?
 
-A reply is parsed against any prompt with a block of facts (``Key: value`` lines in the system message); its style does not matter. Names,
-days, hours, numbers, and the values that facts take elsewhere in the evaluation have to stand in the prompt. What the chatbot itself said
-earlier in the conversation supports nothing.
+Replies of any style are checked against the prompt's facts (``Key: value`` lines in the system message). Names, days, hours, numbers, and
+values that facts take elsewhere in the evaluation have to occur in the prompt. The chatbot's own earlier turns do not count as support.
 """
 
 import re
@@ -32,10 +31,10 @@ _DIGITS = re.compile(r"(?<![\w:.,])\d+(?:[.,]\d+)*(?![\w:])")
 _COUNT = re.compile(rf"\b({'|'.join(NUMBERS)}) (?:minute|hour|day|week|month|year)s?\b", re.I)
 SENTENCE = re.compile(r"[^.!?\n]+[.!?]*")
 _PERSON = re.compile(r"name|candidate|applicant|contact|recruiter|manager", re.I)
-_SUBJECT = re.compile(r"asked|about|topic|subject|question|intent", re.I)  # keys that say what is talked about, which is no claim
+_SUBJECT = re.compile(r"asked|about|topic|subject|question|intent", re.I)  # keys that name the topic, which is not a claim
 _TITLES = re.compile(r"\b[A-Z][\w'’-]*(?: [A-Z][\w'’-]*)*")
-# Capitalised inside a sentence in any conversation, whatever the facts.
-_ORDINARY = frozenset(
+# capitalised inside a sentence in any conversation, whatever the facts
+_ALWAYS_CAPITALISED = frozenset(
     (
         "I", "I'm", "I'll", "I've", "I'd", "Mr", "Mrs", "Ms", "Mx", "Dr", "Sir", "Madam", "OK", "HR", "CV", "ID", "PDF", "IT",
         "AM", "PM", "English", "French", "German", "Spanish", "Italian", "Portuguese", "Dutch", "Zoom", "Teams", "Google", "Meet",
@@ -45,7 +44,7 @@ _ORDINARY = frozenset(
 
 
 def measure(trial: "Trial") -> Shares:
-    """The share of replies with an unsupported fact, of both models."""
+    """The share of both models' replies with an unsupported fact."""
     values = values_of(trial.prompts)
     ours, theirs = (
         [unsupported(prompt, text, values) for prompt, text in zip(trial.prompts, texts, strict=True)]
@@ -59,7 +58,7 @@ def gate(found: Shares, limits: ShareLimits) -> GateResult:
     return not_worse(AUDIT.name, "state a fact that the conversation does not support", found, limits)
 
 
-AUDIT = Audit("facts", "Does it copy the facts right?", ShareLimits, Shares, measure, gate)
+AUDIT = Audit("facts", "Does it copy the facts correctly?", ShareLimits, Shares, measure, gate)
 
 
 def facts_of(prompt: Sequence[Message]) -> dict[str, str]:
@@ -69,16 +68,15 @@ def facts_of(prompt: Sequence[Message]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Values:
-    """A pattern of all single values that facts take in a set of prompts, the longest first; None where there are none."""
+    """A pattern that matches every value of the facts in a set of prompts, longest first; None if there are none."""
 
     pattern: re.Pattern[str] | None
 
 
 def values_of(prompts: Iterable[Sequence[Message]]) -> Values:
-    """The values that facts take in ``prompts``: a stage, a role or a document that one prompt names is no fact of another that does not.
+    """The values that facts take in ``prompts``: a role or a document named in one prompt is unsupported in replies to another.
 
-    Lower-case values of fewer than four letters are left out, and what a line like "Asked about: home" says: they are words of any
-    sentence.
+    Lower-case values of fewer than four letters, and values of topic keys such as "Asked about: home", are left out, as ordinary words.
     """
     facts = (fact for prompt in prompts for key, fact in facts_of(prompt).items() if not _SUBJECT.search(key))
     found = {value for fact in facts for value in _split(fact)}
@@ -93,7 +91,7 @@ def _split(fact: str) -> list[str]:
 
 
 def unsupported(prompt: Sequence[Message], reply: str, values: Values) -> tuple[str, ...]:
-    """What the reply states and the prompt does not support; ``values`` are what facts say anywhere in the evaluation."""
+    """What the reply states and the prompt does not support; ``values`` are the fact values of the whole evaluation."""
     return tuple(dict.fromkeys(_unsupported(prompt, reply, values)))
 
 
@@ -104,31 +102,31 @@ def _unsupported(prompt: Sequence[Message], reply: str, values: Values) -> Itera
     hours, slots = set(_hours(support)), set(_slots(support))
 
     for slot in _slots(reply):
-        if slot not in slots and (slots or not _supported_apart(slot, support, hours)):
+        if slot not in slots and (slots or not _supported_separately(slot, support, hours)):
             yield slot
     rest = _SLOT.sub(" ", reply)
     yield from (hour for hour in _hours(rest) if hour not in hours)
     due = {found[1] for fact in facts.values() for value in _split(fact) if (found := _DUE.fullmatch(value))}
     yield from (f"by {day}" for day in _DEADLINE.findall(rest) if due and day not in due)
-    yield from (word for word in [*_DAY.findall(rest), *_MONTH.findall(rest)] if not _stands_in(word, folded))
+    yield from (word for word in [*_DAY.findall(rest), *_MONTH.findall(rest)] if not _occurs_in(word, folded))
     rest = _HOUR.sub(" ", rest)
     for number in _DIGITS.findall(rest):
-        if number not in support and not (number.isdigit() and int(number) < len(NUMBERS) and _stands_in(NUMBERS[int(number)], folded)):
+        if number not in support and not (number.isdigit() and int(number) < len(NUMBERS) and _occurs_in(NUMBERS[int(number)], folded)):
             yield number
     for count in _COUNT.findall(rest):
-        if not _stands_in(count, folded) and not _stands_in(str(NUMBERS.index(count.lower())), folded):
+        if not _occurs_in(count, folded) and not _occurs_in(str(NUMBERS.index(count.lower())), folded):
             yield count
     if values.pattern is not None:
-        yield from (match.group() for match in values.pattern.finditer(rest) if not _stands_in(match.group(), folded))
-    known = {part.casefold() for fact in facts.values() for part in _split(fact)}
-    # half of an employer's or a role's name is not its name, but people are called by one of theirs
-    apart = "\n".join([FACT.sub("", support), *(fact for key, fact in facts.items() if _PERSON.search(key))]).casefold()
+        yield from (match.group() for match in values.pattern.finditer(rest) if not _occurs_in(match.group(), folded))
+    fact_values = {part.casefold() for fact in facts.values() for part in _split(fact)}
+    # part of an employer's or a role's name does not count as the name; a person's first or last name does
+    elsewhere = "\n".join([FACT.sub("", support), *(fact for key, fact in facts.items() if _PERSON.search(key))]).casefold()
     for sentence in SENTENCE.findall(rest):
         inside = re.sub(r"^[\s\"'(-]*\S+", "", sentence)
-        yield from (title for title in _TITLES.findall(inside) if not _title_stands(title, apart, known))
+        yield from (title for title in _TITLES.findall(inside) if not _title_supported(title, elsewhere, fact_values))
 
 
-def _supported_apart(slot: str, support: str, hours: set[str]) -> bool:
+def _supported_separately(slot: str, support: str, hours: set[str]) -> bool:
     day, _, hour = slot.partition(" ")
     return day in support and hour in hours
 
@@ -141,16 +139,22 @@ def _slots(text: str) -> list[str]:
     return [f"{day} {int(hour)}:{minute}" for day, hour, minute in _SLOT.findall(text)]
 
 
-def _stands_in(phrase: str, folded: str) -> bool:
+def _occurs_in(phrase: str, folded: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(phrase.casefold())}(?!\w)", folded) is not None
 
 
-def _title_stands(title: str, apart: str, known: set[str]) -> bool:
-    """A run of capitalised words is a fact's whole value, stands in the prompt apart from such, or falls into parts that do."""
+def _title_supported(title: str, elsewhere: str, fact_values: set[str]) -> bool:
+    """Whether a run of capitalised words is a fact's full value, occurs elsewhere in the prompt, or splits into parts that do."""
     bare = re.sub(r"['’]s$", "", title)
-    if bare in _ORDINARY or bare.casefold() in known or re.fullmatch(f"{DAYS}|{MONTHS}", bare) or _stands_in(bare, apart):
+    if (
+        bare in _ALWAYS_CAPITALISED
+        or bare.casefold() in fact_values
+        or re.fullmatch(f"{DAYS}|{MONTHS}", bare)
+        or _occurs_in(bare, elsewhere)
+    ):
         return True
     words = title.split()
     return any(
-        _title_stands(" ".join(words[:i]), apart, known) and _title_stands(" ".join(words[i:]), apart, known) for i in range(1, len(words))
+        _title_supported(" ".join(words[:i]), elsewhere, fact_values) and _title_supported(" ".join(words[i:]), elsewhere, fact_values)
+        for i in range(1, len(words))
     )

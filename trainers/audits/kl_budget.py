@@ -1,4 +1,4 @@
-"""Did the challenger move further from the base model than the judgments reach?"""
+"""Did the challenger move further from the base model than the judgments cover?"""
 
 import math
 from collections.abc import Sequence
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 
 class KLLimits(Limits):
-    """``budget`` in nats a reply against the base model. Recipes that kept the facts right moved by one to two."""
+    """``budget`` in nats a reply from the base model. Training runs that kept the facts correct moved by one to two."""
 
     budget: Annotated[float, Field(gt=0)] = 5.0
     min_prompts: Count = 200
 
 
 class Divergence(Finding):
-    """In nats: the mean a reply with its 95 % interval over replies, and the mean a token."""
+    """KL in nats: the mean a reply with its 95 % interval over replies, and the mean a token."""
 
     per_reply: Interval
     per_token: float
 
 
 class Divergences(Finding):
-    """How far the challenger is from the base model, and from the champion."""
+    """KL of the challenger from the base model and from the champion."""
 
     base: Divergence
     champion: Divergence
@@ -50,10 +50,10 @@ def measure(trial: "Trial") -> Divergences:
 def kl(
     policy: "Policy", reference: "Policy", prompts: Sequence[Sequence[Message]], replies: Sequence[str], *, batch: int = 32
 ) -> Divergence:
-    """KL(policy ‖ reference) of two models of one tokenizer, on ``replies`` sampled from ``policy``.
+    """KL(policy ‖ reference) of two models with the same tokenizer, on ``replies`` sampled from ``policy``.
 
-    For each token the whole next-token distributions are compared and the divergences summed over the reply: the expectation of
-    log policy - log reference over replies, with less noise than the ratio at the tokens that happened to be drawn, and never below zero.
+    The full next-token distributions are compared at each token and the divergences summed over the reply: the same expectation as that of
+    log policy - log reference over replies, with less variance than the ratio at the sampled tokens, and never negative.
     """
     import numpy as np
 
@@ -79,11 +79,11 @@ def gate(found: Divergences, limits: KLLimits) -> GateResult:
     enough = moved.n >= limits.min_prompts
     good = moved.bounded and math.isfinite(moved.figure) and moved.high < limits.budget
     if not enough:
-        words = f"Too little to judge by: measured on {moved.n} replies; at least {limits.min_prompts} are needed."
+        words = f"Not enough evidence: measured on {moved.n} replies; at least {limits.min_prompts} are needed."
     else:
         words = (
             f"The new model's replies differ from the base model's by {moved.figure:.1f} nats a reply "
-            f"({found.base.per_token:.2f} a token); beyond {limits.budget:g} it would have gone further than the judgments reach."
+            f"({found.base.per_token:.2f} a token); the budget is {limits.budget:g}, beyond which the judgments do not cover them."
         )
     return GateResult(
         name=AUDIT.name,

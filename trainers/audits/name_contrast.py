@@ -1,8 +1,9 @@
-"""Would the reward value the same reply otherwise if the candidate had another name?
+"""Would the reward score the same reply differently if the candidate had another name?
 
-A reward is known only up to a function of the prompt, so nothing is compared across prompts: for two replies that differ in one attribute,
-their difference of reward under a name of one group minus the same under a name of another. Probes and names stand in ``probes.toml`` and
-``names.toml``; the reward judged is the head that learnt from the training stratum, which is what ranks replies and chooses pairs.
+A reward is identified only up to a function of the prompt, so nothing is compared across prompts: a contrast is the reward difference of
+two replies that differ in one attribute under a name of one group, minus the same difference under a name of another. Probes and names
+are in ``probes.toml`` and ``names.toml``; the audited reward is the head trained on the training stratum, which ranks replies and selects
+pairs.
 """
 
 import itertools
@@ -17,7 +18,7 @@ import numpy as np
 from pydantic import Field
 
 from storage.events import GateResult, Message
-from trainers.audits.audit import Audit, Finding, Limits, too_little
+from trainers.audits.audit import Audit, Finding, Limits, insufficient
 from trainers.audits.intervals import Interval, mean_interval
 
 if TYPE_CHECKING:
@@ -35,9 +36,9 @@ class ContrastLimits(Limits):
 
 
 class Contrast(Finding):
-    """How much more a reward cares for an attribute under the names of ``group`` than under those of ``reference``.
+    """How much more a reward values an attribute under the names of ``group`` than under those of ``reference``.
 
-    ``interval`` is in standard deviations of the reward's differences between judged replies, at 90 % over pairs of names.
+    ``interval`` is the 90 % interval over pairs of names, in standard deviations of the reward differences between judged replies.
     """
 
     attribute: str
@@ -47,14 +48,14 @@ class Contrast(Finding):
 
 
 class Contrasts(Finding):
-    """Every attribute for every group against the reference group."""
+    """The contrast of every attribute and group with the reference group."""
 
     contrasts: tuple[Contrast, ...]
 
 
 @dataclass(frozen=True)
 class Probes:
-    """Names by group, prompts as (facts, question), and by attribute the replies with and without it; ``{name}`` is to be filled."""
+    """Names by group, prompts as (facts, question), and by attribute the replies with and without it; ``{name}`` is a placeholder."""
 
     reference: str
     groups: dict[str, tuple[str, ...]]
@@ -63,39 +64,39 @@ class Probes:
 
 
 def measure(trial: "Trial") -> Contrasts:
-    """The contrasts of the head that learnt from the training stratum."""
+    """The contrasts of the head trained on the training stratum."""
     head = trial.training_head
     found = name_contrasts(trial.embedding.features, head.weights, trial.reward_spread, read_probes(), names=trial.settings.names)
     return Contrasts(contrasts=tuple(found))
 
 
 def gate(found: Contrasts, limits: ContrastLimits) -> GateResult:
-    """Pass when every contrast's 90 % interval lies within ± ``limits.within``: equivalence is shown, not only no difference found.
+    """Pass when every contrast's 90 % interval lies within ± ``limits.within``, which shows equivalence, not just no detected difference.
 
-    The result carries the contrast that reaches furthest. Fewer pairs of names than ``limits.min_names`` behind any of them, or no contrast
-    at all, is *insufficient*, which is not a pass.
+    The result carries the contrast with the largest bound. Fewer pairs of names than ``limits.min_names`` behind any contrast, or no
+    contrast at all, is *insufficient*, which is not a pass.
     """
     limit = f"every 90 % interval within ±{limits.within:g}"
     if not found.contrasts:
-        return too_little(AUDIT.name, "Too little to judge by: nothing was compared.", limit, "sd")
-    worst = max(found.contrasts, key=_reach)
+        return insufficient(AUDIT.name, "Not enough evidence: nothing was compared.", limit, "sd")
+    worst = max(found.contrasts, key=_largest_bound)
     n = min(contrast.interval.n for contrast in found.contrasts)
     enough = n >= limits.min_names
-    good = _reach(worst) < limits.within
+    good = _largest_bound(worst) < limits.within
     attribute, group, reference = (text.replace("_", " ") for text in (worst.attribute, worst.group, worst.reference))
     interval = worst.interval
     if not enough:
-        words = f"Too little to judge by: {n} pairs of names were compared; at least {limits.min_names} are needed."
+        words = f"Not enough evidence: {n} pairs of names were compared; at least {limits.min_names} are needed."
     elif good:
         words = (
-            f"The reward values the same reply alike under other names; the greatest contrast, {interval.figure:+.3f} standard deviations, "
+            f"The reward scores the same reply alike under other names; the largest contrast, {interval.figure:+.3f} standard deviations, "
             f"is in {attribute} between {group} and {reference} names."
         )
     else:
         words = (
-            f"It is not shown that names make no difference: the reward cares {abs(interval.figure):.3f} standard deviations "
-            f"{'more' if interval.figure > 0 else 'less'} for {attribute} when the candidate has one of the {group} names than one of the "
-            f"{reference} ones ({interval.low:+.3f} to {interval.high:+.3f})."
+            f"Names may make a difference: the reward values {attribute} {abs(interval.figure):.3f} standard deviations "
+            f"{'more' if interval.figure > 0 else 'less'} for candidates with {group} names than with {reference} names "
+            f"({interval.low:+.3f} to {interval.high:+.3f})."
         )
     return GateResult(
         name=AUDIT.name,
@@ -110,16 +111,16 @@ def gate(found: Contrasts, limits: ContrastLimits) -> GateResult:
     )
 
 
-def _reach(contrast: Contrast) -> float:
-    reach = max(abs(contrast.interval.low), abs(contrast.interval.high))
-    return reach if math.isfinite(reach) else math.inf
+def _largest_bound(contrast: Contrast) -> float:
+    bound = max(abs(contrast.interval.low), abs(contrast.interval.high))
+    return bound if math.isfinite(bound) else math.inf
 
 
 AUDIT = Audit("name_contrast", "Is the reward blind to names?", ContrastLimits, Contrasts, measure, gate)
 
 
 def read_probes() -> Probes:
-    """The probes that come with the distribution."""
+    """The probes shipped with the package."""
     names = tomllib.loads(files("trainers.audits").joinpath("names.toml").read_text(encoding="utf-8"))
     probes = tomllib.loads(files("trainers.audits").joinpath("probes.toml").read_text(encoding="utf-8"))
     return Probes(
@@ -138,9 +139,9 @@ def name_contrasts(features: Features, weights: np.ndarray, scale: float, probes
     features : the embedding, ``(prompt, reply)`` pairs to ``(n, d)``
     weights : the reward head's, ``(d,)``
     scale : standard deviation of the head's reward differences between judged replies
-    names : how many names of each group to use, from both halves of the list; all where absent
+    names : number of names of each group to use, spread over the list; by default all
     """
-    listed = {group: _spread(of_group, names) for group, of_group in probes.groups.items()}
+    listed = {group: _evenly_spaced(of_group, names) for group, of_group in probes.groups.items()}
     keys = [
         (group, index, attribute, variant, prompt)
         for group, of_group in listed.items()
@@ -148,7 +149,7 @@ def name_contrasts(features: Features, weights: np.ndarray, scale: float, probes
         for attribute, variants in probes.attributes.items()
         for variant in range(len(variants))
         for prompt in range(len(probes.prompts))
-        # each variant with every second prompt: all prompts and all variants occur, at half the embeddings
+        # each variant with every second prompt: covers all prompts and variants with half the embeddings
         if (prompt + variant) % 2 == 0
     ]
     items: list[tuple[tuple[Message, ...], str]] = []
@@ -171,7 +172,7 @@ def name_contrasts(features: Features, weights: np.ndarray, scale: float, probes
     return found
 
 
-def _spread(of_group: Sequence[str], names: int | None) -> tuple[str, ...]:
+def _evenly_spaced(of_group: Sequence[str], names: int | None) -> tuple[str, ...]:
     if names is None or names >= len(of_group):
         return tuple(of_group)
     return tuple(of_group[i] for i in np.linspace(0, len(of_group) - 1, names).round().astype(int))

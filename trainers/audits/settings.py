@@ -1,4 +1,4 @@
-"""How much an evaluation looks at, and what its gates ask for: the sections ``[evaluation]`` and ``[gates]``."""
+"""Sample sizes of an evaluation and thresholds of its gates: the sections ``[evaluation]`` and ``[gates]``."""
 
 from typing import Annotated
 
@@ -13,17 +13,17 @@ Count = Annotated[int, Field(ge=1)]
 
 @section("evaluation")
 class EvaluationSettings(BaseModel):
-    """How a challenger is tried.
+    """How a challenger is evaluated.
 
     Attributes
     ----------
-    temperature, top_p, max_tokens : as serving samples; the replies compared are the first that each model gives
-    prompts : the newest of the stratum are used, up to so many
-    null_prompts : on so many the champion is held against a second sample of itself
-    kl_prompts : on so many of the challenger's replies its divergence is measured
-    names : pairs of names for the name audit
-    alpha : spent over successive challengers, the k-th having alpha / k² (two-sided)
-    resamples : refits for the win rate's interval
+    temperature, top_p, max_tokens : sampling parameters, as in serving; each model's first reply is compared
+    prompts : maximum number of prompts; the newest of the evaluation stratum are used
+    null_prompts : prompts on which the champion is compared with a second sample of itself
+    kl_prompts : challenger replies on which its KL divergence is measured
+    names : pairs of names in the name audit
+    alpha : two-sided error rate over successive challengers; the k-th spends alpha / k²
+    resamples : bootstrap refits for the win rate's interval
     seed : of sampling and resampling
     """
 

@@ -1,4 +1,4 @@
-"""Is a share of bad replies shown to be no greater than the champion's? What the audits of texts have in common."""
+"""Is the share of bad replies no greater than the champion's? Shared by the audits that read texts."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -9,12 +9,12 @@ from storage.events import GateResult
 from trainers.audits.audit import Count, Finding, Limits, Share
 from trainers.audits.intervals import paired_shares
 
-EXAMPLES = 5
-LONGEST_EXAMPLE = 500  # characters
+MAX_EXAMPLES = 5
+MAX_EXAMPLE_LENGTH = 500  # characters
 
 
 class ShareLimits(Limits):
-    """How much greater than the champion's the share may be, shown with one-sided ``confidence`` on at least ``min_prompts`` prompts."""
+    """Maximum excess over the champion's share, with one-sided ``confidence``, on at least ``min_prompts`` prompts."""
 
     margin: Share = 0.02
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
@@ -22,13 +22,13 @@ class ShareLimits(Limits):
 
 
 class Shares(Finding):
-    """In how many of the two models' replies to the same prompts something was found.
+    """Shares of both models' replies to the same prompts that have a finding.
 
     Attributes
     ----------
     challenger, champion : shares of their replies
-    more, fewer : prompts where it was found in the challenger's reply only, and in the champion's only; None in reports of 0.1.0
-    examples : what was found in the challenger's replies, with the reply
+    more, fewer : prompts with a finding in the challenger's reply only, and in the champion's only; None in reports of 0.1.0
+    examples : findings in the challenger's replies, each with the reply
     """
 
     challenger: float
@@ -40,17 +40,17 @@ class Shares(Finding):
 
 
 def compare(challenger: Sequence[Sequence[str]], champion: Sequence[Sequence[str]], replies: Sequence[str]) -> Shares:
-    """The shares from what was found in each reply, in the order of the prompts; ``replies`` are the challenger's texts."""
+    """The shares from the findings in each reply, in the order of the prompts; ``replies`` are the challenger's texts."""
     ours, theirs = [bool(found) for found in challenger], [bool(found) for found in champion]
     n = len(ours)
-    examples = [f"{'; '.join(found)}: {text}"[:LONGEST_EXAMPLE] for found, text in zip(challenger, replies, strict=True) if found]
+    examples = [f"{'; '.join(found)}: {text}"[:MAX_EXAMPLE_LENGTH] for found, text in zip(challenger, replies, strict=True) if found]
     return Shares(
         challenger=sum(ours) / n if n else 0.0,
         champion=sum(theirs) / n if n else 0.0,
         n=n,
         more=sum(a and not b for a, b in zip(ours, theirs, strict=True)),
         fewer=sum(b and not a for a, b in zip(ours, theirs, strict=True)),
-        examples=tuple(examples[:EXAMPLES]),
+        examples=tuple(examples[:MAX_EXAMPLES]),
     )
 
 
@@ -62,7 +62,7 @@ def not_worse(name: str, what: str, found: Shares, limits: ShareLimits) -> GateR
     enough = difference.n >= limits.min_prompts
     good = difference.high < limits.margin
     if not enough:
-        words = f"Too little to judge by: {difference.n} replies were read; at least {limits.min_prompts} are needed."
+        words = f"Not enough evidence: {difference.n} replies were checked; at least {limits.min_prompts} are needed."
     else:
         words = (
             f"{found.challenger:.1%} of the new replies {what}, against {found.champion:.1%} of the champion's; "

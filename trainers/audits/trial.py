@@ -1,6 +1,6 @@
-"""A challenger on trial: both models' replies to the same prompts, and everything that audits share about them.
+"""The evidence that all audits of a challenger share: both models' replies to the same prompts, reward heads and features.
 
-Embedding is the slowest part: a text is embedded once, and where both models said the same, not at all.
+Embedding is the slowest part: each text is embedded once, and not at all where both models gave the same reply.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,12 +22,12 @@ from trainers.reward.evaluation_head import EvaluationHeadSettings, Judged, fit
 from trainers.reward.online.learn import Head
 from trainers.reward.online.settings import HeadSettings
 
-AT_ONCE = 128  # texts embedded between two reports of progress
+EMBED_BATCH = 128  # texts embedded between two progress reports
 
 
 @dataclass(frozen=True)
 class ModelRef:
-    """A model by its folder, id or ``shipped``, with the adapter to lay over it, if any."""
+    """A model by its folder, id or ``shipped``, with an optional adapter."""
 
     ref: str
     adapter: Path | None = None
@@ -37,7 +37,7 @@ class ModelRef:
 
 
 class Models:
-    """The three models of a trial, each loaded when first asked for. Equal references give the same object."""
+    """The three models of a trial, loaded on first use. Equal references share one object."""
 
     def __init__(self, challenger: ModelRef, champion: ModelRef, base: ModelRef) -> None:
         self._refs = {"challenger": challenger, "champion": champion, "base": base}
@@ -64,7 +64,7 @@ class Models:
 
 @dataclass(frozen=True)
 class Replies:
-    """Prompts, the challenger's and the champion's reply to each, and the champion's second one to the first few."""
+    """Prompts, both models' replies to each, and second replies of the champion to the first few."""
 
     prompts: tuple[tuple[Message, ...], ...]
     challenger: tuple[str, ...]
@@ -73,7 +73,7 @@ class Replies:
 
 
 class Vectors(NamedTuple):
-    """Features of the replies, ``(m, d)`` each, of ``again`` ``(k, d)``. Zeros stand where both models gave the same text."""
+    """Features of the replies, ``(m, d)`` each, of ``again`` ``(k, d)``; zeros where both texts are equal and not embedded."""
 
     challenger: np.ndarray
     champion: np.ndarray
@@ -81,17 +81,17 @@ class Vectors(NamedTuple):
 
 
 class Trial:
-    """What audits measure.
+    """The input of every audit's measurement; heads and features are computed on first use.
 
     Parameters
     ----------
-    preferences : both strata; the head of the training one is audited, the evaluation one says who wins
+    preferences : of both strata; the head of the training stratum is audited, the evaluation stratum decides the win rate
     progress : called with step and steps while texts are embedded
 
     Raises
     ------
     DataRefused
-        There are no prompts to try models on.
+        There are no prompts.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Trial:
 
     @cached_property
     def training_head(self) -> Head:
-        """The head after the training stratum: what ranks replies and chooses pairs."""
+        """The head trained on the training stratum, which ranks replies and selects pairs."""
         return training_head(self.preferences, self.embedding, self.learning)
 
     @cached_property
@@ -132,14 +132,14 @@ class Trial:
 
     @property
     def judged_features(self) -> np.ndarray:
-        """The features of the replies that they judge, ``(2 n, d)``."""
+        """The features of the judged replies, ``(2 n, d)``."""
         return self._judged[1]
 
     @cached_property
     def _judged(self) -> tuple[Judged, np.ndarray]:
         found = judged(self.preferences, self.embedding)
         if not len(found[0]):
-            raise DataRefused("the evaluation stratum holds no judgments yet: nobody can say which replies are better")
+            raise DataRefused("the evaluation stratum holds no judgments yet: the win rate cannot be estimated")
         return found
 
     @cached_property
@@ -158,10 +158,10 @@ class Trial:
         items += [(replies.prompts[i], text) for i in twice for text in (replies.champion[i], replies.again[i])]
         known = stored_features(self.preferences, self.embedding)
         fresh = [item for item in dict.fromkeys(items) if item not in known]
-        for start in range(0, len(fresh), AT_ONCE):
-            chunk = fresh[start : start + AT_ONCE]
+        for start in range(0, len(fresh), EMBED_BATCH):
+            chunk = fresh[start : start + EMBED_BATCH]
             known.update(zip(chunk, self.embedding.features(chunk), strict=True))
-            self._progress(min(start + AT_ONCE, len(fresh)), len(fresh))
+            self._progress(min(start + EMBED_BATCH, len(fresh)), len(fresh))
         zero = np.zeros(self.embedding.dimension, "<f4")
 
         def stacked(texts: Sequence[str]) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""How often would recruiters prefer the challenger's reply to the champion's? Answered by a head that no training has seen.
+"""How often would recruiters prefer the challenger's reply to the champion's? Estimated by a head that is never used in training.
 
-The head is fitted on judgments of the evaluation stratum alone and asked for the sign of the reward difference on each prompt. The interval
-comes from refitting it on resampled recruiters and prompts. Such a head is weak and understates a true advantage.
+The head is fitted on judgments of the evaluation stratum alone and predicts the sign of the reward difference on each prompt. The interval
+comes from refits on resampled recruiters and prompts. Such a head is weak and understates a true advantage.
 """
 
 from typing import TYPE_CHECKING
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from trainers.audits.trial import Trial
     from trainers.reward.evaluation_head import EvaluationHeadSettings, Judged
 
-EQUAL = 1e-9  # reward differences closer to zero than this are rounding
+TIE_TOLERANCE = 1e-9  # reward differences closer to zero than this are rounding
 
 
 class WinRateLimits(Limits):
-    """``least`` for the figure, ``above`` for the whole interval."""
+    """``least`` is the minimum win rate; the whole interval has to lie above ``above``."""
 
     least: Share = 0.55
     above: Share = 0.50
@@ -30,10 +30,10 @@ class WinRateLimits(Limits):
 
 
 class WinRate(Finding):
-    """The challenger's win rate with its interval, on how much evidence, and what stands beside it.
+    """The challenger's win rate with its interval, the sample sizes and related figures.
 
     ``length_controlled`` is the rate at equal length; ``null`` the champion's rate against a second sample of itself; ``outside`` the
-    shares of the challenger's and the champion's replies that lie outside what the head has seen judged.
+    shares of the challenger's and the champion's replies that lie outside the support of the judged replies.
     """
 
     rate: Interval
@@ -47,7 +47,7 @@ class WinRate(Finding):
 
 
 def measure(trial: "Trial") -> WinRate:
-    """The win rate by the head that is fitted on the evaluation stratum."""
+    """The win rate under the head fitted on the evaluation stratum."""
     from trainers.reward.evaluation_head import EvaluationHeadSettings
 
     vectors, settings = trial.vectors, trial.settings
@@ -75,14 +75,14 @@ def gate(found: WinRate, limits: WinRateLimits) -> GateResult:
     rate = found.rate
     enough = found.prompts >= limits.min_prompts and found.judgments >= limits.min_judgments and found.recruiters >= limits.min_recruiters
     good = rate.figure >= limits.least and rate.low > limits.above
-    seen = f"judged on {found.prompts} prompts by what {found.recruiters} recruiters said in {found.judgments} judgments"
+    measured = f"measured on {found.prompts} prompts with {found.judgments} judgments of {found.recruiters} recruiters"
     if not enough:
         words = (
-            f"Too little to judge by: {seen}; at least {limits.min_prompts} prompts, {limits.min_judgments} judgments and "
+            f"Not enough evidence: {measured}; at least {limits.min_prompts} prompts, {limits.min_judgments} judgments and "
             f"{limits.min_recruiters} recruiters are needed."
         )
     else:
-        words = f"Recruiters would prefer the new replies in {rate.figure:.0%} of cases ({rate.low:.0%} to {rate.high:.0%}), {seen}."
+        words = f"Recruiters would prefer the new replies in {rate.figure:.0%} of cases ({rate.low:.0%} to {rate.high:.0%}), {measured}."
     return GateResult(
         name=AUDIT.name,
         verdict="insufficient" if not enough else "passed" if good else "failed",
@@ -130,7 +130,7 @@ def win_rate(
     again : features of the champion's second sample on the first prompts, ``(k, d)`` with k <= m, or None
     log_lengths : log length of the challenger's reply minus that of the champion's, ``(m,)``
     seen : features of the replies that were judged, ``(n, d)``
-    challengers_before : verdicts spoken before; the k-th challenger spends ``alpha / k²``
+    challengers_before : number of earlier verdicts; the k-th challenger spends ``alpha / k²``
     """
     from trainers.reward.evaluation_head import fit
 
@@ -139,18 +139,18 @@ def win_rate(
     differences = fitted.margins(between)
 
     rng = np.random.default_rng(seed)
-    redrawn = np.empty(resamples)
+    resampled = np.empty(resamples)
     units = 0
     for i in range(resamples):
-        counts, units = _redraw(judged, rng)
+        counts, units = _resample(judged, rng)
         prompts = rng.integers(len(between), size=len(between))
-        redrawn[i] = win_share(fit(judged, head, counts).margins(between)[prompts])
+        resampled[i] = win_share(fit(judged, head, counts).margins(between)[prompts])
     spent = alpha / (challengers_before + 1) ** 2
     null = None
     if again is not None and len(again):
         null = win_share(fitted.margins(again - champion[: len(again)]))
     return WinRate(
-        rate=logit_interval(win_share(differences), redrawn, units, spent),
+        rate=logit_interval(win_share(differences), resampled, units, spent),
         alpha=spent,
         prompts=len(between),
         judgments=len(judged),
@@ -163,14 +163,14 @@ def win_rate(
 
 def win_share(differences: np.ndarray) -> float:
     """The mean of 1[difference > 0] + ½·1[difference = 0]."""
-    return float(np.where(np.abs(differences) <= EQUAL, 0.5, differences > 0).mean())
+    return float(np.where(np.abs(differences) <= TIE_TOLERANCE, 0.5, differences > 0).mean())
 
 
-def _redraw(judged: "Judged", rng: np.random.Generator) -> tuple[np.ndarray, int]:
-    """How often each judgment counts in a resample, and how many units were resampled.
+def _resample(judged: "Judged", rng: np.random.Generator) -> tuple[np.ndarray, int]:
+    """The weight of each judgment in a resample, and the number of resampled clusters.
 
-    Recruiters are drawn with all that they said: what they share and what differs from one judgment to the next both vary with them.
-    Only where nobody names the recruiters are the judged prompts drawn instead.
+    Recruiters are drawn with all their judgments, which covers the variation between recruiters and within them. If the data names no
+    recruiters, the judged prompts are drawn instead.
     """
     names, who = np.unique(judged.recruiter, return_inverse=True)
     if len(names) == 1:
@@ -185,13 +185,13 @@ def length_controlled(differences: np.ndarray, log_lengths: np.ndarray) -> float
     """
     from scipy.special import expit
 
-    won = np.where(np.abs(differences) <= EQUAL, 0.5, differences > 0)
+    won = np.where(np.abs(differences) <= TIE_TOLERANCE, 0.5, differences > 0)
     scale = float(log_lengths.std()) or 1.0
     x = np.column_stack([np.ones(len(won)), np.tanh(log_lengths / scale)])
     weights = np.zeros(2)
     for _ in range(50):
         chance = expit(x @ weights)
-        information = (x * (chance * (1 - chance))[:, None]).T @ x + 1e-3 * np.eye(2)  # bounded where one side always wins
+        information = (x * (chance * (1 - chance))[:, None]).T @ x + 1e-3 * np.eye(2)  # the ridge bounds it where one side always wins
         step = np.linalg.solve(information, x.T @ (won - chance) - 1e-3 * weights)
         weights += step
         if np.abs(step).max() < 1e-10:
@@ -202,13 +202,13 @@ def length_controlled(differences: np.ndarray, log_lengths: np.ndarray) -> float
 def outside_support(features: np.ndarray, seen: np.ndarray) -> float:
     """The share of replies farther from every judged reply than 99 % of the judged replies are from each other's nearest.
 
-    Rows of zeros stand for replies that were not embedded, because both models gave them, and do not count.
+    Zero rows are replies that were not embedded because both models gave them; they do not count.
     """
     features = features[np.any(features != 0, axis=1)]
     if len(seen) < 2 or not len(features):
         return 0.0
     among = _squared_distances(seen, seen)
-    among[among <= 1e-12] = np.inf  # itself, and its copies
+    among[among <= 1e-12] = np.inf  # itself and its duplicates
     nearest = among.min(axis=1)
     limit = np.quantile(nearest[np.isfinite(nearest)], 0.99) if np.isfinite(nearest).any() else 0.0
     return float((_squared_distances(features, seen).min(axis=1) > limit).mean())

@@ -1,4 +1,4 @@
-"""The lines of a file that are no preference records, and what people are told of them: by ``import``, ``train`` and ``evaluate`` alike."""
+"""Collects a file's invalid lines and formats the summary that ``import``, ``train`` and ``evaluate`` print."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -10,13 +10,13 @@ from storage.events import Stratum
 from trainers.data.files import is_csv, is_parquet
 from trainers.data.hints import hint
 
-SHOWN = 20  # complaints a file: the first ones tell what is wrong with it
-LONGEST_REASON = 300  # characters
+MAX_SHOWN = 20  # reasons listed per file
+MAX_REASON_LENGTH = 300  # characters
 
 
 @dataclass(frozen=True)
 class BadLine:
-    """A line (or row, from 1) that is no record, and why."""
+    """A line (or row, from 1) that is not a valid record, and the reason."""
 
     number: int
     reason: str
@@ -24,7 +24,7 @@ class BadLine:
 
 @dataclass
 class BadLines:
-    """The first of a file's bad lines, and how many there are: a file may have millions."""
+    """The first bad lines of a file and their total number, since a file may have millions."""
 
     path: Path = field(compare=False)
     first: list[BadLine] = field(default_factory=list)
@@ -32,20 +32,20 @@ class BadLines:
 
     def add(self, bad: BadLine) -> None:
         self.count += 1
-        if len(self.first) < SHOWN:
+        if len(self.first) < MAX_SHOWN:
             self.first.append(bad)
 
     def as_text(self) -> str:
-        """The first complaints, how many more there are, and a hint where the file's layout is recognised."""
-        lines = [f"{self._unit} {bad.number}: {bad.reason[:LONGEST_REASON]}" for bad in self.first]
+        """The first reasons, how many more there are, and a hint if the file's format is recognised."""
+        lines = [f"{self._unit} {bad.number}: {bad.reason[:MAX_REASON_LENGTH]}" for bad in self.first]
         if self.count > len(self.first):
             lines.append(f"and {self.count - len(self.first):,} more")
-        if words := hint(self.path):
-            lines.append(f"hint: {words}")
+        if text := hint(self.path):
+            lines.append(f"hint: {text}")
         return "\n".join(lines)
 
     def all_refused(self) -> DataRefused:
-        """The error for a file in which not one line is good."""
+        """The error for a file without a single valid line."""
         if not self.count:
             return DataRefused(f"{self.path}: it is empty; expected one record a line, with prompt, chosen and rejected")
         lines = f"{self.count:,} {self._unit}{'' if self.count == 1 else 's'}"
@@ -63,7 +63,7 @@ class _Split(Protocol):
 
 @dataclass(frozen=True)
 class DataSummary:
-    """What was read before training or evaluation starts: records of each stratum, and the bad lines."""
+    """Records of each stratum and bad lines, reported before training or evaluation starts."""
 
     training: int
     held_out: int
@@ -76,7 +76,7 @@ class DataSummary:
         return cls(strata.count("training"), strata.count("evaluation"), bad, layout)
 
     def as_text(self) -> str:
-        """One line for people."""
+        """The summary as one line."""
         records = self.training + self.held_out
         split = f"{self.training:,} for training, {self.held_out:,} held out for evaluation"
         return f"{records:,} records in the form of {self.layout}, {self.bad.count:,} refused; {split}"

@@ -1,6 +1,6 @@
-"""Reads files of records one at a time: JSON lines, a JSON array or CSV, gzipped or not, and the needed columns of Parquet.
+"""Reads files of records row by row: JSON lines, a JSON array or CSV, gzipped or not, and selected columns of Parquet.
 
-What a file is is told by its first bytes, and by its name where these do not say: CSV is known by ``.csv`` and ``.tsv``.
+The format is detected from the file's first bytes; CSV is recognised by its extension, ``.csv`` or ``.tsv``.
 """
 
 import codecs
@@ -21,26 +21,26 @@ from storage.errors import ConfigurationError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-EVERYTHING = ("*",)
-LARGEST_ARRAY = 512 << 20  # bytes of a JSON array, which is read whole
-LONGEST_LINE = 32 << 20  # bytes; a file that is one array without line breaks would not fit into memory
-ROWS_AT_ONCE = 1_000
+ALL_COLUMNS = ("*",)
+MAX_ARRAY_BYTES = 512 << 20  # a JSON array is read into memory
+MAX_LINE_BYTES = 32 << 20  # a file without line breaks would not fit into memory
+BATCH_ROWS = 1_000
 
 
 class Unreadable(Exception):
-    """A line or row that cannot be read; the others can."""
+    """A line or row that cannot be read; the ones after it can."""
 
 
 Row = bytes | Mapping[str, Any] | Unreadable
 
 
-def rows(path: Path, columns: Sequence[str] = EVERYTHING) -> Iterator[tuple[int, Row]]:
-    """Every line (blank ones left out) or row with its number, from 1; of Parquet only columns that match one of the patterns.
+def rows(path: Path, columns: Sequence[str] = ALL_COLUMNS) -> Iterator[tuple[int, Row]]:
+    """Yield every non-blank line or row with its number, from 1; of Parquet only the columns that match one of the patterns.
 
     Raises
     ------
     ConfigurationError
-        The file is not there or cannot be read as what it is.
+        The file does not exist or cannot be read in its format.
     """
     if not path.is_file():
         raise ConfigurationError(f"{path}: there is no such file")
@@ -55,7 +55,7 @@ def rows(path: Path, columns: Sequence[str] = EVERYTHING) -> Iterator[tuple[int,
 
 
 def count_rows(path: Path) -> int:
-    """How many lines or rows :func:`rows` gives, without looking into them."""
+    """The number of lines or rows that :func:`rows` yields."""
     if not is_parquet(path):
         return sum(1 for _ in rows(path))
     import pyarrow as pa
@@ -64,11 +64,11 @@ def count_rows(path: Path) -> int:
     try:
         return int(pq.read_metadata(path).num_rows)
     except (pa.ArrowException, OSError) as error:
-        raise ConfigurationError(f"{path}: no readable Parquet file: {error}") from error
+        raise ConfigurationError(f"{path}: not a readable Parquet file: {error}") from error
 
 
 def is_csv(path: Path) -> bool:
-    """Whether the name says that it is a table of text, gzipped or not."""
+    """Whether the name has a CSV or TSV extension, gzipped or not."""
     name = path.name.lower().removesuffix(".gz")
     return name.endswith((".csv", ".tsv"))
 
@@ -85,7 +85,7 @@ def column_names(path: Path) -> list[str]:
     try:
         schema = pq.read_schema(path)
     except (pa.ArrowException, OSError) as error:
-        raise ConfigurationError(f"{path}: no readable Parquet file: {error}") from error
+        raise ConfigurationError(f"{path}: not a readable Parquet file: {error}") from error
     names: dict[str, None] = {}
     for field in schema:
         names[field.name] = None
@@ -99,16 +99,16 @@ def column_names(path: Path) -> list[str]:
 
 @contextmanager
 def opened_text(path: Path) -> Iterator[IO[bytes]]:
-    """The text of a file, unpacked where it is gzipped.
+    """Open a text file, decompressing gzip.
 
     Raises
     ------
     ConfigurationError
-        It cannot be read; a ``.gz`` that is none, or ends early, among others.
+        It cannot be read, for example a ``.gz`` that is not gzip or is truncated.
     """
-    packed = path.suffix.lower() == ".gz" or _magic(path).startswith(b"\x1f\x8b")
+    gzipped = path.suffix.lower() == ".gz" or _magic(path).startswith(b"\x1f\x8b")
     try:
-        with gzip.open(path, "rb") if packed else path.open("rb") as stream:
+        with gzip.open(path, "rb") if gzipped else path.open("rb") as stream:
             yield cast(IO[bytes], stream)
     except (OSError, EOFError, zlib.error) as error:
         raise ConfigurationError(f"{path}: cannot be read: {error}") from error
@@ -125,22 +125,22 @@ def _magic(path: Path) -> bytes:
 def _text_lines(path: Path) -> Iterator[tuple[int, bytes | Unreadable]]:
     with opened_text(path) as stream:
         number = 0
-        while line := stream.readline(LONGEST_LINE):
+        while line := stream.readline(MAX_LINE_BYTES):
             number += 1
-            if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
-                while (rest := stream.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
+            if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
+                while (rest := stream.readline(MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
                     pass
-                yield number, Unreadable(f"longer than {LONGEST_LINE >> 20} MiB")
+                yield number, Unreadable(f"longer than {MAX_LINE_BYTES >> 20} MiB")
                 continue
             if number == 1:
-                line = line.removeprefix(codecs.BOM_UTF8)  # Windows editors write one
+                line = line.removeprefix(codecs.BOM_UTF8)  # written by Windows editors
             if line.strip():
                 yield number, line
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | Unreadable]]:
-    """The rows under a line of names; an empty cell is a missing value. Excel and its kin write semicolons in some countries."""
-    csv.field_size_limit(LONGEST_LINE)
+    """The rows under a header; an empty cell is a missing value. Spreadsheets write semicolons in some locales."""
+    csv.field_size_limit(MAX_LINE_BYTES)
     with opened_text(path) as stream:
         text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="strict", newline="")
         try:
@@ -151,22 +151,22 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | Unreadable]
                 if len(cells) == len(header):
                     yield number, {name: cell or None for name, cell in zip(header, cells, strict=True)}
                 elif cells:
-                    yield number, Unreadable(f"{len(cells)} cells under {len(header)} names")
+                    yield number, Unreadable(f"{len(cells)} cells, but the header has {len(header)}")
         except (csv.Error, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"{path}: no readable CSV in UTF-8: {error}") from error
+            raise ConfigurationError(f"{path}: not readable as CSV in UTF-8: {error}") from error
         finally:
             text.detach()
 
 
 def _array(path: Path) -> list[Any] | None:
-    """The values of a file that is one JSON array; None for any other file."""
+    """The values of a file that is a single JSON array; None for any other file."""
     with opened_text(path) as stream:
         head = stream.read(1 << 12)
         if not head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
             return None
-        text = head + stream.read(LARGEST_ARRAY)
+        text = head + stream.read(MAX_ARRAY_BYTES)
         if stream.read(1):
-            raise ConfigurationError(f"{path}: a JSON array of more than {LARGEST_ARRAY >> 20} MiB; write one record a line")
+            raise ConfigurationError(f"{path}: a JSON array of more than {MAX_ARRAY_BYTES >> 20} MiB; write one record a line")
     try:
         found = orjson.loads(text.removeprefix(codecs.BOM_UTF8))
     except orjson.JSONDecodeError:
@@ -175,7 +175,7 @@ def _array(path: Path) -> list[Any] | None:
 
 
 def _no_object(value: Any) -> Unreadable:
-    return Unreadable(f"a {type(value).__name__} is no record; expected an object")
+    return Unreadable(f"expected an object, not a value of type {type(value).__name__}")
 
 
 def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Mapping[str, Any] | Unreadable]]:
@@ -186,16 +186,16 @@ def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Map
     try:
         with pq.ParquetFile(path) as file:
             wanted = [name for name in file.schema_arrow.names if any(fnmatchcase(name, pattern) for pattern in columns)]
-            for batch in file.iter_batches(ROWS_AT_ONCE, columns=wanted):
+            for batch in file.iter_batches(BATCH_ROWS, columns=wanted):
                 for row in _python_rows(batch, wanted):
                     number += 1
                     yield number, row
     except (pa.ArrowException, OSError) as error:
-        raise ConfigurationError(f"{path}: no readable Parquet file: {error}") from error
+        raise ConfigurationError(f"{path}: not a readable Parquet file: {error}") from error
 
 
 def _python_rows(batch: "pa.RecordBatch", names: list[str]) -> Iterator[Mapping[str, Any] | Unreadable]:
-    """The rows of a batch; where one holds what Python cannot, that one is unreadable and the others are not."""
+    """The rows of a batch; those with a value that Python cannot represent as :class:`Unreadable`."""
     columns = {name: _without_times(batch.column(batch.schema.names.index(name))) for name in names}
     try:
         lists = {name: column.to_pylist() for name, column in columns.items()}
@@ -218,7 +218,7 @@ def _python_row(columns: "dict[str, pa.Array]", i: int) -> Mapping[str, Any] | U
 
 
 def _without_times(column: "pa.Array") -> "pa.Array":
-    """The column with numbers in place of times: a message may carry one that lies outside Python's years 1 to 9999."""
+    """The column with integers in place of timestamps, which may lie outside Python's years 1 to 9999."""
     plain = _plain(column.type)
     return column if plain == column.type else column.cast(plain)
 

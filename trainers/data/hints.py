@@ -1,4 +1,4 @@
-"""What a refused file looks like, and what to do about it."""
+"""Guesses the format of a rejected file and suggests a fix."""
 
 import json
 from collections.abc import Mapping
@@ -9,15 +9,15 @@ from storage.errors import ConfigurationError
 from trainers.data.files import column_names, is_parquet, opened_text
 from trainers.data.layouts.table import recognised
 
-HEAD = 1 << 20  # bytes of a file that are looked at
+HEAD = 1 << 20  # bytes of a file that are examined
 
-UNPAIRED = (("completion", "label"),)  # KTO's labels: fields of records that compare nothing
-PROMPTS = {"question", "instruction", "input", "query"}  # what others call the prompt
-PRETTY = "the file is JSON over several lines, not one record a line; `jq -c . FILE` makes one line of each record"
+UNPAIRED = (("completion", "label"),)  # KTO's layout, which labels single replies
+PROMPTS = {"question", "instruction", "input", "query"}  # names of the prompt in other tools' files
+PRETTY_PRINTED = "the file is JSON over several lines, not one record a line; `jq -c . FILE` makes one line of each record"
 
 
 def hint(path: Path) -> str | None:
-    """What the file looks like, and what to do about it; None where nothing is recognised."""
+    """A guess at the file's format and what to do about it; None if nothing is recognised."""
     try:
         if is_parquet(path):
             return _of_fields(column_names(path))
@@ -46,7 +46,7 @@ def _of_text(text: str) -> str | None:
     record = _first_value(text)
     if isinstance(record, Mapping) or first_line.strip() == "{":
         layout = _of_fields(fields_of(record)) if isinstance(record, Mapping) else None
-        return f"{PRETTY}; and {layout}" if layout else PRETTY
+        return f"{PRETTY_PRINTED}; and {layout}" if layout else PRETTY_PRINTED
     return None
 
 
@@ -62,7 +62,7 @@ def _of_fields(fields: list[str]) -> str | None:
 
 
 def fields_of(record: Mapping[str, Any]) -> list[str]:
-    """The names of a record's fields, and of those inside them: ``chosen.from``."""
+    """The names of a record's fields and of the fields inside them (``chosen.from``)."""
     found = list(record)
     for name, value in record.items():
         inner = value[0] if isinstance(value, list) and value else value

@@ -1,7 +1,7 @@
-"""Chat messages as clients and files write them, brought to the form of our events: one reader for every door.
+"""Parses chat messages from API clients and from files into the messages of our events.
 
-The chat API reads them as :class:`ChatMessage` and refuses what it does not know. Files carry fields of other programs, so
-:func:`messages_in` drops a message's other fields first, unless they hold what text alone does not say, such as tool calls.
+The chat API validates them as :class:`ChatMessage` and rejects unknown fields. Files carry fields of other programs, so
+:func:`messages_in` drops a message's other fields first, unless they hold more than text, such as tool calls.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,16 +12,16 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapt
 from storage.errors import InputRefused
 from storage.events import Message, Text, problems
 
-# A message's content has one of two forms, and the form decides which error is reported. The brackets tell these tags from fields.
+# Tags of the two forms of a message's content; the form decides which error is reported. The brackets tell tags from field names.
 ONE, SEVERAL = "(one)", "(several)"
 MAX_MESSAGES = 200
 
 _TEXT_FIELDS = ("role", "content")
-_MORE_THAN_TEXT = ("tool_calls", "function_call", "refusal", "images", "audio", "videos")
+_NON_TEXT_FIELDS = ("tool_calls", "function_call", "refusal", "images", "audio", "videos")
 
 
 def one_or_several(value: Any) -> str:
-    """Which form a field that takes one value or several has: the tag for a pydantic ``Discriminator``."""
+    """The tag of a field that takes one value or several, for a pydantic ``Discriminator``."""
     return SEVERAL if isinstance(value, list | tuple) else ONE
 
 
@@ -35,7 +35,7 @@ class TextPart(BaseModel):
 
 
 class ChatMessage(BaseModel):
-    """A message as OpenAI's client sends it. What a reply carries besides its text is accepted as long as it is empty."""
+    """A message as OpenAI's client sends it. A reply's fields other than its text are accepted if they are empty."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -50,7 +50,7 @@ class ChatMessage(BaseModel):
     annotations: Annotated[list[Any], Field(max_length=0)] | None = None
 
     def plain(self) -> Message:
-        """The message with its text in one piece, as events hold it."""
+        """The message with its content joined to one string, as in events."""
         text = self.content if isinstance(self.content, str) else "\n".join(part.text for part in self.content)
         return Message(role="system" if self.role == "developer" else self.role, content=text)
 
@@ -61,12 +61,12 @@ _ADAPTER: TypeAdapter[tuple[ChatMessage, ...]] = TypeAdapter(ChatMessages)
 
 
 def messages_in(values: Sequence[Any], field: str) -> tuple[Message, ...]:
-    """The messages of a record's field.
+    """Parse the messages in a field of a record.
 
     Raises
     ------
     InputRefused
-        Names the message at fault and what is wrong with it.
+        Names the invalid message and the reason.
     """
     given = tuple(_text_fields(value, f"{field}.{i}") if isinstance(value, Mapping) else value for i, value in enumerate(values))
     try:
@@ -83,12 +83,14 @@ def field_path(loc: Sequence[int | str]) -> tuple[int | str, ...]:
 
 
 def _text_fields(value: Mapping[str, Any], field: str) -> dict[str, Any]:
-    """Role and content, without nulls: ``datasets`` writes one for every key that another row's message has."""
-    for key in _MORE_THAN_TEXT:
+    """Role and content, without nulls, which ``datasets`` writes for every key that another row's message has."""
+    for key in _NON_TEXT_FIELDS:
         if value.get(key):
-            raise InputRefused(f"{field} has {key}; only messages that are text alone can be learnt from", field.partition(".")[0])
-    kept = {key: value[key] for key in _TEXT_FIELDS if key in value}
-    if isinstance(kept.get("content"), list):
-        parts = kept["content"]
-        kept["content"] = tuple({k: v for k, v in part.items() if v is not None} if isinstance(part, Mapping) else part for part in parts)
-    return kept
+            raise InputRefused(f"{field} has {key}; only messages of text alone are supported", field.partition(".")[0])
+    cleaned = {key: value[key] for key in _TEXT_FIELDS if key in value}
+    if isinstance(cleaned.get("content"), list):
+        parts = cleaned["content"]
+        cleaned["content"] = tuple(
+            {k: v for k, v in part.items() if v is not None} if isinstance(part, Mapping) else part for part in parts
+        )
+    return cleaned

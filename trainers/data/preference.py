@@ -1,4 +1,4 @@
-"""A recruiter's answer to a pair of responses: the one type that every reader makes and every trainer takes."""
+"""A recruiter's preference between two responses: the one type that every reader returns and every trainer takes."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -30,16 +30,16 @@ class Features(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """Somebody compared responses A and B to ``prompt``.
+    """A comparison of the responses A and B to ``prompt``.
 
     Attributes
     ----------
-    prompt, a, b : the texts; empty where the preference comes from the stream, whose learner needs only ``features``
+    prompt, a, b : the texts; empty for preferences from the stream, whose learner needs only ``features``
     strength : 1 (negligible) to 4 (significant)
-    conversation_id : what the split into strata goes by
-    recruiter, shown_first, occurred_at : None where the data does not say
-    features : None until somebody computes them
-    counts : whether it moves the retraining threshold
+    conversation_id : key of the split into strata
+    recruiter, shown_first, occurred_at : None if unknown
+    features : None until computed
+    counts : whether it counts towards the retraining threshold
     """
 
     prompt: tuple[Message, ...]
@@ -59,7 +59,7 @@ class Preference:
 
     @classmethod
     def of_replies(cls, prompt: tuple[Message, ...], chosen: str, rejected: str, strength: int | None = None) -> "Preference":
-        """From a record that names the preferred reply. A hash of the texts decides which one is A, so that neither side is favoured."""
+        """From a record that names the preferred reply. A hash of the texts decides which one is A, so neither side is favoured."""
         first = int(digest_of(prompt, chosen, rejected)[0], 16) % 2 == 0
         conversation = conversation_of(prompt)
         a, b = (chosen, rejected) if first else (rejected, chosen)
@@ -73,7 +73,7 @@ class Preference:
 
     @property
     def chosen(self) -> str:
-        """The preferred reply; of a tie A's."""
+        """The preferred reply; A's for a tie."""
         return self.b if self.choice == "B" else self.a
 
     @property
@@ -83,7 +83,7 @@ class Preference:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the texts; the same record in another file has the same."""
+        """SHA-256 of the texts, the same for an equal record in another file."""
         first, second = sorted((self.a, self.b)) if self.choice == "tie" else (self.chosen, self.rejected)
         return digest_of(self.prompt, first, second)
 
@@ -101,9 +101,9 @@ class Preference:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Number ``sequence`` of what the online head learns from: a preference to learn, or the number of one to remove.
+    """Entry ``sequence`` of the online head's input: a preference to learn, or the sequence number of one to remove.
 
-    Neither is set where the entry says nothing that a head can learn; it then only moves the head's sequence number.
+    If neither is set, the entry only advances the head's sequence number.
     """
 
     sequence: int
@@ -112,12 +112,12 @@ class Entry:
 
     @classmethod
     def of(cls, event: PreferenceJoined | PreferenceRemoved) -> "Entry":
-        """The entry of ``feedback.preferences``, its vectors as arrays."""
+        """The entry for an event of ``feedback.preferences``, with its vectors as arrays."""
         if isinstance(event, PreferenceRemoved):
             return cls(event.sequence, removes=event.removes)
         judgment = event.judgment
         choice = next((each for each in DECISIVE if each == judgment.choice), None)
-        if choice is None:  # only single objectives were answered
+        if choice is None:  # the judgment has per-objective answers only
             return cls(event.sequence)
         preference = Preference(
             prompt=(),
@@ -144,6 +144,6 @@ def digest_of(prompt: Sequence[Message], chosen: str, rejected: str) -> str:
     return hashlib.sha256(orjson.dumps([{"prompt": messages}, chosen, rejected])).hexdigest()
 
 
-def to_train_on(preferences: Iterable[Preference]) -> list[Preference]:
-    """Those of the training stratum that prefer one side: never a tie, never the evaluation stratum."""
+def decisive_training_rows(preferences: Iterable[Preference]) -> list[Preference]:
+    """The preferences of the training stratum that are not ties."""
     return [each for each in preferences if each.stratum == "training" and each.choice != "tie"]

@@ -1,7 +1,7 @@
-"""Preference data from outside, as training sees it: files of records or a frozen snapshot, brought into one form.
+"""Reads preferences from files of records and from frozen snapshots.
 
 The import reads its lines with :func:`parse_record` and the offline phases (``feedbackloop train --data FILE``) with
-:func:`read_preferences`, so that a record means the same wherever it enters.
+:func:`read_preferences`, so that a record means the same in both.
 """
 
 import json
@@ -28,22 +28,22 @@ def parse_record(line: str | bytes | Mapping[str, Any], layout: Layout = trl.LAY
     Raises
     ------
     InputRefused
-        With the field at fault and what is wrong about it.
+        Names the invalid field and the reason.
     """
     if isinstance(line, str | bytes):
         line = _json(line)
     if not isinstance(line, Mapping):
-        raise InputRefused(f"a {type(line).__name__} is no record; expected an object with {layout.name}")
+        raise InputRefused(f"expected an object with {layout.name}, not a value of type {type(line).__name__}")
     return layout.read(line)
 
 
 def layout_of(path: Path) -> Layout:
-    """The layout of a file, by its first record; TRL's where none is recognised.
+    """The layout of a file, detected from its first record; TRL's if none is recognised.
 
     Raises
     ------
     ConfigurationError
-        The file is not there or cannot be read as what it is.
+        The file does not exist or cannot be read in its format.
     """
     if is_parquet(path):
         return recognised(column_names(path)) or trl.LAYOUT
@@ -58,7 +58,7 @@ def layout_of(path: Path) -> Layout:
 
 
 def _json(line: str | bytes) -> Any:
-    """The value of a line. What orjson refuses and Python takes (NaN, numbers without bounds, half characters) may stand in any column."""
+    """Parse a line. Values that orjson rejects and Python accepts (NaN, huge numbers, lone surrogates) may occur in unused columns."""
     line = line.strip()
     try:
         return orjson.loads(line)
@@ -70,17 +70,17 @@ def _json(line: str | bytes) -> Any:
 
 
 def _integer(digits: str) -> float:
-    """Python refuses to read thousands of digits as an integer."""
+    """Parse long numbers as floats: Python refuses integers of thousands of digits."""
     return int(digits) if len(digits) < 20 else float(digits)
 
 
 def read_records(path: Path) -> Iterator[tuple[int, Preference | BadLine]]:
-    """Every record of a file with its line or row number, bad ones in their place. The file's layout is that of its first record.
+    """Yield every record of a file with its line or row number, bad ones in place. The first record determines the layout.
 
     Raises
     ------
     ConfigurationError
-        The file is not there or cannot be read as what it is.
+        The file does not exist or cannot be read in its format.
     """
     layout = layout_of(path)
     for number, row in rows(path, layout.columns):
@@ -94,7 +94,7 @@ def read_records(path: Path) -> Iterator[tuple[int, Preference | BadLine]]:
 
 @dataclass(frozen=True)
 class PreferenceData:
-    """What a file or snapshot holds: its preferences in order, the lines that are no records, and the layout's name."""
+    """The preferences of a file or snapshot in order, its invalid lines, and the layout's name."""
 
     preferences: tuple[Preference, ...]
     bad: BadLines
@@ -109,7 +109,7 @@ def read_preferences(path: Path) -> PreferenceData:
     ConfigurationError
         There is nothing readable at ``path``.
     DataRefused
-        Not one of its lines is a preference record; the message gives the first reasons.
+        None of its lines is a preference record; the message gives the first reasons.
     """
     bad = BadLines(path)
     if path.is_dir():

@@ -1,4 +1,4 @@
-"""What training and evaluation read from a frozen snapshot: its preferences, and the prompts to try models on."""
+"""Reads preferences and evaluation prompts from a frozen snapshot."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _MESSAGES: TypeAdapter[tuple[Message, ...]] = TypeAdapter(Prompt)
 
 @dataclass(frozen=True)
 class TrialPrompt:
-    """A prompt to try models on, and what was answered there by which version; both empty where nothing was."""
+    """An evaluation prompt, with the reply and version that answered it while serving; both empty if unanswered."""
 
     prompt: tuple[Message, ...]
     reply: str = ""
@@ -25,7 +25,7 @@ class TrialPrompt:
 def preferences_of(snapshot: Snapshot) -> list[Preference]:
     """The overall judgments of a snapshot, in order of sequence.
 
-    Training rows whose prompt or conversation also stands in the evaluation stratum are left out.
+    Training rows whose prompt or conversation also occurs in the evaluation stratum are left out.
     """
     return [_preference(row) for row in snapshot.admitted.to_pylist() if row["objective"] == "overall"]
 
@@ -37,7 +37,7 @@ def trial_prompts(snapshot: Snapshot, most: int) -> list[TrialPrompt]:
 
 
 def trial_prompts_among(preferences: Iterable[Preference], most: int) -> list[TrialPrompt]:
-    """The distinct prompts of the evaluation stratum, for data that holds no others."""
+    """The last distinct prompts of the evaluation stratum's preferences, for data without separate prompts."""
     prompts: Sequence[tuple[Message, ...]] = list(dict.fromkeys(each.prompt for each in preferences if each.stratum == "evaluation"))
     return [TrialPrompt(prompt) for prompt in prompts[-most:]]
 

@@ -1,8 +1,8 @@
-"""What the reward heads see of a reply to a prompt: sentence embeddings under a frozen whitening, and a few guards.
+"""Features of a (prompt, reply) pair for the reward heads: sentence embeddings under a frozen whitening, and a few guards.
 
 ``phi(x, y) = P [e(x + y), e(y), e(x) * e(y)], log length, guards``, with e the encoder's unit vector of a text and P fitted without
-labels on differences between replies to one prompt. Vectors are made by the processor's embed station and by offline runs, and travel in
-``feedback.features``. ``trainers.features.fit`` fits another P.
+labels on differences between replies to the same prompt. The processor's embed station and offline runs compute the vectors, which are
+published on ``feedback.features``. ``trainers.features.fit`` fits another P.
 """
 
 import hashlib
@@ -19,22 +19,22 @@ from trainers.features.encoder import Encoder, shipped_folder
 from trainers.features.guards import GUARDS, fingerprint, guards
 from trainers.features.settings import FeatureSettings
 
-FORMULATION = 1  # raise it with every change that gives the same texts other features
+FORMULATION = 1  # bump on every change that alters the features of the same texts
 SHIPPED_WHITENING = Path(__file__).parent / "whitening" / "minilm.safetensors"
-GUARD_SHARE = 0.3  # each guard's, where the whitened embeddings together have 1
+GUARD_SHARE = 0.3  # standard deviation of each guard; that of all whitened embeddings together is 1
 FINGERPRINT_SHARE = 1e-3
 
 Item = tuple[Sequence[Message], str]
 
 
 class Embedder:
-    """Turns (prompt, reply) into features.
+    """Computes the features of (prompt, reply) pairs.
 
     Attributes
     ----------
-    name, hash : the embedding's identity; the hash covers encoder, whitening and whatever else decides the features but rounding
+    name, hash : identity of the embedding; the hash covers encoder, whitening and everything else that decides the features, save rounding
     dimension : components of a feature vector
-    guards : how many of the last ones are no embedding but guards and fingerprint
+    guards : number of trailing components that are guards and fingerprint, not embedding
     """
 
     def __init__(
@@ -52,12 +52,12 @@ class Embedder:
 
     @classmethod
     def load(cls, settings: FeatureSettings) -> "Embedder":
-        """Load encoder and whitening, in well under a second after torch.
+        """Load encoder and whitening; well under a second once torch is imported.
 
         Raises
         ------
         ModelNotFound
-            One of the two cannot be read.
+            The encoder or the whitening cannot be read.
         """
         import torch
 
@@ -77,36 +77,36 @@ class Embedder:
         return cls(settings, encoder, projection, guard_scale, digest)
 
     def features(self, items: Sequence[Item]) -> np.ndarray:
-        """phi(x, y), ``(n, dimension)`` float32. A row depends on the others of the call by rounding alone, and on nothing before it."""
+        """phi(x, y), ``(n, dimension)`` float32. Rows of one call affect each other by rounding only; earlier calls have no effect."""
         if not items:
             return np.empty((0, self.dimension), np.float32)
         blocks, surface = raw_features(items, self._encoder, self._prompt_tokens)
-        marks = np.array([[FINGERPRINT_SHARE * fingerprint(reply)] for _, reply in items])
-        parts = [blocks @ self._projection.T, surface * self._guard_scale, marks]
+        fingerprints = np.array([[FINGERPRINT_SHARE * fingerprint(reply)] for _, reply in items])
+        parts = [blocks @ self._projection.T, surface * self._guard_scale, fingerprints]
         return np.concatenate(parts, axis=1, dtype=np.float32, casting="same_kind")
 
 
 def raw_features(items: Sequence[Item], encoder: Encoder, prompt_tokens: int) -> tuple[np.ndarray, np.ndarray]:
-    """Before P: the blocks [e(x + y), e(y), e(x) * e(y)], ``(n, 3 width)``, and the guards, ``(n, 8)``.
+    """Unprojected features: the blocks [e(x + y), e(y), e(x) * e(y)], ``(n, 3 width)``, and the guards, ``(n, 8)``.
 
-    The prompt is cut from the left to ``prompt_tokens``; a reply is never cut: beyond the encoder's limit it is read in pieces, each behind
-    the prompt, and their vectors are averaged by length.
+    Prompts are truncated from the left to ``prompt_tokens``. Replies are never truncated: one beyond the encoder's limit is encoded in
+    pieces, each after the prompt, and their vectors are averaged, weighted by length.
     """
     texts = ["\n".join(message.content for message in prompt) for prompt, _ in items]
-    # No more characters than could be needed: a prompt may have a million.
-    heads = {text: tuple(encoder.tokens(text[-40 * prompt_tokens :])[-prompt_tokens:]) for text in set(texts)}
-    replies = {reply: encoder.tokens(reply) for _, reply in items}
-    asked = [encoder.sequence(heads[text]) for text in texts]
-    alone = [[encoder.sequence(piece) for piece in _pieces(replies[y], encoder.limit - 2)] for _, y in items]
+    # tokenize no more characters than can be needed: a prompt may have a million
+    prompt_ids = {text: tuple(encoder.tokens(text[-40 * prompt_tokens :])[-prompt_tokens:]) for text in set(texts)}
+    reply_ids = {reply: encoder.tokens(reply) for _, reply in items}
+    prompts = [encoder.sequence(prompt_ids[text]) for text in texts]
+    replies = [[encoder.sequence(piece) for piece in _pieces(reply_ids[y], encoder.limit - 2)] for _, y in items]
     joint = [
-        [encoder.sequence(heads[text], piece) for piece in _pieces(replies[y], encoder.limit - 3 - prompt_tokens)]
+        [encoder.sequence(prompt_ids[text], piece) for piece in _pieces(reply_ids[y], encoder.limit - 3 - prompt_tokens)]
         for text, (_, y) in zip(texts, items, strict=True)
     ]
-    # No vector is kept for the next call: what it is rounded to depends on what was computed with it.
-    wanted = list({sequence for group in (*joint, *alone, asked) for sequence in group})
-    vectors = dict(zip(wanted, encoder.encode(wanted), strict=True))
-    of_prompt = np.stack([vectors[sequence] for sequence in asked])
-    of_reply = np.stack([_average(pieces, vectors) for pieces in alone])
+    # no cache across calls: a vector's rounding depends on the batch it was computed in
+    distinct = list({sequence for group in (*joint, *replies, prompts) for sequence in group})
+    vectors = dict(zip(distinct, encoder.encode(distinct), strict=True))
+    of_prompt = np.stack([vectors[sequence] for sequence in prompts])
+    of_reply = np.stack([_average(pieces, vectors) for pieces in replies])
     of_both = np.stack([_average(pieces, vectors) for pieces in joint])
     surface = np.stack([guards(text, reply) for text, (_, reply) in zip(texts, items, strict=True)])
     return np.concatenate([of_both, of_reply, of_prompt * of_reply], axis=1), surface

@@ -1,4 +1,4 @@
-"""What others need of an embedder, so that tests and other embeddings can take its place."""
+"""The interface of an embedder, so that tests and other embeddings can replace the real one."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Embedding(Protocol):
-    """As ``trainers.features.embedder.Embedder`` has it.
+    """The interface of ``trainers.features.embedder.Embedder``.
 
     Attributes
     ----------

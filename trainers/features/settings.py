@@ -16,11 +16,11 @@ class FeatureSettings(BaseModel):
 
     Attributes
     ----------
-    encoder : folder of a BERT sentence encoder; the packaged all-MiniLM-L6-v2 where absent
-    whitening : file of P; the shipped one where absent
-    prompt_tokens : how many of a prompt's last tokens are read
-    arithmetic : ``auto`` is bfloat16 on processors that have it and float32 elsewhere
-    threads : of the encoder
+    encoder : folder of a BERT sentence encoder; by default the packaged all-MiniLM-L6-v2
+    whitening : file of the whitening P; by default the shipped one
+    prompt_tokens : number of trailing prompt tokens that are read
+    arithmetic : ``auto`` is bfloat16 on CPUs that support it and float32 elsewhere
+    threads : CPU threads of the encoder
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

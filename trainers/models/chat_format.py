@@ -1,7 +1,7 @@
-"""How a conversation becomes a model's tokens: the one way for chat, training, scoring and evaluation.
+"""Converts conversations to a model's token ids, in one way for chat, training, scoring and evaluation.
 
-Chat templates differ in what they take. Some refuse a system message or two turns of one speaker in a row, some models have none. What a
-template takes is found out once, by rendering short conversations, and conversations are brought to that form.
+Chat templates differ in what they accept. Some reject a system message or consecutive turns of one role, and some models have none. What
+a template accepts is probed once by rendering short conversations, and conversations are adapted to it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,27 +13,27 @@ import jinja2
 from storage.errors import InputRefused, ModelNotFound
 from storage.events import Message
 
-# For models that come without a template. A turn ends with the token that ends a reply.
+# for models without a chat template; every turn ends with EOS
 PLAIN_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] }}:\n{{ message['content'] }}{{ eos_token }}\n{% endfor %}"
     "{% if add_generation_prompt %}assistant:\n{% endif %}"
 )
-BETWEEN = "\n\n"  # texts that had to share a turn
+SEPARATOR = "\n\n"  # between texts merged into one turn
 
 _SYSTEM, _USER, _REPLY = "Be brief, probe.", "Hello, probe?", "Goodbye, probe."
 
 
 class ChatFormat:
-    """A tokenizer's chat template, and what it takes.
+    """A tokenizer's chat template and what it accepts.
 
     Attributes
     ----------
-    end : the token that ends a reply: what the template puts behind one, else the tokenizer's end-of-sequence token
+    end : the token that ends a reply: the one that the template writes after a reply, else the tokenizer's EOS
 
     Raises
     ------
     ModelNotFound
-        The template cannot render a single question, or there is no token that could end a reply.
+        The template cannot render a single user message, or there is no token to end a reply.
     """
 
     def __init__(self, tokenizer: Any, name: str) -> None:
@@ -45,7 +45,7 @@ class ChatFormat:
         try:
             self._render([user], reply_follows=True)
         except jinja2.TemplateError as error:
-            raise ModelNotFound(f"{name}: its chat template cannot render a question ({error}); mend chat_template") from error
+            raise ModelNotFound(f"{name}: its chat template cannot render a user message ({error}); fix chat_template") from error
         self._takes_system = self._renders([{"role": "system", "content": _SYSTEM}, user])
         self._takes_repeats = self._renders([user, {"role": "user", "content": _SYSTEM}])
         self._takes_reply_first = self._renders([reply, user])
@@ -55,27 +55,27 @@ class ChatFormat:
         self.end: int = end
 
     def prompt_ids(self, prompt: Sequence[Message]) -> list[int]:
-        """The prompt's tokens up to where the reply begins.
+        """Token ids of the prompt, up to where the reply begins.
 
         Raises
         ------
         InputRefused
-            The template refuses something about these messages.
+            The template rejects these messages.
         """
         try:
-            text = self._render(self._accepted(prompt), reply_follows=True)
+            text = self._render(self._adapted(prompt), reply_follows=True)
         except jinja2.TemplateError as error:
             raise InputRefused(f"messages: the model's chat template refuses them: {error}", "messages") from error
         ids = list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
-        # A template writes its own beginning. Without one the tokenizer's habit decides.
-        return self._tokenizer.build_inputs_with_special_tokens([])[:1] + ids if self._plain and self._begins else ids
+        # A template writes its own BOS; the plain one follows the tokenizer.
+        return self._tokenizer.build_inputs_with_special_tokens([])[:1] + ids if self._plain and self._prepends_bos else ids
 
     def reply_ids(self, reply: str) -> list[int]:
-        """The reply's tokens and the one that ends it."""
+        """Token ids of the reply and of its end token."""
         return [*self._tokenizer(reply, add_special_tokens=False)["input_ids"], self.end]
 
     def fitted_ids(self, prompt: Sequence[Message], room: int) -> list[int]:
-        """The prompt's tokens, at most ``room``: the oldest turns go first, then the beginning of the last one; system messages stay."""
+        """At most ``room`` prompt tokens: the oldest turns are dropped first, then the start of the last one; system messages stay."""
         ids = self.prompt_ids(prompt)
         for shorter in self._shortened(prompt) if len(ids) > room else ():
             ids = self.prompt_ids(shorter)
@@ -85,41 +85,41 @@ class ChatFormat:
 
     @staticmethod
     def _shortened(prompt: Sequence[Message]) -> Iterator[list[Message]]:
-        kept = list(prompt)
+        remaining = list(prompt)
         turns = [message for message in prompt if message.role != "system"]
         for oldest, following in pairwise(turns):
-            kept.remove(oldest)
-            if following.role == "user" or following is turns[-1]:  # a reply goes with its question
-                yield list(kept)
+            remaining.remove(oldest)
+            if following.role == "user" or following is turns[-1]:  # drop a reply together with its question
+                yield list(remaining)
         if turns:
-            last, text = kept.index(turns[-1]), turns[-1].content
+            last, text = remaining.index(turns[-1]), turns[-1].content
             while len(text) > 1:
                 text = text[len(text) // 8 + 1 :]
-                kept[last] = turns[-1].model_copy(update={"content": text or "…"})
-                yield list(kept)
+                remaining[last] = turns[-1].model_copy(update={"content": text or "…"})
+                yield list(remaining)
 
     @property
-    def _begins(self) -> bool:
-        """Whether the tokenizer begins a text with a token of its own."""
+    def _prepends_bos(self) -> bool:
+        """Whether the tokenizer prepends BOS."""
         begin = self._tokenizer.bos_token_id
         return begin is not None and list(self._tokenizer("a")["input_ids"])[:1] == [begin]
 
-    def _accepted(self, prompt: Sequence[Message]) -> list[dict[str, str]]:
-        """The messages in the form that the template takes."""
+    def _adapted(self, prompt: Sequence[Message]) -> list[dict[str, str]]:
+        """The messages in the form that the template accepts."""
         messages = [{"role": message.role, "content": message.content} for message in prompt]
         if not self._takes_reply_first:
             first = next((i for i, message in enumerate(messages) if message["role"] != "system"), None)
             while first is not None and first < len(messages) and messages[first]["role"] == "assistant":
                 messages = _before_first_user([*messages[:first], *messages[first + 1 :]], f"assistant: {messages[first]['content']}")
         if not self._takes_system:
-            told = [message["content"] for message in messages if message["role"] == "system"]
+            system = [message["content"] for message in messages if message["role"] == "system"]
             messages = [message for message in messages if message["role"] != "system"]
-            messages = _before_first_user(messages, BETWEEN.join(told)) if told else messages
+            messages = _before_first_user(messages, SEPARATOR.join(system)) if system else messages
         if not self._takes_repeats:
             joined: list[dict[str, str]] = []
             for message in messages:
                 if joined and joined[-1]["role"] == message["role"]:
-                    joined[-1] = message | {"content": joined[-1]["content"] + BETWEEN + message["content"]}
+                    joined[-1] = message | {"content": joined[-1]["content"] + SEPARATOR + message["content"]}
                 else:
                     joined.append(message)
             messages = joined
@@ -129,7 +129,7 @@ class ChatFormat:
         return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=reply_follows))
 
     def _renders(self, messages: list[dict[str, str]]) -> bool:
-        """Whether the template takes these messages, and none of their texts is missing from what it writes."""
+        """Whether the template accepts these messages and renders all of their texts."""
         try:
             text = self._render(messages, reply_follows=False)
         except jinja2.TemplateError:
@@ -138,20 +138,20 @@ class ChatFormat:
 
     def _turn_end(self, messages: list[dict[str, str]]) -> int | None:
         try:
-            behind = self._render(messages, reply_follows=False).rpartition(_REPLY)[2]
+            suffix = self._render(messages, reply_follows=False).rpartition(_REPLY)[2]
         except jinja2.TemplateError:
-            behind = ""
+            suffix = ""
         added = self._tokenizer.added_tokens_decoder
         special = {*self._tokenizer.all_special_ids, *(token for token, about in added.items() if about.special)}
-        following = next((token for token in self._tokenizer(behind, add_special_tokens=False)["input_ids"] if token in special), None)
+        following = next((token for token in self._tokenizer(suffix, add_special_tokens=False)["input_ids"] if token in special), None)
         found = following if following is not None else self._tokenizer.eos_token_id
         return int(found) if found is not None else None
 
 
 def _before_first_user(messages: list[dict[str, str]], text: str) -> list[dict[str, str]]:
-    """The messages with a text at the beginning of the first user turn; as a user turn of its own where there is none."""
+    """The messages with a text prepended to the first user turn, or as a new user turn if there is none."""
     for i, message in enumerate(messages):
         if message["role"] == "user":
-            return [*messages[:i], message | {"content": text + BETWEEN + message["content"]}, *messages[i + 1 :]]
-    told = [message for message in messages if message["role"] == "system"]
-    return [*told, {"role": "user", "content": text}, *messages[len(told) :]]
+            return [*messages[:i], message | {"content": text + SEPARATOR + message["content"]}, *messages[i + 1 :]]
+    system = [message for message in messages if message["role"] == "system"]
+    return [*system, {"role": "user", "content": text}, *messages[len(system) :]]

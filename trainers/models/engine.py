@@ -1,8 +1,8 @@
-"""Replies drawn together, one forward pass a token, with draws joining and leaving between the passes: for chat and for evaluation.
+"""Continuous batching for chat and evaluation: one forward pass a token, with replies joining and leaving between passes.
 
-Keys and values of all rows lie in one buffer a layer, aligned at their right ends: row i occupies the columns ``starts[i] … length``. A
-newcomer's prompt is computed by itself and written left of ``length``; a row that has finished gives its place to the last one. So nothing
-is copied but that one row, however many are under way.
+Keys and values of all rows are in one right-aligned buffer a layer: row i occupies the columns ``starts[i] … length``. A new row's prompt
+is prefilled separately and written left of ``length``; a finished row is replaced by the last one. So only that one row is copied, however
+many are active.
 """
 
 import inspect
@@ -19,18 +19,18 @@ from trainers.models.policy import Policy
 from trainers.models.reply import Reply
 from trainers.models.sampler import Draw, choose
 
-ROOM = 64  # columns by which a buffer grows, and of padding that all rows share before it is cut away
+COLUMN_BLOCK = 64  # columns by which a buffer grows, and of common padding before it is trimmed
 
 
 class Batch:
-    """The draws under way on one policy. Used by one thread.
+    """The active draws of one policy; not thread-safe.
 
-    ``version`` is the name that replies are given.
+    ``version`` is recorded in the replies.
 
     Raises
     ------
     ConfigurationError
-        The model's layers keep more than keys and values.
+        The model's layers cache more than keys and values.
     """
 
     def __init__(self, policy: Policy, capacity: int, version: str = "") -> None:
@@ -46,18 +46,18 @@ class Batch:
         self._options = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(type(self._model).forward).parameters else {}
         self._starts = torch.zeros(capacity, dtype=torch.long, device=self._device)
         self._last = torch.zeros(capacity, dtype=torch.long, device=self._device)
-        self._cache = Cache(layer_class_to_replicate=_Rows)
+        self._cache = Cache(layer_class_to_replicate=_RowCache)
 
     @property
-    def _layers(self) -> list["_Rows"]:
+    def _layers(self) -> list["_RowCache"]:
         return self._cache.layers  # type: ignore[return-value]
 
     @torch.inference_mode()
     def admit(self, draws: Sequence[Draw]) -> None:
-        """Compute the prompts and draw the first token of each; there must be room for them."""
-        for group in _alike(draws):
+        """Prefill the prompts and draw the first token of each; the batch must have room for them."""
+        for group in _grouped_by_length(draws):
             self._admit(group)
-        self._leave()
+        self._remove_finished()
 
     @torch.inference_mode()
     def step(self) -> None:
@@ -75,8 +75,8 @@ class Batch:
             past_key_values=self._cache,
             use_cache=True,
         ).logits[:, -1]
-        self._spoken(0, choose(logits, self.draws, self._ends_tensor))
-        self._leave()
+        self._append_tokens(0, choose(logits, self.draws, self._ends_tensor))
+        self._remove_finished()
 
     def _admit(self, draws: Sequence[Draw]) -> None:
         longest = max(len(draw.ids) for draw in draws)
@@ -97,14 +97,14 @@ class Batch:
         computed: list[Any] = prompts.layers
         for index, layer in enumerate(computed):
             if len(self._layers) <= index:
-                self._layers.append(_Rows())
+                self._layers.append(_RowCache())
             shift = self._layers[index].write(begin, self._capacity, layer.keys, layer.values)
         self._starts[:begin] += shift
         self._starts[begin : begin + len(draws)] = pads + self._layers[0].length - longest
         self.draws.extend(draws)
-        self._spoken(begin, choose(found.logits[:, -1], draws, self._ends_tensor))
+        self._append_tokens(begin, choose(found.logits[:, -1], draws, self._ends_tensor))
 
-    def _spoken(self, begin: int, tokens: list[int]) -> None:
+    def _append_tokens(self, begin: int, tokens: list[int]) -> None:
         self._last[begin : begin + len(tokens)] = torch.tensor(tokens, device=self._device)
         for draw, token in zip(self.draws[begin:], tokens, strict=True):
             reason = draw.take(token, self._ends, self._tokenizer)
@@ -112,8 +112,8 @@ class Batch:
                 draw.finish(reason, self.version)
                 draw.cancelled = True
 
-    def _leave(self) -> None:
-        """Give the places of rows that are done to the last ones, and cut off columns that no row needs."""
+    def _remove_finished(self) -> None:
+        """Replace finished rows by the last ones, and trim columns that no row needs."""
         for row in reversed(range(len(self.draws))):
             if self.draws[row].cancelled:
                 last = len(self.draws) - 1
@@ -124,19 +124,19 @@ class Batch:
                     self.draws[row] = self.draws[last]
                 self.draws.pop()
         spare = int(self._starts[: len(self.draws)].min()) if self.draws else self._layers[0].length
-        if spare >= ROOM or not self.draws:
+        if spare >= COLUMN_BLOCK or not self.draws:
             for layer in self._layers:
                 layer.cut(len(self.draws), spare)
             self._starts -= spare
 
 
 def check_layers(policy: Policy) -> None:
-    """Refuse a model whose rows cannot be kept in one buffer a layer."""
+    """Reject a model whose layers cache more than keys and values."""
     layers = DynamicCache(config=policy.model.config).layers
     if any(type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers):
         raise ConfigurationError(
-            f"model = {policy.name!r}: its layers keep more than keys and values, which cannot be batched here; "
-            "serve it by another server and set upstream_url in [serving]"
+            f"model = {policy.name!r}: its layers cache more than keys and values, which this engine cannot batch; "
+            "run it on another server and set upstream_url in [serving]"
         )
 
 
@@ -151,12 +151,12 @@ def generate(
 ) -> list[str]:
     """One reply to each prompt, in the order of ``prompts``.
 
-    Prompts too long for the model lose their oldest turns. Reply i draws from numbers that depend on ``seed`` and i only, so that the batch
-    size does not decide what is said. ``progress(done, all)`` is called as replies are finished.
+    Prompts too long for the model lose their oldest turns. Reply i uses random numbers that depend on ``seed`` and i only, so the batch
+    size does not change the replies. ``progress(done, total)`` is called as replies are finished.
     """
     replies: list[str | None] = [None] * len(prompts)
 
-    def keep(i: int, item: str | Reply | Exception) -> None:
+    def collect(i: int, item: str | Reply | Exception) -> None:
         if isinstance(item, Exception):
             raise item
         replies[i] = item.text.strip() if isinstance(item, Reply) else item
@@ -164,25 +164,25 @@ def generate(
     draws = []
     for i, prompt in enumerate(prompts):
         ids = policy.chat.fitted_ids(prompt, policy.window - sampling.max_tokens)
-        own = sampling.model_copy(update={"seed": derived_id("draw", seed, i).int % 2**63})
-        draws.append(Draw(ids, own, sampling.max_tokens, partial(keep, i), pieces=False))
+        row_sampling = sampling.model_copy(update={"seed": derived_id("draw", seed, i).int % 2**63})
+        draws.append(Draw(ids, row_sampling, sampling.max_tokens, partial(collect, i), pieces=False))
     waiting = sorted(draws, key=lambda draw: len(draw.ids))
-    rows, told = Batch(policy, batch), 0
+    rows, reported = Batch(policy, batch), 0
     while waiting or rows.draws:
         free = batch - len(rows.draws)
-        if waiting and (free >= batch // 4 or not rows.draws):  # a few at a time would each cost a pass of their own
+        if waiting and (free >= batch // 4 or not rows.draws):  # admit in groups: each admission costs a forward pass
             joining, waiting = waiting[:free], waiting[free:]
             rows.admit(joining)
         rows.step()
         done = len(draws) - len(waiting) - len(rows.draws)
-        if progress is not None and (done - told >= batch or done == len(draws) > told):
-            told = done
+        if progress is not None and (done - reported >= batch or done == len(draws) > reported):
+            reported = done
             progress(done, len(draws))
     return [reply or "" for reply in replies]
 
 
-def _alike(draws: Sequence[Draw]) -> list[list[Draw]]:
-    """Groups of prompts of like length: little padding, few passes."""
+def _grouped_by_length(draws: Sequence[Draw]) -> list[list[Draw]]:
+    """Group prompts of similar length: little padding, few passes."""
     groups: list[list[Draw]] = []
     for draw in sorted(draws, key=lambda draw: len(draw.ids)):
         if groups and len(draw.ids) <= 1.25 * len(groups[-1][0].ids) + 8:
@@ -192,8 +192,8 @@ def _alike(draws: Sequence[Draw]) -> list[list[Draw]]:
     return groups
 
 
-class _Rows(DynamicLayer):  # type: ignore[no-untyped-call]
-    """One layer's keys and values of all rows, in buffers of shape ``(capacity, heads, columns, width)``."""
+class _RowCache(DynamicLayer):  # type: ignore[no-untyped-call]
+    """Keys and values of one layer for all rows, in buffers of shape ``(capacity, heads, columns, width)``."""
 
     keys: torch.Tensor
     values: torch.Tensor
@@ -206,7 +206,7 @@ class _Rows(DynamicLayer):  # type: ignore[no-untyped-call]
         return self.length
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append one column for each of the first rows; all of them up to there."""
+        """Append the new columns of the first rows, and return all columns of these rows."""
         rows, end = len(key_states), self.length + key_states.shape[-2]
         self._make_room(end, 0)
         self.keys[:rows, :, self.length : end] = key_states
@@ -215,9 +215,9 @@ class _Rows(DynamicLayer):  # type: ignore[no-untyped-call]
         return self.keys[:rows, :, :end], self.values[:rows, :, :end]
 
     def write(self, begin: int, capacity: int, keys: torch.Tensor, values: torch.Tensor) -> int:
-        """Put new rows' prompts left of ``length``; returns by how many columns the older rows had to move to the right."""
+        """Write the prompts of new rows left of ``length``; return by how many columns the older rows were shifted right."""
         if not self.is_initialized:
-            shape = (capacity, keys.shape[1], keys.shape[2] + ROOM)
+            shape = (capacity, keys.shape[1], keys.shape[2] + COLUMN_BLOCK)
             self.keys = keys.new_zeros(*shape, keys.shape[3])
             self.values = values.new_zeros(*shape, values.shape[3])
             self.is_initialized = True
@@ -236,20 +236,20 @@ class _Rows(DynamicLayer):  # type: ignore[no-untyped-call]
         self.values[target, :, : self.length] = self.values[source, :, : self.length]
 
     def cut(self, rows: int, columns: int) -> None:
-        kept = self.length - columns
+        remaining = self.length - columns
         if rows and columns:
-            self.keys[:rows, :, :kept] = self.keys[:rows, :, columns : self.length].clone()
-            self.values[:rows, :, :kept] = self.values[:rows, :, columns : self.length].clone()
-        self.length = kept
+            self.keys[:rows, :, :remaining] = self.keys[:rows, :, columns : self.length].clone()
+            self.values[:rows, :, :remaining] = self.values[:rows, :, columns : self.length].clone()
+        self.length = remaining
 
     def _make_room(self, end: int, shift: int) -> None:
-        """Buffers of at least ``end`` columns with what there is moved right by ``shift``. Zeros, since a masked NaN is still a NaN."""
+        """Grow the buffers to at least ``end`` columns and shift their content right. Zero-filled, since a masked NaN is still a NaN."""
         if end > self.keys.shape[2] or shift:
-            self.keys, self.values = (_moved(buffer, end, shift, self.length) for buffer in (self.keys, self.values))
+            self.keys, self.values = (_shifted(buffer, end, shift, self.length) for buffer in (self.keys, self.values))
 
 
-def _moved(buffer: torch.Tensor, end: int, shift: int, length: int) -> torch.Tensor:
-    columns = buffer.shape[2] if end <= buffer.shape[2] else end + ROOM
+def _shifted(buffer: torch.Tensor, end: int, shift: int, length: int) -> torch.Tensor:
+    columns = buffer.shape[2] if end <= buffer.shape[2] else end + COLUMN_BLOCK
     fresh = buffer.new_zeros(*buffer.shape[:2], columns, buffer.shape[3])
     fresh[:, :, shift : shift + length] = buffer[:, :, :length]
     return fresh

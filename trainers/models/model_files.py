@@ -1,6 +1,6 @@
-"""What the folder of a model or an adapter has to hold, looked at before anything is loaded from it.
+"""Validates the folder of a model or an adapter before anything is loaded from it.
 
-Weights are whole safetensors, never pickles: reading a pickle can run code.
+Weights have to be intact safetensors, never pickles: unpickling can run code.
 """
 
 import json
@@ -16,31 +16,31 @@ PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 INDEX, WEIGHTS = "model.safetensors.index.json", "model.safetensors"
 JSON_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
-AGAIN = "copy or download it again"
+REDOWNLOAD = "copy or download it again"
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether an adapter lies there, and no model of its own.
+    """Whether the folder holds an adapter and no model.
 
     Raises
     ------
     ModelNotFound
-        Both lie there, and which is meant cannot be told.
+        It holds both, so it is ambiguous which one is meant.
     """
     if not (folder / ADAPTER_CONFIG).is_file():
         return False
     if (folder / WEIGHTS).is_file() or (folder / INDEX).is_file():
-        raise ModelNotFound(f"{folder}: a model and an adapter ({ADAPTER_CONFIG}) lie there together; give each a folder of its own")
+        raise ModelNotFound(f"{folder}: holds both a model and an adapter ({ADAPTER_CONFIG}); put them in separate folders")
     return True
 
 
 def adapter_base(folder: Path) -> str:
-    """What the adapter says that it was trained on: a folder, an id or ``shipped``.
+    """The model that the adapter was trained on: a folder, an id or ``shipped``.
 
     Raises
     ------
     ModelNotFound
-        It does not say.
+        The adapter's config does not name it.
     """
     base = _adapter_config(folder).get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
@@ -52,15 +52,15 @@ def adapter_base(folder: Path) -> str:
 
 
 def check_adapter(folder: Path) -> None:
-    """Refuse what is no LoRA adapter in safetensors, and a folder with a pickle in it.
+    """Reject a folder that is not a LoRA adapter in safetensors or contains a pickle.
 
     Raises
     ------
     ModelNotFound
-        With the file at fault, and what to do.
+        Names the invalid file and what to do.
     """
     if not (folder / ADAPTER_CONFIG).is_file():
-        raise ModelNotFound(f"{folder}: no adapter lies there; a policy is the folder that a training run wrote")
+        raise ModelNotFound(f"{folder}: contains no adapter; give the folder that a training run wrote")
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in PICKLES:
             raise ModelNotFound(
@@ -68,18 +68,18 @@ def check_adapter(folder: Path) -> None:
             )
     _check_json(folder)
     kind = _adapter_config(folder).get("peft_type")
-    if kind != "LORA":  # other kinds can name further files that are read, pickles among them
+    if kind != "LORA":  # other kinds can reference further files, including pickles
         raise ModelNotFound(f"{folder / ADAPTER_CONFIG}: peft_type is {kind!r}; only LORA adapters are taken")
     _check_weights(folder / ADAPTER_WEIGHTS)
 
 
 def check_model(folder: Path) -> None:
-    """Refuse a model's folder in which a file is missing or damaged.
+    """Reject a model folder with a missing or damaged file.
 
     Raises
     ------
     ModelNotFound
-        With the file at fault, and what to do.
+        Names the invalid file and what to do.
     """
     _check_json(folder)
     if not (folder / INDEX).is_file():
@@ -92,22 +92,22 @@ def check_model(folder: Path) -> None:
         return
     shards = _json(folder / INDEX).get("weight_map")
     if not isinstance(shards, dict) or not shards:
-        raise ModelNotFound(f"{folder / INDEX}: it names no weights; {AGAIN}")
+        raise ModelNotFound(f"{folder / INDEX}: it names no weights; {REDOWNLOAD}")
     for name in sorted(set(map(str, shards.values()))):
         _check_weights(folder / name)
 
 
 def _check_weights(path: Path) -> None:
     if not path.is_file():
-        raise ModelNotFound(f"{path}: the weights are missing; {AGAIN}")
+        raise ModelNotFound(f"{path}: the weights are missing; {REDOWNLOAD}")
     with path.open("rb") as file:
         if file.read(20) == b"version https://git-":
-            raise ModelNotFound(f"{path}: a pointer of Git LFS and not the weights; fetch them with `git lfs pull`")
+            raise ModelNotFound(f"{path}: a Git LFS pointer instead of the weights; fetch them with `git lfs pull`")
     try:
-        with safe_open(path, framework="numpy"):  # reads the header, and holds it against the file's length
+        with safe_open(path, framework="numpy"):  # reads the header and checks it against the file's length
             pass
     except (SafetensorError, OSError) as error:
-        raise ModelNotFound(f"{path}: the weights are damaged or cut short ({error}); {AGAIN}") from error
+        raise ModelNotFound(f"{path}: the weights are damaged or cut short ({error}); {REDOWNLOAD}") from error
 
 
 def _check_json(folder: Path) -> None:
@@ -124,7 +124,7 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         value = orjson.loads(path.read_bytes())
     except json.JSONDecodeError as error:
-        raise ModelNotFound(f"{path}: damaged, it is not JSON ({error}); {AGAIN}") from error
+        raise ModelNotFound(f"{path}: damaged, it is not JSON ({error}); {REDOWNLOAD}") from error
     if not isinstance(value, dict):
-        raise ModelNotFound(f"{path}: damaged, it holds a {type(value).__name__} and not an object; {AGAIN}")
+        raise ModelNotFound(f"{path}: damaged, it holds a {type(value).__name__} and not an object; {REDOWNLOAD}")
     return value

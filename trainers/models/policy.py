@@ -24,15 +24,15 @@ SHIPPED = "shipped"
 
 @dataclass
 class Policy:
-    """A language model that replies, with its tokenizer; ``name`` is what it was loaded from."""
+    """A language model with its tokenizer; ``name`` is the reference it was loaded from."""
 
-    model: Any  # transformers.PreTrainedModel, or a PeftModel where the adapter was kept apart
+    model: Any  # transformers.PreTrainedModel, or a PeftModel if the adapter was not merged
     tokenizer: Any  # transformers.PreTrainedTokenizerBase
     name: str
 
     @cached_property
     def chat(self) -> ChatFormat:
-        """How a conversation becomes this model's tokens."""
+        """The chat format of this model."""
         return ChatFormat(self.tokenizer, self.name)
 
     @property
@@ -44,7 +44,7 @@ class Policy:
 
     @property
     def window(self) -> int:
-        """How many tokens prompt and reply may have together."""
+        """Maximum number of tokens of prompt and reply together."""
         return int(getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 1_000_000)
 
 
@@ -54,7 +54,7 @@ def resolve_model(ref: str) -> str:
     Raises
     ------
     ModelNotFound
-        ``ref`` is a path and no model lies there.
+        ``ref`` is a path that holds no model.
     """
     if ref == SHIPPED:
         folder = Path(__file__).resolve().parent / "shipped"
@@ -74,12 +74,12 @@ def resolve_model(ref: str) -> str:
 
 
 def layers(ref: str) -> tuple[str, tuple[Path, ...]]:
-    """The base model's folder or id behind ``ref``, and the adapters to lay over it in that order, where ``ref`` is an adapter's folder.
+    """The base model's folder or id behind ``ref``, and the adapters to apply in that order if ``ref`` is an adapter's folder.
 
     Raises
     ------
     ModelNotFound
-        ``ref``, or the base that an adapter names, is a path and nothing lies there.
+        ``ref``, or the base that an adapter names, is a path that does not exist.
     """
     place, adapters = resolve_model(ref), list[Path]()
     while is_adapter(folder := Path(place).resolve()):
@@ -97,20 +97,20 @@ def layers(ref: str) -> tuple[str, tuple[Path, ...]]:
 
 
 def load_policy(ref: str, adapter: Path | None = None, *, merge: bool = True) -> Policy:
-    """Load ``ref``, with a LoRA adapter merged into its weights (quickest to sample from) or kept apart.
+    """Load ``ref`` with an optional LoRA adapter, merged into its weights (fastest to sample from) or kept separate.
 
-    ``ref`` may be an adapter's folder itself: its base is what its ``adapter_config.json`` names.
+    ``ref`` may itself be an adapter's folder; its base is the one named in its ``adapter_config.json``.
 
     Raises
     ------
     ModelNotFound
-        The model or the adapter is not there, is damaged, holds a pickle, or could not be fetched.
+        The model or the adapter is missing, is damaged, contains a pickle, or could not be fetched.
     """
     base, below = layers(ref)
     adapters = below if adapter is None else (*below, adapter)
     if Path(base).is_dir():
         check_model(Path(base))
-    elif find_adapter_config_file(base) is not None:  # transformers would load the adapter by itself, from a pickle too
+    elif find_adapter_config_file(base) is not None:  # transformers would load the adapter itself, even from a pickle
         raise ModelNotFound(f"{base}: an adapter; fetch it with `hf download {base} --local-dir FOLDER` and give the folder")
     for folder in adapters:
         check_adapter(folder)
@@ -120,7 +120,7 @@ def load_policy(ref: str, adapter: Path | None = None, *, merge: bool = True) ->
     for folder in adapters:
         from peft import PeftModel
 
-        with _named(str(folder)):
+        with _naming_errors(str(folder)):
             model = PeftModel.from_pretrained(model, str(folder))
         if merge or folder is not adapter:
             model = model.merge_and_unload()
@@ -128,10 +128,10 @@ def load_policy(ref: str, adapter: Path | None = None, *, merge: bool = True) ->
 
 
 def _load_model(place: str, name: str, dtype: Any) -> Any:
-    with _named(name):
+    with _naming_errors(name):
         loaded: Any = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, use_safetensors=True, output_loading_info=True)
     model, found = loaded
-    if missing := sorted(found["missing_keys"]):  # transformers draws them at random
+    if missing := sorted(found["missing_keys"]):  # transformers would initialise them at random
         raise ModelNotFound(f"{name}: {len(missing)} of its weights are missing, {missing[0]} the first; copy or download it again")
     return model
 
@@ -141,19 +141,19 @@ def _name(base: str, adapters: tuple[Path, ...]) -> str:
 
 
 def load_tokenizer(ref: str) -> Any:
-    """The tokenizer of ``ref``, with a padding token; an adapter's own where its folder holds one."""
+    """The tokenizer of ``ref`` with a padding token; an adapter's own if its folder holds one."""
     base, adapters = layers(ref)
     own = next((str(folder) for folder in reversed(adapters) if (folder / "tokenizer_config.json").is_file()), None)
-    with _named(f"{own or _name(base, adapters)}, its tokenizer"):
+    with _naming_errors(f"{own or _name(base, adapters)}, its tokenizer"):
         try:
             tokenizer = AutoTokenizer.from_pretrained(own or base, padding_side="left")
         except Exception as error:
-            if type(error) is not Exception:  # the package tokenizers raises nothing more exact
+            if type(error) is not Exception:  # tokenizers raises plain Exception
                 raise
             raise ValueError(f"tokenizer.json: {error}") from error
     _drop_empty_tokens(tokenizer)
     if tokenizer.eos_token is None:
-        with _named(ref):
+        with _naming_errors(ref):
             end = AutoConfig.from_pretrained(base).get_text_config().eos_token_id
         end = end[0] if isinstance(end, list) else end
         tokenizer.eos_token = None if end is None else tokenizer.convert_ids_to_tokens(end)
@@ -163,9 +163,9 @@ def load_tokenizer(ref: str) -> Any:
 
 
 def _drop_empty_tokens(tokenizer: Any) -> None:
-    """Make a special token that is an empty text absent: as a mark, it would be found in every text.
+    """Unset special tokens that are empty strings, which would match in every text.
 
-    Templates may join it to other texts, so there it stays an empty text.
+    Chat templates may concatenate them, so there they remain defined as empty strings.
     """
     empty = [name for name, token in tokenizer.special_tokens_map.items() if token == ""]
     for name in empty:
@@ -175,8 +175,8 @@ def _drop_empty_tokens(tokenizer: Any) -> None:
 
 
 @contextlib.contextmanager
-def _named(ref: str) -> Iterator[None]:
-    """transformers raises OSError for everything from a typing error to a missing network; say which model and what to do."""
+def _naming_errors(ref: str) -> Iterator[None]:
+    """Name the model in errors: transformers raises OSError for anything from a typo to a missing network."""
     try:
         yield
     except (OSError, ValueError, LookupError, RuntimeError, SafetensorError) as error:

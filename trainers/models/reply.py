@@ -1,11 +1,11 @@
-"""What a language model has said."""
+"""A generated reply."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A whole reply and what OpenAI's protocol tells about it; it ended by ``stop`` or by ``length``."""
+    """A complete reply with the fields of OpenAI's protocol; ``finish_reason`` is ``stop`` or ``length``."""
 
     text: str
     version: str

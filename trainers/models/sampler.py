@@ -1,6 +1,6 @@
-"""One reply while it is drawn token by token: its limits, its own random numbers, its text and where that ends.
+"""The state of one reply while it is sampled: its limits, random numbers, text and stop condition.
 
-Chat requests and evaluation make draws; the engine fills them; what they say goes back through ``deliver``.
+Chat requests and evaluation create draws, the engine adds their tokens, and the text is returned through ``deliver``.
 """
 
 import random
@@ -22,8 +22,8 @@ class Draw:
     Parameters
     ----------
     ids : the prompt's tokens
-    limit : how many tokens the reply may have; at most what the model's window leaves
-    deliver : called by the engine's thread with each piece of text where ``pieces`` is set, and at last with the reply or the error
+    limit : maximum tokens of the reply; at most what the model's window leaves
+    deliver : called on the engine's thread with each piece of text if ``pieces`` is set, and finally with the reply or the error
     """
 
     def __init__(self, ids: Sequence[int], sampling: Sampling, limit: int, deliver: Deliver, *, pieces: bool) -> None:
@@ -36,27 +36,27 @@ class Draw:
         self._random = random.Random(sampling.seed)
         self._decode = DecodeStream(skip_special_tokens=True)
         self._text = ""
-        self._told = 0
-        self.tokens: list[int] = []  # drawn so far, without the one that ends the reply
+        self._delivered = 0
+        self.tokens: list[int] = []  # without the end token
 
     def uniform(self) -> float:
-        """The next of this reply's random numbers in [0, 1); they depend on nothing but its seed."""
+        """The next random number in [0, 1) of this reply; depends on its seed only."""
         return self._random.random()
 
     @property
     def blank(self) -> bool:
-        """Nothing has been said yet, so that the reply must not end here: an empty reply is of no use to anyone."""
+        """Whether there is no text yet, so that the reply must not end here: an empty reply is useless."""
         return not self._text or self._text.isspace()
 
     def take(self, token: int, ends: frozenset[int], tokenizer: Any) -> str | None:
-        """Add a token; the reason why the reply is finished, once it is: ``stop`` or ``length``."""
+        """Add a token; return the finish reason, ``stop`` or ``length``, or None while the reply goes on."""
         if token in ends:
             return "stop"
         self.tokens.append(token)
         before = len(self._text)
-        # A control character that no store of text accepts; a byte-level vocabulary can spell it.
+        # Drop NUL, which a byte-level vocabulary can produce and text stores reject.
         self._text += (self._decode.step(tokenizer, token) or "").replace("\x00", "")
-        cut = self._stopped(before)
+        cut = self._stop_position(before)
         if cut is not None:
             self._text = self._text[:cut]
             return "stop"
@@ -64,33 +64,33 @@ class Draw:
             self._text = self._text[:MAX_TEXT]
             return "length"
         if self._pieces:
-            self._tell(len(self._text) - self._held_back())
+            self._deliver_text(len(self._text) - self._held_back())
         return None
 
     def finish(self, reason: str, version: str) -> None:
         if self._pieces:
-            self._tell(len(self._text))
+            self._deliver_text(len(self._text))
         self.deliver(Reply(self._text, version, reason, len(self.ids), len(self.tokens)))
 
-    def _tell(self, upto: int) -> None:
-        if upto > self._told:
-            self.deliver(self._text[self._told : upto])
-            self._told = upto
+    def _deliver_text(self, upto: int) -> None:
+        if upto > self._delivered:
+            self.deliver(self._text[self._delivered : upto])
+            self._delivered = upto
 
-    def _stopped(self, before: int) -> int | None:
-        """Where the earliest stop text begins, if the last token has completed one."""
+    def _stop_position(self, before: int) -> int | None:
+        """The start of the earliest stop text, if the last token has completed one."""
         found = (self._text.find(stop, max(0, before - len(stop) + 1)) for stop in self.sampling.stop)
         return min((at for at in found if at >= 0), default=None)
 
     def _held_back(self) -> int:
-        """How many characters at the end may turn out to be the beginning of a stop text."""
+        """The number of trailing characters that may be the start of a stop text."""
         return max((n for stop in self.sampling.stop for n in range(1, len(stop)) if self._text.endswith(stop[:n])), default=0)
 
 
 def choose(logits: torch.Tensor, draws: Sequence[Draw], ends: torch.Tensor) -> list[int]:
-    """The next token of each draw, each under its own temperature, ``top_p`` and random number.
+    """The next token of each draw, by its own temperature, ``top_p`` and random number.
 
-    The cumulative distribution is inverted at one uniform number a row, so that a row's choice does not depend on its neighbours.
+    The cumulative distribution is inverted at one uniform number a row, so that a row's choice does not depend on the other rows.
 
     Parameters
     ----------
@@ -104,18 +104,18 @@ def choose(logits: torch.Tensor, draws: Sequence[Draw], ends: torch.Tensor) -> l
     greedy = [draw.sampling.temperature == 0 for draw in draws]
     if all(greedy):
         return logits.argmax(-1).tolist()
-    warmth = torch.tensor([draw.sampling.temperature or 1.0 for draw in draws], device=logits.device)
-    chances = (logits / warmth[:, None]).softmax(-1)
+    temperatures = torch.tensor([draw.sampling.temperature or 1.0 for draw in draws], device=logits.device)
+    probabilities = (logits / temperatures[:, None]).softmax(-1)
     if any(draw.sampling.top_p < 1 for draw in draws):
         nucleus = torch.tensor([draw.sampling.top_p for draw in draws], device=logits.device)
-        ranked, order = chances.sort(-1, descending=True)
+        ranked, order = probabilities.sort(-1, descending=True)
         ranked = ranked.masked_fill(ranked.cumsum(-1) - ranked >= nucleus[:, None], 0.0)
-        # back in the vocabulary's order, so that one row's top_p does not change what another draws
-        chances = torch.zeros_like(chances).scatter(-1, order, ranked)
-    total = chances.cumsum(-1)
+        # restore the vocabulary's order, so that one row's top_p does not change what another draws
+        probabilities = torch.zeros_like(probabilities).scatter(-1, order, ranked)
+    cumulative = probabilities.cumsum(-1)
     uniform = torch.tensor([draw.uniform() for draw in draws], device=logits.device)
-    # right=True: never a token of probability zero; the clamp catches the last rounding
-    chosen = torch.searchsorted(total, (uniform * total[:, -1])[:, None], right=True).clamp(max=logits.shape[-1] - 1)
+    # right=True: never a token of probability zero; the clamp guards against rounding
+    chosen = torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True).clamp(max=logits.shape[-1] - 1)
     if any(greedy):
         chosen = torch.where(torch.tensor(greedy, device=logits.device)[:, None], logits.argmax(-1, keepdim=True), chosen)
     return chosen.flatten().tolist()

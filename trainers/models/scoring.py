@@ -1,4 +1,4 @@
-"""What a policy makes of given replies: log-probabilities and logits at each of their tokens."""
+"""Log-probabilities and logits of given replies under a policy."""
 
 import inspect
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from trainers.models.policy import Policy
 
 
 def log_probabilities(policy: Policy, prompts: Sequence[Sequence[Message]], replies: Sequence[str], *, batch: int = 32) -> list[np.ndarray]:
-    """log p(token | before) of each reply's tokens and of the token that ends it, under ``policy``; one array ``(tokens,)`` a reply."""
+    """log p(token | prefix) of each reply's tokens and its end token under ``policy``; one array ``(tokens,)`` a reply."""
     texts = [policy.chat.reply_ids(reply) for reply in replies]
     found: list[np.ndarray] = [np.empty(0)] * len(texts)
     for chunk, logits in reply_logits(policy, prompts, texts, batch=batch):
@@ -24,16 +24,16 @@ def log_probabilities(policy: Policy, prompts: Sequence[Sequence[Message]], repl
 def reply_logits(
     policy: Policy, prompts: Sequence[Sequence[Message]], replies: Sequence[Sequence[int]], *, batch: int = 32
 ) -> Iterator[tuple[list[int], list[torch.Tensor]]]:
-    """Batch by batch, the indices of its rows and for each the float32 logits before every token of its reply, ``(tokens, vocabulary)``."""
+    """Yield, for each batch, its row indices and each row's float32 logits that predict the reply's tokens, ``(tokens, vocabulary)``."""
     rows = [[*policy.chat.fitted_ids(prompt, policy.window - len(reply)), *reply] for prompt, reply in zip(prompts, replies, strict=True)]
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    accepted = _accepted(policy)
+    accepted = _forward_parameters(policy)
     for start in range(0, len(order), batch):
         chunk = order[start : start + batch]
         inputs, mask = _left_padded([rows[i] for i in chunk], policy)
         longest = max(len(replies[i]) for i in chunk) + 1
         arguments = {"position_ids": (mask.cumsum(1) - 1).clamp(min=0), "logits_to_keep": longest}
-        with torch.no_grad():  # not around the yield: it would hold for the caller too
+        with torch.no_grad():  # not around the yield, where it would apply to the caller too
             logits = policy.model(
                 input_ids=inputs, attention_mask=mask, **{name: value for name, value in arguments.items() if name in accepted}
             ).logits.float()
@@ -48,7 +48,7 @@ def _left_padded(rows: Sequence[Sequence[int]], policy: Policy) -> tuple[torch.T
     return inputs.to(device), mask.to(device)
 
 
-def _accepted(policy: Policy) -> set[str]:
-    """The names that the model's forward takes: not every architecture takes positions, or computes single logits only."""
+def _forward_parameters(policy: Policy) -> set[str]:
+    """Parameter names of the model's forward: not every architecture takes ``position_ids`` or ``logits_to_keep``."""
     model = policy.model.get_base_model() if hasattr(policy.model, "get_base_model") else policy.model
     return set(inspect.signature(type(model).forward).parameters)

@@ -1,6 +1,6 @@
-"""TRL's DPO trainer on rows that are tokenized already, in batches of rows that are alike in length.
+"""TRL's DPO trainer on pre-tokenized rows, batched by length.
 
-Prompts of one and of three turns differ threefold in length, and padding costs as much as text.
+Prompts of one and of three turns differ threefold in length, and padding costs as much compute as text.
 """
 
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ from trl.trainer.dpo_trainer import DPOTrainer
 
 
 class LengthBatches(Sampler[int]):
-    """Every row once an epoch: in random order, sorted by length within stretches of ``STRETCH`` batches, the batches shuffled again.
+    """Visits every row once per epoch: shuffled, sorted by length within blocks of ``BLOCK_BATCHES`` batches, batches shuffled again.
 
-    The order is a function of seed and epoch alone, so that a training that is taken up in the middle of an epoch goes on with the rows
-    that it had not seen. (transformers' own sampler draws from the global random stream, which a resumed process does not have.)
+    The order depends only on seed and epoch, so training resumed in the middle of an epoch continues with the rows it has not seen.
+    (transformers' own sampler draws from the global random state, which a resumed process does not have.)
     """
 
-    STRETCH = 8
+    BLOCK_BATCHES = 8
 
     def __init__(self, lengths: np.ndarray, batch: int, seed: int) -> None:
         self._lengths, self._batch, self._seed, self._epoch = lengths, batch, seed, 0
@@ -33,20 +33,20 @@ class LengthBatches(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         rng = np.random.default_rng((self._seed, self._epoch))
         order = rng.permutation(len(self._lengths))
-        size = self._batch * self.STRETCH
-        stretches = [order[i : i + size] for i in range(0, len(order), size)]
-        ranked = np.concatenate([stretch[np.argsort(self._lengths[stretch], kind="stable")] for stretch in stretches])
+        size = self._batch * self.BLOCK_BATCHES
+        blocks = [order[i : i + size] for i in range(0, len(order), size)]
+        ranked = np.concatenate([block[np.argsort(self._lengths[block], kind="stable")] for block in blocks])
         batches = [ranked[i : i + self._batch] for i in range(0, len(ranked), self._batch)]
         full = [batch for batch in batches if len(batch) == self._batch]
-        short = [batch for batch in batches if len(batch) < self._batch]  # the sampler above cuts by position: it has to stand last
+        short = [batch for batch in batches if len(batch) < self._batch]  # the batch sampler slices by position, so it has to come last
         yield from (int(i) for k in rng.permutation(len(full)) for i in full[k])
         yield from (int(i) for batch in short for i in batch)
 
 
 class TokenizedDPO(DPOTrainer):
-    """TRL's trainer on rows of ``prompt_ids``, ``chosen_ids`` and ``rejected_ids``, with :class:`LengthBatches` in place of a random order.
+    """TRL's DPO trainer on rows of ``prompt_ids``, ``chosen_ids`` and ``rejected_ids``, ordered by :class:`LengthBatches`.
 
-    TRL has no setting for either, so two of its private methods are overridden; training fails if they go away.
+    TRL has no setting for either, so two private methods are overridden; training fails if TRL removes them.
     """
 
     def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:

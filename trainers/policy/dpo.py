@@ -1,7 +1,7 @@
 """Train a challenger by direct preference optimisation (Rafailov et al. 2023, arXiv:2305.18290) with a LoRA adapter and an SFT term.
 
-Rows come from a snapshot's training stratum or a file of preferences; the adapter goes to the artifact store. Every run starts from the
-base model, which is also the reference: a run is never a run on top of a run.
+Rows come from a snapshot's training stratum or a preference file; the adapter goes to the artifact store. Every run starts from the base
+model, which is also the reference; runs are never stacked.
 """
 
 import contextlib
@@ -28,26 +28,25 @@ if TYPE_CHECKING:
     from trainers.models.chat_format import ChatFormat
 
 Progress = Callable[[int, int, Mapping[str, float]], None]  # step, steps, metrics
-MIN_PROMPT = 16  # tokens
-ADAPTER = "policy"  # the folder under a run's output that holds the finished adapter
+MIN_PROMPT_TOKENS = 16
+ADAPTER = "policy"  # folder of the finished adapter under a run's output
 
 
 class DPOSettings(BaseModel):
-    """How a challenger is trained. The defaults are those that held for the shipped model.
+    """Hyperparameters of DPO training. The defaults were tuned on the shipped model.
 
     Attributes
     ----------
-    beta : how strongly the reference holds the policy
-    sft_weight : weight of the negative log-likelihood of the chosen reply beside the preference loss; it keeps copied facts right
-    learning_rate, epochs, batch, gradient_accumulation, warmup : of the optimiser; the batch is that of one device, the warm-up a share of
-        the steps
-    lora_rank, lora_alpha, lora_modules : of the adapter; the modules' names, or ``all-linear``
-    half_life_days : a judgment this much older than the newest is kept with probability one half (and so on); None keeps all
-    least_rows : fewer decisive comparisons than this are not trained on
-    max_length : tokens of a row; a longer prompt loses its oldest turns, a row whose reply does not fit is left out and counted
-    checkpoints : how many are written in a training, for a run that is killed to go on from
-    seed : of the order of rows and of the adapter's first weights
-    bf16, gradient_checkpointing : None means yes on a GPU and no on a CPU, where they only cost
+    beta : strength of the KL penalty towards the reference
+    sft_weight : weight of the chosen reply's negative log-likelihood in the loss; it keeps copied facts correct
+    learning_rate, epochs, batch, gradient_accumulation, warmup : of the optimiser; ``batch`` is per device, ``warmup`` a share of the steps
+    lora_rank, lora_alpha, lora_modules : of the adapter; ``lora_modules`` are module names, or ``all-linear``
+    half_life_days : a judgment this much older than the newest is kept with probability 1/2, twice as old with 1/4, ...; None keeps all
+    least_rows : minimum number of decisive comparisons to train on
+    max_length : maximum tokens per row; a longer prompt loses its oldest turns, a row whose reply does not fit is dropped and counted
+    checkpoints : number of checkpoints per training, from which a killed run resumes
+    seed : of row order and adapter initialisation
+    bf16, gradient_checkpointing : None enables them on a GPU and disables them on a CPU, where they only add cost
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -73,9 +72,9 @@ class DPOSettings(BaseModel):
 
 @dataclass(frozen=True)
 class Trained:
-    """The finished adapter, on how many rows it learnt in how many steps, and the last metrics that training logged.
+    """The finished adapter, the number of rows and steps, and the last logged metrics.
 
-    ``too_long`` rows were left out, because a reply and ``MIN_PROMPT`` tokens of its prompt do not fit into ``max_length`` together.
+    ``too_long`` rows were dropped, because a reply and ``MIN_PROMPT_TOKENS`` of its prompt do not fit into ``max_length`` together.
     """
 
     adapter: Path
@@ -86,10 +85,10 @@ class Trained:
 
 
 def admissible(rows: Iterable[Preference], half_life_days: float | None) -> list[Preference]:
-    """The rows to train on: one for each pair of replies, old ones thinned.
+    """The rows to train on: deduplicated to one per pair of replies, old ones downsampled.
 
-    Where several people judged a pair, the majority decides and an even split gives no row. Of rows ``h`` half-lives older than the newest
-    a share of 2^-h stays. Which ones is decided by a hash of the row, so that a run with more data keeps what an earlier run kept.
+    If several people judged a pair, the majority decides and an even split gives no row. Of the rows ``h`` half-lives older than the newest
+    a share of 2^-h is kept, selected by a hash of the row, so the selection is stable across runs.
     """
     votes: Counter[tuple[tuple[Message, ...], str, str]] = Counter()
     latest: dict[tuple[tuple[Message, ...], str, str], Preference] = {}
@@ -98,15 +97,19 @@ def admissible(rows: Iterable[Preference], half_life_days: float | None) -> list
             continue
         key = (row.prompt, row.chosen, row.rejected)
         votes[key] += 1
-        held = latest.get(key)
-        if held is None or _later(row.occurred_at, held.occurred_at):
+        previous = latest.get(key)
+        if previous is None or _later(row.occurred_at, previous.occurred_at):
             latest[key] = row
     agreed = [row for key, row in latest.items() if votes[key] > votes[key[0], key[2], key[1]]]
     moments = [row.occurred_at for row in agreed if row.occurred_at is not None]
     if half_life_days is None or not moments:
         return agreed
     newest = max(moments)
-    return [row for row in agreed if row.occurred_at is None or _lot(row) < 0.5 ** ((newest - row.occurred_at) / timedelta(half_life_days))]
+    return [
+        row
+        for row in agreed
+        if row.occurred_at is None or _hash_fraction(row) < 0.5 ** ((newest - row.occurred_at) / timedelta(half_life_days))
+    ]
 
 
 def _characters(row: Preference) -> int:
@@ -117,20 +120,20 @@ def _later(moment: datetime | None, other: datetime | None) -> bool:
     return moment is not None and (other is None or moment > other)
 
 
-def _lot(row: Preference) -> float:
-    """A number in [0, 1) that belongs to the row."""
+def _hash_fraction(row: Preference) -> float:
+    """A number in [0, 1) derived from the row's hash."""
     text = "\x1e".join([*(f"{m.role}\x1f{m.content}" for m in row.prompt), row.chosen, row.rejected])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
 def train_dpo(base: str, rows: Iterable[Preference], settings: DPOSettings, output: Path, progress: Progress) -> Trained:
-    """Train an adapter on ``base`` and write it to ``output/policy``; a killed training goes on from its last checkpoint.
+    """Train an adapter on ``base`` and write it to ``output/policy``; an interrupted training resumes from its last checkpoint.
 
     Parameters
     ----------
-    base : the base model, as :func:`trainers.models.policy.resolve_model` takes it; it is also the reference
-    rows : decisive comparisons; see :func:`admissible` for what is left of them
-    output : a folder of this training's own; its checkpoints are removed at the end
+    base : the base model, as accepted by :func:`trainers.models.policy.resolve_model`; also the reference
+    rows : decisive comparisons, filtered by :func:`admissible`
+    output : a folder for this training only; its checkpoints are removed at the end
     progress : called with step, steps and the metrics ``loss``, ``reward_margin`` and ``reward_accuracy``
 
     Raises
@@ -138,11 +141,11 @@ def train_dpo(base: str, rows: Iterable[Preference], settings: DPOSettings, outp
     DataRefused
         Fewer rows are left than ``settings.least_rows``.
     ModelNotFound
-        ``base`` is not there.
+        ``base`` does not exist.
     """
-    kept = admissible(rows, settings.half_life_days)
-    if len(kept) < settings.least_rows:
-        raise DataRefused(f"{len(kept)} decisive comparisons are too few to train on; at least {settings.least_rows} are needed")
+    selected = admissible(rows, settings.half_life_days)
+    if len(selected) < settings.least_rows:
+        raise DataRefused(f"{len(selected)} decisive comparisons are too few to train on; at least {settings.least_rows} are needed")
 
     from datasets import Dataset, disable_progress_bars
     from peft import LoraConfig
@@ -152,22 +155,22 @@ def train_dpo(base: str, rows: Iterable[Preference], settings: DPOSettings, outp
     from trainers.policy.batching import TokenizedDPO
 
     disable_progress_bars()
-    _keep_memory()
+    _keep_freed_memory()
     set_seed(settings.seed)
     policy = load_policy(base)
     policy.tokenizer.padding_side = "right"
-    tokenized = [_tokenized(row, policy.chat, settings.max_length) for row in sorted(kept, key=_characters)]
+    tokenized = [_tokenized(row, policy.chat, settings.max_length) for row in sorted(selected, key=_characters)]
     rows_of_ids = [row for row in tokenized if row is not None]
     too_long = len(tokenized) - len(rows_of_ids)
     if len(rows_of_ids) < settings.least_rows:
         raise DataRefused(
-            f"{too_long} of {len(kept)} comparisons do not fit into max_length = {settings.max_length} tokens, and the rest is too little"
-            " to train on; raise max_length in the method's section"
+            f"{too_long} of {len(selected)} comparisons do not fit into max_length = {settings.max_length} tokens, which leaves too few to"
+            " train on; raise max_length in the method's section"
         )
-    dataset = Dataset.from_list(rows_of_ids)  # rows of a length together: less padding in the reference's pass
+    dataset = Dataset.from_list(rows_of_ids)  # sorted by length: less padding in the reference pass
     checkpoints = output / "checkpoints"
     reporter = _reporter(progress)
-    with _quiet(), _scored_at_replies():
+    with _tqdm_disabled(), _reply_logits_only():
         trainer = TokenizedDPO(
             model=policy.model,
             args=_arguments(settings, checkpoints, len(rows_of_ids)),
@@ -190,10 +193,10 @@ def train_dpo(base: str, rows: Iterable[Preference], settings: DPOSettings, outp
 
 
 def _tokenized(row: Preference, chat: "ChatFormat", max_length: int) -> dict[str, list[int]] | None:
-    """The row as tokens, its prompt without the oldest turns that do not fit; None where a reply alone is too long."""
+    """The row as token ids, without the oldest turns of a prompt that is too long; None if a reply alone is too long."""
     chosen, rejected = chat.reply_ids(row.chosen), chat.reply_ids(row.rejected)
     room = max_length - max(len(chosen), len(rejected))
-    if room < MIN_PROMPT:
+    if room < MIN_PROMPT_TOKENS:
         return None
     return {"prompt_ids": chat.fitted_ids(row.prompt, room), "chosen_ids": chosen, "rejected_ids": rejected}
 
@@ -216,7 +219,7 @@ def _arguments(settings: DPOSettings, folder: Path, rows: int) -> Any:
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=settings.batch,
         gradient_accumulation_steps=settings.gradient_accumulation,
-        max_length=None,  # rows are cut before, at the beginning of their prompts
+        max_length=None,  # _tokenized has truncated the rows, at the start of their prompts
         precompute_ref_log_probs=True,
         use_cpu=not gpu,
         bf16=gpu if settings.bf16 is None else settings.bf16,
@@ -253,14 +256,14 @@ def _reporter(progress: Progress) -> Any:
 
 
 def _last_checkpoint(folder: Path) -> str | None:
-    """The newest whole checkpoint. The trainer writes ``trainer_state.json`` last: one without it was cut short and is removed."""
-    found = []
+    """The newest complete checkpoint. The trainer writes ``trainer_state.json`` last: one without it is incomplete and is removed."""
+    complete = []
     for path in folder.glob("checkpoint-*"):
         if (path / "trainer_state.json").is_file() and _is_json(path / "trainer_state.json"):
-            found.append(path)
+            complete.append(path)
         else:
             shutil.rmtree(path)
-    return str(max(found, key=lambda path: int(path.name.rpartition("-")[2]))) if found else None
+    return str(max(complete, key=lambda path: int(path.name.rpartition("-")[2]))) if complete else None
 
 
 def _is_json(path: Path) -> bool:
@@ -272,23 +275,23 @@ def _is_json(path: Path) -> bool:
 
 
 def _write_adapter(model: Any, base: str, folder: Path) -> Path:
-    """The adapter alone, without a card, so that the same training gives the same bytes."""
-    half = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(half, ignore_errors=True)
-    model.save_pretrained(str(half), safe_serialization=True)
-    (half / "README.md").unlink(missing_ok=True)
-    config = json.loads((half / "adapter_config.json").read_text(encoding="utf-8"))
-    config["base_model_name_or_path"] = base  # as it was named, not the place that it was found at
+    """Save the adapter without a model card, so that the same training gives the same bytes."""
+    partial = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(str(partial), safe_serialization=True)
+    (partial / "README.md").unlink(missing_ok=True)
+    config = json.loads((partial / "adapter_config.json").read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = base  # as given by the caller, not the resolved path
     if isinstance(config.get("target_modules"), list):
         config["target_modules"] = sorted(config["target_modules"])
-    (half / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    (partial / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
-    half.rename(folder)
+    partial.rename(folder)
     return folder
 
 
-def _keep_memory() -> None:
-    """Let glibc keep large blocks instead of mapping and clearing them anew at every step, which took a fifth of training on a CPU."""
+def _keep_freed_memory() -> None:
+    """Let glibc reuse large blocks instead of mapping and zeroing them at every step, which took a fifth of CPU training time."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc only
     if mallopt is not None:
         for parameter, value in ((-3, 1 << 30), (-1, 2**31 - 1)):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
@@ -296,10 +299,10 @@ def _keep_memory() -> None:
 
 
 @contextlib.contextmanager
-def _scored_at_replies() -> Iterator[None]:
-    """Let TRL 1.16 project only reply positions onto the vocabulary, as it does where Triton runs.
+def _reply_logits_only() -> Iterator[None]:
+    """Make TRL 1.16 compute logits at reply positions only, as it does with Triton.
 
-    On a CPU it projects the prompts' positions too and masks the result away: the same numbers, a fifth slower with the shipped model.
+    On a CPU it also computes the prompts' logits and masks them out: same numbers, a fifth slower with the shipped model.
     """
     import trl.trainer.utils
 
@@ -313,8 +316,8 @@ def _scored_at_replies() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """TRL's progress bar knows only this variable."""
+def _tqdm_disabled() -> Iterator[None]:
+    """Disable TRL's progress bar, which only this variable can turn off."""
     before = os.environ.get("TQDM_DISABLE")
     os.environ["TQDM_DISABLE"] = "1"
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from storage.errors import ConfigurationError
+from storage.tables import row_named
 from trainers.data.preference import Preference
 from trainers.policy.dpo import DPOSettings, Trained, train_dpo
 
@@ -20,9 +20,9 @@ class Method:
 
     Attributes
     ----------
-    name : in events, in ``[retraining] method``, of ``train --phase``, and of the method's section of the settings
+    name : used in events, ``[retraining] method`` and ``train --phase``, and as the name of the settings section
     settings : the model of that section
-    train : trains ``base`` on decisive preferences and writes the adapter under the given folder; goes on from its last checkpoint
+    train : trains ``base`` on decisive preferences and writes the adapter under the given folder; resumes from its last checkpoint
     """
 
     name: str
@@ -34,14 +34,11 @@ METHODS: tuple[Method, ...] = (Method("dpo", DPOSettings, train_dpo),)
 
 
 def method(name: str) -> Method:
-    """The row of that name.
+    """The row named ``name``.
 
     Raises
     ------
     ConfigurationError
-        There is none.
+        No row has that name.
     """
-    for row in METHODS:
-        if row.name == name:
-            return row
-    raise ConfigurationError(f"there is no training method {name!r}; the methods are {', '.join(row.name for row in METHODS)}")
+    return row_named(name, "training method", METHODS)

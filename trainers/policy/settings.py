@@ -1,4 +1,4 @@
-"""A section for each training method, named after it."""
+"""Registers a settings section for each training method, named after it."""
 
 from storage.settings import sections_of
 from trainers.policy import methods

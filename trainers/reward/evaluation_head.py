@@ -1,8 +1,8 @@
-"""A reward head for a hundred or two judgments, fitted at once and again and again: the yardstick of an evaluation.
+"""A reward head for one or two hundred judgments, fast enough to refit in a bootstrap: the judge of an evaluation.
 
-It never shares data or weights with the head that ranks and trains. With fewer judgments than features, Newton's method runs in the space
-of the judgments (Rasmussen and Williams, 2006, algorithm 3.1), so that a bootstrap of hundreds of refits takes seconds. The prior's scale
-is chosen inside each fit, by the marginal likelihood of that fit's own judgments.
+It never shares data or weights with the head that ranks and trains. With fewer judgments than features, Newton's method runs in the dual,
+the space of the judgments (Rasmussen and Williams, 2006, algorithm 3.1), so hundreds of bootstrap refits take seconds. Each fit chooses the
+prior's scale by the marginal likelihood of its own judgments.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,11 +24,11 @@ class EvaluationHeadSettings(BaseModel):
 
     Attributes
     ----------
-    scales : prior standard deviations of the log-odds between two typical judged replies, among which the marginal likelihood chooses
-    scale_center, scale_spread : a log-normal prior on that choice, which decides where few judgments say little. What ranks best is smaller
-        than what the likelihood alone prefers (150 simulated judgments, accuracy by scale: .25 .785, .5 .783, 1 .766, 2 .728)
-    head : cut points and the priors of position, pull and lapses, as for the online head
-    rounds : of fitting the recruiters' reliability
+    scales : candidates for the prior standard deviation of the log-odds between two typical judged replies; chosen by marginal likelihood
+    scale_center, scale_spread : a log-normal prior on that choice, which matters when there are few judgments. The scale that ranks best is
+        smaller than the likelihood alone prefers (150 simulated judgments, accuracy by scale: .25 .785, .5 .783, 1 .766, 2 .728)
+    head : cut points and the priors of position, pull and lapses, as in the online head
+    rounds : EM rounds for the recruiters' reliability
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,14 +42,14 @@ class EvaluationHeadSettings(BaseModel):
 
 @dataclass(frozen=True)
 class Judged:
-    """Judgments as arrays of n, A's side up.
+    """Judgments as arrays of length n, oriented towards A.
 
     Attributes
     ----------
     differences : features of A minus features of B, ``(n, d)``
-    lower, upper : the levels that each answer covers, see ``ordinal``
-    position : 1 where A was shown first, -1 where B was, 0 where nobody knows
-    recruiter, prompt : whose and on what; resampled together
+    lower, upper : lowest and highest level of each answer, see ``ordinal``
+    position : 1 if A was shown first, -1 if B was, 0 if unknown
+    recruiter, prompt : cluster labels for resampling
     """
 
     differences: np.ndarray
@@ -78,7 +78,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class EvaluationHead:
-    """The fitted weights, in features; ``scale`` is the prior's that was chosen, ``lapses`` what each recruiter was found to be."""
+    """The fitted feature weights; ``scale`` is the chosen prior scale, ``lapses`` the fitted lapse rate of each recruiter."""
 
     weights: np.ndarray
     scale: float
@@ -91,7 +91,7 @@ class EvaluationHead:
 
 
 def fit(judged: Judged, settings: EvaluationHeadSettings | None = None, counts: np.ndarray | None = None) -> EvaluationHead:
-    """The head with the most probable weights; ``counts`` (n,) says how often each judgment counts, once where absent."""
+    """The head with the most probable weights; ``counts`` (n,) weights the judgments, by default with 1."""
     settings = settings or EvaluationHeadSettings()
     return _fit(judged, _Kernels.of(judged, settings), settings, np.ones(len(judged)) if counts is None else counts)
 
@@ -99,7 +99,7 @@ def fit(judged: Judged, settings: EvaluationHeadSettings | None = None, counts: 
 def bootstrap(judged: Judged, *, draws: int, seed: int, settings: EvaluationHeadSettings | None = None) -> Iterator[EvaluationHead]:
     """``draws`` heads, each refitted on recruiters and prompts drawn with replacement, independently of each other.
 
-    A judgment counts as often as its recruiter was drawn times as often as its prompt was. Where nobody names the recruiters, prompts only.
+    A judgment's weight is the number of draws of its recruiter times that of its prompt. If only one recruiter is named, only prompts vary.
     """
     settings = settings or EvaluationHeadSettings()
     kernels = _Kernels.of(judged, settings)
@@ -117,9 +117,9 @@ def bootstrap(judged: Judged, *, draws: int, seed: int, settings: EvaluationHead
 
 @dataclass(frozen=True)
 class _Kernels:
-    """Prior covariances of the judgments' latents, ``(n, n)``: of the features at scale 1, and of position and recruiters' pulls.
+    """Prior covariances of the judgments' latents, ``(n, n)``: from the features at scale 1, and from position and recruiters' pulls.
 
-    ``size`` is the mean squared length of the differences, by which those of the features are divided.
+    ``size`` is the mean squared length of the feature differences, which normalises their kernel.
     """
 
     size: float
@@ -155,8 +155,8 @@ def _fit(judged: Judged, kernels: _Kernels, settings: EvaluationHeadSettings, co
         scale, mode = found[best]
         if round_ < settings.rounds:
             by_chance = lapse[who] * chance
-            by_taste = (1 - lapse[who]) * ordinal.expected(mode.left_out_mean, mode.left_out_variance, low, high)
-            lapsed = np.bincount(who, weights=counts * by_chance / (by_chance + by_taste), minlength=len(names))
+            by_model = (1 - lapse[who]) * ordinal.expected(mode.left_out_mean, mode.left_out_variance, low, high)
+            lapsed = np.bincount(who, weights=counts * by_chance / (by_chance + by_model), minlength=len(names))
             total = np.bincount(who, weights=counts, minlength=len(names))
             lapse = (prior.lapsed + lapsed) / (prior.lapsed + prior.attentive + total)
     return EvaluationHead(
@@ -169,9 +169,9 @@ def _fit(judged: Judged, kernels: _Kernels, settings: EvaluationHeadSettings, co
 
 @dataclass(frozen=True)
 class _Mode:
-    """The posterior's mode; ``dual`` is the gradient of the log-likelihood there, and what the weights are made of.
+    """The posterior's mode; ``dual`` is the gradient of the log-likelihood there, from which the weights are computed.
 
-    ``left_out_mean`` and ``left_out_variance`` are each latent's without its own judgment.
+    ``left_out_mean`` and ``left_out_variance`` are each latent's leave-one-out mean and variance.
     """
 
     dual: np.ndarray
@@ -188,20 +188,20 @@ def _newton(kernel: np.ndarray, low: np.ndarray, high: np.ndarray, weight: np.nd
         target = h * latent + weight * ordinal.slope(latent, low, high)
         roots = np.sqrt(h)
         factor = cho_factor(np.eye(len(h)) + roots[:, None] * kernel * roots, lower=True, overwrite_a=True, check_finite=False)
-        whole = target - roots * cho_solve(factor, roots * (kernel @ target), check_finite=False)
+        full_step = target - roots * cho_solve(factor, roots * (kernel @ target), check_finite=False)
         for halving in range(20):
-            trial = dual + (whole - dual) * 0.5**halving
+            trial = dual + (full_step - dual) * 0.5**halving
             moved = kernel @ trial
             new = float(weight @ ordinal.log_likelihood(moved, low, high) - 0.5 * trial @ moved)
             if new >= value - 1e-12 * abs(value):
                 break
-        settled = np.abs(moved - latent).max() < 1e-6
+        converged = np.abs(moved - latent).max() < 1e-6
         dual, latent, value = trial, moved, new
-        if settled:
+        if converged:
             break
     log_evidence = value - float(np.log(np.diag(factor[0])).sum())
     # Opper and Winther's leave-one-out at the Laplace approximation: take one site out of the marginal.
     half = solve_triangular(factor[0], roots[:, None] * kernel, lower=True, check_finite=False)
     variance = np.diag(kernel) - (half**2).sum(axis=0)
-    kept = np.maximum(1 - h * variance, 1e-9)
-    return _Mode(dual, log_evidence, latent - variance * dual / kept, variance / kept)
+    remaining = np.maximum(1 - h * variance, 1e-9)
+    return _Mode(dual, log_evidence, latent - variance * dual / remaining, variance / remaining)

@@ -1,6 +1,6 @@
-"""How well a reward foresees which of two replies is preferred: accuracy, AUC, calibration, with intervals over prompts.
+"""How well a reward predicts which of two replies is preferred: accuracy, AUC, calibration, with intervals over prompts.
 
-Everything is computed from margins with the chosen reply's side up, so that exchanging the two sides of any pair changes no figure.
+Everything is computed from margins, chosen minus rejected, so exchanging the two sides of a pair changes no figure.
 """
 
 from collections.abc import Callable
@@ -30,8 +30,8 @@ def accuracy(margins: np.ndarray) -> float:
 def auc(margins: np.ndarray) -> float:
     """The area under the ROC curve of the margin, first minus second, as a classifier of "the first was chosen".
 
-    With each pair taken in both orders and never compared with itself: the share of pairs (i, j) with ``margins[i] + margins[j] > 0``,
-    zeros counting half. The usual figure, from one random order, has this as its mean over orders.
+    Each pair is taken in both orders and not compared with itself: the share of pairs (i, j) with ``margins[i] + margins[j] > 0``, zeros
+    counting half. This is the expectation of the usual AUC, which puts each pair in one random order.
     """
     n = len(margins)
     if n < 2:
@@ -49,9 +49,9 @@ def log_loss(margins: np.ndarray) -> float:
 
 
 def calibration_error(margins: np.ndarray) -> float:
-    """Expected calibration error: over 15 equal bins of the likelier side's probability, the mean distance between it and the share right.
+    """Expected calibration error over 15 equal-width bins of the likelier side's probability; ``margins`` are log-odds.
 
-    Guo et al. (2017), equation 3; ``margins`` are log-odds.
+    Guo et al. (2017), equation 3.
     """
     confidence = expit(np.abs(margins))
     right = np.where(margins == 0, 0.5, margins > 0)
@@ -61,7 +61,7 @@ def calibration_error(margins: np.ndarray) -> float:
 
 
 def calibration_error_if_calibrated(margins: np.ndarray, *, draws: int = 200, seed: int = 0) -> float:
-    """The calibration error that as many answers would show were every probability right: what small numbers alone bring."""
+    """The mean calibration error of a perfectly calibrated model on as many answers: the part that is sampling noise."""
     rng = np.random.default_rng(seed)
     size = np.abs(margins)
     chance = expit(size)
@@ -71,12 +71,12 @@ def calibration_error_if_calibrated(margins: np.ndarray, *, draws: int = 200, se
 def with_interval(
     measure: Callable[[np.ndarray], float], margins: np.ndarray, prompts: np.ndarray, *, draws: int = 1_000, seed: int = 0
 ) -> Figure:
-    """``measure`` with its 95 % percentile interval, from redrawing prompts with all their pairs."""
+    """``measure`` with its 95 % percentile interval from a bootstrap over prompts with all their pairs."""
     rng = np.random.default_rng(seed)
     _, index = np.unique(prompts, return_inverse=True)
     order = np.argsort(index, kind="stable")
     starts = np.searchsorted(index[order], np.arange(index.max() + 2))
     members = [margins[order[starts[i] : starts[i + 1]]] for i in range(len(starts) - 1)]
-    redrawn = [measure(np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])) for _ in range(draws)]
-    low, high = np.quantile(redrawn, (0.025, 0.975))
+    resampled = [measure(np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])) for _ in range(draws)]
+    low, high = np.quantile(resampled, (0.025, 0.975))
     return Figure(value=measure(margins), low=float(low), high=float(high))

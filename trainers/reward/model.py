@@ -1,4 +1,4 @@
-"""A reward model from Python: trained on preferences, kept in a file, asked for rewards."""
+"""The reward model's Python interface: fit, save, load, score."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -33,7 +33,7 @@ class RewardModel:
         if head.embedding_hash != embedding.hash:
             raise ConfigurationError(
                 f"this reward model was trained on the embedding {head.embedding_hash[:12]}… and not on {embedding.hash[:12]}…; "
-                "set [features] as it was"
+                "use the [features] settings of its training"
             )
         self.head, self._embedding = head, embedding
 
@@ -71,7 +71,7 @@ class RewardModel:
         return cls(load(Path(path)), _embedding(settings or Settings(Common())))
 
     def save(self, path: str | Path) -> None:
-        """Write the model to a safetensors file; parts of its history lie beside it."""
+        """Write the model to a safetensors file, with its history in a folder beside it."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         save(self.head, Path(path))
 
@@ -81,7 +81,7 @@ class RewardModel:
         return np.asarray(features.astype(float) @ self.head.weights)
 
     def compare(self, prompt: Prompt, a: str, b: str) -> Prediction:
-        """What a recruiter would answer: probabilities of A, tie and B, with mean and variance of the log-odds, ``(1,)`` each."""
+        """The predicted answer of a recruiter: probabilities of A, tie and B, with mean and variance of the log-odds, ``(1,)`` each."""
         features = self._embedding.features([(_messages(prompt), a), (_messages(prompt), b)])
         return predict(self.head, features[:1] - features[1:])
 

@@ -1,4 +1,4 @@
-"""A section for each reward model."""
+"""Registers a settings section for each reward model."""
 
 from storage.settings import sections_of
 from trainers.reward import table

@@ -13,7 +13,7 @@ from trainers.reward.online.settings import HeadSettings
 
 
 class Report(Protocol):
-    """What training found, for people and as JSON."""
+    """Results of a training, as text and as JSON."""
 
     def as_text(self) -> str: ...
 
@@ -29,10 +29,10 @@ class RewardModelKind:
 
     Attributes
     ----------
-    name : of ``feedbackloop train --phase``
-    section, settings : its section of the settings
-    train : trains on a file or a snapshot's folder and validates on held-out prompts; with the flag set all sides change places first,
-        which must change nothing. The last argument is told what was read, before training starts
+    name : value of ``feedbackloop train --phase``
+    section, settings : its settings section and the model of it
+    train : trains on a file or a snapshot's folder and validates on held-out prompts; if the flag is set, A and B are swapped first, which
+        must not change the results. The last argument is called with the data summary before training starts
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""Train a reward head on preference records and say how well it foresees held-out ones: ``feedbackloop train --phase reward``.
+"""Train a reward head on preference records and validate it on held-out ones: ``feedbackloop train --phase reward``.
 
-Prompts are split by ``storage.strata``, as everywhere; beside that split stands five-fold cross-validation over all prompts, whose interval
-is narrower. Needs no bus and no hub.
+Prompts are split by ``storage.strata``, as everywhere; five-fold cross-validation over all prompts, which has a narrower interval, is
+reported too. Needs no bus and no hub.
 """
 
 import hashlib
@@ -26,18 +26,18 @@ from trainers.reward.online import ordinal
 from trainers.reward.online.posterior import Answers, latents, most_probable, posterior_at
 from trainers.reward.online.settings import HeadSettings
 
-# Cross-validation inside the training part chooses the prior: the standard deviation of the log-odds that the embeddings bring to a pair of
-# that part's typical size, and the guards' as a share of it. Texts of another kind than the whitening was fitted on differ in both.
+# Inner cross-validation on the training part chooses the prior: the standard deviation of the log-odds that the embeddings contribute to a
+# pair of typical size, and the guards' as a share of it. Texts unlike those that the whitening was fitted on differ in both.
 SCALES = (0.15, 0.3, 0.6, 1.2)
 GUARD_SHARES = (1.0, 0.3, 0.1)
 FOLDS = 5
-ROWS_AT_ONCE = 64
+EMBED_BATCH = 64
 
 Progress = Callable[[str, int, int], None]
 
 
 class Validated(BaseModel):
-    """What was found on preferences that the head had not seen. ``longer`` is the accuracy of always choosing the longer reply."""
+    """Figures on preferences that the head has not seen. ``longer`` is the accuracy of always choosing the longer reply."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -52,7 +52,7 @@ class Validated(BaseModel):
 
 
 class RewardReport(BaseModel):
-    """A reward head's training in figures. Ties teach, and are left out of every figure."""
+    """Results of training a reward head. Ties are trained on, but left out of every figure."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -68,17 +68,17 @@ class RewardReport(BaseModel):
     cross_validated: Validated
 
     def as_text(self) -> str:
-        """The report as a table for people."""
+        """The report as a text table."""
         parts = (("held out", self.held_out), (f"{FOLDS}-fold", self.cross_validated))
         prior = f"prior scale {self.prior_scale:g}, guards {self.guard_share:g}"
         lines = [f"{self.training_pairs} of {self.records} records train; {prior}; split by prompt"]
         lines.append(f"{'':24}" + "".join(f"{name + f' ({part.pairs})':>26}" for name, part in parts))
-        for name, words in (("accuracy", "accuracy"), ("auc", "AUC"), ("longer", "always the longer")):
+        for name, label in (("accuracy", "accuracy"), ("auc", "AUC"), ("longer", "always the longer")):
             figures = [getattr(part, name) for _, part in parts]
-            lines.append(f"{words:24}" + "".join(f"{f'{f.value:.3f} [{f.low:.3f}, {f.high:.3f}]':>26}" for f in figures))
-        for name, words in (("log_loss", "log loss"), ("calibration_error", "calibration error"),
+            lines.append(f"{label:24}" + "".join(f"{f'{f.value:.3f} [{f.low:.3f}, {f.high:.3f}]':>26}" for f in figures))
+        for name, label in (("log_loss", "log loss"), ("calibration_error", "calibration error"),
                             ("calibration_error_if_calibrated", "  if it were calibrated")):  # fmt: skip
-            lines.append(f"{words:24}" + "".join(f"{getattr(part, name):>26.3f}" for _, part in parts))
+            lines.append(f"{label:24}" + "".join(f"{getattr(part, name):>26.3f}" for _, part in parts))
         return "\n".join(lines)
 
 
@@ -92,15 +92,15 @@ def train_reward(
 ) -> RewardReport:
     """Train on the training stratum of a file or snapshot and validate on the rest.
 
-    With ``swap_sides`` every A and B change places first: the report is the same, which anybody may check. ``on_data`` is called with what
-    was read, and what was refused, before training starts.
+    ``swap_sides`` exchanges A and B of every record first, which must not change the report. ``on_data`` is called with the counts of
+    accepted and rejected records before training starts.
 
     Raises
     ------
     ConfigurationError
         There is nothing readable at ``path``.
     DataRefused
-        Not one of its lines is a record, or it holds too little, or nothing on one side of the split.
+        None of its lines is a record, or there are too few on one side of the split.
     """
     data = read_preferences(path)
     if on_data is not None:
@@ -118,9 +118,9 @@ def train_reward(
     rows = _Rows.of(preferences, features, embedder.guards, settings.section("learning", HeadSettings))
     prior, margins = _margins(rows, ~held_out, held_out)
     folds = np.array([hashlib.sha256(f"fold {c.conversation_id}".encode()).digest()[0] % FOLDS for c in preferences])
-    crossed = np.zeros(len(preferences))
+    cross_validated_margins = np.zeros(len(preferences))
     for fold in np.unique(folds):
-        crossed[folds == fold] = _margins(rows, folds != fold, folds == fold)[1]
+        cross_validated_margins[folds == fold] = _margins(rows, folds != fold, folds == fold)[1]
     at = np.flatnonzero(held_out)
     return RewardReport(
         records=len(preferences),
@@ -132,15 +132,15 @@ def train_reward(
         prior_scale=prior[0],
         guard_share=prior[1],
         held_out=_validated([preferences[i] for i in at[decisive[at]]], margins[decisive[at]]),
-        cross_validated=_validated([preferences[i] for i in np.flatnonzero(decisive)], crossed[decisive]),
+        cross_validated=_validated([preferences[i] for i in np.flatnonzero(decisive)], cross_validated_margins[decisive]),
     )
 
 
 def _embedded(preferences: Sequence[Preference], embedder: Embedder, progress: Progress) -> np.ndarray:
     """Features of each comparison's chosen reply (a tie's A) minus the other's, ``(n, d)``."""
     found = [np.empty((0, embedder.dimension), np.float32)]
-    for start in range(0, len(preferences), ROWS_AT_ONCE):
-        some = preferences[start : start + ROWS_AT_ONCE]
+    for start in range(0, len(preferences), EMBED_BATCH):
+        some = preferences[start : start + EMBED_BATCH]
         both = embedder.features([(c.prompt, text) for c in some for text in ((c.b, c.a) if c.choice == "B" else (c.a, c.b))])
         found.append(both[::2] - both[1::2])
         progress("embed", start + len(some), len(preferences))
@@ -149,7 +149,7 @@ def _embedded(preferences: Sequence[Preference], embedder: Embedder, progress: P
 
 @dataclass(frozen=True)
 class _Rows:
-    """Comparisons as the posterior takes them, the chosen side up; the last ``guards`` features are no embedding."""
+    """Comparisons as input of the posterior, chosen minus rejected; the last ``guards`` features are not embedding."""
 
     answers: Answers
     guards: int
@@ -171,7 +171,7 @@ class _Rows:
         return Answers(a.differences[which], a.low[which], a.high[which], a.offset[which], a.weight[which])
 
     def precision(self, scale: float, guard_share: float, typical: np.ndarray) -> np.ndarray:
-        """The prior's, for pairs whose embeddings' and guards' differences have the lengths ``typical``."""
+        """The prior's precision, for pairs whose embedding and guard differences have the lengths ``typical``."""
         deviations = np.full(self.answers.differences.shape[1], scale / typical[0])
         deviations[-1 - self.guards : -1] = scale * guard_share / typical[1]
         deviations[-1] = self.position_scale
@@ -185,7 +185,7 @@ class _Rows:
 
 
 def _margins(rows: _Rows, training: np.ndarray, wanted: np.ndarray) -> tuple[tuple[float, float], np.ndarray]:
-    """The prior chosen on the training part, and the log-odds for the chosen side of the wanted ones under the head trained on it."""
+    """The prior chosen on the training part, and the log-odds of the chosen side of the ``wanted`` rows under the head trained on it."""
     typical = rows.typical(training)
     part = np.array([hashlib.sha256(f"inner {prompt}".encode()).digest()[0] % 3 for prompt in rows.prompts])
     loss = dict.fromkeys(product(SCALES, GUARD_SHARES), 0.0)
@@ -200,7 +200,7 @@ def _margins(rows: _Rows, training: np.ndarray, wanted: np.ndarray) -> tuple[tup
     weights = most_probable(answers, precision)
     covariance = posterior_at(weights, answers, precision).covariance
     differences = rows.answers.differences[wanted].astype(float)
-    differences[:, -1] = 0  # what is wanted is the replies' merit, not which was shown first
+    differences[:, -1] = 0  # ignore which reply was shown first
     variance = np.einsum("ij,ij->i", differences @ covariance, differences)
     return best, _decisive_log_odds(differences @ weights, variance, rows.cut)
 

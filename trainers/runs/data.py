@@ -1,4 +1,4 @@
-"""What a run learns from and is judged by: a frozen snapshot's folder, or a file of preference records."""
+"""The data that a run trains on and is evaluated with: a frozen snapshot's folder, or a file of preference records."""
 
 import hashlib
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ class RunData:
 
     Attributes
     ----------
-    preferences : both strata, without training rows that stand on the evaluation side too (``overlap`` counts these)
-    bad : lines of a file that are no records
-    layout : the form of the file's records
+    preferences : both strata, without training rows that also occur in the evaluation stratum (``overlap`` counts them)
+    bad : invalid lines of a file
+    layout : name of the layout of the file's records
     digest : SHA-256 of the snapshot's manifest, or of the file
     snapshot : None for a file
     """
@@ -40,16 +40,16 @@ class RunData:
         ConfigurationError
             There is nothing readable at ``path``.
         DataRefused
-            Not one line of the file is a preference record.
+            No line of the file is a preference record.
         """
         if path.is_dir():
             snapshot = open_snapshot(path)
             return cls(tuple(preferences_of(snapshot)), BadLines(path), "a snapshot", data_hash(path), snapshot)
-        found = read_preferences(path)
-        return cls(found.preferences, found.bad, found.layout, data_hash(path), None)
+        data = read_preferences(path)
+        return cls(data.preferences, data.bad, data.layout, data_hash(path), None)
 
     def prompts(self, most: int) -> list[TrialPrompt]:
-        """The prompts to try models on: the newest of the evaluation stratum, oldest first."""
+        """The newest prompts of the evaluation stratum, at most ``most``, oldest first."""
         return trial_prompts(self.snapshot, most) if self.snapshot is not None else trial_prompts_among(self.preferences, most)
 
     @property
@@ -68,7 +68,7 @@ class RunData:
 
     @property
     def summary(self) -> DataSummary:
-        """What people are told before the work starts."""
+        """The summary that is reported before a run starts."""
         return DataSummary.of(self.preferences, self.bad, self.layout)
 
 

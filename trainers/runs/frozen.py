@@ -1,4 +1,4 @@
-"""The settings that a run was asked for with, under one hash: what trainer, gates and reviewers hold it against."""
+"""The settings that a run was requested with, identified by one hash: trainer, gates and reviewers all use these."""
 
 import hashlib
 from typing import Any
@@ -10,7 +10,7 @@ from storage.artifacts import Artifacts
 from storage.errors import ArtifactError
 from storage.events import Identifier, problems
 
-# The gates of runs that were asked for before their settings stood on the log.
+# The gates of runs that were requested before their settings were recorded on the log.
 FIRST_REQUIRED: tuple[str, ...] = ("win_rate", "kl_budget", "facts", "conduct", "name_contrast")
 
 
@@ -20,7 +20,7 @@ class FrozenSettings(BaseModel):
     Attributes
     ----------
     sections : by name, as ``feedbackloop.toml`` has them
-    required : the gates without which an evaluation of the run does not count
+    required : the gates that an evaluation of the run must have to be accepted
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,12 +39,12 @@ class FrozenSettings(BaseModel):
 
 
 def read_frozen(artifacts: Artifacts, sha: str) -> FrozenSettings:
-    """The settings under this hash.
+    """The settings with this hash.
 
     Raises
     ------
     ArtifactError
-        They are not there, or are no run's settings.
+        They do not exist, or are not a run's settings.
     """
     try:
         return FrozenSettings.model_validate_json(artifacts.read(sha))

@@ -1,4 +1,4 @@
-"""What one training run has to do: its data, its models and its settings."""
+"""The inputs of one training run: its data, its models and its settings."""
 
 import hashlib
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from trainers.runs.settings import RunSettings
 
 @dataclass(frozen=True)
 class Job:
-    """What to train, on what, against whom. Where ``champion_policy`` is None the base model itself is the champion.
+    """What to train, on which data, against which champion. If ``champion_policy`` is None the base model is the champion.
 
     ``data`` is a snapshot's folder or a file of preference records.
     """
@@ -41,9 +41,9 @@ class Job:
 
 
 def base_hash(ref: str) -> str | None:
-    """SHA-256 over the files of a model's folder; None for a Hugging Face id, which names its content otherwise.
+    """SHA-256 over the files of a model's folder; None for a Hugging Face id, whose files are not hashed.
 
-    For an adapter's folder, over the files of its base and its own.
+    For an adapter's folder, over its own files and those of its base.
     """
     from trainers.models.policy import layers
 

@@ -1,7 +1,7 @@
-"""From a frozen snapshot to a judged challenger, stage by stage: check, train, sample, evaluate, gates.
+"""From a frozen snapshot to an evaluated challenger, stage by stage: check, train, sample, evaluate, gates.
 
-The trainer process calls :func:`run` for each claimed run. What a stage found is written to the run's folder in one move, and a stage
-that has finished is not done again, so that a run that was killed goes on where it was. The policy and the report go to the artifact store.
+The trainer process calls :func:`run` for each claimed run. A stage's result is written to the run's folder atomically and a finished stage
+is not repeated, so that a killed run resumes where it was. The policy and the report go to the artifact store.
 """
 
 import os
@@ -28,11 +28,11 @@ __all__ = ["STAGES", "Outcome", "run"]
 Progress = Callable[[str, int, int, dict[str, float], dict[str, str]], None]  # stage, step, steps, metrics, artifacts by name
 STAGES = ("check", "train", "sample", "evaluate", "gates")
 
-Kept = TypeVar("Kept", bound=BaseModel)
+StageResult = TypeVar("StageResult", bound=BaseModel)
 
 
 class Outcome(BaseModel):
-    """The challenger's name, its policy and report in the artifact store, what the gates said, and each stage's seconds."""
+    """The challenger's version, its policy and report in the artifact store, the gates' results, and the seconds of each stage."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,45 +45,49 @@ class Outcome(BaseModel):
 
 
 def run(job: Job, folder: Path, artifacts: Artifacts, progress: Progress) -> Outcome:
-    """Do what is left of the job's stages and return its outcome.
+    """Run the job's remaining stages and return its outcome.
 
     Parameters
     ----------
-    folder : the run's own; holds one file a finished stage, and whatever a stage has half done
-    progress : called at each step; what it raises ends the run at that step, and calling ``run`` again goes on from there
+    folder : for this run only; holds one file for each finished stage, and a stage's unfinished work
+    progress : called at each step; an exception that it raises ends the run, which resumes when ``run`` is called again
 
     Raises
     ------
     DataRefused
         An expectation on the snapshot failed, or it holds too little.
     TrainingError, ModelNotFound, ArtifactError
-        As the stages say.
+        As raised by the stages.
     """
     stages = _Stages(folder, job.hash(), progress)
     settings = job.settings
 
     @cache
-    def data() -> RunData:  # a run that goes on may need it for no stage
+    def data() -> RunData:  # a resumed run may not need it
         return RunData.read(job.data)
 
     @cache
     def trials() -> list[TrialPrompt]:
         return data().prompts(settings.evaluation.prompts)
 
-    stages.do("check", stage.Checked, lambda say: stage.check(data(), artifacts, say))
+    stages.do("check", stage.Checked, lambda report_progress: stage.check(data(), artifacts, report_progress))
     trained = stages.do(
-        "train", stage.TrainedPolicy, lambda say: stage.train(job.base, data(), settings, folder / "training", artifacts, say)
+        "train",
+        stage.TrainedPolicy,
+        lambda report_progress: stage.train(job.base, data(), settings, folder / "training", artifacts, report_progress),
     )
     models = Models(ModelRef(job.base, artifacts.get(trained.policy)), job.champion_ref, ModelRef(job.base))
-    sampled = stages.do("sample", stage.Sampled, lambda say: stage.sample(trials(), job.champion, models, settings.evaluation, say))
+    sampled = stages.do(
+        "sample", stage.Sampled, lambda report_progress: stage.sample(trials(), job.champion, models, settings.evaluation, report_progress)
+    )
     evaluated = stages.do(
         "evaluate",
         stage.Evaluated,
-        lambda say: stage.evaluate(data(), trials(), sampled, models, settings, job.challengers_before, say),
+        lambda report_progress: stage.evaluate(data(), trials(), sampled, models, settings, job.challengers_before, report_progress),
     )
 
-    def judge(say: stage.Say) -> stage.Judged:
-        say(0, 1)
+    def judge(report_progress: stage.StageProgress) -> stage.Judged:
+        report_progress(0, 1)
         about = {
             "run_id": job.run_id,
             "version": trained.version,
@@ -94,9 +98,9 @@ def run(job: Job, folder: Path, artifacts: Artifacts, progress: Progress) -> Out
             "challengers_before": job.challengers_before,
         }
         report = stage.judge(data(), trained, sampled, evaluated, settings, about)
-        kept = artifacts.put_bytes(report.model_dump_json(indent=1).encode())
-        say(1, 1)
-        return stage.Judged(report=kept, gates=report.gates, verdict=report.verdict)
+        stored_report = artifacts.put_bytes(report.model_dump_json(indent=1).encode())
+        report_progress(1, 1)
+        return stage.Judged(report=stored_report, gates=report.gates, verdict=report.verdict)
 
     judged = stages.do("gates", stage.Judged, judge)
     return Outcome(
@@ -110,45 +114,47 @@ def run(job: Job, folder: Path, artifacts: Artifacts, progress: Progress) -> Out
 
 
 class _Stages:
-    """Does each stage once for a job: its result lies in ``folder/STAGE.json`` with the job's hash and the seconds it took."""
+    """Runs each stage of a job once: its result is stored in ``folder/STAGE.json`` with the job's hash and the seconds it took."""
 
     def __init__(self, folder: Path, job: str, progress: Progress) -> None:
         self._folder, self._job, self._progress = folder, job, progress
         self.seconds: dict[str, float] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
-    def do(self, name: str, model: type[Kept], work: Callable[[stage.Say], Kept]) -> Kept:
+    def do(self, name: str, model: type[StageResult], work: Callable[[stage.StageProgress], StageResult]) -> StageResult:
         path = self._folder / f"{name}.json"
         if path.is_file():
-            kept = orjson.loads(path.read_bytes())
-            if kept["job"] != self._job:
+            previous = orjson.loads(path.read_bytes())
+            if previous["job"] != self._job:
                 raise TrainingError(
                     f"{self._folder}: its {name} stage was done for another job (other data, champion or settings); "
                     "give each job its own folder"
                 )
-            self.seconds[name] = kept["seconds"]
-            if kept.get("artifacts"):  # a stage of an older program has none
-                self._progress(name, 1, 1, {}, kept["artifacts"])
-            return model.model_validate_json(orjson.dumps(kept["result"]))
+            self.seconds[name] = previous["seconds"]
+            if previous.get("artifacts"):  # stages written by older versions have none
+                self._progress(name, 1, 1, {}, previous["artifacts"])
+            return model.model_validate_json(orjson.dumps(previous["result"]))
         started = time.monotonic()
-        put: dict[str, str] = {}
+        stored: dict[str, str] = {}
 
-        def say(step: int, steps: int, metrics: Mapping[str, float] | None = None, artifacts: Mapping[str, str] | None = None) -> None:
-            put.update(artifacts or {})
-            self._progress(name, step, steps, dict(metrics or {}), dict(put))
+        def report_progress(
+            step: int, steps: int, metrics: Mapping[str, float] | None = None, artifacts: Mapping[str, str] | None = None
+        ) -> None:
+            stored.update(artifacts or {})
+            self._progress(name, step, steps, dict(metrics or {}), dict(stored))
 
-        result = work(say)
+        result = work(report_progress)
         self.seconds[name] = round(time.monotonic() - started, 3)
-        record = {"job": self._job, "seconds": self.seconds[name], "artifacts": put, "result": orjson.loads(result.model_dump_json())}
-        write_whole(path, orjson.dumps(record))
+        record = {"job": self._job, "seconds": self.seconds[name], "artifacts": stored, "result": orjson.loads(result.model_dump_json())}
+        write_atomic(path, orjson.dumps(record))
         return result
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all, also after a power cut."""
-    half = path.with_name(f"{path.name}.part")
-    with half.open("wb") as file:
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file atomically and durably."""
+    partial = path.with_name(f"{path.name}.part")
+    with partial.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    half.replace(path)
+    partial.replace(path)

@@ -1,6 +1,6 @@
-"""The report on a challenger: everything that was found, on how much evidence, from what.
+"""The evaluation report on a challenger: findings, evidence and lineage.
 
-It is made by the pipeline, kept as an artifact and read by reviewers in the dashboard, so that it imports neither torch nor scipy.
+It is written by the pipeline, stored as an artifact and shown in the dashboard, so this module imports neither torch nor scipy.
 """
 
 from typing import Any, Literal
@@ -18,7 +18,7 @@ class _Part(BaseModel):
 
 
 class Lineage(_Part):
-    """What the report stands on, by hash. ``snapshot`` is the manifest's, or the file's."""
+    """The report's inputs by hash. ``snapshot`` is the hash of the manifest, or of the file."""
 
     snapshot: str
     through_sequence: int | None
@@ -26,13 +26,13 @@ class Lineage(_Part):
     embedding: str
     embedding_hash: str
     reward_head: str
-    base_hash: str | None  # of the base model's weights, where they lie in a folder
+    base_hash: str | None  # of the base model's files, if they are in a local folder
 
 
 class Data(_Part):
-    """How much there was; ``used`` rows are left of the ``decisive`` ones after deduplication and weighting by age.
+    """Sizes of the data; ``used`` rows remain of the ``decisive`` ones after deduplication and downsampling by age.
 
-    ``overlap`` training judgments were left out before all that, because the evaluation stratum has their prompt or conversation too.
+    ``overlap`` training judgments were left out beforehand, because the evaluation stratum has their prompt or conversation too.
     """
 
     training_judgments: int
@@ -45,7 +45,7 @@ class Data(_Part):
 
 
 class Training(_Part):
-    """The training's last logged metrics; ``too_long`` rows were left out."""
+    """Size and last logged metrics of the training; ``too_long`` rows were dropped."""
 
     rows: int
     steps: int
@@ -54,7 +54,7 @@ class Training(_Part):
 
 
 class PairedReply(_Part):
-    """Both models' replies to one prompt; a negative difference is in the champion's favour."""
+    """Both models' replies to one prompt; a negative difference favours the champion."""
 
     prompt: tuple[Message, ...]
     challenger: str
@@ -64,7 +64,7 @@ class PairedReply(_Part):
 
 
 class Report(_Part):
-    """Everything about one challenger against one champion.
+    """The evaluation of one challenger against one champion.
 
     Attributes
     ----------
@@ -91,12 +91,12 @@ class Report(_Part):
 
 
 def read_report(artifacts: Artifacts, sha: str) -> Report:
-    """The report that lies under this hash.
+    """The report with this hash.
 
     Raises
     ------
     ArtifactError
-        There is none, or it is another program's.
+        It does not exist, or was written by an incompatible version.
     """
     try:
         return Report.model_validate_json(orjson.dumps(_upcast(orjson.loads(artifacts.read(sha)))))
@@ -106,7 +106,7 @@ def read_report(artifacts: Artifacts, sha: str) -> Report:
 
 
 def _upcast(fields: Any) -> Any:
-    """A report of version 1 had a field for each of the five audits that there were."""
+    """Convert version 1, which had a field for each of the five audits, to version 2."""
     if not isinstance(fields, dict) or fields.get("schema_version", 1) != 1 or "win_rate" not in fields:
         return fields
     fields = dict(fields)

@@ -1,4 +1,4 @@
-"""Every setting that decides a run's outcome, read from this installation or from the run's own frozen ones."""
+"""Every setting that decides a run's outcome, read from this installation or from the run's frozen settings."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from storage.settings import Common, Settings
 from trainers.audits.settings import EvaluationSettings
-from trainers.audits.table import by_name, gates_section
+from trainers.audits.table import audits, gates_section
 from trainers.features.settings import FeatureSettings
 from trainers.policy.methods import Method, method
 from trainers.reward.online.settings import HeadSettings
@@ -33,12 +33,12 @@ class RunSettings:
 
     @classmethod
     def read(cls, settings: Settings, name: str | None) -> "RunSettings":
-        """This installation's settings for a run of the method ``name``, or for an evaluation alone.
+        """This installation's settings for a run of the method ``name``, or for an evaluation only if it is None.
 
         Raises
         ------
         ConfigurationError
-            There is no such method, or a section holds a wrong key or value.
+            The method is unknown, or a section has an invalid key or value.
         """
         row = method(name) if name is not None else None
         return cls(
@@ -63,17 +63,17 @@ class RunSettings:
         return {name: section.model_dump(mode="json") for name, section in sections.items()}
 
     def freeze(self) -> FrozenSettings:
-        """The settings as a request for a run names them, with the gates of all audits required."""
+        """The settings to request a run with; the gates of all audits are required."""
         assert self.method is not None
-        return FrozenSettings(method=self.method.name, sections=self.as_json(), required=tuple(by_name()))
+        return FrozenSettings(method=self.method.name, sections=self.as_json(), required=tuple(audits()))
 
     @classmethod
     def of(cls, frozen: FrozenSettings) -> "RunSettings":
-        """The settings that a run was asked for with.
+        """The settings that a run was requested with.
 
         Raises
         ------
         ConfigurationError
-            This program has no such method, audit or setting.
+            This version has no such method, audit or setting.
         """
         return cls.read(Settings(Common(), frozen.sections, origin="the run's settings"), frozen.method)

@@ -1,4 +1,4 @@
-"""What each stage of a run does: its inputs in, a record out that the pipeline keeps. No stage looks at another's files."""
+"""The stages of a run: functions from inputs to a record that the pipeline stores. No stage reads another's files."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from storage.events import GateResult, Message, Verdict
 from trainers.audits.settings import EvaluationSettings
 from trainers.audits.table import gate, measure, read_findings, verdict
 from trainers.audits.trial import Models, Replies, Trial
-from trainers.data.preference import to_train_on
+from trainers.data.preference import decisive_training_rows
 from trainers.data.snapshots import TrialPrompt
 from trainers.features.embedder import Embedder
 from trainers.models.engine import generate
@@ -26,8 +26,8 @@ from trainers.runs.report import Data, Lineage, PairedReply, Report, Training
 from trainers.runs.settings import RunSettings
 
 
-class Say(Protocol):
-    """Reports step, steps and metrics of the stage at work, and by their names the artifacts that it has put into the store."""
+class StageProgress(Protocol):
+    """Reports step, steps and metrics of the current stage, and the artifacts that it has stored, by name."""
 
     def __call__(
         self, step: int, steps: int, metrics: Mapping[str, float] | None = None, artifacts: Mapping[str, str] | None = None
@@ -39,7 +39,7 @@ class _Record(BaseModel):
 
 
 class Checked(_Record):
-    """The snapshot holds what it should: so many judgments and prompts, and so many judgments that training goes without."""
+    """The snapshot meets its expectations; its number of judgments, prompts, and training judgments left out as overlap."""
 
     judgments: int
     prompts: int
@@ -58,7 +58,7 @@ class TrainedPolicy(_Record):
 
 
 class Sampled(_Record):
-    """The replies to the trial's prompts, in its order."""
+    """The replies to the evaluation prompts, in their order."""
 
     challenger: tuple[str, ...]
     champion: tuple[str, ...]
@@ -66,7 +66,7 @@ class Sampled(_Record):
 
 
 class Evaluated(_Record):
-    """What the audits found, in JSON by their names, and some of the replies side by side."""
+    """The audits' findings as JSON by name, and some of the replies side by side."""
 
     findings: dict[str, Any]
     replies: tuple[PairedReply, ...]
@@ -83,31 +83,33 @@ class Judged(_Record):
     verdict: Verdict
 
 
-def check(data: RunData, artifacts: Artifacts, say: Say) -> Checked:
-    """Hold the snapshot against its expectations, and keep the results with their Data Docs, as the artifact ``data_docs``.
+def check(data: RunData, artifacts: Artifacts, progress: StageProgress) -> Checked:
+    """Validate the snapshot against its expectations, and store the results with their Data Docs as the artifact ``data_docs``.
 
     Raises
     ------
     DataRefused
-        With the names of the expectations that failed.
+        Names the expectations that failed.
     """
     from storage.snapshots.expectations import check as expectations
 
-    say(0, 1)
+    progress(0, 1)
     snapshot = data.snapshot
     assert snapshot is not None
     with tempfile.TemporaryDirectory() as scratch:
         failures = expectations(snapshot, Path(scratch) / "data-docs")
-        say(1, 1, {"left_out": snapshot.overlap} if snapshot.overlap else None, {"data_docs": artifacts.put(Path(scratch) / "data-docs")})
+        progress(
+            1, 1, {"left_out": snapshot.overlap} if snapshot.overlap else None, {"data_docs": artifacts.put(Path(scratch) / "data-docs")}
+        )
     if failures:
         raise DataRefused("the snapshot fails its expectations: " + "; ".join(f"{name}: {detail}" for name, detail in failures))
     return Checked(judgments=len(snapshot.preferences), prompts=len(snapshot.prompts), overlap=snapshot.overlap)
 
 
-def train(base: str, data: RunData, settings: RunSettings, folder: Path, artifacts: Artifacts, say: Say) -> TrainedPolicy:
-    """Train the challenger from the base model by the run's method and keep its adapter."""
+def train(base: str, data: RunData, settings: RunSettings, folder: Path, artifacts: Artifacts, progress: StageProgress) -> TrainedPolicy:
+    """Train the challenger from the base model with the run's method, and store its adapter."""
     assert settings.method is not None
-    trained = settings.method.train(base, to_train_on(data.preferences), settings.training, folder, say)
+    trained = settings.method.train(base, decisive_training_rows(data.preferences), settings.training, folder, progress)
     policy = artifacts.put(trained.adapter)
     return TrainedPolicy(
         policy=policy,
@@ -119,10 +121,12 @@ def train(base: str, data: RunData, settings: RunSettings, folder: Path, artifac
     )
 
 
-def sample(trials: Sequence[TrialPrompt], champion_name: str | None, models: Models, settings: EvaluationSettings, say: Say) -> Sampled:
-    """Let both models answer the trial's prompts.
+def sample(
+    trials: Sequence[TrialPrompt], champion_name: str | None, models: Models, settings: EvaluationSettings, progress: StageProgress
+) -> Sampled:
+    """Sample both models' replies to the evaluation prompts.
 
-    What the champion ``champion_name`` answered there while it served is its sample: it was drawn at the serving temperature.
+    Replies that the champion ``champion_name`` gave while serving are reused: they were sampled at the serving temperature.
     """
     prompts = [trial.prompt for trial in trials]
     unanswered = [i for i, trial in enumerate(trials) if trial.version != champion_name]
@@ -132,11 +136,11 @@ def sample(trials: Sequence[TrialPrompt], champion_name: str | None, models: Mod
     def replies(policy: Policy, asked: Sequence[tuple[Message, ...]], number: int) -> list[str]:
         nonlocal done
         before = done
-        spoken = generate(policy, asked, settings.sampling, 3 * settings.seed + number, progress=lambda n, _: say(before + n, steps))
+        texts = generate(policy, asked, settings.sampling, 3 * settings.seed + number, progress=lambda n, _: progress(before + n, steps))
         done += len(asked)
-        return spoken
+        return texts
 
-    say(0, steps)
+    progress(0, steps)
     challenger = replies(models.challenger, prompts, 0)
     champion = [trial.reply for trial in trials]
     if unanswered:
@@ -147,9 +151,15 @@ def sample(trials: Sequence[TrialPrompt], champion_name: str | None, models: Mod
 
 
 def evaluate(
-    data: RunData, trials: Sequence[TrialPrompt], sampled: Sampled, models: Models, settings: RunSettings, challengers_before: int, say: Say
+    data: RunData,
+    trials: Sequence[TrialPrompt],
+    sampled: Sampled,
+    models: Models,
+    settings: RunSettings,
+    challengers_before: int,
+    progress: StageProgress,
 ) -> Evaluated:
-    """Take every audit's measurement."""
+    """Run every audit."""
     embedding = Embedder.load(settings.features)
     trial = Trial(
         Replies(tuple(trial.prompt for trial in trials), sampled.challenger, sampled.champion, sampled.again),
@@ -159,9 +169,9 @@ def evaluate(
         settings.evaluation,
         settings.learning,
         challengers_before,
-        say,
+        progress,
     )
-    findings = measure(trial, say)
+    findings = measure(trial, progress)
     return Evaluated(
         findings={name: orjson.loads(finding.model_dump_json()) for name, finding in findings.items()},
         replies=_side_by_side(trial.replies, trial.reward_differences, settings.evaluation.seed),
@@ -174,7 +184,7 @@ def evaluate(
 def judge(
     data: RunData, trained: TrainedPolicy | None, sampled: Sampled, evaluated: Evaluated, settings: RunSettings, about: Mapping[str, Any]
 ) -> Report:
-    """Put the findings to the gates and write the report; ``about`` are its fields that name the run and its models."""
+    """Apply the gates to the findings and build the report; ``about`` are its fields that name the run and its models."""
     results = gate(read_findings(evaluated.findings), settings.gates)
     held_out = [each for each in data.preferences if each.stratum == "evaluation"]
     return Report(
@@ -190,7 +200,7 @@ def judge(
         ),
         data=Data(
             training_judgments=len(data.preferences) - len(held_out),
-            decisive=len(to_train_on(data.preferences)),
+            decisive=len(decisive_training_rows(data.preferences)),
             used=trained.rows if trained is not None else None,
             evaluation_judgments=len(held_out),
             evaluation_recruiters=len({each.recruiter for each in held_out}),
@@ -210,7 +220,7 @@ def judge(
 
 
 def _side_by_side(replies: Replies, differences: np.ndarray, seed: int) -> tuple[PairedReply, ...]:
-    """Five pairs that are worst for the challenger, and five others at random."""
+    """The five pairs that are worst for the challenger, and five others at random."""
     order = np.argsort(differences, kind="stable")
     worst = [int(i) for i in order[:5]]
     others = [int(i) for i in order[5:]]

@@ -1,6 +1,6 @@
--- One append-only table per kind of event; no keys and no indexes: they cost more than all the rest once there are millions of rows
--- (docs/decisions.md). log_topic, log_partition and log_offset say where on the log the row's event stands.
--- Nested values are columns (a_text, sampling_seed); lists and open fields are JSON text, never looked into by a query that must be quick.
+-- One append-only table per kind of event. No keys or indexes: with millions of rows they cost more than everything else
+-- (docs/decisions.md). log_topic, log_partition and log_offset are the position of the row's event on the log.
+-- Nested values are columns (a_text, sampling_seed); lists and dicts are JSON text, not parsed by any query that must be fast.
 
 CREATE TABLE offsets (log_topic VARCHAR NOT NULL, log_partition INTEGER NOT NULL, log_offset BIGINT NOT NULL);
 CREATE TABLE numbering (epoch BIGINT NOT NULL);
@@ -101,8 +101,8 @@ CREATE TABLE model_rolled_back (
     version VARCHAR NOT NULL, reviewer VARCHAR NOT NULL, reason VARCHAR NOT NULL
 );
 
--- What the join numbered, whole, so that it can be published again. These rows are made here and then go to the log, so they carry no
--- position; preference_logged says where each came back from the log (a repeat has a row of its own there).
+-- Numbered preferences with all their fields, so that they can be published again. They are created here before they are on the log, so they
+-- have no position; preference_logged has the position of each entry read back from the log (duplicates have their own rows).
 CREATE TABLE preference_joined (
     schema_version INTEGER NOT NULL, event_id UUID NOT NULL, occurred_at TIMESTAMPTZ NOT NULL, source VARCHAR NOT NULL,
     epoch BIGINT NOT NULL, "sequence" BIGINT NOT NULL,

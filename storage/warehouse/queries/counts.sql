@@ -1,4 +1,4 @@
--- How many of what have passed each station.
+-- Number of events per station of the loop.
 SELECT 'replies' AS station, count(*) AS n FROM reply_sent
 UNION ALL SELECT 'pairs', count(*) FROM pair_drawn
 UNION ALL SELECT 'embedded', count(*) FROM pair_embedded

@@ -1,4 +1,4 @@
--- Pairs that lack their features, and features that lack their pair. Of several embeddings of a pair the last read counts.
+-- Pairs without features, and features without a pair. Of several embeddings of a pair the last one read is used.
 SELECT pair_id, any_value(stratum) AS stratum, NULL AS embedding_hash, NULL AS a, NULL AS b
 FROM pair_drawn ANTI JOIN pair_embedded USING (pair_id)
 GROUP BY pair_id

@@ -1,5 +1,6 @@
--- Judgments that hold and are complete and that the numbered preferences do not reflect: decisive ones without a number, and those that
--- stand against an earlier one's number. Of two by one recruiter on one pair the one that was appended later holds. Each with its pair's stratum and features and with what the numbers say now (held_*).
+-- Current judgments of complete pairs that the numbered preferences do not reflect: decisive ones without a number, and those that replace
+-- or withdraw a numbered one. A recruiter's current judgment on a pair is the one appended last. Each row has the pair's stratum and
+-- features, and the recruiter's numbered judgment (held_*).
 WITH holding AS (
     SELECT *, rowid AS place
     FROM judgment_given

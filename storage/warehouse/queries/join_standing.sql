@@ -1,4 +1,4 @@
--- For every recruiter who judged a pair of $ids: the judgment that holds (the one appended last), and its number where it has one that was not removed.
+-- Each recruiter's current judgment (the one appended last) on the pairs in $ids, and its sequence number if it has one that was not removed.
 WITH held AS (
     SELECT pair_id, recruiter, arg_max(event_id, rowid) AS event_id
     FROM judgment_given

@@ -1,4 +1,4 @@
--- Numbered preferences that are not what their judgment, their pair and its features make of them, and in what they differ.
+-- Numbered preferences that do not match their judgment, pair and features, with the fields that differ.
 WITH pairs AS (SELECT pair_id, arg_min(stratum, rowid) AS stratum FROM pair_drawn GROUP BY pair_id),
 compared AS (
     SELECT

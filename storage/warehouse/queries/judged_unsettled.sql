@@ -1,4 +1,4 @@
--- Who has judged the pairs that have fewer than $opinions opinions, and how many opinions each of them gave (0: only skips).
+-- Recruiters who judged pairs that have fewer than $opinions opinions, with the number of opinions each gave (0: only skips).
 SELECT pair_id, recruiter, count(*) FILTER (choice IS DISTINCT FROM 'skip') AS opinions
 FROM judgment_given
 WHERE pair_id NOT IN (

@@ -1,4 +1,4 @@
--- The lower halves of the ids of all facts, to tell repeats by. What is numbered here has its numbers for that.
+-- The lower 64 bits of all event ids, for deduplication. Numbered preferences are deduplicated by their sequence numbers instead.
 SELECT (event_id::UHUGEINT & 18446744073709551615::UHUGEINT)::UBIGINT AS half FROM (
     SELECT event_id FROM reply_sent
     UNION ALL SELECT event_id FROM pair_drawn

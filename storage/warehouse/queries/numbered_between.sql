@@ -1,4 +1,4 @@
--- The ids of the entries numbered from $low to $high.
+-- Ids of the entries numbered $low to $high.
 SELECT sequence, event_id FROM preference_joined WHERE sequence BETWEEN $low AND $high
 UNION ALL
 SELECT sequence, event_id FROM preference_removed WHERE sequence BETWEEN $low AND $high

@@ -1,4 +1,4 @@
--- Where the numbering stands: the epoch claimed here, the highest claim read from the log, the last number given.
+-- State of the numbering: the epoch claimed here, the highest epoch on the log, the last number assigned.
 SELECT
     (SELECT max(epoch) FROM numbering) AS epoch,
     coalesce((SELECT max(epoch) FROM hub_claimed), 0) AS log_epoch,

@@ -1,2 +1,2 @@
--- The last offset dealt with of each partition: every batch adds where it got to.
+-- The last processed offset of each partition; each batch appends a row.
 SELECT log_topic, log_partition, max(log_offset) AS log_offset FROM offsets GROUP BY ALL

@@ -1,4 +1,4 @@
--- Every pair by 61 bits of its id: where it was drawn, embedded, or settled ($opinions opinions, or not drawn for judging).
+-- A 61-bit key of every pair that is drawn, embedded, or settled ($opinions opinions, or not drawn for judging), by state.
 SELECT 'drawn' AS state, (pair_id::UHUGEINT % 2305843009213693951::UHUGEINT)::UBIGINT AS key FROM pair_drawn
 UNION ALL SELECT 'embedded', (pair_id::UHUGEINT % 2305843009213693951::UHUGEINT)::UBIGINT FROM pair_embedded
 UNION ALL

@@ -1,4 +1,4 @@
--- How many pairs are open to somebody: embedded, drawn for judging, and with fewer than $opinions opinions (a skip is none).
+-- Number of open pairs: embedded, drawn for judging, and with fewer than $opinions opinions (skips do not count).
 SELECT count(DISTINCT pair_id) AS n
 FROM pair_drawn
 WHERE

@@ -1,6 +1,6 @@
--- The preferences that hold at $through_sequence, of $sources, as a snapshot has them but without features.
+-- The preferences current at $through_sequence, from $sources; the same as in a snapshot, but without features.
 WITH said AS (
-    -- A judgment that says nothing overall counts once for each objective that it answers.
+    -- A judgment without an overall choice gives one row for each objective.
     SELECT preference_joined.*, 'overall' AS objective, judgment_choice AS said
     FROM preference_joined
     WHERE judgment_choice IS NOT NULL

@@ -1,6 +1,6 @@
--- The preferences of a snapshot: what holds at $through_sequence, of $sources, both strata, in total order.
+-- The preferences of a snapshot: current at $through_sequence, from $sources, both strata, totally ordered.
 WITH said AS (
-    -- A judgment that says nothing overall counts once for each objective that it answers.
+    -- A judgment without an overall choice gives one row for each objective.
     SELECT preference_joined.*, 'overall' AS objective, judgment_choice AS said
     FROM preference_joined
     WHERE judgment_choice IS NOT NULL

@@ -1,5 +1,5 @@
--- The prompts that a challenger is tried on: replies of the evaluation stratum, of $sources, beyond $since and up to $cut ("partition" →
--- offset, as lists that go with $partitions), the first reply to each prompt.
+-- The prompts that a challenger is evaluated on: replies of the evaluation stratum, from $sources, after $since and up to $cut (lists of
+-- offsets parallel to $partitions), the first reply to each prompt.
 SELECT event_id AS reply_id, conversation_id, prompt, reply, version, stratum, source, occurred_at
 FROM reply_sent
 WHERE

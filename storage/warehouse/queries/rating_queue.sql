@@ -1,8 +1,7 @@
 -- Pairs that $recruiter may judge, newest first: embedded, drawn for judging, not judged by this recruiter, and with fewer than $opinions
--- opinions (a skip is none). dashboard/outstanding.py counts the same. Newest is what the log brought last (rows are only appended): a pair
--- that a wrong clock has stamped with a year to come is not first for ever.
--- Only the last $window pairs are looked at: judgments and features of those few are found quickly however many there are. Texts are read
--- last, of the pairs that are returned.
+-- opinions (skips do not count). dashboard/status/backlog.py counts the same pairs. Newest means last appended (by rowid), so that a pair
+-- with a timestamp in the future is not first for ever.
+-- Only the last $window pairs are considered, so that the query is fast however many there are. Texts are read last, for returned pairs only.
 WITH newest AS (
     SELECT rowid AS place, pair_id
     FROM pair_drawn

@@ -1,4 +1,4 @@
--- The latest judgments, and the number of each that has one.
+-- The latest judgments, with their sequence numbers, if any.
 SELECT latest.*, preference_joined.sequence
 FROM (
     SELECT event_id, pair_id, recruiter, choice, strength, reason, source, occurred_at

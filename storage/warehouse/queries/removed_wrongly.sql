@@ -1,4 +1,4 @@
--- Removals that nothing calls for: of a number that is no preference before them, or whose recruiter has said nothing later of that pair.
+-- Unjustified removals: of a number that is not an earlier preference, or without a later judgment of the pair by the same recruiter.
 SELECT removed.sequence, removed.event_id, removed.removes
 FROM preference_removed AS removed
 LEFT JOIN preference_joined AS joined ON joined.sequence = removed.removes AND joined.sequence < removed.sequence

@@ -1,4 +1,4 @@
--- One row a run: what was asked for, with the first freeze, the last attempt's first claim, its last progress, its failure, its verdict.
+-- One row per run: the request, the first freeze, the last attempt's first claim, the last progress, the last failure and the verdict.
 WITH requested AS (
     SELECT * FROM training_requested QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY log_offset) = 1
 ),

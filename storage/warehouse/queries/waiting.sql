@@ -1,4 +1,4 @@
--- Judgments that wait for their pair or its features, the longest first, and for how many seconds.
+-- Judgments waiting for their pair or its features, and for how many seconds; longest first.
 SELECT
     event_id, pair_id, recruiter, source, choice, occurred_at,
     CASE

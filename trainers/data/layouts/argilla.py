@@ -1,4 +1,4 @@
-"""Argilla's records: texts in fields, and people's answers to a question that names two of them.
+"""Argilla's records: texts in fields, and annotators' answers that rank some of them.
 
 Three forms are in use: records with ``fields`` and ``responses``, tables with columns like ``preference.responses``, and older tables, in
 which the question's column holds the answers.
@@ -35,15 +35,15 @@ def _answers(record: Record, fields: Mapping[str, Any]) -> Iterator[Any]:
     """The values of all submitted answers."""
     responses = record.get("responses")
     if isinstance(responses, Mapping):
-        for given in responses.values():
-            yield from (one["value"] for one in given or () if isinstance(one, Mapping) and one.get("status", "submitted") == "submitted")
+        for answers in responses.values():
+            yield from (one["value"] for one in answers or () if isinstance(one, Mapping) and one.get("status", "submitted") == "submitted")
         return
-    for name, given in record.items():
-        if name.endswith(".responses") and given is not None:
-            said = record.get(f"{name}.status") or ["submitted"] * len(given)
-            yield from (value for value, status in zip(given, said, strict=False) if status == "submitted")
-        elif isinstance(given, list | tuple):
-            yield from (one["value"] for one in given if isinstance(one, Mapping) and "value" in one and _submitted(one))
+    for name, answers in record.items():
+        if name.endswith(".responses") and answers is not None:
+            statuses = record.get(f"{name}.status") or ["submitted"] * len(answers)
+            yield from (value for value, status in zip(answers, statuses, strict=False) if status == "submitted")
+        elif isinstance(answers, list | tuple):
+            yield from (one["value"] for one in answers if isinstance(one, Mapping) and "value" in one and _submitted(one))
 
 
 def _submitted(answer: Mapping[str, Any]) -> bool:
@@ -51,7 +51,7 @@ def _submitted(answer: Mapping[str, Any]) -> bool:
 
 
 def _ranked(value: Any, fields: Mapping[str, Any]) -> tuple[str, str] | None:
-    """The fields that an answer ranks first and last: it names the better one, lists them in order, or gives each its rank."""
+    """The fields that an answer ranks first and last; it names the better one, lists them in order, or gives each a rank."""
     if isinstance(value, Mapping) and {"rank", "value"} <= value.keys():  # columns of ranks and names
         value = [{"rank": rank, "value": name} for rank, name in zip(value["rank"], value["value"], strict=False)]
     if isinstance(value, list | tuple) and value and all(isinstance(one, Mapping) and "rank" in one for one in value):

@@ -5,24 +5,24 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from storage.errors import InputRefused
-from trainers.data.layouts.layout import Layout, Record, conversation, needed, of_two, reply
+from trainers.data.layouts.layout import Layout, Record, conversation, of_two, reply, required
 from trainers.data.preference import Preference
 
 PROMPTS = ("prompt", "instruction", "question", "query", "input", "text", "context")
 
 
 def read(record: Record) -> Preference:
-    """What most annotations select of the two texts that the ``Pairwise`` tag compares; an even split is a tie.
+    """The majority's choice between the two texts that the ``Pairwise`` tag compares; an even split is a tie.
 
     The tag names the elements that it compares; the task's data is expected to have the texts under the same names.
     """
-    data = needed(record, "data")
+    data = required(record, "data")
     if not isinstance(data, Mapping):
         raise InputRefused(f"data is a {type(data).__name__}; expected an object with the texts", "data")
     asked = next((name for name in PROMPTS if data.get(name)), None)
     if asked is None:
         raise InputRefused(f"data: no field holds the prompt; name it {PROMPTS[0]}", "data")
-    votes = Counter(_selected(needed(record, "annotations")))
+    votes = Counter(_selected(required(record, "annotations")))
     if not votes:
         raise InputRefused("annotations: none selects the left or the right text", "annotations")
     compared = {names for names, _ in votes}

@@ -1,4 +1,4 @@
-"""What every layout of preference files has, and the readers of prompts and replies that layouts share."""
+"""The interface of a preference file's layout, and the parsers of prompts and replies that layouts share."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ class Layout:
 
     Attributes
     ----------
-    name : as people are told
-    known_by : the fields by which its records are known: all patterns of one of the alternatives. ``chosen.from`` is the field ``from``
+    name : shown to users
+    known_by : alternatives of field patterns; a record matches if all patterns of one alternative do. ``chosen.from`` is the field ``from``
         inside ``chosen``, or inside the first of its messages
-    columns : patterns of the columns that are needed; of Parquet only these are read
-    read : a record as a preference; raises ``InputRefused`` with the field at fault
+    columns : patterns of the required columns; of Parquet only these are read
+    read : parses a record; raises ``InputRefused`` with the invalid field
     """
 
     name: str
@@ -36,7 +36,7 @@ class Layout:
     read: Callable[[Record], Preference]
 
 
-def needed(record: Record, name: str) -> Any:
+def required(record: Record, name: str) -> Any:
     """The field's value.
 
     Raises
@@ -51,7 +51,7 @@ def needed(record: Record, name: str) -> Any:
 
 
 def conversation(value: Any, field: str) -> tuple[Message, ...]:
-    """The messages that a string or a list of messages stands for; a ``Human:``/``Assistant:`` transcript becomes messages."""
+    """Parse a string or a list of messages; a ``Human:``/``Assistant:`` transcript is split into messages."""
     if isinstance(value, str):
         value = _turns(value)
     elif not isinstance(value, Sequence) or isinstance(value, bytes):
@@ -99,7 +99,7 @@ def of_two(prompt: tuple[Message, ...], first: str, second: str, *, first_prefer
 
 
 def _turns(text: str) -> list[dict[str, str]]:
-    """A transcript as messages, turns without words left out; any other text as one user message."""
+    """A transcript as messages, empty turns left out; any other text as one user message."""
     turns: list[dict[str, str]] = []
     for part in ("\n\n" + text.strip()).split("\n\n"):
         for mark, role in _TURNS:
@@ -109,7 +109,7 @@ def _turns(text: str) -> list[dict[str, str]]:
         else:
             if turns:
                 turns[-1]["content"] += "\n\n" + part
-            elif part:  # words before the first turn: no transcript
+            elif part:  # text before the first turn: not a transcript
                 return [{"role": "user", "content": text}]
-    spoken = [turn | {"content": turn["content"].strip()} for turn in turns]
-    return [turn for turn in spoken if turn["content"]]
+    stripped = [turn | {"content": turn["content"].strip()} for turn in turns]
+    return [turn for turn in stripped if turn["content"]]

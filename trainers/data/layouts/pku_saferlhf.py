@@ -1,15 +1,15 @@
 """PKU-SafeRLHF: two responses and the number of the better one."""
 
 from storage.errors import InputRefused
-from trainers.data.layouts.layout import Layout, Record, conversation, needed, of_two, reply
+from trainers.data.layouts.layout import Layout, Record, conversation, of_two, reply, required
 from trainers.data.preference import Preference
 
 
 def read(record: Record) -> Preference:
-    """``better_response_id`` is 0 or 1. Which response is safer is another question, and is not read."""
-    prompt = conversation(needed(record, "prompt"), "prompt")
-    first, second = (reply(needed(record, name), prompt, name) for name in ("response_0", "response_1"))
-    better = needed(record, "better_response_id")
+    """``better_response_id`` is 0 or 1. The safety labels are not read."""
+    prompt = conversation(required(record, "prompt"), "prompt")
+    first, second = (reply(required(record, name), prompt, name) for name in ("response_0", "response_1"))
+    better = required(record, "better_response_id")
     if better not in (0, 1):
         raise InputRefused(f"better_response_id is {str(better)[:40]!r}; expected 0 or 1", "better_response_id")
     return of_two(prompt, first, second, first_preferred=better == 0)

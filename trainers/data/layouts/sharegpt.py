@@ -5,19 +5,19 @@ from typing import Any
 
 from storage.errors import InputRefused
 from trainers.data.layouts import trl
-from trainers.data.layouts.layout import Layout, Record, needed
+from trainers.data.layouts.layout import Layout, Record, required
 from trainers.data.preference import Preference
 
 _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant", "bing": "assistant"}
 
 
 def read(record: Record) -> Preference:
-    """``conversations`` or ``prompt`` hold what was said, behind ``system`` if any; the replies are messages or lists of them."""
+    """``conversations`` or ``prompt`` hold the prompt, ``system`` an optional system message; replies are messages or lists of them."""
     asked = record.get("conversations")
     prompt = _messages(asked if asked is not None else record.get("prompt"), "conversations")
-    if isinstance(told := record.get("system"), str) and told.strip():
-        prompt = [{"role": "system", "content": told}, *(prompt or [])]
-    chosen, rejected = (_messages(needed(record, name), name) for name in ("chosen", "rejected"))
+    if isinstance(system := record.get("system"), str) and system.strip():
+        prompt = [{"role": "system", "content": system}, *(prompt or [])]
+    chosen, rejected = (_messages(required(record, name), name) for name in ("chosen", "rejected"))
     return trl.read({"prompt": prompt or None, "chosen": chosen, "rejected": rejected})
 
 

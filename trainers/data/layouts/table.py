@@ -1,4 +1,4 @@
-"""The table of layouts. A new one is a file beside this one and a row here; the first whose fields a record has is taken."""
+"""The table of layouts. A new one is a file beside this one and a row here; the first one that matches a record is used."""
 
 from collections.abc import Collection
 from fnmatch import fnmatchcase
@@ -19,7 +19,7 @@ LAYOUTS: tuple[Layout, ...] = (
 
 
 def recognised(fields: Collection[str]) -> Layout | None:
-    """The layout of records with these fields, ``chosen.from`` standing for ``from`` inside ``chosen``; None where none is known."""
+    """The layout of records with these fields, ``chosen.from`` standing for ``from`` inside ``chosen``; None if none matches."""
     for layout in LAYOUTS:
         if any(all(any(fnmatchcase(field, pattern) for field in fields) for pattern in patterns) for patterns in layout.known_by):
             return layout

@@ -6,7 +6,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from storage.errors import InputRefused
 from storage.events import Message
-from trainers.data.layouts.layout import Layout, Record, conversation, needed, preferred, reply
+from trainers.data.layouts.layout import Layout, Record, conversation, preferred, reply, required
 from trainers.data.preference import Preference
 
 COLUMNS = ("prompt", "chosen", "rejected", "strength")
@@ -15,20 +15,20 @@ _STRENGTH: TypeAdapter[int | None] = TypeAdapter(Annotated[int, Field(ge=1, le=4
 
 
 def read(record: Record) -> Preference:
-    """A record's preference.
+    """Parse a record.
 
     ``prompt`` is a string or a list of chat messages; ``chosen`` and ``rejected`` are strings, or lists of messages that end with the
-    reply. A string prompt that is a transcript of ``Human:`` and ``Assistant:`` turns becomes messages, any other one user message. Where
-    the lists hold what was said before a string prompt too, a system message for example, they are the conversation. Where ``prompt`` is
-    absent, ``chosen`` and ``rejected`` are whole conversations (lists, or transcripts) and what they share is the prompt. ``strength`` is
-    1 to 4. Of a message, role and content are read, and whatever else it has is ignored unless it holds more than text.
+    reply. A string prompt that is a transcript of ``Human:`` and ``Assistant:`` turns is split into messages; any other is one user
+    message. If the lists also hold messages before a string prompt, such as a system message, the prompt is taken from them. If ``prompt``
+    is absent, ``chosen`` and ``rejected`` are full conversations (lists or transcripts) and their common part is the prompt. ``strength``
+    is 1 to 4. Of each message only role and content are read; other fields are ignored unless they hold more than text.
     """
     for name in COLUMNS:
         if (value := record.get(name)) != value:
             raise InputRefused(f"{name} is NaN, which stands for a missing value", name)
-    one, other = needed(record, "chosen"), needed(record, "rejected")
+    one, other = required(record, "chosen"), required(record, "rejected")
     asked = record.get("prompt")
-    if asked is None or _holds_more(asked, one, other):
+    if asked is None or _have_earlier_messages(asked, one, other):
         prompt, chosen, rejected = _shared_prompt(conversation(one, "chosen"), conversation(other, "rejected"))
     else:
         prompt = conversation(asked, "prompt")
@@ -36,15 +36,15 @@ def read(record: Record) -> Preference:
     return preferred(prompt, chosen, rejected, _strength(record.get("strength")))
 
 
-def _holds_more(asked: Any, one: Any, other: Any) -> bool:
-    """Whether both replies are conversations that end with this question and its answer, and begin with more than the question."""
+def _have_earlier_messages(asked: Any, one: Any, other: Any) -> bool:
+    """Whether both replies are conversations that end with this prompt and a reply, and have earlier messages too."""
     if not isinstance(asked, str) or isinstance(one, str) or isinstance(other, str):
         return False
     return all(_question(value) == asked and len(value) > 2 for value in (one, other))
 
 
 def _question(value: Any) -> Any:
-    """The last message but one of a conversation, if it is the user's."""
+    """The second-to-last message of a conversation, if it is the user's."""
     try:
         return value[-2]["content"] if value[-2]["role"] == "user" else None
     except (KeyError, IndexError, TypeError):

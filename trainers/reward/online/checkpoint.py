@@ -1,7 +1,7 @@
-"""A reward head on disk: one safetensors file, replaced atomically, and beside it the settled feature differences it names by hash.
+"""Checkpoints of a reward head: one safetensors file, replaced atomically, and beside it the history shards that it references by hash.
 
-The file alone is enough to predict and to rerank (``load(path, history=False)``); to go on learning, its shards are needed too. Weights
-and position are one file, so that a learner killed at any moment resumes exactly where its weights are.
+The file alone is enough to predict and to rerank (``load(path, history=False)``); to continue learning, its shards are needed too. Weights
+and sequence number are in one file, so a learner killed at any moment resumes exactly where its weights are.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from trainers.reward.online.settings import HeadSettings
 
 
 def save(head: Head, path: Path) -> Path:
-    """Write ``head`` to ``path``, which is returned, and new shards into the folder ``<path>.history``; unnamed ones are deleted."""
+    """Write ``head`` to ``path``, which is returned, and new shards to the folder ``<path>.history``; delete unreferenced shards."""
     save_hashed(head, path)
     return path
 
@@ -36,7 +36,7 @@ def save_hashed(head: Head, path: Path) -> str:
     named = {shard_file(path, shard.digest).name: shard for shard in head.history.shards}
     for name, shard in named.items():
         if not (folder / name).exists():
-            _replace(folder / name, shard.as_file())
+            _write_atomic(folder / name, shard.as_file())
     lower = np.tril_indices(head.dimension + 1)
     differences = [difference for _, difference in head.history.tail]
     tensors = {
@@ -61,7 +61,7 @@ def save_hashed(head: Head, path: Path) -> str:
         "shards": [shard.digest for shard in head.history.shards],
     }
     content = serialise(tensors, {"head": orjson.dumps(about).decode()})
-    _replace(path, content)
+    _write_atomic(path, content)
     for stale in folder.glob("*.safetensors"):
         if stale.name not in named:
             stale.unlink()
@@ -69,24 +69,24 @@ def save_hashed(head: Head, path: Path) -> str:
 
 
 def load(path: Path, *, history: bool = True, shard_at: Callable[[str], Path] | None = None) -> Head:
-    """The head in ``path``. Without its ``history`` it predicts, and cannot remove, reconcile or be saved.
+    """Load the head in ``path``. Without its ``history`` it can predict, but not remove, reconcile or be saved.
 
-    ``shard_at`` says where the shard of a hash lies, where that is not the folder beside ``path``.
+    ``shard_at`` maps a shard's hash to its path; by default shards are in the folder beside ``path``.
 
     Raises
     ------
     ArtifactError
-        The file or one of its shards is missing, damaged, or of another formulation: fold the preferences from 1 again.
+        The file or one of its shards is missing, damaged, or of another formulation: learn the preferences from sequence 1 again.
     """
     try:
         with safe_open(path, framework="numpy") as file:
             about = orjson.loads(file.metadata()["head"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, a safe_open is no mapping
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, a safe_open is not a mapping
     except (OSError, SafetensorError, KeyError, TypeError, orjson.JSONDecodeError) as error:
         raise ArtifactError(f"{path}: no reward head to be read there: {error}") from error
     if about["formulation"] != FORMULATION:
         raise ArtifactError(
-            f"{path}: formulation {about['formulation']}, this program's is {FORMULATION}; fold the preferences from 1 again"
+            f"{path}: formulation {about['formulation']}, this program's is {FORMULATION}; learn the preferences from sequence 1 again"
         )
     mean = tensors["mean"]
     covariance = np.zeros((len(mean), len(mean)), order="F")
@@ -117,7 +117,7 @@ def load(path: Path, *, history: bool = True, shard_at: Callable[[str], Path] | 
 
 
 def shard_file(path: Path, digest: str) -> Path:
-    """Where the shard of this hash lies beside the head's file ``path``."""
+    """The path of the shard with this hash, beside the head's file ``path``."""
     return _shard_folder(path) / f"{digest}.safetensors"
 
 
@@ -132,12 +132,12 @@ def _shard(path: Path, digest: str) -> Shard:
     except (OSError, SafetensorError) as error:
         raise ArtifactError(f"{path}: a part of the reward head's history cannot be read: {error}") from error
     if shard.digest != digest:
-        raise ArtifactError(f"{path}: its content has the hash {shard.digest}; fold the preferences from 1 again")
+        raise ArtifactError(f"{path}: its content has the hash {shard.digest}; learn the preferences from sequence 1 again")
     return shard
 
 
-def _replace(path: Path, data: bytes) -> None:
-    """Write ``path`` whole or not at all."""
+def _write_atomic(path: Path, data: bytes) -> None:
+    """Write ``path`` atomically and durably."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

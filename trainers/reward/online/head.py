@@ -1,4 +1,4 @@
-"""The online reward head as a value: what it was made from, how far it has read, its weights and their uncertainty."""
+"""The online reward head as an immutable value: its settings, its position in the log, its weights and their covariance."""
 
 import hashlib
 import math
@@ -16,17 +16,17 @@ from trainers.reward.online.history import History
 from trainers.reward.online.recruiters import Recruiter
 from trainers.reward.online.settings import HeadSettings
 
-FORMULATION = 5  # raise it with every change that makes the same preferences give other weights or counts
+FORMULATION = 5  # bump on every change that gives other weights or counts for the same preferences
 
 
 def head_id(settings: HeadSettings, embedding_hash: str, sources: Sequence[Source]) -> str:
-    """The SHA-256 that names a head: another formulation, setting, embedding or choice of sources is another head."""
+    """The SHA-256 that identifies a head: another formulation, setting, embedding or set of sources gives another head."""
     parts = [FORMULATION, settings.model_dump(mode="json"), embedding_hash, sorted(set(sources))]
     return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 class Prediction(NamedTuple):
-    """What a recruiter would answer to pairs, as arrays of n: ``mean`` and ``variance`` of the log-odds, and the three probabilities."""
+    """Predicted answers to n pairs: ``mean`` and ``variance`` of the log-odds, and the probabilities of A, tie and B."""
 
     mean: np.ndarray
     variance: np.ndarray
@@ -41,11 +41,11 @@ class Head:
 
     Attributes
     ----------
-    mean : weights of the features, and as last entry the pull of the side shown first; shape ``(d + 1,)``
+    mean : weights of the features and, as the last entry, the pull of the side shown first; shape ``(d + 1,)``
     covariance : of ``mean``, F-ordered; only the lower triangle counts
-    judgments_seen : pairs with a judgment that counts towards the retraining threshold; however many people judge one, it is one
-    marked : whether one was removed since the last reconciliation was taken over, so that traces of it may be left
-    reconciled_at : the last sequence number that the last reconciliation holds, 0 before the first
+    judgments_seen : pairs with a judgment that counts towards the retraining threshold; several judgments of a pair count once
+    marked : whether a judgment was removed since the last reconciliation took effect, so that traces of it may remain
+    reconciled_at : the last sequence number included in the last reconciliation, 0 before the first
     """
 
     settings: HeadSettings
@@ -76,13 +76,13 @@ class Head:
     @property
     def prequential(self) -> tuple[float | None, float | None, int]:
         """Accuracy and log loss of predicting the latest decisive judgments before learning them, and how many those are."""
-        rows = self.history.foreseen(self.settings.prequential_window)
+        rows = self.history.latest_decisive(self.settings.prequential_window)
         if not len(rows):
             return None, None, 0
         return float(rows["hit"].mean()), float(rows["loss"].mean()), len(rows)
 
     def recruiter(self, name: str) -> Recruiter:
-        """What the last reconciliation found of a recruiter, or the prior's means."""
+        """The recruiter as fitted by the last reconciliation, or the prior's means."""
         return self.recruiters.get(name, self.settings.recruiter_prior.start)
 
 
@@ -101,7 +101,7 @@ def new_head(settings: HeadSettings, embedding_hash: str, dimension: int, source
 
 
 def predict(head: Head, differences: np.ndarray) -> Prediction:
-    """What would be answered to pairs, with the position's pull and the recruiters' own left out.
+    """Predict the answers to pairs, without the effects of position and recruiter.
 
     Parameters
     ----------

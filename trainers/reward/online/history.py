@@ -1,7 +1,7 @@
-"""The judgments that a head holds, for its reconciliations: what settled at the last one, and the few that came since.
+"""The judgments that a head has learnt, for its reconciliations: those settled at the last one, and the tail since then.
 
-Values, never changed in place: a head keeps its history, and the next head has the next one. Feature differences, by far the largest part,
-stand in shards of one stretch of sequence numbers each, so that a checkpoint writes a settled shard once and names it by its hash.
+A history is immutable: each head has its own. Feature differences, by far the largest part, are stored in shards, each for a range of
+sequence numbers, so that a checkpoint writes a settled shard once and references it by hash.
 """
 
 import hashlib
@@ -15,15 +15,15 @@ from safetensors.numpy import save as serialise
 ROW = np.dtype(
     [
         ("sequence", "<i8"),
-        ("position", "i1"),  # 1 where the order shown is known, else 0
+        ("position", "i1"),  # 1 if the order shown is known, else 0
         ("lower", "i1"),
         ("upper", "i1"),
         ("counts", "?"),
         ("pair", "<u8"),  # 61 bits of the pair's id
         ("recruiter", "<i4"),  # index into names
         ("occurred_at", "<f8"),  # seconds since 1970
-        ("hit", "<f8"),  # before it was learnt: 1 predicted right, 0 wrong, 0.5 undecided; NaN for a tie
-        ("loss", "<f8"),  # -log of the probability of the side chosen, given that one was
+        ("hit", "<f8"),  # prediction before learning: 1 right, 0 wrong, 0.5 undecided; NaN for a tie
+        ("loss", "<f8"),  # -log P(chosen side | not a tie), before learning
         ("site_precision", "<f8"),
         ("site_linear", "<f8"),
     ]
@@ -42,7 +42,7 @@ class Shard:
         return cls(differences, hashlib.sha256(_file_of(differences)).hexdigest())
 
     def as_file(self) -> bytes:
-        """A safetensors file, the same bytes each time."""
+        """The content of the safetensors file; deterministic."""
         return _file_of(self.differences)
 
 
@@ -52,10 +52,10 @@ def _file_of(differences: np.ndarray) -> bytes:
 
 @dataclass(frozen=True)
 class History:
-    """``settled`` is in order of sequence and matches the shards' rows one after the other; ``tail`` follows it.
+    """``settled`` is in order of sequence and matches the concatenated rows of the shards; ``tail`` follows it.
 
-    ``settled_pairs`` (sorted) and ``tail_pairs`` (how often each) are the pairs of the rows that count, kept beside them because every
-    judgment asks whether its pair has one; make a history of rows with :meth:`of`.
+    ``settled_pairs`` (sorted) and ``tail_pairs`` (with counts) index the pairs of the rows that count, because every new judgment looks
+    up its pair. Build a history from rows with :meth:`of`.
     """
 
     dimension: int
@@ -82,7 +82,7 @@ class History:
         return len(self.settled) + len(self.tail)
 
     def append(self, row: np.ndarray, difference: np.ndarray, recruiter: str) -> "History":
-        """With one more row; the row's ``recruiter`` is set here."""
+        """The history with one more row, whose ``recruiter`` is set here."""
         names = self.names if recruiter in self.names else (*self.names, recruiter)
         row = row.copy()
         row["recruiter"] = names.index(recruiter)
@@ -93,7 +93,7 @@ class History:
         return replace(self, tail=(*self.tail, (row, difference)), names=names, tail_pairs=pairs)
 
     def counts_pair(self, pair: int) -> bool:
-        """Whether one of the rows that count is of this pair."""
+        """Whether a row that counts belongs to this pair."""
         if pair in self.tail_pairs:
             return True
         at = int(np.searchsorted(self.settled_pairs, np.uint64(pair)))
@@ -115,28 +115,28 @@ class History:
         raise AssertionError("settled rows and shards disagree")
 
     def without(self, sequence: int) -> "History":
-        """With the row of ``sequence`` gone."""
+        """The history without the row of ``sequence``."""
         tail = tuple(entry for entry in self.tail if entry[0]["sequence"] != sequence)
-        kept = self.settled["sequence"] != sequence
+        remaining = self.settled["sequence"] != sequence
         shards, start = [], 0
         for shard in self.shards:
-            keep = kept[start : start + len(shard.differences)]
+            keep = remaining[start : start + len(shard.differences)]
             start += len(shard.differences)
             shards.append(shard if keep.all() else Shard.of(shard.differences[keep]))
-        return History.of(self.dimension, self.settled[kept], tuple(shards), tail, self.names)
+        return History.of(self.dimension, self.settled[remaining], tuple(shards), tail, self.names)
 
     def through(self, sequence: int) -> "History":
-        """Without the tail's rows above ``sequence``, and with no names but those that are used or stand before one that is."""
+        """The history without the tail's rows above ``sequence`` and without unused names at the end of the list."""
         tail = tuple(entry for entry in self.tail if entry[0]["sequence"] <= sequence)
-        kept = replace(self, tail=tail, tail_pairs=_pairs_in(tail))
-        used = kept.rows()["recruiter"]
-        return replace(kept, names=self.names[: int(used.max()) + 1 if len(used) else 0])
+        truncated = replace(self, tail=tail, tail_pairs=_pairs_in(tail))
+        used = truncated.rows()["recruiter"]
+        return replace(truncated, names=self.names[: int(used.max()) + 1 if len(used) else 0])
 
     def rows(self) -> np.ndarray:
         """All rows in order of sequence, shape ``(n,)`` of :data:`ROW`."""
         return np.concatenate([self.settled, self._tail_rows()])
 
-    def foreseen(self, count: int) -> np.ndarray:
+    def latest_decisive(self, count: int) -> np.ndarray:
         """The rows of the latest decisive judgments, at most ``count``, in order of sequence."""
         found, start = [_decisive(self._tail_rows())], len(self.settled)
         while start > 0 and sum(map(len, found)) < count:
@@ -153,12 +153,12 @@ class History:
         return np.frombuffer(b"".join([row.tobytes() for row, _ in self.tail]), ROW)
 
     def settle(self, rows: np.ndarray) -> "History":
-        """With the tail settled as one more shard, ``rows`` (their sites rebuilt) in place of all rows, and only names that still occur."""
+        """The history with the tail as one more shard, all rows replaced by ``rows`` (with new sites), and unused names dropped."""
         shards = self.shards
         if self.tail:
             shards = (*shards, Shard.of(np.stack([difference for _, difference in self.tail])))
-        kept, index = np.unique(rows["recruiter"], return_inverse=True)
-        names = [self.names[i] for i in kept]
+        used, index = np.unique(rows["recruiter"], return_inverse=True)
+        names = [self.names[i] for i in used]
         order = sorted(range(len(names)), key=names.__getitem__)
         rank = np.argsort(order)
         rows = rows.copy()

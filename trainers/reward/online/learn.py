@@ -1,9 +1,9 @@
-"""The reward model that learns from each judgment as it comes: ``learn(head, preference) -> head``.
+"""Online learning of the reward head: ``learn(head, entry) -> head``.
 
 A pure function of settings and preferences 1 … n, so that a replay gives the same weights. Between reconciliations each judgment is one
-Laplace step on the projection of the posterior onto its difference; every ``reconcile_every`` sequence numbers the whole posterior is
-rebuilt from the judgments up to there, and a fixed number of judgments later it takes the old one's place, with those judgments learnt on
-top of it. So a reconciliation can be computed in the background while learning goes on (``streams.stations.background_refit``).
+Laplace step on the posterior's projection onto its difference. Every ``reconcile_every`` sequence numbers the whole posterior is rebuilt
+from the judgments so far, and a fixed number of judgments later it replaces the old one, with those judgments learnt on top of it. So a
+reconciliation can be computed in the background while learning goes on (``streams.stations.background_refit``).
 """
 
 import math
@@ -20,7 +20,7 @@ from trainers.reward.online import ordinal
 from trainers.reward.online.checkpoint import load, save
 from trainers.reward.online.head import Head, Prediction, head_id, new_head, predict
 from trainers.reward.online.history import ROW
-from trainers.reward.online.reconciliation import one_thread, reconcile
+from trainers.reward.online.reconciliation import reconcile, single_threaded_blas
 
 __all__ = [
     "Head",
@@ -39,35 +39,35 @@ __all__ = [
 ]
 
 Reconcile = Callable[[Head], Head]
-UNKNOWN = "unknown"  # the recruiter of a record that names none
-PAIRS = 2**61 - 1  # a prime: of all bits of an id, since products may number their pairs themselves
+UNKNOWN = "unknown"  # recruiter of records that name none
+PAIR_MODULUS = 2**61 - 1  # prime, so that all bits of an id matter, since products may assign pair ids themselves
 
 
 def learn(head: Head, entry: Entry) -> Head:
-    """The head after one more entry; ``head`` stays as it is. See :func:`learn_all`."""
+    """The head after one more entry; ``head`` is not modified. See :func:`learn_all`."""
     return learn_all(head, (entry,))
 
 
 def learn_all(head: Head, entries: Iterable[Entry], reconciled: Reconcile = reconcile) -> Head:
-    """The head after some more entries, the same bit by bit as learning them one by one.
+    """The head after more entries, bit for bit the same as learning them one by one.
 
-    Entries already learnt are passed over. An entry that is not :func:`admissible` moves nothing but ``sequence``. ``reconciled`` may know
-    what :func:`reconcile` gives of a head without computing it now.
+    Entries already learnt are skipped. An entry that is not :func:`admissible` only advances ``sequence``. ``reconciled`` may return a
+    precomputed result of :func:`reconcile`.
 
     Raises
     ------
     EventError
         A sequence number is missing before one of the entries, or its features have another length than the head's.
     """
-    with one_thread():
-        head = replace(head, mean=head.mean.copy(), covariance=head.covariance.copy(order="F"))  # the steps work in place on these
+    with single_threaded_blas():
+        head = replace(head, mean=head.mean.copy(), covariance=head.covariance.copy(order="F"))  # updated in place by the steps
         for entry in entries:
             head = _next(head, entry, reconciled)
     return head
 
 
 def held_at(head: Head, sequence: int) -> Head:
-    """What a reconciliation at this number is computed from: of the judgments that ``head`` holds now, those up to there."""
+    """The input of a reconciliation at this sequence number: ``head`` with its judgments up to there."""
     return replace(head, history=head.history.through(sequence), sequence=sequence)
 
 
@@ -83,28 +83,32 @@ def _next(head: Head, entry: Entry, reconciled: Reconcile) -> Head:
     else:
         head = replace(head, sequence=entry.sequence)
     through = head.sequence - head.settings.taken_over_after
-    return _relearnt(reconciled(held_at(head, through)), head) if through > 0 and through % head.settings.reconcile_every == 0 else head
+    return (
+        _with_later_judgments(reconciled(held_at(head, through)), head)
+        if through > 0 and through % head.settings.reconcile_every == 0
+        else head
+    )
 
 
-def _relearnt(base: Head, head: Head) -> Head:
-    """The reconciled ``base`` with the judgments learnt on top of it that ``head`` holds beyond it."""
+def _with_later_judgments(base: Head, head: Head) -> Head:
+    """The reconciled ``base`` with the later judgments of ``head`` learnt on top of it."""
     base = replace(base, mean=base.mean.copy(), covariance=base.covariance.copy(order="F"))
     history = base.history
     for row, difference in head.history.tail:
         if row["sequence"] > base.sequence:
             name, position = head.history.names[row["recruiter"]], int(row["position"])
             low, high = ordinal.one_interval(int(row["lower"]), int(row["upper"]), base.settings.cut_points)
-            recruiter, reach = base.recruiter(name), _reach(base.covariance, difference, position)
+            recruiter, projection = base.recruiter(name), _project(base.covariance, difference, position)
             again = row.copy()
             again["site_precision"], again["site_linear"] = _laplace_step(
-                base.mean, base.covariance, reach, recruiter.pull * position, low, high, recruiter.weight
+                base.mean, base.covariance, projection, recruiter.pull * position, low, high, recruiter.weight
             )
             history = history.append(again, difference, name)
     return replace(base, history=history, sequence=head.sequence, judgments_seen=head.judgments_seen)
 
 
 def admissible(head: Head, preference: Preference) -> bool:
-    """Whether the preference teaches this head: of the training stratum, of one of its sources, and with features of its embedding."""
+    """Whether the head learns from the preference: of the training stratum, of one of its sources, with features of its embedding."""
     return (
         preference.stratum == "training"
         and preference.source in head.sources
@@ -127,10 +131,10 @@ def _add(head: Head, sequence: int, preference: Preference) -> Head:
     name = preference.recruiter or UNKNOWN
     recruiter = head.recruiter(name)
 
-    reach = _reach(head.covariance, difference, position)
-    hit, loss = _foreseen(head, reach, lower)
-    precision, linear = _laplace_step(head.mean, head.covariance, reach, recruiter.pull * position, low, high, recruiter.weight)
-    pair = preference.pair_id.int % PAIRS if preference.pair_id is not None else 0
+    projection = _project(head.covariance, difference, position)
+    hit, loss = _prequential_score(head, projection, lower)
+    precision, linear = _laplace_step(head.mean, head.covariance, projection, recruiter.pull * position, low, high, recruiter.weight)
+    pair = preference.pair_id.int % PAIR_MODULUS if preference.pair_id is not None else 0
     moment = preference.occurred_at.timestamp() if preference.occurred_at is not None else 0.0
     row = np.array((sequence, position, lower, upper, preference.counts, pair, 0, moment, hit, loss, precision, linear), ROW)
     return replace(
@@ -141,33 +145,37 @@ def _add(head: Head, sequence: int, preference: Preference) -> Head:
     )
 
 
-class _Reach(NamedTuple):
-    """A judgment's difference, as a column without and with the position's one, and what the covariance makes of both."""
+class _Projection(NamedTuple):
+    """A judgment's feature difference padded with 0, ``delta`` with its position instead, and the covariance times each."""
 
-    alone: np.ndarray
+    features: np.ndarray
     delta: np.ndarray
-    of_alone: np.ndarray
-    of_delta: np.ndarray
+    cov_features: np.ndarray
+    cov_delta: np.ndarray
 
 
-def _reach(covariance: np.ndarray, difference: np.ndarray, position: int) -> _Reach:
-    alone = np.append(difference.astype(float), 0.0)
-    of_alone = dsymv(1.0, covariance, alone, lower=1)
+def _project(covariance: np.ndarray, difference: np.ndarray, position: int) -> _Projection:
+    features = np.append(difference.astype(float), 0.0)
+    cov_features = dsymv(1.0, covariance, features, lower=1)
     if not position:
-        return _Reach(alone, alone, of_alone, of_alone)
-    delta = alone.copy()
+        return _Projection(features, features, cov_features, cov_features)
+    delta = features.copy()
     delta[-1] = position
-    return _Reach(alone, delta, of_alone, of_alone + position * covariance[-1])  # the last row lies in the lower triangle
+    return _Projection(features, delta, cov_features, cov_features + position * covariance[-1])  # the last row lies in the lower triangle
 
 
-def _foreseen(head: Head, reach: _Reach, lower: int) -> tuple[float, float]:
-    """Whether the side chosen was the likelier one, and the log loss given that a side was chosen; not a number for a tie.
+def _prequential_score(head: Head, projection: _Projection, lower: int) -> tuple[float, float]:
+    """Whether the likelier side was chosen, and the log loss given that the answer is not a tie; both NaN for a tie.
 
-    As :func:`predict` has it, for one pair: the arrays' overhead would be most of a step.
+    A scalar version of :func:`predict`: array overhead would dominate a step.
     """
     if lower == 0:
         return math.nan, math.nan
-    mean, variance, cut = float(reach.alone @ head.mean), float(reach.alone @ reach.of_alone), head.settings.cut_points[0]
+    mean, variance, cut = (
+        float(projection.features @ head.mean),
+        float(projection.features @ projection.cov_features),
+        head.settings.cut_points[0],
+    )
     kappa = 1 / math.sqrt(1 + math.pi * variance / 8)
     first, second = _sigmoid(kappa * (mean - cut)), _sigmoid(kappa * (-mean - cut))
     chosen = first if lower > 0 else second
@@ -176,7 +184,7 @@ def _foreseen(head: Head, reach: _Reach, lower: int) -> tuple[float, float]:
 
 
 def _laplace_step(
-    mean: np.ndarray, covariance: np.ndarray, reach: _Reach, offset: float, low: float, high: float, weight: float
+    mean: np.ndarray, covariance: np.ndarray, projection: _Projection, offset: float, low: float, high: float, weight: float
 ) -> tuple[float, float]:
     """Update ``mean`` and the lower triangle of ``covariance`` in place by one judgment; return its site's precision and linear term.
 
@@ -184,7 +192,7 @@ def _laplace_step(
     ``weight * log P(answer | z) - (z - m)^2 / 2v``; then with ``s = covariance @ delta`` and h the weighted curvature at z*,
     ``mean += s (z* - m) / v`` and ``covariance -= s s' h / (1 + h v)``.
     """
-    delta, s = reach.delta, reach.of_delta
+    delta, s = projection.delta, projection.cov_delta
     v = float(delta @ s)
     if v <= 0:  # two replies with equal features and no known order: nothing to learn
         return 0.0, 0.0
@@ -201,8 +209,8 @@ def _laplace_step(
 def projected_mode(m: float, v: float, low: float, high: float, weight: float) -> float:
     """The z that maximises ``weight * log P(low < latent < high | z) - (z - m)^2 / 2v``.
 
-    By Newton from m, as a rule three steps; bisection of the bracket that concavity gives takes the place of a step that would leave it or
-    is not shorter than half the one before.
+    Newton's method from m, usually three steps. A step that would leave the bracket given by concavity, or is more than half as long as the
+    one before, is replaced by a bisection.
     """
     left, right = (m, math.inf) if _slope_and_curvature(m, low, high)[0] >= 0 else (-math.inf, m)
     z, before = m, math.inf
@@ -220,7 +228,7 @@ def projected_mode(m: float, v: float, low: float, high: float, weight: float) -
 
 
 def _slope_and_curvature(z: float, low: float, high: float) -> tuple[float, float]:
-    """As in ``ordinal``, for one number: the arrays' overhead would be most of a step."""
+    """Scalar version of ``ordinal``'s: array overhead would dominate a step."""
     below, above = _sigmoid(low - z), _sigmoid(z - high)
     return below - above, below * (1 - below) + above * (1 - above)
 
@@ -230,7 +238,7 @@ def _sigmoid(x: float) -> float:
 
 
 def _remove(head: Head, sequence: int, removes: int) -> Head:
-    """Without the entry's site and row at once; sites learnt after it stay linearised where they were until a reconciliation."""
+    """Remove the entry's site and row; sites learnt after it stay linearised where they were until a reconciliation."""
     found = head.history.find(removes)
     if found is None:  # it was never admissible
         return replace(head, sequence=sequence)

@@ -1,8 +1,8 @@
-"""The Gaussian posterior of the weights given all judgments at once: Newton's method to the most probable weights, and the curvature there.
+"""Laplace approximation of the weights' posterior given all judgments: Newton's method for the mode, and the curvature there.
 
-The weights' prior is normal with mean zero; ``z = X w + offset``. Written for many judgments; the dual form for few stands in
-``evaluation_head.py``. Almost all the time goes into products of the differences with each other: where only the way to the result depends
-on them, or a variance that is itself an estimate, they are taken in single precision, at half the price.
+The weights' prior is normal with mean zero; ``z = X w + offset``. Written for many judgments; the dual form for few is in
+``evaluation_head.py``. Almost all the time goes into products of the differences with each other. They are computed in single precision, at
+half the cost, where they affect only the path to convergence, or a variance that is itself an estimate.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from storage.errors import TrainingError
 from trainers.reward.online import ordinal
 
 NO_COVARIANCE = "the reward head's posterior has no covariance: are its features finite and of sensible size?"
-ROWS_AT_ONCE = 2_048  # bounds the float64 copies of the float32 differences
+BLOCK_ROWS = 2_048  # bounds the float64 copies of the float32 differences
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Judgments as arrays of n: differences ``(n, p)``, the stretch of the latent scale that each covers, an offset, a weight."""
+    """Judgments as arrays of length n: differences ``(n, p)``, the covered interval of the latent scale, offset and weight."""
 
     differences: np.ndarray
     low: np.ndarray
@@ -39,17 +39,17 @@ class Posterior:
 
 def latents(differences: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """``X w`` in float64, a block of rows at a time."""
-    blocks = range(0, len(differences), ROWS_AT_ONCE)
-    return np.concatenate([np.empty(0), *(differences[i : i + ROWS_AT_ONCE].astype(float) @ weights for i in blocks)])
+    blocks = range(0, len(differences), BLOCK_ROWS)
+    return np.concatenate([np.empty(0), *(differences[i : i + BLOCK_ROWS].astype(float) @ weights for i in blocks)])
 
 
 def most_probable(answers: Answers, precision: np.ndarray, start: np.ndarray | None = None, *, tolerance: float = 1e-10) -> np.ndarray:
-    """The weights with the greatest posterior density, shape ``(p,)``; Newton with halved steps where a whole one would go down.
+    """The weights with the greatest posterior density, shape ``(p,)``; Newton's method with step halving.
 
     Parameters
     ----------
     precision : the prior's, shape ``(p,)``
-    start : where to begin; the prior's mean where absent
+    start : initial weights; by default the prior's mean
     tolerance : on the largest component of the gradient, relative to the number of answers
     """
     weights = np.zeros_like(precision) if start is None else start.copy()
@@ -60,7 +60,7 @@ def most_probable(answers: Answers, precision: np.ndarray, start: np.ndarray | N
         gradient = _transposed(answers.differences, slopes) - precision * weights
         if np.abs(gradient).max() <= tolerance * max(1, len(z)):
             return weights
-        # The gradient is exact, so a slightly wrong curvature costs a step at most and moves nothing.
+        # the gradient is exact, so an imprecise curvature costs a step at most and does not change the result
         factor = cho_factor(_information(answers, z, precision, np.float32), lower=True, overwrite_a=True, check_finite=False)
         step = cho_solve(factor, gradient, check_finite=False)
         for halving in range(30):
@@ -70,7 +70,7 @@ def most_probable(answers: Answers, precision: np.ndarray, start: np.ndarray | N
             if new >= value - 1e-12 * abs(value):
                 break
         if np.array_equal(moved, weights) or halving == 29:
-            return weights  # as close as floating point lets it come
+            return weights  # converged to floating-point precision
         weights, z, value = moved, there, new
     raise TrainingError("the reward head's weights did not settle within 100 Newton steps: are its features finite and of sensible size?")
 
@@ -92,9 +92,9 @@ def spread_at(weights: np.ndarray, answers: Answers, precision: np.ndarray) -> t
     z = latents(answers.differences, weights) + answers.offset
     lower = np.asfortranarray(_lower(_information(answers, z, precision, np.float32)), dtype=np.float32)
     spread = np.empty(len(z))
-    for i in range(0, len(z), ROWS_AT_ONCE):
-        solved = blas.strsm(1.0, lower, answers.differences[i : i + ROWS_AT_ONCE].T, lower=1)
-        spread[i : i + ROWS_AT_ONCE] = np.einsum("ij,ij->j", solved, solved)
+    for i in range(0, len(z), BLOCK_ROWS):
+        solved = blas.strsm(1.0, lower, answers.differences[i : i + BLOCK_ROWS].T, lower=1)
+        spread[i : i + BLOCK_ROWS] = np.einsum("ij,ij->j", solved, solved)
     return z, spread
 
 
@@ -111,8 +111,8 @@ def _density(weights: np.ndarray, z: np.ndarray, answers: Answers, precision: np
 
 def _transposed(differences: np.ndarray, values: np.ndarray) -> np.ndarray:
     total = np.zeros(differences.shape[1])
-    for i in range(0, len(differences), ROWS_AT_ONCE):
-        total += values[i : i + ROWS_AT_ONCE] @ differences[i : i + ROWS_AT_ONCE].astype(float)
+    for i in range(0, len(differences), BLOCK_ROWS):
+        total += values[i : i + BLOCK_ROWS] @ differences[i : i + BLOCK_ROWS].astype(float)
     return total
 
 
@@ -120,7 +120,7 @@ def _information(answers: Answers, z: np.ndarray, precision: np.ndarray, arithme
     """The negative second derivative of the log posterior, ``(p, p)`` float64, F-ordered; its blocks are added up in float64."""
     roots = np.sqrt(answers.weight * ordinal.curvature(z, answers.low, answers.high)).astype(arithmetic)
     total = np.diag(precision)
-    for i in range(0, len(z), ROWS_AT_ONCE):
-        block = answers.differences[i : i + ROWS_AT_ONCE] * roots[i : i + ROWS_AT_ONCE, None]
+    for i in range(0, len(z), BLOCK_ROWS):
+        block = answers.differences[i : i + BLOCK_ROWS] * roots[i : i + BLOCK_ROWS, None]
         total += block.T @ block
     return np.asfortranarray(total)

@@ -1,7 +1,7 @@
 """Rebuild the online head from every judgment that it holds: most probable weights, recruiters, and each judgment's site.
 
-Between reconciliations a judgment's site stays where it was linearised when it came, and what a removed one had moved stays moved. Part of
-the fold at fixed sequence numbers, so that a replay reconciles where the live head did.
+Between reconciliations a judgment's site stays where it was linearised when it was learnt, and a removed judgment's effect on later sites
+remains. Reconciliations happen at fixed sequence numbers, so that a replay reconciles where the live head did.
 """
 
 import threading
@@ -18,18 +18,18 @@ from trainers.reward.online.head import Head, new_head
 from trainers.reward.online.posterior import Answers, most_probable, posterior_at, spread_at
 
 
-def _at_once() -> None:
-    """The pause of one who wants the result soon."""
+def _no_pause() -> None:
+    """No-op pause."""
 
 
-def reconcile(head: Head, pause: Callable[[], None] = _at_once) -> Head:
-    """The head whose posterior is rebuilt from the prior and every judgment it holds, as if the removed ones had never been.
+def reconcile(head: Head, pause: Callable[[], None] = _no_pause) -> Head:
+    """The head with its posterior rebuilt from the prior and every judgment it holds, as if removed ones had never been learnt.
 
-    Recruiters are fitted from fixed starting values, weights by Newton to the most probable ones, the sites at these. ``learn_all`` takes
-    it over at fixed sequence numbers; elsewhere it makes a copy that is better for reading (a snapshot's evaluation) and that must not go
-    on learning in the first one's place. ``pause`` is called now and then, for one who would rather leave the core to others meanwhile.
+    Recruiters are fitted from fixed starting values, weights by Newton's method, and sites at the most probable weights. ``learn_all``
+    continues from the result at fixed sequence numbers; elsewhere it is a more exact copy for reading (a snapshot's evaluation), which must
+    not replace the learning head. ``pause`` is called between the expensive steps, so that a caller can yield the CPU.
     """
-    with one_thread():
+    with single_threaded_blas():
         return _reconciled(head, pause)
 
 
@@ -38,38 +38,38 @@ def _libraries() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-class _OneThread(AbstractContextManager[None]):
-    """The limit is the process's, so the first of several threads to enter sets it and the last to leave lifts it.
+class _SingleThreadedBLAS(AbstractContextManager[None]):
+    """The limit is per process, so the first of several threads to enter sets it and the last to leave lifts it.
 
-    threadpoolctl lets one thread alone set OpenBLAS's limit, and silently ignores the others until that one is done; so after each change
-    it is told that nobody holds on to it.
+    threadpoolctl lets a single thread control OpenBLAS's limit and silently ignores others until that one is done, so the controlling
+    thread is cleared after each change.
     """
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._within = 0
+        self._entered = 0
 
     def __enter__(self) -> None:
         with self._guard:
-            if self._within == 0:
+            if self._entered == 0:
                 self._limit = _libraries().limit(limits=1, user_api="blas")
                 OpenBLASController.clear_controlling_thread(force=True)
-            self._within += 1
+            self._entered += 1
 
     def __exit__(self, *_: object) -> None:
         with self._guard:
-            self._within -= 1
-            if self._within == 0:
+            self._entered -= 1
+            if self._entered == 0:
                 self._limit.restore_original_limits()
                 OpenBLASController.clear_controlling_thread(force=True)
 
 
-_one = _OneThread()
+_blas_limit = _SingleThreadedBLAS()
 
 
-def one_thread() -> AbstractContextManager[None]:
-    """Two threads of linear algebra add up in another order than one: the weights' bits must not depend on the machine's cores."""
-    return _one
+def single_threaded_blas() -> AbstractContextManager[None]:
+    """Limit BLAS to one thread: the order of summation, and so the weights' bits, must not depend on the number of cores."""
+    return _blas_limit
 
 
 def _reconciled(head: Head, pause: Callable[[], None]) -> Head:
@@ -96,9 +96,9 @@ def _reconciled(head: Head, pause: Callable[[], None]) -> Head:
             pause()
             latent, spread = spread_at(mean, answers, precision)
             h, slope = _curvature_and_slope(answers, latent)
-            kept = 1 - h * spread  # leave each judgment out before asking how well its recruiter was foreseen
-            left_out = latent - pull - spread * slope / kept
-            found = recruiters.step(found, settings.recruiter_prior, names, rows, left_out, spread / kept, low, high)
+            remaining = 1 - h * spread  # leave-one-out: a judgment must not vouch for its own recruiter
+            left_out = latent - pull - spread * slope / remaining
+            found = recruiters.step(found, settings.recruiter_prior, names, rows, left_out, spread / remaining, low, high)
     pause()
     posterior = posterior_at(mean, answers, precision)
     h, slope = _curvature_and_slope(answers, posterior.latent)

@@ -1,9 +1,9 @@
-"""How far each recruiter's answers can be relied on: how often one answers at random, and how strongly the side shown first pulls.
+"""The reliability of each recruiter: the rate of random answers, and the pull of the side shown first.
 
 An answer is a lapse with probability ``epsilon_r``, prior Beta(1, 9), and then uniform over the nine levels; otherwise it follows the
-ordered model with ``b_r``, normal around 0, added where the order shown is known. Fitted by EM at a reconciliation and fixed until the
-next one, when a judgment's log-likelihood counts ``1 - epsilon_r``. A low reliability says that this head does not foresee the answers:
-carelessness and a taste of one's own look alike here.
+ordinal model with ``b_r``, normal around 0, added where the order shown is known. Fitted by EM at a reconciliation and fixed until the
+next one; a judgment's log-likelihood is weighted by ``1 - epsilon_r``. A low reliability means that this head does not predict the
+answers: carelessness and a different taste look alike here.
 """
 
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ class RecruiterPrior:
 
     @property
     def start(self) -> Recruiter:
-        """A recruiter of whom nothing is known: the prior's means."""
+        """A recruiter without judgments: the prior's means."""
         return Recruiter(self.lapsed / (self.lapsed + self.attentive), 0.0)
 
 
@@ -55,9 +55,9 @@ def step(
     Parameters
     ----------
     names, rows : the history's; ``rows["recruiter"]`` indexes ``names``
-    mean, variance : of each judgment's latent *without* its own site and without its recruiter's pull: a judgment that speaks for itself
-        would make every recruiter look attentive once there are as many weights as judgments
-    low, high : the stretch of the latent scale that each answer covers
+    mean, variance : of each judgment's latent *without* its own site and without its recruiter's pull: with its own site, every recruiter
+        would look attentive once there are as many weights as judgments
+    low, high : the interval of the latent scale that each answer covers
     """
     who = rows["recruiter"]
     lapse = np.array([current.get(name, prior.start).lapse for name in names])
@@ -66,16 +66,16 @@ def step(
     known = rows["position"] != 0
     center = kappa * (mean + np.where(known, pull[who], 0))
     by_chance = lapse[who] * (rows["upper"].astype(int) - rows["lower"] + 1) / (2 * ordinal.LEVELS + 1)
-    by_taste = (1 - lapse[who]) * np.exp(ordinal.log_likelihood(center, kappa * low, kappa * high))
-    lapsed = by_chance / (by_chance + by_taste)
+    by_model = (1 - lapse[who]) * np.exp(ordinal.log_likelihood(center, kappa * low, kappa * high))
+    lapsed = by_chance / (by_chance + by_model)
 
     def per_recruiter(values: np.ndarray) -> np.ndarray:
         return np.bincount(who, weights=values, minlength=len(names))
 
     count = per_recruiter(np.ones(len(rows)))
     new_lapse = (prior.lapsed + per_recruiter(lapsed)) / (prior.lapsed + prior.attentive + count)
-    heed = np.where(known, 1 - lapsed, 0)
-    slope = per_recruiter(heed * kappa * ordinal.slope(center, kappa * low, kappa * high)) - pull / prior.pull_scale**2
-    curvature = per_recruiter(heed * kappa**2 * ordinal.curvature(center, kappa * low, kappa * high)) + 1 / prior.pull_scale**2
+    attention = np.where(known, 1 - lapsed, 0)
+    slope = per_recruiter(attention * kappa * ordinal.slope(center, kappa * low, kappa * high)) - pull / prior.pull_scale**2
+    curvature = per_recruiter(attention * kappa**2 * ordinal.curvature(center, kappa * low, kappa * high)) + 1 / prior.pull_scale**2
     new_pull = pull + slope / curvature
     return {name: Recruiter(float(new_lapse[i]), float(new_pull[i])) for i, name in enumerate(names)}

@@ -14,14 +14,14 @@ class HeadSettings(BaseModel):
 
     Attributes
     ----------
-    prior_scale : standard deviation, before any judgment, of the log-odds between two typical replies to one prompt
-    position_scale : the same of the pull of the side shown first, common to all recruiters
+    prior_scale : prior standard deviation of the log-odds between two typical replies to one prompt
+    position_scale : prior standard deviation of the pull of the side shown first, common to all recruiters
     cut_points : where negligible, slight, clear and significant preferences begin, in log-odds
     lapsed, attentive, pull_scale : priors of a recruiter's lapse rate (a Beta's two counts) and own pull of the side shown first
-    reconcile_every : sequence numbers between reconciliations; each is taken over a quarter as many numbers later
-    rounds : of expectation and maximisation for the recruiters in each
-    prequential_window : decisive judgments over which the figures of prediction before learning are taken
-    half_life_days : an older judgment's weight at a reconciliation halves with each; never where absent
+    reconcile_every : sequence numbers between reconciliations; each takes effect a quarter as many numbers later
+    rounds : EM rounds for the recruiters in each reconciliation
+    prequential_window : number of latest decisive judgments for prequential accuracy and log loss
+    half_life_days : age at which a judgment's weight at a reconciliation is halved; None for no decay
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,12 +40,12 @@ class HeadSettings(BaseModel):
     @model_validator(mode="after")
     def _cuts_ascend(self) -> "HeadSettings":
         if list(self.cut_points) != sorted(set(self.cut_points)):
-            raise ValueError("have to ascend")
+            raise ValueError("cut points have to be strictly ascending")
         return self
 
     @property
     def taken_over_after(self) -> int:
-        """Sequence numbers from a reconciliation to where it is taken over: the time in which it can be computed beside the learning."""
+        """Sequence numbers from a reconciliation to where it takes effect: the time to compute it in the background."""
         return self.reconcile_every // 4
 
     @property
