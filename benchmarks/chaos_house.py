@@ -17,11 +17,12 @@ from typing import Literal
 
 from deploy.broker import Broker
 from deploy.demo import environment_of
-from deploy.own_processes import client, is_ready, url_of
+from deploy.own_processes import client, is_ready
 from deploy.supervisor import COMMAND, SURROUNDINGS, Supervisor
 from storage.errors import Overloaded
 from storage.settings import Settings
 from streams import runs
+from streams.addresses import url_of
 from streams.bus.kafka_settings import KafkaSettings
 from streams.bus.kafka_topics import create_topics
 from streams.bus.open import bus_of

@@ -27,9 +27,10 @@ from benchmarks.crowd import Crowd
 from benchmarks.figures import Figure, is_reached, result, write
 from benchmarks.processes import wait_for
 from deploy.demo import environment_of
-from deploy.own_processes import client, is_ready, lives, url_of
+from deploy.own_processes import client, is_ready, lives
 from deploy.supervisor import COMMAND, PROCESSES, SURROUNDINGS
 from storage.settings import Settings
+from streams.addresses import url_of
 from streams.bus.open import bus_of
 from streams.bus.scan import to_end
 from streams.bus.topics import TOPICS

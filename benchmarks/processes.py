@@ -20,10 +20,11 @@ import aiohttp
 from benchmarks.traffic import drawn_pair
 from deploy.broker import Broker
 from deploy.demo import environment_of
-from deploy.own_processes import client, is_ready, url_of
+from deploy.own_processes import client, is_ready
 from deploy.supervisor import COMMAND, SURROUNDINGS
 from storage.events import Event
 from storage.settings import Settings
+from streams.addresses import url_of
 from streams.bus.kafka_settings import KafkaSettings
 from streams.bus.kafka_topics import create_topics
 from streams.bus.protocol import Bus, Partition, records_of

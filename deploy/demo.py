@@ -13,12 +13,13 @@ from datetime import datetime
 from typing import Any, Literal
 
 from deploy.cli.latency import Latencies, LiveFeed, judgment_to_dashboard, judgment_to_reward
-from deploy.own_processes import client, is_ready, url_of
+from deploy.own_processes import client, is_ready
 from deploy.people import People
 from deploy.supervisor import Supervisor
 from storage.errors import FeedbackLoopError
 from storage.events import Event, ModelEvaluated, ModelPromoted, TrainingFailed, TrainingProgress, TrainingRequested
 from storage.settings import Settings
+from streams.addresses import url_of
 from streams.bus.kafka_settings import KafkaSettings
 from streams.bus.open import bus_of
 from streams.bus.protocol import Bus, Partition

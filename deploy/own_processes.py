@@ -1,29 +1,10 @@
-"""Addresses of our own processes, and an HTTP client for them that never uses a proxy, whatever the environment says."""
+"""Questions to our own processes, with an HTTP client that never uses a proxy, whatever the environment says."""
 
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 import httpx
-from pydantic import BaseModel
-
-from storage.settings import Settings
-
-DEFAULT_PORTS = {"serving": 8000, "hub": 8050, "processor": 8051, "trainer": 8052}
-
-
-class Address(BaseModel):
-    """The keys of a process's section that are read here."""
-
-    host: str = "127.0.0.1"
-    port: int
-
-
-def url_of(settings: Settings, process: str) -> str:
-    """The URL that ``process`` listens on."""
-    values = {"port": DEFAULT_PORTS[process]} | dict(settings.sections.get(process, {}))
-    address = settings.with_values(**{process: values}).section(process, Address)
-    return f"http://{address.host}:{address.port}"
 
 
 @cache

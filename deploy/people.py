@@ -7,9 +7,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Literal, TextIO
 
-from deploy.own_processes import url_of
 from storage.errors import FeedbackLoopError
 from storage.settings import Settings
+from streams.addresses import url_of
 
 
 class People:

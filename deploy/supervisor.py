@@ -21,10 +21,11 @@ from types import TracebackType
 from typing import BinaryIO
 
 from deploy.lifeline import EXIT_REASON, LIFELINE, read_exit_reason
-from deploy.own_processes import is_ready, lives, url_of
+from deploy.own_processes import is_ready, lives
 from storage.errors import ConfigurationError, FeedbackLoopError, PortInUse, temporary_reason
 from storage.home import held, open_home
 from storage.settings import Settings
+from streams.addresses import url_of
 
 PROCESSES = ("hub", "serving", "processor", "trainer")  # in start order; stopped in reverse
 # -P: a folder in the working directory must not shadow one of our packages.

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# CPU training allocates and frees large arrays at every step; by default glibc returns each to the kernel and page-faults it back in.
-MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 32)}
 JOIN_TIMEOUT = 4.0  # seconds that a stage has to reach its next step
 
 
@@ -46,7 +44,6 @@ def run(settings: Settings) -> None:
         It cannot continue in this process; ``Overloaded`` if a later restart will help.
     """
     own = settings.section("trainer", TrainerSettings)
-    os.environ.update(MALLOC)  # for the child processes that train: glibc reads it at process start
     stop = stop_on_signals()
     checks: dict[str, Check] = {}
     home = open_home(settings.common.home)

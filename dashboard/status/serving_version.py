@@ -6,15 +6,14 @@ from collections.abc import Callable
 import httpx
 
 from storage.settings import Settings
+from streams.addresses import url_of
 
 POLL_INTERVAL = 5.0  # seconds
-PORT = 8000
 
 
 def serving_url(settings: Settings) -> str:
     """Serving's address by these settings; empty if it forwards chats to an upstream and has no version of its own."""
-    section = settings.sections.get("serving", {})
-    return "" if section.get("upstream_url") else f"http://{section.get('host', '127.0.0.1')}:{section.get('port', PORT)}"
+    return "" if settings.sections.get("serving", {}).get("upstream_url") else url_of(settings, "serving")
 
 
 class ServingVersion:

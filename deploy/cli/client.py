@@ -4,9 +4,10 @@ from typing import Any
 
 import httpx
 
-from deploy.own_processes import client, url_of
+from deploy.own_processes import client
 from storage.errors import FeedbackLoopError, NotReachable
 from storage.settings import Settings
+from streams.addresses import url_of
 
 
 def get(settings: Settings, path: str, **parameters: Any) -> dict[str, Any]:

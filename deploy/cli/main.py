@@ -19,10 +19,11 @@ import typer
 
 from deploy.cli.log_commands import quarantine, replay, schemas, topics
 from deploy.endings import print_error, reason_of, run_process
-from deploy.own_processes import is_ready, lives, url_of, why_not_ready
+from deploy.own_processes import is_ready, lives, why_not_ready
 from deploy.supervisor import PROCESSES, Supervisor
 from storage.errors import exit_code
 from storage.settings import Settings
+from streams.addresses import url_of
 
 app = typer.Typer(
     name="feedbackloop",

@@ -1,14 +1,16 @@
 """Invalid events are reported as unreadable and never crash the reader."""
 
 import json
+import pickle
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from storage.errors import EventUnreadable
-from storage.events import PreferenceJoined
+from storage.events import Event, PreferenceJoined, assembled
 from storage.events.wire import WRITTEN, decode, encode
 from tests.storage.facts import judgment, one_of_each, reply
 
@@ -38,3 +40,22 @@ def test_a_stored_event_without_id_time_or_version_is_unreadable(field: str) -> 
     joined = next(event for event in one_of_each() if isinstance(event, PreferenceJoined))
     with pytest.raises(EventUnreadable, match=f"JudgmentGiven: {field}: missing"):
         decode(changed(joined, lambda fields: fields["judgment"].pop(field)))
+
+
+@pytest.mark.parametrize("event", one_of_each(), ids=lambda event: event.kind)
+def test_an_assembled_event_is_the_one_that_pydantic_makes(event: Event) -> None:
+    again = assembled(type(event), {name: getattr(event, name) for name in type(event).model_fields})
+    assert again == event
+    assert again.model_fields_set == set(type(event).model_fields)
+    assert encode(again) == encode(event)
+    assert again.model_dump() == event.model_dump()
+    assert again.model_copy(update={"source": "import"}) != event
+    assert pickle.loads(pickle.dumps(again)) == event
+    with pytest.raises(ValidationError, match="frozen"):
+        again.source = "import"  # type: ignore[misc]
+
+
+def test_decoded_events_of_a_kind_share_their_set_of_given_fields() -> None:
+    one, other = decode(encode(judgment(1))), decode(encode(judgment(2)))
+    assert one.model_fields_set == set(type(one).model_fields)
+    assert one.__pydantic_fields_set__ is other.__pydantic_fields_set__

@@ -63,9 +63,10 @@ class Loop:
         return found
 
 
-@pytest.fixture(scope="module")
-def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
-    folder = tmp_path_factory.mktemp("loop")
+@pytest.fixture
+def loop(tmp_path: Path) -> Iterator[Loop]:
+    folder = tmp_path / "loop"
+    folder.mkdir()
     ports = {process: free_port() for process in PROCESSES}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FEEDBACKLOOP_")}
     environment |= {"FEEDBACKLOOP_HOME": str(folder / "home"), "PYTHONPATH": str(ROOT)}
@@ -83,7 +84,15 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
             process.wait(30)
 
 
-def test_the_readmes_examples_store_a_judgment(loop: Loop) -> None:
+def test_a_loop_from_the_first_judgment_to_its_verification(loop: Loop) -> None:
+    """One story: each chapter needs those before it."""
+    readme_examples_store_a_judgment(loop)
+    a_killed_hub_restarts_without_data_loss(loop)
+    records_are_imported_once_and_train_a_reward_model_that_ignores_the_order_of_sides(loop)
+    verify_detects_an_altered_row_and_ctrl_c_stops_in_time(loop)
+
+
+def readme_examples_store_a_judgment(loop: Loop) -> None:
     lines, client = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
     assert len(lines.strip().splitlines()) <= 10
     names: dict[str, Any] = {}
@@ -99,7 +108,7 @@ def test_the_readmes_examples_store_a_judgment(loop: Loop) -> None:
     until(lambda: loop.status()["counts"]["preferences"] >= 2)
 
 
-def test_a_killed_hub_restarts_without_data_loss(loop: Loop) -> None:
+def a_killed_hub_restarts_without_data_loss(loop: Loop) -> None:
     before = loop.status()["counts"]
     pids = subprocess.run(
         ["pgrep", "-f", "-P", str(loop.process.pid), "deploy.cli hub"], capture_output=True, text=True, check=True
@@ -113,7 +122,7 @@ def test_a_killed_hub_restarts_without_data_loss(loop: Loop) -> None:
     }
 
 
-def test_records_are_imported_once_and_train_a_reward_model_that_ignores_the_order_of_sides(loop: Loop) -> None:
+def records_are_imported_once_and_train_a_reward_model_that_ignores_the_order_of_sides(loop: Loop) -> None:
     records = [
         {
             "prompt": f"Question {n}: when is my interview?",
@@ -136,7 +145,7 @@ def test_records_are_imported_once_and_train_a_reward_model_that_ignores_the_ord
     assert trained[0].stdout == trained[1].stdout
 
 
-def test_verify_detects_an_altered_row_and_ctrl_c_stops_in_time(loop: Loop) -> None:
+def verify_detects_an_altered_row_and_ctrl_c_stops_in_time(loop: Loop) -> None:
     agreed = loop.command("verify")
     assert (agreed.returncode, "agree" in agreed.stdout) == (0, True), agreed.stdout + agreed.stderr
     started = time.monotonic()

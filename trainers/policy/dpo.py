@@ -4,15 +4,12 @@ Rows come from a snapshot's training stratum or a preference file; the adapter g
 model, which is also the reference; runs are never stacked.
 """
 
-import contextlib
-import ctypes
 import hashlib
 import json
 import math
-import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -23,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from storage.errors import DataRefused
 from storage.events import Message
 from trainers.data.preference import Preference
+from trainers.policy.workarounds import reply_logits_only, tqdm_disabled
 
 if TYPE_CHECKING:
     from trainers.models.chat_format import ChatFormat
@@ -155,7 +153,6 @@ def train_dpo(base: str, rows: Iterable[Preference], settings: DPOSettings, outp
     from trainers.policy.batching import TokenizedDPO
 
     disable_progress_bars()
-    _keep_freed_memory()
     set_seed(settings.seed)
     policy = load_policy(base)
     policy.tokenizer.padding_side = "right"
@@ -170,7 +167,7 @@ def train_dpo(base: str, rows: Iterable[Preference], settings: DPOSettings, outp
     dataset = Dataset.from_list(rows_of_ids)  # sorted by length: less padding in the reference pass
     checkpoints = output / "checkpoints"
     reporter = _reporter(progress)
-    with _tqdm_disabled(), _reply_logits_only():
+    with tqdm_disabled(), reply_logits_only():
         trainer = TokenizedDPO(
             model=policy.model,
             args=_arguments(settings, checkpoints, len(rows_of_ids)),
@@ -288,42 +285,3 @@ def _write_adapter(model: Any, base: str, folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     return folder
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc reuse large blocks instead of mapping and zeroing them at every step, which took a fifth of CPU training time."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc only
-    if mallopt is not None:
-        for parameter, value in ((-3, 1 << 30), (-1, 2**31 - 1)):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
-            mallopt(parameter, value)
-
-
-@contextlib.contextmanager
-def _reply_logits_only() -> Iterator[None]:
-    """Make TRL 1.16 compute logits at reply positions only, as it does with Triton.
-
-    On a CPU it also computes the prompts' logits and masks them out: same numbers, a fifth slower with the shipped model.
-    """
-    import trl.trainer.utils
-
-    fused: Any = trl.trainer.utils
-    before = fused._use_triton
-    fused._use_triton = lambda device: True
-    try:
-        yield
-    finally:
-        fused._use_triton = before
-
-
-@contextlib.contextmanager
-def _tqdm_disabled() -> Iterator[None]:
-    """Disable TRL's progress bar, which only this variable can turn off."""
-    before = os.environ.get("TQDM_DISABLE")
-    os.environ["TQDM_DISABLE"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["TQDM_DISABLE"]
-        else:
-            os.environ["TQDM_DISABLE"] = before

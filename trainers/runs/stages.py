@@ -20,6 +20,7 @@ from trainers.data.snapshots import TrialPrompt
 from trainers.features.embedder import Embedder
 from trainers.models.engine import generate
 from trainers.models.policy import Policy
+from trainers.policy.workarounds import keep_freed_memory
 from trainers.runs.data import RunData
 from trainers.runs.job import base_hash
 from trainers.runs.report import Data, Lineage, PairedReply, Report, Training
@@ -109,6 +110,7 @@ def check(data: RunData, artifacts: Artifacts, progress: StageProgress) -> Check
 def train(base: str, data: RunData, settings: RunSettings, folder: Path, artifacts: Artifacts, progress: StageProgress) -> TrainedPolicy:
     """Train the challenger from the base model with the run's method, and store its adapter."""
     assert settings.method is not None
+    keep_freed_memory()
     trained = settings.method.train(base, decisive_training_rows(data.preferences), settings.training, folder, progress)
     policy = artifacts.put(trained.adapter)
     return TrainedPolicy(
@@ -128,6 +130,7 @@ def sample(
 
     Replies that the champion ``champion_name`` gave while serving are reused: they were sampled at the serving temperature.
     """
+    keep_freed_memory()
     prompts = [trial.prompt for trial in trials]
     unanswered = [i for i, trial in enumerate(trials) if trial.version != champion_name]
     twice = prompts[: settings.null_prompts]
