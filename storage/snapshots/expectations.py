@@ -11,16 +11,19 @@ from html import escape
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import great_expectations as gx
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from great_expectations.data_context.types.base import ProgressBarsConfig
 
 from storage.events import unpack
 from storage.snapshots.snapshot import Snapshot, without_overlap
 
-logging.getLogger("great_expectations").setLevel(logging.WARNING)
+logging.getLogger("great_expectations").setLevel(logging.WARNING)  # its import logs hundreds of lines
+
+import great_expectations as gx  # noqa: E402
+from great_expectations.data_context.types.base import ProgressBarsConfig  # noqa: E402
+
+logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)  # has a level of its own
 expect: Any = gx.expectations  # its names are created at import, so mypy does not know them
 
 # JSON schema of a conversation in a snapshot, and a regex for one whose last message is blank.
@@ -76,8 +79,9 @@ def check(snapshot: Snapshot, docs: Path, *, minimum_rows: int = 1) -> list[Fail
     context = gx.get_context(mode="ephemeral")
     context.enable_analytics(False)
     context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
-    for site in list(context.get_site_names()):
-        context.delete_data_docs_site(site)
+    for name, site in dict(context.variables.data_docs_sites or {}).items():  # the default, in a temporary folder that is never removed
+        shutil.rmtree(site["store_backend"]["base_directory"], ignore_errors=True)
+        context.delete_data_docs_site(name)
     store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs)}
     context.add_data_docs_site("snapshot", {"class_name": "SiteBuilder", "show_how_to_buttons": False, "store_backend": store})  # type: ignore[typeddict-item]
     training = without_overlap(snapshot.preferences, snapshot.prompts).to_pandas().query("stratum == 'training'")

@@ -1,6 +1,9 @@
 """Each expectation fails by name on a snapshot that breaks it; a good snapshot meets them all."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -148,3 +151,17 @@ def test_rows_that_contradict_each_other_are_described(snapshot: Snapshot) -> No
         "prompts.prompt.unique": ANY,
         "prompts.reply.not_empty": f"a reply is blank: 1 of {snapshot.prompts.num_rows} rows, such as  ",
     }
+
+
+def test_nothing_is_logged_and_nothing_stays_in_the_temporary_folder(snapshot: Snapshot, tmp_path: Path) -> None:
+    program = (
+        "import logging, sys; logging.basicConfig(level=logging.INFO, stream=sys.stdout)\n"
+        "from pathlib import Path; from storage.snapshots.snapshot import open_snapshot; from storage.snapshots.expectations import check\n"
+        f"assert check(open_snapshot(Path({str(snapshot.folder)!r})), Path({str(tmp_path / 'docs')!r})) == []"
+    )
+    (tmp_path / "tmp").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | {"TMPDIR": str(tmp_path / "tmp")}, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert list((tmp_path / "tmp").iterdir()) == []
