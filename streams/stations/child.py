@@ -15,6 +15,8 @@ from typing import Any
 
 from storage.errors import Overloaded, temporary_reason
 
+EXIT_TIMEOUT = 10.0  # seconds that a process may take to end after its result
+
 Progress = Callable[[str, int, int, dict[str, float], dict[str, str]], None]  # stage, step, steps, metrics, artifacts by name
 
 
@@ -61,6 +63,8 @@ def in_child(work: Callable[..., Any], *arguments: Any, progress: Progress) -> A
             except EOFError:
                 child.join()
                 raise ChildDied(f"the training process ended with code {child.exitcode} (it was killed, or memory ran out)") from None
+            if isinstance(message, _Returned | _Raised):
+                child.join(EXIT_TIMEOUT)  # a killed process would leave its semaphores behind
             if isinstance(message, _Returned):
                 return message.value
             if isinstance(message, _Raised):
