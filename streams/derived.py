@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from storage.artifacts import Artifacts
 from storage.errors import ArtifactError, EventError, WarehouseError
-from storage.events import DatasetFrozen, ModelEvaluated, ModelPromoted, RewardUpdated, derived_id, unpack
+from storage.events import DatasetFrozen, ModelEvaluated, ModelPromoted, RewardUpdated, TrainingRequested, derived_id, unpack
 from storage.settings import Settings
 from storage.snapshots.snapshot import RECIPE, freeze, open_snapshot
 from storage.warehouse.verify import Finding, What
@@ -162,6 +162,8 @@ def _check_versions(warehouse: Warehouse, artifacts: Artifacts, home: Path, done
     legal = {version.evaluated.event_id for version in life.versions.values()}
     for event in events:
         match event:
+            case TrainingRequested() if event.settings is not None and of_run[event.run_id].request == event:
+                _check_artifact(artifacts, event.settings, f"settings of run {event.run_id}", event.event_id, done)
             case DatasetFrozen() if of_run[event.run_id].frozen == event and of_run[event.run_id].request is not None:
                 _check_artifact(artifacts, event.snapshot, f"snapshot of run {event.run_id}", event.event_id, done)
                 _check_snapshot(warehouse, artifacts, event, done)
@@ -172,6 +174,9 @@ def _check_versions(warehouse: Warehouse, artifacts: Artifacts, home: Path, done
                 _check_artifact(artifacts, event.report, f"report of {event.version}", event.event_id, done)
             case ModelPromoted() if event.event_id not in illegal and event.event_id != derived_id("ModelPromoted", event.review):
                 done.add("derived", f"promotion of {event.version}", event.event_id, "its id is not derived from its review")
+    for run in warehouse.query("runs").to_pylist():
+        for name, sha in orjson.loads(run["artifacts"] or "{}").items() if run["attempt"] else ():
+            _check_artifact(artifacts, sha, f"{name} of run {run['run_id']}", None, done)
     remembered = home / "serving" / "champion.json"
     if remembered.exists():
         possible = {(BASE, None), *((version.name, version.evaluated.policy) for version in life.versions.values())}
@@ -184,7 +189,7 @@ def _check_versions(warehouse: Warehouse, artifacts: Artifacts, home: Path, done
             done.add("state", "serving/champion.json", None, "it names neither the champion nor a previous one")
 
 
-def _check_artifact(artifacts: Artifacts, sha: str, name: str, event_id: UUID, done: Verification) -> None:
+def _check_artifact(artifacts: Artifacts, sha: str, name: str, event_id: UUID | None, done: Verification) -> None:
     try:
         artifacts.get(sha)
     except ArtifactError as error:

@@ -16,6 +16,7 @@ from storage.events import (
     ReviewDecided,
     RewardUpdated,
     RunClaimed,
+    TrainingProgress,
     TrainingRequested,
     derived_id,
     pack,
@@ -34,6 +35,7 @@ from trainers.data.preference import Entry
 from trainers.reward.online.checkpoint import load, save
 from trainers.reward.online.learn import learn_all, new_head
 from trainers.reward.online.settings import HeadSettings
+from trainers.runs.frozen import FrozenSettings
 
 
 class Home:
@@ -84,7 +86,8 @@ class Home:
 
     def promote(self) -> None:
         event = evaluated("one", policy=self.policy, version=version_name(self.policy))
-        requested, frozen, claimed, event = of_its_run(event, self.artifacts)
+        settings = FrozenSettings(method="dpo", sections={}, required=tuple(gate.name for gate in event.gates))
+        requested, frozen, claimed, event = of_its_run(event, self.artifacts, settings=settings)
         freeze(self.warehouse, self.folder / "s", run_id=event.run_id, through_sequence=10, sources=("product",))
         frozen = frozen.model_copy(update={"snapshot": self.artifacts.put(self.folder / "s")})
         review = ReviewDecided(source="product", version=event.version, decision="approve", reviewer="Rosa", reason="good")
@@ -93,8 +96,13 @@ class Home:
         )
         for kind in (TrainingRequested, DatasetFrozen, RunClaimed, ModelEvaluated):
             self.publish(next(one for one in (requested, frozen, claimed, event) if isinstance(one, kind)))
+        (self.folder / "docs").mkdir()
+        (self.folder / "docs" / "index.html").write_text("What the data was checked for")
+        self.data_docs = self.artifacts.put(self.folder / "docs")
+        word = {"run_id": event.run_id, "attempt": 1, "stage": "check", "step": 1, "steps": 1, "artifacts": {"data_docs": self.data_docs}}
+        self.publish(TrainingProgress.model_validate({"source": "product"} | word))
         self.publish(review, promoted)
-        self.frozen, self.evaluated = frozen, event
+        self.requested, self.frozen, self.evaluated = requested, frozen, event
         (self.folder / "serving").mkdir()
         (self.folder / "serving" / "champion.json").write_bytes(orjson.dumps((event.version, self.policy)))
 
@@ -160,12 +168,18 @@ def test_a_changed_or_truncated_checkpoint_of_the_learner_is_found(home: Home) -
     assert (what, "no reward head to be read" in said) == ("state", True)
 
 
-@pytest.mark.parametrize("which", ["policy", "report", "snapshot"])
+@pytest.mark.parametrize("which", ["policy", "report", "snapshot", "settings", "data_docs"])
 @pytest.mark.parametrize("how", ["altered", "gone"])
 def test_an_artifact_that_is_altered_or_gone_is_found(home: Home, which: str, how: str) -> None:
-    sha = {"policy": home.policy, "report": home.evaluated.report, "snapshot": home.frozen.snapshot}[which]
-    place = home.artifacts.get(sha)
-    place = place / "preferences.parquet" if place.is_dir() else place
+    named = {
+        "policy": home.policy,
+        "report": home.evaluated.report,
+        "snapshot": home.frozen.snapshot,
+        "settings": home.requested.settings or "",
+        "data_docs": home.data_docs,
+    }
+    place = home.artifacts.get(named[which])
+    place = next(path for path in sorted(place.iterdir()) if path.suffix in (".parquet", ".html")) if place.is_dir() else place
     if how == "altered":
         place.write_bytes(place.read_bytes() + b" ")
     else:
@@ -177,7 +191,7 @@ def test_an_artifact_that_is_altered_or_gone_is_found(home: Home, which: str, ho
 def test_an_artifact_folder_that_is_gone_is_found_for_everything_in_it(home: Home) -> None:
     Path(home.settings.common.artifacts_url).rename(home.folder / "elsewhere")
     Path(home.settings.common.artifacts_url).mkdir()
-    assert {said.split()[0] for what, said in home.findings() if what == "artifact"} == {"snapshot", "report"}
+    assert {said.split()[0] for what, said in home.findings() if what == "artifact"} == {"snapshot", "report", "settings", "data_docs"}
     assert any(what == "state" for what, _ in home.findings()), "and the remembered champion cannot be verified either"
 
 
