@@ -29,7 +29,6 @@ class ReadingFeed:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._reading: Reading | None = None
         self._closed = False
-        self.watchers = 0
 
     @property
     def reading(self) -> Reading:
@@ -71,20 +70,16 @@ class ReadingFeed:
     async def watch(self) -> AsyncIterator[Reading | None]:
         """Yield the newest reading, then each later one; ``None`` as a heartbeat when nothing has changed for ``HEARTBEAT`` seconds."""
         seen = 0
-        self.watchers += 1
-        try:
-            while not self._closed:
-                async with self._changed:
-                    if self._reading is None or self._reading.status.revision <= seen:
-                        with suppress(TimeoutError):
-                            await asyncio.wait_for(self._changed.wait(), HEARTBEAT)
-                    reading = self._reading
-                if self._closed:
-                    return
-                if reading is None or reading.status.revision <= seen:
-                    yield None
-                else:
-                    seen = reading.status.revision
-                    yield reading
-        finally:
-            self.watchers -= 1
+        while not self._closed:
+            async with self._changed:
+                if self._reading is None or self._reading.status.revision <= seen:
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._changed.wait(), HEARTBEAT)
+                reading = self._reading
+            if self._closed:
+                return
+            if reading is None or reading.status.revision <= seen:
+                yield None
+            else:
+                seen = reading.status.revision
+                yield reading

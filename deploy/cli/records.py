@@ -1,7 +1,6 @@
 """Import, export and verify from the command line: through the hub if one runs, else with the same functions on the same files."""
 
 import gzip
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
@@ -94,11 +93,6 @@ def verified(settings: Settings) -> dict[str, Any]:
         return get(settings, "/v1/verify")
     with _opened(settings) as (bus, warehouse):
         return verify_home(bus, warehouse, Artifacts(settings.common.artifacts_url), settings)
-
-
-def records(settings: Settings, sources: Sequence[Source]) -> list[dict[str, Any]]:
-    """The decisive preferences in TRL's columns, with objective and conversation."""
-    return [json.loads(line) for line in export_bytes(settings, "jsonl", sources).splitlines()]
 
 
 def _bus(settings: Settings) -> Bus:
