@@ -21,6 +21,7 @@ STATES = {
     "failed": "Failed",
 }
 METRICS = (("loss", "Loss", charts.BLUE), ("reward_margin", "Reward margin", charts.ORANGE))
+START = "start"  # what the trainer says before the first stage
 STAGES = ("check", "train", "sample", "evaluate", "gates")
 
 
@@ -125,7 +126,7 @@ def state(run: Run) -> Any:
 def track(run: Run) -> Any:
     """The stages as a row, with the progress of the running one."""
     seen = [step.stage for step in run.history]
-    names = [*STAGES, *dict.fromkeys(name for name in [*seen, run.stage or ""] if name and name not in STAGES)]
+    names = [*STAGES, *dict.fromkeys(name for name in [*seen, run.stage or ""] if name not in ("", START, *STAGES))]
     at = names.index(run.stage) if run.stage in names else -1
     cells = []
     for position, name in enumerate(names):

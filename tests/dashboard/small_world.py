@@ -164,7 +164,9 @@ class SmallWorld:
             )
             for step in range(2, upto + 1, 2)
         ]
-        self.publish(TrainingProgress(source="simulation", run_id=request.run_id, attempt=1, stage="check", step=1, steps=1), *steps)
+        word = {"source": "simulation", "run_id": request.run_id, "attempt": 1, "step": 0, "steps": 1}
+        begun = [TrainingProgress.model_validate(word | {"stage": stage}) for stage in ("start", "check")]
+        self.publish(*begun, *steps)
 
     def fail(self, request: TrainingRequested, reason: str, artifacts: dict[str, str] | None = None) -> None:
         word = {"run_id": request.run_id, "attempt": 1, "stage": "check", "step": 0, "steps": 1}

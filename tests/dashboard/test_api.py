@@ -175,7 +175,7 @@ def test_the_live_feed_sends_the_status_at_once_and_after_a_commit(hub: RunningH
 def test_runs_are_listed_with_their_progress(hub: RunningHub) -> None:
     request = hub.world.request(3)
     hub.world.train(request, 40)
-    run = wait_until(lambda: hub.get("/v1/runs")["runs"][0], lambda run: run["step"] == 40)
+    run, *_ = wait_until(lambda: hub.get("/v1/runs")["runs"], lambda runs: bool(runs) and runs[0]["step"] == 40)
     assert (run["state"], run["stage"], run["steps"], run["trainer"]) == ("training", "train", 120, "trainer-1")
     assert "reward_margin" in run["history"][-1]["metrics"]
     hub.world.fail(request, "too few rows")

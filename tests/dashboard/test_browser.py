@@ -143,9 +143,15 @@ def rate(hub: RunningHub, browser: BrowserContext, overview: Page, shoot: Shoot)
     expect(count).to_have_text("337")
     held: list[Route] = []
     page.route("**/v1/judgments", lambda route: held.append(route))  # playwright cannot wrap a builtin
-    page.keyboard.press("1")
-    expect(first).not_to_have_text(before)
-    assert len(held) == 1, "the next pair is shown while the judgment is still on its way"
+    with page.expect_request("**/v1/judgments"):
+        page.keyboard.press("1")
+    expect(first).not_to_have_text(before)  # the next pair is shown while the judgment is still on its way
+
+    def on_its_way() -> list[Route]:
+        page.wait_for_timeout(20)
+        return held
+
+    wait_until(on_its_way, bool)
     held[0].continue_()
     page.unroute("**/v1/judgments")
     expect(count).to_have_text("338")
@@ -184,6 +190,7 @@ def runs(hub: RunningHub, browser: BrowserContext, shoot: Shoot) -> None:
     page.click("#nav-runs")
     newest = page.locator(".run").first
     expect(newest).to_contain_text("74 of 120")
+    expect(newest.locator(".stage-name")).to_have_text(["Check data", "Train", "Sample", "Compare", "Gates"])
     expect(newest.locator(".main-svg").first).to_be_visible()
     expect(page.locator(".run").nth(1)).to_contain_text("in 3 rows A and B are the same text")
     shoot(page, "runs")
