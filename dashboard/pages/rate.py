@@ -86,7 +86,7 @@ def layout(_rest: str) -> Any:
                         ),
                         dmc.Textarea(
                             id="rate-reason",
-                            placeholder="Why? (optional; Esc returns to the keys)",
+                            placeholder="Why? Esc returns to the keys",
                             value="",
                             autosize=True,
                             minRows=1,
