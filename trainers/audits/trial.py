@@ -3,7 +3,7 @@
 Embedding is the slowest part: each text is embedded once, and not at all where both models gave the same reply.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -86,6 +86,7 @@ class Trial:
     Parameters
     ----------
     preferences : of both strata; the head of the training stratum is audited, the evaluation stratum decides the win rate
+    groups : the candidate's recorded groups by conversation, such as ``{"sex": "female"}``; empty where none are recorded
     progress : called with step and steps while texts are embedded
 
     Raises
@@ -104,12 +105,14 @@ class Trial:
         learning: HeadSettings,
         challengers_before: int,
         progress: Callable[[int, int], None],
+        groups: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         if not replies.prompts:
             raise DataRefused("the evaluation stratum holds no prompts yet: nothing can be compared")
         self.replies, self.preferences, self.embedding, self.models = replies, preferences, embedding, models
         self.settings, self.learning, self.challengers_before = settings, learning, challengers_before
         self._progress = progress
+        self.groups = groups or {}
 
     @property
     def prompts(self) -> tuple[tuple[Message, ...], ...]:

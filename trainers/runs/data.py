@@ -1,6 +1,7 @@
 """The data that a run trains on and is evaluated with: a frozen snapshot's folder, or a file of preference records."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,11 @@ class RunData:
     def prompts(self, most: int) -> list[TrialPrompt]:
         """The newest prompts of the evaluation stratum, at most ``most``, oldest first."""
         return trial_prompts(self.snapshot, most) if self.snapshot is not None else trial_prompts_among(self.preferences, most)
+
+    @property
+    def groups(self) -> Mapping[str, Mapping[str, str]]:
+        """The groups recorded of each conversation's candidate, by attribute; only audits read them."""
+        return {}
 
     @property
     def overlap(self) -> int:

@@ -173,6 +173,7 @@ def evaluate(
         settings.learning,
         challengers_before,
         progress,
+        data.groups,
     )
     findings = measure(trial, progress)
     return Evaluated(

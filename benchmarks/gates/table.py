@@ -1,0 +1,17 @@
+"""The table of measurements of ``benchmarks.gates``. A new one is a file beside this one and a row here."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from benchmarks.figures import Figure
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A row: ``figures(quick)`` measures; with ``quick`` on a small fraction of the runs, to try the program out."""
+
+    name: str
+    figures: Callable[[bool], Sequence[Figure]]
+
+
+MEASUREMENTS: tuple[Measurement, ...] = ()
