@@ -16,8 +16,9 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from serving import responses
+from serving.duel import CurrentDuel
 from serving.feedback.table import adapter, kind_of
-from serving.models.backend import Backend
+from serving.models.backend import Answering, Backend, Unavailable
 from serving.pairing import Pairing
 from serving.requests import CHAT, PAIR, ChatRequest, FieldRefused, documented, read
 from serving.responses import Completion
@@ -106,8 +107,9 @@ class Chat:
         yield b"data: [DONE]\n\n"
 
 
-def routes(backend: Backend, intake: Intake, pairing: Pairing, default_tokens: int) -> APIRouter:
+def routes(backend: Backend, intake: Intake, pairing: Pairing, default_tokens: int, duel: CurrentDuel | None = None) -> APIRouter:
     """Build the router."""
+    current = duel or CurrentDuel()
     router = APIRouter()
 
     @router.post("/v1/chat/completions", openapi_extra=documented(CHAT))
@@ -115,13 +117,16 @@ def routes(backend: Backend, intake: Intake, pairing: Pairing, default_tokens: i
         """OpenAI chat completion, streamed or not; the field ``feedbackloop`` holds the ids by which the reply can be judged."""
         asked = read(CHAT, await request.body())
         chat = Chat(asked, _source(request), backend, intake, pairing, default_tokens)
+        canary = current.answering(chat.conversation_id)
         if asked.stream:
-            rest = backend.stream(chat.prompt, chat.sampling)
-            first = await anext(rest)  # an error before the first piece still sets the HTTP status
+            first, rest = await _first_of(canary, backend, chat)
             ids = responses.extension(chat.conversation_id, None, None)
             headers = {"X-Accel-Buffering": "no"} | responses.headers(ids)
             return StreamingResponse(chat.events(first, rest), media_type="text/event-stream", headers=headers)
-        reply = await backend.complete(chat.prompt, chat.sampling)
+        try:
+            reply = await (canary or backend).complete(chat.prompt, chat.sampling)
+        except Unavailable:  # the canary has just ended
+            reply = await backend.complete(chat.prompt, chat.sampling)
         ids = await chat.record(reply)
         return responses.json(chat.completion.complete(reply, ids), headers=responses.headers(ids))
 
@@ -170,6 +175,18 @@ def routes(backend: Backend, intake: Intake, pairing: Pairing, default_tokens: i
         return _receipt(done.event_id, pairing, done.pair_id)
 
     return router
+
+
+async def _first_of(canary: Answering | None, backend: Backend, chat: Chat) -> tuple[str | Reply, AsyncIterator[str | Reply]]:
+    """The stream's first piece and the rest; an error before the first piece still sets the HTTP status."""
+    if canary is not None:
+        try:
+            rest = canary.stream(chat.prompt, chat.sampling)
+            return await anext(rest), rest
+        except Unavailable:  # the canary has just ended
+            pass
+    rest = backend.stream(chat.prompt, chat.sampling)
+    return await anext(rest), rest
 
 
 def _receipt(event_id: UUID, pairing: Pairing, pair_id: UUID) -> Response:

@@ -16,11 +16,12 @@ import uvicorn
 from fastapi import FastAPI
 
 from serving.api import routes
+from serving.duel import CurrentDuel, Duel
 from serving.models.backend import Backend
-from serving.models.local import LocalBackend, Served
+from serving.models.local import ChallengerModel, LocalBackend, Served
 from serving.models.table import upstream
 from serving.pairing import Pairing, PairingRule
-from serving.promotion import Promotions
+from serving.promotion import Challenger, Promotions
 from serving.responses import REFUSALS
 from serving.settings import ServingSettings
 from storage.artifacts import Artifacts
@@ -87,6 +88,7 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
     intake = Intake(outlet, pseudonym_key(settings.common), settings.section("feedback", FeedbackCaps))
     backend: Backend
     promotions: Promotions | None = None
+    duel = CurrentDuel()
     if section.upstream_url:
         backend = upstream(section.upstream).build(section)
     else:
@@ -95,12 +97,13 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
             bus,
             Artifacts(settings.common.artifacts_url),
             install=_installer(local, settings.common.model, section.threads),
+            install_challenger=_challenger_installer(local, duel, settings.common.model),
             explain=local.explain,
             give_up=give_up or (lambda error: local.explain(str(error))),
             memory=settings.common.home / "serving" / "champion.json",
         )
     rule = PairingRule(section.pairing_share, section.pairing_waiting, section.pairing_draws, section.pairing_temperature)
-    pairing = Pairing(backend, intake, rule)
+    pairing = Pairing(backend, intake, rule, duel)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -119,7 +122,7 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
 
     app = FastAPI(title="Serving", docs_url=None, redoc_url=None, lifespan=lifespan)
     app.include_router(health_router({"model": backend.why_not_ready}))
-    app.include_router(routes(backend, intake, pairing, section.max_tokens))
+    app.include_router(routes(backend, intake, pairing, section.max_tokens, duel))
     answer_errors(app, REFUSALS)
     app.add_middleware(RequestGuard, allowed_hosts=settings.common.allowed_hosts)
     return app
@@ -135,7 +138,25 @@ def _installer(backend: LocalBackend, model: str, threads: int) -> Callable[[str
         from trainers.models.policy import load_policy
 
         torch.set_num_threads(threads)
-        backend.install(Served(version, load_policy(model, adapter)))
+        loaded = next(
+            (served for served in (backend.challenger, backend.champion) if served is not None and served.version == version), None
+        )
+        backend.install(loaded or Served(version, load_policy(model, adapter)))
+
+    return install
+
+
+def _challenger_installer(backend: LocalBackend, duel: CurrentDuel, model: str) -> Callable[[Challenger | None, Path | None], None]:
+    def install(challenger: Challenger | None, adapter: Path | None) -> None:
+        if challenger is None:
+            duel.now = None
+            backend.install_challenger(None)
+            return
+        if backend.challenger is None or backend.challenger.version != challenger.version:
+            from trainers.models.policy import load_policy
+
+            backend.install_challenger(Served(challenger.version, load_policy(model, adapter)))
+        duel.now = Duel(challenger.version, challenger.champion, ChallengerModel(backend, challenger.version), challenger.share)
 
     return install
 

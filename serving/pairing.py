@@ -1,7 +1,8 @@
 """Second responses: which replies get one, and generating it after the candidate has been answered.
 
 Takes a durable ``ReplySent`` from the chat API, requests another reply to the same prompt at low priority, and publishes both as a
-``PairDrawn``. If the process is killed, only second responses that were not generated yet are lost.
+``PairDrawn``. During a duel the other policy writes it, at the same sampling parameters. If the process is killed, only second responses
+that were not generated yet are lost.
 """
 
 import asyncio
@@ -17,10 +18,12 @@ from uuid import UUID
 
 from starlette.concurrency import run_in_threadpool
 
-from serving.models.backend import Backend, NotReady
+from serving.duel import CurrentDuel, Duel
+from serving.models.backend import Answering, Backend, NotReady, Unavailable
 from storage.errors import InputRefused, Overloaded, UpstreamError
 from storage.events import ReplySent, Response, derived_id
 from streams.intake import Intake
+from trainers.models.reply import Reply
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +41,7 @@ class PairingRule:
     share : fraction of replies, chosen by a hash of the reply's id; recorded in the event as its probability
     waiting : maximum number of second responses outstanding; beyond it replies get none
     draws : attempts to get a text that differs from the first; if all are equal, there is no pair
-    temperature : minimum temperature, since two replies at temperature 0 are the same
+    temperature : minimum temperature, since two replies of one policy at temperature 0 are the same
     """
 
     share: float
@@ -50,8 +53,9 @@ class PairingRule:
 class Pairing:
     """Generates second responses in background tasks of the event loop that :meth:`start` is called in."""
 
-    def __init__(self, backend: Backend, intake: Intake, rule: PairingRule) -> None:
+    def __init__(self, backend: Backend, intake: Intake, rule: PairingRule, duel: CurrentDuel | None = None) -> None:
         self._backend = backend
+        self._duel = duel or CurrentDuel()
         self._intake = intake
         self._rule = rule
         self._queue: asyncio.Queue[ReplySent] = asyncio.Queue()
@@ -95,7 +99,7 @@ class Pairing:
             reply = await self._queue.get()
             try:
                 await self._draw(reply)
-            except (UpstreamError, InputRefused) as error:
+            except (UpstreamError, InputRefused, Unavailable) as error:
                 self._known.pop(pair_of(reply.event_id), None)
                 log.warning("no second response to reply %s: %s", reply.event_id, error)
             except Exception:
@@ -106,30 +110,45 @@ class Pairing:
 
     async def _draw(self, reply: ReplySent) -> None:
         pair_id = pair_of(reply.event_id)
-        for attempt in range(self._rule.draws):
-            temperature = max(reply.sampling.temperature, self._rule.temperature)
-            # a new seed: the request's would give the same reply again
-            seed = derived_id("second response", reply.event_id, attempt).int % 2**63
-            sampling = reply.sampling.model_copy(update={"temperature": temperature, "seed": seed})
-            second = await _retry_while_overloaded(partial(self._backend.complete, reply.prompt, sampling, patient=True))
-            if second.text.strip() and second.text.strip() != reply.reply.strip():
-                break
-        else:
+        duel = self._duel.now
+        if duel is not None and not duel.second_of(reply):
+            duel = None
+        second = await self._second(reply, duel)
+        if second is None:
             self._known.pop(pair_id, None)
             return
+        responses = Response(text=reply.reply, version=reply.version), Response(text=second.text, version=second.version)
+        if duel is not None and pair_id.int % 2:  # blind: the sides do not tell who wrote which
+            responses = responses[::-1]
         publish = partial(
             self._intake.pair,
             prompt=reply.prompt,
-            a=Response(text=reply.reply, version=reply.version),
-            b=Response(text=second.text, version=second.version),
+            a=responses[0],
+            b=responses[1],
             conversation_id=reply.conversation_id,
-            drawn="sampled",
+            drawn="sampled" if duel is None else "canary" if reply.version == duel.version else "duel",
             probability=self._rule.share,
             pair_id=pair_id,
             source=reply.source,
         )
         await _retry_while_overloaded(partial(run_in_threadpool, publish))
         self.remember(pair_id, drawn=True)
+
+    async def _second(self, reply: ReplySent, duel: Duel | None) -> Reply | None:
+        """Another text than the reply's, by the other policy of a duel; None if all draws gave the same text, or an empty one."""
+        model: Answering = self._backend
+        temperature = max(reply.sampling.temperature, self._rule.temperature)
+        if duel is not None:
+            model = self._backend if reply.version == duel.version else duel.challenger
+            temperature = reply.sampling.temperature
+        for attempt in range(self._rule.draws):
+            # a new seed: the request's would give the same reply again
+            seed = derived_id("second response", reply.event_id, attempt).int % 2**63
+            sampling = reply.sampling.model_copy(update={"temperature": temperature, "seed": seed})
+            second = await _retry_while_overloaded(partial(model.complete, reply.prompt, sampling, patient=True))
+            if second.text.strip() and second.text.strip() != reply.reply.strip():
+                return second
+        return None
 
 
 def chosen(reply_id: UUID, share: float) -> bool:

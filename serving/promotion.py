@@ -1,4 +1,4 @@
-"""Follows the champion: folds the version events, loads the champion's policy from the artifact store, and installs it in the backend.
+"""Follows the champion and the duel: folds the version events, loads policies from the artifact store, and installs them in the backend.
 
 A single thread does this, at start-up and whenever the fold yields another champion; the previous version keeps serving meanwhile. If the
 champion cannot be loaded, the previous champions are tried in turn, down to the base model. Loading is retried, since the artifact may
@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 
@@ -19,7 +20,7 @@ from storage.events import Event
 from streams.bus.protocol import Bus, Partition
 from streams.bus.quarantine import decoded
 from streams.evaluations import KINDS, TOPICS, RunArtifacts, lives_of
-from streams.versions import BASE, Versions
+from streams.versions import BASE, Versions, duelling
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +30,22 @@ RETRY_INTERVAL = 5.0  # seconds between attempts to load a policy
 Install = Callable[[str, Path | None], None]
 
 
+class Challenger(NamedTuple):
+    """The challenger of the duel: its version, its policy's hash, its opponent, and the share of conversations that it answers."""
+
+    version: str
+    policy: str
+    champion: str
+    share: float
+
+
 class Promotions:
     """Installs the champion, and replaces it on promotion and rollback.
 
     Parameters
     ----------
     install : called with the version's name and its adapter folder (``None``: the configured model); may raise ``FeedbackLoopError``
+    install_challenger : called with the challenger of a duel and its adapter folder; with None when the duel has ended
     explain : called with the reason while no champion is installed
     give_up : called with the :class:`ConfigurationError` if the first version cannot be installed because of a setting
     memory : file with the last champion, used at start-up if the log is down
@@ -46,6 +57,7 @@ class Promotions:
         artifacts: Artifacts,
         *,
         install: Install,
+        install_challenger: Callable[[Challenger | None, Path | None], None],
         explain: Callable[[str], None],
         give_up: Callable[[ConfigurationError], None],
         memory: Path,
@@ -53,6 +65,7 @@ class Promotions:
         self._bus = bus
         self._artifacts = artifacts
         self._install = install
+        self._install_challenger = install_challenger
         self._explain = explain
         self._give_up = give_up
         self._memory = memory
@@ -61,7 +74,8 @@ class Promotions:
         self._versions = Versions()
         self._after: dict[Partition, int] = {}
         self._serving: tuple[str, str | None] | None = None
-        self._retry_at = 0.0
+        self._challenger: Challenger | None = None
+        self._retry_at = self._retry_challenger_at = 0.0
         self._last_logged = ""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="promotions", daemon=True)
@@ -105,6 +119,7 @@ class Promotions:
             self._stopping.wait(POLL_TIMEOUT)
         else:
             self._install_champion()
+            self._follow_duel()
 
     def _read(self, wait: float) -> bool:
         if not self._after:
@@ -142,6 +157,25 @@ class Promotions:
             else:
                 self._save(candidate)
                 return
+
+    def _follow_duel(self) -> None:
+        """Install the challenger while its duel goes on and the champion serves. A challenger that cannot be loaded draws no responses."""
+        found = duelling(self._versions)
+        wanted = None
+        if found is not None and self._serving is not None and self._serving[0] == self._versions.champion:
+            share = found.canary[-1].share if found.canary else 0.0
+            wanted = Challenger(found.name, found.evaluated.policy, self._versions.champion, share)
+        if wanted == self._challenger or (wanted is not None and time.monotonic() < self._retry_challenger_at):
+            return
+        self._retry_challenger_at = time.monotonic() + RETRY_INTERVAL
+        try:
+            self._install_challenger(wanted, None if wanted is None else self._artifacts.get(wanted.policy))
+        except FeedbackLoopError as error:
+            log.error("challenger %s draws no second responses yet: %s", wanted.version if wanted else "", error)
+            return
+        if wanted is not None:
+            log.info("duel: %s draws second responses, and answers %.0f %% of conversations", wanted.version, 100 * wanted.share)
+        self._challenger, self._retry_challenger_at = wanted, 0.0
 
     def _log_fallback(self, name: str, error: FeedbackLoopError) -> None:
         """Log each reason once, not on every retry."""

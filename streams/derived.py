@@ -5,7 +5,7 @@ process keeps beside the log are compared with it. Whatever cannot be checked is
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,26 @@ import pyarrow as pa
 
 from storage.artifacts import Artifacts
 from storage.errors import ArtifactError, EventError, WarehouseError
-from storage.events import DatasetFrozen, ModelEvaluated, ModelPromoted, RewardUpdated, TrainingRequested, derived_id, unpack
+from storage.events import (
+    CanaryStarted,
+    DatasetFrozen,
+    DuelDecided,
+    ModelEvaluated,
+    ModelPromoted,
+    RewardUpdated,
+    Source,
+    TrainingRequested,
+    derived_id,
+    unpack,
+)
 from storage.settings import Settings
 from storage.snapshots.snapshot import RECIPE, freeze, open_snapshot
 from storage.warehouse.verify import Finding, What
 from storage.warehouse.warehouse import Warehouse
 from streams import runs
 from streams.evaluations import KINDS, RunArtifacts, lives_of
-from streams.versions import BASE
+from streams.stations.duel import duel_judgments
+from streams.versions import BASE, Version
 from trainers.data.preference import Entry
 from trainers.reward.online.learn import Head, head_id, learn, learn_all, load, new_head
 from trainers.reward.online.settings import HeadSettings
@@ -154,7 +166,8 @@ def _checkpoint(path: Path, done: Verification) -> tuple[Path, int, np.ndarray] 
 
 def _check_versions(warehouse: Warehouse, artifacts: Artifacts, home: Path, done: Verification) -> None:
     events = warehouse.events(*KINDS)
-    life, of_run = lives_of(events, RunArtifacts(artifacts)), runs.fold(events)
+    run_artifacts = RunArtifacts(artifacts)
+    life, of_run = lives_of(events, run_artifacts), runs.fold(events)
     illegal = {each.event.event_id: each for each in life.illegal}
     for each in illegal.values():
         if isinstance(each.event, ModelEvaluated | ModelPromoted):
@@ -172,6 +185,10 @@ def _check_versions(warehouse: Warehouse, artifacts: Artifacts, home: Path, done
                     _check_artifact(artifacts, sha, f"{kind} of {event.version}", event.event_id, done)
             case ModelEvaluated() if (run := of_run[event.run_id]).request and run.frozen and run.attempt:
                 _check_artifact(artifacts, event.report, f"report of {event.version}", event.event_id, done)
+            case DuelDecided() | CanaryStarted() if event.event_id not in illegal and event.evidence is not None:
+                request = of_run[life.versions[event.version].evaluated.run_id].request
+                _check_artifact(artifacts, event.evidence, f"evidence of {event.version}", event.event_id, done)
+                _check_duel(warehouse, run_artifacts, event, life.versions[event.version], request.sources if request else (), done)
             case ModelPromoted() if event.event_id not in illegal and event.event_id != derived_id("ModelPromoted", event.review):
                 done.add("derived", f"promotion of {event.version}", event.event_id, "its id is not derived from its review")
     for run in warehouse.query("runs").to_pylist():
@@ -194,6 +211,28 @@ def _check_artifact(artifacts: Artifacts, sha: str, name: str, event_id: UUID | 
         artifacts.get(sha)
     except ArtifactError as error:
         done.add("artifact", name, event_id, str(error))
+
+
+def _check_duel(
+    warehouse: Warehouse,
+    run_artifacts: RunArtifacts,
+    event: DuelDecided | CanaryStarted,
+    version: Version,
+    sources: Sequence[Source],
+    done: Verification,
+) -> None:
+    """Compare the evidence with the judgments in the warehouse: none is invented, and none is left out that was not removed."""
+    evidence = run_artifacts.evidence(event.evidence or "")
+    if isinstance(evidence, str):
+        return  # reported by _check_artifact
+    given = {each.sequence: each for each in evidence.judgments}
+    standing = {each.sequence for each in duel_judgments(warehouse, version, sources)}
+    stored = {each.sequence: each for each in duel_judgments(warehouse, version, sources, removed=True)}
+    wrong = [sequence for sequence, each in given.items() if stored.get(sequence) != each]
+    missing = [sequence for sequence in standing if sequence <= event.through_sequence and sequence not in given]
+    if wrong or missing:
+        what = f"judgments {sorted(wrong + missing)[:5]} of its evidence are not those of the warehouse"
+        done.add("derived", f"{event.kind} of {event.version}", event.event_id, what)
 
 
 def _check_snapshot(warehouse: Warehouse, artifacts: Artifacts, event: DatasetFrozen, done: Verification) -> None:

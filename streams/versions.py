@@ -1,8 +1,9 @@
-"""The life of a model version, folded from ``models.versions``: evaluated → rejected | awaiting review → champion → retired | rolled back.
+"""The life of a model version, folded from ``models.versions``.
 
-It is stored nowhere else. An event that is not a legal next step has no effect and is listed, whoever published it, so that no button,
-call or event can promote a version that has not passed every gate and been approved by a reviewer. ``streams.evaluations`` validates
-evaluations.
+evaluated → rejected | awaiting review → duel → canary → approved → champion → retired | rolled back. A version whose run needs no duel
+goes from review to approved. It is stored nowhere else. An event that is not a legal next step has no effect and is listed, whoever
+published it, so that no button, call or event can promote a version that has not passed every gate, been approved by a reviewer and won
+its duel. ``streams.evaluations`` checks evaluations and the evidence of duels.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -12,24 +13,59 @@ from types import MappingProxyType
 from typing import Literal
 from uuid import UUID
 
-from storage.events import Event, ModelEvaluated, ModelPromoted, ModelRolledBack, ReviewDecided, Verdict, derived_id
+from storage.events import (
+    CanaryStarted,
+    DuelDecided,
+    Event,
+    ModelEvaluated,
+    ModelPromoted,
+    ModelRolledBack,
+    ReviewDecided,
+    Verdict,
+    derived_id,
+)
+from trainers.runs.terms import Terms
 
+NO_TERMS = Terms()
 BASE = "base"  # the configured base model itself, the first champion
 
-Status = Literal["awaiting review", "rejected", "approved", "champion", "retired", "rolled back"]
+Status = Literal["awaiting review", "rejected", "duel", "canary", "approved", "champion", "retired", "rolled back"]
+Decision = Literal["approve", "reject"]
+VersionEvent = ModelEvaluated | ReviewDecided | DuelDecided | CanaryStarted | ModelPromoted | ModelRolledBack
 
 
 @dataclass(frozen=True)
 class Version:
-    """State of a challenger; ``reviews`` has only the legal ones."""
+    """State of a challenger; it has only the legal ones of its events.
+
+    Attributes
+    ----------
+    terms : what it has to go through before it may become champion
+    decided : the outcomes of its duel and of its canary
+    canary : the steps of its canary that were started
+    """
 
     evaluated: ModelEvaluated
     status: Status
+    terms: Terms = NO_TERMS
     reviews: tuple[ReviewDecided, ...] = ()
+    decided: tuple[DuelDecided, ...] = ()
+    canary: tuple[CanaryStarted, ...] = ()
 
     @property
     def name(self) -> str:
         return self.evaluated.version
+
+    @property
+    def review(self) -> ReviewDecided:
+        """The review that approved it."""
+        return self.reviews[-1]
+
+    @property
+    def through(self) -> bool:
+        """Whether it has been approved and has passed everything that comes after approval."""
+        rule = self.terms.duel
+        return self.status == "approved" and (rule is None or not rule.canary or any(each.stage == "canary" for each in self.decided))
 
 
 @dataclass(frozen=True)
@@ -69,52 +105,83 @@ class Versions:
         return len(self.versions)
 
 
-EvaluationCheck = Callable[[ModelEvaluated], str | None]  # why an evaluation is not valid; None if it is
+@dataclass(frozen=True)
+class Checks:
+    """What the fold needs to know from outside the events of versions.
+
+    Attributes
+    ----------
+    evaluation : why an evaluation is not valid; None if it is
+    terms : the terms of the run that an evaluation belongs to
+    evidence : why an event's evidence does not show what it says; None if it does
+    """
+
+    evaluation: Callable[[ModelEvaluated], str | None]
+    terms: Callable[[ModelEvaluated], Terms]
+    evidence: Callable[[DuelDecided | CanaryStarted, Version], str | None]
 
 
-def fold(events: Iterable[Event], check: EvaluationCheck) -> Versions:
+def fold(events: Iterable[Event], checks: Checks) -> Versions:
     """Fold events, ordered as on the log, into the state; events of other kinds are ignored."""
-    return reduce(lambda versions, event: step(versions, event, check), events, Versions())
+    return reduce(lambda versions, event: step(versions, event, checks), events, Versions())
 
 
-def step(versions: Versions, event: Event, check: EvaluationCheck) -> Versions:
+def step(versions: Versions, event: Event, checks: Checks) -> Versions:
     """Apply one event; idempotent."""
-    if not isinstance(event, ModelEvaluated | ReviewDecided | ModelPromoted | ModelRolledBack) or event.event_id in versions.seen:
+    if not isinstance(event, VersionEvent) or event.event_id in versions.seen:
         return versions
     versions = replace(versions, seen=versions.seen | {event.event_id})
-    reason = (check(event) if isinstance(event, ModelEvaluated) else None) or objection(versions, event)
+    reason = (checks.evaluation(event) if isinstance(event, ModelEvaluated) else None) or objection(versions, event)
+    if reason is None and isinstance(event, DuelDecided | CanaryStarted):
+        reason = checks.evidence(event, versions.versions[event.version])
     if reason is not None:
         return replace(versions, illegal=(*versions.illegal, Illegal(event, reason)))
+    return _applied(versions, event, checks)
+
+
+def _applied(versions: Versions, event: VersionEvent, checks: Checks) -> Versions:
+    version = versions.versions.get(event.version)
     match event:
         case ModelEvaluated():
             status: Status = "awaiting review" if event.verdict == "passed" else "rejected"
-            return _with(versions, Version(event, status))
-        case ReviewDecided():
-            version = versions.versions[event.version]
-            decided: Status = "approved" if event.decision == "approve" else "rejected"
-            return _with(versions, replace(version, status=decided, reviews=(*version.reviews, event)))
-        case ModelPromoted():
-            versions = _with_status(versions, versions.champion, "retired")
-            versions = _with_status(versions, event.version, "champion")
-            return replace(versions, champions=(*versions.champions, event.version))
+            return _with(versions, Version(event, status, checks.terms(event)))
         case ModelRolledBack():
             versions = _with_status(versions, event.version, "rolled back")
             versions = replace(versions, champions=versions.champions[:-1])
             return _with_status(versions, versions.champion, "champion")
+        case ModelPromoted():
+            versions = _with_status(versions, versions.champion, "retired")
+            versions = _with_status(versions, event.version, "champion")
+            return replace(versions, champions=(*versions.champions, event.version))
+    assert version is not None
+    match event:
+        case ReviewDecided():
+            approved: Status = "approved" if version.terms.duel is None else "duel"
+            decided: Status = approved if event.decision == "approve" else "rejected"
+            return _with(versions, replace(version, status=decided, reviews=(*version.reviews, event)))
+        case DuelDecided():
+            ended: Status = "approved" if event.outcome == "better" else "retired"
+            return _with(versions, replace(version, status=ended, decided=(*version.decided, event)))
+        case CanaryStarted():
+            return _with(versions, replace(version, status="canary", canary=(*version.canary, event)))
 
 
-def objection(versions: Versions, event: ModelEvaluated | ReviewDecided | ModelPromoted | ModelRolledBack) -> str | None:
+def objection(versions: Versions, event: VersionEvent) -> str | None:
     """The reason why the event is not a legal next step; None if it is."""
     match event:
         case ModelEvaluated():
             return _evaluation_objection(versions, event)
         case ReviewDecided():
-            return legal_review(versions, event.version, event.decision)
+            return legal_review(versions, event.version, event.decision, event.reviewer)
+        case DuelDecided() | CanaryStarted():
+            return _duel_objection(versions, event)
         case ModelPromoted():
             version = versions.versions.get(event.version)
             if version is None or version.status != "approved":
                 return f"{event.version} is {version.status if version else 'unknown'}; only an approved version becomes champion"
-            if event.review != version.reviews[-1].event_id:
+            if not version.through:
+                return f"{event.version} has won its duel, but its canary has not ended"
+            if event.review != version.review.event_id:
                 return f"{event.review} is not the review that approved {event.version}"
             return _stale(versions, version)
         case ModelRolledBack():
@@ -125,32 +192,53 @@ def objection(versions: Versions, event: ModelEvaluated | ReviewDecided | ModelP
             return None
 
 
-def legal_review(versions: Versions, version: str, decision: Literal["approve", "reject"]) -> str | None:
-    """The reason why this decision on the version is not legal now; None if it is."""
+def legal_review(versions: Versions, version: str, decision: Decision, reviewer: str | None = None) -> str | None:
+    """The reason why this decision on the version is not legal now; None if it is. A version in its duel or canary can be rejected."""
     known = versions.versions.get(version)
     if known is None:
         return f"{version} has not been evaluated"
     if known.status == "rejected" and not known.reviews:
         not_passed = [f"{gate.name}: {gate.verdict}" for gate in known.evaluated.gates if gate.verdict != "passed"]
         return f"{version} did not pass its gates ({', '.join(not_passed)})"
+    if decision == "reject" and known.status in ("duel", "canary"):
+        return None
     if known.status != "awaiting review":
         return f"{version} is {known.status}; only a version that awaits review can be approved or rejected"
-    return _stale(versions, known) if decision == "approve" else None
+    if decision == "reject":
+        return None
+    if reviewer is not None and known.terms.excluded is not None and same_person(reviewer, known.terms.excluded):
+        return f"{reviewer} requested the run of {version} and may not approve it (four eyes); another person has to"
+    other = duelling(versions)
+    if known.terms.duel is not None and other is not None:
+        opponents = f"{other.name} is in its {other.status} against {versions.champion}"
+        return f"{opponents}; approve {version} when that has ended, or reject {other.name}"
+    return _stale(versions, known)
+
+
+def same_person(one: str, other: str) -> bool:
+    """Whether two typed names are the same, apart from case and spaces."""
+    return " ".join(one.split()).casefold() == " ".join(other.split()).casefold()
+
+
+def duelling(versions: Versions) -> Version | None:
+    """The version in its duel or canary against the champion; at most one."""
+    open_ = (version for version in versions.versions.values() if version.status in ("duel", "canary"))
+    return next((version for version in open_ if _stale(versions, version) is None), None)
 
 
 def promotions(versions: Versions) -> list[ModelPromoted]:
-    """The promotions that approvals on the log require and that are still missing; the hub publishes them. Their ids are deterministic."""
+    """The promotions that are due by the log and still missing; the hub publishes them. Their ids are deterministic."""
     due = []
     for version in versions.versions.values():
-        if version.status == "approved" and _stale(versions, version) is None:
-            review = version.reviews[-1]
+        if version.through and _stale(versions, version) is None:
+            cause: ReviewDecided | DuelDecided = version.decided[-1] if version.decided else version.review
             due.append(
                 ModelPromoted(
-                    event_id=derived_id("ModelPromoted", review.event_id),
-                    occurred_at=review.occurred_at,
-                    source=review.source,
+                    event_id=derived_id("ModelPromoted", version.review.event_id),
+                    occurred_at=cause.occurred_at,
+                    source=version.review.source,
                     version=version.name,
-                    review=review.event_id,
+                    review=version.review.event_id,
                 )
             )
     return due
@@ -183,6 +271,25 @@ def _evaluation_objection(versions: Versions, event: ModelEvaluated) -> str | No
     if event.verdict != computed:
         return f"the verdict says {event.verdict}, its gates say {computed}"
     return None
+
+
+def _duel_objection(versions: Versions, event: DuelDecided | CanaryStarted) -> str | None:
+    version = versions.versions.get(event.version)
+    if version is None or not version.reviews or event.review != version.review.event_id:
+        return f"{event.review} is not the review that approved {event.version}"
+    if isinstance(event, DuelDecided):
+        if version.status != event.stage:
+            return f"{event.version} is {version.status}, not in its {event.stage}"
+        if event.champion != version.evaluated.champion:
+            return f"{event.version} duels with {version.evaluated.champion}, not with {event.champion}"
+        return None if event.outcome == "expired" else _stale(versions, version)
+    shares = version.terms.duel.canary if version.terms.duel is not None else ()
+    expected: Status = "canary" if version.canary else "approved"
+    if version.status != expected or version.through or event.step != len(version.canary) or event.step >= len(shares):
+        return f"step {event.step} of a canary is not what comes next for {event.version}, which is {version.status}"
+    if event.share != shares[event.step]:
+        return f"the share of step {event.step} is {shares[event.step]:g} by the run's settings, not {event.share:g}"
+    return _stale(versions, version)
 
 
 def _stale(versions: Versions, version: Version) -> str | None:

@@ -15,13 +15,13 @@ TIMEOUT = 5.0  # seconds to wait for the log
 
 
 class ManualRuns:
-    """Publishes the request; freeze and trainer handle it like any other."""
+    """Publishes the request; freeze and trainer handle it like any other. ``named``: whoever asks has to say their name."""
 
-    def __init__(self, bus: Bus, warehouse: Warehouse, plan_of: Callable[[str], RunPlan]) -> None:
-        self._bus, self._warehouse, self._plan_of = bus, warehouse, plan_of
+    def __init__(self, bus: Bus, warehouse: Warehouse, plan_of: Callable[[str], RunPlan], *, named: bool = False) -> None:
+        self._bus, self._warehouse, self._plan_of, self._named = bus, warehouse, plan_of, named
 
-    def ask(self, method: str) -> TrainingRequested:
-        """Request a run by ``method`` over everything joined so far.
+    def ask(self, method: str, requested_by: str | None = None) -> TrainingRequested:
+        """Request a run by ``method`` over everything joined so far. With four eyes set, ``requested_by`` may not approve its version.
 
         Raises
         ------
@@ -31,6 +31,10 @@ class ManualRuns:
             There is no such method.
         """
         names = [row.name for row in methods.METHODS]
+        if self._named and not requested_by:
+            raise InputRefused(
+                "requested_by: say who requests the run; by four eyes another person has to approve its version", "requested_by"
+            )
         if method not in names:
             raise InputRefused(f"method: there is no {method!r}; choose one of {', '.join(names)}", "method")
         through = self._warehouse.last_sequence
@@ -40,6 +44,6 @@ class ManualRuns:
         if (waiting := pending(fold(asked))) is not None:
             raise Conflict(f"run {waiting.run_id} is already pending; it covers everything up to preference {waiting.through_sequence}")
         earlier = sum(isinstance(event, TrainingRequested) and event.threshold == "manual" for event in asked)
-        event = by_hand(self._plan_of(method), earlier + 1, through)
+        event = by_hand(self._plan_of(method), earlier + 1, through, requested_by)
         self._bus.publish(records_of([event]), timeout=TIMEOUT)
         return event

@@ -65,7 +65,7 @@ class Reviews:
             event = ReviewDecided(version=version, decision=decision, reviewer=reviewer, reason=reason, source=source)
         except ValidationError as error:
             raise _refused(error) from error
-        objection = life.legal_review(folded, version, event.decision)
+        objection = life.legal_review(folded, version, event.decision, event.reviewer)
         if objection:
             raise Conflict(objection, obstacles(found, folded) or (objection,))
         if event.decision == "approve":

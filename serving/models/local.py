@@ -1,4 +1,6 @@
-"""Local generation with transformers: one thread, continuous batching, and hot swap of the policy between decoding steps.
+"""Local generation with transformers: one thread, continuous batching, and hot swap of the policies between decoding steps.
+
+Champion and challenger of a duel are loaded together; each has batches of its own.
 
 Candidates are admitted first. Second responses take slots that no candidate is waiting for, at most half of them: an extra row adds little
 to a decoding step, and a server under constant load still produces pairs.
@@ -11,9 +13,9 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from serving.models.backend import ALIASES, NotReady
+from serving.models.backend import ALIASES, NotReady, Unavailable
 from storage.errors import InputRefused, Overloaded
 from storage.events import Message, Sampling
 from trainers.models.reply import Reply
@@ -48,12 +50,33 @@ class Served:
         check_layers(self.policy)
 
 
+@dataclass(frozen=True)
+class Policies:
+    """The policies that reply: the champion's, and the challenger's during its duel."""
+
+    champion: Served
+    challenger: Served | None = None
+
+    def named(self, version: str | None) -> Served | None:
+        """The champion for None, else the challenger if it has that name."""
+        if version is None:
+            return self.champion
+        return self.challenger if self.challenger is not None and self.challenger.version == version else None
+
+
+class Asked(NamedTuple):
+    """A queued request, and the challenger that is to reply to it; None for the champion, whichever it is when its turn comes."""
+
+    draw: "Draw"
+    version: str | None
+
+
 class Scheduler:
-    """The queues (candidates, and ``patient`` second responses) and the running batches (two while a new policy takes over)."""
+    """The queues (candidates, and ``patient`` second responses) and the running batches, one for each policy."""
 
     def __init__(self, capacity: int) -> None:
-        self.waiting: deque[Draw] = deque()
-        self.patient: deque[Draw] = deque()
+        self.waiting: deque[Asked] = deque()
+        self.patient: deque[Asked] = deque()
         self.batches: list[Batch] = []
         self._capacity = capacity
         self._joining: list[Draw] = []
@@ -62,30 +85,41 @@ class Scheduler:
     def busy(self) -> bool:
         return bool(self.waiting or self.patient) or any(batch.draws for batch in self.batches)
 
-    def step(self, served: Served) -> None:
-        """Admit queued requests to the batch of ``served``, then decode one token for every row."""
-        from trainers.models.engine import Batch
-
-        self._joining = joining = self._newcomers()
-        if joining and (not self.batches or self.batches[-1].policy is not served.policy):
-            self.batches.append(Batch(served.policy, self._capacity, served.version))
-        if joining:
-            self.batches[-1].admit(joining)
+    def step(self, policies: Policies) -> None:
+        """Admit queued requests to the batches of their policies, then decode one token for every row."""
+        joining = self._newcomers()
+        self._joining = [asked.draw for asked in joining]
+        for served in (policies.champion, policies.challenger):
+            if served is not None and (own := [each.draw for each in joining if policies.named(each.version) is served]):
+                self._batch_of(served).admit(own)
+        for draw, version in joining:
+            if policies.named(version) is None:
+                draw.deliver(Unavailable(f"{version} does not reply: its duel has ended, or it is not loaded"))
         self._joining = []
         for batch in self.batches:
             batch.step()
-        self.batches = [batch for batch in self.batches if batch.draws or batch.policy is served.policy]
+        current = [served.policy for served in (policies.champion, policies.challenger) if served is not None]
+        self.batches = [batch for batch in self.batches if batch.draws or any(batch.policy is policy for policy in current)]
 
-    def _newcomers(self) -> "list[Draw]":
+    def _batch_of(self, served: Served) -> "Batch":
+        from trainers.models.engine import Batch
+
+        for batch in self.batches:
+            if batch.policy is served.policy:
+                return batch
+        self.batches.append(Batch(served.policy, self._capacity, served.version))
+        return self.batches[-1]
+
+    def _newcomers(self) -> list[Asked]:
         room = min(MAX_ADMITTED, self._capacity - sum(len(batch.draws) for batch in self.batches))
         joining = [self.waiting.popleft() for _ in range(min(room, len(self.waiting)))]
         self._second_responses = [draw for draw in self._second_responses if not draw.cancelled]
         if not self.waiting:
             slots = min(room - len(joining), max(1, self._capacity // 2) - len(self._second_responses))
             second_responses = [self.patient.popleft() for _ in range(min(slots, len(self.patient)))]
-            self._second_responses += second_responses
+            self._second_responses += [asked.draw for asked in second_responses]
             joining += second_responses
-        return [draw for draw in joining if not draw.cancelled]
+        return [asked for asked in joining if not asked.draw.cancelled]
 
     def fail(self, error: Exception) -> None:
         """Deliver ``error`` to every running request and drop the batches."""
@@ -101,7 +135,7 @@ class LocalBackend:
         self.width = capacity
         self._capacity = capacity
         self._most_waiting = most_waiting
-        self._served: Served | None = None
+        self._policies: Policies | None = None
         self._reason = "the model is being loaded"
         self._changed = threading.Condition()
         self._tokenizer_lock = threading.Lock()  # tokenizers are not thread-safe
@@ -114,20 +148,45 @@ class LocalBackend:
     def install(self, served: Served) -> None:
         """Serve this policy from the next request on; running requests finish on the previous one."""
         with self._changed:
-            self._served = served
+            challenger = self._policies.challenger if self._policies is not None else None
+            self._policies = Policies(served, None if challenger is None or challenger.version == served.version else challenger)
             self._changed.notify()
+
+    def install_challenger(self, served: Served | None) -> None:
+        """Let this challenger write second responses; None when its duel has ended. A champion has to be installed."""
+        with self._changed:
+            assert self._policies is not None
+            self._policies = Policies(self._policies.champion, served)
+            self._changed.notify()
+
+    @property
+    def challenger(self) -> Served | None:
+        """The challenger that is loaded."""
+        return self._policies.challenger if self._policies is not None else None
+
+    @property
+    def champion(self) -> Served | None:
+        """The champion that is loaded."""
+        return self._policies.champion if self._policies is not None else None
 
     def explain(self, reason: str) -> None:
         """Set the reason reported while no model is loaded."""
         self._reason = reason
 
     def why_not_ready(self) -> str | None:
-        return self._reason if self._served is None else None
+        return self._reason if self._policies is None else None
 
     def names(self) -> tuple[str, ...]:
-        return ALIASES if self._served is None else (self._served.version, *ALIASES)
+        return ALIASES if self._policies is None else (self._policies.champion.version, *ALIASES)
 
     async def complete(self, prompt: Sequence[Message], sampling: Sampling, *, patient: bool = False) -> Reply:
+        return await self.complete_as(None, prompt, sampling, patient=patient)
+
+    def stream(self, prompt: Sequence[Message], sampling: Sampling) -> AsyncIterator[str | Reply]:
+        return self.stream_as(None, prompt, sampling)
+
+    async def complete_as(self, version: str | None, prompt: Sequence[Message], sampling: Sampling, *, patient: bool) -> Reply:
+        """A reply of the challenger ``version``; of the champion if it is None."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Reply] = loop.create_future()
 
@@ -139,15 +198,17 @@ class LocalBackend:
             elif isinstance(item, Reply):
                 answer.set_result(item)
 
-        draw = await self._submit(prompt, sampling, _call_in(loop, resolve), pieces=False, patient=patient)
+        draw = await self._submit(prompt, sampling, _call_in(loop, resolve), pieces=False, patient=patient, version=version)
         try:
             return await answer
         finally:
             draw.cancelled = True
 
-    async def stream(self, prompt: Sequence[Message], sampling: Sampling) -> AsyncIterator[str | Reply]:
+    async def stream_as(self, version: str | None, prompt: Sequence[Message], sampling: Sampling) -> AsyncIterator[str | Reply]:
+        """The same, in pieces."""
         items: asyncio.Queue[str | Reply | Exception] = asyncio.Queue()
-        draw = await self._submit(prompt, sampling, _call_in(asyncio.get_running_loop(), items.put_nowait), pieces=True, patient=False)
+        deliver = _call_in(asyncio.get_running_loop(), items.put_nowait)
+        draw = await self._submit(prompt, sampling, deliver, pieces=True, patient=False, version=version)
         try:
             while True:
                 item = await items.get()
@@ -165,10 +226,15 @@ class LocalBackend:
             self._changed.notify()
         await asyncio.to_thread(self._thread.join, 5)
 
-    async def _submit(self, prompt: Sequence[Message], sampling: Sampling, deliver: "Deliver", *, pieces: bool, patient: bool) -> "Draw":
-        served = self._served
-        if served is None:
+    async def _submit(
+        self, prompt: Sequence[Message], sampling: Sampling, deliver: "Deliver", *, pieces: bool, patient: bool, version: str | None
+    ) -> "Draw":
+        policies = self._policies
+        if policies is None:
             raise NotReady(f"no reply yet: {self._reason}")
+        served = policies.named(version)
+        if served is None:
+            raise Unavailable(f"{version} does not reply: its duel has ended, or it is not loaded")
         waiting = self._scheduler.patient if patient else self._scheduler.waiting
         if len(waiting) + self._reserved[patient] >= self._most_waiting:
             raise Overloaded(f"the queue is full: {self._most_waiting} requests are waiting for a reply", retry_after=1)
@@ -184,7 +250,7 @@ class LocalBackend:
 
             draw = Draw(ids, sampling, min(sampling.max_tokens, room), deliver, pieces=pieces)
             with self._changed:
-                waiting.append(draw)
+                waiting.append(Asked(draw, version))
                 self._changed.notify()
             return draw
         finally:
@@ -205,17 +271,30 @@ class LocalBackend:
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not self._stopping and not (self._served and self._scheduler.busy()):
+                while not self._stopping and not (self._policies and self._scheduler.busy()):
                     self._changed.wait()
                 if self._stopping:
                     return
-                served = self._served
-            assert served is not None
+                policies = self._policies
+            assert policies is not None
             try:
-                self._scheduler.step(served)
+                self._scheduler.step(policies)
             except Exception as error:
                 log.exception("generation failed; aborting %d requests", sum(len(batch.draws) for batch in self._scheduler.batches))
                 self._scheduler.fail(error)
+
+
+class ChallengerModel:
+    """The challenger of a local backend, as a model that replies."""
+
+    def __init__(self, backend: LocalBackend, version: str) -> None:
+        self._backend, self.version = backend, version
+
+    async def complete(self, prompt: Sequence[Message], sampling: Sampling, *, patient: bool = False) -> Reply:
+        return await self._backend.complete_as(self.version, prompt, sampling, patient=patient)
+
+    def stream(self, prompt: Sequence[Message], sampling: Sampling) -> AsyncIterator[str | Reply]:
+        return self._backend.stream_as(self.version, prompt, sampling)
 
 
 def _call_in(loop: asyncio.AbstractEventLoop, receive: Callable[[str | Reply | Exception], None]) -> "Deliver":

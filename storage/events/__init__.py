@@ -14,7 +14,7 @@ from storage.events.preferences import HubClaimed, Numbered, PreferenceJoined, P
 from storage.events.quarantine import EventQuarantined
 from storage.events.training import DatasetFrozen, RewardUpdated, RunClaimed, TrainingFailed, TrainingProgress, TrainingRequested
 from storage.events.vector import Vector, pack, unpack
-from storage.events.versions import GateResult, ModelEvaluated, ModelPromoted, ModelRolledBack, ReviewDecided
+from storage.events.versions import CanaryStarted, DuelDecided, GateResult, ModelEvaluated, ModelPromoted, ModelRolledBack, ReviewDecided
 
 EVENTS: dict[str, type[Event]] = {
     kind.__name__: kind
@@ -36,6 +36,8 @@ EVENTS: dict[str, type[Event]] = {
         TrainingFailed,
         ModelEvaluated,
         ReviewDecided,
+        DuelDecided,
+        CanaryStarted,
         ModelPromoted,
         ModelRolledBack,
     )
@@ -44,8 +46,10 @@ EVENTS: dict[str, type[Event]] = {
 __all__ = [
     "EVENTS",
     "MAX_TEXT",
+    "CanaryStarted",
     "Choice",
     "DatasetFrozen",
+    "DuelDecided",
     "Event",
     "EventQuarantined",
     "Finite",

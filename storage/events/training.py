@@ -36,11 +36,12 @@ class RewardUpdated(Event):
 class TrainingRequested(Event):
     """Enough was learnt (``threshold`` count or time, for the ``k``-th time), or a person asked (manual).
 
-    ``settings`` is the hash of the run's settings in the artifact store; None in requests of older programs.
+    ``settings`` is the hash of the run's settings in the artifact store; None in requests of older programs. ``requested_by`` is the person
+    who asked, as typed in; None for thresholds.
     """
 
     kind: Literal["TrainingRequested"] = "TrainingRequested"
-    schema_version: Literal[2] = 2  # type: ignore[assignment]
+    schema_version: Literal[3] = 3  # type: ignore[assignment]
     run_id: UUID
     method: Identifier
     threshold: Literal["count", "time", "manual"]
@@ -48,6 +49,7 @@ class TrainingRequested(Event):
     through_sequence: Annotated[int, Field(ge=1)]
     sources: Annotated[tuple[Source, ...], Field(min_length=1)]
     settings: Sha256 | None = None
+    requested_by: Name | None = None
 
 
 class DatasetFrozen(Event):

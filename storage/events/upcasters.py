@@ -16,6 +16,7 @@ UPCASTERS: dict[tuple[str, int], Upcaster] = {
     ("RewardUpdated", 1): lambda fields: fields | {"judged_at": None},
     ("TrainingProgress", 1): lambda fields: fields | {"artifacts": {}},
     ("TrainingRequested", 1): lambda fields: fields | {"settings": None},  # v2: method is any identifier
+    ("TrainingRequested", 2): lambda fields: fields | {"requested_by": None},
 }
 
 

@@ -49,6 +49,35 @@ class ReviewDecided(Event):
     reason: Text
 
 
+class DuelDecided(Event):
+    """The duel, or the canary after it, of the approved ``version`` against ``champion`` has ended with this outcome.
+
+    ``evidence`` is the artifact with the judgments up to ``through_sequence`` that decided it; None where time decided (``expired``).
+    """
+
+    kind: Literal["DuelDecided"] = "DuelDecided"
+    version: Name
+    review: UUID  # the ReviewDecided that began the duel
+    champion: Name
+    stage: Literal["duel", "canary"]
+    outcome: Literal["better", "futile", "harm", "expired"]
+    through_sequence: Annotated[int, Field(ge=0)]
+    evidence: Sha256 | None
+    words: Text
+
+
+class CanaryStarted(Event):
+    """``version``, which has won its duel, answers this share of conversations from here on; ``evidence`` as in :class:`DuelDecided`."""
+
+    kind: Literal["CanaryStarted"] = "CanaryStarted"
+    version: Name
+    review: UUID
+    step: Annotated[int, Field(ge=0)]
+    share: Annotated[float, Field(gt=0, lt=1)]
+    through_sequence: Annotated[int, Field(ge=0)]
+    evidence: Sha256
+
+
 class ModelPromoted(Event):
     """The version is the champion from here on."""
 

@@ -30,7 +30,19 @@ REWARD = Topic("models.reward.updated", (events.RewardUpdated,), "head_id", 1)
 REQUESTED = Topic("training.requested", (events.TrainingRequested,), "run_id", 1)
 FROZEN = Topic("training.dataset_frozen", (events.DatasetFrozen,), "run_id", 1)
 PROGRESS = Topic("training.progress", (events.RunClaimed, events.TrainingProgress, events.TrainingFailed), "", 1)
-VERSIONS = Topic("models.versions", (events.ModelEvaluated, events.ReviewDecided, events.ModelPromoted, events.ModelRolledBack), "", 1)
+VERSIONS = Topic(
+    "models.versions",
+    (
+        events.ModelEvaluated,
+        events.ReviewDecided,
+        events.DuelDecided,
+        events.CanaryStarted,
+        events.ModelPromoted,
+        events.ModelRolledBack,
+    ),
+    "",
+    1,
+)
 
 TOPICS: dict[str, Topic] = {
     topic.name: topic

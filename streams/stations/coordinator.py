@@ -1,21 +1,22 @@
-"""Freezes the data of requested runs and promotes approved versions.
+"""Freezes the data of requested runs, decides duels and promotes versions.
 
-It reacts to ``training.requested`` and to ``ReviewDecided`` in the hub, and decides from events stored in the warehouse only.
+It reacts to ``training.requested``, ``ReviewDecided`` and new judgments in the hub, and decides from events stored in the warehouse only.
 """
 
 import logging
 import threading
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 
 from storage.artifacts import Artifacts
 from storage.errors import trying_again
-from storage.events import DatasetFrozen, Event, ModelPromoted, TrainingFailed
+from storage.events import CanaryStarted, DatasetFrozen, DuelDecided, Event, ModelPromoted, Source, TrainingFailed, now
 from storage.warehouse.warehouse import Applied, Warehouse
 from streams import evaluations, runs, versions
 from streams.bus.protocol import Bus, records_of
-from streams.stations import freeze
+from streams.stations import duel, freeze
 from streams.stations.contexts import HubContext
 from streams.stations.sink import TIMEOUT
 
@@ -63,6 +64,12 @@ class Coordinator:
         life = self._update()
         due = [event for event in versions.promotions(life) if event.event_id not in self._done]
         self._publish(due)
+        decided = duel.next_event(life, self._warehouse, self._artifacts, self._sources_of, now())
+        if decided is not None and decided.event_id not in self._done:
+            self._publish([decided])
+            log.info(
+                "%s of %s: %s", decided.kind, decided.version, decided.words if isinstance(decided, DuelDecided) else f"{decided.share:g}"
+            )
         request = runs.next_to_freeze(self._runs)
         if request is None or request.run_id in self._done:
             return
@@ -89,6 +96,10 @@ class Coordinator:
             self._life = evaluations.lives_of(self._events, self._run_artifacts)
         return self._life
 
-    def _publish(self, events: list[ModelPromoted] | list[DatasetFrozen]) -> None:
+    def _sources_of(self, version: versions.Version) -> tuple[Source, ...]:
+        request = self._runs[version.evaluated.run_id].request
+        return request.sources if request is not None else ()
+
+    def _publish(self, events: Sequence[ModelPromoted | DatasetFrozen | DuelDecided | CanaryStarted]) -> None:
         self._bus.publish(records_of(events), timeout=TIMEOUT)
         self._done.update(event.event_id for event in events)

@@ -111,7 +111,7 @@ def due_by_time(bus: Bus, rule: RetrainingRule, plan: RunPlan, now: datetime) ->
     return list(on_tick(now, rule, plan, due=due, update=update, earlier=earlier)) if isinstance(update, RewardUpdated) else []
 
 
-def by_hand(plan: RunPlan, k: int, through_sequence: int) -> TrainingRequested:
+def by_hand(plan: RunPlan, k: int, through_sequence: int, requested_by: str | None = None) -> TrainingRequested:
     """A manual request, the ``k``-th, for a run over everything joined so far."""
     return TrainingRequested(
         run_id=new_id(),
@@ -121,6 +121,7 @@ def by_hand(plan: RunPlan, k: int, through_sequence: int) -> TrainingRequested:
         through_sequence=through_sequence,
         sources=plan.sources,
         settings=plan.settings,
+        requested_by=requested_by,
         source="product",
     )
 

@@ -93,12 +93,12 @@ def test_a_cancelled_row_leaves_at_the_next_step_and_receives_nothing(served: "S
 
 
 def test_a_request_beyond_the_queue_limit_is_refused_at_once(served: "Served") -> None:
-    from serving.models.local import LocalBackend
+    from serving.models.local import Asked, LocalBackend, Policies
 
     async def course() -> None:
         backend = LocalBackend(capacity=2, most_waiting=3)
-        backend._served = served  # the thread is not notified, so the queue stays full
-        backend._scheduler.waiting.extend(drawn([5, 6], seed, 5, print) for seed in range(3))
+        backend._policies = Policies(served)  # the thread is not notified, so the queue stays full
+        backend._scheduler.waiting.extend(Asked(drawn([5, 6], seed, 5, print), None) for seed in range(3))
         with pytest.raises(Overloaded):
             await backend.complete([Message(role="user", content="yes ?")], Sampling())
         backend._scheduler.waiting.clear()

@@ -141,7 +141,7 @@ def test_a_greater_share_chooses_whatever_a_smaller_one_does(reply_id: UUID, one
 
 
 def test_candidates_are_admitted_first_and_second_responses_take_at_most_half_of_the_slots(tiny_model: Path) -> None:
-    from serving.models.local import LocalBackend, Served
+    from serving.models.local import Asked, LocalBackend, Policies, Served
     from trainers.models.policy import load_policy
     from trainers.models.sampler import Draw
 
@@ -158,17 +158,17 @@ def test_candidates_are_admitted_first_and_second_responses_take_at_most_half_of
         return sum(len(batch.draws) for batch in scheduler.batches)
 
     seconds = [draw("second", 60, seed) for seed in range(4)]
-    scheduler.patient.extend(seconds)
-    scheduler.step(served)
+    scheduler.patient.extend(Asked(second, None) for second in seconds)
+    scheduler.step(Policies(served))
     assert under_way() == 2  # with nobody else there
-    scheduler.waiting.extend(draw("candidate", 20, seed) for seed in range(6))  # more than fit at a time
-    scheduler.step(served)
+    scheduler.waiting.extend(Asked(draw("candidate", 20, seed), None) for seed in range(6))  # more than fit at a time
+    scheduler.step(Policies(served))
     assert under_way() == 4
     while answered.count("candidate") < 6:
         assert not (scheduler.waiting and under_way() < 2)
         assert sum(bool(second.tokens) for second in seconds if not second.cancelled) <= 2
-        scheduler.step(served)
+        scheduler.step(Policies(served))
     while scheduler.busy():
-        scheduler.step(served)
+        scheduler.step(Policies(served))
     assert answered.count("second") == 4
     asyncio.run(backend.close())

@@ -41,6 +41,7 @@ def following(bus: Bus, folder: Path, installed: list[str], explained: list[str]
         bus,
         Artifacts(str(folder / "artifacts")),
         install=install,
+        install_challenger=lambda challenger, adapter: None,
         explain=explain,
         give_up=lambda error: None,
         memory=folder / "serving" / "champion.json",

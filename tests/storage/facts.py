@@ -9,7 +9,9 @@ import numpy as np
 
 from storage.events import (
     EVENTS,
+    CanaryStarted,
     DatasetFrozen,
+    DuelDecided,
     Event,
     EventQuarantined,
     GateResult,
@@ -216,7 +218,15 @@ def one_of_each() -> list[Event]:
             judged_at=at(1),
         ),
         TrainingRequested(
-            **common, run_id=run, method="dpo", threshold="count", k=1, through_sequence=5, sources=("product", "simulation"), settings=HASH
+            **common,
+            run_id=run,
+            method="dpo",
+            threshold="count",
+            k=1,
+            through_sequence=5,
+            sources=("product", "simulation"),
+            settings=HASH,
+            requested_by="Rosa",
         ),
         DatasetFrozen(**common, run_id=run, snapshot=HASH, champion="base", champion_policy=HASH, challengers_before=2),
         RunClaimed(**common, run_id=run, attempt=1, trainer="trainer-1"),
@@ -226,6 +236,18 @@ def one_of_each() -> list[Event]:
             **common, version="v-1", run_id=run, policy=HASH, report=HASH, champion="base", gates=(gate, gate), verdict="failed"
         ),
         ReviewDecided(**common, version="v-1", decision="reject", reviewer="Rosa", reason="a gate failed"),
+        DuelDecided(
+            **common,
+            version="v-1",
+            review=run,
+            champion="base",
+            stage="duel",
+            outcome="better",
+            through_sequence=21,
+            evidence=HASH,
+            words="Recruiters prefer the challenger.",
+        ),
+        CanaryStarted(**common, version="v-1", review=run, step=0, share=0.1, through_sequence=21, evidence=HASH),
         ModelPromoted(**common, version="v-1", review=run),
         ModelRolledBack(**common, version="v-1", reviewer="Rosa", reason="wrong dates"),
     ]

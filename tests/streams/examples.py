@@ -26,9 +26,10 @@ from storage.events import (
     pack,
 )
 from streams.stations.trigger import RunPlan
-from streams.versions import version_name
+from streams.versions import NO_TERMS, Checks, version_name
 from trainers.runs.frozen import FIRST_REQUIRED as REQUIRED
 from trainers.runs.frozen import FrozenSettings
+from trainers.runs.terms import Terms
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DIMENSION = 6
@@ -131,8 +132,9 @@ def evaluated(text: str, /, *verdicts: Verdict, champion: str = "base", run_id: 
     )
 
 
-def accept_all(event: ModelEvaluated) -> None:
-    """A check for the fold of versions that accepts every evaluation."""
+def accept_all(terms: Terms = NO_TERMS) -> Checks:
+    """Checks for the fold of versions that accept every evaluation and all evidence, under these terms."""
+    return Checks(evaluation=lambda event: None, terms=lambda event: terms, evidence=lambda event, version: None)
 
 
 def of_its_run(

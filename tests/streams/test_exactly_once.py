@@ -336,4 +336,4 @@ def test_of_trainers_killed_anywhere_one_claim_counts_and_one_evaluation_is_ther
     assert (run.attempt, run.trainer) == (1, claims[0].trainer)
     assert run.evaluated is not None
     assert len({event.event_id for event in events if isinstance(event, ModelEvaluated)}) == 1
-    assert len(versions.fold(events, accept_all).versions) == 1
+    assert len(versions.fold(events, accept_all()).versions) == 1

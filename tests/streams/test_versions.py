@@ -14,7 +14,7 @@ V1, V2 = version_name(sha("one")), version_name(sha("two"))
 
 
 def fold_all(events: list[Event]) -> Versions:
-    return fold(events, accept_all)
+    return fold(events, accept_all())
 
 
 def review(version: str, decision: str = "approve") -> ReviewDecided:
@@ -58,7 +58,7 @@ def test_an_approved_version_becomes_champion_and_the_one_before_retires() -> No
 def test_rollbacks_return_to_the_previous_champions_one_after_the_other() -> None:
     state = fold_all([*with_champion("one", "two"), rolled_back(V2)])
     assert (state.champion, state.previous, state.versions[V2].status, state.versions[V1].status) == (V1, BASE, "rolled back", "champion")
-    state = step(state, rolled_back(V1), accept_all)
+    state = step(state, rolled_back(V1), accept_all())
     assert (state.champion, state.champion_policy) == (BASE, None)
     assert "nothing before it" in (objection(state, rolled_back(BASE)) or "")
 
@@ -161,7 +161,7 @@ def lives(draw: st.DrawFn) -> list[Event]:
 def test_whoever_becomes_champion_has_passed_every_gate_and_been_approved(events: list[Event]) -> None:
     state = Versions()
     for i, event in enumerate(events):
-        before, state = state, step(state, event, accept_all)
+        before, state = state, step(state, event, accept_all())
         if len(state.champions) > len(before.champions):
             past = events[:i]
             passed = [e for e in past if isinstance(e, ModelEvaluated) and e.version == state.champion]

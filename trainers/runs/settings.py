@@ -6,17 +6,19 @@ from typing import Any
 from pydantic import BaseModel
 
 from storage.settings import Common, Settings
+from trainers.audits.duel import DuelRule
 from trainers.audits.settings import EvaluationSettings
 from trainers.audits.table import audits, gates_section
 from trainers.features.settings import FeatureSettings
 from trainers.policy.methods import Method, method
 from trainers.reward.online.settings import HeadSettings
 from trainers.runs.frozen import FrozenSettings
+from trainers.runs.terms import ReviewRule
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How a run trains and judges.
+    """How a run trains and judges, and how its version may become champion.
 
     Attributes
     ----------
@@ -30,6 +32,8 @@ class RunSettings:
     gates: BaseModel
     learning: HeadSettings
     features: FeatureSettings
+    duel: DuelRule
+    review: ReviewRule
 
     @classmethod
     def read(cls, settings: Settings, name: str | None) -> "RunSettings":
@@ -48,6 +52,8 @@ class RunSettings:
             gates=settings.section("gates", gates_section()),
             learning=settings.section("learning", HeadSettings),
             features=settings.section("features", FeatureSettings),
+            duel=settings.section("duel", DuelRule),
+            review=settings.section("review", ReviewRule),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -57,6 +63,8 @@ class RunSettings:
             "gates": self.gates,
             "learning": self.learning,
             "features": self.features,
+            "duel": self.duel,
+            "review": self.review,
         }
         if self.method is not None and self.training is not None:
             sections = {self.method.name: self.training, **sections}
