@@ -21,7 +21,7 @@ from dashboard.actions.rating_queue import RatingQueue
 from dashboard.actions.reviews import NotFound, Reviews
 from dashboard.errors import DOCUMENTED, REFUSALS
 from dashboard.status.feed import ReadingFeed
-from dashboard.status.models import Run, Status, Versions
+from dashboard.status.models import DuelShown, Run, Status, Versions
 from storage.artifacts import Artifacts
 from storage.events import Choice, Event, Side
 from streams.http.errors import answer_errors
@@ -71,6 +71,7 @@ class RollbackBody(Body):
 
 class FreezeBody(Body):
     method: str = "dpo"
+    requested_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,11 @@ def _status_routes(router: APIRouter, services: Services) -> None:
         """The challengers with their gates, and the history of champions."""
         return services.live.reading.versions
 
+    @router.get("/duel")
+    async def duel() -> dict[str, DuelShown | None]:
+        """The duel that is going on, or else the last one: the evidence, the line that wins, and the monitored groups."""
+        return {"duel": services.live.reading.duel}
+
     @router.get("/versions/{version}/report")
     def report(version: str) -> Response:
         """The evaluation report as the trainer wrote it."""
@@ -194,7 +200,7 @@ def _rating_routes(router: APIRouter, services: Services) -> None:
 def _review_routes(router: APIRouter, services: Services) -> None:
     @router.post("/versions/{version}/review", status_code=202)
     def review(version: str, body: ReviewBody, x_feedbackloop_source: Annotated[Origin, Header()] = "product") -> dict[str, Any]:
-        """Approve or reject a version that awaits review."""
+        """Approve or reject a version that awaits review; or withdraw one from its duel, by rejecting it."""
         return _accepted(services.reviews.decide(version, **body.model_dump(), source=x_feedbackloop_source))
 
     @router.post("/rollback", status_code=202)
@@ -205,7 +211,7 @@ def _review_routes(router: APIRouter, services: Services) -> None:
     @router.post("/freeze", status_code=202)
     def freeze(body: FreezeBody) -> dict[str, Any]:
         """Request a training run over everything joined so far."""
-        event = services.manual_runs.ask(body.method)
+        event = services.manual_runs.ask(body.method, body.requested_by)
         return _accepted(event) | {"run_id": str(event.run_id)}
 
 

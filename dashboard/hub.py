@@ -45,6 +45,7 @@ from streams.stations.runner import failure_of, stop_on_signals
 from streams.stations.settings import RetrainingRule
 from streams.stations.trigger import RunPlan
 from trainers.runs.report import Report, read_report
+from trainers.runs.terms import ReviewRule
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Hub:
     def __init__(self, settings: Settings) -> None:
         own = settings.section("hub", HubSettings)
         rule = settings.section("retraining", RetrainingRule)
+        review = settings.section("review", ReviewRule)
         common = settings.common
         pa.array([None])  # pyarrow imports pandas with its first array, which takes a second or more: do it before the first judgment
         open_home(common.home)
@@ -81,6 +83,7 @@ class Hub:
         self.queue = RatingQueue(self.warehouse, self.readings.outstanding)
         self.streams.listeners.append(self._on_commit)
         reviews = Reviews(self.bus, lambda: fold_versions(self.warehouse, run_artifacts)[0], artifacts)
+        manual_runs = ManualRuns(self.bus, self.warehouse, lambda method: RunPlan.of(settings, method, artifacts), named=review.four_eyes)
         services = Services(
             live=self.live,
             queue=self.queue,
@@ -89,7 +92,7 @@ class Hub:
             artifacts=artifacts,
             exporter=Exporter(self.warehouse),
             verify=lambda: verified(self.bus, self.warehouse, artifacts, settings),
-            manual_runs=ManualRuns(self.bus, self.warehouse, lambda method: RunPlan.of(settings, method, artifacts)),
+            manual_runs=manual_runs,
         )
         self.app = create_app(services, self.streams, self._fail, common.allowed_hosts)
 

@@ -30,6 +30,7 @@ NO_TERMS = Terms()
 BASE = "base"  # the configured base model itself, the first champion
 
 Status = Literal["awaiting review", "rejected", "duel", "canary", "approved", "champion", "retired", "rolled back"]
+OPEN: tuple[Status, ...] = ("awaiting review", "duel", "canary")  # not decided yet
 Decision = Literal["approve", "reject"]
 VersionEvent = ModelEvaluated | ReviewDecided | DuelDecided | CanaryStarted | ModelPromoted | ModelRolledBack
 

@@ -25,11 +25,12 @@
     fallback: async function () {
       if (heard && Date.now() - heard < SILENCE && !clientside.shell.slow) return noUpdate();
       try {
-        const [status, runs, versions, curve] = await Promise.all(["status", "runs", "versions", "curve"].map((what) => fetch("/v1/" + what).then((r) => r.json())));
+        const [status, runs, versions, curve, duel] = await Promise.all(["status", "runs", "versions", "curve", "duel"].map((what) => fetch("/v1/" + what).then((r) => r.json())));
         window.dash_clientside.set_props("live-status", { data: status });
         window.dash_clientside.set_props("live-runs", { data: runs.runs });
         window.dash_clientside.set_props("live-versions", { data: versions });
         window.dash_clientside.set_props("live-curve", { data: curve.points });
+        window.dash_clientside.set_props("live-duel", { data: duel.duel });
         clientside.shell.slow = true;
         return { pushed: false };
       } catch (_unreachable) {

@@ -56,6 +56,25 @@ def accuracy(points: Sequence[Mapping[str, Any]]) -> go.Figure:
     return figure
 
 
+def wealth(judgments: Sequence[int], values: Sequence[float], needed: float) -> go.Figure:
+    """The wealth of the bet on the challenger over the judgments of a duel, on a log scale, with the line that wins."""
+    figure = go.Figure()
+    figure.add_hline(
+        y=needed,
+        line={"color": ORANGE, "width": 1.5, "dash": "dash"},
+        annotation={"text": "wins", "font": {"color": ORANGE}},
+        annotation_position="top left",
+    )
+    figure.add_hline(y=1, line={"color": GREY, "width": 1, "dash": "dot"})
+    figure.add_scatter(
+        x=list(judgments), y=list(values), mode="lines", line={"color": BLUE, "width": 2.5}, name="evidence", hovertemplate="%{y:.3g}"
+    )
+    figure = _plain(figure)
+    figure.update_xaxes(title="judgments that count", rangemode="tozero")
+    figure.update_yaxes(type="log", title="evidence", nticks=5)
+    return figure
+
+
 def progress(steps: Sequence[Mapping[str, Any]], metric: str, name: str, colour: str) -> go.Figure:
     """One metric of a run over its steps."""
     shown = [step for step in steps if metric in step["metrics"]]

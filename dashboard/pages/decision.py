@@ -3,7 +3,7 @@
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import html
+from dash import dcc, html
 
 from dashboard.pages import words
 from dashboard.status.models import VersionShown
@@ -12,6 +12,7 @@ from dashboard.status.models import VersionShown
 def box(version: VersionShown) -> Any:
     """The review form if a decision is due; otherwise why none can be made, or the decision made."""
     if version.reviewable:
+        approve = "Approve for the duel" if version.duel else "Approve and serve"
         return html.Section(
             [
                 html.H2("Your decision"),
@@ -20,7 +21,13 @@ def box(version: VersionShown) -> Any:
                 html.Div(
                     [
                         *(
-                            [dmc.Button("Approve and serve", id={"decision": "approve", "version": version.version}, n_clicks=0)]
+                            [
+                                dmc.Button(
+                                    approve,
+                                    id={"decision": "approve", "version": version.version},
+                                    n_clicks=0,
+                                )
+                            ]
                             if version.approvable
                             else []
                         ),
@@ -33,6 +40,8 @@ def box(version: VersionShown) -> Any:
             className="card decision",
             id="decision",
         )
+    if version.withdrawable:
+        return _withdrawal(version)
     decisions = [
         html.P(
             [
@@ -66,6 +75,31 @@ def box(version: VersionShown) -> Any:
     return html.Section([html.H2(title), *why, *decisions], className="card decision" + (" blocked" if blocked else ""), id="decision")
 
 
+def _withdrawal(version: VersionShown) -> Any:
+    """The form that ends a duel: a reviewer rejects the version."""
+    text: list[Any] = [
+        "Approved; it is now compared with the champion on the page ",
+        dcc.Link("Duel", href="/duel"),
+        ". You can still withdraw it.",
+    ]
+    return html.Section(
+        [
+            html.H2("In its duel"),
+            html.P(text, className="hint"),
+            *_name_and_reason("review"),
+            html.Div(
+                [
+                    dmc.Button("Withdraw", id={"decision": "reject", "version": version.version}, n_clicks=0, variant="default"),
+                    html.Span(id={"decision": "answer", "version": version.version}, role="status"),
+                ],
+                className="form-row",
+            ),
+        ],
+        className="card decision",
+        id="decision",
+    )
+
+
 def rollback() -> Any:
     """The rollback form; hidden while the base model serves."""
     return html.Section(
@@ -88,7 +122,8 @@ def rollback() -> Any:
 
 def _advice(version: VersionShown) -> str:
     if version.approvable:
-        return "Every gate passed. Look at the replies below, above all the five worst, before you decide."
+        after = " Approved, it duels with the champion before candidates see it." if version.duel else ""
+        return f"Every gate passed. Look at the replies below, above all the five worst, before you decide.{after}"
     return f"It can only be rejected now: {' '.join(version.reasons)}."
 
 

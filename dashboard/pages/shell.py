@@ -82,6 +82,7 @@ def shell(pages: tuple[Page, ...]) -> Any:
             dcc.Store(id="live-curve"),
             dcc.Store(id="live-runs"),
             dcc.Store(id="live-versions"),
+            dcc.Store(id="live-duel"),
             dcc.Store(id="live-beat"),
             dcc.Interval(id="fallback", interval=5_000),
             html.A("Skip to the content", href="#page", className="skip-link"),
@@ -131,6 +132,7 @@ def store_data(reading: Reading) -> dict[str, Any]:
         "live-curve": [point.model_dump(mode="json") for point in reading.curve],
         "live-runs": [run.model_dump(mode="json") for run in reading.runs],
         "live-versions": reading.versions.model_dump(mode="json"),
+        "live-duel": reading.duel.model_dump(mode="json") if reading.duel is not None else None,
     }
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from storage.events import GateResult, Moment, Sha256, Source, Verdict
+from trainers.audits.duel import DuelRule, DuelState
 
 
 class Shown(BaseModel):
@@ -164,7 +165,10 @@ class Review(Shown):
 
 
 class VersionShown(Shown):
-    """A challenger, its gates, whether a reviewer may decide about it, and approve it (``reasons`` say why not)."""
+    """A challenger, its gates, whether a reviewer may decide about it, and approve it (``reasons`` say why not).
+
+    ``duel`` tells whether it has to win a duel after its approval, ``withdrawable`` whether it is in one.
+    """
 
     version: str
     status: str
@@ -179,6 +183,8 @@ class VersionShown(Shown):
     reviewable: bool
     approvable: bool
     reasons: tuple[str, ...]
+    duel: bool
+    withdrawable: bool
     simulated: bool
 
 
@@ -200,6 +206,34 @@ class Versions(Shown):
     history: tuple[HistoryEntry, ...]
 
 
+class Ending(Shown):
+    """How a duel or a canary ended; ``evidence`` is the artifact with the judgments that decided."""
+
+    stage: Literal["duel", "canary"]
+    outcome: str
+    words: str
+    at: Moment
+    evidence: Sha256 | None
+
+
+class DuelShown(Shown):
+    """A duel: its rule, where it stands, and the wealth of the bet on the challenger after each number of ``judgments``.
+
+    ``share`` of the conversations are answered by the challenger; ``canary`` says where the canary stands.
+    """
+
+    version: str
+    champion: str
+    status: str
+    rule: DuelRule
+    state: DuelState
+    judgments: tuple[int, ...]
+    wealth: tuple[float, ...]
+    share: float
+    canary: str | None
+    endings: tuple[Ending, ...]
+
+
 class Reading(Shown):
     """Everything the pages show, at one moment."""
 
@@ -207,3 +241,4 @@ class Reading(Shown):
     curve: tuple[CurvePoint, ...]
     runs: tuple[Run, ...]
     versions: Versions
+    duel: DuelShown | None

@@ -12,8 +12,9 @@ from dashboard.status import models as shown
 from dashboard.status import versions as views
 from dashboard.status.backlog import Outstanding
 from dashboard.status.counters import Tally
+from dashboard.status.duels import shown_duel
 from storage.errors import Overloaded
-from storage.events import Event, ModelEvaluated, RewardUpdated
+from storage.events import Event, JudgmentGiven, ModelEvaluated, PairEmbedded, RewardUpdated
 from storage.warehouse.warehouse import Applied, Warehouse
 from streams import evaluations
 from streams import versions as life
@@ -24,6 +25,7 @@ CURVE = 400  # points of the accuracy curve
 STEPS = 120  # points of a run's curves
 MAX_RUNS = 100  # the newest; pages send the data they hold back to the server
 VERSION_KINDS = frozenset(evaluations.KINDS)
+DUEL_KINDS = VERSION_KINDS | {PairEmbedded, JudgmentGiven}  # a judgment counts when its pair has been embedded
 RUN_KINDS = frozenset({*REQUESTED.kinds, *FROZEN.kinds, *PROGRESS.kinds, ModelEvaluated})
 
 
@@ -60,6 +62,7 @@ class Readings:
         self._runs: tuple[shown.Run, ...] = ()
         self._run_count = 0
         self._history = deque(_rows(sources.warehouse, "reward_history", limit=CURVE), maxlen=CURVE)
+        self._duel: shown.DuelShown | None = None
         self._folded = life.Versions()
         self._version_events: list[Event] = []
 
@@ -79,6 +82,8 @@ class Readings:
             self._runs = tuple(_run(row, rows, warehouse, position) for position, row in enumerate(rows[:MAX_RUNS]))
         if changed & VERSION_KINDS or self._folded.illegal:
             self._folded, self._version_events = fold_versions(warehouse, self._sources.run_artifacts)
+        if changed & DUEL_KINDS:
+            self._duel = shown_duel(self._folded, warehouse, {run.run_id: run.sources for run in self._runs})
         simulated = {run.run_id: "simulation" in run.sources for run in self._runs}
         versions = views.shown_versions(self._folded, self._version_events, simulated)
         return shown.Reading(
@@ -86,6 +91,7 @@ class Readings:
             curve=tuple(_point(row) for row in tuple(self._history)),
             runs=self._runs,
             versions=versions,
+            duel=self._duel,
         )
 
     def _status(self, revision: int, versions: shown.Versions) -> shown.Status:

@@ -3,7 +3,16 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from dashboard.status.models import Champion, HistoryEntry, Review, Versions, VersionShown
-from storage.events import Event, GateResult, ModelEvaluated, ModelPromoted, ModelRolledBack, ReviewDecided
+from storage.events import (
+    CanaryStarted,
+    DuelDecided,
+    Event,
+    GateResult,
+    ModelEvaluated,
+    ModelPromoted,
+    ModelRolledBack,
+    ReviewDecided,
+)
 from streams import versions as life
 
 PROMOTED = "became champion"
@@ -23,7 +32,7 @@ def shown_versions(folded: life.Versions, events: Sequence[Event], simulated: Ma
     listed = [
         _shown(version, folded, simulated.get(str(version.evaluated.run_id), False))
         for position, version in enumerate(folded.versions.values())
-        if position >= oldest or version.name in current or version.status == "awaiting review"
+        if position >= oldest or version.name in current or version.status in life.OPEN
     ]
     objections = {each.event.event_id: each.reason for each in folded.illegal}
     return Versions(
@@ -84,9 +93,11 @@ def _shown(version: life.Version, folded: life.Versions, simulated: bool) -> Ver
             Review(decision=each.decision, reviewer=each.reviewer, reason=each.reason, occurred_at=each.occurred_at)
             for each in version.reviews
         ),
-        reviewable=life.legal_review(folded, event.version, "reject") is None,
+        reviewable=version.status == "awaiting review",
         approvable=life.legal_review(folded, event.version, "approve") is None,
         reasons=obstacles(version, folded),
+        duel=version.terms.duel is not None,
+        withdrawable=version.status in ("duel", "canary"),
         simulated=simulated,
     )
 
@@ -109,6 +120,10 @@ def _history_entry(event: Event, objection: str | None) -> HistoryEntry:
             )
         case ReviewDecided():
             what, who, reason = {"approve": "approved", "reject": "rejected"}[event.decision], event.reviewer, event.reason
+        case DuelDecided():
+            what, who, reason = f"{event.stage}: {event.outcome}", None, event.words
+        case CanaryStarted():
+            what, who, reason = f"canary: answers {event.share:.0%} of conversations", None, None
         case ModelPromoted():
             what, who, reason = PROMOTED, None, None
         case ModelRolledBack():

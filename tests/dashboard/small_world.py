@@ -2,11 +2,12 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+from uuid import UUID
 
 import httpx
 import numpy as np
@@ -43,6 +44,7 @@ from streams.bus.open import open_bus
 from streams.bus.protocol import Bus, records_of
 from streams.health import listen
 from streams.versions import verdict_of, version_name
+from trainers.runs.frozen import FIRST_REQUIRED, FrozenSettings
 
 EMBEDDING = "0" * 64
 Found = TypeVar("Found")
@@ -60,6 +62,8 @@ class SmallWorld:
     pairs: list[PairDrawn] = field(default_factory=list)
     sequence: int = 0
     seen: int = 0
+    frozen: dict[UUID, FrozenSettings] = field(default_factory=dict)  # of runs that were requested with settings
+    policies: dict[str, str] = field(default_factory=dict)  # of the versions evaluated
 
     def publish(self, *events: Event) -> None:
         self.bus.publish(records_of(events), timeout=5)
@@ -134,21 +138,43 @@ class SmallWorld:
             )
         self.publish(*updates)
 
-    def request(self, k: int, threshold: Literal["count", "manual"] = "count", through: int = 200) -> TrainingRequested:
-        """Publish a run that is already frozen, so that the hub makes no snapshot of it."""
+    def request(
+        self,
+        k: int,
+        threshold: Literal["count", "manual"] = "count",
+        through: int = 200,
+        sections: dict[str, Any] | None = None,
+        requested_by: str | None = None,
+        champion: str = "base",
+    ) -> TrainingRequested:
+        """Publish a run that is already frozen, so that the hub makes no snapshot of it.
+
+        With ``sections`` these are its settings; otherwise it has none, as runs of older programs, and its version needs no duel.
+        """
+        frozen = None if sections is None else FrozenSettings(method="dpo", sections=sections, required=FIRST_REQUIRED)
         request = TrainingRequested(
-            run_id=new_id(), method="dpo", threshold=threshold, k=k, through_sequence=through, sources=("simulation",), source="simulation"
+            run_id=new_id(),
+            method="dpo",
+            threshold=threshold,
+            k=k,
+            through_sequence=through,
+            sources=("simulation",),
+            settings=None if frozen is None else Artifacts(self.settings.common.artifacts_url).put_bytes(frozen.as_bytes()),
+            requested_by=requested_by,
+            source="simulation",
         )
-        frozen = DatasetFrozen(
+        if frozen is not None:
+            self.frozen[request.run_id] = frozen
+        snapshot = DatasetFrozen(
             event_id=derived_id("DatasetFrozen", request.run_id),
             source="simulation",
             run_id=request.run_id,
             snapshot="3" * 64,
-            champion="base",
-            champion_policy=None,
+            champion=champion,
+            champion_policy=None if champion == "base" else self.policies[champion],
             challengers_before=0,
         )
-        self.publish(request, frozen, RunClaimed(source="simulation", run_id=request.run_id, attempt=1, trainer="trainer-1"))
+        self.publish(request, snapshot, RunClaimed(source="simulation", run_id=request.run_id, attempt=1, trainer="trainer-1"))
         return request
 
     def train(self, request: TrainingRequested, upto: int, of: int = 120) -> None:
@@ -173,13 +199,18 @@ class SmallWorld:
         self.publish(TrainingProgress.model_validate({"source": "simulation", "artifacts": artifacts or {}} | word))
         self.publish(TrainingFailed(source="simulation", run_id=request.run_id, attempt=1, stage="check", reason=reason, final=True))
 
-    def evaluate(self, request: TrainingRequested, policy: str, facts: str = "passed", names: str = "passed") -> str:
+    def evaluate(
+        self, request: TrainingRequested, policy: str, facts: str = "passed", names: str = "passed", champion: str = "base"
+    ) -> str:
         """Publish the run's evaluation, with policy (a file with this text) and report as artifacts; returns the version's name."""
         gates = gate_results(facts, names)
         artifacts = Artifacts(self.settings.common.artifacts_url)
         policy = artifacts.put_bytes(policy.encode())
         version = version_name(policy)
-        report = artifacts.put_bytes(orjson.dumps(report_on(version, policy, str(request.run_id), gates)))
+        self.policies[version] = policy
+        about = {"champion": champion, "champion_policy": self.policies.get(champion)}
+        settings = self.frozen[request.run_id].sections if request.run_id in self.frozen else {}
+        report = artifacts.put_bytes(orjson.dumps(report_on(version, policy, str(request.run_id), gates) | {"settings": settings} | about))
         self.publish(
             ModelEvaluated(
                 source="simulation",
@@ -187,12 +218,39 @@ class SmallWorld:
                 run_id=request.run_id,
                 policy=policy,
                 report=report,
-                champion="base",
+                champion=champion,
                 gates=gates,
                 verdict=verdict_of(gate.verdict for gate in gates),
             )
         )
         return version
+
+    def duel(
+        self, version: str, outcomes: Sequence[float], *, recruiters: int = 12, drawn: str = "duel", champion: str = "base"
+    ) -> list[JudgmentGiven]:
+        """Recruiters judge ``version``'s replies against the champion's: 1 won, 0.5 level, 0 lost; the sides alternate."""
+        events: list[Event] = []
+        judgments = []
+        for number, outcome in enumerate(outcomes):
+            swapped = number % 2 == 1
+            versions = (champion, version) if swapped else (version, champion)
+            pair_id = new_id()
+            pair = PairDrawn(
+                pair_id=pair_id,
+                conversation_id=f"duel-{pair_id}",
+                prompt=(Message(role="user", content="When do I hear from you?"),),
+                a=Response(text=f"By Monday. ({number})", version=versions[0]),
+                b=Response(text=f"Soon. ({number})", version=versions[1]),
+                drawn=drawn,
+                probability=1.0,
+                stratum="training",
+                source="simulation",
+            )
+            choice: Choice = "tie" if outcome == 0.5 else "A" if (outcome == 1) != swapped else "B"
+            judgments.append(JudgmentGiven(pair_id=pair_id, recruiter=f"r-{number % recruiters:016x}", choice=choice, source="simulation"))
+            events += [pair, self.embedded(pair), judgments[-1]]
+        self.publish(*events)
+        return judgments
 
 
 def gate_results(facts: str, names: str) -> tuple[GateResult, ...]:

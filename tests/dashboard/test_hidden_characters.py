@@ -21,6 +21,7 @@ GATE = GateResult(
 VERSION = VersionShown(
     version=f"v-1{HIDDEN}", status="rejected", verdict="failed", run_id="run-0001", champion=f"base{HIDDEN}", evaluated_at=NOW,
     gates=(GATE,), report="", policy="", reviewable=False, approvable=False, reasons=(f"facts: reason{HIDDEN}",), simulated=False,
+    duel=True, withdrawable=False,
     reviews=(Review(decision="reject", reviewer=f"Noor{HIDDEN}", reason=f"why{HIDDEN}", occurred_at=NOW),),
 )  # fmt: skip
 ENTRY = HistoryEntry(at=NOW, what="rejected", version=f"v-1{HIDDEN}", who=f"Noor{HIDDEN}", reason=f"why{HIDDEN}", legal=True)

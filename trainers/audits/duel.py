@@ -202,14 +202,12 @@ def counted(recruiters: Sequence[str], share: float) -> list[bool]:
     return found
 
 
-def wealth_path(judgments: Sequence[DuelJudgment], rule: DuelRule) -> tuple[list[int], list[float]]:
-    """The wealth of the bet on the challenger after each counted judgment, for the picture: sequence numbers and values."""
+def wealth_path(judgments: Sequence[DuelJudgment], rule: DuelRule) -> list[float]:
+    """The wealth of the bet on the challenger after each judgment of the duel that counts."""
     ordered = [each for each in judgments if not each.live]
-    rows = [each for each, counts in zip(ordered, counted([e.recruiter for e in ordered], rule.recruiter_share), strict=True) if counts]
-    if not rows:
-        return [], []
-    wealth = np.exp(log_wealth(np.array([each.outcome for each in rows]), 0.5))
-    return [each.sequence for each in rows], [float(value) for value in wealth]
+    counts = counted([each.recruiter for each in ordered], rule.recruiter_share)
+    outcomes = np.array([each.outcome for each, counts_ in zip(ordered, counts, strict=True) if counts_])
+    return [float(value) for value in np.exp(log_wealth(outcomes, 0.5))] if len(outcomes) else []
 
 
 def _groups(rows: Sequence[DuelJudgment]) -> list[tuple[str, str]]:
