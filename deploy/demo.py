@@ -17,7 +17,7 @@ from deploy.own_processes import client, is_ready
 from deploy.people import People
 from deploy.supervisor import Supervisor
 from storage.errors import FeedbackLoopError
-from storage.events import Event, ModelEvaluated, ModelPromoted, TrainingFailed, TrainingProgress, TrainingRequested
+from storage.events import DuelDecided, Event, ModelEvaluated, ModelPromoted, TrainingFailed, TrainingProgress, TrainingRequested
 from storage.settings import Settings
 from streams.addresses import url_of
 from streams.bus.kafka_settings import KafkaSettings
@@ -29,6 +29,7 @@ from streams.bus.topics import PROGRESS, REQUESTED, TOPICS, VERSIONS
 Until = Literal["review", "promoted"]
 
 JUDGMENTS_TO_TRAIN = 480  # of the training stratum; a quarter as many again goes to the evaluation stratum
+DUEL_TIMEOUT = 600  # seconds
 PAIRED_SHARE = 0.16  # gives more than 900 prompts of the evaluation stratum with 480 training judgments; the gates need 800
 
 
@@ -211,16 +212,28 @@ def _until_promoted(
     clock: Clock,
     report: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Let the simulated reviewer approve the version, and chat with it once it serves."""
+    """Let the simulated reviewer approve the version and recruiters judge its duel, and chat with it once it serves."""
     if evaluated.verdict != "passed":
         return {"version": None, "why": f"the gates said {evaluated.verdict}; there is nothing to approve"}
     people.review(evaluated.version)
-    deadline = time.monotonic() + 60
+    clock.reached("approved")
+    report(f"{evaluated.version} is approved: its duel with the champion begins")
+    people.start(pace="duel")
+    deadline = time.monotonic() + DUEL_TIMEOUT
     for event in _follow(bus, (VERSIONS.name,)):
+        supervisor.check()
+        people.check()
+        if isinstance(event, DuelDecided) and event.version == evaluated.version:
+            report(f"the duel is decided: {event.words}")
+            if event.outcome != "better":
+                people.stop()
+                return {"version": None, "why": event.words}
         if isinstance(event, ModelPromoted) and event.version == evaluated.version:
             break
         if time.monotonic() > deadline:
-            raise FeedbackLoopError(f"{evaluated.version} was approved and not promoted within 60 s; see {supervisor.home / 'logs'}")
+            raise FeedbackLoopError(f"the duel of {evaluated.version} was not decided in {DUEL_TIMEOUT} s; see {supervisor.home / 'logs'}")
+    people.stop()
+    deadline = time.monotonic() + 60
     clock.reached("promoted")
     while (reply := _chat(serving, f"demo-promoted-{time.monotonic_ns()}"))["model"] != evaluated.version:
         if time.monotonic() > deadline:

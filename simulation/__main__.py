@@ -1,6 +1,7 @@
 """``python -m simulation people | review``: the simulated people as a program, for the demo and for trying out a server.
 
-``people`` runs until it is stopped: ``--pace fast`` as fast as the servers answer; ``calm`` leaves pairs for a person who rates along.
+``people`` runs until it is stopped: ``--pace fast`` and ``duel`` as fast as the servers answer, each in its own conversations; ``calm``
+leaves pairs for a person who rates along.
 """
 
 import argparse
@@ -34,7 +35,11 @@ class Pace:
     fresh: int
 
 
-PACES = {"fast": Pace(6000, 24, None, None, 0), "calm": Pace(6000, 4, 0.7, 0.1, MANY)}
+PACES = {
+    "fast": Pace(6000, 24, None, None, 0),
+    "duel": Pace(6000, 24, None, None, 2 * MANY),
+    "calm": Pace(6000, 4, 0.7, 0.1, MANY),
+}
 
 
 def main() -> None:

@@ -6,9 +6,11 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.events import Event, ModelEvaluated, ModelPromoted, ModelRolledBack, ReviewDecided, Verdict, new_id
+from storage.events import CanaryStarted, DuelDecided, Event, ModelEvaluated, ModelPromoted, ModelRolledBack, ReviewDecided, Verdict, new_id
 from streams.versions import BASE, Versions, fold, legal_review, objection, promotions, step, version_name
 from tests.streams.examples import accept_all, evaluated, sha
+from trainers.audits.duel import DuelRule
+from trainers.runs.terms import Terms
 
 V1, V2 = version_name(sha("one")), version_name(sha("two"))
 
@@ -138,7 +140,11 @@ def lives(draw: st.DrawFn) -> list[Event]:
     """Arbitrary events, including repeats and invalid ones; promotions often name an existing review."""
     events: list[Event] = []
     for _ in range(draw(st.integers(1, 25))):
-        match draw(st.sampled_from(["evaluated", "evaluated", "review", "review", "promoted", "promoted", "due", "rolled back", "repeat"])):
+        match draw(
+            st.sampled_from(
+                ["evaluated", "evaluated", "review", "review", "promoted", "promoted", "due", "duel", "duel", "rolled back", "repeat"]
+            )
+        ):
             case "evaluated":
                 claim = draw(st.one_of(st.none(), VERDICT))
                 fields: dict[str, Any] = {"verdict": claim} if claim else {}
@@ -150,11 +156,73 @@ def lives(draw: st.DrawFn) -> list[Event]:
                 events.append(promoted(draw(VERSIONS_), draw(st.sampled_from(reviews)) if reviews else new_id()))
             case "due":
                 events.extend(promotions(fold_all(events)))
+            case "duel":
+                reviews = [event.event_id for event in events if isinstance(event, ReviewDecided)]
+                outcome = draw(st.sampled_from(["better", "better", "futile", "harm", "expired"]))
+                events.append(
+                    duel_decided(draw(VERSIONS_), draw(st.sampled_from(reviews)) if reviews else new_id(), outcome, draw(CHAMPIONS))
+                )
             case "rolled back":
                 events.append(rolled_back(draw(VERSIONS_)))
             case "repeat" if events:
                 events.append(draw(st.sampled_from(events)))
     return events
+
+
+def duel_decided(version: str, by: UUID, outcome: str = "better", champion: str = BASE, stage: str = "duel") -> DuelDecided:
+    return DuelDecided.model_validate(
+        {
+            "source": "product",
+            "version": version,
+            "review": by,
+            "champion": champion,
+            "stage": stage,
+            "outcome": outcome,
+            "through_sequence": 20,
+            "evidence": sha("evidence"),
+            "words": "by twenty judgments",
+        }
+    )
+
+
+def test_where_the_run_asks_for_a_duel_approval_is_not_enough() -> None:
+    terms = Terms(DuelRule())
+    approval = review(V1)
+    approved = [evaluated("one"), approval]
+    state = fold(approved, accept_all(terms))
+    assert (state.versions[V1].status, promotions(state)) == ("duel", [])
+    assert "only an approved version" in (objection(state, promoted(V1, approval.event_id)) or "")
+    won = fold([*approved, duel_decided(V1, approval.event_id)], accept_all(terms))
+    (due,) = promotions(won)
+    assert step(won, due, accept_all(terms)).champion == V1
+    lost = fold([*approved, duel_decided(V1, approval.event_id, "futile")], accept_all(terms))
+    assert (lost.versions[V1].status, promotions(lost)) == ("retired", [])
+
+
+def test_where_the_run_asks_for_a_canary_winning_the_duel_is_not_enough() -> None:
+    checks = accept_all(Terms(DuelRule(canary=(0.1,))))
+    approval = review(V1)
+    events: list[Event] = [evaluated("one"), approval, duel_decided(V1, approval.event_id)]
+    state = fold(events, checks)
+    assert (promotions(state), "canary has not ended" in (objection(state, promoted(V1, approval.event_id)) or "")) == ([], True)
+    started = CanaryStarted(
+        source="product", version=V1, review=approval.event_id, step=0, share=0.1, through_sequence=20, evidence=sha("evidence")
+    )
+    assert "by the run's settings" in (objection(state, started.model_copy(update={"share": 0.9})) or "")
+    state = fold([*events, started, duel_decided(V1, approval.event_id, stage="canary")], checks)
+    assert [each.version for each in promotions(state)] == [V1]
+
+
+@given(lives())
+def test_whoever_becomes_champion_where_duels_are_required_has_won_one(events: list[Event]) -> None:
+    checks = accept_all(Terms(DuelRule()))
+    won: set[str] = set()
+    state = Versions()
+    for event in events:
+        state = step(state, event, checks)
+        if isinstance(event, DuelDecided) and event.outcome == "better":
+            won.add(event.version)
+    assert set(state.champions) <= {BASE, *won}
 
 
 @given(lives())
