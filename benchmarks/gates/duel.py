@@ -84,7 +84,8 @@ def fixed_n(win_rate: float, alpha: float, power: float = 0.8) -> int:
 
     null = math.sqrt((1 - TIES) / 4)
     alternative = math.sqrt((1 - TIES) / 4 - (win_rate - 0.5) ** 2)
-    return math.ceil(((norm.ppf(1 - alpha) * null + norm.ppf(power) * alternative) / (win_rate - 0.5)) ** 2)
+    needed = float(norm.ppf(1 - alpha)) * null + float(norm.ppf(power)) * alternative
+    return math.ceil((needed / (win_rate - 0.5)) ** 2)
 
 
 def share(name: str, found: Sequence[bool], reach: str = "") -> Figure:

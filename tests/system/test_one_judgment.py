@@ -85,6 +85,7 @@ def settings(tmp_path: Path) -> Settings:
     return Settings.read(tmp_path, {}).with_values(
         {"home": tmp_path, "sources": ("simulation",)},
         retraining={"every": JUDGMENTS},
+        duel={"alpha": 0.6, "min_judgments": 1, "recruiter_share": 1.0},  # two wins decide
         serving={"pairing_share": 1.0, "max_tokens": 32},
         dpo={"epochs": 1, "least_rows": 1},
         evaluation={"max_tokens": 16, "null_prompts": 0, "kl_prompts": 2, "names": 2},
@@ -127,7 +128,7 @@ def test_a_judgment_passes_the_stations_in_the_order_of_the_architecture_page(se
             runner.start("trainer", lambda: Trainer(bus, settings.common.home, "trainer-1", partial(train, settings), stop))
             try:
                 with TestClient(hub.app, LOCAL) as pages, TestClient(create_app(settings, bus=bus), LOCAL) as chat:
-                    walk(chat, pages, trace)
+                    walk(chat, pages, trace, hub)
             finally:
                 stop.set()
                 runner.join(10)
@@ -137,8 +138,8 @@ def test_a_judgment_passes_the_stations_in_the_order_of_the_architecture_page(se
     assert trace.missing_after(way) == []
 
 
-def walk(chat: TestClient, pages: TestClient, trace: Trace) -> None:
-    """Chat, judge until the threshold is crossed, approve, and wait until the new version serves."""
+def walk(chat: TestClient, pages: TestClient, trace: Trace, hub: Hub) -> None:
+    """Chat, judge until the threshold is crossed, approve, prefer the new version in its duel, and wait until it serves."""
     until(lambda: chat.get("/readyz").status_code == 200)
     judged = 0
     while counted(pages)["judgments_seen"] < JUDGMENTS:
@@ -155,7 +156,21 @@ def walk(chat: TestClient, pages: TestClient, trace: Trace) -> None:
     version = until(lambda: pages.get("/v1/status").json()["awaiting_review"])[0]
     decision = {"decision": "approve", "reviewer": "a reviewer", "reason": "It reads well."}
     assert pages.post(f"/v1/versions/{version}/review", json=decision, headers=SIMULATED).status_code == 202
-    until(lambda: chat.get("/v1/models").json()["data"][0]["id"] == version)
+    deadline = time.monotonic() + 90
+    while chat.get("/v1/models").json()["data"][0]["id"] != version:
+        assert time.monotonic() < deadline, "the duel was not decided in time"
+        judged += 1
+        body = {"model": "champion", "messages": [{"role": "user", "content": f"{QUESTIONS[judged % 4]} I am number {judged}."}]}
+        assert chat.post("/v1/chat/completions", json=body, headers=SIMULATED).status_code == 200
+        for pair in pages.get("/v1/queue", params={"recruiter": "one", "limit": 5}).json()["pairs"]:
+            (drawn,) = hub.warehouse.query("pair", {"pair_id": pair["pair_id"]}).to_pylist()
+            said = {
+                "type": "comparison",
+                "pair_id": pair["pair_id"],
+                "recruiter": "one",
+                "choice": "A" if drawn["a_version"] == version else "B",
+            }
+            assert chat.post("/v1/feedback", json=said, headers=SIMULATED).status_code == 200
 
 
 def reached(pages: TestClient, station: str, number: int) -> bool:
