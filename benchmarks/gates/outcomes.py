@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.figures import Figure
-from trainers.audits.impact_ratio import CONFIDENCE, Count, four_fifths, katz_interval, ratio_table
+from trainers.audits.impact_ratio import CONFIDENCE, Category, Count, four_fifths, katz_interval, ratio_table
 
 SEED = 10_000
 SIZES = ((30, 30), (30, 300), (300, 30), (200, 200), (1000, 1000))
@@ -33,13 +33,15 @@ def _agreement(tables: int) -> Figure:
 
 def agrees_with_fairlearn(rng: np.random.Generator) -> bool:
     """Whether a random table of two to seven categories has fairlearn's selection rates, impact ratios and parity ratio."""
-    from fairlearn.metrics import MetricFrame, demographic_parity_ratio, selection_rate
+    from fairlearn.metrics import MetricFrame, demographic_parity_ratio, selection_rate  # type: ignore[import-untyped]
 
     categories, people = int(rng.integers(2, 8)), int(rng.integers(60, 600))
     groups = rng.integers(0, categories, people)
     chosen = rng.random(people) < rng.uniform(0.05, 0.95, categories)[groups]
     frame = MetricFrame(metrics=selection_rate, y_true=chosen, y_pred=chosen, sensitive_features=groups)
-    counts = {(str(group),): Count(int((groups == group).sum()), int(chosen[groups == group].sum())) for group in range(categories)}
+    counts: dict[Category, Count] = {
+        (str(group),): Count(int((groups == group).sum()), int(chosen[groups == group].sum())) for group in range(categories)
+    }
     table = ratio_table(("group",), "selection", counts, 0)
     if any(row.excluded for row in table.rows) or not chosen.any():
         return True  # fairlearn has no rule for small categories; see the tests
