@@ -9,20 +9,38 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+from simulation.outcomes import recorded
 from simulation.recruiters import Recruiter
 from simulation.world import Conversation, World
-from storage.events import Event, JudgmentGiven, Message, PairDrawn, PairEmbedded, ReplySent, Response, Sampling, Side, derived_id, pack
+from storage.events import (
+    Event,
+    GroupsRecorded,
+    JudgmentGiven,
+    Message,
+    OutcomeRecorded,
+    PairDrawn,
+    PairEmbedded,
+    ReplySent,
+    Response,
+    Sampling,
+    Side,
+    derived_id,
+    pack,
+)
 from storage.snapshots.snapshot import freeze
 from storage.strata import stratum_of
 from storage.warehouse.entries import Partition
 from storage.warehouse.warehouse import Warehouse
 from streams.bus.topics import TOPIC_OF
+from streams.pseudonyms import pseudonym
 from trainers.features.embedder import Embedder
 from trainers.models.engine import generate
 from trainers.models.policy import Policy
 
 START = datetime(2026, 1, 1, tzinfo=UTC)  # a fixed clock: the same seed gives the same bytes
+KEY = b"a fixed key for the pseudonyms of simulated candidates"
 SIDES: tuple[Side, Side] = ("A", "B")
 SAMPLING = Sampling(temperature=1.0, top_p=1.0, max_tokens=128)
 
@@ -68,6 +86,7 @@ def simulate(
             trained += learnt
             events += [pair, judgment]
         say(f"seed {seed}: {evaluated} prompts, {trained} training judgments ({time.monotonic() - started:.0f} s)")
+    events += [event for conversation in conversations.values() for event in _recorded(conversation)]
     events += _embedded([event for event in events if isinstance(event, PairDrawn)], embedder)
     with Warehouse.open(folder / "warehouse.duckdb") as warehouse:
         warehouse.claim_epoch(1, published=0)
@@ -98,7 +117,7 @@ def _chat(
         for conversation, reply in zip(asked, firsts, strict=True):
             histories[conversation.conversation_id].append(reply)
             if reply.strip():
-                replies.append(_reply(conversation.conversation_id, turn, prompts[conversation.conversation_id], reply))
+                replies.append(_reply(conversation, turn, prompts[conversation.conversation_id], reply))
         for (conversation, first), second in zip(paired, seconds, strict=True):
             if first != second and first.strip() and second.strip():
                 pairs.append(_pair(conversation.conversation_id, turn, prompts[conversation.conversation_id], first, second, plan.paired))
@@ -162,18 +181,31 @@ def _messages(conversation: Conversation, history: Sequence[str]) -> tuple[Messa
     return tuple(Message.model_validate(message) for message in conversation.prompt(history))
 
 
-def _reply(conversation_id: str, turn: int, prompt: tuple[Message, ...], text: str) -> ReplySent:
+def _reply(conversation: Conversation, turn: int, prompt: tuple[Message, ...], text: str) -> ReplySent:
     return ReplySent(
-        event_id=derived_id("reply", conversation_id, turn),
+        event_id=derived_id("reply", conversation.conversation_id, turn),
         occurred_at=START,
         source="simulation",
-        conversation_id=conversation_id,
+        conversation_id=conversation.conversation_id,
+        candidate=pseudonym(KEY, "candidate", conversation.candidate),
         prompt=prompt,
         reply=text,
         version="base",
         sampling=SAMPLING,
-        stratum=stratum_of(conversation_id),
+        stratum=stratum_of(conversation.conversation_id),
     )
+
+
+def _recorded(conversation: Conversation) -> list[Event]:
+    """The candidate's group and outcome, as the product records them."""
+    body = recorded(conversation)
+    common: dict[str, Any] = {"occurred_at": START, "source": "simulation", "candidate": pseudonym(KEY, "candidate", body["candidate"])}
+    event_id = derived_id("groups", conversation.conversation_id)
+    events: list[Event] = [GroupsRecorded(event_id=event_id, groups=body["groups"], **common)]
+    if "outcome" in body:
+        event_id = derived_id("outcome", conversation.conversation_id)
+        events.append(OutcomeRecorded(event_id=event_id, decided_at=START, **body["outcome"], **common))
+    return events
 
 
 def _pair(conversation_id: str, turn: int, prompt: tuple[Message, ...], first: str, second: str, probability: float) -> PairDrawn:

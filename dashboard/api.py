@@ -4,8 +4,9 @@ Errors are JSON of one shape, made in ``streams.http.errors``.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -23,9 +24,10 @@ from dashboard.errors import DOCUMENTED, REFUSALS
 from dashboard.status.feed import ReadingFeed
 from dashboard.status.models import DuelShown, Run, Status, Versions
 from storage.artifacts import Artifacts
-from storage.events import Choice, Event, Side
+from storage.events import Choice, Event, Side, Source
 from streams.http.errors import answer_errors
 from streams.intake import Intake
+from trainers.audits.outcomes import OutcomesTable
 
 Origin = Literal["product", "simulation"]
 
@@ -86,6 +88,7 @@ class Services:
     exporter: Exporter
     verify: Callable[[], dict[str, Any]]
     manual_runs: ManualRuns
+    impact_ratios: Callable[[date, date, Sequence[Source]], OutcomesTable]
 
 
 def add_routes(app: FastAPI, services: Services) -> None:
@@ -95,6 +98,7 @@ def add_routes(app: FastAPI, services: Services) -> None:
     _rating_routes(router, services)
     _review_routes(router, services)
     _record_routes(router, services)
+    _fairness_routes(router, services)
 
     @router.api_route("/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
     async def unknown_route(rest: str) -> None:
@@ -230,6 +234,17 @@ def _record_routes(router: APIRouter, services: Services) -> None:
         raw = await run_in_threadpool(services.exporter.export, format, tuple(source or ()))
         kind = "application/x-ndjson" if format == "jsonl" else "application/vnd.apache.parquet"
         return Response(raw, media_type=kind, headers={"Content-Disposition": f'attachment; filename="preferences.{format}"'})
+
+
+def _fairness_routes(router: APIRouter, services: Services) -> None:
+    @router.get("/fairness/impact-ratios")
+    def impact_ratios(
+        since: Annotated[date, Query(alias="from")],
+        until: Annotated[date, Query(alias="to")],
+        source: Annotated[list[Source] | None, Query()] = None,
+    ) -> OutcomesTable:
+        """Selection rates, scoring rates and impact ratios of the decisions recorded from one day to another (UTC), both included."""
+        return services.impact_ratios(since, until, tuple(source or ("product",)))
 
 
 def _accepted(event: Event) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from types import TracebackType
 
 import pyarrow as pa
@@ -44,6 +45,7 @@ from streams.settings import FeedbackCaps
 from streams.stations.runner import failure_of, stop_on_signals
 from streams.stations.settings import RetrainingRule
 from streams.stations.trigger import RunPlan
+from trainers.audits.outcomes import outcomes_table
 from trainers.runs.report import Report, read_report
 from trainers.runs.terms import ReviewRule
 
@@ -93,6 +95,7 @@ class Hub:
             exporter=Exporter(self.warehouse),
             verify=lambda: verified(self.bus, self.warehouse, artifacts, settings),
             manual_runs=manual_runs,
+            impact_ratios=partial(outcomes_table, self.warehouse),
         )
         self.app = create_app(services, self.streams, self._fail, common.allowed_hosts)
 

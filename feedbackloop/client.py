@@ -1,6 +1,7 @@
 """HTTP client for a running loop: chat, feedback on replies, and the hub's status. Needs only httpx and pydantic, not the server."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
@@ -64,6 +65,16 @@ class Pair(BaseModel):
     event_id: UUID
     pair_id: UUID
     conversation_id: str
+
+
+class OutcomeReceipt(BaseModel):
+    """The groups and the outcome are durable on the server. The ids are None for what was not given."""
+
+    model_config = ConfigDict(frozen=True)
+
+    groups_event_id: UUID | None = None
+    outcome_event_id: UUID | None = None
+    outcome_id: str | None = None
 
 
 class _ErrorBody(BaseModel):
@@ -187,6 +198,36 @@ class Client:
         fields = {"prompt": given, "original": original, "edited": edited, "recruiter": recruiter, "version": version}
         return self._feedback("edit", fields | {"conversation_id": conversation_id, "reason": reason})
 
+    def record_groups(self, candidate: str, groups: Mapping[str, str]) -> OutcomeReceipt:
+        """Record a candidate's groups by attribute, such as ``{"sex": "female", "race_ethnicity": "Asian"}``.
+
+        ``candidate`` is the id given to :meth:`chat` as ``user``. The groups replace those recorded before; an empty mapping withdraws
+        them. Only audits read them.
+        """
+        return self._outcomes({"candidate": candidate, "groups": dict(groups)})
+
+    def record_outcome(
+        self,
+        candidate: str,
+        *,
+        position: str,
+        stage: str,
+        selected: bool,
+        score: float | None = None,
+        outcome_id: str | None = None,
+        decided_at: datetime | None = None,
+        groups: Mapping[str, str] | None = None,
+    ) -> OutcomeReceipt:
+        """Record a decision about a candidate at a stage of a position, for the impact ratios.
+
+        The same ``outcome_id`` sent again replaces the earlier record; by default there is one for each candidate, position and stage.
+        ``decided_at`` needs a time zone; by default it is the time at which the server receives it.
+        """
+        when = None if decided_at is None else decided_at.isoformat()
+        fields = {"position": position, "stage": stage, "selected": selected, "score": score, "outcome_id": outcome_id, "decided_at": when}
+        outcome = {name: value for name, value in fields.items() if value is not None}
+        return self._outcomes({"candidate": candidate, "groups": None if groups is None else dict(groups), "outcome": outcome})
+
     def status(self) -> dict[str, Any]:
         """Event counts per stage, reward model, retraining threshold and champion, as shown on the hub's overview page."""
         return dict(_request(self._hub, "GET", "/v1/status"))
@@ -210,6 +251,9 @@ class Client:
             for line in answer.iter_lines():
                 if line:
                     yield json.loads(line)
+
+    def _outcomes(self, body: Mapping[str, Any]) -> OutcomeReceipt:
+        return OutcomeReceipt.model_validate(_request(self._serving, "POST", "/v1/outcomes", body))
 
     def _feedback(self, kind: str, fields: Mapping[str, Any]) -> Receipt:
         body = {"type": kind} | {name: value for name, value in fields.items() if value is not None}

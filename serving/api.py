@@ -20,7 +20,7 @@ from serving.duel import CurrentDuel
 from serving.feedback.table import adapter, kind_of
 from serving.models.backend import Answering, Backend, Unavailable
 from serving.pairing import Pairing
-from serving.requests import CHAT, PAIR, ChatRequest, FieldRefused, documented, read
+from serving.requests import CHAT, OUTCOME, PAIR, ChatRequest, FieldRefused, documented, read
 from serving.responses import Completion
 from storage.errors import FeedbackLoopError, InputRefused
 from storage.events import Sampling, derived_id
@@ -173,6 +173,21 @@ def routes(backend: Backend, intake: Intake, pairing: Pairing, default_tokens: i
         if done.with_pair:
             pairing.remember(done.pair_id, drawn=True)
         return _receipt(done.event_id, pairing, done.pair_id)
+
+    @router.post("/v1/outcomes", openapi_extra=documented(OUTCOME))
+    async def outcomes(request: Request) -> Response:
+        """Record the groups of a candidate, a decision about the candidate, or both. Only audits read them. Durable once acknowledged."""
+        asked = read(OUTCOME, await request.body())
+        outcome = None if asked.outcome is None else asked.outcome.model_dump()
+        publish = partial(intake.outcome, candidate=asked.candidate, groups=asked.groups, outcome=outcome, source=_source(request))
+        recorded, decided = await _published(publish, {})
+        body = {
+            "status": "accepted",
+            "groups_event_id": None if recorded is None else str(recorded.event_id),
+            "outcome_event_id": None if decided is None else str(decided.event_id),
+            "outcome_id": None if decided is None else decided.outcome_id,
+        }
+        return responses.json(body)
 
     return router
 

@@ -14,7 +14,8 @@ from pydantic_core import PydanticCustomError
 
 from serving.feedback.kind import Shape
 from storage.errors import InputRefused
-from storage.events import Identifier, Name, Sampling, Text
+from storage.events import Finite, Identifier, Moment, Name, Sampling, Text
+from storage.events.outcomes import Groups
 from trainers.data.messages import ONE, SEVERAL, ChatMessages, field_path, one_or_several
 
 Stop = Annotated[str, Field(min_length=1, max_length=1000)]  # a single line break is common
@@ -112,9 +113,29 @@ class PairRequest(Shape):
     pair_id: UUID | None = None
 
 
+class Outcome(Shape):
+    """A decision about a candidate at one stage of one position."""
+
+    position: Identifier
+    stage: Identifier
+    selected: bool
+    score: Finite | None = None
+    outcome_id: Identifier | None = None
+    decided_at: Moment | None = None
+
+
+class OutcomeRequest(Shape):
+    """The body of ``POST /v1/outcomes``: a candidate's groups, a decision about the candidate, or both."""
+
+    candidate: Name
+    groups: Groups | None = None
+    outcome: Outcome | None = None
+
+
 _IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
 CHAT = TypeAdapter(ChatRequest)
 PAIR = TypeAdapter(PairRequest)
+OUTCOME = TypeAdapter(OutcomeRequest)
 
 
 class FieldRefused(InputRefused):

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import httpx
 
 from simulation.calls import AGAIN, HEADERS, HUB, SERVING, pause, post, queue, release, versions
+from simulation.outcomes import recorded
 from simulation.recruiters import Recruiter
 from simulation.world import Conversation, Message, World
 
@@ -23,12 +24,13 @@ LIMITS = (1, 5, 50)  # pairs that a recruiter asks for: one, then more if it can
 
 @dataclass
 class Chats:
-    """The candidates' conversations by id, and the seconds that each answer took."""
+    """The candidates' conversations by id, the seconds that each answer took, and how many candidates' groups were recorded."""
 
     told: dict[str, Conversation] = field(default_factory=dict)
     replies: int = 0
     refused: int = 0
     seconds: list[float] = field(default_factory=list)
+    recorded: int = 0
 
 
 @dataclass
@@ -59,7 +61,7 @@ async def candidates_chat(
     rate: float | None = None,
     deadline: float = 600.0,
 ) -> Chats:
-    """Let ``total`` candidates hold one conversation each.
+    """Let ``total`` candidates hold one conversation each, and record their groups and outcomes beside it, as the product would.
 
     Parameters
     ----------
@@ -75,14 +77,17 @@ async def candidates_chat(
     conversations = [world.conversation(rng) for _ in range(total)]
     gate = asyncio.Semaphore(concurrency)
     started = time.monotonic()
+    recordings: list[asyncio.Task[None]] = []
 
     async def hold(number: int, conversation: Conversation) -> None:
         if rate:
             await asyncio.sleep(max(0.0, started + number / rate - time.monotonic()))
         async with gate:
             await _hold(client, conversation, chats, serving, deadline)
+        recordings.append(asyncio.create_task(_record(client, conversation, chats, serving)))  # the next chat does not wait for it
 
     await asyncio.gather(*(hold(number, conversation) for number, conversation in enumerate(conversations)))
+    await asyncio.gather(*recordings)
     return chats
 
 
@@ -157,6 +162,18 @@ async def _hold(client: httpx.AsyncClient, conversation: Conversation, chats: Ch
         if reply is None:
             return
         replies.append(reply)
+
+
+async def _record(client: httpx.AsyncClient, conversation: Conversation, chats: Chats, serving: str) -> None:
+    """Record the candidate's group and outcome; given up after twenty refusals."""
+    for _ in range(20):
+        answer = await post(client, f"{serving}/v1/outcomes", recorded(conversation))
+        if answer is not None and answer.is_success:
+            chats.recorded += 1
+            return
+        if answer is not None and answer.status_code not in AGAIN:
+            answer.raise_for_status()
+        await asyncio.sleep(pause(answer))
 
 
 async def _ask(

@@ -221,13 +221,17 @@ def _check_duel(
     sources: Sequence[Source],
     done: Verification,
 ) -> None:
-    """Compare the evidence with the judgments in the warehouse: none is invented, and none is left out that was not removed."""
+    """Compare the evidence with the judgments in the warehouse: none is invented, and none is left out that was not removed.
+
+    Groups are not compared: they may have been recorded or withdrawn since.
+    """
     evidence = run_artifacts.evidence(event.evidence or "")
     if isinstance(evidence, str):
         return  # reported by _check_artifact
-    given = {each.sequence: each for each in evidence.judgments}
+    given = {each.sequence: (each.recruiter, each.outcome, each.live) for each in evidence.judgments}
     standing = {each.sequence for each in duel_judgments(warehouse, version, sources)}
-    stored = {each.sequence: each for each in duel_judgments(warehouse, version, sources, removed=True)}
+    known = duel_judgments(warehouse, version, sources, removed=True)
+    stored = {each.sequence: (each.recruiter, each.outcome, each.live) for each in known}
     wrong = [sequence for sequence, each in given.items() if stored.get(sequence) != each]
     missing = [sequence for sequence in standing if sequence <= event.through_sequence and sequence not in given]
     if wrong or missing:
@@ -242,7 +246,7 @@ def _check_snapshot(warehouse: Warehouse, artifacts: Artifacts, event: DatasetFr
     except ArtifactError:
         return  # reported by _check_artifact
     manifest = snapshot.manifest
-    if manifest.recipe != RECIPE:
+    if manifest.recipe not in (1, RECIPE):  # recipe 1 has the same files but no groups
         done.not_covered.append(f"snapshot of run {event.run_id}: made by recipe {manifest.recipe}, which this program does not support")
         return
     with tempfile.TemporaryDirectory() as scratch:
@@ -255,12 +259,13 @@ def _check_snapshot(warehouse: Warehouse, artifacts: Artifacts, event: DatasetFr
                 sources=manifest.sources,
                 since=manifest.replies_since,
                 cut=manifest.replies_cut,
+                groups_cut=manifest.groups_cut,
             )
         except WarehouseError as error:
             done.not_covered.append(f"snapshot of run {event.run_id}: {error}")
             return
         again = open_snapshot(Path(scratch) / "again")
-        differing = [name for name in ("preferences", "prompts") if not _same(getattr(snapshot, name), getattr(again, name))]
+        differing = [name for name in ("preferences", "prompts", "groups") if not _same(getattr(snapshot, name), getattr(again, name))]
     if differing or manifest.run_id != event.run_id:
         problem = f"freezing again gives different {' and '.join(differing)}" if differing else "its manifest names another run"
         done.add("derived", f"snapshot of run {event.run_id}", event.event_id, problem)

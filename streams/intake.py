@@ -15,10 +15,12 @@ from pydantic_core import PydanticSerializationError, to_json
 from storage.errors import InputRefused
 from storage.events import (
     Event,
+    GroupsRecorded,
     Identifier,
     JudgmentGiven,
     Message,
     Name,
+    OutcomeRecorded,
     PairDrawn,
     Prompt,
     ReplySent,
@@ -27,6 +29,7 @@ from storage.events import (
     Sampling,
     Source,
     Text,
+    derived_id,
     new_id,
     now,
     problems,
@@ -197,6 +200,27 @@ class Intake:
         self.publish([pair, judgment])
         return pair, judgment
 
+    def outcome(
+        self,
+        *,
+        candidate: str,
+        groups: Mapping[str, str] | None = None,
+        outcome: Mapping[str, Any] | None = None,
+        source: Source = "product",
+    ) -> tuple[GroupsRecorded | None, OutcomeRecorded | None]:
+        """Record the groups of ``candidate`` (the product's own id, stored as a pseudonym), a decision about the candidate, or both.
+
+        ``outcome`` has the keys ``position``, ``stage`` and ``selected``, and optionally ``score``, ``decided_at`` (default: now) and
+        ``outcome_id`` (default: derived from candidate, position and stage, so that a repeat is not counted twice).
+        """
+        if groups is None and outcome is None:
+            raise InputRefused("outcome: give groups, an outcome or both", "outcome")
+        person = self.pseudonym("candidate", candidate)
+        recorded = None if groups is None else _event(GroupsRecorded, candidate=person, groups=groups, source=source)
+        decided = None if outcome is None else _decided(person, outcome, source)
+        self.publish([event for event in (recorded, decided) if event is not None])
+        return recorded, decided
+
     def publish(self, events: Sequence[Event]) -> None:
         """Publish validated events in one call; refuses events stamped more than ``MAX_CLOCK_SKEW`` in the future."""
         for event in events:
@@ -284,6 +308,19 @@ def make_judgment(
         source=source,
         **fixed,
     )
+
+
+def _decided(candidate: str, outcome: Mapping[str, Any], source: Source) -> OutcomeRecorded:
+    """The event of a decision about ``candidate``, given as a pseudonym."""
+    given = {name: value for name, value in outcome.items() if value is not None}
+    same = derived_id("outcome", candidate, given.get("position"), given.get("stage"))
+    try:
+        event = _event(OutcomeRecorded, **{"outcome_id": str(same), "decided_at": now()} | given, candidate=candidate, source=source)
+    except InputRefused as error:
+        raise InputRefused(f"outcome.{error}", f"outcome.{error.field}") from error
+    if event.decided_at > now() + MAX_CLOCK_SKEW:
+        raise InputRefused("outcome.decided_at: lies in the future; give the time at which the decision was made", "outcome.decided_at")
+    return event
 
 
 def _event(kind: type[Kind], **fields: Any) -> Kind:

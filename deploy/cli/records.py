@@ -1,8 +1,9 @@
-"""Import, export and verify from the command line: through the hub if one runs, else with the same functions on the same files."""
+"""Import, export, verify and impact ratios: through the hub if one runs, else with the same functions on the same files."""
 
 import gzip
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from streams.stations.embed import embed_pairs
 from streams.stations.runner import HandlerStation
 from streams.stations.sink import Sink
 from streams.stations.table import consumer
+from trainers.audits.outcomes import OutcomesTable, outcomes_table
 
 EMBED_BATCH = 64  # favours throughput: nobody waits for a single pair here
 ENDINGS = {".jsonl": "jsonl", ".jsonl.gz": "jsonl", ".parquet": "parquet"}
@@ -95,6 +97,16 @@ def verified(settings: Settings) -> dict[str, Any]:
         return verify_home(bus, warehouse, Artifacts(settings.common.artifacts_url), settings)
 
 
+def impact_ratios(settings: Settings, since: date, until: date, sources: Sequence[Source]) -> OutcomesTable:
+    """The impact ratios of the decisions recorded from ``since`` to ``until``; see :func:`trainers.audits.outcomes.outcomes_table`."""
+    if hub_runs(settings):
+        parameters = {"from": since.isoformat(), "to": until.isoformat(), "source": list(sources)}
+        return OutcomesTable.model_validate_json(get_bytes(settings, "/v1/fairness/impact-ratios", **parameters))
+    with _opened(settings) as (bus, warehouse):
+        _store(bus, warehouse)
+        return outcomes_table(warehouse, since, until, sources)
+
+
 def _bus(settings: Settings) -> Bus:
     settings.common.home.mkdir(parents=True, exist_ok=True)
     return bus_of(settings)
@@ -116,6 +128,11 @@ def _catch_up(settings: Settings, bus: Bus, warehouse: Warehouse) -> None:
         embed = HandlerStation(bus, "embed", consumer("embed").topics, partial(embed_pairs, embedder=embedder), batch=EMBED_BATCH)
         while lag(bus, "embed", [PAIRS]):
             embed.step(0.0)
+    _store(bus, warehouse)
+
+
+def _store(bus: Bus, warehouse: Warehouse) -> None:
+    """Store what is on the log."""
     sink = Sink(bus, warehouse, "command-line")
     sink.start()
     while lag(bus, "sink", list(TOPICS.values())):

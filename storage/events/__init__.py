@@ -10,6 +10,7 @@ from storage.events.event import Event, Kind, Part, assembled, forget_given, new
 from storage.events.feedback import JudgmentGiven, PairDrawn, PairEmbedded, Response, ResponseRated
 from storage.events.fields import MAX_TEXT, Choice, Finite, Identifier, Moment, Name, Sha256, Side, Source, Stratum, Text, Verdict
 from storage.events.ids import derived_id, new_id, now
+from storage.events.outcomes import GroupsRecorded, OutcomeRecorded
 from storage.events.preferences import HubClaimed, Numbered, PreferenceJoined, PreferenceRemoved, SequenceGap, Watermark, advance
 from storage.events.quarantine import EventQuarantined
 from storage.events.training import DatasetFrozen, RewardUpdated, RunClaimed, TrainingFailed, TrainingProgress, TrainingRequested
@@ -23,6 +24,8 @@ EVENTS: dict[str, type[Event]] = {
         PairDrawn,
         JudgmentGiven,
         ResponseRated,
+        GroupsRecorded,
+        OutcomeRecorded,
         PairEmbedded,
         HubClaimed,
         PreferenceJoined,
@@ -54,6 +57,7 @@ __all__ = [
     "EventQuarantined",
     "Finite",
     "GateResult",
+    "GroupsRecorded",
     "HubClaimed",
     "Identifier",
     "JudgmentGiven",
@@ -65,6 +69,7 @@ __all__ = [
     "Moment",
     "Name",
     "Numbered",
+    "OutcomeRecorded",
     "PairDrawn",
     "PairEmbedded",
     "Part",

@@ -24,11 +24,11 @@ from storage.events import Sha256, Source
 from storage.warehouse.warehouse import Warehouse
 
 MANIFEST = "manifest.json"
-REPLIES = "chat.replies"
-RECIPE: Final = 1  # increment when the same arguments give different bytes
+REPLIES, OUTCOMES = "chat.replies", "candidates.outcomes"
+RECIPE: Final = 2  # increment when the same arguments give different bytes
 ROW_GROUP_SIZE = 10_000
 
-FileName = Literal["preferences.parquet", "prompts.parquet"]
+FileName = Literal["preferences.parquet", "prompts.parquet", "groups.parquet"]
 
 
 class FrozenFile(BaseModel):
@@ -45,28 +45,30 @@ class Manifest(BaseModel):
 
     Attributes
     ----------
-    recipe : version of the queries and columns
+    recipe : version of the queries and columns; 1 had no groups
     run_id : the training run
     through_sequence : preferences up to this number, without those removed by then
     sources : sources of the included rows
     replies_since, replies_cut : prompts after the first and up to the second offset of ``chat.replies``, by partition
+    groups_cut : groups of candidates up to this offset of ``candidates.outcomes``, by partition
     files : the Parquet files
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    recipe: Literal[1] = RECIPE
+    recipe: Literal[1, 2] = RECIPE
     run_id: UUID
     through_sequence: Annotated[int, Field(ge=0)]
     sources: tuple[Source, ...]
     replies_since: dict[int, int]
     replies_cut: dict[int, int]
+    groups_cut: dict[int, int] = Field(default_factory=dict)
     files: dict[FileName, FrozenFile]
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A verified snapshot. Its tables have the columns of ``queries/preferences_frozen.sql`` and ``prompts_frozen.sql``."""
+    """A verified snapshot. Its tables have the columns of the queries ``preferences_frozen``, ``prompts_frozen`` and ``groups_frozen``."""
 
     folder: Path
     manifest: Manifest
@@ -78,6 +80,13 @@ class Snapshot:
     @cached_property
     def prompts(self) -> pa.Table:
         return pq.read_table(self.folder / "prompts.parquet")
+
+    @cached_property
+    def groups(self) -> pa.Table:
+        """The recorded groups of the conversations' candidates, which only audits read; empty in snapshots of recipe 1."""
+        if "groups.parquet" not in self.manifest.files:
+            return pa.table({name: pa.array([], pa.string()) for name in ("conversation_id", "attribute", "group")})
+        return pq.read_table(self.folder / "groups.parquet")
 
     @cached_property
     def admitted(self) -> pa.Table:
@@ -114,6 +123,7 @@ def freeze(
     sources: Sequence[Source],
     since: Mapping[int, int] | None = None,
     cut: Mapping[int, int] | None = None,
+    groups_cut: Mapping[int, int] | None = None,
 ) -> Manifest:
     """Write the snapshot into ``folder``, which must be empty or not exist.
 
@@ -123,6 +133,7 @@ def freeze(
     sources : sources of judgments and replies to include
     since : offsets of ``chat.replies`` by partition; only later replies become evaluation prompts. Default: all
     cut : the last offsets to include, by partition. Default: what the warehouse has read. Pass the manifest's to reproduce a snapshot
+    groups_cut : as ``cut``, for the groups of candidates on ``candidates.outcomes``
 
     Raises
     ------
@@ -135,14 +146,9 @@ def freeze(
         )
     if folder.exists() and any(folder.iterdir()):
         raise ArtifactError(f"{folder} is not empty: name a folder that does not exist yet")
-    read = {partition: offset for (topic, partition), offset in warehouse.offsets().items() if topic == REPLIES}
-    upto = read if cut is None else dict(cut)
-    if late := sorted(partition for partition, offset in upto.items() if offset > read.get(partition, -1)):
-        raise WarehouseError(
-            f"the warehouse has not read {REPLIES} partition {late[0]} up to {upto[late[0]]}: let it catch up, then freeze again"
-        )
-    beyond = {partition: (since or {}).get(partition, -1) for partition in sorted(upto)}
-    upto = {partition: upto[partition] for partition in sorted(upto)}
+    upto = _upto(warehouse, REPLIES, cut)
+    groups_upto = _upto(warehouse, OUTCOMES, groups_cut)
+    beyond = {partition: (since or {}).get(partition, -1) for partition in upto}
     wanted: tuple[Source, ...] = tuple(sorted(set(sources)))
 
     preferences = {"through_sequence": through_sequence, "sources": list(wanted)}
@@ -151,16 +157,26 @@ def freeze(
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".freezing-", ignore_cleanup_errors=True) as scratch:
         staged = Path(scratch) / "snapshot"
         staged.mkdir()
+        files: dict[FileName, FrozenFile] = {
+            "preferences.parquet": _write(warehouse, "preferences_frozen", preferences, staged / "preferences.parquet"),
+            "prompts.parquet": _write(warehouse, "prompts_frozen", prompts, staged / "prompts.parquet"),
+        }
+        groups = {
+            "conversations": _conversations(staged),
+            "partitions": list(upto),
+            "cut": list(upto.values()),
+            "groups_partitions": list(groups_upto),
+            "groups_cut": list(groups_upto.values()),
+        }
+        files["groups.parquet"] = _write(warehouse, "groups_frozen", groups, staged / "groups.parquet")
         manifest = Manifest(
             run_id=UUID(str(run_id)),
             through_sequence=through_sequence,
             sources=wanted,
             replies_since=beyond,
             replies_cut=upto,
-            files={
-                "preferences.parquet": _write(warehouse, "preferences_frozen", preferences, staged / "preferences.parquet"),
-                "prompts.parquet": _write(warehouse, "prompts_frozen", prompts, staged / "prompts.parquet"),
-            },
+            groups_cut=groups_upto,
+            files=files,
         )
         (staged / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
         os.replace(staged, folder)
@@ -185,6 +201,24 @@ def open_snapshot(folder: Path) -> Snapshot:
         if not (folder / name).is_file() or _hash(folder / name) != expected.sha256:
             raise ArtifactError(f"{folder / name} does not match the manifest: freeze the run's data again")
     return Snapshot(folder, manifest)
+
+
+def _upto(warehouse: Warehouse, topic: str, cut: Mapping[int, int] | None) -> dict[int, int]:
+    """The last offset of the topic to include, by partition in ascending order: ``cut``, or what the warehouse has read."""
+    read = {partition: offset for (name, partition), offset in warehouse.offsets().items() if name == topic}
+    upto = read if cut is None else cut
+    for partition in sorted(upto):
+        if upto[partition] > read.get(partition, -1):
+            raise WarehouseError(
+                f"the warehouse has not read {topic} partition {partition} up to {upto[partition]}: let it catch up, then freeze again"
+            )
+    return {partition: upto[partition] for partition in sorted(upto)}
+
+
+def _conversations(staged: Path) -> list[str]:
+    """The conversations of the snapshot's preferences and prompts."""
+    tables = [pq.read_table(staged / name, columns=["conversation_id"]) for name in ("preferences.parquet", "prompts.parquet")]
+    return sorted({each for table in tables for each in table["conversation_id"].to_pylist()})
 
 
 def _write(warehouse: Warehouse, query: str, parameters: dict[str, Any], path: Path) -> FrozenFile:

@@ -23,6 +23,7 @@ REPLIES = Topic("chat.replies", (events.ReplySent,), "conversation_id", 8)
 PAIRS = Topic("feedback.pairs", (events.PairDrawn,), "pair_id", 8)
 JUDGMENTS = Topic("feedback.judgments", (events.JudgmentGiven,), "pair_id", 8)
 RATINGS = Topic("feedback.ratings", (events.ResponseRated,), "conversation_id", 8)
+OUTCOMES = Topic("candidates.outcomes", (events.GroupsRecorded, events.OutcomeRecorded), "candidate", 8)  # only audits read it
 FEATURES = Topic("feedback.features", (events.PairEmbedded,), "pair_id", 8)
 PREFERENCES = Topic("feedback.preferences", (events.HubClaimed, events.PreferenceJoined, events.PreferenceRemoved), "", 1)
 QUARANTINE = Topic("feedback.quarantine", (events.EventQuarantined,), "", 1)
@@ -46,7 +47,21 @@ VERSIONS = Topic(
 
 TOPICS: dict[str, Topic] = {
     topic.name: topic
-    for topic in (REPLIES, PAIRS, JUDGMENTS, RATINGS, FEATURES, PREFERENCES, QUARANTINE, REWARD, REQUESTED, FROZEN, PROGRESS, VERSIONS)
+    for topic in (
+        REPLIES,
+        PAIRS,
+        JUDGMENTS,
+        RATINGS,
+        OUTCOMES,
+        FEATURES,
+        PREFERENCES,
+        QUARANTINE,
+        REWARD,
+        REQUESTED,
+        FROZEN,
+        PROGRESS,
+        VERSIONS,
+    )
 }
 
 TOPIC_OF: dict[type[Event], Topic] = {kind: topic for topic in TOPICS.values() for kind in topic.kinds}

@@ -7,6 +7,8 @@ the evaluation's date; readers check it again with the evidence that it puts int
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
+import orjson
+
 from storage.artifacts import Artifacts
 from storage.events import CanaryStarted, DuelDecided, Source, derived_id
 from storage.warehouse.warehouse import Warehouse
@@ -19,7 +21,13 @@ def duel_judgments(warehouse: Warehouse, version: Version, sources: Sequence[Sou
     names = {"challenger": version.name, "champion": version.evaluated.champion}
     rows = warehouse.query("duel_judgments", names | {"sources": list(sources)}).to_pylist()
     return tuple(
-        DuelJudgment(sequence=row["sequence"], recruiter=row["recruiter"], outcome=row["outcome"], live=row["live"])
+        DuelJudgment(
+            sequence=row["sequence"],
+            recruiter=row["recruiter"],
+            outcome=row["outcome"],
+            live=row["live"],
+            groups=orjson.loads(row["groups"]),
+        )
         for row in rows
         if removed or not row["removed"]
     )

@@ -23,6 +23,7 @@ class FakeServer:
         self.judged: list[dict[str, Any]] = []
         self.held: dict[str, str] = {}
         self.refused: set[str] = set()
+        self.recorded: list[dict[str, Any]] = []
         self.decisions: list[tuple[str, dict[str, Any]]] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
@@ -38,6 +39,9 @@ class FakeServer:
             assert self.held[body["pair_id"]] == body["recruiter"]
             self.judged.append(body)
             return httpx.Response(202, json={})
+        if path == "/v1/outcomes":
+            self.recorded.append(body)
+            return httpx.Response(200, json={})
         if path == "/v1/queue":
             return self.queue(request.url.params["recruiter"], int(request.url.params["limit"]))
         if path == "/v1/queue/release":
@@ -106,7 +110,22 @@ def test_everything_is_marked_as_simulated_and_reveals_nothing_of_the_truth() ->
     asyncio.run(_simulate(World(2), server, chats, 8))
     assert all(request.headers["X-FeedbackLoop-Source"] == "simulation" for request in server.requests)
     for request in server.requests:
+        if request.url.path == "/v1/outcomes":
+            continue  # a product may record groups there: only audits read them
         assert not any(word in request.content for word in (b"north", b"south", b"concrete", b"utility"))
+
+
+def test_each_candidates_group_and_decision_are_recorded_once_the_chat_is_over() -> None:
+    chats = Chats()
+    server = FakeServer(chats)
+    asyncio.run(_simulate(World(2), server, chats, 1))
+    assert chats.recorded == len(server.recorded) == len(chats.told) == 12
+    told = {(c.candidate, c.records[0].group) for c in chats.told.values()}
+    assert {(body["candidate"], body["groups"]["name_group"]) for body in server.recorded} == told
+    outcomes = [body["outcome"] for body in server.recorded if "outcome" in body]
+    decided = {id: c.records[0].stage for id, c in chats.told.items() if c.records[0].stage in ("contract", "not selected")}
+    assert {each["outcome_id"]: each["selected"] for each in outcomes} == {id: stage == "contract" for id, stage in decided.items()}
+    assert outcomes
 
 
 def test_recruiters_judge_as_often_as_wanted_and_never_a_pair_twice() -> None:

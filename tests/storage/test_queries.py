@@ -33,6 +33,12 @@ EXAMPLES: dict[str, Any] = {
     "window": 10,
     "partitions": [0],
     "cut": [9],
+    "groups_partitions": [0],
+    "groups_cut": [9],
+    "conversations": ["conversation-1"],
+    "until": at(99),
+    "challenger": "v-1",
+    "champion": "base",
 }
 
 

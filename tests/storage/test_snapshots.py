@@ -50,7 +50,7 @@ def test_freezing_again_gives_the_same_bytes_though_more_has_come(loop: tuple[Wa
     with Warehouse.open(path) as reopened:
         frozen(reopened, tmp_path / "third", through_sequence=8, cut=manifest.replies_cut)
     first = contents(tmp_path / "first")
-    assert set(first) == {"manifest.json", "preferences.parquet", "prompts.parquet"}
+    assert set(first) == {"manifest.json", "preferences.parquet", "prompts.parquet", "groups.parquet"}
     assert contents(tmp_path / "second") == first
     assert contents(tmp_path / "third") == first
 
@@ -97,8 +97,8 @@ def test_only_the_named_sources_enter(loop: tuple[Warehouse, Log], tmp_path: Pat
     counts = {
         name: {file: frozen.rows for file, frozen in open_snapshot(tmp_path / name).manifest.files.items()} for name in ("product", "both")
     }
-    assert counts["product"] == {"preferences.parquet": 10, "prompts.parquet": len(EVALUATION)}
-    assert counts["both"] == {"preferences.parquet": 11, "prompts.parquet": len(EVALUATION) + 1}
+    assert counts["product"] == {"preferences.parquet": 10, "prompts.parquet": len(EVALUATION), "groups.parquet": 0}
+    assert counts["both"] == {"preferences.parquet": 11, "prompts.parquet": len(EVALUATION) + 1, "groups.parquet": 0}
 
 
 def test_the_prompts_are_the_evaluation_stratums_once_each_within_the_cut(loop: tuple[Warehouse, Log], tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_snapshot_that_was_tampered_with_is_refused(loop: tuple[Warehouse, Log
     file.unlink()
     with pytest.raises(ArtifactError, match=r"prompts\.parquet"):
         open_snapshot(tmp_path / "s")
-    (tmp_path / "s" / "manifest.json").write_text('{"recipe": 2}')
+    (tmp_path / "s" / "manifest.json").write_text('{"recipe": 3}')
     with pytest.raises(ArtifactError, match="not a manifest that this program can read"):
         open_snapshot(tmp_path / "s")
     with pytest.raises(ArtifactError, match="it is not a snapshot"):

@@ -56,7 +56,10 @@ class RunData:
     @property
     def groups(self) -> Mapping[str, Mapping[str, str]]:
         """The groups recorded of each conversation's candidate, by attribute; only audits read them."""
-        return {}
+        found: dict[str, dict[str, str]] = {}
+        for row in self.snapshot.groups.to_pylist() if self.snapshot is not None else ():
+            found.setdefault(row["conversation_id"], {})[row["attribute"]] = row["group"]
+        return found
 
     @property
     def overlap(self) -> int:

@@ -4,6 +4,8 @@ SELECT (event_id::UHUGEINT & 18446744073709551615::UHUGEINT)::UBIGINT AS half FR
     UNION ALL SELECT event_id FROM pair_drawn
     UNION ALL SELECT event_id FROM judgment_given
     UNION ALL SELECT event_id FROM response_rated
+    UNION ALL SELECT event_id FROM groups_recorded
+    UNION ALL SELECT event_id FROM outcome_recorded
     UNION ALL SELECT event_id FROM pair_embedded
     UNION ALL SELECT event_id FROM hub_claimed
     UNION ALL SELECT event_id FROM event_quarantined
@@ -15,6 +17,8 @@ SELECT (event_id::UHUGEINT & 18446744073709551615::UHUGEINT)::UBIGINT AS half FR
     UNION ALL SELECT event_id FROM training_failed
     UNION ALL SELECT event_id FROM model_evaluated
     UNION ALL SELECT event_id FROM review_decided
+    UNION ALL SELECT event_id FROM duel_decided
+    UNION ALL SELECT event_id FROM canary_started
     UNION ALL SELECT event_id FROM model_promoted
     UNION ALL SELECT event_id FROM model_rolled_back
 )
