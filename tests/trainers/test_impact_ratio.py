@@ -59,6 +59,11 @@ def test_a_pass_needs_the_lower_bound_above_four_fifths_and_a_failure_the_upper_
     assert four_fifths(Count(1000, 400), Count(1000, 500), 0.05) == "insufficient"  # exactly four fifths
 
 
+def test_a_reference_with_few_selected_is_insufficient() -> None:
+    assert four_fifths(Count(2000, 40), Count(30, 9), 0.05) == "insufficient"
+    assert four_fifths(Count(2000, 40), Count(30, 10), 0.05) == "failed"
+
+
 def test_a_small_category_at_a_high_rate_does_not_pass_by_the_katz_bound_alone() -> None:
     small, large = Count(30, 25), Count(2000, 1800)  # the bound alone passes a true ratio of .8 in 11 % of such samples
     assert katz_interval(small, large, CONFIDENCE)[0] > 0.8

@@ -16,6 +16,7 @@ FOUR_FIFTHS = 0.8  # 29 CFR § 1607.4 D
 CONFIDENCE = 0.95  # of each one-sided bound
 EXCLUDED_BELOW = 0.02  # 6 RCNY § 5-301 (d)
 MINIMUM = 30  # people in a category: with fewer, the bounds err more often than they claim (benchmarks.gates.outcomes)
+MINIMUM_SELECTED = 10  # of them, in the category that others are compared with
 
 Category = tuple[str, ...]  # one group for each attribute of the table: ("female", "Asian")
 Basis = Literal["selection", "scoring"]
@@ -151,11 +152,12 @@ def four_fifths(count: Count, reference: Count, alpha: float) -> Verdict:
     """Is the ratio of the two rates above four fifths? One-sided at ``alpha`` for each answer.
 
     *passed* or *failed* needs both the bound of :func:`katz_interval` and the score test of Miettinen and Nurminen (1985): the bound alone
-    errs too often where rates are near one or one category is much smaller. Fewer than ``MINIMUM`` people give *insufficient*.
+    errs too often where rates are near one or one category is much smaller. Fewer than ``MINIMUM`` people, or fewer than
+    ``MINIMUM_SELECTED`` selected in the reference, give *insufficient*.
     """
     from scipy.stats import norm
 
-    if min(count.n, reference.n) < MINIMUM:
+    if min(count.n, reference.n) < MINIMUM or reference.selected < MINIMUM_SELECTED:
         return "insufficient"
     low, high = katz_interval(count, reference, 1 - alpha)
     z, quantile = ratio_score(count, reference, FOUR_FIFTHS), float(norm.ppf(1 - alpha))
