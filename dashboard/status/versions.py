@@ -110,7 +110,7 @@ def _history_entry(event: Event, objection: str | None) -> HistoryEntry:
         case ReviewDecided():
             what, who, reason = {"approve": "approved", "reject": "rejected"}[event.decision], event.reviewer, event.reason
         case ModelPromoted():
-            what, who, reason = PROMOTED, None, None
+            what, who, reason = PROMOTED, None, "not attested" if event.record is None else f"record {event.record}"
         case ModelRolledBack():
             what, who, reason = "rolled back", event.reviewer, event.reason
         case _:

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
+from deploy.cli.attest import attest
 from deploy.cli.log_commands import quarantine, replay, schemas, topics
 from deploy.endings import print_error, reason_of, run_process
 from deploy.own_processes import is_ready, lives, why_not_ready
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 
 
+app.add_typer(attest, name="attest")
 app.add_typer(topics, name="topics")
 app.add_typer(quarantine, name="quarantine")
 app.command()(replay)

@@ -14,6 +14,7 @@ from storage.errors import trying_again
 from storage.events import DatasetFrozen, Event, ModelPromoted, TrainingFailed
 from storage.warehouse.warehouse import Applied, Warehouse
 from streams import evaluations, runs, versions
+from streams.attestation.attestor import Attestor
 from streams.bus.protocol import Bus, records_of
 from streams.stations import freeze
 from streams.stations.contexts import HubContext
@@ -28,13 +29,16 @@ KINDS: tuple[type[Event], ...] = (*evaluations.KINDS, TrainingFailed)  # the lif
 
 def build(context: HubContext) -> "Coordinator":
     """The station of the table's row."""
-    return Coordinator(context.bus, context.warehouse, context.artifacts, context.home / "freezing", context.stop)
+    return Coordinator(context.bus, context.warehouse, context.artifacts, context.home / "freezing", context.stop, context.attestor)
 
 
 class Coordinator:
     """Runs after each commit that stored events of runs or versions, and every ``RETRY_EVERY`` seconds."""
 
-    def __init__(self, bus: Bus, warehouse: Warehouse, artifacts: Artifacts, folder: Path, stop: threading.Event) -> None:
+    def __init__(
+        self, bus: Bus, warehouse: Warehouse, artifacts: Artifacts, folder: Path, stop: threading.Event, attestor: Attestor
+    ) -> None:
+        self._attestor = attestor
         self._bus, self._warehouse, self._artifacts, self._folder, self._stop = bus, warehouse, artifacts, folder, stop
         self._woken = threading.Event()
         self._woken.set()
@@ -61,8 +65,7 @@ class Coordinator:
         self._woken.clear()
         self._updated_at = monotonic()
         life = self._update()
-        due = [event for event in versions.promotions(life) if event.event_id not in self._done]
-        self._publish(due)
+        self._publish(self._attested(life))
         request = runs.next_to_freeze(self._runs)
         if request is None or request.run_id in self._done:
             return
@@ -75,6 +78,13 @@ class Coordinator:
 
     def close(self) -> None:
         """No-op: whatever was not published is due again at the next start."""
+
+    def _attested(self, life: versions.Versions) -> list[ModelPromoted]:
+        """The next promotion that is due, with its record. One at a time: the next one's record is made when this one is folded."""
+        due = [event for event in versions.promotions(life) if event.event_id not in self._done]
+        with trying_again():
+            attested = self._attestor.next_promotion(due, life, self._runs)
+        return [] if attested is None else [attested]
 
     def _update(self) -> versions.Versions:
         """Fold the events stored since the last step, at first the whole warehouse; events that arrive both ways are idempotent."""

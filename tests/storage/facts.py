@@ -226,7 +226,7 @@ def one_of_each() -> list[Event]:
             **common, version="v-1", run_id=run, policy=HASH, report=HASH, champion="base", gates=(gate, gate), verdict="failed"
         ),
         ReviewDecided(**common, version="v-1", decision="reject", reviewer="Rosa", reason="a gate failed"),
-        ModelPromoted(**common, version="v-1", review=run),
+        ModelPromoted(**common, version="v-1", review=run, record=HASH),
         ModelRolledBack(**common, version="v-1", reviewer="Rosa", reason="wrong dates"),
     ]
     assert {type(event) for event in events} == set(EVENTS.values())
