@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from storage.artifacts import Artifacts
 from storage.errors import ConfigurationError
 from storage.settings import Settings
 
@@ -86,9 +87,7 @@ def _raw(settings: Settings, record: str, artifacts: str | None) -> bytes:
     raise ConfigurationError(f"{record}: neither a file nor the 64 hex digits of a record's hash")
 
 
-def _store(settings: Settings, artifacts: str | None) -> Any:
-    from storage.artifacts import Artifacts
-
+def _store(settings: Settings, artifacts: str | None) -> Artifacts:
     if artifacts is not None and "://" not in artifacts and not Path(artifacts).is_dir():
         raise ConfigurationError(f"--artifacts {artifacts}: there is no such folder")
     return Artifacts(artifacts or settings.common.artifacts_url)
