@@ -68,12 +68,9 @@ class Admission:
             trusted = self._keys.trusted()
         except AttestationError as error:
             return self._refuse(str(error))
-        checks = (
-            *signature_checks(read, statement, trusted),
-            *statement_checks(statement),
-            *differences(statement),
-            base_check(statement, None if statement.evidence.base.sha256 is None else self._base_hash() or "not hashed"),
-        )
+        checks = [*signature_checks(read, statement, trusted), *statement_checks(statement), *differences(statement)]
+        if all(check.outcome == "passed" for check in checks) and statement.evidence.base.sha256 is not None:
+            checks.append(base_check(statement, self._base_hash() or "not hashed"))  # last: it reads the whole base model
         if failed := [f"{check.what}: {check.words}" for check in checks if check.outcome == "failed"]:
             self._refuse("; ".join(failed))
         return None

@@ -1,5 +1,7 @@
 """Serving installs a promoted version only with a valid record of its promotion, and goes on with the champion before it otherwise."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -173,3 +175,9 @@ def test_a_remembered_champion_without_a_valid_record_does_not_serve(world: Prom
         wait_for(lambda: bool(explained))
     assert installed == []
     assert "another adapter" in explained[0]
+
+
+def test_serving_does_not_load_the_model_signing_library() -> None:
+    """It imports sigstore, which takes seconds; only promotions and ``attest verify`` need it."""
+    code = "import sys, serving.app, streams.attestation.admission; sys.exit('model_signing' in sys.modules or 'sigstore' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=120, check=False).returncode == 0
