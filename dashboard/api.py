@@ -24,6 +24,7 @@ from dashboard.errors import DOCUMENTED, REFUSALS
 from dashboard.status.feed import ReadingFeed
 from dashboard.status.models import DuelShown, Run, Status, Versions
 from storage.artifacts import Artifacts
+from storage.attestation.keys import PublicKey
 from storage.events import Choice, Event, Side, Source
 from streams.http.errors import answer_errors
 from streams.intake import Intake
@@ -85,6 +86,7 @@ class Services:
     intake: Intake
     reviews: Reviews
     artifacts: Artifacts
+    public_keys: Callable[[], list[PublicKey]]
     exporter: Exporter
     verify: Callable[[], dict[str, Any]]
     manual_runs: ManualRuns
@@ -224,6 +226,13 @@ def _record_routes(router: APIRouter, services: Services) -> None:
     async def verify() -> dict[str, Any]:
         """Compare log and warehouse by content, recompute derived events, hash the artifacts they name; list what is not covered."""
         return await asyncio.to_thread(services.verify)
+
+    @router.get("/keys")
+    def keys() -> dict[str, list[dict[str, str]]]:
+        """The public keys that sign this installation's promotion records, for others to trust. The key id names the PEM in the store."""
+        return {
+            "keys": [{"keyid": key.keyid, "role": key.role, "type": "ed25519", "pem": key.pem.decode()} for key in services.public_keys()]
+        }
 
     @router.get("/export")
     async def export(

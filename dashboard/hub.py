@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from dashboard.actions.exports import Exporter
 from dashboard.actions.manual_runs import ManualRuns
 from dashboard.actions.rating_queue import RatingQueue
-from dashboard.actions.reviews import Reviews
+from dashboard.actions.reviews import Reviews, check_reviewer_key
 from dashboard.actions.verification import verified
 from dashboard.api import Services, add_routes
 from dashboard.pages.page import Parts
@@ -27,6 +27,7 @@ from dashboard.status.log_lag import LogLag
 from dashboard.status.readings import Readings, Sources, fold_versions
 from dashboard.status.serving_version import ServingVersion, serving_url
 from storage.artifacts import Artifacts
+from storage.attestation.settings import AttestationSettings
 from storage.events import JudgmentGiven
 from storage.home import open_home
 from storage.settings import Settings
@@ -73,7 +74,8 @@ class Hub:
             common.home / "warehouse.duckdb", memory_limit=own.memory_limit, threads=own.threads, patience=LOCK_TIMEOUT
         )
         artifacts = Artifacts(common.artifacts_url)
-        self.streams = HubStreams(self.bus, self.warehouse, artifacts, common.home)
+        attestation = settings.section("attestation", AttestationSettings)
+        self.streams = HubStreams(self.bus, self.warehouse, artifacts, common.home, attestation)
         run_artifacts = RunArtifacts(artifacts)
         self.serving = ServingVersion(own.serving_url or serving_url(settings), self._wake_pages)
         self.readings = Readings(
@@ -84,7 +86,9 @@ class Hub:
         self.live = ReadingFeed(self.readings.take)
         self.queue = RatingQueue(self.warehouse, self.readings.outstanding)
         self.streams.listeners.append(self._on_commit)
-        reviews = Reviews(self.bus, lambda: fold_versions(self.warehouse, run_artifacts)[0], artifacts)
+        reviews = Reviews(
+            self.bus, lambda: fold_versions(self.warehouse, run_artifacts)[0], artifacts, check_reviewer_key(attestation.reviewer_key)
+        )
         manual_runs = ManualRuns(self.bus, self.warehouse, lambda method: RunPlan.of(settings, method, artifacts), named=review.four_eyes)
         services = Services(
             live=self.live,
@@ -92,6 +96,7 @@ class Hub:
             intake=Intake(self.outlet, pseudonym_key(common), settings.section("feedback", FeedbackCaps)),
             reviews=reviews,
             artifacts=artifacts,
+            public_keys=self.streams.attestor.keys.published,
             exporter=Exporter(self.warehouse),
             verify=lambda: verified(self.bus, self.warehouse, artifacts, settings),
             manual_runs=manual_runs,

@@ -25,9 +25,12 @@ from serving.promotion import Challenger, Promotions
 from serving.responses import REFUSALS
 from serving.settings import ServingSettings
 from storage.artifacts import Artifacts
+from storage.attestation.keys import Keys
+from storage.attestation.settings import AttestationSettings
 from storage.errors import ConfigurationError
 from storage.home import open_home
 from storage.settings import Settings
+from streams.attestation.admission import Admission
 from streams.bus.open import bus_of, outlet_of
 from streams.bus.protocol import Bus
 from streams.health import health_router, listen
@@ -101,6 +104,7 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
             explain=local.explain,
             give_up=give_up or (lambda error: local.explain(str(error))),
             memory=settings.common.home / "serving" / "champion.json",
+            admission=_admission(settings),
         )
     rule = PairingRule(section.pairing_share, section.pairing_waiting, section.pairing_draws, section.pairing_temperature)
     pairing = Pairing(backend, intake, rule, duel)
@@ -126,6 +130,16 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
     answer_errors(app, REFUSALS)
     app.add_middleware(RequestGuard, allowed_hosts=settings.common.allowed_hosts)
     return app
+
+
+def _admission(settings: Settings) -> Admission:
+    def base_hash() -> str | None:
+        from trainers.runs.job import base_hash as hash_of  # imports torch
+
+        return hash_of(settings.common.model)
+
+    keys = Keys(settings.common.home, settings.section("attestation", AttestationSettings))
+    return Admission(Artifacts(settings.common.artifacts_url), keys, base_hash)
 
 
 def _installer(backend: LocalBackend, model: str, threads: int) -> Callable[[str, Path | None], None]:

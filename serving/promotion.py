@@ -1,8 +1,10 @@
 """Follows the champion and the duel: folds the version events, loads policies from the artifact store, and installs them in the backend.
 
+A champion is installed only with a valid record of its promotion (``streams.attestation.admission``).
+
 A single thread does this, at start-up and whenever the fold yields another champion; the previous version keeps serving meanwhile. If the
-champion cannot be loaded, the previous champions are tried in turn, down to the base model. Loading is retried, since the artifact may
-still be replicating from another machine.
+champion has no valid record or cannot be loaded, the previous champions are tried in turn, down to the base model. Loading is retried,
+since the record or the artifact may still be replicating from another machine.
 """
 
 import logging
@@ -15,8 +17,10 @@ from typing import NamedTuple
 import orjson
 
 from storage.artifacts import Artifacts
-from storage.errors import ArtifactError, ConfigurationError, FeedbackLoopError, Overloaded
+from storage.errors import ArtifactError, AttestationError, ConfigurationError, FeedbackLoopError, Overloaded
 from storage.events import Event
+from streams.attestation.admission import Admission
+from streams.attestation.history import record_of
 from streams.bus.protocol import Bus, Partition
 from streams.bus.quarantine import decoded
 from streams.evaluations import KINDS, TOPICS, RunArtifacts, lives_of
@@ -49,6 +53,7 @@ class Promotions:
     explain : called with the reason while no champion is installed
     give_up : called with the :class:`ConfigurationError` if the first version cannot be installed because of a setting
     memory : file with the last champion, used at start-up if the log is down
+    admission : decides by its record whether a promoted version may be served
     """
 
     def __init__(
@@ -61,6 +66,7 @@ class Promotions:
         explain: Callable[[str], None],
         give_up: Callable[[ConfigurationError], None],
         memory: Path,
+        admission: Admission,
     ) -> None:
         self._bus = bus
         self._artifacts = artifacts
@@ -69,6 +75,7 @@ class Promotions:
         self._explain = explain
         self._give_up = give_up
         self._memory = memory
+        self._admission = admission
         self._events: list[Event] = []  # of KINDS, in the order of the log
         self._run_artifacts = RunArtifacts(artifacts)
         self._versions = Versions()
@@ -113,7 +120,9 @@ class Promotions:
         except Overloaded as away:
             if self._serving is None and self._memory.exists():
                 log.warning("%s; serving the last known champion", away)
-                self._serve(*orjson.loads(self._memory.read_bytes()))
+                name, policy, *record = orjson.loads(self._memory.read_bytes())
+                self._admission.remembered(name, policy, record[0] if record else None)
+                self._serve(name, policy)
             elif self._serving is None:
                 self._explain(str(away))
             self._stopping.wait(POLL_TIMEOUT)
@@ -149,6 +158,7 @@ class Promotions:
             if candidate == self._serving:
                 return
             try:
+                self._admission.admit(candidate[0], self._versions)
                 self._serve(*candidate)
             except FeedbackLoopError as error:
                 if candidate == wanted[-1]:
@@ -179,7 +189,7 @@ class Promotions:
 
     def _log_fallback(self, name: str, error: FeedbackLoopError) -> None:
         """Log each reason once, not on every retry."""
-        kind = "its policy is missing" if isinstance(error, ArtifactError) else "it cannot be loaded"
+        kind = _kind_of(error)
         message = f"cannot serve champion {name}, {kind}: {error}; falling back to the previous champion"
         if message != self._last_logged:
             log.error("%s", message)
@@ -192,7 +202,7 @@ class Promotions:
         new = self._memory.with_suffix(".new")
         try:
             self._memory.parent.mkdir(parents=True, exist_ok=True)
-            new.write_bytes(orjson.dumps(serving))
+            new.write_bytes(orjson.dumps((*serving, record_of(self._versions, serving[0]))))
             new.replace(self._memory)
         except OSError as error:  # such as a full disk; serving does not depend on it
             log.warning("serving %s, but it could not be saved for a restart while the log is down: %s", serving[0], error)
@@ -203,7 +213,12 @@ class Promotions:
         self._serving = (name, policy)
 
     def _back_off(self, error: Exception) -> None:
-        kind = "its policy is missing" if isinstance(error, ArtifactError) else "it cannot be loaded"
-        log.error("cannot serve the champion yet, %s: %s", kind, error)
+        log.error("cannot serve the champion yet, %s: %s", _kind_of(error), error)
         self._explain(str(error))
         self._stopping.wait(RETRY_INTERVAL)
+
+
+def _kind_of(error: Exception) -> str:
+    if isinstance(error, AttestationError):
+        return "its promotion has no valid record"
+    return "its policy is missing" if isinstance(error, ArtifactError) else "it cannot be loaded"

@@ -15,6 +15,7 @@
     │   └── OffsetLost          the log no longer holds the requested offset: replay
     ├── WarehouseError          the warehouse and the log disagree, or another process holds the file
     ├── ArtifactError           an artifact is missing or does not have the hash that names it
+    ├── AttestationError        a promotion's record does not verify, or a key to sign with cannot be used
     ├── TrainingError           a run failed; names the stage
     │   └── DataRefused         the snapshot failed an expectation, or holds too little to train on
     └── UpstreamError           the language model behind the chat API failed (502)
@@ -112,6 +113,10 @@ class WarehouseError(FeedbackLoopError):
 
 class ArtifactError(FeedbackLoopError):
     """An artifact is missing or does not have the hash that names it."""
+
+
+class AttestationError(FeedbackLoopError):
+    """A promotion's record is missing or does not verify, or a signing key cannot be used."""
 
 
 class TrainingError(FeedbackLoopError):

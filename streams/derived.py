@@ -189,8 +189,13 @@ def _check_versions(warehouse: Warehouse, artifacts: Artifacts, home: Path, done
                 request = of_run[life.versions[event.version].evaluated.run_id].request
                 _check_artifact(artifacts, event.evidence, f"evidence of {event.version}", event.event_id, done)
                 _check_duel(warehouse, run_artifacts, event, life.versions[event.version], request.sources if request else (), done)
-            case ModelPromoted() if event.event_id not in illegal and event.event_id != derived_id("ModelPromoted", event.review):
-                done.add("derived", f"promotion of {event.version}", event.event_id, "its id is not derived from its review")
+            case ModelPromoted() if event.event_id not in illegal:
+                if event.event_id != derived_id("ModelPromoted", event.review):
+                    done.add("derived", f"promotion of {event.version}", event.event_id, "its id is not derived from its review")
+                if event.record is None:
+                    done.not_covered.append(f"promotion of {event.version}: not attested")
+                else:
+                    _check_artifact(artifacts, event.record, f"record of {event.version}", event.event_id, done)
     for run in warehouse.query("runs").to_pylist():
         for name, sha in orjson.loads(run["artifacts"] or "{}").items() if run["attempt"] else ():
             _check_artifact(artifacts, sha, f"{name} of run {run['run_id']}", None, done)
@@ -198,7 +203,7 @@ def _check_versions(warehouse: Warehouse, artifacts: Artifacts, home: Path, done
     if remembered.exists():
         possible = {(BASE, None), *((version.name, version.evaluated.policy) for version in life.versions.values())}
         try:
-            name, policy = orjson.loads(remembered.read_bytes())
+            name, policy, *_ = orjson.loads(remembered.read_bytes())
             known = (name, policy) in possible and name in life.champions
         except (orjson.JSONDecodeError, ValueError, TypeError):
             known = False

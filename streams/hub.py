@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from storage.artifacts import Artifacts
+from storage.attestation.settings import AttestationSettings
 from storage.errors import FeedbackLoopError
 from storage.warehouse.warehouse import Warehouse
 from streams import metrics
+from streams.attestation.attestor import Attestor
 from streams.bus.lag import lag
 from streams.bus.protocol import Bus
 from streams.gc_pause import ScheduledFullCollections
@@ -27,10 +29,18 @@ from streams.stations.table import consumer, consumers_of
 class HubStreams:
     """Runs the hub's consumers on ``warehouse``, which this process must own."""
 
-    def __init__(self, bus: Bus, warehouse: Warehouse, artifacts: Artifacts, home: Path) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        warehouse: Warehouse,
+        artifacts: Artifacts,
+        home: Path,
+        attestation: AttestationSettings = AttestationSettings(),
+    ) -> None:
         self._stop = threading.Event()
         self._runner = Runner(self._stop)
-        context = HubContext(bus, warehouse, artifacts, home, self._stop)
+        self.attestor = Attestor(artifacts, home, attestation)
+        context = HubContext(bus, warehouse, artifacts, home, self._stop, self.attestor)
         self._stations = {row.name: row.build(context) for row in consumers_of("hub")}
         self.sink: Sink = self._stations["sink"]
         self.coordinator: Coordinator = self._stations["coordinator"]
@@ -45,9 +55,9 @@ class HubStreams:
 
     @property
     def checks(self) -> Mapping[str, Check]:
-        """For the health router: why a consumer stopped, and whether the sink has begun to number preferences."""
+        """For the health router: why a consumer stopped, whether preferences are numbered, and why a promotion has no record."""
         stopped = {group: partial(self._runner.problems.get, group) for group in self._stations}
-        return {**stopped, "numbering": self._not_numbering}
+        return {**stopped, "numbering": self._not_numbering, "attestation": lambda: self.attestor.problem}
 
     @property
     def crashed(self) -> threading.Event:
@@ -60,6 +70,7 @@ class HubStreams:
         return self._runner.failure
 
     def start(self) -> None:
+        self.attestor.prepare()
         for group, station in self._stations.items():
             self._runner.start(group, partial(_identity, station))
         self._runner.start("collections", lambda: ScheduledFullCollections(self._stop))

@@ -79,12 +79,16 @@ class Illegal:
 
 @dataclass(frozen=True)
 class Versions:
-    """State of all versions. ``champions`` ends with the current one; a rollback returns to the one before it."""
+    """State of all versions. ``champions`` ends with the current one; a rollback returns to the one before it.
+
+    ``promoted`` has every promotion that took effect, in the order of the log.
+    """
 
     champions: tuple[str, ...] = (BASE,)
     versions: Mapping[str, Version] = field(default_factory=lambda: MappingProxyType({}))
     illegal: tuple[Illegal, ...] = ()
     seen: frozenset[UUID] = frozenset()
+    promoted: tuple[ModelPromoted, ...] = ()
 
     @property
     def champion(self) -> str:
@@ -153,7 +157,7 @@ def _applied(versions: Versions, event: VersionEvent, checks: Checks) -> Version
         case ModelPromoted():
             versions = _with_status(versions, versions.champion, "retired")
             versions = _with_status(versions, event.version, "champion")
-            return replace(versions, champions=(*versions.champions, event.version))
+            return replace(versions, champions=(*versions.champions, event.version), promoted=(*versions.promoted, event))
     assert version is not None
     match event:
         case ReviewDecided():

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.figures import Figure
-from benchmarks.gates import duel, outcomes
+from benchmarks.gates import duel, outcomes, proof
 
 
 @dataclass(frozen=True)
@@ -15,4 +15,8 @@ class Measurement:
     figures: Callable[[bool], Sequence[Figure]]
 
 
-MEASUREMENTS: tuple[Measurement, ...] = (Measurement("duel", duel.figures), Measurement("outcomes", outcomes.figures))
+MEASUREMENTS: tuple[Measurement, ...] = (
+    Measurement("duel", duel.figures),
+    Measurement("outcomes", outcomes.figures),
+    Measurement("proof", proof.figures),
+)

@@ -4,16 +4,18 @@ Illegal decisions are refused here with reasons. Those that reach the log in ano
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 from pydantic import ValidationError
 
 from dashboard.status.versions import obstacles
 from storage.artifacts import Artifacts
-from storage.errors import ArtifactError, FeedbackLoopError, InputRefused
+from storage.attestation.keys import read_ed25519
+from storage.errors import ArtifactError, AttestationError, FeedbackLoopError, InputRefused
 from storage.events import ModelRolledBack, ReviewDecided, Source
 from streams import versions as life
 from streams.bus.protocol import Bus, records_of
-from streams.http.visible_text import first_invisible
+from streams.http.visible_text import first_invisible, without_paths
 
 TIMEOUT = 5.0  # seconds to wait for the log
 
@@ -37,10 +39,14 @@ class Reviews:
     ----------
     folded : returns the versions as of the last commit; called for each decision
     artifacts : the store that must hold a version's policy before it can be approved
+    check_key : raises :class:`AttestationError` if the reviewer's key, which signs the promotion, cannot be used
     """
 
-    def __init__(self, bus: Bus, folded: Callable[[], life.Versions], artifacts: Artifacts) -> None:
+    def __init__(
+        self, bus: Bus, folded: Callable[[], life.Versions], artifacts: Artifacts, check_key: Callable[[], None] = lambda: None
+    ) -> None:
         self._bus = bus
+        self._check_key = check_key
         self._folded = folded
         self._artifacts = artifacts
 
@@ -74,11 +80,15 @@ class Reviews:
         return event
 
     def _require_policy(self, version: life.Version) -> None:
-        """Refuse approval unless every byte of the policy is stored and matches what was evaluated."""
+        """Refuse approval unless every byte of the policy is stored and matches what was evaluated, and the reviewer's key can sign."""
         try:
             self._artifacts.get(version.evaluated.policy)
+            self._check_key()
         except ArtifactError as error:
             reason = f"{version.name} cannot be served: {error}"
+            raise Conflict(reason, (reason,)) from error
+        except AttestationError as error:
+            reason = f"{version.name} cannot be signed for: {without_paths(str(error))}"
             raise Conflict(reason, (reason,)) from error
 
     def roll_back(self, *, reviewer: str, reason: str, source: Source = "product") -> ModelRolledBack:
@@ -94,6 +104,16 @@ class Reviews:
             raise Conflict(objection, (objection,))
         self._bus.publish(records_of([event]), timeout=TIMEOUT)
         return event
+
+
+def check_reviewer_key(path: Path | None) -> Callable[[], None]:
+    """The check of a reviewer's key for :class:`Reviews`: at each approval, since the key may lie on a device that comes and goes."""
+
+    def check() -> None:
+        if path is not None:
+            read_ed25519(path)
+
+    return check
 
 
 def _find(folded: life.Versions, version: str) -> life.Version:

@@ -125,7 +125,7 @@ def _history_entry(event: Event, objection: str | None) -> HistoryEntry:
         case CanaryStarted():
             what, who, reason = f"canary: answers {event.share:.0%} of conversations", None, None
         case ModelPromoted():
-            what, who, reason = PROMOTED, None, None
+            what, who, reason = PROMOTED, None, "not attested" if event.record is None else f"record {event.record}"
         case ModelRolledBack():
             what, who, reason = "rolled back", event.reviewer, event.reason
         case _:

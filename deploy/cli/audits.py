@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import typer
 
 from deploy.audit_pack.ll144 import ll144
+from deploy.audit_pack.model import model
 from storage.tables import by_name
 
 
@@ -17,7 +18,7 @@ class AuditCommand:
     run: Callable[..., None]
 
 
-COMMANDS: tuple[AuditCommand, ...] = (AuditCommand("ll144", ll144),)
+COMMANDS: tuple[AuditCommand, ...] = (AuditCommand("ll144", ll144), AuditCommand("model", model))
 
 audit = typer.Typer(help="Files for auditors: tables of outcomes, and the evidence for a model version.", no_args_is_help=True)
 

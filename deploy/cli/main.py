@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
+from deploy.cli.attest import attest
 from deploy.cli.audits import audit
 from deploy.cli.log_commands import quarantine, replay, schemas, topics
 from deploy.endings import print_error, reason_of, run_process
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 
 
+app.add_typer(attest, name="attest")
 app.add_typer(topics, name="topics")
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(audit, name="audit")

@@ -12,6 +12,7 @@ Upcaster = Callable[[Fields], Fields]
 
 # (kind, version) → function from the fields to those of the next version; it may modify its argument.
 UPCASTERS: dict[tuple[str, int], Upcaster] = {
+    ("ModelPromoted", 1): lambda fields: fields | {"record": None},
     ("PairDrawn", 1): lambda fields: fields,  # v2: drawn is any identifier
     ("RewardUpdated", 1): lambda fields: fields | {"judged_at": None},
     ("TrainingProgress", 1): lambda fields: fields | {"artifacts": {}},

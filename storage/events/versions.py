@@ -79,11 +79,13 @@ class CanaryStarted(Event):
 
 
 class ModelPromoted(Event):
-    """The version is the champion from here on."""
+    """The version is the champion from here on. ``record`` is the hash of the promotion's signed record; None in older promotions."""
 
     kind: Literal["ModelPromoted"] = "ModelPromoted"
+    schema_version: Literal[2] = 2  # type: ignore[assignment]
     version: Name
     review: UUID  # the ReviewDecided that allowed it
+    record: Sha256 | None = None
 
 
 class ModelRolledBack(Event):

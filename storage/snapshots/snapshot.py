@@ -193,7 +193,7 @@ def open_snapshot(folder: Path) -> Snapshot:
     """
     try:
         manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise ArtifactError(f"{folder} has no {MANIFEST}: it is not a snapshot") from error
     except ValidationError as error:
         raise ArtifactError(f"{folder / MANIFEST} is not a manifest that this program can read: {error.errors()[0]['msg']}") from error

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from storage.artifacts import Artifacts
 from storage.settings import Settings
 from storage.warehouse.warehouse import Warehouse
+from streams.attestation.attestor import Attestor
 from streams.bus.protocol import Bus
 from trainers.features.embedding import Embedding
 
@@ -33,6 +34,7 @@ class HubContext:
     artifacts: Artifacts
     home: Path
     stop: threading.Event
+    attestor: Attestor
 
 
 @dataclass(frozen=True)

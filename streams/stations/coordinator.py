@@ -15,6 +15,7 @@ from storage.errors import trying_again
 from storage.events import CanaryStarted, DatasetFrozen, DuelDecided, Event, ModelPromoted, Source, TrainingFailed, now
 from storage.warehouse.warehouse import Applied, Warehouse
 from streams import evaluations, runs, versions
+from streams.attestation.attestor import Attestor
 from streams.bus.protocol import Bus, records_of
 from streams.stations import duel, freeze
 from streams.stations.contexts import HubContext
@@ -29,13 +30,16 @@ KINDS: tuple[type[Event], ...] = (*evaluations.KINDS, TrainingFailed)  # the lif
 
 def build(context: HubContext) -> "Coordinator":
     """The station of the table's row."""
-    return Coordinator(context.bus, context.warehouse, context.artifacts, context.home / "freezing", context.stop)
+    return Coordinator(context.bus, context.warehouse, context.artifacts, context.home / "freezing", context.stop, context.attestor)
 
 
 class Coordinator:
     """Runs after each commit that stored events of runs or versions, and every ``RETRY_EVERY`` seconds."""
 
-    def __init__(self, bus: Bus, warehouse: Warehouse, artifacts: Artifacts, folder: Path, stop: threading.Event) -> None:
+    def __init__(
+        self, bus: Bus, warehouse: Warehouse, artifacts: Artifacts, folder: Path, stop: threading.Event, attestor: Attestor
+    ) -> None:
+        self._attestor = attestor
         self._bus, self._warehouse, self._artifacts, self._folder, self._stop = bus, warehouse, artifacts, folder, stop
         self._woken = threading.Event()
         self._woken.set()
@@ -62,8 +66,7 @@ class Coordinator:
         self._woken.clear()
         self._updated_at = monotonic()
         life = self._update()
-        due = [event for event in versions.promotions(life) if event.event_id not in self._done]
-        self._publish(due)
+        self._publish(self._attested(life))
         decided = duel.next_event(life, self._warehouse, self._artifacts, self._sources_of, now())
         if decided is not None and decided.event_id not in self._done:
             self._publish([decided])
@@ -82,6 +85,13 @@ class Coordinator:
 
     def close(self) -> None:
         """No-op: whatever was not published is due again at the next start."""
+
+    def _attested(self, life: versions.Versions) -> list[ModelPromoted]:
+        """The next promotion that is due, with its record. One at a time: the next one's record is made when this one is folded."""
+        due = [event for event in versions.promotions(life) if event.event_id not in self._done]
+        with trying_again():
+            attested = self._attestor.next_promotion(due, life, self._runs)
+        return [] if attested is None else [attested]
 
     def _update(self) -> versions.Versions:
         """Fold the events stored since the last step, at first the whole warehouse; events that arrive both ways are idempotent."""

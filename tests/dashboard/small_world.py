@@ -169,7 +169,7 @@ class SmallWorld:
             event_id=derived_id("DatasetFrozen", request.run_id),
             source="simulation",
             run_id=request.run_id,
-            snapshot="3" * 64,
+            snapshot=Artifacts(self.settings.common.artifacts_url).put_bytes(b"snapshot"),
             champion=champion,
             champion_policy=None if champion == "base" else self.policies[champion],
             challengers_before=0,
@@ -365,7 +365,7 @@ def report_on(version: str, policy: str, run_id: str, gates: tuple[GateResult, .
         },
         "training": {"rows": 198, "steps": 120, "metrics": {"loss": 0.27}},
         "sampling": {"temperature": 1.0, "top_p": 1.0, "max_tokens": 128, "seed": 1, "stop": []},
-        "settings": {},
+        "settings": {"gates": {"of_another_version": {}}},  # so that promoting does not apply our gates to these invented findings
         "findings": {
             "win_rate": {
                 "rate": {"figure": 0.624, "low": 0.561, "high": 0.688, "n": 812},

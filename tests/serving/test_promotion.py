@@ -8,9 +8,12 @@ from pathlib import Path
 
 from serving.promotion import Promotions
 from storage.artifacts import Artifacts
+from storage.attestation.keys import Keys
+from storage.attestation.settings import AttestationSettings
 from storage.errors import Overloaded
 from storage.events import ModelPromoted, ReviewDecided
 from storage.events.wire import encode
+from streams.attestation.admission import Admission
 from streams.bus.protocol import Bus, Partition, Record, records_of
 from streams.bus.sqlite import SQLiteBus
 from streams.bus.topics import REQUESTED, VERSIONS
@@ -45,6 +48,7 @@ def following(bus: Bus, folder: Path, installed: list[str], explained: list[str]
         explain=explain,
         give_up=lambda error: None,
         memory=folder / "serving" / "champion.json",
+        admission=Admission(Artifacts(str(folder / "artifacts")), Keys(folder, AttestationSettings()), lambda: None),
     )
     promotions.start()
     try:

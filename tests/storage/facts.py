@@ -256,7 +256,7 @@ def one_of_each() -> list[Event]:
             words="Recruiters prefer the challenger.",
         ),
         CanaryStarted(**common, version="v-1", review=run, step=0, share=0.1, through_sequence=21, evidence=HASH),
-        ModelPromoted(**common, version="v-1", review=run),
+        ModelPromoted(**common, version="v-1", review=run, record=HASH),
         ModelRolledBack(**common, version="v-1", reviewer="Rosa", reason="wrong dates"),
     ]
     assert {type(event) for event in events} == set(EVENTS.values())

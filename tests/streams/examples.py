@@ -171,7 +171,13 @@ def of_its_run(
             sources=("product",),
             settings=artifacts.put_bytes(settings.as_bytes()) if settings is not None else None,
         ),
-        DatasetFrozen(**common, snapshot=sha("snapshot"), champion=event.champion, champion_policy=judged_against, challengers_before=0),
+        DatasetFrozen(
+            **common,
+            snapshot=artifacts.put_bytes(b"snapshot"),
+            champion=event.champion,
+            champion_policy=judged_against,
+            challengers_before=0,
+        ),
         RunClaimed(**common, attempt=1, trainer="trainer-1"),
         event.model_copy(update={"report": report}),
     )

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.artifacts import Artifacts
+from storage.attestation.settings import AttestationSettings
 from storage.errors import WarehouseError
 from storage.events import (
     DatasetFrozen,
@@ -35,6 +36,7 @@ from storage.snapshots.snapshot import freeze
 from storage.warehouse.contents import contents
 from storage.warehouse.warehouse import Warehouse
 from streams import runs, versions
+from streams.attestation.attestor import Attestor
 from streams.bus.protocol import Bus, Logged, Partition, Record, records_of
 from streams.bus.topics import JUDGMENTS, PREFERENCES, PROGRESS, REQUESTED, REWARD, TOPICS
 from streams.evaluations import RunArtifacts, lives_of
@@ -268,6 +270,7 @@ def test_a_hub_killed_while_it_freezes_and_promotes_freezes_one_dataset_and_prom
     folder, log = tmp_path_factory.mktemp("hub"), MemoryBus()
     artifacts = Artifacts(str(folder / "artifacts"))
     asked = request(1).model_copy(update={"through_sequence": 4})
+    artifacts.put_bytes(b"one")  # the policy
     approval = ReviewDecided(source="product", version=evaluated("one").version, decision="approve", reviewer="Rosa", reason="good")
     facts = [make(number) for number in range(6) for make in (pair, features, judgment)]
     log.publish(records_of([*facts, *of_its_run(evaluated("one"), artifacts), approval, asked]), timeout=1)
@@ -276,7 +279,9 @@ def test_a_hub_killed_while_it_freezes_and_promotes_freezes_one_dataset_and_prom
         with closing(MortalWarehouse.opened(folder / "warehouse.duckdb", switch)) as warehouse, pytest.MonkeyPatch.context() as patch:
             patch.setattr("streams.stations.freeze.freeze", mortal(switch, freeze))
             sink = Sink(MortalBus(log, switch), warehouse, "hub")
-            coordinator = Coordinator(MortalBus(log, switch), warehouse, artifacts, folder / "freezing", threading.Event())
+            attestor = Attestor(artifacts, folder, AttestationSettings())
+            attestor.prepare()
+            coordinator = Coordinator(MortalBus(log, switch), warehouse, artifacts, folder / "freezing", threading.Event(), attestor)
             sink.listeners.append(coordinator.wake_for)
             sink.start()
             for _ in range(3):
@@ -289,7 +294,10 @@ def test_a_hub_killed_while_it_freezes_and_promotes_freezes_one_dataset_and_prom
     events = [decode(entry.value) for topic in TOPICS for entry in everything(log, topic)]
     snapshots = {(event.event_id, event.snapshot) for event in events if isinstance(event, DatasetFrozen) and event.run_id == asked.run_id}
     assert len(snapshots) == 1
-    assert len({event.event_id for event in events if isinstance(event, ModelPromoted)}) == 1
+    promotions = [event for event in events if isinstance(event, ModelPromoted)]
+    assert len({(event.event_id, event.record) for event in promotions}) == 1  # each life makes the same record
+    assert promotions[0].record is not None
+    assert promotions[0].record in artifacts
     assert lives_of(events, RunArtifacts(artifacts)).champions == ("base", approval.version)
 
 

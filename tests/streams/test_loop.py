@@ -31,6 +31,7 @@ from storage.events.wire import decode
 from storage.settings import Settings
 from storage.snapshots.snapshot import open_snapshot
 from storage.warehouse.warehouse import Warehouse
+from streams.attestation.verify import verify
 from streams.bus.open import bus_of
 from streams.bus.protocol import records_of
 from streams.bus.topics import TOPIC_OF
@@ -79,6 +80,7 @@ class House:
         assert work.run.frozen is not None
         self.snapshots.append(self.artifacts.get(work.run.frozen.snapshot))
         progress("train", 1, 1, {}, {})
+        assert self.artifacts.put_bytes(b"one") == TRAINED.policy
         assert work.run.request is not None
         assert work.run.request.settings is not None
         settings = read_frozen(self.artifacts, work.run.request.settings)
@@ -165,6 +167,8 @@ def test_judgments_become_a_reward_a_run_a_snapshot_a_version_and_with_an_approv
     (promoted,) = house.on(ModelPromoted)
     assert isinstance(promoted, ModelPromoted)
     assert promoted.version == TRAINED.version
+    assert promoted.record is not None
+    assert verify(house.artifacts.read(promoted.record), house.artifacts, house.hub.attestor.keys.trusted()).ok
     assert house.on(EventQuarantined) == []
 
 
