@@ -67,22 +67,23 @@ def distinct(replies: Sequence[Sequence[tuple[str, str]]]) -> float:
 
 
 def jackknife_error(ours: Sequence[Sequence[tuple[str, str]]], theirs: Sequence[Sequence[tuple[str, str]]]) -> float:
-    """The standard error of the log ratio of two distinct-2, by leaving out each of 20 blocks of prompts.
+    """The standard error of the log ratio of two distinct-2, by leaving out each of up to 20 blocks of prompts.
 
     A bootstrap would repeat prompts, which lowers distinct-n. After Efron and Tibshirani (1993), "An Introduction to the Bootstrap",
-    chapter 11; infinite where fewer prompts than blocks, or a ratio of zero.
+    chapter 11; infinite for fewer than two prompts, or a ratio of zero.
     """
-    if len(ours) < BLOCKS:
+    blocks = min(BLOCKS, len(ours))
+    if blocks < 2:
         return math.inf
     logs = []
-    for block in range(BLOCKS):
-        left = [[reply for i, reply in enumerate(model) if i % BLOCKS != block] for model in (ours, theirs)]
+    for block in range(blocks):
+        left = [[reply for i, reply in enumerate(model) if i % blocks != block] for model in (ours, theirs)]
         one, other = distinct(left[0]), distinct(left[1])
         if not one or not other:
             return math.inf
         logs.append(math.log(one / other))
-    mean = sum(logs) / BLOCKS
-    return math.sqrt((BLOCKS - 1) / BLOCKS * sum((each - mean) ** 2 for each in logs))
+    mean = sum(logs) / blocks
+    return math.sqrt((blocks - 1) / blocks * sum((each - mean) ** 2 for each in logs))
 
 
 def ratio(found: Diversity, confidence: float) -> Interval:
@@ -91,7 +92,7 @@ def ratio(found: Diversity, confidence: float) -> Interval:
 
     if not found.base or not found.challenger or not math.isfinite(found.error):
         return Interval(figure=0.0, low=0.0, high=math.inf, n=found.n)
-    figure, factor = found.challenger / found.base, math.exp(float(t.ppf(confidence, BLOCKS - 1)) * found.error)
+    figure, factor = found.challenger / found.base, math.exp(float(t.ppf(confidence, min(BLOCKS, found.n) - 1)) * found.error)
     return Interval(figure=figure, low=figure / factor, high=figure * factor, n=found.n)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from storage.events import GateResult
-from trainers.audits.audit import Audit, Count, Finding, Limits, Rows, Share, insufficient
+from trainers.audits.audit import Audit, Finding, Limits, Rows, Share, insufficient
 from trainers.audits.intervals import exact_share
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class SupportLimits(Limits):
 
     most: Share = 0.15
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    min_replies: Count = 200
+    min_replies: Annotated[int, Field(ge=0)] = 200
 
 
 class Support(Finding):
