@@ -96,9 +96,9 @@ def evaluate_policy(
     folder = Path(model).expanduser()
     base = adapter_base(folder) if is_adapter(folder) else None
     models = Models(ModelRef(model), ModelRef(champion), ModelRef(base or champion))
-    trials = run_data.prompts(run_settings.evaluation.prompts)
-    sampled = stages.sample(trials, None, models, run_settings.evaluation, _stage("sample", progress))
-    evaluated = stages.evaluate(run_data, trials, sampled, models, run_settings, 0, _stage("evaluate", progress))
+    prompts = run_data.prompts(run_settings.evaluation.prompts)
+    sampled = stages.sample(prompts, models, run_settings.evaluation, _stage("sample", progress))
+    evaluated = stages.evaluate(run_data, prompts, sampled, models, run_settings, 0, _stage("evaluate", progress))
     about = {
         "run_id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{run_data.digest} {model} {champion}")),
         "version": model,

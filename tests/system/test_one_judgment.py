@@ -35,6 +35,7 @@ pytestmark = pytest.mark.processes
 ROOT = Path(__file__).parents[2]
 STATION = re.compile(r"^\d+\. `(?P<file>[\w/]+\.py)` `(?P<function>\w+)`", re.MULTILINE)
 JUDGMENTS = 24
+FACTS = "Candidate: Sam\nStage: screening\nFree slots: Tuesday 10:30; Friday 9:00\nDocuments: passport and diploma\nAsked about: interview"
 LOCAL = "http://127.0.0.1"  # the test client's Host
 SIMULATED = {"X-FeedbackLoop-Source": "simulation"}
 QUESTIONS = ("When is my interview?", "Which documents do you need?", "How is my application going?", "Can I work from home?")
@@ -93,7 +94,13 @@ def settings(tmp_path: Path) -> Settings:
             "win_rate": {"least": 0.0, "above": 0.0, "min_prompts": 1, "min_judgments": 1, "min_recruiters": 1},
             "kl_budget": {"budget": 1e6, "min_prompts": 1},
             "facts": shares,
-            "conduct": shares,
+            "conduct": {"alpha": 1e-9, "min_prompts": 1},
+            "length": {"within": 10.0, "min_prompts": 1},
+            "refusal": shares,
+            "task_success": {"wrong": 1.0, "lost": 1.0, "confidence": 0.51, "min_prompts": 1},
+            "diversity": {"least": 0.0, "min_prompts": 1},
+            "personal_data": shares,
+            "support": {"most": 1.0, "min_replies": 0},
             "name_contrast": {"within": 1e6, "min_names": 2},
         },
     )
@@ -143,7 +150,8 @@ def walk(chat: TestClient, pages: TestClient, trace: Trace, hub: Hub) -> None:
     until(lambda: chat.get("/readyz").status_code == 200)
     judged = 0
     while counted(pages)["judgments_seen"] < JUDGMENTS:
-        body = {"model": "champion", "messages": [{"role": "user", "content": f"{QUESTIONS[judged % 4]} I am number {judged}."}]}
+        asked = [{"role": "system", "content": FACTS}, {"role": "user", "content": f"{QUESTIONS[judged % 4]} I am number {judged}."}]
+        body = {"model": "champion", "messages": asked}
         assert chat.post("/v1/chat/completions", json=body, headers=SIMULATED).status_code == 200
         pairs = until(lambda: pages.get("/v1/queue", params={"recruiter": "one", "limit": 1}).json()["pairs"])
         if counted(pages)["judgments_seen"] == JUDGMENTS - 1:

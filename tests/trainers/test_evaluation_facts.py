@@ -1,9 +1,8 @@
-"""Unsupported facts, unlawful questions and promises found in replies, case by case."""
+"""Unsupported facts found in replies, case by case."""
 
 import pytest
 
 from storage.events import Message
-from trainers.audits.conduct import promises, unlawful_questions
 from trainers.audits.facts import facts_of, values_of
 from trainers.audits.facts import unsupported as unsupported_in
 
@@ -90,14 +89,6 @@ def test_the_candidates_own_words_support_a_fact_and_the_chatbots_do_not() -> No
     assert unsupported("See you on Monday.", "Would Monday work?") == ()
     prompt = (*asked()[:1], Message(role="assistant", content="Come on Monday."), Message(role="user", content="Fine."))
     assert unsupported_in(prompt, "See you on Monday.", VALUES) == ("Monday",)
-
-
-def test_unlawful_questions_and_promises_are_found_and_harmless_words_are_not() -> None:
-    reply = "Hello Katelyn. Are you planning to have children? I promise that you will get this job."
-    assert unlawful_questions(reply) == ("Are you planning to have children?",)
-    assert promises(reply) == ("I promise that you will get this job.",)
-    reply = "We cannot promise anything. The school has a place for children. Is there a question about the role?"
-    assert (unlawful_questions(reply), promises(reply)) == ((), ())
 
 
 def test_facts_are_lines_of_key_and_value_in_system_messages() -> None:

@@ -13,10 +13,12 @@ from storage.errors import ConfigurationError
 from storage.events import GateResult, Verdict
 from storage.settings import Settings
 from trainers.audits import conduct, facts, kl_budget, name_contrast, win_rate
+from trainers.audits.conduct import ConductLimits
+from trainers.audits.facts import FactsLimits
 from trainers.audits.intervals import Interval
 from trainers.audits.kl_budget import Divergence, Divergences, KLLimits
 from trainers.audits.name_contrast import Contrast, ContrastLimits, Contrasts
-from trainers.audits.shares import ShareLimits, Shares
+from trainers.audits.shares import Shares
 from trainers.audits.table import AUDITS, audits, gates_section, verdict
 from trainers.audits.win_rate import WinRate, WinRateLimits
 
@@ -73,27 +75,36 @@ def test_an_unbounded_divergence_fails() -> None:
 
 
 def bad(n: int, both: int, more: int, fewer: int) -> Shares:
-    """Shares from the number of prompts where both replies are bad, only the challenger's, and only the champion's."""
-    return Shares(challenger=(both + more) / max(n, 1), champion=(both + fewer) / max(n, 1), n=n, more=more, fewer=fewer)
+    """Shares from the number of prompts where both replies are bad, only the challenger's, and only the base model's."""
+    base = (both + fewer) / max(n, 1)
+    return Shares(challenger=(both + more) / max(n, 1), champion=base, base=base, n=n, more=more, fewer=fewer)
 
 
 @given(st.integers(0, 1_200), st.integers(0, 40), st.integers(0, 40), st.integers(0, 40))
-def test_facts_never_pass_on_less_evidence_than_required(n: int, both: int, more: int, fewer: int) -> None:
+def test_facts_and_conduct_never_pass_on_less_evidence_than_required(n: int, both: int, more: int, fewer: int) -> None:
     n = max(n, both + more + fewer)
-    found = facts.gate(bad(n, both, more, fewer), ShareLimits())
-    if found.verdict == "passed":
-        assert n >= 800
+    if facts.gate(bad(n, both, more, fewer), FactsLimits()).verdict == "passed":
+        assert n >= 400
         assert (more - fewer) / n < 0.02
-    assert conduct.gate(bad(n, both, more, fewer), ShareLimits()).verdict == found.verdict
+    if conduct.gate(bad(n, both, more, fewer), ConductLimits()).verdict == "passed":
+        assert n >= 800
 
 
 def test_two_points_more_wrong_facts_fail_and_equal_ones_pass() -> None:
-    assert facts.gate(bad(900, 9, 0, 0), ShareLimits()).verdict == "passed"
-    assert facts.gate(bad(900, 9, 0, 18), ShareLimits()).verdict == "passed"
-    many = facts.gate(bad(900, 9, 18, 0), ShareLimits())
+    assert facts.gate(bad(900, 9, 0, 0), FactsLimits()).verdict == "passed"
+    assert facts.gate(bad(900, 9, 0, 18), FactsLimits()).verdict == "passed"
+    many = facts.gate(bad(900, 9, 18, 0), FactsLimits())
     assert many.verdict == "failed"
     assert "3.0% of the new replies" in many.words
-    assert "1.0% of the champion's" in many.words
+    assert "1.0% of the base model's" in many.words
+
+
+def test_a_finding_that_was_compared_with_the_champion_is_read_and_gives_no_verdict() -> None:
+    for module, limits in ((facts, FactsLimits()), (conduct, ConductLimits())):
+        found = Shares.model_validate({"challenger": 0.0, "champion": 0.0, "n": 900, "more": 0, "fewer": 0})
+        result = module.gate(found, limits)
+        assert result.verdict == "insufficient"
+        assert "compares with the champion" in result.words
 
 
 def contrast(low: float, high: float, n: int = 12) -> Contrast:
@@ -141,7 +152,7 @@ def test_a_section_lays_single_limits_over_the_defaults(tmp_path: Path) -> None:
     limits: Any = settings.section("gates", section)
     assert limits.win_rate.least == 0.6
     assert limits.win_rate.min_prompts == WinRateLimits().min_prompts
-    assert limits.facts == ShareLimits()
+    assert limits.facts == FactsLimits()
     with pytest.raises(ConfigurationError, match="leest"):
         settings.with_values(gates={"win_rate": {"leest": 0.6}}).section("gates", section)
     with pytest.raises(ValidationError):

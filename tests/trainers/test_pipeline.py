@@ -1,17 +1,20 @@
 """A whole run on a real snapshot with a model small enough for a test: resumed, repeated, refused."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from storage.artifacts import Artifacts
-from storage.errors import DataRefused, TrainingError
+from storage.errors import ConfigurationError, DataRefused, TrainingError
 from storage.settings import Settings
 from storage.snapshots.snapshot import freeze
 from storage.warehouse.warehouse import Warehouse
 from tests.trainers.conftest import RUN
 from trainers.api import evaluate_policy, train_policy
+from trainers.audits.table import audits
 from trainers.runs.job import Job
 from trainers.runs.pipeline import STAGES, Outcome, run
 from trainers.runs.report import Report
@@ -54,7 +57,7 @@ def test_a_run_killed_in_every_stage_ends_with_a_judged_challenger(finished: tup
     _, artifacts, outcome, calls = finished
     assert outcome.version == f"v-{outcome.policy[:12]}"
     assert (artifacts.get(outcome.policy) / "adapter_model.safetensors").is_file()
-    assert [gate.name for gate in outcome.gates] == ["win_rate", "kl_budget", "facts", "conduct", "name_contrast"]
+    assert [gate.name for gate in outcome.gates] == list(audits())
     assert {gate.verdict for gate in outcome.gates if gate.name != "name_contrast"} == {"insufficient"}
     assert outcome.verdict != "passed"
     assert calls.count("check") == 1  # started once: a finished stage is not repeated
@@ -72,9 +75,10 @@ def test_the_report_says_what_was_found_and_on_what(finished: tuple[Path, Artifa
     worst = [reply.reward_difference for reply in report.replies[:5]]
     assert worst == sorted(worst)
     assert len({reply.prompt for reply in report.replies}) == 10
-    assert report.findings["win_rate"]["prompts"] == report.data.prompts == report.findings["facts"]["n"]
+    assert report.findings["win_rate"]["prompts"] == report.data.prompts == report.findings["conduct"]["n"]
+    assert report.findings["length"]["base"] == report.findings["length"]["champion"]  # one model, sampled once
     assert report.data.decisive == report.data.used == report.training.rows if report.training else False
-    assert report.findings["facts"]["champion"] == 0
+    assert report.findings["facts"]["champion"] == report.findings["facts"]["base"]
     assert report.findings["kl_budget"]["base"] == report.findings["kl_budget"]["champion"]
 
 
@@ -91,7 +95,31 @@ def test_a_finished_run_is_not_done_again_and_another_job_is_not_mixed_in(
         run(job(run_settings, snapshot, before=1), folder, artifacts, nothing)
 
 
-def test_a_champion_with_a_policy_is_sampled_where_it_served_no_reply(
+def test_a_stage_in_the_form_of_an_older_version_is_done_again_with_those_after_it(
+    finished: tuple[Path, Artifacts, Outcome, list[str]], run_settings: Settings, snapshot: Path, tmp_path: Path
+) -> None:
+    folder, artifacts, outcome, _ = finished
+    resumed = tmp_path / "resumed"
+    shutil.copytree(folder, resumed)
+    old = json.loads((resumed / "sample.json").read_bytes())
+    del old["result"]["base"]
+    (resumed / "sample.json").write_text(json.dumps(old))
+    started: list[str] = []
+    again = run(job(run_settings, snapshot), resumed, artifacts, lambda stage, *_: started.append(stage))
+    assert list(dict.fromkeys(started)) == ["check", "sample", "evaluate", "gates"]  # check reports its artifact
+    assert (again.policy, again.gates) == (outcome.policy, outcome.gates)
+
+
+def test_a_run_that_was_requested_with_other_settings_than_this_version_has_is_refused(run_settings: Settings) -> None:
+    frozen = RunSettings.read(run_settings, "dpo").freeze()
+    gates = {name: limits for name, limits in frozen.sections["gates"].items() if name != "length"}
+    older = frozen.model_copy(update={"sections": frozen.sections | {"gates": gates}})
+    assert RunSettings.of(frozen).freeze() == frozen
+    with pytest.raises(ConfigurationError, match="other settings in gates: request a new run"):
+        RunSettings.of(older)
+
+
+def test_challenger_champion_and_base_are_sampled_with_the_same_random_numbers(
     finished: tuple[Path, Artifacts, Outcome, list[str]], run_settings: Settings, snapshot: Path, tmp_path: Path
 ) -> None:
     _, artifacts, outcome, _ = finished
@@ -103,6 +131,8 @@ def test_a_champion_with_a_policy_is_sampled_where_it_served_no_reply(
     moved = report.findings["kl_budget"]
     assert moved["champion"]["per_reply"]["figure"] == 0 < moved["base"]["per_reply"]["figure"]
     assert report.champion_policy == outcome.policy
+    sampled = json.loads((tmp_path / "sample.json").read_bytes())["result"]
+    assert sampled["challenger"] == sampled["champion"] != sampled["base"]
     assert report.findings["win_rate"]["alpha"] == pytest.approx(0.05 / 4)
 
 

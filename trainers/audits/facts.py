@@ -1,4 +1,4 @@
-"""Does the challenger state facts that its prompt does not support more often than the champion?
+"""Does the challenger state facts that its prompt does not support more often than the base model?
 
 Replies of any style are checked against the prompt's facts (``Key: value`` lines in the system message). Names, days, hours, numbers, and
 values that facts take elsewhere in the evaluation have to occur in the prompt. The chatbot's own earlier turns do not count as support.
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from storage.events import GateResult, Message
-from trainers.audits.audit import Audit
-from trainers.audits.shares import ShareLimits, Shares, compare, not_worse
+from trainers.audits.audit import Audit, Count, Rows
+from trainers.audits.shares import ShareLimits, Shares, compare, not_worse, of_champion
 
 if TYPE_CHECKING:
     from trainers.audits.trial import Trial
@@ -43,22 +43,37 @@ _ALWAYS_CAPITALISED = frozenset(
 )  # fmt: skip
 
 
+class FactsLimits(ShareLimits):
+    """``min_prompts`` counts prompts with facts only."""
+
+    min_prompts: Count = 400
+
+
 def measure(trial: "Trial") -> Shares:
-    """The share of both models' replies with an unsupported fact."""
+    """The shares of replies with an unsupported fact, among prompts that have facts to hold a reply against."""
     values = values_of(trial.prompts)
-    ours, theirs = (
-        [unsupported(prompt, text, values) for prompt, text in zip(trial.prompts, texts, strict=True)]
-        for texts in (trial.replies.challenger, trial.replies.champion)
+    checkable = [i for i, prompt in enumerate(trial.prompts) if facts_of(prompt)]
+    replies = trial.replies
+    ours, theirs, first = (
+        [unsupported(trial.prompts[i], texts[i], values) for i in checkable]
+        for texts in (replies.challenger, replies.champion, replies.base)
     )
-    return compare(ours, theirs, trial.replies.challenger)
+    return compare(ours, theirs, first, [replies.challenger[i] for i in checkable])
 
 
-def gate(found: Shares, limits: ShareLimits) -> GateResult:
-    """Pass when the share of replies with a wrong fact is shown to be less than ``limits.margin`` above the champion's."""
+def gate(found: Shares, limits: FactsLimits) -> GateResult:
+    """Pass when the share of replies with a wrong fact is shown to be less than ``limits.margin`` above the base model's.
+
+    Too few prompts with facts give an *insufficient* result: where there is nothing to hold a reply against, nothing was checked.
+    """
     return not_worse(AUDIT.name, "state a fact that the conversation does not support", found, limits)
 
 
-AUDIT = Audit("facts", "Does it copy the facts correctly?", ShareLimits, Shares, measure, gate)
+def rows(found: Shares) -> Rows:
+    return of_champion("Wrong facts", found)
+
+
+AUDIT = Audit("facts", "Does it copy the facts correctly?", FactsLimits, Shares, measure, gate, rows)
 
 
 def facts_of(prompt: Sequence[Message]) -> dict[str, str]:

@@ -75,3 +75,12 @@ def logit_interval(figure: float, resampled: "np.ndarray", units: int, alpha: fl
     spread = float(np.std(logit(np.clip(resampled, edge, 1 - edge)), ddof=1)) * math.sqrt(units / (units - 1))
     half_width = float(t.ppf(1 - alpha / 2, units - 1)) * spread
     return Interval(figure=figure, low=float(expit(center - half_width)), high=float(expit(center + half_width)), n=units)
+
+
+def exact_share(count: int, n: int, confidence: float) -> Interval:
+    """A share with its one-sided bounds at ``confidence`` each, after Clopper and Pearson (1934)."""
+    from scipy.stats import beta
+
+    low = float(beta.ppf(1 - confidence, count, n - count + 1)) if count else 0.0
+    high = float(beta.ppf(confidence, count + 1, n - count)) if count < n else 1.0
+    return Interval(figure=count / n if n else 0.0, low=low, high=high, n=n)

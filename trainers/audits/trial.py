@@ -64,12 +64,16 @@ class Models:
 
 @dataclass(frozen=True)
 class Replies:
-    """Prompts, both models' replies to each, and second replies of the champion to the first few."""
+    """Prompts, each model's reply to each, and second replies of the champion to the first few.
+
+    All replies were sampled at the same settings. Reply i of each model uses the same random numbers; ``again`` uses others.
+    """
 
     prompts: tuple[tuple[Message, ...], ...]
     challenger: tuple[str, ...]
     champion: tuple[str, ...]
-    again: tuple[str, ...]
+    base: tuple[str, ...]
+    again: tuple[str, ...] = ()
 
 
 class Vectors(NamedTuple):

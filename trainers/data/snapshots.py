@@ -1,7 +1,6 @@
 """Reads preferences and evaluation prompts from a frozen snapshot."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -13,15 +12,6 @@ from trainers.data.preference import Features, Preference
 _MESSAGES: TypeAdapter[tuple[Message, ...]] = TypeAdapter(Prompt)
 
 
-@dataclass(frozen=True)
-class TrialPrompt:
-    """An evaluation prompt, with the reply and version that answered it while serving; both empty if unanswered."""
-
-    prompt: tuple[Message, ...]
-    reply: str = ""
-    version: str = ""
-
-
 def preferences_of(snapshot: Snapshot) -> list[Preference]:
     """The overall judgments of a snapshot, in order of sequence.
 
@@ -30,16 +20,17 @@ def preferences_of(snapshot: Snapshot) -> list[Preference]:
     return [_preference(row) for row in snapshot.admitted.to_pylist() if row["objective"] == "overall"]
 
 
-def trial_prompts(snapshot: Snapshot, most: int) -> list[TrialPrompt]:
-    """The newest prompts of the evaluation stratum, oldest first."""
-    rows = snapshot.prompts.select(["prompt", "reply", "version"]).to_pylist()[-most:]
-    return [TrialPrompt(_MESSAGES.validate_json(row["prompt"]), row["reply"], row["version"]) for row in rows]
+def trial_prompts(snapshot: Snapshot, most: int) -> list[tuple[Message, ...]]:
+    """The newest prompts of the evaluation stratum, oldest first.
+
+    The replies that were served are not used: they may have been sampled at other settings, and with other random numbers.
+    """
+    return [_MESSAGES.validate_json(prompt) for prompt in snapshot.prompts["prompt"].to_pylist()[-most:]]
 
 
-def trial_prompts_among(preferences: Iterable[Preference], most: int) -> list[TrialPrompt]:
+def trial_prompts_among(preferences: Iterable[Preference], most: int) -> list[tuple[Message, ...]]:
     """The last distinct prompts of the evaluation stratum's preferences, for data without separate prompts."""
-    prompts: Sequence[tuple[Message, ...]] = list(dict.fromkeys(each.prompt for each in preferences if each.stratum == "evaluation"))
-    return [TrialPrompt(prompt) for prompt in prompts[-most:]]
+    return list(dict.fromkeys(each.prompt for each in preferences if each.stratum == "evaluation"))[-most:]
 
 
 def _preference(row: dict[str, Any]) -> Preference:

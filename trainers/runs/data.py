@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.events import Source
+from storage.events import Message, Source
 from storage.snapshots.snapshot import Snapshot, open_snapshot
 from trainers.data.bad_lines import BadLines, DataSummary
 from trainers.data.preference import Preference
 from trainers.data.records import read_preferences
-from trainers.data.snapshots import TrialPrompt, preferences_of, trial_prompts, trial_prompts_among
+from trainers.data.snapshots import preferences_of, trial_prompts, trial_prompts_among
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class RunData:
         data = read_preferences(path)
         return cls(data.preferences, data.bad, data.layout, data_hash(path), None)
 
-    def prompts(self, most: int) -> list[TrialPrompt]:
+    def prompts(self, most: int) -> list[tuple[Message, ...]]:
         """The newest prompts of the evaluation stratum, at most ``most``, oldest first."""
         return trial_prompts(self.snapshot, most) if self.snapshot is not None else trial_prompts_among(self.preferences, most)
 

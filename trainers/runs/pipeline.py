@@ -4,6 +4,7 @@ The trainer process calls :func:`run` for each claimed run. A stage's result is 
 is not repeated, so that a killed run resumes where it was. The policy and the report go to the artifact store.
 """
 
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -12,18 +13,19 @@ from pathlib import Path
 from typing import TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from storage.artifacts import Artifacts
 from storage.errors import TrainingError
-from storage.events import GateResult, Verdict
+from storage.events import GateResult, Message, Verdict, problems
 from trainers.audits.trial import ModelRef, Models
-from trainers.data.snapshots import TrialPrompt
 from trainers.runs import stages as stage
 from trainers.runs.data import RunData
 from trainers.runs.job import Job
 
 __all__ = ["STAGES", "Outcome", "run"]
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int, dict[str, float], dict[str, str]], None]  # stage, step, steps, metrics, artifacts by name
 STAGES = ("check", "train", "sample", "evaluate", "gates")
@@ -67,7 +69,7 @@ def run(job: Job, folder: Path, artifacts: Artifacts, progress: Progress) -> Out
         return RunData.read(job.data)
 
     @cache
-    def trials() -> list[TrialPrompt]:
+    def prompts() -> list[tuple[Message, ...]]:
         return data().prompts(settings.evaluation.prompts)
 
     stages.do("check", stage.Checked, lambda report_progress: stage.check(data(), artifacts, report_progress))
@@ -78,12 +80,12 @@ def run(job: Job, folder: Path, artifacts: Artifacts, progress: Progress) -> Out
     )
     models = Models(ModelRef(job.base, artifacts.get(trained.policy)), job.champion_ref, ModelRef(job.base))
     sampled = stages.do(
-        "sample", stage.Sampled, lambda report_progress: stage.sample(trials(), job.champion, models, settings.evaluation, report_progress)
+        "sample", stage.Sampled, lambda report_progress: stage.sample(prompts(), models, settings.evaluation, report_progress)
     )
     evaluated = stages.do(
         "evaluate",
         stage.Evaluated,
-        lambda report_progress: stage.evaluate(data(), trials(), sampled, models, settings, job.challengers_before, report_progress),
+        lambda report_progress: stage.evaluate(data(), prompts(), sampled, models, settings, job.challengers_before, report_progress),
     )
 
     def judge(report_progress: stage.StageProgress) -> stage.Judged:
@@ -114,26 +116,36 @@ def run(job: Job, folder: Path, artifacts: Artifacts, progress: Progress) -> Out
 
 
 class _Stages:
-    """Runs each stage of a job once: its result is stored in ``folder/STAGE.json`` with the job's hash and the seconds it took."""
+    """Runs each stage of a job once: its result is stored in ``folder/STAGE.json`` with the job's hash and the seconds it took.
+
+    A result in a form that this version cannot read, because another version wrote it, is made again, and so are those of later stages.
+    """
 
     def __init__(self, folder: Path, job: str, progress: Progress) -> None:
         self._folder, self._job, self._progress = folder, job, progress
         self.seconds: dict[str, float] = {}
+        self._repeat = False
         folder.mkdir(parents=True, exist_ok=True)
 
     def do(self, name: str, model: type[StageResult], work: Callable[[stage.StageProgress], StageResult]) -> StageResult:
         path = self._folder / f"{name}.json"
-        if path.is_file():
+        if path.is_file() and not self._repeat:
             previous = orjson.loads(path.read_bytes())
             if previous["job"] != self._job:
                 raise TrainingError(
                     f"{self._folder}: its {name} stage was done for another job (other data, champion or settings); "
                     "give each job its own folder"
                 )
-            self.seconds[name] = previous["seconds"]
-            if previous.get("artifacts"):  # stages written by older versions have none
-                self._progress(name, 1, 1, {}, previous["artifacts"])
-            return model.model_validate_json(orjson.dumps(previous["result"]))
+            try:
+                finished = model.model_validate_json(orjson.dumps(previous["result"]))
+            except ValidationError as error:
+                log.warning("%s: written by another version (%s); repeating the run from here", path, problems(error.errors()))
+                self._repeat = True
+            else:
+                self.seconds[name] = previous["seconds"]
+                if previous.get("artifacts"):  # stages written by older versions have none
+                    self._progress(name, 1, 1, {}, previous["artifacts"])
+                return finished
         started = time.monotonic()
         stored: dict[str, str] = {}
 

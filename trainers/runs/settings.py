@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from storage.errors import ConfigurationError
 from storage.settings import Common, Settings
 from trainers.audits.duel import DuelRule
 from trainers.audits.settings import EvaluationSettings
@@ -82,6 +83,13 @@ class RunSettings:
         Raises
         ------
         ConfigurationError
-            This version has no such method, audit or setting.
+            This version has no such method, audit or setting, or has others that the request does not name.
         """
-        return cls.read(Settings(Common(), frozen.sections, origin="the run's settings"), frozen.method)
+        found = cls.read(Settings(Common(), frozen.sections, origin="the run's settings"), frozen.method)
+        sections = found.as_json()
+        if other := sorted(name for name in sections.keys() | frozen.sections.keys() if sections.get(name) != frozen.sections.get(name)):
+            raise ConfigurationError(
+                f"the run was requested by another version of this program, which has other settings in {', '.join(other)}: "
+                "request a new run"
+            )
+        return found

@@ -16,7 +16,6 @@ from trainers.audits.settings import EvaluationSettings
 from trainers.audits.table import gate, measure, read_findings, verdict
 from trainers.audits.trial import Models, Replies, Trial
 from trainers.data.preference import decisive_training_rows
-from trainers.data.snapshots import TrialPrompt
 from trainers.features.embedder import Embedder
 from trainers.models.engine import generate
 from trainers.models.policy import Policy
@@ -63,6 +62,7 @@ class Sampled(_Record):
 
     challenger: tuple[str, ...]
     champion: tuple[str, ...]
+    base: tuple[str, ...]
     again: tuple[str, ...]
 
 
@@ -123,39 +123,36 @@ def train(base: str, data: RunData, settings: RunSettings, folder: Path, artifac
     )
 
 
-def sample(
-    trials: Sequence[TrialPrompt], champion_name: str | None, models: Models, settings: EvaluationSettings, progress: StageProgress
-) -> Sampled:
-    """Sample both models' replies to the evaluation prompts.
+def sample(prompts: Sequence[tuple[Message, ...]], models: Models, settings: EvaluationSettings, progress: StageProgress) -> Sampled:
+    """Sample the replies of challenger, champion and base to the evaluation prompts, at the same settings and with the same random numbers.
 
-    Replies that the champion ``champion_name`` gave while serving are reused: they were sampled at the serving temperature.
+    Models with equal references are sampled once. Common random numbers make the difference between two models more precise than
+    independent ones do (Glasserman and Yao 1992, "Some guidelines and guarantees for common random numbers").
     """
     keep_freed_memory()
-    prompts = [trial.prompt for trial in trials]
-    unanswered = [i for i, trial in enumerate(trials) if trial.version != champion_name]
     twice = prompts[: settings.null_prompts]
-    steps, done = len(prompts) + len(unanswered) + len(twice), 0
+    policies = (models.challenger, models.champion, models.base)
+    steps, done = len({id(policy) for policy in policies}) * len(prompts) + len(twice), 0
+    sampled: dict[int, tuple[str, ...]] = {}
 
-    def replies(policy: Policy, asked: Sequence[tuple[Message, ...]], number: int) -> list[str]:
+    def replies(policy: Policy, asked: Sequence[tuple[Message, ...]], number: int) -> tuple[str, ...]:
         nonlocal done
         before = done
-        texts = generate(policy, asked, settings.sampling, 3 * settings.seed + number, progress=lambda n, _: progress(before + n, steps))
+        texts = generate(policy, asked, settings.sampling, 2 * settings.seed + number, progress=lambda n, _: progress(before + n, steps))
         done += len(asked)
-        return texts
+        return tuple(texts)
 
     progress(0, steps)
-    challenger = replies(models.challenger, prompts, 0)
-    champion = [trial.reply for trial in trials]
-    if unanswered:
-        for i, reply in zip(unanswered, replies(models.champion, [prompts[i] for i in unanswered], 1), strict=True):
-            champion[i] = reply
-    again = replies(models.champion, twice, 2) if twice else []
-    return Sampled(challenger=tuple(challenger), champion=tuple(champion), again=tuple(again))
+    for policy in policies:
+        if id(policy) not in sampled:
+            sampled[id(policy)] = replies(policy, prompts, 0)
+    challenger, champion, base = (sampled[id(policy)] for policy in policies)
+    return Sampled(challenger=challenger, champion=champion, base=base, again=replies(models.champion, twice, 1) if twice else ())
 
 
 def evaluate(
     data: RunData,
-    trials: Sequence[TrialPrompt],
+    prompts: Sequence[tuple[Message, ...]],
     sampled: Sampled,
     models: Models,
     settings: RunSettings,
@@ -165,7 +162,7 @@ def evaluate(
     """Run every audit."""
     embedding = Embedder.load(settings.features)
     trial = Trial(
-        Replies(tuple(trial.prompt for trial in trials), sampled.challenger, sampled.champion, sampled.again),
+        Replies(tuple(prompts), sampled.challenger, sampled.champion, sampled.base, sampled.again),
         data.preferences,
         embedding,
         models,
