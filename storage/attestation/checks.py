@@ -60,8 +60,8 @@ def statement_checks(statement: Statement) -> Iterator[Check]:
         yield Check("statement", "failed", f"subjects are missing: {', '.join(missing)}")
     if evidence.base.sha256 != statement.digest("base"):
         yield Check("statement", "failed", "the base model's digest is not that of the subject")
-    if properties_of(evidence.gates) != statement.predicate.properties:
-        yield Check("statement", "failed", "the listed properties are not those of the gates")
+    if properties_of(evidence.gates, evidence.duel) != statement.predicate.properties:
+        yield Check("statement", "failed", "the listed properties are not those of the gates and the duel")
     if not missing:
         yield Check("statement", "passed", f"a promotion of {evidence.version}")
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from storage.attestation.keys import Role
 from storage.errors import AttestationError
-from storage.events import GateResult, Identifier, Moment, Name, Sha256, Source, problems
+from storage.events import Finite, GateResult, Identifier, Moment, Name, Sha256, Source, problems
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://in-toto.io/attestation/svr/v0.1"
@@ -72,6 +72,23 @@ class ModelSignature(_Part):
     key: Sha256
 
 
+class DuelResult(_Part):
+    """What the duel, or the canary after it, decided; ``evidence`` is the artifact with its judgments.
+
+    ``win_rate`` and its bounds are those of the duel, over the judgments that count.
+    """
+
+    stage: Literal["duel", "canary"]
+    outcome: Literal["better", "futile", "harm", "expired"]
+    through_sequence: Annotated[int, Field(ge=0)]
+    judgments: Annotated[int, Field(ge=0)]
+    recruiters: Annotated[int, Field(ge=0)]
+    win_rate: Finite | None
+    low: Finite
+    high: Finite
+    evidence: Sha256
+
+
 class Evidence(_Part):
     """What the promotion rests on.
 
@@ -85,6 +102,7 @@ class Evidence(_Part):
     base : the base model
     gates : every gate's figure, interval, sample size, limit and verdict
     required : the gates that it had to pass
+    duel : what recruiters' judgments decided after the approval; empty where the run's settings ask for no duel
     model_signature : of the adapter
     signers : who signs the envelope
     previous : hash of the record of the champion before; None for the first record
@@ -103,6 +121,7 @@ class Evidence(_Part):
     base: Base
     gates: Annotated[tuple[GateResult, ...], Field(min_length=1)]
     required: Annotated[tuple[Identifier, ...], Field(min_length=1)]
+    duel: tuple[DuelResult, ...]
     model_signature: ModelSignature
     signers: Annotated[tuple[Signer, ...], Field(min_length=1)]
     previous: Sha256 | None
@@ -147,9 +166,11 @@ def canonical(value: Any) -> bytes:
     return rfc8785.dumps(value)
 
 
-def properties_of(gates: tuple[GateResult, ...]) -> tuple[str, ...]:
-    """The properties that hold: each passed gate, and the review."""
-    return (*(f"FEEDBACKLOOP_GATE_{gate.name.upper()}" for gate in gates if gate.verdict == "passed"), "FEEDBACKLOOP_REVIEW_APPROVED")
+def properties_of(gates: tuple[GateResult, ...], duel: tuple[DuelResult, ...]) -> tuple[str, ...]:
+    """The properties that hold: each passed gate, the review, and a duel and canary that were won."""
+    passed = [f"FEEDBACKLOOP_GATE_{gate.name.upper()}" for gate in gates if gate.verdict == "passed"]
+    won = [f"FEEDBACKLOOP_{result.stage.upper()}_WON" for result in duel if result.outcome == "better"]
+    return (*passed, "FEEDBACKLOOP_REVIEW_APPROVED", *won)
 
 
 def read_statement(payload: bytes) -> Statement:

@@ -30,6 +30,7 @@ from storage.attestation.statement import (
 from storage.errors import ArtifactError, AttestationError
 from storage.events import ModelPromoted
 from streams.attestation.code_version import code_listing
+from streams.attestation.duels import duel_results
 from streams.attestation.gates import gate_policy, read_judged
 from streams.attestation.history import record_of
 from streams.attestation.verify import verify
@@ -105,7 +106,8 @@ class Attestor:
         return self._artifacts.put_bytes(raw)
 
     def _statement(self, promotion: ModelPromoted, versions: Versions, run: Run, signing: tuple[SigningKey, ...]) -> Statement:
-        event = versions.versions[promotion.version].evaluated
+        version = versions.versions[promotion.version]
+        event, duel = version.evaluated, duel_results(version, self._artifacts)
         if run.request is None or run.frozen is None:
             raise AttestationError(f"the run of {event.version} is not on the log")
         settings = None if run.request.settings is None else read_frozen(self._artifacts, run.request.settings)
@@ -134,6 +136,7 @@ class Attestor:
             base=base,
             gates=event.gates,
             required=required,
+            duel=duel,
             model_signature=sign_adapter(self._artifacts, event.policy, self.keys.model, self._home),
             signers=tuple(Signer(role=key.role, keyid=key.public.keyid) for key in signing),
             previous=record_of(versions, versions.champion),
@@ -145,7 +148,7 @@ class Attestor:
             predicate=Predicate(
                 verifier=Verifier(policy=policy),
                 time_created=promotion.occurred_at,
-                properties=properties_of(event.gates),
+                properties=properties_of(event.gates, duel),
                 evidence=evidence,
             ),
         )

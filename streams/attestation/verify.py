@@ -1,4 +1,4 @@
-"""Verifies a record completely and offline: envelope, signatures, statement, subjects, gates, chain."""
+"""Verifies a record completely and offline: envelope, signatures, statement, subjects, gates, duel, chain."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from storage.attestation.checks import Check, chain_checks, signature_checks, st
 from storage.attestation.envelope import read_record
 from storage.attestation.keys import PublicKey
 from storage.errors import ArtifactError, AttestationError
+from streams.attestation.duels import duel_checks
 from streams.attestation.gates import gate_checks
 
 
@@ -56,4 +57,5 @@ def _checks(raw: bytes, artifacts: Artifacts, trusted: Mapping[str, PublicKey], 
         yield from gate_checks(statement, artifacts)
     except ArtifactError as error:
         yield Check("gates", "failed", str(error))
+    yield from duel_checks(statement, artifacts)
     yield from chain_checks(statement, artifacts, trusted)

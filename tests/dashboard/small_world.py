@@ -47,6 +47,9 @@ from streams.versions import verdict_of, version_name
 from trainers.runs.frozen import FIRST_REQUIRED, FrozenSettings
 
 EMBEDDING = "0" * 64
+INVENTED: dict[str, Any] = {
+    "gates": {"of_another_version": {}}
+}  # settings with which promoting does not apply our gates to invented findings
 Found = TypeVar("Found")
 ROLES = ("warehouse shift lead", "staff nurse", "bookkeeper", "tram driver", "site engineer")
 NAMES = ("Amira Haddad", "Jonas Weber", "Mei Chen", "Kwame Mensah", "Lucía Ortega", "Piotr Nowak")
@@ -208,9 +211,10 @@ class SmallWorld:
         policy = artifacts.put_bytes(policy.encode())
         version = version_name(policy)
         self.policies[version] = policy
-        about = {"champion": champion, "champion_policy": self.policies.get(champion)}
-        settings = self.frozen[request.run_id].sections if request.run_id in self.frozen else {}
-        report = artifacts.put_bytes(orjson.dumps(report_on(version, policy, str(request.run_id), gates) | {"settings": settings} | about))
+        about: dict[str, Any] = {"champion": champion, "champion_policy": self.policies.get(champion)}
+        if request.run_id in self.frozen:
+            about["settings"] = self.frozen[request.run_id].sections
+        report = artifacts.put_bytes(orjson.dumps(report_on(version, policy, str(request.run_id), gates) | about))
         self.publish(
             ModelEvaluated(
                 source="simulation",
@@ -365,7 +369,7 @@ def report_on(version: str, policy: str, run_id: str, gates: tuple[GateResult, .
         },
         "training": {"rows": 198, "steps": 120, "metrics": {"loss": 0.27}},
         "sampling": {"temperature": 1.0, "top_p": 1.0, "max_tokens": 128, "seed": 1, "stop": []},
-        "settings": {"gates": {"of_another_version": {}}},  # so that promoting does not apply our gates to these invented findings
+        "settings": INVENTED,
         "findings": {
             "win_rate": {
                 "rate": {"figure": 0.624, "low": 0.561, "high": 0.688, "n": 812},

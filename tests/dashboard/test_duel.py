@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from storage.artifacts import Artifacts
 from storage.events import CanaryStarted, DuelDecided, ModelPromoted, ReviewDecided
-from tests.dashboard.small_world import RunningHub, wait_until
+from streams.attestation.verify import verify
+from tests.dashboard.small_world import INVENTED, RunningHub, wait_until
 from trainers.audits.duel import DuelRule
 
 WINS = [1.0, 1.0, 0.5, 1.0, 0.0] * 12  # 60 judgments, win rate 0.7
@@ -12,7 +14,7 @@ counter = iter(range(10, 1000))
 
 
 def sections(**rule: Any) -> dict[str, Any]:
-    return {"duel": DuelRule(**rule).model_dump(mode="json")}
+    return INVENTED | {"duel": DuelRule(**rule).model_dump(mode="json")}
 
 
 def awaiting(hub: RunningHub, policy: str, requested_by: str | None = None, **more: Any) -> str:
@@ -51,6 +53,11 @@ def test_an_approved_version_becomes_champion_by_recruiters_judgments_only(hub: 
     until(hub, version, "champion")
     history = hub.get("/v1/versions")["history"]
     assert [each["what"] for each in history[:3]] == ["became champion", "duel: better", "approved"]
+    artifacts = Artifacts(hub.world.settings.common.artifacts_url)
+    (promoted,) = [each for each in hub.hub.warehouse.events(ModelPromoted) if isinstance(each, ModelPromoted) and each.version == version]
+    keys = {key.keyid: key for key in hub.hub.streams.attestor.keys.published()}
+    checks = verify(artifacts.read(promoted.record or ""), artifacts, keys).checks
+    assert [(check.outcome, check.words[:16]) for check in checks if check.what == "duel"] == [("passed", "decided again by")]
     found = hub.get("/v1/verify")
     assert [words for words in found.get("derived", []) + found.get("artifact", []) if version in words] == []
     roll_back(hub)
