@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from storage.artifacts import Artifacts
@@ -103,7 +104,7 @@ def test_a_champion_with_a_policy_is_sampled_where_it_served_no_reply(
     moved = report.findings["kl_budget"]
     assert moved["champion"]["per_reply"]["figure"] == 0 < moved["base"]["per_reply"]["figure"]
     assert report.champion_policy == outcome.policy
-    assert report.findings["win_rate"]["alpha"] == pytest.approx(0.05 / 4)
+    assert report.findings["win_rate"]["alpha"] == pytest.approx(6 * 0.05 / (np.pi * 2) ** 2)
 
 
 def test_a_snapshot_that_fails_its_expectations_ends_the_run_and_names_them(run_settings: Settings, tmp_path: Path) -> None:

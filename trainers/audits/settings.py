@@ -22,8 +22,8 @@ class EvaluationSettings(BaseModel):
     null_prompts : prompts on which the champion is compared with a second sample of itself
     kl_prompts : challenger replies on which its KL divergence is measured
     names : pairs of names in the name audit
-    alpha : two-sided error rate over successive challengers; the k-th spends alpha / k²
-    resamples : bootstrap refits for the win rate's interval
+    alpha : two-sided error rate over successive challengers against one champion; the k-th spends 6 alpha / (pi² k²)
+    resamples : draws of the panel's tastes for the win rate's interval
     seed : of sampling and resampling
     """
 
