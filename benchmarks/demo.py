@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one seed instead of ten")
     parser.add_argument("--seeds", type=int, nargs="*", help="these seeds instead")
     parser.add_argument(
-        "--only", choices=("taste", "null", "plant"), action="append", help="these worlds only; taste and null where absent"
+        "--only", choices=("taste", "null", "null-panel", "plant"), action="append", help="these worlds only; taste and null where absent"
     )
     parser.add_argument("--workers", type=int, default=2, help="seeds at the same time, one core each")
     parser.add_argument("--json", type=Path)
@@ -71,6 +71,10 @@ def as_result(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
         promoted = sum(one["verdict"] == "passed" for one in null)
         figures.append(Figure("null_seeds_promoted", promoted, None, None, f"of {len(null)}", "==0"))
         figures.append(_over_seeds("null_win_rate", [one["win_rate"] for one in null]))
+    panel_null = [one for one in found if one["world"] == "null-panel"]
+    if panel_null:
+        promoted = sum(one["verdict"] == "passed" for one in panel_null)
+        figures.append(Figure("null_panel_seeds_promoted", promoted, None, None, f"of {len(panel_null)}"))
     plant = [one for one in found if one["world"] == "plant"]
     if plant:
         caught = sum(one["gates"]["name_contrast"] != "passed" for one in plant)
@@ -105,7 +109,7 @@ def _one(job: tuple[str, int]) -> dict[str, Any]:
     def say(line: str) -> None:
         sys.stderr.write(f"{kind} {line}  [{time.monotonic() - started:.0f} s]\n")
 
-    world = World(seed, null=kind == "null", plant=kind == "plant")
+    world = World(seed, null=kind == "null", null_panel=kind == "null-panel", plant=kind == "plant")
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         settings = Settings.read(home, {}).with_values({"home": home, "sources": ("simulation",)})

@@ -80,12 +80,20 @@ class Hub:
         self.serving = ServingVersion(own.serving_url or serving_url(settings), self._wake_pages)
         self.readings = Readings(
             Sources(
-                self.warehouse, LogLag(self._lag), self._problems, rule.every, run_artifacts, lambda: self.serving.version, own.opinions
+                self.warehouse,
+                LogLag(self._lag),
+                self._problems,
+                rule.every,
+                run_artifacts,
+                lambda: self.serving.version,
+                own.opinions,
+                lambda: self.streams.coordinator.waiting,
             )
         )
         self.live = ReadingFeed(self.readings.take)
         self.queue = RatingQueue(self.warehouse, self.readings.outstanding)
         self.streams.listeners.append(self._on_commit)
+        self.streams.coordinator.on_waiting = self._wake_pages
         reviews = Reviews(
             self.bus, lambda: fold_versions(self.warehouse, run_artifacts)[0], artifacts, check_reviewer_key(attestation.reviewer_key)
         )

@@ -17,14 +17,23 @@ from deploy.own_processes import client, is_ready
 from deploy.people import People
 from deploy.supervisor import Supervisor
 from storage.errors import FeedbackLoopError
-from storage.events import DuelDecided, Event, ModelEvaluated, ModelPromoted, TrainingFailed, TrainingProgress, TrainingRequested
+from storage.events import (
+    DatasetFrozen,
+    DuelDecided,
+    Event,
+    ModelEvaluated,
+    ModelPromoted,
+    TrainingFailed,
+    TrainingProgress,
+    TrainingRequested,
+)
 from storage.settings import Settings
 from streams.addresses import url_of
 from streams.bus.kafka_settings import KafkaSettings
 from streams.bus.open import bus_of
 from streams.bus.protocol import Bus, Partition
 from streams.bus.quarantine import decoded
-from streams.bus.topics import PROGRESS, REQUESTED, TOPICS, VERSIONS
+from streams.bus.topics import FROZEN, PROGRESS, REQUESTED, TOPICS, VERSIONS
 
 Until = Literal["review", "promoted"]
 
@@ -39,15 +48,15 @@ class Demo:
 
     until: Until | None = None
     seed: int = 0
-    controls: frozenset[str] = frozenset()  # of "null", "plant", "drift"; see the command's options
+    controls: frozenset[str] = frozenset()  # of "null", "null-panel", "plant", "drift"; see the command's options
     bus: Literal["sqlite", "kafka"] = "sqlite"
     judgments: int = JUDGMENTS_TO_TRAIN
     give_up_after: float = 900.0  # seconds
 
     @property
     def is_control(self) -> bool:
-        """Whether the version is expected *not* to pass."""
-        return bool(self.controls & {"null", "plant"})
+        """Whether the version is not expected to pass."""
+        return bool(self.controls & {"null", "null-panel", "plant"})
 
 
 @dataclass
@@ -157,13 +166,16 @@ def _until_evaluated(
 ) -> ModelEvaluated:
     deadline = time.monotonic() + demo.give_up_after
     reported_at, progress = 0.0, None
-    for event in _follow(bus, (REQUESTED.name, PROGRESS.name, VERSIONS.name)):
+    for event in _follow(bus, (REQUESTED.name, FROZEN.name, PROGRESS.name, VERSIONS.name)):
         supervisor.check()
         if time.monotonic() > deadline:
             raise FeedbackLoopError(f"no model was evaluated within {demo.give_up_after:.0f} s; see {supervisor.home / 'logs'}")
         if isinstance(event, TrainingRequested):
             clock.reached("training_requested")
-            report(f"threshold reached after {clock.seconds['training_requested']:.0f} s: training starts, the people pause")
+            report(f"threshold reached after {clock.seconds['training_requested']:.0f} s: a run is requested")
+        elif isinstance(event, DatasetFrozen):
+            clock.reached("frozen")
+            report("its data is frozen: training starts, the people pause")
             people.stop()
         elif isinstance(event, TrainingProgress):
             clock.reached(f"stage_{event.stage}")

@@ -13,7 +13,7 @@ from streams.addresses import url_of
 
 
 class People:
-    """Candidates, recruiters and the reviewer: ``python -m simulation``. ``controls`` are of ``null``, ``plant`` and ``drift``."""
+    """Candidates, recruiters and the reviewer: ``python -m simulation``; ``controls`` are names of its options."""
 
     def __init__(self, settings: Settings, *, seed: int, controls: Collection[str] = ()) -> None:
         servers = ["--serving", url_of(settings, "serving"), "--hub", url_of(settings, "hub")]

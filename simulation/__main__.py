@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the world and its recruiters' taste")
     parser.add_argument("--pace", choices=tuple(PACES), default="fast")
     parser.add_argument("--version", help="review: the version to decide on")
-    for control in ("null", "plant", "drift"):
+    for control in ("null", "null-panel", "plant", "drift"):
         parser.add_argument(f"--{control}", action="store_true")
     arguments = parser.parse_args()
     sys.exit(asyncio.run(_people(arguments) if arguments.what == "people" else _review(arguments)))
@@ -59,7 +59,7 @@ def main() -> None:
 async def _people(arguments: argparse.Namespace) -> int:
     """Chat and judge until SIGTERM or SIGINT, then print a summary."""
     pace = PACES[arguments.pace]
-    world = World(arguments.seed, null=arguments.null, plant=arguments.plant, drift=arguments.drift)
+    world = World(arguments.seed, null=arguments.null, null_panel=arguments.null_panel, plant=arguments.plant, drift=arguments.drift)
     recruiters = [Recruiter.draw(world, number) for number in range(RECRUITERS)]
     chats, judgments, seed = Chats(), Judgments(), arguments.seed + pace.fresh
     async with client(limits=httpx.Limits(max_connections=64)) as http:

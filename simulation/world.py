@@ -101,16 +101,18 @@ class World:
     seed
         Decides the true taste. Everything else is drawn from the random stream passed to each function.
     null
-        All weights are zero: every reply has the same true utility.
+        All weights are zero, and recruiters have no tastes of their own: every reply is worth the same to everybody.
+    null_panel
+        All weights are zero and recruiters keep tastes of their own: the world prefers nothing, a panel of few may.
     plant
         For candidates of the group "south" recruiters reverse their taste for dated next steps.
     drift
         One weight of the true taste changes its sign when ``turn()`` is called.
     """
 
-    def __init__(self, seed: int, *, null: bool = False, plant: bool = False, drift: bool = False) -> None:
+    def __init__(self, seed: int, *, null: bool = False, null_panel: bool = False, plant: bool = False, drift: bool = False) -> None:
         self.seed, self.null, self.plant, self.drift = seed, null, plant, drift
-        self.taste = Taste.draw(seed, null=null, plant=plant)
+        self.taste = Taste.draw(seed, null=null or null_panel, plant=plant)
 
     def turn(self) -> None:
         """Change the taste if this world drifts; only the first call has an effect."""

@@ -104,10 +104,10 @@ class Versions:
         """The champion after a rollback."""
         return self.champions[-2] if len(self.champions) > 1 else None
 
-    @property
-    def verdicts(self) -> int:
-        """Number of verdicts so far; alpha is spent over them."""
-        return len(self.versions)
+    def verdicts_against(self, champion: str) -> int:
+        """Number of versions that were judged against this champion with sufficient evidence; alpha is spent over them."""
+        judged = (version.evaluated for version in self.versions.values())
+        return sum(evaluated.champion == champion and evaluated.verdict != "insufficient" for evaluated in judged)
 
 
 @dataclass(frozen=True)

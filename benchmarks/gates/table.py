@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.figures import Figure
-from benchmarks.gates import conduct, duel, outcomes, proof
+from benchmarks.gates import conduct, duel, outcomes, proof, win_rate
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,7 @@ class Measurement:
 
 
 MEASUREMENTS: tuple[Measurement, ...] = (
+    Measurement("win_rate", win_rate.figures),
     Measurement("conduct", conduct.figures),
     Measurement("duel", duel.figures),
     Measurement("outcomes", outcomes.figures),

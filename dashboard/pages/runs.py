@@ -77,6 +77,8 @@ def card(run: Run, *, newest: bool) -> Any:
         className="card-head",
     )
     body: list[Any] = [head, track(run)]
+    if run.waiting:
+        body.append(html.P(f"{run.waiting[0].upper()}{run.waiting[1:]}. The run starts by itself when there is enough.", className="hint"))
     if run.state == "failed":
         body.append(
             html.P(

@@ -132,7 +132,7 @@ class Step(Shown):
 
 
 class Run(Shown):
-    """A training run and its progress."""
+    """A training run and its progress; ``waiting`` says which evidence a requested run waits for."""
 
     run_id: str
     method: str
@@ -154,6 +154,7 @@ class Run(Shown):
     version: str | None
     verdict: Verdict | None
     reason: str | None
+    waiting: str | None = None
     history: tuple[Step, ...]
 
 

@@ -20,6 +20,7 @@ from streams import evaluations
 from streams import versions as life
 from streams.bus.topics import FROZEN, PROGRESS, REQUESTED, VERSIONS
 from streams.http.visible_text import without_paths
+from streams.stations.freeze import Shortage
 
 CURVE = 400  # points of the accuracy curve
 STEPS = 120  # points of a run's curves
@@ -41,6 +42,7 @@ class Sources:
     run_artifacts : the settings and reports of runs
     serving : the version that serving reports; None if it does not answer
     opinions : opinions that each pair needs
+    shortage : the requested run that waits for evidence
     """
 
     warehouse: Warehouse
@@ -50,6 +52,7 @@ class Sources:
     run_artifacts: evaluations.RunArtifacts
     serving: Callable[[], str | None] = lambda: None
     opinions: int = 1
+    shortage: Callable[[], Shortage | None] = lambda: None
 
 
 class Readings:
@@ -89,10 +92,17 @@ class Readings:
         return shown.Reading(
             status=self._status(revision, versions),
             curve=tuple(_point(row) for row in tuple(self._history)),
-            runs=self._runs,
+            runs=self._with_waiting(),
             versions=versions,
             duel=self._duel,
         )
+
+    def _with_waiting(self) -> tuple[shown.Run, ...]:
+        shortage = self._sources.shortage()
+        if shortage is None:
+            return self._runs
+        of_run = {str(shortage.run_id): shortage.words}
+        return tuple(run.model_copy(update={"waiting": of_run.get(run.run_id)}) if run.state == "requested" else run for run in self._runs)
 
     def _status(self, revision: int, versions: shown.Versions) -> shown.Status:
         sources, tally, every = self._sources, self._tally, self._sources.every

@@ -193,6 +193,9 @@ def demo(
     json_file: JSONOption = None,
     seed: Annotated[int, typer.Option(help="Seed of the simulated world and its recruiters' taste.")] = 0,
     null: Annotated[bool, typer.Option("--null", help="Control: recruiters without any taste. No version should pass.")] = False,
+    null_panel: Annotated[
+        bool, typer.Option("--null-panel", help="Control: recruiters who share no taste and keep their own; few of them may still agree.")
+    ] = False,
     plant: Annotated[bool, typer.Option("--plant", help="Control: recruiters who treat one group of names differently.")] = False,
     drift: Annotated[bool, typer.Option("--drift", help="Control: a taste that changes sign half-way.")] = False,
     bus: Annotated[LogKind, typer.Option(help="kafka: start a broker for the demo (needs a JDK 17 and Maven).")] = LogKind.sqlite,
@@ -202,7 +205,8 @@ def demo(
     from deploy.demo import Demo, run
 
     signal.signal(signal.SIGTERM, _interrupt)
-    controls = frozenset(name for name, asked in (("null", null), ("plant", plant), ("drift", drift)) if asked)
+    asked = {"null": null, "null-panel": null_panel, "plant": plant, "drift": drift}
+    controls = frozenset(name for name, wanted in asked.items() if wanted)
     options = Demo(until=until.value if until else None, seed=seed, controls=controls, bus=bus.value)
     summary: dict[str, Any] = {}
 

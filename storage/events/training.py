@@ -60,7 +60,9 @@ class DatasetFrozen(Event):
     snapshot: Sha256
     champion: Name
     champion_policy: Sha256 | None  # None: the configured base model itself
-    challengers_before: Annotated[int, Field(ge=0)]  # challengers judged earlier; alpha spending counts them
+    challengers_before: Annotated[
+        int, Field(ge=0)
+    ]  # challengers judged against this champion before, with sufficient evidence; alpha spending counts them
 
 
 class RunClaimed(Event):

@@ -6,13 +6,13 @@ It reacts to ``training.requested``, ``ReviewDecided`` and new judgments in the 
 import logging
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
 
 from storage.artifacts import Artifacts
 from storage.errors import trying_again
-from storage.events import CanaryStarted, DatasetFrozen, DuelDecided, Event, ModelPromoted, Source, TrainingFailed, now
+from storage.events import CanaryStarted, DatasetFrozen, DuelDecided, Event, ModelPromoted, ReplySent, Source, TrainingFailed, now
 from storage.warehouse.warehouse import Applied, Warehouse
 from streams import evaluations, runs, versions
 from streams.attestation.attestor import Attestor
@@ -49,6 +49,8 @@ class Coordinator:
         self._run_artifacts = evaluations.RunArtifacts(artifacts)
         self._life = versions.Versions()
         self._runs: runs.Runs = runs.fold(())
+        self.waiting: freeze.Shortage | None = None  # the requested run that lacks evidence
+        self.on_waiting: Callable[[], None] = lambda: None  # called when it changes; set before the first step
         self._done: set[object] = set()  # published, but possibly not in the warehouse yet
 
     def wake(self) -> None:
@@ -57,7 +59,7 @@ class Coordinator:
     def wake_for(self, applied: Applied) -> None:
         fresh = [event for event in applied.stored if isinstance(event, KINDS)]
         self._fresh.extend(fresh)
-        if fresh or applied.numbered:
+        if fresh or applied.numbered or (self.waiting and any(isinstance(event, ReplySent) for event in applied.stored)):
             self.wake()
 
     def step(self, wait: float) -> None:
@@ -75,13 +77,23 @@ class Coordinator:
             )
         request = runs.next_to_freeze(self._runs)
         if request is None or request.run_id in self._done:
+            self._wait_for(None)
             return
         with trying_again():
-            frozen = freeze.freeze_next(self._runs, life, self._warehouse, self._artifacts, self._folder)
-        if frozen is not None:
-            self._publish([frozen])
+            found = freeze.freeze_next(self._runs, life, self._warehouse, self._artifacts, self._folder)
+        self._wait_for(found if isinstance(found, freeze.Shortage) else None)
+        if isinstance(found, DatasetFrozen):
+            self._publish([found])
             self._done.add(request.run_id)
-            log.info("run %s: snapshot %s frozen through %d", request.run_id, frozen.snapshot[:12], request.through_sequence)
+            log.info("run %s: snapshot %s frozen, requested through %d", request.run_id, found.snapshot[:12], request.through_sequence)
+
+    def _wait_for(self, shortage: freeze.Shortage | None) -> None:
+        if shortage == self.waiting:
+            return
+        self.waiting = shortage
+        if shortage is not None:
+            log.info("run %s: %s", shortage.run_id, shortage.words)
+        self.on_waiting()
 
     def close(self) -> None:
         """No-op: whatever was not published is due again at the next start."""

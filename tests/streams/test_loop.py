@@ -48,6 +48,7 @@ from trainers.runs.frozen import read_frozen
 
 PROMPT = [{"role": "user", "content": "Is the role still open?"}]
 RETRAINING = {"every": 20}
+GATES = {"win_rate": {"min_prompts": 1, "min_judgments": 1, "min_recruiters": 1}}  # little to wait for
 
 
 class House:
@@ -55,7 +56,7 @@ class House:
 
     def __init__(self, home: Path, bus: str = "") -> None:
         self.home = home
-        self.settings = Settings.read(home, {}).with_values({"home": home, "bus": bus}, retraining=RETRAINING)
+        self.settings = Settings.read(home, {}).with_values({"home": home, "bus": bus}, retraining=RETRAINING, gates=GATES)
         self.stop = threading.Event()
         self.bus = bus_of(self.settings)
         self.warehouse = Warehouse.open(home / "warehouse.duckdb")

@@ -253,3 +253,12 @@ def test_every_event_either_takes_effect_or_is_listed_once_and_repeats_do_nothin
     listed = [illegal.event.event_id for illegal in state.illegal]
     assert len(listed) == len(set(listed))
     assert sum(version.status == "champion" for version in state.versions.values()) == (state.champion != BASE)
+
+
+def test_alpha_counts_the_sufficient_verdicts_against_the_current_champion_only() -> None:
+    state = fold_all([evaluated("a", "failed"), evaluated("b", "insufficient"), evaluated("c", "failed")])
+    assert state.verdicts_against(BASE) == 2
+    promoted_one = fold_all([evaluated("a", "failed"), *with_champion("one")])
+    assert (promoted_one.champion, promoted_one.verdicts_against(V1), promoted_one.verdicts_against(BASE)) == (V1, 0, 2)
+    back = fold_all([evaluated("a", "failed"), *with_champion("one"), rolled_back(V1)])
+    assert back.verdicts_against(back.champion) == 2

@@ -89,7 +89,7 @@ def settings(tmp_path: Path) -> Settings:
         duel={"alpha": 0.6, "min_judgments": 1, "recruiter_share": 1.0},  # two wins decide
         serving={"pairing_share": 1.0, "max_tokens": 32},
         dpo={"epochs": 1, "least_rows": 1},
-        evaluation={"max_tokens": 16, "null_prompts": 0, "kl_prompts": 2, "names": 2},
+        evaluation={"max_tokens": 16, "kl_prompts": 2, "names": 2},
         gates={
             "win_rate": {"least": 0.0, "above": 0.0, "min_prompts": 1, "min_judgments": 1, "min_recruiters": 1},
             "kl_budget": {"budget": 1e6, "min_prompts": 1},

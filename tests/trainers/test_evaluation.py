@@ -1,16 +1,18 @@
 """Win rate, intervals, divergence and the name audit, on values whose answers are known."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.stats import norm
 
 from storage.events import Message
-from trainers.audits.intervals import logit_interval, mean_interval, paired_shares
+from trainers.audits.intervals import logit_draws_interval, mean_interval, other_recruiters_interval, paired_shares
 from trainers.audits.name_contrast import Features, Probes, name_contrasts, read_probes
-from trainers.audits.win_rate import WinRate, length_controlled, outside_support, win_rate, win_share
-from trainers.reward.evaluation_head import EvaluationHeadSettings, Judged, fit
+from trainers.audits.win_rate import WinRate, WinRateLimits, gate, length_controlled, rows, spent_alpha, win_rate
+from trainers.reward.evaluation_head import Judged
+from trainers.reward.panel import PanelSettings
 
 pytestmark = pytest.mark.training
 
@@ -35,23 +37,45 @@ def judged(n: int, taste: np.ndarray, recruiters: int = 10, seed: int = 0) -> tu
 
 def judge(judged_: tuple[Judged, np.ndarray], ours: np.ndarray, theirs: np.ndarray, before: int = 0) -> WinRate:
     return win_rate(
-        judged_[0], ours, theirs, None, np.zeros(len(ours)), judged_[1],
-        challengers_before=before, alpha=0.05, resamples=40, head=EvaluationHeadSettings(), seed=0,
+        judged_[0], ours, theirs, np.zeros(len(ours)),
+        challengers_before=before, alpha=0.05, draws=200, panel=PanelSettings(), seed=0,
     )  # fmt: skip
 
 
 TASTE = np.concatenate([[6.0], np.zeros(D - 1)])
 
 
-def test_a_challenger_with_more_of_what_recruiters_prefer_wins() -> None:
-    rng = np.random.default_rng(1)
-    theirs = rng.normal(size=(800, D)) / np.sqrt(2 * D)
-    ours = theirs + np.concatenate([[0.3], rng.normal(size=D - 1) * 0.02])
-    found = judge(judged(120, TASTE), ours, theirs)
-    assert found.rate.figure > 0.9
-    assert found.rate.low > 0.5
-    assert (found.judgments, found.recruiters, found.prompts) == (120, 10, 800)
-    assert win_share(fit(judged(120, TASTE)[0]).margins(ours - theirs)) == found.rate.figure
+def test_the_win_rate_is_the_chance_of_being_preferred_and_not_the_share_of_prompts() -> None:
+    theirs = np.random.default_rng(1).normal(size=(800, D)) / np.sqrt(2 * D)
+    for shift in (0.02, 0.3):  # the challenger is better by the same log-odds on every prompt: 6 * shift
+        ours = theirs + np.concatenate([[shift], np.zeros(D - 1)])
+        found = judge(judged(400, TASTE), ours, theirs)
+        true = 1 / (1 + np.exp(-6 * shift))  # recruiters without ties: the logistic chance, .53 and .86; the share of prompts is 1
+        assert found.rate.low < true < found.rate.high
+        assert found.rate.figure == pytest.approx(true, abs=0.06)
+
+
+def test_the_words_say_the_figure_for_these_recruiters_and_that_others_may_differ() -> None:
+    theirs = np.random.default_rng(1).normal(size=(800, D)) / np.sqrt(2 * D)
+    found = judge(judged(160, TASTE), theirs + np.concatenate([[0.3], np.zeros(D - 1)]), theirs)
+    assert (found.judgments, found.recruiters, found.prompts) == (160, 10, 800)
+    result = gate(found, WinRateLimits())
+    assert result.verdict == "passed"
+    assert f"in {found.rate.figure:.0%} of comparisons, ties counted half ({found.rate.low:.0%} to {found.rate.high:.0%})" in result.words
+    assert found.others is not None
+    assert f"Other recruiters may differ ({found.others.low:.0%} to {found.others.high:.0%})" in result.words
+    assert found.others.low < found.rate.low < found.rate.high < found.others.high
+    assert found.others.figure == found.rate.figure == pytest.approx(np.mean(list(found.by_recruiter.values())))
+    assert [label for label, _ in rows(found)].count("Win rate with r-3") == 1
+
+
+def test_a_minority_of_recruiters_shows_in_their_own_win_rates() -> None:
+    data, seen = judged(320, TASTE, recruiters=8)
+    turned = np.isin(data.recruiter, ["r-0", "r-1"])
+    data = replace(data, lower=np.where(turned, -data.upper, data.lower), upper=np.where(turned, -data.lower, data.upper))
+    theirs = np.random.default_rng(1).normal(size=(400, D)) / np.sqrt(2 * D)
+    found = judge((data, seen), theirs + np.concatenate([[0.3], np.zeros(D - 1)]), theirs).by_recruiter
+    assert all((rate < 0.5) == (name in ("r-0", "r-1")) for name, rate in found.items())
 
 
 def test_a_champion_against_itself_is_one_half_exactly() -> None:
@@ -69,39 +93,35 @@ def test_exchanging_the_two_models_mirrors_the_rate() -> None:
     assert one.low == pytest.approx(1 - other.high)
 
 
-def test_later_challengers_get_wider_intervals() -> None:
+def test_later_challengers_get_wider_intervals_and_all_of_them_together_spend_alpha() -> None:
     rng = np.random.default_rng(2)
     ours, theirs = rng.normal(size=(200, D)), rng.normal(size=(200, D))
     first, third = judge(judged(60, TASTE), ours, theirs), judge(judged(60, TASTE), ours, theirs, before=2)
     assert third.alpha == pytest.approx(first.alpha / 9)
     assert third.rate.low < first.rate.low
+    assert sum(spent_alpha(0.05, k) for k in range(1, 100_000)) == pytest.approx(0.05, abs=1e-6)  # Basel: the sum of 1/k² is pi²/6
 
 
-def test_recruiters_without_a_taste_let_no_more_challengers_through_than_alpha_says() -> None:
-    rng = np.random.default_rng(3)
-    theirs = rng.normal(size=(800, D)) / np.sqrt(2 * D)
-    shift = rng.normal(size=D) / np.sqrt(D)  # a challenger with a style of its own
-    ours = theirs + 0.3 * shift + rng.normal(size=(800, D)) * 0.05
-    through = [judge(judged(40, np.zeros(D), seed=seed), ours, theirs).rate for seed in range(14)]
-    # at 2.5 % a side more than 2 of 14 would be less likely than one in a hundred
-    assert sum(rate.low > 0.5 and rate.figure >= 0.55 for rate in through) <= 2
+def test_a_head_that_cannot_beat_a_coin_makes_the_gate_insufficient() -> None:
+    theirs = np.random.default_rng(1).normal(size=(800, D)) / np.sqrt(2 * D)
+    verdicts = []
+    for seed in range(10):
+        found = judge(judged(160, np.zeros(D), seed=seed), theirs + 0.1, theirs)
+        verdicts.append(gate(found, WinRateLimits()).verdict)
+        if not found.beats_a_coin:
+            assert "no better than by a coin" in gate(found, WinRateLimits()).words
+    assert verdicts.count("insufficient") >= 8
+    assert verdicts.count("passed") == 0
 
 
 def test_the_length_controlled_rate_removes_the_effect_of_length() -> None:
     rng = np.random.default_rng(0)
     lengths = rng.normal(0.5, 1, 4_000)
     by_length = lengths + 0.2 * rng.logistic(size=4_000)
-    assert win_share(by_length) > 0.65
-    assert abs(length_controlled(by_length, lengths) - 0.5) < 0.03
+    wins = (by_length > 0).astype(float)
+    assert wins.mean() > 0.65
+    assert abs(length_controlled(wins, lengths) - 0.5) < 0.03
     assert length_controlled(np.ones(50), np.zeros(50)) > 0.9
-
-
-def test_replies_far_from_all_that_was_judged_are_counted_and_unembedded_ones_are_not() -> None:
-    rng = np.random.default_rng(0)
-    seen, near = rng.normal(size=(300, D)), rng.normal(size=(200, D))
-    assert outside_support(near, seen) < 0.05
-    assert outside_support(near + 20, seen) == 1
-    assert outside_support(np.concatenate([near, np.zeros((500, D))]), seen) == outside_support(near, seen)
 
 
 def test_intervals_agree_with_their_formulas() -> None:
@@ -121,11 +141,19 @@ def test_intervals_agree_with_their_formulas() -> None:
 
 def test_a_logit_interval_covers_the_share_that_it_was_drawn_around() -> None:
     rng = np.random.default_rng(0)
-    found = logit_interval(0.7, rng.binomial(400, 0.7, 500) / 400, units=1_000, alpha=0.05)
+    found = logit_draws_interval(rng.binomial(400, 0.7, 500) / 400, alpha=0.05, n=1_000)
     # Wald's: 0.7 ± 1.96 * sqrt(0.21 / 400)
     assert found.low == pytest.approx(0.655, abs=0.005)
     assert found.high == pytest.approx(0.745, abs=0.005)
-    assert logit_interval(0.7, np.array([0.7, 0.7]), units=1, alpha=0.05).low == 0
+
+
+def test_the_interval_for_other_recruiters_is_the_clustered_students() -> None:
+    shares = np.array([0.49, 0.50, 0.51, 0.52, 0.50, 0.48])
+    found = other_recruiters_interval(np.tile(shares, (50, 1)), 0.05)  # no uncertainty but that between recruiters
+    by_hand = mean_interval(shares, 0.95)
+    assert found.low == pytest.approx(by_hand.low, abs=1e-4)
+    assert found.high == pytest.approx(by_hand.high, abs=1e-4)
+    assert other_recruiters_interval(np.full((9, 1), 0.7), 0.05).low == 0
 
 
 PROBES = Probes(

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from storage.artifacts import Artifacts
@@ -133,7 +134,7 @@ def test_challenger_champion_and_base_are_sampled_with_the_same_random_numbers(
     assert report.champion_policy == outcome.policy
     sampled = json.loads((tmp_path / "sample.json").read_bytes())["result"]
     assert sampled["challenger"] == sampled["champion"] != sampled["base"]
-    assert report.findings["win_rate"]["alpha"] == pytest.approx(0.05 / 4)
+    assert report.findings["win_rate"]["alpha"] == pytest.approx(6 * 0.05 / (np.pi * 2) ** 2)
 
 
 def test_a_snapshot_that_fails_its_expectations_ends_the_run_and_names_them(run_settings: Settings, tmp_path: Path) -> None:

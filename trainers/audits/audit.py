@@ -32,6 +32,16 @@ class Finding(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
+class Needs(BaseModel):
+    """Evidence without which a gate can only say *insufficient*, all of the evaluation stratum; counted before a run starts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompts: Annotated[int, Field(ge=0)] = 0
+    judgments: Annotated[int, Field(ge=0)] = 0
+    recruiters: Annotated[int, Field(ge=0)] = 0
+
+
 def _no_rows(finding: Any) -> Rows:
     return []
 
@@ -48,6 +58,7 @@ class Audit:
     measure : measures a trial
     gate : a pure function of finding and limits; too little evidence gives *insufficient*, which is not a pass
     rows : further figures for the review page, as (label, text)
+    needs : what the limits ask for that can be counted before a run starts; a run waits for it. None if nothing
     """
 
     name: str
@@ -57,6 +68,7 @@ class Audit:
     measure: Callable[["Trial"], Finding]
     gate: Callable[[Any, Any], GateResult]
     rows: Callable[[Any], Rows] = _no_rows
+    needs: Callable[[Any], Needs] | None = None
 
 
 def insufficient(name: str, words: str, limit: str, unit: str, n: int = 0) -> GateResult:

@@ -1,4 +1,4 @@
-"""Confidence intervals shared by audits: of a mean, of a paired difference of shares, and of a share on the logit scale."""
+"""Confidence intervals shared by audits: of a mean, of a paired difference of shares, and of a share, for this panel and for others."""
 
 import math
 from typing import TYPE_CHECKING
@@ -57,24 +57,50 @@ def paired_shares(more: int, fewer: int, n: int, confidence: float) -> Interval:
     return Interval(figure=(more - fewer) / n if n else 0.0, low=center - half_width, high=center + half_width, n=n)
 
 
-def logit_interval(figure: float, resampled: "np.ndarray", units: int, alpha: float) -> Interval:
-    """Two-sided interval of a share with coverage ``1 - alpha`` from its bootstrap, symmetric on the logit scale.
+def logit_draws_interval(draws: "np.ndarray", alpha: float, n: int) -> Interval:
+    """Interval of a share with posterior probability ``1 - alpha`` from draws of it, shape ``(draws,)``, by a normal on the logit scale.
 
-    The spread of ``resampled``, shape ``(draws,)``, is widened for the small number of resampled clusters (``units``): by
-    sqrt(units / (units - 1)) and Student's quantile. Percentiles of refitted heads are biased: a resample holds fewer distinct
-    recruiters, which pulls the share towards one half.
+    A normal, because the bounds of the twentieth challenger lie far beyond any draw. ``n`` is reported as it is.
     """
     import numpy as np
-    from scipy.special import expit, logit
+    from scipy.stats import norm
+
+    center, spread = _logit_moments(draws)
+    half_width = float(norm.ppf(1 - alpha / 2)) * spread
+    return _from_logits(float(np.mean(draws)), center - half_width, center + half_width, n)
+
+
+def other_recruiters_interval(draws: "np.ndarray", alpha: float) -> Interval:
+    """Interval of the mean share over all recruiters, of whom the columns of ``draws``, shape ``(draws, recruiters)``, are a sample.
+
+    The variance is the panel's own plus S²/K, where S² is the variance between the K recruiters, averaged over the draws (the law of total
+    variance, with the recruiter as the cluster); the quantile is Student's with K - 1 degrees of freedom. (0, 1) for a single recruiter.
+    """
+    import numpy as np
     from scipy.stats import t
 
-    if units < 2 or len(resampled) < 2:
-        return Interval(figure=figure, low=0.0, high=1.0, n=units)
-    edge = 1e-4
-    center = float(logit(np.clip(figure, edge, 1 - edge)))
-    spread = float(np.std(logit(np.clip(resampled, edge, 1 - edge)), ddof=1)) * math.sqrt(units / (units - 1))
-    half_width = float(t.ppf(1 - alpha / 2, units - 1)) * spread
-    return Interval(figure=figure, low=float(expit(center - half_width)), high=float(expit(center + half_width)), n=units)
+    figure, recruiters = float(np.mean(draws)), draws.shape[1]
+    if recruiters < 2:
+        return Interval(figure=figure, low=0.0, high=1.0, n=recruiters)
+    center, spread = _logit_moments(draws.mean(axis=1))
+    between = float(np.var(draws, axis=1, ddof=1).mean()) / (figure * (1 - figure)) ** 2  # delta method, on the logit scale
+    half_width = float(t.ppf(1 - alpha / 2, recruiters - 1)) * math.sqrt(spread**2 + between / recruiters)
+    return _from_logits(figure, center - half_width, center + half_width, recruiters)
+
+
+def _logit_moments(draws: "np.ndarray") -> tuple[float, float]:
+    import numpy as np
+    from scipy.special import logit
+
+    edge = 1e-6
+    logits = logit(np.clip(draws, edge, 1 - edge))
+    return float(np.mean(logits)), float(np.std(logits, ddof=1))
+
+
+def _from_logits(figure: float, low: float, high: float, n: int) -> Interval:
+    from scipy.special import expit
+
+    return Interval(figure=figure, low=float(expit(low)), high=float(expit(high)), n=n)
 
 
 def exact_share(count: int, n: int, confidence: float) -> Interval:

@@ -19,11 +19,10 @@ class EvaluationSettings(BaseModel):
     ----------
     temperature, top_p, max_tokens : sampling parameters, as in serving; each model's first reply is compared
     prompts : maximum number of prompts; the newest of the evaluation stratum are used
-    null_prompts : prompts on which the champion is compared with a second sample of itself
     kl_prompts : challenger replies on which its KL divergence is measured
     names : pairs of names in the name audit
-    alpha : two-sided error rate over successive challengers; the k-th spends alpha / k²
-    resamples : bootstrap refits for the win rate's interval
+    alpha : two-sided error rate over successive challengers against one champion; the k-th spends 6 alpha / (pi² k²)
+    resamples : draws of the panel's tastes for the win rate's interval
     seed : of sampling and resampling
     """
 
@@ -33,7 +32,6 @@ class EvaluationSettings(BaseModel):
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     max_tokens: Annotated[int, Field(ge=1, le=8192)] = 128
     prompts: Count = 810
-    null_prompts: Annotated[int, Field(ge=0)] = 60
     kl_prompts: Count = 224
     names: Annotated[int, Field(ge=2)] = 10
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05

@@ -20,7 +20,7 @@ from trainers.audits import (
     task_success,
     win_rate,
 )
-from trainers.audits.audit import Audit, Finding
+from trainers.audits.audit import Audit, Finding, Needs
 
 if TYPE_CHECKING:
     from trainers.audits.trial import Trial
@@ -51,6 +51,12 @@ def gates_section() -> type[BaseModel]:
     model: type[BaseModel] = create_model("Gates", __config__=ConfigDict(frozen=True, extra="forbid"), **fields)
     model.__doc__ = "The section ``[gates]``: the limits of each audit."
     return model
+
+
+def needs(limits: BaseModel) -> Needs:
+    """What the gates need together: of each count the most that one of them asks for."""
+    asked = [audit.needs(getattr(limits, name)) for name, audit in audits().items() if audit.needs is not None]
+    return Needs(**{field: max((getattr(one, field) for one in asked), default=0) for field in Needs.model_fields})
 
 
 def measure(trial: "Trial", progress: Callable[[int, int], None]) -> dict[str, Finding]:

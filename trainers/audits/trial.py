@@ -64,24 +64,19 @@ class Models:
 
 @dataclass(frozen=True)
 class Replies:
-    """Prompts, each model's reply to each, and second replies of the champion to the first few.
-
-    All replies were sampled at the same settings. Reply i of each model uses the same random numbers; ``again`` uses others.
-    """
+    """Prompts, and each model's reply to each, sampled at the same settings with the same random numbers."""
 
     prompts: tuple[tuple[Message, ...], ...]
     challenger: tuple[str, ...]
     champion: tuple[str, ...]
     base: tuple[str, ...]
-    again: tuple[str, ...] = ()
 
 
 class Vectors(NamedTuple):
-    """Features of the replies, ``(m, d)`` each, of ``again`` ``(k, d)``; zeros where both texts are equal and not embedded."""
+    """Features of the replies, ``(m, d)`` each; zeros where both texts are equal and not embedded."""
 
     challenger: np.ndarray
     champion: np.ndarray
-    again: np.ndarray | None
 
 
 class Trial:
@@ -161,8 +156,6 @@ class Trial:
         replies = self.replies
         differing = [i for i, (ours, theirs) in enumerate(zip(replies.challenger, replies.champion, strict=True)) if ours != theirs]
         items = [(replies.prompts[i], text) for i in differing for text in (replies.challenger[i], replies.champion[i])]
-        twice = [i for i, text in enumerate(replies.again) if text != replies.champion[i]]
-        items += [(replies.prompts[i], text) for i in twice for text in (replies.champion[i], replies.again[i])]
         known = stored_features(self.preferences, self.embedding)
         fresh = [item for item in dict.fromkeys(items) if item not in known]
         for start in range(0, len(fresh), EMBED_BATCH):
@@ -177,8 +170,4 @@ class Trial:
         challenger, champion = stacked(replies.challenger), stacked(replies.champion)
         for i in set(range(len(challenger))) - set(differing):
             challenger[i] = champion[i]
-        again = stacked(replies.again) if replies.again else None
-        if again is not None:
-            for i in set(range(len(again))) - set(twice):
-                again[i] = champion[i]
-        return Vectors(challenger, champion, again)
+        return Vectors(challenger, champion)

@@ -1,22 +1,28 @@
-"""How often would recruiters prefer the challenger's reply to the champion's? Estimated by a head that is never used in training.
+"""How often would this panel's recruiters choose the challenger's reply over the champion's?
 
-The head is fitted on judgments of the evaluation stratum alone and predicts the sign of the reward difference on each prompt. The interval
-comes from refits on resampled recruiters and prompts. Such a head is weak and understates a true advantage.
+The estimand is the mean over prompts and recruiters, each recruiter weighing the same, of P(challenger preferred) + ½·P(tie), with no side
+shown first. It is the share of answers that the challenger would win, not the share of prompts on which its reply scores higher: where
+recruiters are nearly indifferent, a reply that always scores a little higher wins little more than half of the answers. It is
+estimated from judgments never used in training.
+
+The claim is about the recruiters who judged. A second, wider interval treats them as a sample of all recruiters.
 """
 
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic import Field
 
 from storage.events import GateResult
-from trainers.audits.audit import Audit, Count, Finding, Limits, Rows, Share
-from trainers.audits.intervals import Interval, logit_interval
+from trainers.audits.audit import Audit, Count, Finding, Limits, Needs, Rows, Share
+from trainers.audits.intervals import Interval, logit_draws_interval, other_recruiters_interval
 
 if TYPE_CHECKING:
     from trainers.audits.trial import Trial
-    from trainers.reward.evaluation_head import EvaluationHeadSettings, Judged
-
-TIE_TOLERANCE = 1e-9  # reward differences closer to zero than this are rounding
+    from trainers.reward.evaluation_head import Judged
+    from trainers.reward.panel import PanelSettings
 
 
 class WinRateLimits(Limits):
@@ -32,8 +38,11 @@ class WinRateLimits(Limits):
 class WinRate(Finding):
     """The challenger's win rate with its interval, the sample sizes and related figures.
 
-    ``length_controlled`` is the rate at equal length; ``null`` the champion's rate against a second sample of itself; ``outside`` the
-    shares of the challenger's and the champion's replies that lie outside the support of the judged replies.
+    ``rate`` is of this panel; ``others`` has the same figure and an interval for other recruiters. ``by_recruiter`` are the win rates of
+    single recruiters, pulled towards each other where they have judged little. ``slope`` is the cross-validated slope of the head (1 is
+    right, 0 is a coin); it scales the head if its interval excludes 1, and ``scaled`` says so. ``length_controlled`` is the rate at
+    equal length. Reports of earlier versions have no ``others``, ``by_recruiter`` and ``slope``, and their ``rate`` was a share of prompts;
+    only they have ``outside`` and ``null``.
     """
 
     rate: Interval
@@ -42,13 +51,22 @@ class WinRate(Finding):
     judgments: int
     recruiters: int
     length_controlled: float
-    null: float | None
-    outside: tuple[float, float]
+    others: Interval | None = None
+    by_recruiter: dict[str, float] = Field(default_factory=dict)
+    slope: Interval | None = None
+    scaled: bool = False
+    outside: tuple[float, float] | None = None
+    null: float | None = None
+
+    @property
+    def beats_a_coin(self) -> bool:
+        """Whether the head predicts judgments that it has not seen better than a coin does."""
+        return self.slope is None or self.slope.low > 0
 
 
 def measure(trial: "Trial") -> WinRate:
-    """The win rate under the head fitted on the evaluation stratum."""
-    from trainers.reward.evaluation_head import EvaluationHeadSettings
+    """The win rate under the panel's tastes as fitted on the evaluation stratum."""
+    from trainers.reward.panel import PanelSettings
 
     vectors, settings = trial.vectors, trial.settings
     texts = zip(trial.replies.challenger, trial.replies.champion, strict=True)
@@ -56,13 +74,11 @@ def measure(trial: "Trial") -> WinRate:
         trial.judged,
         vectors.challenger,
         vectors.champion,
-        vectors.again,
         np.array([np.log1p(len(a)) - np.log1p(len(b)) for a, b in texts]),
-        trial.judged_features,
         challengers_before=trial.challengers_before,
         alpha=settings.alpha,
-        resamples=settings.resamples,
-        head=EvaluationHeadSettings(head=trial.learning),
+        draws=settings.resamples,
+        panel=PanelSettings(head=trial.learning),
         seed=settings.seed,
     )
 
@@ -70,22 +86,30 @@ def measure(trial: "Trial") -> WinRate:
 def gate(found: WinRate, limits: WinRateLimits) -> GateResult:
     """Pass when the win rate reaches ``limits.least`` and its whole interval lies above ``limits.above``.
 
-    Fewer prompts, judgments or recruiters than the limits ask for give an *insufficient* result, which is not a pass.
+    Fewer prompts, judgments or recruiters than the limits ask for give an *insufficient* result, which is not a pass; so does a head that
+    cannot beat a coin on judgments that it has not seen.
     """
     rate = found.rate
     enough = found.prompts >= limits.min_prompts and found.judgments >= limits.min_judgments and found.recruiters >= limits.min_recruiters
     good = rate.figure >= limits.least and rate.low > limits.above
-    measured = f"measured on {found.prompts} prompts with {found.judgments} judgments of {found.recruiters} recruiters"
+    measured = f"on {found.prompts} prompts, from {found.judgments} judgments of {found.recruiters} recruiters"
     if not enough:
         words = (
-            f"Not enough evidence: {measured}; at least {limits.min_prompts} prompts, {limits.min_judgments} judgments and "
+            f"Not enough evidence: measured {measured}; at least {limits.min_prompts} prompts, {limits.min_judgments} judgments and "
             f"{limits.min_recruiters} recruiters are needed."
         )
+    elif not found.beats_a_coin:
+        words = f"The judgments do not say what recruiters prefer: {measured}, unseen ones are predicted no better than by a coin."
     else:
-        words = f"Recruiters would prefer the new replies in {rate.figure:.0%} of cases ({rate.low:.0%} to {rate.high:.0%}), {measured}."
+        words = (
+            f"These recruiters would choose the new reply over the champion's in {rate.figure:.0%} of comparisons, ties counted half "
+            f"({rate.low:.0%} to {rate.high:.0%}), estimated {measured}."
+        )
+        if found.others is not None:
+            words += f" Other recruiters may differ ({found.others.low:.0%} to {found.others.high:.0%})."
     return GateResult(
         name=AUDIT.name,
-        verdict="insufficient" if not enough else "passed" if good else "failed",
+        verdict="insufficient" if not enough or not found.beats_a_coin else "passed" if good else "failed",
         figure=rate.figure,
         low=rate.low,
         high=rate.high,
@@ -96,30 +120,38 @@ def gate(found: WinRate, limits: WinRateLimits) -> GateResult:
     )
 
 
+def needs(limits: WinRateLimits) -> Needs:
+    """What the gate cannot do without, countable before a run starts."""
+    return Needs(prompts=limits.min_prompts, judgments=limits.min_judgments, recruiters=limits.min_recruiters)
+
+
 def rows(found: WinRate) -> Rows:
-    challenger, champion = found.outside
+    shown = []
+    if found.others is not None:
+        shown.append(("Other recruiters may differ", f"{found.others.low:.1%} to {found.others.high:.1%}"))
+    shown += [(f"Win rate with {name}", f"{rate:.1%}") for name, rate in sorted(found.by_recruiter.items(), key=lambda one: one[1])]
+    if found.slope is not None:
+        used = "used to scale the estimate" if found.scaled else "1 is right, 0 is a coin"
+        shown.append(("Calibration slope", f"{found.slope.figure:.2f} ({found.slope.low:.2f} to {found.slope.high:.2f}); {used}"))
     return [
+        *shown,
         ("Win rate at equal length", f"{found.length_controlled:.1%}"),
-        ("Champion against itself", "–" if found.null is None else f"{found.null:.1%}"),
-        ("Replies unlike any judged so far", f"{challenger:.1%}, champion {champion:.1%}"),
     ]
 
 
-AUDIT = Audit("win_rate", "Is it preferred to the champion?", WinRateLimits, WinRate, measure, gate, rows)
+AUDIT = Audit("win_rate", "Is it preferred to the champion?", WinRateLimits, WinRate, measure, gate, rows, needs)
 
 
 def win_rate(
     judged: "Judged",
     challenger: np.ndarray,
     champion: np.ndarray,
-    again: np.ndarray | None,
     log_lengths: np.ndarray,
-    seen: np.ndarray,
     *,
     challengers_before: int,
     alpha: float,
-    resamples: int,
-    head: "EvaluationHeadSettings",
+    draws: int,
+    panel: "PanelSettings",
     seed: int,
 ) -> WinRate:
     """Judge the challenger's replies against the champion's on the same prompts.
@@ -127,93 +159,57 @@ def win_rate(
     Parameters
     ----------
     challenger, champion : features of their replies, ``(m, d)``
-    again : features of the champion's second sample on the first prompts, ``(k, d)`` with k <= m, or None
     log_lengths : log length of the challenger's reply minus that of the champion's, ``(m,)``
-    seen : features of the replies that were judged, ``(n, d)``
-    challengers_before : number of earlier verdicts; the k-th challenger spends ``alpha / k²``
+    challengers_before : number of challengers that were judged against the same champion before, with sufficient evidence
+    draws : number of draws from the posterior
     """
-    from trainers.reward.evaluation_head import fit
+    from trainers.reward.panel import cross_validated, fit_panel
 
-    fitted = fit(judged, head)
     between = np.asarray(challenger - champion, float)
-    differences = fitted.margins(between)
-
-    rng = np.random.default_rng(seed)
-    resampled = np.empty(resamples)
-    units = 0
-    for i in range(resamples):
-        counts, units = _resample(judged, rng)
-        prompts = rng.integers(len(between), size=len(between))
-        resampled[i] = win_share(fit(judged, head, counts).margins(between)[prompts])
-    spent = alpha / (challengers_before + 1) ** 2
-    null = None
-    if again is not None and len(again):
-        null = win_share(fitted.margins(again - champion[: len(again)]))
+    fitted = fit_panel(judged, panel)
+    calibration = cross_validated(fitted)
+    slope = calibration.interval(SLOPE_CONFIDENCE)
+    scaled = slope.low > 0 and not slope.low <= 1 <= slope.high
+    targeted = fitted.towards(between)
+    rates, by_prompt = (replace(targeted, slope=slope.figure) if scaled else targeted).win_rates(between, draws, seed)
+    spent = spent_alpha(alpha, challengers_before + 1)
     return WinRate(
-        rate=logit_interval(win_share(differences), resampled, units, spent),
+        rate=logit_draws_interval(rates.mean(axis=1), spent, len(between)),
         alpha=spent,
         prompts=len(between),
         judgments=len(judged),
-        recruiters=len(set(judged.recruiter)),
-        length_controlled=length_controlled(differences, log_lengths),
-        null=null,
-        outside=(outside_support(challenger, seen), outside_support(champion, seen)),
+        recruiters=len(fitted.recruiters),
+        length_controlled=length_controlled(by_prompt, log_lengths),
+        others=other_recruiters_interval(rates, spent),
+        by_recruiter=dict(zip(fitted.recruiters, rates.mean(axis=0).tolist(), strict=True)),
+        slope=slope,
+        scaled=scaled,
     )
 
 
-def win_share(differences: np.ndarray) -> float:
-    """The mean of 1[difference > 0] + ½·1[difference = 0]."""
-    return float(np.where(np.abs(differences) <= TIE_TOLERANCE, 0.5, differences > 0).mean())
+SLOPE_CONFIDENCE = 0.95
 
 
-def _resample(judged: "Judged", rng: np.random.Generator) -> tuple[np.ndarray, int]:
-    """The weight of each judgment in a resample, and the number of resampled clusters.
-
-    Recruiters are drawn with all their judgments, which covers the variation between recruiters and within them. If the data names no
-    recruiters, the judged prompts are drawn instead.
-    """
-    names, who = np.unique(judged.recruiter, return_inverse=True)
-    if len(names) == 1:
-        names, who = np.unique(judged.prompt, return_inverse=True)
-    return np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))[who].astype(float), len(names)
+def spent_alpha(alpha: float, k: int) -> float:
+    """The error rate of the ``k``-th challenger against one champion, ``6 alpha / (pi² k²)``; over all k they sum to ``alpha``."""
+    return 6 * alpha / (math.pi * k) ** 2
 
 
-def length_controlled(differences: np.ndarray, log_lengths: np.ndarray) -> float:
-    """The win rate that a logistic regression of winning on the difference of log lengths gives at equal lengths.
+def length_controlled(wins: np.ndarray, log_lengths: np.ndarray) -> float:
+    """The win rate at equal lengths, by a logistic regression of each prompt's win rate, ``(m,)``, on the difference of log lengths.
 
     After Dubois et al. (2024), "Length-Controlled AlpacaEval" (arXiv:2404.04475), with length as the only term.
     """
     from scipy.special import expit
 
-    won = np.where(np.abs(differences) <= TIE_TOLERANCE, 0.5, differences > 0)
     scale = float(log_lengths.std()) or 1.0
-    x = np.column_stack([np.ones(len(won)), np.tanh(log_lengths / scale)])
+    x = np.column_stack([np.ones(len(wins)), np.tanh(log_lengths / scale)])
     weights = np.zeros(2)
     for _ in range(50):
         chance = expit(x @ weights)
         information = (x * (chance * (1 - chance))[:, None]).T @ x + 1e-3 * np.eye(2)  # the ridge bounds it where one side always wins
-        step = np.linalg.solve(information, x.T @ (won - chance) - 1e-3 * weights)
+        step = np.linalg.solve(information, x.T @ (wins - chance) - 1e-3 * weights)
         weights += step
         if np.abs(step).max() < 1e-10:
             break
     return float(expit(weights[0]))
-
-
-def outside_support(features: np.ndarray, seen: np.ndarray) -> float:
-    """The share of replies farther from every judged reply than 99 % of the judged replies are from each other's nearest.
-
-    Zero rows are replies that were not embedded because both models gave them; they do not count.
-    """
-    features = features[np.any(features != 0, axis=1)]
-    if len(seen) < 2 or not len(features):
-        return 0.0
-    among = _squared_distances(seen, seen)
-    among[among <= 1e-12] = np.inf  # itself and its duplicates
-    nearest = among.min(axis=1)
-    limit = np.quantile(nearest[np.isfinite(nearest)], 0.99) if np.isfinite(nearest).any() else 0.0
-    return float((_squared_distances(features, seen).min(axis=1) > limit).mean())
-
-
-def _squared_distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    one, other = one.astype(float), other.astype(float)
-    return np.asarray(np.maximum((one**2).sum(1)[:, None] + (other**2).sum(1)[None] - 2 * one @ other.T, 0))

@@ -149,7 +149,7 @@ def _fit(judged: Judged, kernels: _Kernels, settings: EvaluationHeadSettings, co
     lapse = np.full(len(names), prior.start.lapse)
     for round_ in range(settings.rounds + 1):
         weight = counts * (1 - lapse[who])
-        found = [(scale, _newton(scale**2 * features + position, low, high, weight)) for scale in settings.scales]
+        found = [(scale, newton(scale**2 * features + position, low, high, weight)) for scale in settings.scales]
         evidence = [mode.log_evidence - 0.5 * (np.log(scale / settings.scale_center) / settings.scale_spread) ** 2 for scale, mode in found]
         best = int(np.argmax(evidence))
         scale, mode = found[best]
@@ -168,19 +168,21 @@ def _fit(judged: Judged, kernels: _Kernels, settings: EvaluationHeadSettings, co
 
 
 @dataclass(frozen=True)
-class _Mode:
-    """The posterior's mode; ``dual`` is the gradient of the log-likelihood there, from which the weights are computed.
+class Mode:
+    """The posterior's mode: ``latent``, and ``dual``, the gradient of the log-likelihood there, from which the weights are computed.
 
     ``left_out_mean`` and ``left_out_variance`` are each latent's leave-one-out mean and variance.
     """
 
+    latent: np.ndarray
     dual: np.ndarray
     log_evidence: float
     left_out_mean: np.ndarray
     left_out_variance: np.ndarray
 
 
-def _newton(kernel: np.ndarray, low: np.ndarray, high: np.ndarray, weight: np.ndarray) -> _Mode:
+def newton(kernel: np.ndarray, low: np.ndarray, high: np.ndarray, weight: np.ndarray) -> Mode:
+    """The mode of latents with prior covariance ``kernel`` whose answers lie in ``low`` to ``high``, each weighted."""
     latent, value = np.zeros(len(low)), -np.inf
     dual = np.zeros(len(low))
     for _ in range(50):
@@ -204,4 +206,4 @@ def _newton(kernel: np.ndarray, low: np.ndarray, high: np.ndarray, weight: np.nd
     half = solve_triangular(factor[0], roots[:, None] * kernel, lower=True, check_finite=False)
     variance = np.diag(kernel) - (half**2).sum(axis=0)
     remaining = np.maximum(1 - h * variance, 1e-9)
-    return _Mode(dual, log_evidence, latent - variance * dual / remaining, variance / remaining)
+    return Mode(latent, dual, log_evidence, latent - variance * dual / remaining, variance / remaining)

@@ -18,7 +18,6 @@ from trainers.audits.trial import Models, Replies, Trial
 from trainers.data.preference import decisive_training_rows
 from trainers.features.embedder import Embedder
 from trainers.models.engine import generate
-from trainers.models.policy import Policy
 from trainers.policy.workarounds import keep_freed_memory
 from trainers.runs.data import RunData
 from trainers.runs.job import base_hash
@@ -63,7 +62,6 @@ class Sampled(_Record):
     challenger: tuple[str, ...]
     champion: tuple[str, ...]
     base: tuple[str, ...]
-    again: tuple[str, ...]
 
 
 class Evaluated(_Record):
@@ -130,24 +128,19 @@ def sample(prompts: Sequence[tuple[Message, ...]], models: Models, settings: Eva
     independent ones do (Glasserman and Yao 1992, "Some guidelines and guarantees for common random numbers").
     """
     keep_freed_memory()
-    twice = prompts[: settings.null_prompts]
     policies = (models.challenger, models.champion, models.base)
-    steps, done = len({id(policy) for policy in policies}) * len(prompts) + len(twice), 0
-    sampled: dict[int, tuple[str, ...]] = {}
-
-    def replies(policy: Policy, asked: Sequence[tuple[Message, ...]], number: int) -> tuple[str, ...]:
-        nonlocal done
-        before = done
-        texts = generate(policy, asked, settings.sampling, 2 * settings.seed + number, progress=lambda n, _: progress(before + n, steps))
-        done += len(asked)
-        return tuple(texts)
-
+    distinct = list({id(policy): policy for policy in policies}.values())
+    steps = len(distinct) * len(prompts)
     progress(0, steps)
-    for policy in policies:
-        if id(policy) not in sampled:
-            sampled[id(policy)] = replies(policy, prompts, 0)
+    sampled: dict[int, tuple[str, ...]] = {}
+    for policy in distinct:
+
+        def report_progress(done: int, _: int, before: int = len(sampled) * len(prompts)) -> None:
+            progress(before + done, steps)
+
+        sampled[id(policy)] = tuple(generate(policy, prompts, settings.sampling, settings.seed, progress=report_progress))
     challenger, champion, base = (sampled[id(policy)] for policy in policies)
-    return Sampled(challenger=challenger, champion=champion, base=base, again=replies(models.champion, twice, 1) if twice else ())
+    return Sampled(challenger=challenger, champion=champion, base=base)
 
 
 def evaluate(
@@ -162,7 +155,7 @@ def evaluate(
     """Run every audit."""
     embedding = Embedder.load(settings.features)
     trial = Trial(
-        Replies(tuple(prompts), sampled.challenger, sampled.champion, sampled.base, sampled.again),
+        Replies(tuple(prompts), sampled.challenger, sampled.champion, sampled.base),
         data.preferences,
         embedding,
         models,

@@ -1,0 +1,235 @@
+"""How often does the win rate's gate err? Synthetic panels with a known preference, through the real estimate, gate and spending rule.
+
+Each panel has 8 to 12 recruiters with a shared and an own taste for four attributes of a reply and for traits that no attribute names. They
+answer with their own scale, cut points and pull of the side shown first; they lapse, and one in six clicks at random. Replies are features
+whose spectrum is that of judged replies under the shipped whitening: a few strong directions and a long tail. The truth is the mean over
+recruiters of the chance that they answer in favour of the challenger, ties half, no side first, on 20,000 fresh prompts.
+
+A full run takes about a quarter of an hour on two cores.
+"""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+
+from benchmarks.figures import Figure
+from storage.events import GateResult, ModelEvaluated, ModelPromoted, ReviewDecided, derived_id
+from streams.versions import NO_TERMS, Checks, Versions, step, version_name
+from trainers.audits.win_rate import WinRate, WinRateLimits, gate, spent_alpha, win_rate
+from trainers.reward.evaluation_head import Judged
+from trainers.reward.panel import PanelSettings
+
+T = TypeVar("T")
+
+FIRST_SEED = 10_000  # those below 1,000 are for development
+DIMENSIONS, ATTRIBUTES = 60, 4
+LENGTH = 1.32  # mean squared length of a difference between two judged replies
+SPECTRUM = np.concatenate([[0.088, 0.082, 0.078, 0.062], 0.69 * (tail := np.arange(3.0, 59.0) ** -0.7) / tail.sum()])
+STEPS = np.sqrt(2 * LENGTH * SPECTRUM[:ATTRIBUTES])  # an attribute is there in half of the replies: variance of a difference step²/2
+CUTS = np.array([0.6, 1.4, 2.3, 3.4])
+ALPHA = 0.05
+PROMPTS, DRAWS = 800, 200
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Recruiters: tastes ``(K, d)``, cut points ``(K, 4)``, pulls of the first side and shares of random clicks ``(K,)``."""
+
+    tastes: np.ndarray
+    cuts: np.ndarray
+    pull: np.ndarray
+    lapse: np.ndarray
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, *, shared: float, own: float) -> "Panel":
+        """Tastes of standard deviation ``shared`` and ``own`` logits an attribute; a quarter of it for eight unnamed traits."""
+        count = int(rng.integers(8, 13))
+        unit = np.zeros(DIMENSIONS)
+        unit[:ATTRIBUTES] = 1 / STEPS
+        unit[ATTRIBUTES : ATTRIBUTES + 8] = 0.25 / np.sqrt(LENGTH * SPECTRUM[ATTRIBUTES : ATTRIBUTES + 8])
+        taste = shared * rng.standard_normal(DIMENSIONS) + own * rng.standard_normal((count, DIMENSIONS))
+        lapse = rng.beta(1, 9, count)
+        lapse[3::6] = 1
+        return cls(
+            tastes=np.exp(rng.normal(0, 0.2, (count, 1))) * taste * unit,
+            cuts=CUTS * np.exp(rng.normal(0, 0.15, (count, 1))),
+            pull=rng.normal(0.15, 0.3, count),
+            lapse=lapse,
+        )
+
+    def judge(self, rng: np.random.Generator, n: int) -> Judged:
+        """Judgments of pairs of the champion's replies; some recruiters judge more than others, some conversations twice."""
+        count = len(self.pull)
+        who = np.concatenate([np.arange(count), rng.choice(count, size=n - count, p=rng.dirichlet(np.full(count, 8.0)))])
+        differences, position = replies(rng, n) - replies(rng, n), rng.choice([-1, 1], n)
+        leaning = (differences * self.tastes[who]).sum(axis=1) + position * self.pull[who] + rng.logistic(size=n)
+        level = np.sign(leaning) * (np.abs(leaning)[:, None] > self.cuts[who]).sum(axis=1)
+        clicked = rng.choice([-1, 0, 1], n, p=[0.4, 0.2, 0.4]) * rng.integers(1, 5, n)
+        level = np.where(rng.random(n) < self.lapse[who], clicked, level).astype(int)
+        names, conversations = np.array([f"r-{k:02d}" for k in who]), np.array([f"c-{i}" for i in rng.integers(4 * n, size=n)])
+        return Judged(differences, level, level, position, names, conversations)
+
+    def truth(self, differences: np.ndarray) -> float:
+        """The panel's win rate over ``differences``, ``(m, d)``."""
+        z, tie = differences @ self.tastes.T, self.cuts[:, 0]
+        wins = 0.5 * (_expit(z - tie) + _expit(z + tie)).mean(axis=0)
+        return float(((1 - self.lapse) * wins + self.lapse / 2).mean())
+
+
+@dataclass(frozen=True)
+class Challenger:
+    """A model whose replies have the attributes with other chances, ``(4,)``, and a style of their own, ``(d,)``."""
+
+    chances: np.ndarray
+    style: np.ndarray
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, panel: Panel, size: float) -> "Challenger":
+        """``size`` in -1 … 1: how far it goes towards what the panel prefers, in a mix of attributes of its own; 0 is no attribute."""
+        mix = np.sign(panel.tastes.mean(axis=0)[:ATTRIBUTES]) * rng.dirichlet(np.full(ATTRIBUTES, 2.0))
+        return cls(np.clip(0.5 + 2 * size * mix, 0.02, 0.98), 0.15 * rng.standard_normal(DIMENSIONS) * np.sqrt(SPECTRUM))
+
+    def replies(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        return np.asarray(replies(rng, n, self.chances) + self.style)
+
+    def truth(self, rng: np.random.Generator, panel: Panel, n: int = 20_000) -> float:
+        return panel.truth(self.replies(rng, n) - replies(rng, n))
+
+
+def replies(rng: np.random.Generator, n: int, chances: np.ndarray | float = 0.5) -> np.ndarray:
+    """Features of ``n`` replies, ``(n, d)``."""
+    found = rng.standard_normal((n, DIMENSIONS)) * np.sqrt(LENGTH * SPECTRUM / 2)
+    found[:, :ATTRIBUTES] = (rng.random((n, ATTRIBUTES)) < chances) * STEPS
+    return found
+
+
+def evaluate(
+    rng: np.random.Generator, panel: Panel, challenger: Challenger, before: int, *, swapped: bool = False, alpha: float = ALPHA
+) -> WinRate:
+    """The real estimate, from 120 to 200 judgments; ``swapped`` exchanges challenger and champion."""
+    judged = panel.judge(rng, int(rng.integers(120, 201)))
+    ours, theirs = challenger.replies(rng, PROMPTS), replies(rng, PROMPTS)
+    if swapped:
+        ours, theirs = theirs, ours
+    return win_rate(
+        judged, ours, theirs, np.zeros(PROMPTS),
+        challengers_before=before, alpha=alpha, draws=DRAWS, panel=PanelSettings(), seed=0,
+    )  # fmt: skip
+
+
+def covers(seed: int) -> tuple[bool, float]:
+    """Whether the 95 % interval of a challenger holds its true win rate, and that rate."""
+    rng = np.random.default_rng(seed)
+    panel = Panel.draw(rng, shared=1.0, own=0.3)
+    challenger = Challenger.draw(rng, panel, rng.uniform(-1, 1))
+    found = evaluate(rng, panel, challenger, 0, alpha=0.05 / spent_alpha(1.0, 1))  # a 95 % interval
+    truth = challenger.truth(rng, panel)
+    return found.rate.low <= truth <= found.rate.high, truth
+
+
+def null_verdict(seed: int, own: float) -> str:
+    """The gate's verdict on a challenger whose true panel win rate is at most one half; no taste is shared."""
+    rng = np.random.default_rng(seed)
+    panel = Panel.draw(rng, shared=0.0, own=own)
+    challenger = Challenger.draw(rng, panel, rng.uniform(-1, 1))
+    better = challenger.truth(rng, panel) > 0.5
+    return gate(evaluate(rng, panel, challenger, 0, swapped=better), WinRateLimits()).verdict
+
+
+def twentieth(seed: int, rate: float = 0.70) -> str:
+    """The gate's verdict on the twentieth challenger in a row that wins ``rate``; each that passes is approved and becomes the champion."""
+    rng = np.random.default_rng(seed)
+    panel, challenger = _that_wins(rng, rate)
+    versions, verdict = Versions(), ""
+    for k in range(20):
+        found = evaluate(rng, panel, challenger, versions.verdicts_against(versions.champion))
+        result = gate(found, WinRateLimits())
+        verdict, versions = result.verdict, _folded(versions, result, f"{seed:064x}"[:60] + f"{k:04x}")
+    return verdict
+
+
+def _that_wins(rng: np.random.Generator, rate: float) -> tuple[Panel, Challenger]:
+    """A panel and a challenger with this true win rate, by bisection on its size; panels that no challenger convinces are drawn again."""
+    while True:
+        panel = Panel.draw(rng, shared=1.0, own=0.3)
+        state = rng.bit_generator.state
+        low, high = 0.0, 1.5
+        for _ in range(12):
+            middle = (low + high) / 2
+            rng.bit_generator.state = state
+            challenger = Challenger.draw(rng, panel, middle)
+            low, high = (middle, high) if challenger.truth(rng, panel, 4_000) < rate else (low, middle)
+        if abs(challenger.truth(rng, panel) - rate) < 0.01:
+            return panel, challenger
+
+
+CHECKS = Checks(evaluation=lambda event: None, terms=lambda event: NO_TERMS, evidence=lambda event, version: None)
+
+
+def _folded(versions: Versions, result: GateResult, policy: str) -> Versions:
+    """The state after this verdict, and after approval and promotion if it passed."""
+    version = version_name(policy[::-1])
+    evaluated = ModelEvaluated(
+        source="simulation",
+        version=version,
+        run_id=derived_id("run", policy),
+        policy=policy[::-1],
+        report=policy,
+        champion=versions.champion,
+        gates=(result,),
+        verdict=result.verdict,
+    )
+    after = step(versions, evaluated, CHECKS)
+    if result.verdict == "passed":
+        review = ReviewDecided(source="simulation", version=version, decision="approve", reviewer="simulated", reason="it passed")
+        after = step(after, review, CHECKS)
+        after = step(after, ModelPromoted(source="simulation", version=version, review=review.event_id), CHECKS)
+        assert after.champion == version
+    return after
+
+
+def figures(quick: bool) -> list[Figure]:
+    """Coverage, false passes and the twentieth challenger."""
+    few = 25 if quick else 1
+    covered = _over(covers, 500 // few)
+    null = _over(partial(null_verdict, own=0.0), 1_000 // few)
+    panel_null = _over(partial(null_verdict, own=1.0), 1_000 // few)
+    last = _over(twentieth, 200 // few)
+    return [
+        _share("win_rate_coverage", [inside for inside, _ in covered], ">=0.93"),
+        _share("win_rate_coverage_at_most", [inside for inside, _ in covered], "<=0.97"),
+        _share("null_pass", [verdict == "passed" for verdict in null], "<=0.05"),
+        _share("null_insufficient", [verdict == "insufficient" for verdict in null]),
+        _share("panel_null_pass", [verdict == "passed" for verdict in panel_null], "<=0.05"),
+        _share("panel_null_insufficient", [verdict == "insufficient" for verdict in panel_null]),
+        _share("twentieth_passes", [verdict == "passed" for verdict in last], ">=0.8"),
+    ]
+
+
+def _over(measure: Callable[[int], T], count: int) -> list[T]:
+    seeds = range(FIRST_SEED, FIRST_SEED + count)
+    with multiprocessing.get_context("spawn").Pool(os.cpu_count(), initializer=_one_thread) as pool:
+        return pool.map(measure, seeds, chunksize=4)
+
+
+def _one_thread() -> None:
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1)
+
+
+def _share(name: str, hits: Sequence[bool], reach: str = "") -> Figure:
+    """The share of hits with its Clopper-Pearson interval."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(sum(hits), len(hits)).proportion_ci(0.95)
+    return Figure(name, sum(hits) / len(hits), interval.low, interval.high, f"of {len(hits)}", reach)
+
+
+def _expit(z: np.ndarray) -> np.ndarray:
+    return np.asarray(1 / (1 + np.exp(-np.clip(z, -50, 50))))
