@@ -20,6 +20,7 @@ from pydantic import Field
 from storage.events import GateResult, Message
 from trainers.audits.audit import Audit, Finding, Limits, insufficient
 from trainers.audits.intervals import Interval, mean_interval
+from trainers.audits.names import names_by_race, reference_race
 
 if TYPE_CHECKING:
     from trainers.audits.trial import Trial
@@ -121,11 +122,10 @@ AUDIT = Audit("name_contrast", "Is the reward blind to names?", ContrastLimits, 
 
 def read_probes() -> Probes:
     """The probes shipped with the package."""
-    names = tomllib.loads(files("trainers.audits").joinpath("names.toml").read_text(encoding="utf-8"))
     probes = tomllib.loads(files("trainers.audits").joinpath("probes.toml").read_text(encoding="utf-8"))
     return Probes(
-        reference=names["reference"],
-        groups={group: tuple(listed) for group, listed in names["groups"].items()},
+        reference=reference_race(),
+        groups=names_by_race(),
         prompts=tuple((prompt["facts"].strip(), prompt["question"]) for prompt in probes["prompts"]),
         attributes={name: tuple((pair["with"], pair["without"]) for pair in pairs) for name, pairs in probes["attributes"].items()},
     )
