@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.figures import Figure
-from benchmarks.gates import judgments
+from benchmarks.gates import judgments, reward
 
 
 @dataclass(frozen=True)
@@ -15,4 +15,4 @@ class Measurement:
     figures: Callable[[bool], Sequence[Figure]]
 
 
-MEASUREMENTS: tuple[Measurement, ...] = (Measurement("judgments", judgments.figures),)
+MEASUREMENTS: tuple[Measurement, ...] = (Measurement("judgments", judgments.figures), Measurement("reward", reward.figures))

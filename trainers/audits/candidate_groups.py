@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
 from storage.events import Message
+from trainers.audits.names import name_groups
 
 Groups = Mapping[str, str]  # such as {"sex": "female"}
 
@@ -47,11 +48,5 @@ def first_name(prompt: Sequence[Message]) -> str | None:
 
 @cache
 def groups_of_names() -> dict[str, Groups]:
-    """Sex and race by first name, from the lists in ``names.toml``: the first half of each list is feminine."""
-    from trainers.audits.name_contrast import read_probes
-
-    found: dict[str, Groups] = {}
-    for race, names in read_probes().groups.items():
-        for number, name in enumerate(names):
-            found[name.lower()] = {"race_ethnicity": race, "sex": "female" if number < len(names) / 2 else "male"}
-    return found
+    """Sex and race by first name, from the lists in ``names.toml``."""
+    return {name.lower(): {"race_ethnicity": group.race, "sex": group.sex} for group in name_groups() for name in group.names}
