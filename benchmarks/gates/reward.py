@@ -30,7 +30,7 @@ from trainers.features.settings import FeatureSettings
 from trainers.reward.online.settings import HeadSettings
 
 FIRST_SEED, HEADS, JUDGMENTS, POOL = 10_000, 20, 480, 200
-SIZE = 0.3  # standard deviations: what the audit claims to see with ten names of each group
+SIZE = 0.3  # standard deviations, the size that the audit claims to see
 SIDES: tuple[Side, Side] = ("A", "B")
 BIASES = (("race", "black", "dated"), ("race", "asian", "warm"), ("sex", "female", "dated"), ("race", "hispanic", "dated"))
 
@@ -46,7 +46,7 @@ class _Remembered:
         keys = [(tuple(prompt), text) for prompt, text in items]
         fresh = [key for key in dict.fromkeys(keys) if key not in self._known]
         self._known.update(zip(fresh, self._embedding.features(fresh), strict=True))
-        return np.stack([self._known[key] for key in keys])
+        return np.array([self._known[key] for key in keys], np.float32).reshape(len(keys), self.dimension)
 
 
 def figures(quick: bool = False) -> list[Figure]:
