@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.figures import Figure
-from benchmarks.gates import conduct, duel, outcomes, proof, win_rate
+from benchmarks.gates import conduct, duel, judgments, outcomes, proof, reward, win_rate
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,8 @@ class Measurement:
 
 MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement("win_rate", win_rate.figures),
+    Measurement("judgments", judgments.figures),
+    Measurement("reward", reward.figures),
     Measurement("conduct", conduct.figures),
     Measurement("duel", duel.figures),
     Measurement("outcomes", outcomes.figures),

@@ -1,15 +1,12 @@
 """Win rate, intervals, divergence and the name audit, on values whose answers are known."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.stats import norm
 
-from storage.events import Message
 from trainers.audits.intervals import logit_draws_interval, mean_interval, other_recruiters_interval, paired_shares
-from trainers.audits.name_contrast import Features, Probes, name_contrasts, read_probes
 from trainers.audits.win_rate import WinRate, WinRateLimits, gate, length_controlled, rows, spent_alpha, win_rate
 from trainers.reward.evaluation_head import Judged
 from trainers.reward.panel import PanelSettings
@@ -154,58 +151,3 @@ def test_the_interval_for_other_recruiters_is_the_clustered_students() -> None:
     assert found.low == pytest.approx(by_hand.low, abs=1e-4)
     assert found.high == pytest.approx(by_hand.high, abs=1e-4)
     assert other_recruiters_interval(np.full((9, 1), 0.7), 0.05).low == 0
-
-
-PROBES = Probes(
-    reference="one",
-    groups={"one": tuple(f"Ann{i}" for i in range(10)), "two": tuple(f"Bob{i}" for i in range(10))},
-    prompts=(("Candidate: {name}", "Any news?"), ("Candidate: {name}", "Hello?")),
-    attributes={"next_step": (("{name}, by Monday.", "{name}, see the portal."),), "warmth": (("Dear {name}!", "{name}."),)},
-)
-
-
-def features(bias: float) -> Features:
-    def of(items: Sequence[tuple[Sequence[Message], str]]) -> np.ndarray:
-        return np.array(
-            [
-                [
-                    float("Monday" in reply) * (1 - bias * ("Bob" in prompt[0].content)) + float("Dear" in reply),
-                    float(len(prompt[0].content)),  # a function of the prompt: no contrast sees it
-                ]
-                for prompt, reply in items
-            ]
-        )
-
-    return of
-
-
-def test_a_reward_that_reads_names_into_the_next_step_shows_in_that_contrast_only() -> None:
-    fair = name_contrasts(features(0.0), np.array([1.0, 5.0]), 1.0, PROBES)
-    assert [c.attribute for c in fair] == ["next_step", "warmth"]
-    assert all(c.interval.figure == 0 == c.interval.low for c in fair)
-    biased = {c.attribute: c.interval for c in name_contrasts(features(2.0), np.array([1.0, 5.0]), 4.0, PROBES)}
-    assert biased["next_step"].figure == pytest.approx(-2 / 4)
-    assert biased["warmth"].figure == 0
-    assert biased["next_step"].n == 10
-
-
-def test_fewer_names_are_taken_from_both_halves_of_the_lists() -> None:
-    seen: set[str] = set()
-
-    def of(items: Sequence[tuple[Sequence[Message], str]]) -> np.ndarray:
-        seen.update(message.content for prompt, _ in items for message in prompt[:1])
-        return np.zeros((len(items), 1))
-
-    found = name_contrasts(of, np.ones(1), 1.0, PROBES, names=4)
-    assert found[0].interval.n == 4
-    assert {"Candidate: Ann0", "Candidate: Ann9", "Candidate: Bob0", "Candidate: Bob9"} <= seen
-
-
-def test_the_shipped_probes_fill_in_and_hold_ten_pairs_of_names() -> None:
-    probes = read_probes()
-    assert probes.reference in probes.groups
-    assert min(map(len, probes.groups.values())) >= 10
-    assert len({name for names in probes.groups.values() for name in names}) == sum(map(len, probes.groups.values()))
-    assert set(probes.attributes) == {"next_step", "warmth", "refusal"}
-    assert all("{name}" in facts for facts, _ in probes.prompts)
-    Message(role="user", content=probes.prompts[0][0].format(name="Sam"))

@@ -127,6 +127,9 @@ def test_names_pass_only_where_equivalence_is_shown() -> None:
     assert names(contrast(-0.01, 0.01, n=9)).verdict == "insufficient"
     assert names(contrast(-np.inf, np.inf)).verdict == "failed"
     assert names().verdict == "insufficient"
+    # tested, and not significant: too little evidence, while a difference that is certain fails
+    assert names(contrast(-0.2, 0.2).model_copy(update={"p_holm": 0.5})).verdict == "insufficient"
+    assert names(contrast(0.05, 0.2).model_copy(update={"p_holm": 0.01})).verdict == "failed"
 
 
 def result(verdict_: Verdict) -> GateResult:

@@ -11,6 +11,7 @@ from trainers.audits import (
     conduct,
     diversity,
     facts,
+    judgments,
     kl_budget,
     length,
     name_contrast,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from trainers.audits.trial import Trial
 
 AUDITS: tuple[Audit, ...] = (
+    judgments.AUDIT,
     win_rate.AUDIT,
     kl_budget.AUDIT,
     facts.AUDIT,
