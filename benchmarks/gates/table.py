@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.figures import Figure
+from benchmarks.gates import policy
 
 
 @dataclass(frozen=True)
@@ -14,4 +15,4 @@ class Measurement:
     figures: Callable[[bool], Sequence[Figure]]
 
 
-MEASUREMENTS: tuple[Measurement, ...] = ()
+MEASUREMENTS: tuple[Measurement, ...] = (Measurement("policy", policy.figures),)

@@ -48,8 +48,9 @@ def test_without_a_run_that_was_requested_frozen_and_claimed_it_does_not_count(a
     assert words in reason(artifacts, *(event for place, event in enumerate(events) if place != left_out))
 
 
-def test_the_required_gates_are_all_gates_that_a_trainer_runs() -> None:
-    assert set(REQUIRED) == {"win_rate", "kl_budget", "facts", "conduct", "name_contrast"} == set(gates_section().model_fields)
+def test_the_gates_that_the_first_runs_required_are_still_run() -> None:
+    assert set(REQUIRED) == {"win_rate", "kl_budget", "facts", "conduct", "name_contrast"}
+    assert set(REQUIRED) <= set(gates_section().model_fields)
 
 
 def with_gates(*names: str, verdicts: tuple[Verdict, ...] = ()) -> ModelEvaluated:

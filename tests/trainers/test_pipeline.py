@@ -54,7 +54,7 @@ def test_a_run_killed_in_every_stage_ends_with_a_judged_challenger(finished: tup
     _, artifacts, outcome, calls = finished
     assert outcome.version == f"v-{outcome.policy[:12]}"
     assert (artifacts.get(outcome.policy) / "adapter_model.safetensors").is_file()
-    assert [gate.name for gate in outcome.gates] == ["win_rate", "kl_budget", "facts", "conduct", "name_contrast"]
+    assert [gate.name for gate in outcome.gates] == ["win_rate", "kl_budget", "facts", "conduct", "name_contrast", "counterfactual"]
     assert {gate.verdict for gate in outcome.gates if gate.name != "name_contrast"} == {"insufficient"}
     assert outcome.verdict != "passed"
     assert calls.count("check") == 1  # started once: a finished stage is not repeated

@@ -7,13 +7,13 @@ from pydantic import BaseModel, ConfigDict, create_model
 
 from storage.events import GateResult, Verdict
 from storage.tables import by_name
-from trainers.audits import conduct, facts, kl_budget, name_contrast, win_rate
+from trainers.audits import conduct, counterfactual, facts, kl_budget, name_contrast, win_rate
 from trainers.audits.audit import Audit, Finding
 
 if TYPE_CHECKING:
     from trainers.audits.trial import Trial
 
-AUDITS: tuple[Audit, ...] = (win_rate.AUDIT, kl_budget.AUDIT, facts.AUDIT, conduct.AUDIT, name_contrast.AUDIT)
+AUDITS: tuple[Audit, ...] = (win_rate.AUDIT, kl_budget.AUDIT, facts.AUDIT, conduct.AUDIT, name_contrast.AUDIT, counterfactual.AUDIT)
 
 
 def audits() -> dict[str, Audit]:
