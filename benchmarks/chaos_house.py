@@ -289,7 +289,7 @@ def _settings(home: Path, every: int) -> Settings:
         retraining={"every": every},
         feedback={"recruiters_per_pair": 100},
         dpo={"epochs": 1, "batch": 64, "least_rows": 1},
-        evaluation={"max_tokens": 32, "kl_prompts": 20, "names": 4},
+        evaluation={"max_tokens": 32, "kl_prompts": 20, "names": 4, "audit_pairs": 4, "audit_pairs_max": 4},
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.figures import Figure
-from benchmarks.gates import conduct, duel, judgments, outcomes, proof, reward, win_rate
+from benchmarks.gates import conduct, duel, judgments, outcomes, policy, proof, reward, win_rate
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement("win_rate", win_rate.figures),
     Measurement("judgments", judgments.figures),
     Measurement("reward", reward.figures),
+    Measurement("policy", policy.figures),
     Measurement("conduct", conduct.figures),
     Measurement("duel", duel.figures),
     Measurement("outcomes", outcomes.figures),

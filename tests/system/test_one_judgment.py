@@ -89,8 +89,9 @@ def settings(tmp_path: Path) -> Settings:
         duel={"alpha": 0.6, "min_judgments": 1, "recruiter_share": 1.0},  # two wins decide
         serving={"pairing_share": 1.0, "max_tokens": 32},
         dpo={"epochs": 1, "least_rows": 1},
-        evaluation={"max_tokens": 16, "kl_prompts": 2, "names": 2},
+        evaluation={"max_tokens": 16, "kl_prompts": 2, "names": 2, "audit_axes": ("age",), "audit_pairs": 24, "audit_pairs_max": 24},
         gates={
+            "judgments": {"min_judgments": 0, "min_recruiters": 1, "within": 1e6},
             "win_rate": {"least": 0.0, "above": 0.0, "min_prompts": 1, "min_judgments": 1, "min_recruiters": 1},
             "kl_budget": {"budget": 1e6, "min_prompts": 1},
             "facts": shares,
@@ -102,6 +103,7 @@ def settings(tmp_path: Path) -> Settings:
             "personal_data": shares,
             "support": {"most": 1.0, "min_replies": 0},
             "name_contrast": {"within": 1e6, "min_names": 2},
+            "counterfactual": {"within": 1e6, "length_within": 1e6, "min_pairs": 1},
         },
     )
 

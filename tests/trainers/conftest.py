@@ -133,5 +133,5 @@ def run_settings(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return Settings.read(tmp_path_factory.mktemp("home"), {}).with_values(
         common={"model": str(tiny_model)},
         dpo={"least_rows": 8, "batch": 16, "epochs": 1},
-        evaluation={"max_tokens": 12, "names": 2, "kl_prompts": 8},
+        evaluation={"max_tokens": 12, "names": 2, "kl_prompts": 8, "audit_pairs": 4, "audit_pairs_max": 4},
     )

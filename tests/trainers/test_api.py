@@ -44,7 +44,10 @@ def test_a_reward_model_learns_can_be_saved_and_ranks_the_preferred_reply_higher
 def test_dpo_and_the_full_pipeline_run_from_python(data: Path, tiny_model: Path, tmp_path: Path) -> None:
     trained = DPOTrainer(DPOConfig(epochs=1, least_rows=8)).train(data, tmp_path / "dpo", str(tiny_model))
     assert (trained.adapter / "adapter_model.safetensors").is_file()
-    sections = {"dpo": {"epochs": 1, "least_rows": 8}, "evaluation": {"max_tokens": 8, "names": 2, "kl_prompts": 4}}
+    sections = {
+        "dpo": {"epochs": 1, "least_rows": 8},
+        "evaluation": {"max_tokens": 8, "names": 2, "kl_prompts": 4, "audit_pairs": 4, "audit_pairs_max": 4},
+    }
     report = RLHFTrainer(RLHFConfig(model=str(tiny_model), sections=sections)).train(data, tmp_path / "whole")
     assert report.base == str(tiny_model)
     assert (tmp_path / "whole" / "report.json").is_file()

@@ -136,7 +136,8 @@ def test_training_and_evaluation_take_an_adapters_folder_as_their_model(adapter:
     data = tmp_path / "records.jsonl"
     data.write_text("\n".join(map(json.dumps, lines)))
     settings = Settings.read(tmp_path, {}).with_values(
-        dpo={"least_rows": 8, "epochs": 1}, evaluation={"max_tokens": 4, "names": 2, "kl_prompts": 4}
+        dpo={"least_rows": 8, "epochs": 1},
+        evaluation={"max_tokens": 4, "names": 2, "kl_prompts": 4, "audit_pairs": 4, "audit_pairs_max": 4},
     )
     trained = train_policy(settings, data, str(adapter), tmp_path / "out")
     assert json.loads((trained.adapter / "adapter_config.json").read_text())["base_model_name_or_path"] == str(adapter)

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from storage.events import Sampling
 from storage.settings import section, sections_of
+from trainers.audits.audit_prompts import AXES, Axis
 from trainers.audits.table import gates_section
 
 Count = Annotated[int, Field(ge=1)]
@@ -24,6 +25,11 @@ class EvaluationSettings(BaseModel):
     alpha : two-sided error rate over successive challengers against one champion; the k-th spends 6 alpha / (pi² k²)
     resamples : draws of the panel's tastes for the win rate's interval
     seed : of sampling and resampling
+    audit_prompts : a file of own prompts for the counterfactual audit, in the form of ``trainers/audits/audit_prompts.toml``
+    audit_axes : what is varied there: name, pronoun, age, school, disability
+    audit_pairs, audit_pairs_max : pairs of replies for each of its comparisons, in the pilot and at most
+    audit_difference, audit_length_difference : the number of pairs is chosen to show that differences are below these, of shares and of
+        log length; ``[gates.counterfactual]`` decides what passes
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,6 +43,12 @@ class EvaluationSettings(BaseModel):
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
     resamples: Annotated[int, Field(ge=200)] = 200
     seed: int = 0
+    audit_prompts: str | None = None
+    audit_axes: Annotated[tuple[Axis, ...], Field(min_length=1)] = AXES
+    audit_pairs: Annotated[int, Field(ge=4)] = 96
+    audit_pairs_max: Annotated[int, Field(ge=4)] = 400
+    audit_difference: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    audit_length_difference: Annotated[float, Field(gt=0)] = 0.2
 
     @property
     def sampling(self) -> Sampling:

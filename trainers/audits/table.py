@@ -9,6 +9,7 @@ from storage.events import GateResult, Verdict
 from storage.tables import by_name
 from trainers.audits import (
     conduct,
+    counterfactual,
     diversity,
     facts,
     judgments,
@@ -39,6 +40,7 @@ AUDITS: tuple[Audit, ...] = (
     personal_data.AUDIT,
     support.AUDIT,
     name_contrast.AUDIT,
+    counterfactual.AUDIT,
 )
 
 
