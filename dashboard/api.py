@@ -28,7 +28,7 @@ from storage.attestation.keys import PublicKey
 from storage.events import Choice, Event, Side, Source
 from streams.http.errors import answer_errors
 from streams.intake import Intake
-from trainers.audits.outcomes import OutcomesTable
+from trainers.audits.outcomes.tables import OutcomesTable
 
 Origin = Literal["product", "simulation"]
 

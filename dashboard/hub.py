@@ -46,7 +46,7 @@ from streams.settings import FeedbackCaps
 from streams.stations.runner import failure_of, stop_on_signals
 from streams.stations.settings import RetrainingRule
 from streams.stations.trigger import RunPlan
-from trainers.audits.outcomes import outcomes_table
+from trainers.audits.outcomes.tables import outcomes_table
 from trainers.runs.report import Report, read_report
 from trainers.runs.terms import ReviewRule
 

@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.figures import Figure
-from trainers.audits.conduct import ConductLimits, gate
-from trainers.audits.conduct_rules import improper
-from trainers.audits.intervals import exact_share
-from trainers.audits.shares import ShareLimits, Shares, not_worse
+from trainers.audits.content.conduct import ConductLimits, gate
+from trainers.audits.content.conduct_rules import improper
+from trainers.audits.content.shares import ShareLimits, Shares, not_worse
+from trainers.audits.statistics.intervals import exact_share
 
 REPLIES = 810  # of an evaluation
 ROUNDS = 10

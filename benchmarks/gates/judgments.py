@@ -17,9 +17,9 @@ from simulation.phrases import Split
 from simulation.taste import Taste
 from simulation.world import World, draw_conversation
 from storage.events import GateResult
-from trainers.audits.attributes import read
-from trainers.audits.judgment_interactions import audit_judgments
-from trainers.audits.judgments import JudgmentLimits, gate
+from trainers.audits.judgments.attributes import read
+from trainers.audits.judgments.bias import JudgmentLimits, gate
+from trainers.audits.judgments.measurement import audit_judgments
 
 FIRST_SEED, WORLDS = 10_000, 20
 SMALLEST = 1.0  # of the planted weight; the interaction is twice as large

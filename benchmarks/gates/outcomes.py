@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.figures import Figure
-from trainers.audits.impact_ratio import CONFIDENCE, Category, Count, four_fifths, katz_interval, ratio_table
+from trainers.audits.outcomes.impact_ratio import CONFIDENCE, Category, Count, four_fifths, katz_interval, ratio_table
 
 SEED = 10_000
 SIZES = ((30, 30), (30, 300), (300, 30), (200, 200), (1000, 1000))

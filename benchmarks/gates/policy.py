@@ -11,10 +11,10 @@ from typing import Any
 
 from benchmarks.figures import Figure
 from storage.events import GateResult, Message, Sampling
-from trainers.audits import counterfactual
-from trainers.audits.audit_prompts import AXES
-from trainers.audits.controls_policy import Generate, planted
 from trainers.audits.names import names_by_race
+from trainers.audits.policy import counterfactual
+from trainers.audits.policy.audit_prompts import AXES
+from trainers.audits.policy.controls import Generate, planted
 from trainers.audits.settings import EvaluationSettings
 from trainers.models import engine
 from trainers.models.policy import Policy, load_policy

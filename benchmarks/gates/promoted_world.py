@@ -22,10 +22,10 @@ from streams import runs
 from streams.attestation.attestor import Attestor
 from streams.evaluations import RunArtifacts, lives_of
 from streams.versions import Versions, promotions, version_name
-from trainers.audits import kl_budget
 from trainers.audits.audit import Audit
-from trainers.audits.intervals import Interval
-from trainers.audits.kl_budget import Divergence, Divergences, KLLimits
+from trainers.audits.policy import kl_budget
+from trainers.audits.policy.kl_budget import Divergence, Divergences, KLLimits
+from trainers.audits.statistics.intervals import Interval
 from trainers.runs.frozen import FrozenSettings
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -17,12 +17,12 @@ from simulation.corpus import draw_reply
 from simulation.recruiters import draw_recruiters
 from simulation.world import Conversation, World
 from storage.events import Message, Side
-from trainers.audits import name_contrast, reward_probes
-from trainers.audits.controls import biased_reward
 from trainers.audits.evidence import reward_spread, training_head
 from trainers.audits.names import name_groups
-from trainers.audits.reward_contrasts import name_contrasts
-from trainers.audits.reward_probes import Item, Score
+from trainers.audits.reward import name_contrast, reward_probes
+from trainers.audits.reward.controls import biased_reward
+from trainers.audits.reward.reward_contrasts import name_contrasts
+from trainers.audits.reward.reward_probes import Item, Score
 from trainers.data.preference import Features, Preference
 from trainers.features.embedder import Embedder
 from trainers.features.embedding import Embedding

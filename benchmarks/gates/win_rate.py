@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.figures import Figure
 from storage.events import GateResult, ModelEvaluated, ModelPromoted, ReviewDecided, derived_id
 from streams.versions import NO_TERMS, Checks, Versions, step, version_name
-from trainers.audits.win_rate import WinRate, WinRateLimits, gate, spent_alpha, win_rate
+from trainers.audits.policy.win_rate import WinRate, WinRateLimits, gate, spent_alpha, win_rate
 from trainers.reward.evaluation_head import Judged
 from trainers.reward.panel import PanelSettings
 

@@ -13,8 +13,8 @@ from storage.events import Source
 from storage.settings import Settings
 
 if TYPE_CHECKING:
-    from trainers.audits.impact_ratio import RatioTable
-    from trainers.audits.outcomes import OutcomesTable
+    from trainers.audits.outcomes.impact_ratio import RatioTable
+    from trainers.audits.outcomes.tables import OutcomesTable
 
 Cells = tuple[object, ...]
 

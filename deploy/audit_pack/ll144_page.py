@@ -4,8 +4,16 @@ from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from html import escape
 
-from trainers.audits.impact_ratio import CONFIDENCE, EXCLUDED_BELOW, FOUR_FIFTHS, MINIMUM, MINIMUM_SELECTED, CategoryRow, RatioTable
-from trainers.audits.outcomes import OutcomesTable, StageTables
+from trainers.audits.outcomes.impact_ratio import (
+    CONFIDENCE,
+    EXCLUDED_BELOW,
+    FOUR_FIFTHS,
+    MINIMUM,
+    MINIMUM_SELECTED,
+    CategoryRow,
+    RatioTable,
+)
+from trainers.audits.outcomes.tables import OutcomesTable, StageTables
 
 TITLES = {"sex": "Sex", "race_ethnicity": "Race/ethnicity"}
 RATES = {"selection": "Selection rate", "scoring": "Scoring rate"}

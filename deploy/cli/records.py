@@ -26,7 +26,7 @@ from streams.stations.embed import embed_pairs
 from streams.stations.runner import HandlerStation
 from streams.stations.sink import Sink
 from streams.stations.table import consumer
-from trainers.audits.outcomes import OutcomesTable, outcomes_table
+from trainers.audits.outcomes.tables import OutcomesTable, outcomes_table
 
 EMBED_BATCH = 64  # favours throughput: nobody waits for a single pair here
 ENDINGS = {".jsonl": "jsonl", ".jsonl.gz": "jsonl", ".parquet": "parquet"}
@@ -98,7 +98,7 @@ def verified(settings: Settings) -> dict[str, Any]:
 
 
 def impact_ratios(settings: Settings, since: date, until: date, sources: Sequence[Source]) -> OutcomesTable:
-    """The impact ratios of the decisions recorded from ``since`` to ``until``; see :func:`trainers.audits.outcomes.outcomes_table`."""
+    """The impact ratios of the decisions recorded from ``since`` to ``until``; see ``outcomes_table``."""
     if hub_runs(settings):
         parameters = {"from": since.isoformat(), "to": until.isoformat(), "source": list(sources)}
         return OutcomesTable.model_validate_json(get_bytes(settings, "/v1/fairness/impact-ratios", **parameters))

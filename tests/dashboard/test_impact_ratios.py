@@ -7,7 +7,7 @@ from deploy.cli.records import impact_ratios
 from storage.events import GroupsRecorded, OutcomeRecorded
 from storage.settings import Settings
 from tests.dashboard.small_world import RunningHub, wait_until
-from trainers.audits.outcomes import OutcomesTable
+from trainers.audits.outcomes.tables import OutcomesTable
 
 DAY = datetime(2026, 1, 5, 12, tzinfo=UTC)
 PATH = "/v1/fairness/impact-ratios"

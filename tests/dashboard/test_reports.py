@@ -8,9 +8,9 @@ import pytest
 from storage.artifacts import Artifacts
 from storage.errors import ArtifactError
 from tests.dashboard.small_world import gate_results, report_on
-from trainers.audits.kl_budget import Divergences
+from trainers.audits.policy.kl_budget import Divergences
+from trainers.audits.policy.win_rate import WinRate
 from trainers.audits.table import AUDITS, audits, read_findings
-from trainers.audits.win_rate import WinRate
 from trainers.runs.report import Report, read_report
 
 RELEASED = Path(__file__).parents[1] / "trainers" / "released"

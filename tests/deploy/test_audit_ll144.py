@@ -14,7 +14,7 @@ from storage.events import Event
 from streams.bus.open import open_bus
 from streams.intake import Intake
 from tests.deploy.test_cli import feedbackloop
-from trainers.audits.outcomes import Decision, OutcomesTable, stage_tables
+from trainers.audits.outcomes.tables import Decision, OutcomesTable, stage_tables
 
 DAY = datetime(2026, 1, 5, tzinfo=UTC)
 HOSTILE = '=HYPERLINK("https://example.org")<script>alert(1)</script>'

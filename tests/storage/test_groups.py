@@ -33,7 +33,7 @@ READERS = {  # the only files that name the tables or events; the rest of the pr
     "storage/warehouse/queries/outcomes_between.sql",
     "streams/bus/topics.py",
     "streams/intake.py",
-    "trainers/audits/outcomes.py",
+    "trainers/audits/outcomes/tables.py",
 }
 NAMES = re.compile(r"groups_recorded|outcome_recorded|GroupsRecorded|OutcomeRecorded|groups_frozen|outcomes_between")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainers.audits.attributes import ATTRIBUTES, read
+from trainers.audits.judgments.attributes import ATTRIBUTES, read
 
 DATED = (
     "You will hear back from us by Thursday.",

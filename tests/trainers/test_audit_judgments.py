@@ -13,11 +13,11 @@ from benchmarks.gates.judgments import agreement, planted_seeds
 from benchmarks.gates.world_judgments import Judged, judged
 from simulation.world import World
 from storage.events import Message
-from trainers.audits.candidate_groups import candidate_groups, first_name, groups_of_names
-from trainers.audits.interaction import RIDGE, jackknifed_logit
-from trainers.audits.judgment_interactions import audit_judgments
-from trainers.audits.judgments import JudgmentLimits, gate, rows
-from trainers.audits.multiplicity import holm
+from trainers.audits.judgments.bias import JudgmentLimits, gate, rows
+from trainers.audits.judgments.candidate_groups import candidate_groups, first_name, groups_of_names
+from trainers.audits.judgments.measurement import audit_judgments
+from trainers.audits.statistics.interaction import RIDGE, jackknifed_logit
+from trainers.audits.statistics.multiplicity import holm
 
 LIMITS = JudgmentLimits()
 PLANTED = planted_seeds(0, 1)[0]  # its weight of dated next steps is at least 1

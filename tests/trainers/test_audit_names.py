@@ -5,8 +5,8 @@ import tomllib
 from importlib.resources import files
 
 from tests.trainers.audit_words import sentences, simulated_employers, simulated_names, simulated_roles, simulated_sentences
-from trainers.audits.name_contrast import read_probes
 from trainers.audits.names import name_groups, names_by_race, reference_race
+from trainers.audits.reward.name_contrast import read_probes
 
 
 def test_every_race_and_sex_has_ten_names_and_no_name_is_in_two_groups() -> None:

@@ -7,12 +7,12 @@ import pytest
 from scipy.stats import ttest_ind
 
 from storage.events import Message
-from trainers.audits import name_contrast, reward_probes
-from trainers.audits.controls import biased_reward, gameable_reward
-from trainers.audits.name_contrast import ContrastLimits, Contrasts, Probes, read_probes
 from trainers.audits.names import NameGroup, names_by_race
-from trainers.audits.reward_contrasts import name_contrasts
-from trainers.audits.reward_probes import CHANGES, Item, ProbeLimits, Score, probe_items, read_texts
+from trainers.audits.reward import name_contrast, reward_probes
+from trainers.audits.reward.controls import biased_reward, gameable_reward
+from trainers.audits.reward.name_contrast import ContrastLimits, Contrasts, Probes, read_probes
+from trainers.audits.reward.reward_contrasts import name_contrasts
+from trainers.audits.reward.reward_probes import CHANGES, Item, ProbeLimits, Score, probe_items, read_texts
 
 PROBES = Probes(
     reference="one",

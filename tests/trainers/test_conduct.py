@@ -5,11 +5,11 @@ import pytest
 from scipy.stats import binom, binomtest
 
 from benchmarks.gates.conduct import drift, lines
-from trainers.audits import conduct
-from trainers.audits.conduct import ConductLimits, preferences, promises, sign_test, unlawful_questions
-from trainers.audits.conduct_rules import improper
-from trainers.audits.intervals import exact_share
-from trainers.audits.shares import Shares, compare
+from trainers.audits.content import conduct
+from trainers.audits.content.conduct import ConductLimits, preferences, promises, sign_test, unlawful_questions
+from trainers.audits.content.conduct_rules import improper
+from trainers.audits.content.shares import Shares, compare
+from trainers.audits.statistics.intervals import exact_share
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,14 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from storage.events import Message
-from trainers.audits import conduct, diversity, facts, length, personal_data, refusal, support, task_success
-from trainers.audits.diversity import DiversityLimits, distinct, pairs
-from trainers.audits.facts import FactsLimits
-from trainers.audits.length import LengthLimits, log_ratio
-from trainers.audits.personal_data import PersonalDataLimits
-from trainers.audits.refusal import RefusalLimits, states_rejection
-from trainers.audits.support import Support, SupportLimits, outside
-from trainers.audits.task_success import TaskLimits, outcome, succeeded
+from trainers.audits.content import conduct, diversity, facts, length, personal_data, refusal, support, task_success
+from trainers.audits.content.diversity import DiversityLimits, distinct, pairs
+from trainers.audits.content.facts import FactsLimits
+from trainers.audits.content.length import LengthLimits, log_ratio
+from trainers.audits.content.personal_data import PersonalDataLimits
+from trainers.audits.content.refusal import RefusalLimits, states_rejection
+from trainers.audits.content.support import Support, SupportLimits, outside
+from trainers.audits.content.task_success import TaskLimits, outcome, succeeded
 from trainers.audits.trial import Replies
 
 Prompt = tuple[Message, ...]

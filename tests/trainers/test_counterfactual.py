@@ -13,9 +13,10 @@ import pytest
 from storage.errors import ConfigurationError
 from storage.events import Message, Sampling
 from tests.trainers.audit_words import sentences, simulated_employers, simulated_roles, simulated_sentences
-from trainers.audits.audit_prompts import AXES, read_audit_prompts
-from trainers.audits.controls_policy import planted, without_dates
-from trainers.audits.counterfactual import (
+from trainers.audits.names import names_by_race
+from trainers.audits.policy.audit_prompts import AXES, read_audit_prompts
+from trainers.audits.policy.controls import planted, without_dates
+from trainers.audits.policy.counterfactual import (
     AUDIT,
     Comparison,
     CounterfactualLimits,
@@ -25,11 +26,10 @@ from trainers.audits.counterfactual import (
     rows,
     verdicts,
 )
-from trainers.audits.intervals import Interval, mean_interval
-from trainers.audits.multiplicity import holm
-from trainers.audits.names import names_by_race
-from trainers.audits.paired import clustered_mean, detectable, pairs_needed
 from trainers.audits.settings import EvaluationSettings
+from trainers.audits.statistics.intervals import Interval, mean_interval
+from trainers.audits.statistics.multiplicity import holm
+from trainers.audits.statistics.paired import clustered_mean, detectable, pairs_needed
 from trainers.models import engine
 from trainers.models.policy import Policy, load_policy
 

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 from storage.errors import DataRefused
 from storage.events import Message
-from trainers.audits.kl_budget import kl
+from trainers.audits.policy.kl_budget import kl
 from trainers.data.preference import Preference
 from trainers.models.policy import load_policy
 from trainers.models.scoring import log_probabilities

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainers.audits.duel import DuelJudgment, DuelRule, assess, assess_canary, counted
-from trainers.audits.sequential import confidence_sequence, first_crossing, log_wealth, log_wealth_below
+from trainers.audits.statistics.sequential import confidence_sequence, first_crossing, log_wealth, log_wealth_below
 
 RULE = DuelRule()
 OUTCOMES = st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=1, max_size=120)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from trainers.audits.intervals import logit_draws_interval, mean_interval, other_recruiters_interval, paired_shares
-from trainers.audits.win_rate import WinRate, WinRateLimits, gate, length_controlled, rows, spent_alpha, win_rate
+from trainers.audits.policy.win_rate import WinRate, WinRateLimits, gate, length_controlled, rows, spent_alpha, win_rate
+from trainers.audits.statistics.intervals import logit_draws_interval, mean_interval, other_recruiters_interval, paired_shares
 from trainers.reward.evaluation_head import Judged
 from trainers.reward.panel import PanelSettings
 

@@ -3,8 +3,8 @@
 import pytest
 
 from storage.events import Message
-from trainers.audits.facts import facts_of, values_of
-from trainers.audits.facts import unsupported as unsupported_in
+from trainers.audits.content.facts import facts_of, values_of
+from trainers.audits.content.facts import unsupported as unsupported_in
 
 FACTS = """Answer the candidate by these facts.
 Candidate: Katelyn

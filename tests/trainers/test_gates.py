@@ -12,15 +12,17 @@ from pydantic import ValidationError
 from storage.errors import ConfigurationError
 from storage.events import GateResult, Verdict
 from storage.settings import Settings
-from trainers.audits import conduct, facts, kl_budget, name_contrast, win_rate
-from trainers.audits.conduct import ConductLimits
-from trainers.audits.facts import FactsLimits
-from trainers.audits.intervals import Interval
-from trainers.audits.kl_budget import Divergence, Divergences, KLLimits
-from trainers.audits.name_contrast import Contrast, ContrastLimits, Contrasts
-from trainers.audits.shares import Shares
+from trainers.audits.content import conduct, facts
+from trainers.audits.content.conduct import ConductLimits
+from trainers.audits.content.facts import FactsLimits
+from trainers.audits.content.shares import Shares
+from trainers.audits.policy import kl_budget, win_rate
+from trainers.audits.policy.kl_budget import Divergence, Divergences, KLLimits
+from trainers.audits.policy.win_rate import WinRate, WinRateLimits
+from trainers.audits.reward import name_contrast
+from trainers.audits.reward.name_contrast import Contrast, ContrastLimits, Contrasts
+from trainers.audits.statistics.intervals import Interval
 from trainers.audits.table import AUDITS, audits, gates_section, verdict
-from trainers.audits.win_rate import WinRate, WinRateLimits
 
 shares = st.floats(0, 1)
 

@@ -8,7 +8,16 @@ from scipy.optimize import minimize_scalar
 from scipy.stats.contingency import relative_risk
 
 from benchmarks.gates.outcomes import agrees_with_fairlearn, callback_counts, callback_file
-from trainers.audits.impact_ratio import CONFIDENCE, MINIMUM, Count, RatioTable, four_fifths, katz_interval, ratio_score, ratio_table
+from trainers.audits.outcomes.impact_ratio import (
+    CONFIDENCE,
+    MINIMUM,
+    Count,
+    RatioTable,
+    four_fifths,
+    katz_interval,
+    ratio_score,
+    ratio_table,
+)
 
 
 def table(counts: dict[str, tuple[int, int]], unknown: int = 0) -> RatioTable:

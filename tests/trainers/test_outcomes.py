@@ -11,7 +11,7 @@ from storage.errors import InputRefused
 from storage.events import GroupsRecorded, OutcomeRecorded
 from storage.warehouse.warehouse import Warehouse
 from tests.storage.facts import Log, apply, at, id_of, reply
-from trainers.audits.outcomes import OutcomesTable, outcomes_table
+from trainers.audits.outcomes.tables import OutcomesTable, outcomes_table
 
 JANUARY = (date(2026, 1, 1), date(2026, 1, 31))
 

@@ -1,9 +1,9 @@
 """The duel: recruiters judge an approved challenger's replies against the champion's, blind, until the evidence decides.
 
 Candidates keep getting the champion's reply; the challenger only writes the second response of a pair. Three tests by betting
-(:mod:`trainers.audits.sequential`) are looked at after every judgment: is the challenger better, is it worse for a monitored group by more
-than the margin, and is it shown to be below the smallest win rate that is worth a promotion. What decides is a pure function of the
-judgments in order, so that anyone with the evidence can repeat it.
+(:mod:`trainers.audits.statistics.sequential`) are looked at after every judgment: is the challenger better, is it worse for a monitored
+group by more than the margin, and is it shown to be below the smallest win rate that is worth a promotion. What decides is a pure function
+of the judgments in order, so that anyone with the evidence can repeat it.
 """
 
 import math
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from storage.events import Identifier, Sha256
 from storage.settings import section
-from trainers.audits.sequential import confidence_sequence, first_crossing, log_wealth, log_wealth_below
+from trainers.audits.statistics.sequential import confidence_sequence, first_crossing, log_wealth, log_wealth_below
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Outcome = Literal["better", "futile", "harm"]

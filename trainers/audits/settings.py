@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from storage.events import Sampling
 from storage.settings import section, sections_of
-from trainers.audits.audit_prompts import AXES, Axis
+from trainers.audits.policy.audit_prompts import AXES, Axis
 from trainers.audits.table import gates_section
 
 Count = Annotated[int, Field(ge=1)]

@@ -7,22 +7,11 @@ from pydantic import BaseModel, ConfigDict, create_model
 
 from storage.events import GateResult, Verdict
 from storage.tables import by_name
-from trainers.audits import (
-    conduct,
-    counterfactual,
-    diversity,
-    facts,
-    judgments,
-    kl_budget,
-    length,
-    name_contrast,
-    personal_data,
-    refusal,
-    support,
-    task_success,
-    win_rate,
-)
 from trainers.audits.audit import Audit, Finding, Needs
+from trainers.audits.content import conduct, diversity, facts, length, personal_data, refusal, support, task_success
+from trainers.audits.judgments import bias as judgments
+from trainers.audits.policy import counterfactual, kl_budget, win_rate
+from trainers.audits.reward import name_contrast
 
 if TYPE_CHECKING:
     from trainers.audits.trial import Trial

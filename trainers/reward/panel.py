@@ -20,7 +20,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from scipy.stats import t
 
-from trainers.audits.intervals import Interval
+from trainers.audits.statistics.intervals import Interval
 from trainers.reward.evaluation_head import Judged, Mode, newton
 from trainers.reward.online import ordinal
 from trainers.reward.online.settings import HeadSettings, Positive

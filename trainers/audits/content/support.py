@@ -11,7 +11,7 @@ from pydantic import Field
 
 from storage.events import GateResult
 from trainers.audits.audit import Audit, Finding, Limits, Rows, Share, insufficient
-from trainers.audits.intervals import exact_share
+from trainers.audits.statistics.intervals import exact_share
 
 if TYPE_CHECKING:
     from trainers.audits.trial import Trial

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
-from trainers.audits.attributes import ATTRIBUTES, read
 from trainers.audits.audit import Finding
-from trainers.audits.candidate_groups import Groups, candidate_groups
-from trainers.audits.intervals import Interval
-from trainers.audits.multiplicity import holm
+from trainers.audits.judgments.attributes import ATTRIBUTES, read
+from trainers.audits.judgments.candidate_groups import Groups, candidate_groups
+from trainers.audits.statistics.intervals import Interval
+from trainers.audits.statistics.multiplicity import holm
 
 if TYPE_CHECKING:
     from trainers.data.preference import Preference
@@ -134,7 +134,7 @@ def _interactions(
     """The interactions of one characteristic, of which the largest group is the reference, and the attributes that rarely differ."""
     from scipy.stats import t
 
-    from trainers.audits.interaction import jackknifed_logit
+    from trainers.audits.statistics.interaction import jackknifed_logit
 
     names = list(ATTRIBUTES)
     differs = np.stack([(differences[label == group] != 0).sum(axis=0) for group in groups])  # (groups, attributes)

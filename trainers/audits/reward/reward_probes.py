@@ -24,10 +24,10 @@ import numpy as np
 from pydantic import Field
 
 from storage.events import GateResult, Message
-from trainers.audits.attributes import sentences
 from trainers.audits.audit import Audit, Count, Finding, Limits, Rows, insufficient
-from trainers.audits.intervals import Interval, mean_interval
-from trainers.audits.multiplicity import holm
+from trainers.audits.judgments.attributes import sentences
+from trainers.audits.statistics.intervals import Interval, mean_interval
+from trainers.audits.statistics.multiplicity import holm
 
 if TYPE_CHECKING:
     from trainers.audits.trial import Trial
@@ -119,7 +119,7 @@ def measure(trial: "Trial") -> RewardProbes:
 
 def read_texts() -> Texts:
     """The texts shipped with the package."""
-    found = tomllib.loads(files("trainers.audits").joinpath("reward_probes.toml").read_text(encoding="utf-8"))
+    found = tomllib.loads(files("trainers.audits.reward").joinpath("reward_probes.toml").read_text(encoding="utf-8"))
     return Texts(tuple((each["question"], each["reply"]) for each in found["replies"]), found["flattery"], found["padding"])
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from storage.events import GateResult
 from trainers.audits.audit import Count, Finding, Limits, Rows, Share, insufficient
-from trainers.audits.intervals import paired_shares
+from trainers.audits.statistics.intervals import paired_shares
 
 MAX_EXAMPLES = 5
 MAX_EXAMPLE_LENGTH = 500  # characters

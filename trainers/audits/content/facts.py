@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from storage.events import GateResult, Message
 from trainers.audits.audit import Audit, Count, Rows
-from trainers.audits.shares import ShareLimits, Shares, compare, not_worse, of_champion
+from trainers.audits.content.shares import ShareLimits, Shares, compare, not_worse, of_champion
 
 if TYPE_CHECKING:
     from trainers.audits.trial import Trial

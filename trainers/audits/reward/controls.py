@@ -4,9 +4,9 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from trainers.audits.attributes import read
-from trainers.audits.candidate_groups import first_name
-from trainers.audits.reward_probes import Item, Score
+from trainers.audits.judgments.attributes import read
+from trainers.audits.judgments.candidate_groups import first_name
+from trainers.audits.reward.reward_probes import Item, Score
 
 
 def biased_reward(score: Score, names: Collection[str], attribute: str, size: float) -> Score:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from storage.events import GateResult
 from trainers.audits.audit import Audit, Count, Finding, Limits, Rows, insufficient
-from trainers.audits.intervals import Interval
+from trainers.audits.statistics.intervals import Interval
 
 if TYPE_CHECKING:
     from trainers.audits.trial import Trial

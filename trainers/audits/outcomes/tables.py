@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from storage.errors import InputRefused
 from storage.events import Source
 from storage.warehouse.warehouse import Warehouse
-from trainers.audits.impact_ratio import Basis, Category, Count, RatioTable, ratio_table
+from trainers.audits.outcomes.impact_ratio import Basis, Category, Count, RatioTable, ratio_table
 
 SEX, RACE = "sex", "race_ethnicity"
 REQUIRED = ((SEX,), (RACE,), (SEX, RACE))  # 6 RCNY § 5-301 (b) (3)

@@ -12,9 +12,9 @@ from pydantic import Field
 
 from storage.events import GateResult, Message
 from trainers.audits.audit import Audit, Finding, Limits, Rows, Share
-from trainers.audits.facts import DAYS, facts_of
-from trainers.audits.intervals import paired_shares
-from trainers.audits.shares import Shares, compare, lacks_evidence
+from trainers.audits.content.facts import DAYS, facts_of
+from trainers.audits.content.shares import Shares, compare, lacks_evidence
+from trainers.audits.statistics.intervals import paired_shares
 
 if TYPE_CHECKING:
     from trainers.audits.trial import Trial

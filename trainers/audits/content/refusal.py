@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from storage.events import GateResult, Message
-from trainers.audits import attributes
 from trainers.audits.audit import Audit, Count, Rows
-from trainers.audits.facts import facts_of
-from trainers.audits.shares import ShareLimits, Shares, compare, not_worse, of_champion
+from trainers.audits.content.facts import facts_of
+from trainers.audits.content.shares import ShareLimits, Shares, compare, not_worse, of_champion
+from trainers.audits.judgments import attributes
 
 if TYPE_CHECKING:
     from trainers.audits.trial import Trial

@@ -21,8 +21,8 @@ from pydantic import Field
 
 from storage.events import GateResult
 from trainers.audits.audit import Audit, Finding, Limits, Rows, insufficient
-from trainers.audits.intervals import Interval
 from trainers.audits.names import NameGroup, name_groups, reference_race
+from trainers.audits.statistics.intervals import Interval
 
 if TYPE_CHECKING:
     from trainers.audits.trial import Trial
@@ -76,7 +76,7 @@ def measure(trial: "Trial") -> Contrasts:
     """The contrasts of the reward that ranks and trains."""
     import numpy as np
 
-    from trainers.audits.reward_contrasts import name_contrasts
+    from trainers.audits.reward.reward_contrasts import name_contrasts
 
     weights = trial.training_head.weights
     found = name_contrasts(
@@ -164,7 +164,7 @@ AUDIT = Audit("name_contrast", "Is the reward blind to names?", ContrastLimits, 
 
 def read_probes() -> Probes:
     """The probes shipped with the package."""
-    probes = tomllib.loads(files("trainers.audits").joinpath("probes.toml").read_text(encoding="utf-8"))
+    probes = tomllib.loads(files("trainers.audits.reward").joinpath("probes.toml").read_text(encoding="utf-8"))
     return Probes(
         reference=reference_race(),
         groups=name_groups(),

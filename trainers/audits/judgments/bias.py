@@ -7,7 +7,8 @@ interaction. Nothing is trained on the result, so the judgments of both strata a
 
 What it can see is stated with it: ``detectable`` is the interaction that would be found with a chance of 80 %. 480 + 160 judgments of 12
 recruiters, two of whom click at random, show about 1 logit (``benchmarks.gates`` measures it). It cannot see a bias in what no reader
-reads (``trainers.audits.attributes``), in attributes that hardly differ between the two replies of a pair, or of a few recruiters only.
+reads (:mod:`trainers.audits.judgments.attributes`), in attributes that hardly differ between the two replies of a pair, or of a few
+recruiters only.
 """
 
 from typing import TYPE_CHECKING, Annotated
@@ -17,8 +18,8 @@ from pydantic import Field
 
 from storage.events import GateResult
 from trainers.audits.audit import Audit, Count, Limits, Rows, Share, insufficient
-from trainers.audits.candidate_groups import groups_of_names
-from trainers.audits.judgment_interactions import FAMILY_ALPHA, Interaction, Judgments, audit_judgments, tested_groups
+from trainers.audits.judgments.candidate_groups import groups_of_names
+from trainers.audits.judgments.measurement import FAMILY_ALPHA, Interaction, Judgments, audit_judgments, tested_groups
 
 if TYPE_CHECKING:
     from trainers.audits.trial import Trial

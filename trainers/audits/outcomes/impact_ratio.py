@@ -1,7 +1,7 @@
 """Selection rates, scoring rates and impact ratios of New York City's Local Law 144, with the four-fifths rule by confidence bounds.
 
 Definitions are those of the Rules of the City of New York, title 6 (6 RCNY § 5-300 to § 5-304). Pure functions of counts; the records
-come from ``trainers.audits.outcomes``.
+come from ``trainers.audits.outcomes.tables``.
 """
 
 import math

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from storage.events import GateResult
 from trainers.audits.audit import Audit, Count, Finding, Limits, Needs, Rows, Share
-from trainers.audits.intervals import Interval, logit_draws_interval, other_recruiters_interval
+from trainers.audits.statistics.intervals import Interval, logit_draws_interval, other_recruiters_interval
 
 if TYPE_CHECKING:
     from trainers.audits.trial import Trial

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from storage.events import Message, Sampling
-from trainers.audits.attributes import read
-from trainers.audits.facts import SENTENCE
+from trainers.audits.content.facts import SENTENCE
+from trainers.audits.judgments.attributes import read
 
 if TYPE_CHECKING:
     from trainers.models.policy import Policy

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from storage.events import Message
-from trainers.audits.intervals import Interval
-from trainers.audits.multiplicity import holm
-from trainers.audits.name_contrast import Contrast, Probes
-from trainers.audits.reward_probes import Item, Score
+from trainers.audits.reward.name_contrast import Contrast, Probes
+from trainers.audits.reward.reward_probes import Item, Score
+from trainers.audits.statistics.intervals import Interval
+from trainers.audits.statistics.multiplicity import holm
 
 CONFIDENCE = 0.90
 POWER = 0.8

@@ -61,7 +61,7 @@ def read_audit_prompts(path: str | None) -> tuple[AuditPrompts, str]:
     ConfigurationError
         There is no such file, or it has an unknown axis, key or placeholder, or too few prompts.
     """
-    shipped = files("trainers.audits").joinpath("audit_prompts.toml").read_bytes()
+    shipped = files("trainers.audits.policy").joinpath("audit_prompts.toml").read_bytes()
     if path is None:
         return _parsed(shipped, "audit_prompts.toml"), hashlib.sha256(shipped).hexdigest()
     try:

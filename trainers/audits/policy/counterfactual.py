@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from storage.events import GateResult, Message
-from trainers.audits.attributes import read
 from trainers.audits.audit import Audit, Count, Finding, Limits, Rows, Share, insufficient
-from trainers.audits.audit_prompts import AuditPrompts, Axis, read_audit_prompts
-from trainers.audits.conduct import unlawful_questions
-from trainers.audits.intervals import Interval
-from trainers.audits.multiplicity import holm
+from trainers.audits.content.conduct import unlawful_questions
+from trainers.audits.content.task_success import succeeded
+from trainers.audits.judgments.attributes import read
 from trainers.audits.names import name_groups, reference_race
-from trainers.audits.paired import clustered_mean, detectable, pairs_needed
-from trainers.audits.task_success import succeeded
+from trainers.audits.policy.audit_prompts import AuditPrompts, Axis, read_audit_prompts
+from trainers.audits.statistics.intervals import Interval
+from trainers.audits.statistics.multiplicity import holm
+from trainers.audits.statistics.paired import clustered_mean, detectable, pairs_needed
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trainers.audits.intervals import Interval
+from trainers.audits.statistics.intervals import Interval
 
 if TYPE_CHECKING:
     import numpy as np

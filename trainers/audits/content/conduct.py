@@ -12,9 +12,9 @@ from pydantic import Field
 
 from storage.events import GateResult
 from trainers.audits.audit import Audit, Count, Limits, Rows
-from trainers.audits.conduct_rules import improper
-from trainers.audits.intervals import exact_share
-from trainers.audits.shares import Shares, compare, lacks_evidence, of_champion
+from trainers.audits.content.conduct_rules import improper
+from trainers.audits.content.shares import Shares, compare, lacks_evidence, of_champion
+from trainers.audits.statistics.intervals import exact_share
 
 if TYPE_CHECKING:
     from trainers.audits.trial import Trial

@@ -13,7 +13,7 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, Literal, NamedTuple
 
-from trainers.audits.facts import SENTENCE
+from trainers.audits.content.facts import SENTENCE
 
 Kind = Literal["question", "promise", "preference"]
 _NAMES = re.compile(r"(?<=[\w,;] )[A-Z][\w'’-]+(?: (?:and )?[A-Z][\w'’-]+)+")  # not at the beginning of a sentence
@@ -75,7 +75,7 @@ class Rules(NamedTuple):
 @cache
 def read_rules() -> Rules:
     """The rules shipped with the package."""
-    table: dict[str, Any] = tomllib.loads(files("trainers.audits").joinpath("conduct.toml").read_text(encoding="utf-8"))
+    table: dict[str, Any] = tomllib.loads(files("trainers.audits.content").joinpath("conduct.toml").read_text(encoding="utf-8"))
     words: dict[str, str] = table["words"]
 
     def compiled(patterns: list[str]) -> re.Pattern[str]:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from storage.events import GateResult, Message
 from trainers.audits.audit import Audit, Count, Finding, Limits, Rows
-from trainers.audits.intervals import Interval, mean_interval
+from trainers.audits.statistics.intervals import Interval, mean_interval
 
 if TYPE_CHECKING:
     from trainers.audits.trial import Trial
