@@ -10,7 +10,8 @@ from storage.errors import ArtifactError
 from tests.dashboard.small_world import gate_results, report_on
 from trainers.audits.policy.kl_budget import Divergences
 from trainers.audits.policy.win_rate import WinRate
-from trainers.audits.table import AUDITS, audits, read_findings
+from trainers.audits.table import audits, read_findings
+from trainers.runs.frozen import FIRST_REQUIRED
 from trainers.runs.report import Report, read_report
 
 RELEASED = Path(__file__).parents[1] / "trainers" / "released"
@@ -22,7 +23,7 @@ def test_a_report_is_read_as_it_was_written_and_each_finding_by_its_audit(tmp_pa
     read = read_report(artifacts, artifacts.put_bytes(written.model_dump_json().encode()))
     assert read == written
     findings = read_findings(read.findings)
-    assert list(findings) == [audit.name for audit in AUDITS]
+    assert list(findings) == list(FIRST_REQUIRED)
     assert isinstance(findings["win_rate"], WinRate)
     rows = dict(row for name, finding in findings.items() for row in audits()[name].rows(finding))
     assert rows["Win rate at equal length"] == "61.1%"
@@ -31,17 +32,17 @@ def test_a_report_is_read_as_it_was_written_and_each_finding_by_its_audit(tmp_pa
 
 def test_the_report_of_an_audit_that_this_program_lacks_is_read(tmp_path: Path) -> None:
     fields = report_on("v-1", "1" * 64, "run", gate_results("passed", "passed"))
-    fields["findings"]["diversity"] = {"distinct": 0.4}
+    fields["findings"]["handwriting"] = {"distinct": 0.4}
     artifacts = Artifacts(str(tmp_path))
     read = read_report(artifacts, artifacts.put_bytes(orjson.dumps(fields)))
-    assert "diversity" not in read_findings(read.findings)
+    assert "handwriting" not in read_findings(read.findings)
 
 
 def test_a_report_of_the_first_version_is_read(tmp_path: Path) -> None:
     artifacts = Artifacts(str(tmp_path))
     read = read_report(artifacts, artifacts.put_bytes((RELEASED / "report.1.json").read_bytes()))
     findings = read_findings(read.findings)
-    assert list(findings) == [audit.name for audit in AUDITS]
+    assert list(findings) == list(FIRST_REQUIRED)
     moved = findings["kl_budget"]
     assert isinstance(moved, Divergences)
     assert moved.base.per_reply.figure > 0

@@ -42,7 +42,7 @@ from streams.stations.child import Progress
 from streams.stations.runner import Runner
 from streams.stations.train import Outcome, Trainer, Work
 from tests.streams.bus_contract import everything
-from tests.streams.examples import SmallEmbedder, evaluated, of_its_run
+from tests.streams.examples import SmallEmbedder, evaluated, gate, of_its_run
 from tests.streams.test_trainer import TRAINED
 from trainers.runs.frozen import read_frozen
 
@@ -56,7 +56,9 @@ class House:
 
     def __init__(self, home: Path, bus: str = "") -> None:
         self.home = home
-        self.settings = Settings.read(home, {}).with_values({"home": home, "bus": bus}, retraining=RETRAINING, gates=GATES)
+        self.settings = Settings.read(home, {}).with_values(
+            {"home": home, "bus": bus}, retraining=RETRAINING, gates=GATES, duel={"required": False}
+        )
         self.stop = threading.Event()
         self.bus = bus_of(self.settings)
         self.warehouse = Warehouse.open(home / "warehouse.duckdb")
@@ -85,8 +87,9 @@ class House:
         assert work.run.request is not None
         assert work.run.request.settings is not None
         settings = read_frozen(self.artifacts, work.run.request.settings)
-        *_, event = of_its_run(evaluated("one", run_id=work.run.frozen.run_id), self.artifacts, settings=settings)
-        return replace(TRAINED, report=event.report)
+        gates = tuple(gate("passed", name) for name in settings.required)
+        *_, event = of_its_run(evaluated("one", run_id=work.run.frozen.run_id, gates=gates), self.artifacts, settings=settings)
+        return replace(TRAINED, report=event.report, gates=gates)
 
     def close(self) -> None:
         self.stop.set()

@@ -163,7 +163,9 @@ def walk(chat: TestClient, pages: TestClient, trace: Trace, hub: Hub) -> None:
         judged += 1
         station = "learnt" if pairs[0]["stratum"] == "training" else "preferences"
         until(partial(reached, pages, station, judged))
-    version = until(lambda: pages.get("/v1/status").json()["awaiting_review"])[0]
+    (evaluated,) = until(lambda: pages.get("/v1/versions").json()["versions"])
+    assert evaluated["verdict"] == "passed", [gate["words"] for gate in evaluated["gates"] if gate["verdict"] != "passed"]
+    version = evaluated["version"]
     decision = {"decision": "approve", "reviewer": "a reviewer", "reason": "It reads well."}
     assert pages.post(f"/v1/versions/{version}/review", json=decision, headers=SIMULATED).status_code == 202
     deadline = time.monotonic() + 90
