@@ -5,10 +5,8 @@ once and kept in the home directory, and a restarted hub uses the same one. The 
 by ``attest verify`` only; serving never imports it.
 """
 
-import sys
 import tempfile
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from storage.artifacts import Artifacts
@@ -62,22 +60,6 @@ def adapter_objection(artifacts: Artifacts, policy: str, signed: ModelSignature)
 
 
 def _library() -> Any:
-    """The library. Version 1.1 imports pyOpenSSL, which only its certificate method uses and which it does not declare as a dependency.
+    import model_signing
 
-    Where pyOpenSSL is not installed an empty module stands in while the library is imported.
-    """
-    try:
-        import model_signing
-    except ModuleNotFoundError as error:
-        if error.name != "OpenSSL":
-            raise
-        stand_in = ModuleType("OpenSSL")
-        stand_in.crypto = ModuleType("OpenSSL.crypto")  # type: ignore[attr-defined]
-        for name in [name for name in sys.modules if name.split(".")[0] == "model_signing"]:
-            del sys.modules[name]  # half imported
-        sys.modules["OpenSSL"] = stand_in
-        try:
-            import model_signing
-        finally:
-            del sys.modules["OpenSSL"]
     return model_signing
