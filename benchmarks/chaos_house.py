@@ -290,6 +290,7 @@ def _settings(home: Path, every: int) -> Settings:
         feedback={"recruiters_per_pair": 100},
         dpo={"epochs": 1, "batch": 64, "least_rows": 1},
         evaluation={"max_tokens": 32, "kl_prompts": 20, "names": 4, "audit_pairs": 4, "audit_pairs_max": 4},
+        gates={"win_rate": {"min_prompts": 20, "min_judgments": 10, "min_recruiters": 1}},  # a run waits for this much only
     )
 
 
