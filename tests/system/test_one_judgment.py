@@ -101,7 +101,7 @@ def settings(tmp_path: Path) -> Settings:
             "task_success": {"wrong": 1.0, "lost": 1.0, "confidence": 0.51, "min_prompts": 1},
             "diversity": {"least": 0.0, "min_prompts": 1},
             "personal_data": shares,
-            "support": {"most": 1.0, "min_replies": 0},
+            "support": {"margin": 1.0, "min_replies": 0},
             "name_contrast": {"within": 1e6, "min_names": 2},
             "counterfactual": {"within": 1e6, "length_within": 1e6, "min_pairs": 1},
         },

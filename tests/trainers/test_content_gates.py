@@ -179,16 +179,20 @@ def test_replies_far_from_all_judged_ones_are_outside_as_scipys_distances_say() 
     np.fill_diagonal(among, np.inf)
     expected = cdist(features, seen).min(1) > np.quantile(among.min(1), 0.99)
     assert 0 < expected.sum() < 300
-    assert (outside(features, seen) == expected).all()
-    assert (outside(np.concatenate([features, np.zeros((50, 12))]), np.concatenate([seen, seen])) == expected).all()
-    assert not outside(features, seen[:1]).any()
+    assert (outside(features, seen, np.arange(600)) == expected).all()
+    # the other reply of the same pair is close because of its prompt: it sets no limit
+    pairs = np.concatenate([seen, seen + 1e-3])
+    assert outside(features, pairs, np.tile(np.arange(600), 2)).mean() == pytest.approx(expected.mean(), abs=0.02)
+    assert not outside(features, seen[:1], np.zeros(1)).any()
 
 
-def test_support_needs_replies_and_a_share_that_is_shown_to_be_small() -> None:
-    def found(count: int, n: int, judged: int = 300) -> str:
-        return support.gate(Support(outside=count, n=n, champion=0.0, judged=judged), SupportLimits()).verdict
+def test_support_needs_replies_and_a_challenger_that_is_shown_to_be_no_farther_than_the_champion() -> None:
+    def found(more: int, fewer: int, n: int, judged: int = 300) -> str:
+        shares = {"challenger": (more + 80) / n, "champion": (fewer + 80) / n, "more": more, "fewer": fewer}
+        return support.gate(Support(n=n, judged=judged, **shares), SupportLimits()).verdict
 
-    assert found(20, 400) == "passed"
-    assert found(60, 400) == "failed"  # 15 %, but not shown to be below
-    assert found(0, 199) == "insufficient"
-    assert found(0, 400, judged=1) == "insufficient"
+    assert found(30, 30, 400) == "passed"
+    assert found(60, 30, 400) == "failed"  # 7.5 points more, but not shown to be below 10
+    assert found(90, 30, 400) == "failed"
+    assert found(0, 0, 199) == "insufficient"
+    assert found(0, 0, 400, judged=1) == "insufficient"

@@ -1,7 +1,8 @@
-"""Are the challenger's replies like those that recruiters have judged, so that the reward head knows them?
+"""Are the challenger's replies as close to those that recruiters have judged as the champion's are?
 
-A head's score of a reply that is far from all judged ones is an extrapolation. The limit is absolute and does not compare with the base
-model: judged replies come from the champions, and what counts is the distance of the challenger's replies from them.
+A head's score of a reply that is far from all judged ones is an extrapolation. Judged replies are a sample of what champions answer, so
+some replies of any model are unlike all of them; what counts is how many more the challenger has. The champion and not the base model is
+the measure here, because the judged replies are the champion's.
 """
 
 from typing import TYPE_CHECKING, Annotated
@@ -10,8 +11,8 @@ import numpy as np
 from pydantic import Field
 
 from storage.events import GateResult
-from trainers.audits.audit import Audit, Finding, Limits, Rows, Share, insufficient
-from trainers.audits.statistics.intervals import exact_share
+from trainers.audits.audit import Audit, Finding, Limits, Share, insufficient
+from trainers.audits.statistics.intervals import paired_shares
 
 if TYPE_CHECKING:
     from trainers.audits.trial import Trial
@@ -20,9 +21,9 @@ BATCH = 256  # rows of a distance matrix
 
 
 class SupportLimits(Limits):
-    """``most`` of the replies may be outside, with one-sided ``confidence``, on at least ``min_replies`` that differ between the models."""
+    """``margin`` above the champion's share outside, with one-sided ``confidence``, on at least ``min_replies`` that differ."""
 
-    most: Share = 0.15
+    margin: Share = 0.10
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     min_replies: Annotated[int, Field(ge=0)] = 200
 
@@ -32,77 +33,88 @@ class Support(Finding):
 
     Attributes
     ----------
-    outside, n : the challenger's replies outside, and those measured
-    champion : the share of the champion's
+    challenger, champion : the shares of their replies outside
+    more, fewer : prompts with the challenger's reply outside only, and with the champion's only
+    n : prompts measured
     judged : replies that define the support
     """
 
-    outside: int
-    n: int
+    challenger: float
     champion: float
+    more: int
+    fewer: int
+    n: int
     judged: int
 
 
 def measure(trial: "Trial") -> Support:
     vectors, seen = trial.vectors, trial.judged_features
-    ours, theirs = outside(vectors.challenger, seen), outside(vectors.champion, seen)
-    return Support(outside=int(ours.sum()), n=len(ours), champion=float(theirs.mean()) if len(theirs) else 0.0, judged=len(seen))
+    prompts = np.concatenate([trial.judged.prompt, trial.judged.prompt])
+    embedded = np.any(vectors.challenger != 0, axis=1) & np.any(vectors.champion != 0, axis=1)
+    ours, theirs = (outside(each[embedded], seen, prompts) for each in (vectors.challenger, vectors.champion))
+    return Support(
+        challenger=float(ours.mean()) if len(ours) else 0.0,
+        champion=float(theirs.mean()) if len(theirs) else 0.0,
+        more=int((ours & ~theirs).sum()),
+        fewer=int((theirs & ~ours).sum()),
+        n=len(ours),
+        judged=len(seen),
+    )
 
 
-def outside(features: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Which replies are farther from every judged reply than 99 % of the judged replies are from their nearest other one, ``(k,)``.
+def outside(features: np.ndarray, seen: np.ndarray, prompts: np.ndarray) -> np.ndarray:
+    """Which replies are farther from every judged reply than 99 % of those are from the nearest one to another prompt, ``(k,)``.
 
     Parameters
     ----------
-    features : of replies, ``(m, d)``; zero rows were not embedded and are left out
-    seen : features of the judged replies, ``(n, d)``
+    features : of replies, ``(k, d)``
+    seen, prompts : features of the judged replies, ``(n, d)``, and which prompt each answers, ``(n,)``. The other reply of a pair shares
+        its prompt and is close for that reason
     """
-    features = features[np.any(features != 0, axis=1)].astype(float)
-    seen = np.unique(seen.astype(float), axis=0)
-    if len(seen) < 2 or not len(features):
+    if not len(features) or len(set(prompts)) < 2:
         return np.zeros(len(features), bool)
-    limit = np.quantile(_nearest(seen, seen, others=True), 0.99)
+    limit = np.quantile(_nearest(seen, seen, prompts), 0.99)
     return np.asarray(_nearest(features, seen) > limit)
 
 
-def _nearest(rows: np.ndarray, seen: np.ndarray, *, others: bool = False) -> np.ndarray:
-    """The squared distance of each row from the nearest of ``seen``; with ``others`` rows are ``seen`` itself, and row i is not its own."""
+def _nearest(rows: np.ndarray, seen: np.ndarray, prompts: np.ndarray | None = None) -> np.ndarray:
+    """The squared distance of each row from the nearest of ``seen``; with ``prompts`` rows are ``seen``, and other prompts count only."""
+    rows, seen = rows.astype(float), seen.astype(float)
     found = np.empty(len(rows))
     norms = (seen**2).sum(1)
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
         distances = np.maximum((batch**2).sum(1)[:, None] + norms[None] - 2 * batch @ seen.T, 0)
-        if others:
-            distances[np.arange(len(batch)), np.arange(start, start + len(batch))] = np.inf
+        if prompts is not None:
+            distances[prompts[start : start + len(batch), None] == prompts[None]] = np.inf
         found[start : start + BATCH] = distances.min(1)
     return found
 
 
 def gate(found: Support, limits: SupportLimits) -> GateResult:
-    """Pass when the share of the challenger's replies outside is shown to be at most ``limits.most``."""
-    limit = f"at most {limits.most:.0%}, one-sided {limits.confidence:.0%}"
+    """Pass when the challenger's share outside is shown to be at most ``limits.margin`` above the champion's."""
+    limit = f"at most {limits.margin * 100:g} points above the champion's, one-sided {limits.confidence:.0%}"
     if found.n < limits.min_replies or found.judged < 2:
         words = (
             f"Not enough evidence: {found.n} replies that differ from the champion's were measured against {found.judged} judged ones; "
             f"at least {limits.min_replies} are needed."
         )
         return insufficient(AUDIT.name, words, limit, "share", found.n)
-    share = exact_share(found.outside, found.n, limits.confidence)
+    excess = paired_shares(found.more, found.fewer, found.n, limits.confidence)
     return GateResult(
         name=AUDIT.name,
-        verdict="passed" if share.high <= limits.most else "failed",
-        figure=share.figure,
-        low=share.low,
-        high=share.high,
+        verdict="passed" if excess.high <= limits.margin else "failed",
+        figure=excess.figure,
+        low=excess.low,
+        high=excess.high,
         n=found.n,
         limit=limit,
         unit="share",
-        words=f"{share.figure:.1%} of the new replies are unlike any that was judged; the reward head guesses at these.",
+        words=(
+            f"{found.challenger:.1%} of the new replies are unlike any that was judged, against {found.champion:.1%} of the champion's; "
+            f"the reward head guesses at these."
+        ),
     )
 
 
-def rows(found: Support) -> Rows:
-    return [("Replies unlike any judged so far, champion", f"{found.champion:.1%}")]
-
-
-AUDIT = Audit("support", "Are its replies like those that were judged?", SupportLimits, Support, measure, gate, rows)
+AUDIT = Audit("support", "Are its replies like those that were judged?", SupportLimits, Support, measure, gate)
