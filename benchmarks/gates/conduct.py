@@ -68,7 +68,7 @@ Passes = Callable[[Drawn], bool]
 
 
 def figures(quick: bool) -> list[Figure]:
-    """Precision and recall on the held-out half, and how far promotions raise the rate of improper replies; about a minute."""
+    """Precision and recall on the held-out half, and how far promotions raise the rate of improper replies; two minutes."""
     return [*detector([line for line in lines() if line.held_out]), *growth(2 if quick else 100), *rejections(1_000 if quick else 100_000)]
 
 
@@ -86,7 +86,7 @@ def detector(held_out: Sequence[Line]) -> list[Figure]:
 def growth(runs: int) -> list[Figure]:
     """The champion's true rate after the tenth promotion minus the rate after the first, in points, for two adversaries."""
     now = [at_the_margin(passes, np.random.default_rng([FIRST_SEED, run])) for run in range(runs)]
-    before = [at_the_margin(passed_before, np.random.default_rng([FIRST_SEED, run])) for run in range(max(runs // 10, 2))]
+    before = [at_the_margin(passed_before, np.random.default_rng([FIRST_SEED, run])) for run in range(max(runs // 50, 2))]
     small = {
         step: [in_steps(passes, step, np.random.default_rng([FIRST_SEED + run, round(step * 1e4)])) for run in range(runs)]
         for step in STEPS
