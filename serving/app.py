@@ -44,6 +44,7 @@ from streams.settings import FeedbackCaps
 log = logging.getLogger(__name__)
 
 SHUTDOWN_TIMEOUT = 2  # seconds for responses in flight to finish
+STANDBY_LIMIT = 1 << 30  # bytes of weights; the champion before a larger one is loaded when a rollback needs it
 PAIRING_SHUTDOWN_TIMEOUT = 1.0  # seconds for second responses in flight, after that
 
 
@@ -105,6 +106,7 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
             give_up=give_up or (lambda error: local.explain(str(error))),
             memory=settings.common.home / "serving" / "champion.json",
             admission=_admission(settings),
+            stand_by=_standby(local, settings.common.model),
         )
     rule = PairingRule(section.pairing_share, section.pairing_waiting, section.pairing_draws, section.pairing_temperature)
     pairing = Pairing(backend, intake, rule, duel)
@@ -152,12 +154,34 @@ def _installer(backend: LocalBackend, model: str, threads: int) -> Callable[[str
         from trainers.models.policy import load_policy
 
         torch.set_num_threads(threads)
-        loaded = next(
-            (served for served in (backend.challenger, backend.champion) if served is not None and served.version == version), None
-        )
-        backend.install(loaded or Served(version, load_policy(model, adapter)))
+        before = backend.champion
+        backend.install(_loaded(backend, version) or Served(version, load_policy(model, adapter)))
+        backend.standby = before if before is not None and _is_small(before) else None
 
     return install
+
+
+def _standby(backend: LocalBackend, model: str) -> Callable[[str, Path | None], bool]:
+    def stand_by(version: str, adapter: Path | None) -> bool:
+        if backend.champion is None or not _is_small(backend.champion):
+            return False
+        from trainers.models.policy import load_policy
+
+        backend.standby = _loaded(backend, version) or Served(version, load_policy(model, adapter))
+        return True
+
+    return stand_by
+
+
+def _loaded(backend: LocalBackend, version: str) -> Served | None:
+    known = (backend.challenger, backend.champion, backend.standby)
+    return next((served for served in known if served is not None and served.version == version), None)
+
+
+def _is_small(served: Served) -> bool:
+    """Whether a second model of its size may stay in memory for a rollback."""
+    weights = sum(each.numel() * each.element_size() for each in served.policy.model.parameters())
+    return bool(weights <= STANDBY_LIMIT)
 
 
 def _challenger_installer(backend: LocalBackend, duel: CurrentDuel, model: str) -> Callable[[Challenger | None, Path | None], None]:

@@ -54,6 +54,7 @@ class Promotions:
     give_up : called with the :class:`ConfigurationError` if the first version cannot be installed because of a setting
     memory : file with the last champion, used at start-up if the log is down
     admission : decides by its record whether a promoted version may be served
+    stand_by : called with the champion before and its adapter folder, to keep it loaded for a rollback; returns whether it did
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Promotions:
         give_up: Callable[[ConfigurationError], None],
         memory: Path,
         admission: Admission,
+        stand_by: Callable[[str, Path | None], bool] = lambda name, adapter: False,
     ) -> None:
         self._bus = bus
         self._artifacts = artifacts
@@ -76,12 +78,15 @@ class Promotions:
         self._give_up = give_up
         self._memory = memory
         self._admission = admission
+        self._stand_by = stand_by
         self._events: list[Event] = []  # of KINDS, in the order of the log
         self._run_artifacts = RunArtifacts(artifacts)
         self._versions = Versions()
         self._after: dict[Partition, int] = {}
         self._serving: tuple[str, str | None] | None = None
         self._challenger: Challenger | None = None
+        self._asked_to_stand_by: tuple[str, str | None] | None = None
+        self._standing_by: tuple[str, str | None] | None = None  # verified and loaded: a rollback installs it at once
         self._retry_at = self._retry_challenger_at = 0.0
         self._last_logged = ""
         self._stopping = threading.Event()
@@ -129,6 +134,7 @@ class Promotions:
         else:
             self._install_champion()
             self._follow_duel()
+            self._prepare_rollback()
 
     def _read(self, wait: float) -> bool:
         if not self._after:
@@ -158,7 +164,8 @@ class Promotions:
             if candidate == self._serving:
                 return
             try:
-                self._admission.admit(candidate[0], self._versions)
+                if candidate != self._standing_by:
+                    self._admission.admit(candidate[0], self._versions)
                 self._serve(*candidate)
             except FeedbackLoopError as error:
                 if candidate == wanted[-1]:
@@ -187,6 +194,22 @@ class Promotions:
             log.info("duel: %s draws second responses, and answers %.0f %% of conversations", wanted.version, 100 * wanted.share)
         self._challenger, self._retry_challenger_at = wanted, 0.0
 
+    def _prepare_rollback(self) -> None:
+        """Verify the champion before and keep it loaded. Loading it only when it is needed took a rollback over two seconds."""
+        if self._versions.previous is None or self._serving is None or self._serving[0] != self._versions.champion:
+            return
+        wanted = (self._versions.previous, self._policy_of(self._versions.previous))
+        if wanted == self._asked_to_stand_by:
+            return
+        self._asked_to_stand_by, self._standing_by = wanted, None
+        name, policy = wanted
+        try:
+            self._admission.admit(name, self._versions)
+            if self._stand_by(name, None if policy is None else self._artifacts.get(policy)):
+                self._standing_by = wanted
+        except FeedbackLoopError as error:
+            log.warning("a rollback to %s will be tried when it is needed, %s: %s", name, _kind_of(error), error)
+
     def _log_fallback(self, name: str, error: FeedbackLoopError) -> None:
         """Log each reason once, not on every retry."""
         kind = _kind_of(error)
@@ -208,9 +231,10 @@ class Promotions:
             log.warning("serving %s, but it could not be saved for a restart while the log is down: %s", serving[0], error)
 
     def _serve(self, name: str, policy: str | None) -> None:
-        self._install(name, None if policy is None else self._artifacts.get(policy))
+        loaded = (name, policy) == self._standing_by
+        self._install(name, None if policy is None or loaded else self._artifacts.get(policy))
         log.info("serving version %s", name)
-        self._serving = (name, policy)
+        self._serving, self._asked_to_stand_by, self._standing_by = (name, policy), None, None
 
     def _back_off(self, error: Exception) -> None:
         log.error("cannot serve the champion yet, %s: %s", _kind_of(error), error)

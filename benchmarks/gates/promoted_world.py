@@ -4,6 +4,7 @@ For the benchmark of the proof and for tests. Every artifact is there: adapters,
 real gate passes.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -50,12 +51,14 @@ class PromotedWorld:
     Attributes
     ----------
     base_hash : what the reports say about the base model; None as for a Hugging Face id
+    adapters : folders of real adapters by the names given to :meth:`grow`; the others are invented bytes
     """
 
     home: Path
     settings: AttestationSettings = field(default_factory=AttestationSettings)
     base_hash: str | None = BASE_HASH
     events: list[Event] = field(default_factory=list)
+    adapters: Mapping[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.artifacts = Artifacts(str(self.home / "artifacts"))
@@ -102,9 +105,8 @@ class PromotedWorld:
     def evaluate(self, name: str, finding: Divergences | None = None) -> ModelEvaluated:
         """Put a run and its evaluation on the log."""
         versions, run_id = self.versions, derived_id("run", name)
-        adapter = self._folder(
-            f"adapter-{name}", {"adapter_model.safetensors": f"weights of {name} ".encode() * 40, "adapter_config.json": b"{}"}
-        )
+        invented = {"adapter_model.safetensors": f"weights of {name} ".encode() * 40, "adapter_config.json": b"{}"}
+        adapter = self.artifacts.put(self.adapters[name]) if name in self.adapters else self._folder(f"adapter-{name}", invented)
         snapshot = self._folder(f"snapshot-{name}", {"manifest.json": b"{}", "preferences.parquet": f"rows of {name} ".encode() * 20})
         settings = FrozenSettings(method="dpo", sections={"gates": {AUDIT.name: LIMITS.model_dump(mode="json")}}, required=(AUDIT.name,))
         gate = AUDIT.gate(kl_of(1.5), LIMITS)

@@ -96,8 +96,8 @@ def _method() -> str:
         f"Four fifths (29 CFR § 1607.4 D): lower and upper are one-sided {CONFIDENCE:.0%} bounds of the ratio to the highest rate of a"
         f" category with at least {MINIMUM} people (log method of Katz et al., 1978; half a person is added to each cell where one is"
         f" empty). Passed: the lower bound is above {FOUR_FIFTHS:g}. Failed: the upper bound is below it. Both also need the score test"
-        f" of Miettinen and Nurminen (1985). Insufficient: neither, fewer people, or fewer than {MINIMUM_SELECTED} selected in the category"
-        " compared with.",
+        f" of Miettinen and Nurminen (1985) with Yates's continuity correction. Insufficient: neither, fewer people, or fewer than"
+        f" {MINIMUM_SELECTED} selected in the category compared with.",
         "A table fails as a whole only after Bonferroni's correction for all pairs of its categories.",
     )
     return "<ul>\n" + "\n".join(f"<li>{escape(note)}</li>" for note in notes) + "\n</ul>"

@@ -137,6 +137,7 @@ class LocalBackend:
         self._most_waiting = most_waiting
         self._policies: Policies | None = None
         self._reason = "the model is being loaded"
+        self.standby: Served | None = None  # the champion before, loaded for a rollback
         self._changed = threading.Condition()
         self._tokenizer_lock = threading.Lock()  # tokenizers are not thread-safe
         self._scheduler = Scheduler(capacity)

@@ -128,6 +128,9 @@ def _portable(error: Exception) -> Exception:
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:  # noqa: BLE001 - the class cannot be unpickled
+        notes = getattr(error, "__notes__", ())
         error = RuntimeError(f"{type(error).__name__}: {error}")
+        for each in notes:
+            error.add_note(each)
     error.add_note(note)
     return error

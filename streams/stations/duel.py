@@ -12,6 +12,7 @@ import orjson
 from storage.artifacts import Artifacts
 from storage.events import CanaryStarted, DuelDecided, Source, derived_id
 from storage.warehouse.warehouse import Warehouse
+from streams.runs import MAX_CLOCK_SKEW
 from streams.versions import Version, Versions, duelling
 from trainers.audits.duel import DuelEvidence, DuelJudgment, DuelRule, Stage, assess, assess_canary
 
@@ -73,8 +74,12 @@ def _expired(versions: Versions, version: Version, now: datetime) -> str | None:
     """Why the version's offline evidence no longer holds; None while it does."""
     if version.evaluated.champion != versions.champion:
         return f"It was judged against {version.evaluated.champion}; {versions.champion} is champion now."
+    dated = version.evaluated.occurred_at
+    if dated - now > MAX_CLOCK_SKEW:  # its age is unknown: in doubt the champion stays
+        clocks = f"dated {dated:%Y-%m-%d %H:%M} UTC, after the hub's time, {now:%Y-%m-%d %H:%M}"
+        return f"Its evaluation is {clocks}; check the clocks of both machines."
     days = version.terms.duel.expires_days if version.terms.duel is not None else 0
-    if now - version.evaluated.occurred_at > timedelta(days=days):
+    if now - dated > timedelta(days=days):
         return f"Its evaluation is older than {days:g} days and the duel is undecided."
     return None
 

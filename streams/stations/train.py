@@ -127,11 +127,11 @@ class Trainer:
                 raise Overloaded(f"run {run_id}: {reason}") from error
             if not isinstance(error, FeedbackLoopError):
                 log.error("run %s crashed in %s", run_id, heartbeat.stage, exc_info=error)
-                self._fail(run, heartbeat.stage, f"{type(error).__name__}: {error}", final=run.attempt >= ATTEMPTS)
+                self._fail(run, heartbeat.stage, f"{type(error).__name__}: {_words(error)}", final=run.attempt >= ATTEMPTS)
                 return
             # a TrainingError is permanent; other errors, such as a missing artifact, may be gone at the next attempt
             log.error("run %s failed in %s: %s", run_id, heartbeat.stage, error)
-            self._fail(run, heartbeat.stage, str(error), final=isinstance(error, TrainingError) or run.attempt >= ATTEMPTS)
+            self._fail(run, heartbeat.stage, _words(error), final=isinstance(error, TrainingError) or run.attempt >= ATTEMPTS)
             return
         finally:
             self.busy = None
@@ -193,3 +193,8 @@ class Trainer:
             pass
         now_claimed = self._runs[run.frozen.run_id]
         return None if now_claimed.attempt == run.attempt else f"trainer {now_claimed.trainer} has taken over"
+
+
+def _words(error: Exception) -> str:
+    """The error's message with its notes of one line, such as the audit in which it was raised; a traceback has more lines."""
+    return " ".join([str(error), *(f"({note})" for note in getattr(error, "__notes__", ()) if "\n" not in note)])

@@ -1,5 +1,6 @@
 """Serving installs a promoted version only with a valid record of its promotion, and goes on with the champion before it otherwise."""
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ from serving.promotion import Promotions
 from storage.attestation.keys import Keys
 from storage.attestation.settings import AttestationSettings
 from storage.errors import AttestationError, Overloaded
-from storage.events import ModelPromoted
+from storage.events import ModelPromoted, ModelRolledBack
 from streams.attestation.admission import Admission
 from streams.bus.protocol import records_of
 from streams.bus.sqlite import SQLiteBus
@@ -33,7 +34,9 @@ def admission(world: PromotedWorld, settings: AttestationSettings | None = None,
 
 
 @contextmanager
-def serving(world: PromotedWorld, bus: SQLiteBus, base: str | None = BASE_HASH) -> Iterator[tuple[list[str], list[str]]]:
+def serving(
+    world: PromotedWorld, bus: SQLiteBus, base: str | None = BASE_HASH, stand_by: Callable[[str, Path | None], bool] = lambda *_: False
+) -> Iterator[tuple[list[str], list[str]]]:
     """Follow the champion; yields the versions installed and the reasons explained."""
     installed: list[str] = []
     explained: list[str] = []
@@ -46,6 +49,7 @@ def serving(world: PromotedWorld, bus: SQLiteBus, base: str | None = BASE_HASH) 
         give_up=lambda error: None,
         memory=world.home / "serving" / "champion.json",
         admission=admission(world, base=base),
+        stand_by=stand_by,
     )
     promotions.start()
     try:
@@ -89,6 +93,41 @@ def test_without_its_record_the_champion_before_serves_until_the_record_is_there
             assert "its promotion has no valid record" in caplog.text
             world.artifacts.put_bytes(raw)
             wait_for(lambda: installed == [first.version, second.version])
+
+
+def test_a_rollback_installs_the_champion_before_that_was_verified_and_loaded_in_advance(world: PromotedWorld, tmp_path: Path) -> None:
+    first, second = world.grow("one"), world.grow("two")
+    policy = world.versions.versions[first.version].evaluated.policy
+    prepared: list[tuple[str, Path | None]] = []
+
+    def stand_by(name: str, adapter: Path | None) -> bool:
+        prepared.append((name, adapter))
+        return True
+
+    with SQLiteBus(tmp_path / "bus.sqlite") as bus:
+        bus.publish(records_of(world.events), timeout=5)
+        with serving(world, bus, stand_by=stand_by) as (installed, _):
+            wait_for(lambda: bool(prepared))
+            assert (installed, prepared) == ([second.version], [(first.version, world.artifacts.get(policy))])
+            shutil.rmtree(world.artifacts.get(policy))  # not needed again: what is loaded was verified
+            bus.publish(records_of([ModelRolledBack(source="product", version=second.version, reviewer="Rosa", reason="worse")]), timeout=5)
+            wait_for(lambda: len(prepared) == 2)
+            assert installed == [second.version, first.version]
+            assert prepared[1] == ("base", None)
+
+
+def test_an_invalid_champion_before_does_not_stand_by(world: PromotedWorld, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first, second = world.grow("one"), world.grow("two")
+    assert first.record is not None
+    world.artifacts.get(first.record).unlink()
+    with SQLiteBus(tmp_path / "bus.sqlite") as bus:
+        bus.publish(records_of(world.events), timeout=5)
+        with serving(world, bus, stand_by=lambda name, adapter: pytest.fail(f"{name} was loaded")) as (installed, _):
+            wait_for(lambda: "a rollback to" in caplog.text)
+            assert installed == [second.version]
+            bus.publish(records_of([ModelRolledBack(source="product", version=second.version, reviewer="Rosa", reason="worse")]), timeout=5)
+            wait_for(lambda: len(installed) == 2)
+    assert installed == [second.version, "base"]
 
 
 def test_with_another_base_model_on_disk_the_adapter_is_refused_and_the_base_serves(

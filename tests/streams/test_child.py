@@ -49,7 +49,9 @@ class Odd(Exception):
 
 
 def be_odd(progress: Progress) -> None:
-    raise Odd(1, 2)
+    error = Odd(1, 2)
+    error.add_note("in the audit length")
+    raise error
 
 
 def die(progress: Progress) -> None:
@@ -92,8 +94,9 @@ def test_an_error_with_a_temporary_cause_is_raised_as_overloaded() -> None:
 
 
 def test_an_error_that_cannot_be_unpickled_is_reported_by_name() -> None:
-    with pytest.raises(RuntimeError, match="Odd: 1 2"):
+    with pytest.raises(RuntimeError, match="Odd: 1 2") as caught:
         in_child(be_odd, progress=nothing)
+    assert caught.value.__notes__[0] == "in the audit length"
 
 
 def test_a_killed_child_raises_child_died() -> None:

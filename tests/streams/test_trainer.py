@@ -131,6 +131,24 @@ def test_other_failures_are_retried_a_limited_number_of_times(bus: SQLiteBus, tm
     assert [failure.final for failure in failures] == [False] * (ATTEMPTS - 1) + [True]
 
 
+def test_an_audit_that_raises_is_named_retried_and_never_gives_a_verdict(
+    bus: SQLiteBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(work: Work, progress: Progress) -> Outcome:
+        progress("evaluate", 3, 13, {}, {})
+        error = ZeroDivisionError("division by zero")
+        error.add_note("in the audit length")
+        error.add_note("Traceback (most recent call last):\n  File ...")  # as a child process adds it
+        raise error
+
+    monkeypatch.setattr("streams.stations.train.RETRY_BACKOFF", 0.0)
+    steps(trainer(bus, tmp_path, crash), times=40)
+    failures = [event for event in on(bus, TrainingFailed) if isinstance(event, TrainingFailed)]
+    assert {(each.stage, each.reason) for each in failures} == {("evaluate", "ZeroDivisionError: division by zero (in the audit length)")}
+    assert [each.final for each in failures] == [False] * (ATTEMPTS - 1) + [True]
+    assert on(bus, ModelEvaluated) == []
+
+
 def test_a_full_disk_does_not_count_as_a_failed_attempt(bus: SQLiteBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streams.stations.train.RETRY_BACKOFF", 0.0)
     full = [True] * (ATTEMPTS + 1)

@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
+from scipy.stats import chi2_contingency
 from scipy.stats.contingency import relative_risk
 
-from benchmarks.gates.outcomes import agrees_with_fairlearn, callback_counts, callback_file
+from benchmarks.gates.outcomes import RATES, agrees_with_fairlearn, callback_counts, callback_file, verdict_rates
 from trainers.audits.outcomes.impact_ratio import (
     CONFIDENCE,
     MINIMUM,
@@ -59,7 +60,16 @@ def test_the_score_statistic_is_that_of_the_likeliest_rates_under_the_hypothesis
     q = minimize_scalar(minus_log_likelihood, bounds=(1e-9, 1 - 1e-9), method="bounded", options={"xatol": 1e-12}).x
     p = 0.8 * q
     variance = (p * (1 - p) / n + 0.64 * q * (1 - q) / m) * (n + m) / (n + m - 1)
-    assert ratio_score(Count(n, a), Count(m, b), 0.8) == pytest.approx((a / n - 0.8 * b / m) / math.sqrt(variance), rel=1e-4)
+    difference, half_a_person_each = a / n - 0.8 * b / m, 0.5 / n + 0.8 * 0.5 / m
+    corrected = math.copysign(max(abs(difference) - half_a_person_each, 0), difference)
+    assert ratio_score(Count(n, a), Count(m, b), 0.8) == pytest.approx(corrected / math.sqrt(variance), rel=1e-4)
+
+
+@pytest.mark.parametrize("counts", [(12, 40, 30, 60), (300, 1000, 45, 90)])
+def test_at_a_ratio_of_one_the_corrected_score_is_scipys_chi_squared_test_of_yates(counts: tuple[int, int, int, int]) -> None:
+    a, n, b, m = counts
+    expected = chi2_contingency([[a, n - a], [b, m - b]], correction=True).statistic * (n + m - 1) / (n + m)  # the variance has n - 1
+    assert ratio_score(Count(n, a), Count(m, b), 1.0) ** 2 == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_pass_needs_the_lower_bound_above_four_fifths_and_a_failure_the_upper_below() -> None:
@@ -127,13 +137,17 @@ def test_a_table_of_several_categories_fails_only_after_bonferronis_correction()
     assert several.verdict == "insufficient"  # one of 21 pairs
 
 
-def test_a_true_ratio_of_four_fifths_is_called_either_way_in_at_most_one_of_twenty() -> None:
-    rng = np.random.default_rng(7)
-    runs = 2_000
-    for size, rate in (((30, 300), 0.9), ((300, 30), 0.5), ((200, 200), 0.5)):
-        verdicts = []
-        for a, b in zip(rng.binomial(size[0], 0.8 * rate, runs), rng.binomial(size[1], rate, runs), strict=True):
-            low, high = sorted((Count(size[0], int(a)), Count(size[1], int(b))), key=lambda count: count.selected / count.n)
-            verdicts.append(four_fifths(low, high, 0.05))
-        for verdict in ("passed", "failed"):
-            assert verdicts.count(verdict) / runs <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / runs)
+@pytest.mark.parametrize("size", [(30, 30), (30, 60), (60, 30), (30, 300)])
+def test_a_true_ratio_of_four_fifths_is_called_either_way_in_at_most_one_of_twenty(size: tuple[int, int]) -> None:
+    assert max(max(rates) for rates in verdict_rates(size, 0.8, RATES)) <= 0.05
+
+
+def test_the_exact_rates_of_verdicts_are_those_of_a_simulation() -> None:
+    size, rate, runs = (200, 200), 0.5, 2_000
+    rng, verdicts = np.random.default_rng(7), []
+    for a, b in zip(rng.binomial(size[0], 0.6 * rate, runs), rng.binomial(size[1], rate, runs), strict=True):
+        low, high = sorted((Count(size[0], int(a)), Count(size[1], int(b))), key=lambda count: count.selected / count.n)
+        verdicts.append(four_fifths(low, high, 0.05))
+    ((_, failed),) = verdict_rates(size, 0.6, (rate,))
+    assert 0.3 < failed < 0.9
+    assert abs(verdicts.count("failed") / runs - failed) < 4 * math.sqrt(failed * (1 - failed) / runs)

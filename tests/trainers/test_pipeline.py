@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from storage.snapshots.snapshot import freeze
 from storage.warehouse.warehouse import Warehouse
 from tests.trainers.conftest import RUN
 from trainers.api import evaluate_policy, train_policy
-from trainers.audits.table import audits
+from trainers.audits.audit import Finding
+from trainers.audits.table import AUDITS, audits
+from trainers.audits.trial import Trial
 from trainers.runs.job import Job
 from trainers.runs.pipeline import STAGES, Outcome, run
 from trainers.runs.report import Report
@@ -109,6 +112,32 @@ def test_a_stage_in_the_form_of_an_older_version_is_done_again_with_those_after_
     again = run(job(run_settings, snapshot), resumed, artifacts, lambda stage, *_: started.append(stage))
     assert list(dict.fromkeys(started)) == ["check", "sample", "evaluate", "gates"]  # check reports its artifact
     assert (again.policy, again.gates) == (outcome.policy, outcome.gates)
+
+
+def test_an_audit_that_raises_is_named_and_the_run_has_no_verdict_until_it_works(
+    finished: tuple[Path, Artifacts, Outcome, list[str]],
+    run_settings: Settings,
+    snapshot: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, artifacts, outcome, _ = finished
+    resumed = tmp_path / "resumed"
+    shutil.copytree(folder, resumed)
+    for stage in ("evaluate", "gates"):
+        (resumed / f"{stage}.json").unlink()
+
+    def crash(trial: Trial) -> Finding:
+        raise ZeroDivisionError("division by zero")
+
+    first, *rest = AUDITS
+    with monkeypatch.context() as patched:
+        patched.setattr("trainers.audits.table.AUDITS", (replace(first, measure=crash), *rest))
+        with pytest.raises(ZeroDivisionError) as caught:
+            run(job(run_settings, snapshot), resumed, artifacts, lambda *_: None)
+    assert caught.value.__notes__ == [f"in the audit {first.name}"]
+    assert not (resumed / "evaluate.json").exists()
+    assert run(job(run_settings, snapshot), resumed, artifacts, lambda *_: None).gates == outcome.gates
 
 
 def test_a_run_that_was_requested_with_other_settings_than_this_version_has_is_refused(run_settings: Settings) -> None:

@@ -53,11 +53,18 @@ def needs(limits: BaseModel) -> Needs:
 
 
 def measure(trial: "Trial", progress: Callable[[int, int], None]) -> dict[str, Finding]:
-    """Run every audit and return the findings by name; ``progress(done, total)`` is called after each."""
+    """Run every audit and return the findings by name; ``progress(done, total)`` is called after each.
+
+    An exception in an audit gets a note that names it, and ends the evaluation: without every finding there is no verdict.
+    """
     rows = audits()
     findings: dict[str, Finding] = {}
     for name, audit in rows.items():
-        findings[name] = audit.measure(trial)
+        try:
+            findings[name] = audit.measure(trial)
+        except Exception as error:
+            error.add_note(f"in the audit {name}")
+            raise
         progress(len(findings), len(rows))
     return findings
 

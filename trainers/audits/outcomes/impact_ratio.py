@@ -6,6 +6,7 @@ come from ``trainers.audits.outcomes.tables``.
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
@@ -140,36 +141,35 @@ def katz_interval(count: Count, reference: Count, confidence: float) -> tuple[fl
     Log method of Katz, Baptista, Azen and Pike (1978), "Obtaining confidence intervals for the risk ratio in cohort studies". Where
     nobody or everybody of one of the two was selected, half a person is added to all four cells.
     """
-    from scipy.stats import norm
-
     a, n, b, m = _without_empty_cells(count, reference)
     center = math.log((a / n) / (b / m))
-    half_width = float(norm.ppf(confidence)) * math.sqrt(1 / a - 1 / n + 1 / b - 1 / m)
+    half_width = NormalDist().inv_cdf(confidence) * math.sqrt(1 / a - 1 / n + 1 / b - 1 / m)
     return math.exp(center - half_width), math.exp(center + half_width)
 
 
 def four_fifths(count: Count, reference: Count, alpha: float) -> Verdict:
     """Is the ratio of the two rates above four fifths? One-sided at ``alpha`` for each answer.
 
-    *passed* or *failed* needs both the bound of :func:`katz_interval` and the score test of Miettinen and Nurminen (1985): the bound alone
-    errs too often where rates are near one or one category is much smaller. Fewer than ``MINIMUM`` people, or fewer than
-    ``MINIMUM_SELECTED`` selected in the reference, give *insufficient*.
+    *passed* or *failed* needs both the bound of :func:`katz_interval` and :func:`ratio_score`. The bound alone errs too often where rates
+    are near one or one category is much smaller; without a continuity correction the score test does too, since counts are discrete. Fewer
+    than ``MINIMUM`` people, or fewer than ``MINIMUM_SELECTED`` selected in the reference, give *insufficient*. The exact error rates are in
+    ``benchmarks.gates.outcomes``.
     """
-    from scipy.stats import norm
-
     if min(count.n, reference.n) < MINIMUM or reference.selected < MINIMUM_SELECTED:
         return "insufficient"
     low, high = katz_interval(count, reference, 1 - alpha)
-    z, quantile = ratio_score(count, reference, FOUR_FIFTHS), float(norm.ppf(1 - alpha))
+    z, quantile = ratio_score(count, reference, FOUR_FIFTHS), NormalDist().inv_cdf(1 - alpha)
     if low > FOUR_FIFTHS and z > quantile:
         return "passed"
     return "failed" if high < FOUR_FIFTHS and z < -quantile else "insufficient"
 
 
 def ratio_score(count: Count, reference: Count, ratio: float) -> float:
-    """The score statistic of "the ratio of the two rates is ``ratio``", positive where it is higher.
+    """The score statistic of "the ratio of the two rates is ``ratio``", positive where it is higher, with a continuity correction.
 
-    Miettinen and Nurminen (1985), "Comparative analysis of two rates", with the rates' closed form under the hypothesis.
+    Miettinen and Nurminen (1985), "Comparative analysis of two rates", with the rates' closed form under the hypothesis. The correction is
+    that of Yates (1934) for two rates, (1/n + 1/m) / 2, with the reference's part multiplied by the ratio, as its rate is: half a person in
+    each category, against the verdict.
     """
     a, n, b, m = count.selected, count.n, reference.selected, reference.n
     total = n + m
@@ -178,7 +178,8 @@ def ratio_score(count: Count, reference: Count, ratio: float) -> float:
     p = ratio * q
     variance = (p * (1 - p) / n + ratio**2 * q * (1 - q) / m) * total / (total - 1)
     difference = a / n - ratio * b / m
-    return difference / math.sqrt(variance) if variance > 0 else 0.0
+    corrected = math.copysign(max(abs(difference) - (1 / n + ratio / m) / 2, 0.0), difference)
+    return corrected / math.sqrt(variance) if variance > 0 else 0.0
 
 
 def _without_empty_cells(count: Count, reference: Count) -> tuple[float, float, float, float]:
