@@ -1,7 +1,8 @@
 """The charts. Colours of text and grid come from ``assets/style.css``, so that one figure serves the light and the dark theme."""
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
@@ -90,4 +91,45 @@ def progress(steps: Sequence[Mapping[str, Any]], metric: str, name: str, colour:
     figure = _plain(figure)
     figure.update_yaxes(nticks=4)
     figure.update_xaxes(title="step")
+    return figure
+
+
+class Estimate(NamedTuple):
+    """A figure of one version with its interval; ``about`` is shown beside it."""
+
+    version: str
+    figure: float
+    low: float
+    high: float
+    about: str
+
+
+def estimates(rows: Sequence[Estimate], within: float | None) -> go.Figure:
+    """Estimates over versions, oldest first, with their intervals, a line at zero and dashed limits at ± ``within``."""
+    figure = go.Figure()
+    figure.add_hline(y=0, line={"color": GREY, "width": 1})
+    for limit in (within, -within) if within is not None else ():
+        figure.add_hline(y=limit, line={"color": ORANGE, "width": 1.5, "dash": "dash"})
+    shown = [row for row in rows if math.isfinite(row.figure)]
+    figure.add_scatter(
+        x=[row.version for row in shown],
+        y=[row.figure for row in shown],
+        mode="lines+markers",
+        line={"color": BLUE, "width": 1.5},
+        marker={"color": BLUE, "size": 7},
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": [row.high - row.figure if math.isfinite(row.high) else 0 for row in shown],
+            "arrayminus": [row.figure - row.low if math.isfinite(row.low) else 0 for row in shown],
+            "color": BLUE,
+            "thickness": 1.5,
+            "width": 4,
+        },
+        customdata=[[row.about, row.low, row.high] for row in shown],
+        hovertemplate="%{y:.3g} (%{customdata[1]:.3g} to %{customdata[2]:.3g})<br>%{customdata[0]}<extra></extra>",
+    )
+    figure = _plain(figure)
+    figure.update_xaxes(type="category", showticklabels=len(shown) <= 4)
+    figure.update_yaxes(nticks=5)
     return figure

@@ -105,4 +105,4 @@ def rows(found: Support) -> Rows:
     return [("Replies unlike any judged so far, champion", f"{found.champion:.1%}")]
 
 
-AUDIT = Audit("support", "Are its replies like those that were judged?", SupportLimits, Support, measure, gate, rows)
+AUDIT = Audit("support", "Are its replies like those that were judged?", SupportLimits, Support, measure, gate, rows, topic="preference")
