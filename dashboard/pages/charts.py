@@ -60,11 +60,9 @@ def accuracy(points: Sequence[Mapping[str, Any]]) -> go.Figure:
 def wealth(judgments: Sequence[int], values: Sequence[float], needed: float) -> go.Figure:
     """The wealth of the bet on the challenger over the judgments of a duel, on a log scale, with the line that wins."""
     figure = go.Figure()
-    figure.add_hline(
-        y=needed,
-        line={"color": ORANGE, "width": 1.5, "dash": "dash"},
-        annotation={"text": "wins", "font": {"color": ORANGE}},
-        annotation_position="top left",
+    figure.add_hline(y=needed, line={"color": ORANGE, "width": 1.5, "dash": "dash"})
+    figure.add_annotation(  # annotations of a log axis are placed by the logarithm, which the annotation of a line is not
+        x=0, xref="paper", y=math.log10(needed), text="wins", showarrow=False, xanchor="left", yanchor="bottom", font={"color": ORANGE}
     )
     figure.add_hline(y=1, line={"color": GREY, "width": 1, "dash": "dot"})
     figure.add_scatter(
@@ -72,7 +70,8 @@ def wealth(judgments: Sequence[int], values: Sequence[float], needed: float) -> 
     )
     figure = _plain(figure)
     figure.update_xaxes(title="judgments that count", rangemode="tozero")
-    figure.update_yaxes(type="log", title="evidence", nticks=5)
+    low, high = min([0.5, *values]), max([2 * needed, *values])
+    figure.update_yaxes(type="log", title="evidence", nticks=5, range=[math.log10(low) - 0.1, math.log10(high) + 0.1])
     return figure
 
 

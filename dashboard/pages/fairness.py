@@ -46,8 +46,7 @@ def layout(_rest: str) -> Any:
 
 
 def _date(label: str, name: str, value: date) -> Any:
-    field = dcc.Input(id=name, type="date", value=value.isoformat(), debounce=True, className="date")  # type: ignore[arg-type]
-    return html.Label([html.Span(label, className="field-name"), field], className="dated", htmlFor=name)
+    return dmc.TextInput(id=name, label=label, value=value.isoformat(), placeholder="YYYY-MM-DD", debounce=True, autoComplete="off", w=150)
 
 
 def register(app: Dash, parts: Parts) -> None:
@@ -97,7 +96,7 @@ def _day(text: str | None, name: str) -> date:
     try:
         return date.fromisoformat(text or "")
     except ValueError as error:
-        raise InputRefused(f"{name}: choose a day", name) from error
+        raise InputRefused(f"{name}: {(text or '')[:20]!r} is not a day; write it as 2026-01-31", name) from error
 
 
 EXAMPLE: Mapping[str, Any] = {
