@@ -129,6 +129,7 @@ def estimates(rows: Sequence[Estimate], within: float | None) -> go.Figure:
         hovertemplate="%{y:.3g} (%{customdata[1]:.3g} to %{customdata[2]:.3g})<br>%{customdata[0]}<extra></extra>",
     )
     figure = _plain(figure)
-    figure.update_xaxes(type="category", showticklabels=len(shown) <= 4)
+    names = [row.version for row in shown]
+    figure.update_xaxes(type="category", tickvals=names, ticktext=[name[:6] for name in names], tickangle=0, showticklabels=len(shown) <= 6)
     figure.update_yaxes(nticks=5)
     return figure

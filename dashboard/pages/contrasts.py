@@ -7,71 +7,58 @@ from dash import dcc, html
 
 from dashboard.pages import charts, words
 from dashboard.pages.markup import aria
-from dashboard.pages.review.gates import verdict_badge
 from dashboard.status.contrasts import Contrast, Family
 from dashboard.status.models import VersionShown
 
-UNITS = {
-    "share": "points of the share of replies",
-    "sd": "standard deviations of the reward",
-    "logits": "logits",
-    "log characters": "log length",
-}
+UNITS = {"share": "points", "sd": "SD of the reward", "logits": "logits", "log characters": "log length"}
+LENGTH = "log characters"  # families of this unit are only in the folded table
+COLUMNS = ("Difference", "90 % interval", "n", "Would be seen", "Limit")
 
 
 def newest(version: VersionShown, found: Sequence[Family] | None) -> Any:
-    """The families of the newest version: the contrast that decides, and, folded, all of them."""
-    title = html.H2(
-        ["Newest version, ", dcc.Link(words.isolated(version.version), href=f"/promotions/{version.version}", className="mono")]
-    )
+    """The families of the newest version: of each the contrast that decides, and, folded, all of them."""
+    address = f"/promotions/{version.version}"
+    title = html.H2(["Newest version, ", dcc.Link(words.isolated(version.version), href=address, className="mono")])
     if not found:
         text = "Its report holds no contrasts that this program can read." if found is not None else "Its report cannot be read."
         return html.Section([title, html.P(text, className="hint")], className="card")
-    hint = (
-        "In each row the difference that its data exclude least. “Would be seen” is the smallest difference that the audit finds reliably."
-    )
-    names = ("Difference", "90 % interval", "n", "Would be seen", "Limit")
-    head = html.Thead(
-        html.Tr(
-            [
-                html.Th("What", scope="col"),
-                *[html.Th(name, className="number", scope="col") for name in names],
-                html.Th("Gate", scope="col"),
-            ]
-        )
-    )
-    body = html.Tbody([_row(family, family.widest, family.name, verdict=True) for family in found])
-    table = html.Div(html.Table([head, body], className="table contrasts"), className="scroll")
-    return html.Section([title, html.P(hint, className="hint"), table, *map(_all, found)], className="card", id="newest-contrasts")
+    powers = ", ".join(dict.fromkeys(f"{words.percent(each.power)} for {each.name.split(' by ')[0].lower()}" for each in found))
+    hint: list[Any] = [
+        "In each row the difference that its data exclude least. “Would be seen” is the smallest difference that is found reliably "
+        f"(with a probability of {powers}). What the gates make of it is on ",
+        dcc.Link("its review page", href=address),
+        ".",
+    ]
+    main = [(each, each.widest) for each in found if each.unit != LENGTH]
+    count = words.plural(sum(len(each.contrasts) for each in found), "comparison")
+    every = [(each, contrast) for each in found for contrast in sorted(each.contrasts, key=lambda one: -one.reach)]
+    folded = html.Details([html.Summary(f"All {count}, those of length included"), _table(every)], className="facts-block")
+    return html.Section([title, html.P(hint, className="hint"), _table(main), folded], className="card", id="newest-contrasts")
 
 
-def _row(family: Family, contrast: Contrast, name: str, *, verdict: bool) -> Any:
-    about = f"{words.outcome(contrast.outcome)}, {contrast.group} against {contrast.reference}"
-    what = [html.Strong(words.isolated(name)), html.Span(words.isolated(about), className="hint")] if verdict else words.isolated(about)
+def _table(rows: Sequence[tuple[Family, Contrast]]) -> Any:
+    names = [html.Th(name, className="number", scope="col") for name in COLUMNS]
+    head = html.Thead(html.Tr([html.Th("What", scope="col"), *names, html.Th("", scope="col")]))
+    return html.Div(html.Table([head, html.Tbody([_row(*row) for row in rows])], className="table contrasts"), className="scroll")
+
+
+def _row(family: Family, contrast: Contrast) -> Any:
+    about = f"{words.outcome(contrast.outcome)}, {contrast.group} against {contrast.reference}, in {UNITS[family.unit]}"
     interval = contrast.interval
     bounds = f"{_size(interval.low, family.unit)} to {_size(interval.high, family.unit)}" if interval.bounded else "–"
+    within = family.excludes(contrast)
+    badge = html.Span("Within" if within else "Not excluded", className=f"badge badge-{'passed' if within else 'insufficient'}")
     return html.Tr(
         [
-            html.Th(what, scope="row"),
+            html.Th([html.Strong(family.name), html.Span(words.isolated(about), className="hint")], scope="row"),
             html.Td(_size(interval.figure, family.unit), className="number strong"),
             html.Td(bounds, className="number"),
             html.Td(words.count(interval.n), className="number"),
             html.Td(_size(contrast.detectable, family.unit, sign=False), className="number"),
             html.Td(["±", _size(family.within, family.unit, sign=False)] if family.within is not None else "–", className="number"),
-            *([html.Td(verdict_badge(family.verdict) if family.verdict is not None else "–")] if verdict else []),
+            html.Td(badge),
         ]
     )
-
-
-def _all(family: Family) -> Any:
-    names = ("Difference", "90 % interval", "n", "Would be seen", "Limit")
-    head = html.Thead(html.Tr([html.Th("What", scope="col"), *[html.Th(name, className="number", scope="col") for name in names]]))
-    ordered = sorted(family.contrasts, key=lambda each: -each.reach)
-    body = html.Tbody([_row(family, each, family.name, verdict=False) for each in ordered])
-    unit, power = UNITS.get(family.unit, family.unit), words.percent(family.power)
-    summary = f"{family.name}: {words.plural(len(family.contrasts), 'comparison')}, in {unit}; “would be seen” with {power} probability"
-    table = html.Div(html.Table([head, body], className="table contrasts"), className="scroll")
-    return html.Details([html.Summary(summary), table], className="facts-block")
 
 
 def trend(versions: Sequence[tuple[str, Sequence[Family]]], unread: Sequence[str]) -> Any:
@@ -81,7 +68,7 @@ def trend(versions: Sequence[tuple[str, Sequence[Family]]], unread: Sequence[str
     if not versions:
         return html.Section([title, html.P("No version has contrasts to draw." + note, className="hint")], className="card")
     hint = "For each version the difference that its data exclude least, with its 90 % interval; dashed lines are the limits of the gate."
-    names = {family.key: family for _, found in versions for family in found if family.unit != "log characters"}
+    names = {family.key: family for _, found in versions for family in found if family.unit != LENGTH}
     drawn = [
         _chart(family, [(name, each) for name, found in versions for each in found if each.key == key]) for key, family in names.items()
     ]
@@ -107,8 +94,7 @@ def _chart(family: Family, points: Sequence[tuple[str, Family]]) -> Any:
     last = points[-1][1].widest.interval
     said = f"{family.name}: {_size(last.figure, family.unit)} in {points[-1][0]}, over {words.plural(len(points), 'version')}"
     graph = dcc.Graph(figure=figure, config=charts.CONFIG, responsive=True, className="chart", style={"height": 190})
-    unit = "points" if family.unit == "share" else family.unit
-    title = html.H3([family.name, html.Span(f" {unit}", className="unit")])
+    title = html.H3([family.name, html.Span(f" {UNITS[family.unit]}", className="unit")])
     return html.Div([title, html.Div(graph, role="img", **aria(label=said))])
 
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dashboard.status.reports import findings_of, limits_of
-from storage.events import GateResult, Verdict
 from trainers.audits.judgments.measurement import Judgments
 from trainers.audits.policy.counterfactual import Counterfactuals
 from trainers.audits.reward.name_contrast import Contrasts
@@ -39,7 +38,6 @@ class Family:
     Attributes
     ----------
     key, name : of the family, the same in every report
-    gate : the gate that decides on them, and its verdict in this report
     unit : of all of them
     within : the limit of each interval, ±; None where the settings cannot be read
     power : the probability with which a difference of ``detectable`` is found
@@ -47,8 +45,6 @@ class Family:
 
     key: str
     name: str
-    gate: str
-    verdict: Verdict | None
     unit: str
     within: float | None
     power: float
@@ -58,6 +54,10 @@ class Family:
     def widest(self) -> Contrast:
         """The contrast whose interval reaches furthest from zero, on which the gate decides."""
         return max(self.contrasts, key=lambda each: each.reach)
+
+    def excludes(self, contrast: Contrast) -> bool:
+        """Whether the contrast's interval lies within the limit."""
+        return self.within is not None and contrast.reach < self.within
 
 
 AXES = {
@@ -71,15 +71,13 @@ AXES = {
 
 def families(report: Report) -> tuple[Family, ...]:
     """The families of a report that have any contrast; those in another program's form are left out."""
-    verdicts = {gate.name: gate for gate in report.gates}
-    return tuple(family for family in _families(report, verdicts) if family.contrasts)
+    return tuple(family for family in _families(report) if family.contrasts)
 
 
-def _families(report: Report, gates: dict[str, GateResult]) -> Iterator[Family]:
+def _families(report: Report) -> Iterator[Family]:
     def family(key: str, name: str, gate: str, unit: str, power: float, contrasts: Sequence[Contrast], limit: str = "within") -> Family:
-        verdict = gates[gate].verdict if gate in gates else None
         within = getattr(limits_of(report, gate), limit, None)
-        return Family(key, name, gate, verdict, unit, within, power, tuple(contrasts))
+        return Family(key, name, unit, within, power, tuple(contrasts))
 
     measured = findings_of(report)
     judgments = measured.get("judgments")
