@@ -71,7 +71,10 @@ def wealth(judgments: Sequence[int], values: Sequence[float], needed: float) -> 
     figure = _plain(figure)
     figure.update_xaxes(title="judgments that count", rangemode="tozero")
     low, high = min([0.5, *values]), max([2 * needed, *values])
-    figure.update_yaxes(type="log", title="evidence", nticks=5, range=[math.log10(low) - 0.1, math.log10(high) + 0.1])
+    steps = (1, 2, 5) if high / low < 1e3 else (1,)
+    ticks = [step * 10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1) for step in steps]
+    figure.update_yaxes(type="log", title="evidence", range=[math.log10(low) - 0.1, math.log10(high) + 0.1])
+    figure.update_yaxes(tickmode="array", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
     return figure
 
 

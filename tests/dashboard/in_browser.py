@@ -58,6 +58,7 @@ def shoot(tmp_path: Path) -> Shoot:
     folder.mkdir(parents=True, exist_ok=True)
 
     def take(page: Page, name: str) -> None:
+        page.evaluate("scrollTo(0, 0)")
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
             expect(page.locator("html")).to_have_attribute("data-mantine-color-scheme", scheme)
