@@ -19,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from dashboard.actions.exports import Exporter
 from dashboard.actions.manual_runs import ManualRuns
 from dashboard.actions.rating_queue import RatingQueue
+from dashboard.actions.records import Records
 from dashboard.actions.reviews import NotFound, Reviews
 from dashboard.errors import DOCUMENTED, REFUSALS
 from dashboard.status.feed import ReadingFeed
@@ -28,6 +29,7 @@ from storage.attestation.keys import PublicKey
 from storage.events import Choice, Event, Side, Source
 from streams.http.errors import answer_errors
 from streams.intake import Intake
+from trainers.audits.outcomes.csv_files import categories_csv, tables_csv
 from trainers.audits.outcomes.tables import OutcomesTable
 
 Origin = Literal["product", "simulation"]
@@ -85,6 +87,7 @@ class Services:
     queue: RatingQueue
     intake: Intake
     reviews: Reviews
+    records: Records
     artifacts: Artifacts
     public_keys: Callable[[], list[PublicKey]]
     exporter: Exporter
@@ -227,6 +230,16 @@ def _record_routes(router: APIRouter, services: Services) -> None:
         """Compare log and warehouse by content, recompute derived events, hash the artifacts they name; list what is not covered."""
         return await asyncio.to_thread(services.verify)
 
+    @router.get("/versions/{version}/record")
+    def record(version: str) -> Response:
+        """The signed record of the version's promotion: an in-toto statement in a DSSE envelope, for ``feedbackloop attest verify``."""
+        return _file(services.records.record(version), "application/vnd.in-toto+json", f"{version}.intoto.json")
+
+    @router.get("/versions/{version}/duel-evidence")
+    def duel_evidence(version: str, stage: Literal["duel", "canary"] = "duel") -> Response:
+        """The judgments that decided the version's duel or canary; the same judgments give the same decision again."""
+        return _file(services.records.duel_evidence(version, stage), "application/json", f"{version}-{stage}.json")
+
     @router.get("/keys")
     def keys() -> dict[str, list[dict[str, str]]]:
         """The public keys that sign this installation's promotion records, for others to trust. The key id names the PEM in the store."""
@@ -242,7 +255,7 @@ def _record_routes(router: APIRouter, services: Services) -> None:
         """The decisive judgments of both strata as preference records in TRL's columns."""
         raw = await run_in_threadpool(services.exporter.export, format, tuple(source or ()))
         kind = "application/x-ndjson" if format == "jsonl" else "application/vnd.apache.parquet"
-        return Response(raw, media_type=kind, headers={"Content-Disposition": f'attachment; filename="preferences.{format}"'})
+        return _file(raw, kind, f"preferences.{format}")
 
 
 def _fairness_routes(router: APIRouter, services: Services) -> None:
@@ -254,6 +267,23 @@ def _fairness_routes(router: APIRouter, services: Services) -> None:
     ) -> OutcomesTable:
         """Selection rates, scoring rates and impact ratios of the decisions recorded from one day to another (UTC), both included."""
         return services.impact_ratios(since, until, tuple(source or ("product",)))
+
+    @router.get("/fairness/impact-ratios.csv")
+    def impact_ratios_csv(
+        since: Annotated[date, Query(alias="from")],
+        until: Annotated[date, Query(alias="to")],
+        source: Annotated[list[Source] | None, Query()] = None,
+        rows: Literal["categories", "tables"] = "categories",
+    ) -> Response:
+        """The same as CSV, with a row for each category, or for each table: the files of ``feedbackloop audit ll144``."""
+        found = services.impact_ratios(since, until, tuple(source or ("product",)))
+        text = categories_csv(found) if rows == "categories" else tables_csv(found)
+        name = "impact_ratios.csv" if rows == "categories" else "tables.csv"
+        return _file(text.encode(), "text/csv; charset=utf-8", name)
+
+
+def _file(raw: bytes, kind: str, name: str) -> Response:
+    return Response(raw, media_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'})
 
 
 def _accepted(event: Event) -> dict[str, Any]:

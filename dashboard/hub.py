@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from dashboard.actions.exports import Exporter
 from dashboard.actions.manual_runs import ManualRuns
 from dashboard.actions.rating_queue import RatingQueue
+from dashboard.actions.records import Records
 from dashboard.actions.reviews import Reviews, check_reviewer_key
 from dashboard.actions.verification import verified
 from dashboard.api import Services, add_routes
@@ -46,6 +47,7 @@ from streams.settings import FeedbackCaps
 from streams.stations.runner import failure_of, stop_on_signals
 from streams.stations.settings import RetrainingRule
 from streams.stations.trigger import RunPlan
+from streams.versions import Versions
 from trainers.audits.outcomes.tables import outcomes_table
 from trainers.runs.report import Report, read_report
 from trainers.runs.terms import ReviewRule
@@ -94,15 +96,18 @@ class Hub:
         self.queue = RatingQueue(self.warehouse, self.readings.outstanding)
         self.streams.listeners.append(self._on_commit)
         self.streams.coordinator.on_waiting = self._wake_pages
-        reviews = Reviews(
-            self.bus, lambda: fold_versions(self.warehouse, run_artifacts)[0], artifacts, check_reviewer_key(attestation.reviewer_key)
-        )
+
+        def folded() -> Versions:
+            return fold_versions(self.warehouse, run_artifacts)[0]
+
+        reviews = Reviews(self.bus, folded, artifacts, check_reviewer_key(attestation.reviewer_key))
         manual_runs = ManualRuns(self.bus, self.warehouse, lambda method: RunPlan.of(settings, method, artifacts), named=review.four_eyes)
         services = Services(
             live=self.live,
             queue=self.queue,
             intake=Intake(self.outlet, pseudonym_key(common), settings.section("feedback", FeedbackCaps)),
             reviews=reviews,
+            records=Records(folded, artifacts),
             artifacts=artifacts,
             public_keys=self.streams.attestor.keys.published,
             exporter=Exporter(self.warehouse),
@@ -184,7 +189,7 @@ def create_app(
     def report_of(version: str) -> Report:
         return read_report(services.artifacts, services.reviews.find(version).evaluated.report)
 
-    pages = mount(app, Parts(services.live, services.reviews, report_of))
+    pages = mount(app, Parts(services.live, services.reviews, report_of, services.impact_ratios))
     policy = content_policy(pages)
     app.add_middleware(RequestGuard, allowed_hosts=allowed_hosts, page_policy=policy)
     return app

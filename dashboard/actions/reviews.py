@@ -52,7 +52,7 @@ class Reviews:
 
     def find(self, version: str) -> life.Version:
         """The version of that name; raises :class:`NotFound` if there is none."""
-        return _find(self._folded(), version)
+        return version_named(self._folded(), version)
 
     def decide(self, version: str, *, decision: str, reviewer: str, reason: str, source: Source = "product") -> ReviewDecided:
         """Publish the decision.
@@ -65,7 +65,7 @@ class Reviews:
             No such version; or a gate failed, lacks evidence, or the version does not await review.
         """
         folded = self._folded()
-        found = _find(folded, version)
+        found = version_named(folded, version)
         _check_name(reviewer)
         try:
             event = ReviewDecided(version=version, decision=decision, reviewer=reviewer, reason=reason, source=source)
@@ -116,7 +116,8 @@ def check_reviewer_key(path: Path | None) -> Callable[[], None]:
     return check
 
 
-def _find(folded: life.Versions, version: str) -> life.Version:
+def version_named(folded: life.Versions, version: str) -> life.Version:
+    """The version of that name; raises :class:`NotFound` if there is none."""
     found = folded.versions.get(version)
     if found is None:
         raise NotFound(f"there is no version {version[:80]!r}; GET /v1/versions lists them")

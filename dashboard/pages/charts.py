@@ -1,7 +1,8 @@
 """The charts. Colours of text and grid come from ``assets/style.css``, so that one figure serves the light and the dark theme."""
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
@@ -59,11 +60,9 @@ def accuracy(points: Sequence[Mapping[str, Any]]) -> go.Figure:
 def wealth(judgments: Sequence[int], values: Sequence[float], needed: float) -> go.Figure:
     """The wealth of the bet on the challenger over the judgments of a duel, on a log scale, with the line that wins."""
     figure = go.Figure()
-    figure.add_hline(
-        y=needed,
-        line={"color": ORANGE, "width": 1.5, "dash": "dash"},
-        annotation={"text": "wins", "font": {"color": ORANGE}},
-        annotation_position="top left",
+    figure.add_hline(y=needed, line={"color": ORANGE, "width": 1.5, "dash": "dash"})
+    figure.add_annotation(  # annotations of a log axis are placed by the logarithm, which the annotation of a line is not
+        x=0, xref="paper", y=math.log10(needed), text="wins", showarrow=False, xanchor="left", yanchor="bottom", font={"color": ORANGE}
     )
     figure.add_hline(y=1, line={"color": GREY, "width": 1, "dash": "dot"})
     figure.add_scatter(
@@ -71,7 +70,11 @@ def wealth(judgments: Sequence[int], values: Sequence[float], needed: float) -> 
     )
     figure = _plain(figure)
     figure.update_xaxes(title="judgments that count", rangemode="tozero")
-    figure.update_yaxes(type="log", title="evidence", nticks=5)
+    low, high = min([0.5, *values]), max([2 * needed, *values])
+    steps = (1, 2, 5) if high / low < 1e3 else (1,)
+    ticks = [step * 10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1) for step in steps]
+    figure.update_yaxes(type="log", title="evidence", range=[math.log10(low) - 0.1, math.log10(high) + 0.1])
+    figure.update_yaxes(tickmode="array", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
     return figure
 
 
@@ -90,4 +93,46 @@ def progress(steps: Sequence[Mapping[str, Any]], metric: str, name: str, colour:
     figure = _plain(figure)
     figure.update_yaxes(nticks=4)
     figure.update_xaxes(title="step")
+    return figure
+
+
+class Estimate(NamedTuple):
+    """A figure of one version with its interval; ``about`` is shown beside it."""
+
+    version: str
+    figure: float
+    low: float
+    high: float
+    about: str
+
+
+def estimates(rows: Sequence[Estimate], within: float | None) -> go.Figure:
+    """Estimates over versions, oldest first, with their intervals, a line at zero and dashed limits at ± ``within``."""
+    figure = go.Figure()
+    figure.add_hline(y=0, line={"color": GREY, "width": 1})
+    for limit in (within, -within) if within is not None else ():
+        figure.add_hline(y=limit, line={"color": ORANGE, "width": 1.5, "dash": "dash"})
+    shown = [row for row in rows if math.isfinite(row.figure)]
+    figure.add_scatter(
+        x=[row.version for row in shown],
+        y=[row.figure for row in shown],
+        mode="lines+markers",
+        line={"color": BLUE, "width": 1.5},
+        marker={"color": BLUE, "size": 7},
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": [row.high - row.figure if math.isfinite(row.high) else 0 for row in shown],
+            "arrayminus": [row.figure - row.low if math.isfinite(row.low) else 0 for row in shown],
+            "color": BLUE,
+            "thickness": 1.5,
+            "width": 4,
+        },
+        customdata=[[row.about, row.low, row.high] for row in shown],
+        hovertemplate="%{y:.3g} (%{customdata[1]:.3g} to %{customdata[2]:.3g})<br>%{customdata[0]}<extra></extra>",
+    )
+    figure = _plain(figure)
+    names = [row.version for row in shown]
+    figure.update_xaxes(type="category", tickvals=names, ticktext=[name[:6] for name in names], tickangle=0, showticklabels=len(shown) <= 6)
+    figure.update_yaxes(nticks=5)
     return figure

@@ -44,7 +44,8 @@ def register(app: Dash, parts: Parts) -> None:
                 "duel",
             )
         duel = DuelShown.model_validate(data)
-        ended = html.Section([html.H2("How it ended"), *map(ending, duel.endings)], className="card") if duel.endings else None
+        told: list[Any] = [ending(each, duel.version) for each in duel.endings]
+        ended: Any = html.Section([html.H2("How it ended"), *told], className="card") if told else None
         return [standing(duel), groups(duel), ended]
 
 
@@ -108,13 +109,15 @@ def groups(duel: DuelShown) -> Any:
     return html.Section([html.H2("Groups"), html.P(hint, className="hint"), rows], className="card")
 
 
-def ending(found: Ending) -> Any:
+def ending(found: Ending, version: str) -> Any:
+    address = f"/v1/versions/{version}/duel-evidence?stage={found.stage}"
+    download: list[Any] = [" ", html.A("Download the judgments", href=address, download="")] if found.evidence else []
     return html.P(
         [
             html.Strong(f"{found.stage.capitalize()}: {ENDINGS.get(found.outcome, found.outcome)}"),
             f", {words.clock(found.at)}. ",
             words.isolated(found.words),
-            *([html.Span([" Evidence ", html.Span(found.evidence[:12], className="mono")], className="hint")] if found.evidence else []),
+            *download,
         ]
     )
 

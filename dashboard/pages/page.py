@@ -1,23 +1,33 @@
 """What a page consists of, and which parts of the hub it gets."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from dash import Dash
 
 from dashboard.actions.reviews import Reviews
 from dashboard.status.feed import ReadingFeed
+from storage.events import Source
+from trainers.audits.outcomes.tables import OutcomesTable
 from trainers.runs.report import Report
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of the hub that pages use; ``report_of`` returns the evaluation report of the named version."""
+    """The parts of the hub that pages use.
+
+    Attributes
+    ----------
+    report_of : returns the evaluation report of the named version
+    impact_ratios : returns the tables of the decisions recorded between two days, of these sources
+    """
 
     live: ReadingFeed
     reviews: Reviews
     report_of: Callable[[str], Report]
+    impact_ratios: Callable[[date, date, Sequence[Source]], OutcomesTable]
 
 
 @dataclass(frozen=True)

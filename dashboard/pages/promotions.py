@@ -1,4 +1,4 @@
-"""Challengers and their review: each gate in plain words with its evidence, replies side by side, and the decision.
+"""Challengers and their review: the claim, each gate in plain words, the evidence, and the decision; and the history with its records.
 
 A version with a gate that failed or lacked evidence gets no button here; the hub's API and ``streams.versions`` refuse it too.
 """
@@ -10,11 +10,12 @@ from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
 from pydantic import validate_call
 
 from dashboard.actions.reviews import Conflict, NotFound
-from dashboard.pages import decision, evidence, words
+from dashboard.pages import words
 from dashboard.pages.markup import aria
 from dashboard.pages.page import Page, Parts
+from dashboard.pages.review import claim, decision, evidence, findings, gates
 from dashboard.pages.shell import empty, heading
-from dashboard.status.models import Versions, VersionShown
+from dashboard.status.models import HistoryEntry, Versions, VersionShown
 from storage.errors import FeedbackLoopError, InputRefused
 from streams.http.visible_text import visible, without_paths
 
@@ -26,6 +27,7 @@ def layout(rest: str) -> Any:
             dcc.Link([html.Span(className="icon icon-back"), "All versions"], href="/promotions", className="back"),
             heading(words.isolated(rest), lead),
             dcc.Store(id="promotion-version", data=rest),
+            html.Div(id="promotion-claim", className="stack"),
             html.Div(id="promotion", className="stack"),
             html.Div(id="promotion-replies", className="stack"),
         ]
@@ -58,15 +60,16 @@ def register(app: Dash, parts: Parts) -> None:
             return empty("No such version", dcc.Link("All versions", href="/promotions"), "promotions")
         return detail(found[0])
 
-    @app.callback(Output("promotion-replies", "children"), Input("promotion-version", "data"))
+    @app.callback(Output("promotion-claim", "children"), Output("promotion-replies", "children"), Input("promotion-version", "data"))
     @validate_call
-    def replies(name: str) -> Any:
+    def reported(name: str) -> tuple[Any, Any]:
         try:
-            return evidence.replies(parts.report_of(name))
+            report = parts.report_of(name)
         except NotFound:
-            return None
+            return None, None
         except FeedbackLoopError as error:
-            return html.P(words.isolated(without_paths(str(error))), className="problem-line")
+            return html.P(words.isolated(without_paths(str(error))), className="problem-line"), None
+        return claim.card(report), [*findings.sections(report), *evidence.replies(report)]
 
     @app.callback(
         Output({"decision": "answer", "version": ALL}, "children"),
@@ -177,7 +180,7 @@ def detail(version: VersionShown) -> Any:
         ],
         className="card-head",
     )
-    return [html.Section([head, evidence.gates(version.gates)], className="card"), decision.box(version)]
+    return [html.Section([head, gates.gates(version.gates)], className="card"), decision.box(version)]
 
 
 def history(versions: Versions) -> Any:
@@ -189,15 +192,43 @@ def history(versions: Versions) -> Any:
                 html.Td(each.what.capitalize()),
                 html.Td([words.isolated(each.who), " ", html.Span("unverified", className="badge badge-quiet")] if each.who else "–"),
                 html.Td(words.isolated(each.reason or "")),
+                html.Td(_download(each)),
             ],
             className="" if each.legal else "illegal",
         )
         for each in versions.history
     ]
-    head = html.Thead(html.Tr([html.Th(name) for name in ("When", "Version", "What", "Who", "Why")]))
+    head = html.Thead(html.Tr([html.Th(name) for name in ("When", "Version", "What", "Who", "Why", "Record")]))
+    hint: list[Any] = [
+        "A promotion's record says which evidence it rests on, signed. Check one offline with ",
+        html.Code("feedbackloop attest verify FILE"),
+        "; the ",
+        html.A("public keys", href="/v1/keys", target="_blank"),
+        " are for whoever verifies it elsewhere.",
+    ]
     return html.Section(
-        [html.H2("History"), html.Div(html.Table([head, html.Tbody(rows)], className="table"), className="scroll")], className="card"
+        [
+            html.H2("History"),
+            html.P(hint, className="hint"),
+            html.Div(html.Table([head, html.Tbody(rows)], className="table history"), className="scroll"),
+        ],
+        className="card",
     )
+
+
+def _download(entry: HistoryEntry) -> Any:
+    """What can be downloaded about an event: the record of a promotion, or the judgments that decided a duel or canary."""
+    address = f"/v1/versions/{entry.version}"
+    if entry.attested is False:
+        return html.Span("Not attested", className="badge badge-insufficient")
+    if entry.attested:
+        link = html.A("Record", href=f"{address}/record", download="", **aria(label=f"Download the record of {entry.version}"))
+        return html.Span([html.Span("Attested", className="badge badge-passed"), " ", link], className="download")
+    if entry.evidence:
+        address = f"{address}/duel-evidence?stage={entry.evidence}"
+        label = f"Download the judgments of the {entry.evidence} of {entry.version}"
+        return html.A("Judgments", href=address, download="", **aria(label=label))
+    return ""
 
 
 PAGE = Page("/promotions", "Promotions", "promotions", layout, register)

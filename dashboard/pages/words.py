@@ -19,6 +19,19 @@ STAGES = {
     "gates": "Gates",
 }
 
+OUTCOMES = {
+    "dated": "a dated next step",
+    "appointment": "an offered time",
+    "warm": "warmth",
+    "question": "a question",
+    "refusal": "a refusal",
+    "length": "length",
+    "spread": "spread of length",
+    "very_short": "a very short reply",
+    "unlawful": "an unlawful question",
+    "task": "the task done",
+}
+
 
 def isolated(text: str) -> Any:
     """Untrusted text: invisible characters are shown as escapes, and its writing direction does not affect the text around it."""
@@ -68,3 +81,8 @@ def gate(name: str) -> str:
     """The question that the gate answers; its name in words if there is no such audit."""
     audit = audits().get(name)
     return audit.question if audit is not None else name.replace("_", " ").capitalize()
+
+
+def outcome(name: str) -> str:
+    """An outcome that audits compare between groups, as the middle of a sentence has it."""
+    return OUTCOMES.get(name, name.replace("_", " "))

@@ -190,7 +190,10 @@ class VersionShown(Shown):
 
 
 class HistoryEntry(Shown):
-    """One event in the history of versions; an illegal one changed nothing, and ``reason`` says why."""
+    """One event in the history of versions; an illegal one changed nothing, and ``reason`` says why.
+
+    ``attested`` tells of a promotion whether it has a signed record, ``evidence`` of a decided duel or canary which evidence there is.
+    """
 
     at: Moment
     what: str
@@ -198,6 +201,8 @@ class HistoryEntry(Shown):
     who: str | None
     reason: str | None
     legal: bool
+    attested: bool | None = None
+    evidence: Literal["duel", "canary"] | None = None
 
 
 class Versions(Shown):

@@ -125,11 +125,21 @@ def _history_entry(event: Event, objection: str | None) -> HistoryEntry:
         case CanaryStarted():
             what, who, reason = f"canary: answers {event.share:.0%} of conversations", None, None
         case ModelPromoted():
-            what, who, reason = PROMOTED, None, "not attested" if event.record is None else f"record {event.record}"
+            what, who, reason = PROMOTED, None, None
         case ModelRolledBack():
             what, who, reason = "rolled back", event.reviewer, event.reason
         case _:
             raise TypeError(f"{event.kind} is not an event of a version's life")
     if objection:
         what, reason = f"changed nothing: {what}", objection
-    return HistoryEntry(at=event.occurred_at, what=what, version=event.version, who=who, reason=reason, legal=objection is None)
+    decided = event.stage if isinstance(event, DuelDecided) and event.evidence is not None else None
+    return HistoryEntry(
+        at=event.occurred_at,
+        what=what,
+        version=event.version,
+        who=who,
+        reason=reason,
+        legal=objection is None,
+        attested=event.record is not None if isinstance(event, ModelPromoted) and not objection else None,
+        evidence=None if objection else decided,
+    )

@@ -1,7 +1,5 @@
 """``feedbackloop audit ll144``: the tables of New York City's Local Law 144 as a printable page and CSV files."""
 
-import csv
-import io
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -13,16 +11,9 @@ from storage.events import Source
 from storage.settings import Settings
 
 if TYPE_CHECKING:
-    from trainers.audits.outcomes.impact_ratio import RatioTable
     from trainers.audits.outcomes.tables import OutcomesTable
 
-Cells = tuple[object, ...]
-
 DAY = ["%Y-%m-%d"]
-HEADER = (
-    "stage", "basis", "attributes", "category", "n", "selected", "rate", "share", "excluded", "impact_ratio", "low", "high", "four_fifths",
-)  # fmt: skip
-TABLE_HEADER = ("stage", "basis", "attributes", "n", "unknown", "reference", "compared_with", "verdict", "words")
 
 
 def ll144(
@@ -59,6 +50,7 @@ def write(found: "OutcomesTable", out: Path, distributed: date | None = None) ->
         The folder cannot be written.
     """
     from deploy.audit_pack.ll144_page import page
+    from trainers.audits.outcomes.csv_files import categories_csv, tables_csv
 
     files = {"impact_ratios.html": page(found, distributed), "impact_ratios.csv": categories_csv(found), "tables.csv": tables_csv(found)}
     try:
@@ -68,41 +60,3 @@ def write(found: "OutcomesTable", out: Path, distributed: date | None = None) ->
     except OSError as error:
         raise ConfigurationError(f"{out}: cannot be written: {error.strerror}") from error
     return [out / name for name in files]
-
-
-def categories_csv(found: "OutcomesTable") -> str:
-    """A row for each category of each table."""
-    rows: list[Cells] = []
-    for stage, table in _tables(found):
-        named = (stage, table.basis, "+".join(table.attributes))
-        for row in table.rows:
-            figures = (row.n, row.selected, row.rate, row.share, row.excluded, row.ratio, row.low, row.high, row.verdict)
-            rows.append((*named, " / ".join(row.category), *figures))
-    return _csv(HEADER, rows)
-
-
-def tables_csv(found: "OutcomesTable") -> str:
-    """A row for each table: how many are unknown, what was compared, the verdict."""
-    rows: list[Cells] = []
-    for stage, table in _tables(found):
-        reference, compared = " / ".join(table.reference or ()), " / ".join(table.compared_with or ())
-        named = (stage, table.basis, "+".join(table.attributes))
-        rows.append((*named, table.n, table.unknown, reference, compared, table.verdict, table.words))
-    return _csv(TABLE_HEADER, rows)
-
-
-def _tables(found: "OutcomesTable") -> "list[tuple[str, RatioTable]]":
-    return [(stage.stage, table) for stage in found.stages for table in (*stage.selection, *stage.scoring)]
-
-
-def _csv(header: tuple[str, ...], rows: list[Cells]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([[_cell(value) for value in row] for row in rows])
-    return text.getvalue()
-
-
-def _cell(value: object) -> object:
-    """Spreadsheets run text that begins like a formula; an apostrophe in front makes it text."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

@@ -4,7 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.dashboard.in_browser import browser, driver, errors, shoot
 from tests.dashboard.small_world import RunningHub, running_hub
+
+__all__ = ["browser", "driver", "errors", "hub", "shoot"]
 
 
 @pytest.fixture(scope="module")

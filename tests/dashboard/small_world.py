@@ -19,7 +19,6 @@ from storage.events import (
     Choice,
     DatasetFrozen,
     Event,
-    GateResult,
     JudgmentGiven,
     Message,
     ModelEvaluated,
@@ -44,6 +43,7 @@ from streams.bus.open import open_bus
 from streams.bus.protocol import Bus, records_of
 from streams.health import listen
 from streams.versions import verdict_of, version_name
+from tests.dashboard.evaluated import gate_results, report_on
 from trainers.runs.frozen import FIRST_REQUIRED, FrozenSettings
 
 EMBEDDING = "0" * 64
@@ -211,10 +211,10 @@ class SmallWorld:
         policy = artifacts.put_bytes(policy.encode())
         version = version_name(policy)
         self.policies[version] = policy
-        about: dict[str, Any] = {"champion": champion, "champion_policy": self.policies.get(champion)}
+        about: dict[str, Any] = {"champion": champion, "champion_policy": self.policies.get(champion), "settings": INVENTED}
         if request.run_id in self.frozen:
             about["settings"] = self.frozen[request.run_id].sections
-        report = artifacts.put_bytes(orjson.dumps(report_on(version, policy, str(request.run_id), gates) | about))
+        report = artifacts.put_bytes(orjson.dumps(report_on(version, policy, str(request.run_id), facts, names) | about))
         self.publish(
             ModelEvaluated(
                 source="simulation",
@@ -255,141 +255,6 @@ class SmallWorld:
             events += [pair, self.embedded(pair), judgments[-1]]
         self.publish(*events)
         return judgments
-
-
-def gate_results(facts: str, names: str) -> tuple[GateResult, ...]:
-    wrong = 0.031 if facts == "failed" else 0.008
-    few = names == "insufficient"
-    return (
-        GateResult(
-            name="win_rate",
-            verdict="passed",
-            figure=0.624,
-            low=0.561,
-            high=0.688,
-            n=812,
-            limit="the whole interval above 50 %",
-            unit="share",
-            words="Of 812 prompts, 62.4 % of its replies are preferred to the champion’s, judged by the evaluation stratum.",
-        ),
-        GateResult(
-            name="kl_budget",
-            verdict="passed",
-            figure=8.21,
-            low=7.7,
-            high=8.8,
-            n=400,
-            limit="at most 25 nats a reply",
-            unit="nats",
-            words="It moved 8.2 nats a reply away from the base model.",
-        ),
-        GateResult.model_validate(
-            {
-                "name": "facts",
-                "verdict": facts,
-                "figure": wrong,
-                "low": wrong - 0.005,
-                "high": wrong + 0.009,
-                "n": 812,
-                "limit": "at most 2 points worse than the champion",
-                "unit": "share",
-                "words": f"{100 * wrong:.1f} % of its replies state a wrong name, day or stage; 0.9 % of the champion’s do.",
-            }
-        ),
-        GateResult(
-            name="conduct",
-            verdict="passed",
-            figure=0.0,
-            low=-0.004,
-            high=0.004,
-            n=812,
-            limit="at most 2 points worse than the champion",
-            unit="share",
-            words="None of its 812 replies asks or promises what it must not.",
-        ),
-        GateResult.model_validate(
-            {
-                "name": "name_contrast",
-                "verdict": names,
-                "figure": 0.03,
-                "low": -0.21 if few else -0.04,
-                "high": 0.27 if few else 0.08,
-                "n": 38 if few else 480,
-                "limit": "the whole interval within ±0.1 sd",
-                "unit": "sd",
-                "words": "38 contrasts are too few; 400 are needed."
-                if few
-                else "Swapping the candidate’s name leaves the reward where it was.",
-            }
-        ),
-    )
-
-
-def report_on(version: str, policy: str, run_id: str, gates: tuple[GateResult, ...]) -> dict[str, Any]:
-    """A report as ``trainers.runs.report`` writes it."""
-    sha = "4" * 64
-    asked = [{"role": "user", "content": "When is my second interview, and could I bring my portfolio?"}]
-    replies = [
-        {
-            "prompt": [{"role": "system", "content": "Employer: Brightwater\nStage: second interview on Friday at 09:30"}, *asked],
-            "challenger": "Your second interview is on Friday at 09:30. Do bring your portfolio; I have told the team.",
-            "champion": "Thank you for asking. Your interview is on Friday at 09:30.",
-            "reward_difference": round(-1.4 + 0.3 * n, 2),
-            "chosen_as": "worst" if n < 5 else "random",
-        }
-        for n in range(10)
-    ]
-    spread = {"per_reply": {"figure": 8.21, "low": 7.7, "high": 8.8, "n": 400}, "per_token": 0.21}
-    shares = {"challenger": 0.008, "champion": 0.009, "n": 812, "more": 4, "fewer": 5, "examples": []}
-    return {
-        "schema_version": 2,
-        "run_id": run_id,
-        "version": version,
-        "policy": policy,
-        "base": "shipped",
-        "champion": "base",
-        "champion_policy": None,
-        "challengers_before": 0,
-        "lineage": {
-            "snapshot": sha,
-            "through_sequence": 260,
-            "sources": ["simulation"],
-            "embedding": "test",
-            "embedding_hash": sha,
-            "reward_head": sha,
-            "base_hash": sha,
-        },
-        "data": {
-            "training_judgments": 251,
-            "decisive": 203,
-            "used": 198,
-            "evaluation_judgments": 86,
-            "evaluation_recruiters": 8,
-            "prompts": 812,
-        },
-        "training": {"rows": 198, "steps": 120, "metrics": {"loss": 0.27}},
-        "sampling": {"temperature": 1.0, "top_p": 1.0, "max_tokens": 128, "seed": 1, "stop": []},
-        "settings": INVENTED,
-        "findings": {
-            "win_rate": {
-                "rate": {"figure": 0.624, "low": 0.561, "high": 0.688, "n": 812},
-                "alpha": 0.05,
-                "prompts": 812,
-                "judgments": 86,
-                "recruiters": 8,
-                "length_controlled": 0.611,
-                "null": 0.498,
-                "outside": [0.021, 0.018],
-            },
-            "kl_budget": {"base": spread, "champion": spread},
-            "facts": shares,
-            "conduct": shares,
-            "name_contrast": {"contrasts": []},
-        },
-        "replies": replies,
-        "gates": [gate.model_dump(mode="json") for gate in gates],
-        "verdict": verdict_of(gate.verdict for gate in gates),
-    }
 
 
 @dataclass

@@ -1,77 +1,16 @@
-"""Every page in a real browser, used as a person would, on a hub with a real bus and a real warehouse.
+"""Every page in a real browser, used as a person would, on a hub with a real bus and a real warehouse."""
 
-``FEEDBACKLOOP_SCREENSHOTS`` names a folder for the screenshots; by default they are deleted with the test's temporary folder.
-"""
-
-import os
-import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, Playwright, Request, Route, ViewportSize, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Page, Request, Route, expect
 
 from storage.artifacts import Artifacts
+from tests.dashboard.in_browser import PHONE, Shoot
 from tests.dashboard.loop_with_people import loop_with_people
 from tests.dashboard.small_world import RunningHub, SmallWorld, running_hub, wait_until
 
 pytestmark = pytest.mark.browser
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-ARGUMENTS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
-)
-WIDE = ViewportSize(width=1280, height=860)
-PHONE = ViewportSize(width=390, height=844)
-
-if CHROMIUM is None and os.environ.get("CI") != "true":
-    pytest.skip("no chromium here: apt-get install chromium, and this test goes through every page", allow_module_level=True)
-
-expect.set_options(timeout=30_000)  # generous for a busy machine; latencies are timed separately
-
-Shoot = Callable[[Page, str], None]
-
-
-@pytest.fixture(scope="module")
-def driver() -> Iterator[Playwright]:
-    assert CHROMIUM, "CI has to have chromium: the pages go untested without it"
-    with sync_playwright() as playwright:
-        yield playwright
-
-
-@pytest.fixture
-def errors() -> list[str]:
-    """Errors that pages have logged; any left at the end fails the test."""
-    return []
-
-
-@pytest.fixture
-def browser(driver: Playwright, tmp_path: Path, errors: list[str]) -> Iterator[BrowserContext]:
-    """A browser with an empty profile; a page's error fails the test."""
-    context = driver.chromium.launch_persistent_context(
-        tmp_path / "profile", executable_path=CHROMIUM, headless=True, args=ARGUMENTS.split(), viewport=WIDE, color_scheme="light"
-    )
-    context.set_default_timeout(30_000)
-    context.on("weberror", lambda error: errors.append(str(error.error)))
-    context.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    yield context
-    context.close()
-    assert not errors
-
-
-@pytest.fixture
-def shoot(tmp_path: Path) -> Shoot:
-    folder = Path(os.environ.get("FEEDBACKLOOP_SCREENSHOTS") or tmp_path)
-    folder.mkdir(parents=True, exist_ok=True)
-
-    def take(page: Page, name: str) -> None:
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)
-            expect(page.locator("html")).to_have_attribute("data-mantine-color-scheme", scheme)
-            page.screenshot(path=folder / f"{name}-{scheme}.png", full_page=True, animations="disabled")
-        page.emulate_media(color_scheme="light")
-
-    return take
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +51,7 @@ def test_a_person_goes_from_a_first_rating_to_an_approval(
     promote(hub, versions, browser, shoot)
 
     expect(overview.locator(".station-champion .station-figure")).to_have_text(versions["passed"])
-    phone(overview, hub, shoot)
+    phone(overview, hub, versions["passed"], shoot)
 
 
 def data_docs(world: SmallWorld) -> str:
@@ -214,9 +153,9 @@ def promote(hub: RunningHub, versions: dict[str, str], browser: BrowserContext, 
 
     page.click("#nav-promotions")
     page.click(f"#version-{versions['passed']}")
-    expect(page.locator(".gate")).to_have_count(5)
+    expect(page.locator(".gate")).to_have_count(13)
     expect(page.locator("#promotion-replies")).to_contain_text("The five worst replies")
-    expect(page.locator(".pairing")).to_have_count(10)
+    expect(page.locator(".pairing")).to_have_count(11)  # and the replies to two candidates
     shoot(page, "version")
     page.get_by_role("button", name="Approve and serve").click()
     expect(page.locator("#decision")).to_contain_text("Type your name first.")
@@ -232,15 +171,15 @@ def promote(hub: RunningHub, versions: dict[str, str], browser: BrowserContext, 
     page.close()
 
 
-def phone(page: Page, hub: RunningHub, shoot: Shoot) -> None:
+def phone(page: Page, hub: RunningHub, version: str, shoot: Shoot) -> None:
     """Nothing is wider than a phone's screen."""
     page.set_viewport_size(PHONE)
-    for path in ("/", "/rate", "/runs", "/promotions"):
+    for path in ("/", "/rate", "/runs", "/promotions", "/duel", "/fairness", f"/promotions/{version}"):
         page.goto(f"{hub.url}{path}")
         expect(page.locator("#live-word")).to_have_text("Live")
         expect(page.locator("h1")).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-        shoot(page, f"phone{path.replace('/', '-').rstrip('-')}")
+        shoot(page, f"phone{path.replace(version, 'version').replace('/', '-').rstrip('-')}")
 
 
 def test_a_person_judges_ten_pairs_while_simulated_recruiters_are_at_work(tmp_path: Path, browser: BrowserContext) -> None:

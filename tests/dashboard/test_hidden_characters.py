@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from plotly.io.json import to_json_plotly
 
-from dashboard.pages import decision, promotions
+from dashboard.pages import promotions
+from dashboard.pages.review import decision
 from dashboard.status.models import HistoryEntry, Review, Versions, VersionShown
 from storage.events import GateResult
 from streams.http.visible_text import INVISIBLE, first_invisible, visible, without_paths

@@ -24,8 +24,8 @@ from streams.bus.protocol import Bus
 from streams.bus.topics import TOPICS
 from streams.health import listen
 from streams.http.server import server_config
+from tests.dashboard.in_browser import ARGUMENTS, CHROMIUM
 from tests.dashboard.small_world import RunningHub, running_hub, wait_until
-from tests.dashboard.test_browser import ARGUMENTS, CHROMIUM
 
 pytestmark = pytest.mark.browser
 

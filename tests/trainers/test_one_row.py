@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from dashboard.pages import evidence, words
+from dashboard.pages import words
+from dashboard.pages.review import evidence, gates
 from deploy.cli.main import app
 from storage.artifacts import Artifacts
 from storage.errors import ConfigurationError
@@ -156,9 +157,7 @@ def test_a_method_and_an_audit_are_in_pipeline_report_review_page_settings_and_c
     gate = outcome.gates[-1]
     assert (gate.name, gate.figure, gate.verdict, gate.limit) == ("brevity", found, "passed" if found <= 5 else "failed", "at most 5")
 
-    page = json.dumps(
-        [evidence.gates(outcome.gates).to_plotly_json(), evidence.replies(report)], default=lambda part: part.to_plotly_json()
-    )
+    page = json.dumps([gates.gates(outcome.gates).to_plotly_json(), evidence.replies(report)], default=lambda part: part.to_plotly_json())
     assert words.gate("brevity") == "Are its replies short?"
     for seen in ("Are its replies short?", f"The longest reply has {found} characters.", "at most 5", "Longest reply"):
         assert seen in page

@@ -6,7 +6,7 @@ follow from the row. Importing the table imports neither torch nor scipy: measur
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Rows = list[tuple[str, str]]
+Topic = Literal["preference", "fairness", "content"]  # is it better, is it fair, is it safe and correct
 
 
 class Limits(BaseModel):
@@ -59,6 +60,7 @@ class Audit:
     gate : a pure function of finding and limits; too little evidence gives *insufficient*, which is not a pass
     rows : further figures for the review page, as (label, text)
     needs : what the limits ask for that can be counted before a run starts; a run waits for it. None if nothing
+    topic : what the question is about; the review page groups gates by it
     """
 
     name: str
@@ -69,6 +71,7 @@ class Audit:
     gate: Callable[[Any, Any], GateResult]
     rows: Callable[[Any], Rows] = _no_rows
     needs: Callable[[Any], Needs] | None = None
+    topic: Topic = "content"
 
 
 def insufficient(name: str, words: str, limit: str, unit: str, n: int = 0) -> GateResult:

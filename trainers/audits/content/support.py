@@ -117,4 +117,4 @@ def gate(found: Support, limits: SupportLimits) -> GateResult:
     )
 
 
-AUDIT = Audit("support", "Are its replies like those that were judged?", SupportLimits, Support, measure, gate)
+AUDIT = Audit("support", "Are its replies like those that were judged?", SupportLimits, Support, measure, gate, topic="preference")

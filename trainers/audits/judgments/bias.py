@@ -139,4 +139,6 @@ def rows(found: Judgments) -> Rows:
     ]
 
 
-AUDIT = Audit("judgments", "Do recruiters prefer the same replies for every group?", JudgmentLimits, Judgments, measure, gate, rows)
+AUDIT = Audit(
+    "judgments", "Do recruiters prefer the same replies for every group?", JudgmentLimits, Judgments, measure, gate, rows, topic="fairness"
+)

@@ -483,4 +483,5 @@ AUDIT = Audit(
     measure,
     gate,
     rows,
+    topic="fairness",
 )

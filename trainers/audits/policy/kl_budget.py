@@ -106,4 +106,4 @@ def _nats(divergence: Divergence) -> str:
     return f"{divergence.per_reply.figure:.2f} nats a reply, {divergence.per_token:.3f} a token"
 
 
-AUDIT = Audit("kl_budget", "Did it stay near the base model?", KLLimits, Divergences, measure, gate, rows)
+AUDIT = Audit("kl_budget", "Did it stay near the base model?", KLLimits, Divergences, measure, gate, rows, topic="preference")

@@ -139,7 +139,7 @@ def rows(found: WinRate) -> Rows:
     ]
 
 
-AUDIT = Audit("win_rate", "Is it preferred to the champion?", WinRateLimits, WinRate, measure, gate, rows, needs)
+AUDIT = Audit("win_rate", "Is it preferred to the champion?", WinRateLimits, WinRate, measure, gate, rows, needs, topic="preference")
 
 
 def win_rate(

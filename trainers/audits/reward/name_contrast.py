@@ -159,7 +159,7 @@ def _largest_bound(contrast: Contrast) -> float:
     return bound if math.isfinite(bound) else math.inf
 
 
-AUDIT = Audit("name_contrast", "Is the reward blind to names?", ContrastLimits, Contrasts, measure, gate, rows)
+AUDIT = Audit("name_contrast", "Is the reward blind to names?", ContrastLimits, Contrasts, measure, gate, rows, topic="fairness")
 
 
 def read_probes() -> Probes:

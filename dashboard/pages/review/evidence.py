@@ -1,4 +1,4 @@
-"""The evidence on a version: its gates with figure, interval and n, and its replies beside the champion's."""
+"""What the report shows beyond the gates: replies beside the champion's, and the other figures of every audit."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,48 +7,11 @@ from dash import html
 
 from dashboard.pages import words
 from dashboard.pages.shell import table
-from storage.events import GateResult
-from trainers.audits.table import audits, read_findings
+from dashboard.status.reports import findings_of
+from trainers.audits.table import audits
 from trainers.runs.report import PairedReply, Report
 
 SPEAKERS = {"system": "Instructions", "user": "Candidate", "assistant": "Chatbot"}
-VERDICTS = {"passed": "Passed", "failed": "Failed", "insufficient": "Too little evidence"}
-
-
-def gates(results: Sequence[GateResult]) -> Any:
-    """The gates as a table; on a phone, one card per gate."""
-    head = html.Thead(
-        html.Tr(
-            [
-                html.Th("Gate"),
-                html.Th("Figure", className="number"),
-                html.Th("Interval", className="number"),
-                html.Th("n", className="number"),
-                html.Th("Verdict"),
-            ]
-        )
-    )
-    return html.Table([head, html.Tbody([_gate(each) for each in results])], className="table gates")
-
-
-def _gate(result: GateResult) -> Any:
-    labels: Any = {"data-label": "Figure"}, {"data-label": "Interval"}, {"data-label": "n"}  # for phones, where the header is hidden
-    return html.Tr(
-        [
-            html.Td(
-                [
-                    html.Strong(words.isolated(words.gate(result.name))),
-                    html.Span(words.isolated(result.words), className="hint"),
-                    html.Span(["Limit: ", words.isolated(result.limit)], className="hint limit"),
-                ]
-            ),
-            html.Td(words.isolated(words.figure(result.figure, result.unit)), className="number strong", **labels[0]),
-            html.Td(words.interval(result), className="number", **labels[1]),
-            html.Td(words.count(result.n), className="number", **labels[2]),
-            html.Td(html.Span(VERDICTS[result.verdict], className=f"badge badge-{result.verdict}")),
-        ],
-        className=f"gate gate-{result.verdict}",
-    )
 
 
 def replies(report: Report) -> Any:
@@ -99,7 +62,7 @@ def _side(name: str, text: str) -> Any:
 
 
 def _other_figures(report: Report) -> Any:
-    """How much data the version was trained and evaluated on, and the figures without a gate."""
+    """How much data the version was trained and evaluated on, and, folded, the figures of each audit that have no gate."""
     data, by_gate = report.data, audits()
     rows = [
         ("Judgments it learnt from", words.count(data.used if data.used is not None else data.training_judgments)),
@@ -108,9 +71,13 @@ def _other_figures(report: Report) -> Any:
             "Judgments it was evaluated on",
             f"{words.count(data.evaluation_judgments)}, by {words.plural(data.evaluation_recruiters, 'recruiter')}",
         ),
-        *(row for name, finding in read_findings(report.findings).items() for row in by_gate[name].rows(finding)),
     ]
-    return html.Section([html.H2("Other figures"), table(rows)], className="card")
+    folded = [
+        html.Details([html.Summary(words.gate(name)), table(found)], className="facts-block")
+        for name, finding in findings_of(report).items()
+        if (found := by_gate[name].rows(finding))
+    ]
+    return html.Section([html.H2("Other figures"), table(rows), *folded], className="card")
 
 
 def _number(n: int) -> str:
