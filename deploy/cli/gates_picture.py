@@ -62,7 +62,7 @@ def _fates(figure: Any, found: Simulation) -> None:
         )  # fmt: skip
         figure.add_trace(bar, row=1, col=1)
     figure.update_xaxes(range=[0, 1], tickformat=".0%", row=1, col=1)
-    figure.update_layout(legend={"orientation": "h", "x": 0, "y": 0.715, "yanchor": "top", "traceorder": "normal"})
+    figure.update_layout(legend={"orientation": "h", "x": 0, "y": 0.695, "yanchor": "top", "traceorder": "normal"})
 
 
 def _biased(kind: KindResult) -> str:
@@ -83,14 +83,14 @@ def _chances(figure: Any, found: Simulation) -> None:
         row=2, col=1,
     )  # fmt: skip
     plain = sorted((kind for kind in found.kinds if kind.is_plain), key=_rate)
-    for name, color, symbol, intervals in (
-        ("is admitted by the gates", ORANGE, "square", [kind.admitted for kind in plain]),
-        ("is promoted: both", GREEN, "diamond", [kind.promoted for kind in plain]),
+    for name, color, symbol, aside, intervals in (
+        ("is admitted by the gates", ORANGE, "square", -0.002, [kind.admitted for kind in plain]),
+        ("is promoted: both", GREEN, "diamond", 0.002, [kind.promoted for kind in plain]),
     ):
         figure.add_trace(
             go.Scatter(
-                x=[kind.win_rate for kind in plain], y=[each.figure for each in intervals], name=name, mode="markers", legend="legend2",
-                marker={"color": color, "size": 11, "symbol": symbol}, text=[kind.words for kind in plain],
+                x=[kind.win_rate + aside for kind in plain], y=[each.figure for each in intervals], name=name, legend="legend2",
+                mode="markers", marker={"color": color, "size": 11, "symbol": symbol}, text=[kind.words for kind in plain],
                 error_y={
                     "type": "data", "symmetric": False, "array": [each.high - each.figure for each in intervals],
                     "arrayminus": [each.figure - each.low for each in intervals], "color": color, "thickness": 1.5,
@@ -98,8 +98,15 @@ def _chances(figure: Any, found: Simulation) -> None:
             ),
             row=2, col=1,
         )  # fmt: skip
-    figure.add_vline(x=0.5, line={"color": GRAY, "dash": "dot"}, annotation_text="no better", row=2, col=1)
-    figure.add_vline(x=found.limits.duel.least, line={"color": GRAY, "dash": "dot"}, annotation_text="worth a promotion", row=2, col=1)
+    figure.add_vline(x=0.5, line={"color": GRAY, "dash": "dot"}, annotation_text="no better", annotation_position="top left", row=2, col=1)
+    figure.add_vline(
+        x=found.limits.duel.least,
+        line={"color": GRAY, "dash": "dot"},
+        annotation_text="worth a promotion",
+        annotation_position="top right",
+        row=2,
+        col=1,
+    )
     figure.update_yaxes(range=[-0.02, 1.05], tickformat=".0%", row=2, col=1)
     figure.update_xaxes(range=[0.38, 0.82], tickformat=".2f", row=2, col=1)
     figure.update_layout(legend2={"x": 0.99, "y": 0.40, "xanchor": "right", "yanchor": "bottom"})
@@ -133,7 +140,14 @@ def _band(x: list[float], low: list[float], high: list[float], color: str) -> An
     from plotly import graph_objects as go
 
     return go.Scatter(
-        x=[*x, *x[::-1]], y=[*high, *low[::-1]], fill="toself", fillcolor=color, line={"width": 0}, hoverinfo="skip", showlegend=False
+        x=[*x, *x[::-1]],
+        y=[*high, *low[::-1]],
+        mode="lines",
+        fill="toself",
+        fillcolor=color,
+        line={"width": 0},
+        hoverinfo="skip",
+        showlegend=False,
     )
 
 

@@ -11,7 +11,7 @@ from trainers.audits.duel import DuelRule
 from trainers.audits.simulation.report import KindResult, Simulation
 from trainers.audits.statistics.intervals import Interval
 
-COLUMNS = ("challenger", "win rate", "in group", "admitted", "wins duel", "harm", "futile", "promoted", "judgments")
+COLUMNS = ("challenger", "win rate", "admitted", "wins duel", "harm", "futile", "promoted", "judgments")
 
 
 def as_text(found: Simulation) -> str:
@@ -25,6 +25,7 @@ def as_text(found: Simulation) -> str:
     gate = limits.win_rate
     lines = [
         _printed(table),
+        "; ".join(f"{kind.name}: {kind.words}" for kind in found.kinds if kind.win_rate >= 0.5 and not kind.wanted),
         f"{found.runs} challengers of each kind at the gates of win_rate, facts and conduct, {duels} duels of each kind; "
         f"seed {found.seed}; 95 % intervals.",
         "'wins duel', 'harm' and 'futile' are of those that begin a duel; 'promoted' is admitted and won. Judgments: median of duels won.",
@@ -58,9 +59,8 @@ def _reservations(found: Simulation) -> list[str]:
 def _cells(kind: KindResult) -> tuple[str, ...]:
     needed = kind.duel.judgments
     return (
-        kind.words,
-        f"{kind.win_rate:.2f}",
-        f"{kind.group_win_rate:.2f}",
+        kind.name,
+        f"{kind.win_rate:.2f}" if kind.group_win_rate == kind.win_rate else f"{kind.win_rate:.2f}, there {kind.group_win_rate:.2f}",
         _share(kind.admitted),
         *(_share(each) for each in (kind.duel.won, kind.duel.harm, kind.duel.futile, kind.promoted)),
         _count(needed) if needed and kind.wanted else "–",
@@ -96,5 +96,5 @@ def _count(each: Interval) -> str:
 
 def _printed(table: Table) -> str:
     out = io.StringIO()
-    Console(file=out, width=160, color_system=None, highlight=False, markup=False).print(table)
+    Console(file=out, width=140, color_system=None, highlight=False, markup=False).print(table)
     return out.getvalue().strip("\n")
