@@ -1,7 +1,8 @@
 """What a simulation says: how often each kind of challenger passes, wins and is stopped, and what a decision costs.
 
 Shares have the exact interval of Clopper and Pearson (1934), medians the distribution-free one of order statistics (David and Nagaraja,
-2003, "Order Statistics", section 7.1), both at 95 %.
+2003, "Order Statistics", section 7.1), both at 95 %. The duels of one challenger have its panel in common; all duels of a kind have exactly
+the same true win rate.
 """
 
 from collections.abc import Sequence
