@@ -4,18 +4,13 @@ One judgment in five is a tie. Twelve recruiters judge in random order, each wit
 ``own = 0`` all agree. The fixed-n test that the cost is compared with is the one-sided z-test of the same error rate with power .8.
 """
 
-import math
 import statistics
 from collections.abc import Sequence
 
-import numpy as np
-
 from benchmarks.figures import Figure
-from trainers.audits.duel import DuelJudgment, DuelRule, DuelState, assess
+from trainers.audits.simulation.duels import RULE, duel, fixed_n
 
 SEED = 10_000
-TIES = 0.2
-RULE = DuelRule()
 
 
 def figures(quick: bool) -> list[Figure]:
@@ -43,49 +38,6 @@ def figures(quick: bool) -> list[Figure]:
         share("duel_harm_false", [each.outcome == "harm" for each in unharmed], "<=0.05"),
         share("duel_harm_at_margin", [each.outcome == "harm" for each in at_margin], "<=0.05"),
     ]
-
-
-def duel(
-    win_rate: float, seed: int, rule: DuelRule = RULE, *, own: float = 0.0, groups: tuple[float, float] | None = None, recruiters: int = 12
-) -> DuelState:
-    """One duel to its end.
-
-    Parameters
-    ----------
-    own : standard deviation of the recruiters' own win rates; their mean is exactly ``win_rate``
-    groups : the win rates among the candidates of two equally large groups, instead of ``win_rate``
-    """
-    rng = np.random.default_rng(seed)
-    tastes = rng.normal(0, own, recruiters)
-    rates = np.clip(win_rate + tastes - tastes.mean(), TIES / 2, 1 - TIES / 2)
-    who = rng.integers(recruiters, size=rule.budget)
-    group = rng.integers(2, size=rule.budget)
-    mean = rates[who] if groups is None else np.array(groups)[group]
-    u = rng.random(rule.budget)
-    outcomes = np.where(u < mean - TIES / 2, 1.0, np.where(u < mean + TIES / 2, 0.5, 0.0))
-    return assess(
-        [
-            DuelJudgment.model_construct(
-                sequence=i + 1,
-                recruiter=f"r-{who[i]}",
-                outcome=float(outcomes[i]),
-                live=False,
-                groups={} if groups is None else {"group": "ab"[group[i]]},
-            )
-            for i in range(rule.budget)
-        ],
-        rule,
-    )
-
-
-def fixed_n(win_rate: float, alpha: float, power: float = 0.8) -> int:
-    """Judgments of the one-sided z-test of a mean above one half, with ties."""
-    from scipy.stats import norm
-
-    null = math.sqrt((1 - TIES) / 4)
-    alternative = math.sqrt((1 - TIES) / 4 - (win_rate - 0.5) ** 2)
-    needed = float(norm.ppf(1 - alpha)) * null + float(norm.ppf(power)) * alternative
-    return math.ceil((needed / (win_rate - 0.5)) ** 2)
 
 
 def share(name: str, found: Sequence[bool], reach: str = "") -> Figure:

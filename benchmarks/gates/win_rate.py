@@ -11,7 +11,6 @@ A full run takes about a quarter of an hour on two cores.
 import multiprocessing
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -21,91 +20,15 @@ from benchmarks.figures import Figure
 from storage.events import GateResult, ModelEvaluated, ModelPromoted, ReviewDecided, derived_id
 from streams.versions import NO_TERMS, Checks, Versions, step, version_name
 from trainers.audits.policy.win_rate import WinRate, WinRateLimits, gate, spent_alpha, win_rate
-from trainers.reward.evaluation_head import Judged
+from trainers.audits.simulation.challengers import Challenger, that_wins
+from trainers.audits.simulation.panels import Panel, replies
 from trainers.reward.panel import PanelSettings
 
 T = TypeVar("T")
 
 FIRST_SEED = 10_000  # those below 1,000 are for development
-DIMENSIONS, ATTRIBUTES = 60, 4
-LENGTH = 1.32  # mean squared length of a difference between two judged replies
-SPECTRUM = np.concatenate([[0.088, 0.082, 0.078, 0.062], 0.69 * (tail := np.arange(3.0, 59.0) ** -0.7) / tail.sum()])
-STEPS = np.sqrt(2 * LENGTH * SPECTRUM[:ATTRIBUTES])  # an attribute is there in half of the replies: variance of a difference step²/2
-CUTS = np.array([0.6, 1.4, 2.3, 3.4])
 ALPHA = 0.05
 PROMPTS, DRAWS = 800, 200
-
-
-@dataclass(frozen=True)
-class Panel:
-    """Recruiters: tastes ``(K, d)``, cut points ``(K, 4)``, pulls of the first side and shares of random clicks ``(K,)``."""
-
-    tastes: np.ndarray
-    cuts: np.ndarray
-    pull: np.ndarray
-    lapse: np.ndarray
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator, *, shared: float, own: float) -> "Panel":
-        """Tastes of standard deviation ``shared`` and ``own`` logits an attribute; a quarter of it for eight unnamed traits."""
-        count = int(rng.integers(8, 13))
-        unit = np.zeros(DIMENSIONS)
-        unit[:ATTRIBUTES] = 1 / STEPS
-        unit[ATTRIBUTES : ATTRIBUTES + 8] = 0.25 / np.sqrt(LENGTH * SPECTRUM[ATTRIBUTES : ATTRIBUTES + 8])
-        taste = shared * rng.standard_normal(DIMENSIONS) + own * rng.standard_normal((count, DIMENSIONS))
-        lapse = rng.beta(1, 9, count)
-        lapse[3::6] = 1
-        return cls(
-            tastes=np.exp(rng.normal(0, 0.2, (count, 1))) * taste * unit,
-            cuts=CUTS * np.exp(rng.normal(0, 0.15, (count, 1))),
-            pull=rng.normal(0.15, 0.3, count),
-            lapse=lapse,
-        )
-
-    def judge(self, rng: np.random.Generator, n: int) -> Judged:
-        """Judgments of pairs of the champion's replies; some recruiters judge more than others, some conversations twice."""
-        count = len(self.pull)
-        who = np.concatenate([np.arange(count), rng.choice(count, size=n - count, p=rng.dirichlet(np.full(count, 8.0)))])
-        differences, position = replies(rng, n) - replies(rng, n), rng.choice([-1, 1], n)
-        leaning = (differences * self.tastes[who]).sum(axis=1) + position * self.pull[who] + rng.logistic(size=n)
-        level = np.sign(leaning) * (np.abs(leaning)[:, None] > self.cuts[who]).sum(axis=1)
-        clicked = rng.choice([-1, 0, 1], n, p=[0.4, 0.2, 0.4]) * rng.integers(1, 5, n)
-        level = np.where(rng.random(n) < self.lapse[who], clicked, level).astype(int)
-        names, conversations = np.array([f"r-{k:02d}" for k in who]), np.array([f"c-{i}" for i in rng.integers(4 * n, size=n)])
-        return Judged(differences, level, level, position, names, conversations)
-
-    def truth(self, differences: np.ndarray) -> float:
-        """The panel's win rate over ``differences``, ``(m, d)``."""
-        z, tie = differences @ self.tastes.T, self.cuts[:, 0]
-        wins = 0.5 * (_expit(z - tie) + _expit(z + tie)).mean(axis=0)
-        return float(((1 - self.lapse) * wins + self.lapse / 2).mean())
-
-
-@dataclass(frozen=True)
-class Challenger:
-    """A model whose replies have the attributes with other chances, ``(4,)``, and a style of their own, ``(d,)``."""
-
-    chances: np.ndarray
-    style: np.ndarray
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator, panel: Panel, size: float) -> "Challenger":
-        """``size`` in -1 … 1: how far it goes towards what the panel prefers, in a mix of attributes of its own; 0 is no attribute."""
-        mix = np.sign(panel.tastes.mean(axis=0)[:ATTRIBUTES]) * rng.dirichlet(np.full(ATTRIBUTES, 2.0))
-        return cls(np.clip(0.5 + 2 * size * mix, 0.02, 0.98), 0.15 * rng.standard_normal(DIMENSIONS) * np.sqrt(SPECTRUM))
-
-    def replies(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        return np.asarray(replies(rng, n, self.chances) + self.style)
-
-    def truth(self, rng: np.random.Generator, panel: Panel, n: int = 20_000) -> float:
-        return panel.truth(self.replies(rng, n) - replies(rng, n))
-
-
-def replies(rng: np.random.Generator, n: int, chances: np.ndarray | float = 0.5) -> np.ndarray:
-    """Features of ``n`` replies, ``(n, d)``."""
-    found = rng.standard_normal((n, DIMENSIONS)) * np.sqrt(LENGTH * SPECTRUM / 2)
-    found[:, :ATTRIBUTES] = (rng.random((n, ATTRIBUTES)) < chances) * STEPS
-    return found
 
 
 def evaluate(
@@ -144,28 +67,13 @@ def null_verdict(seed: int, own: float) -> str:
 def twentieth(seed: int, rate: float = 0.70) -> str:
     """The gate's verdict on the twentieth challenger in a row that wins ``rate``; each that passes is approved and becomes the champion."""
     rng = np.random.default_rng(seed)
-    panel, challenger = _that_wins(rng, rate)
+    panel, challenger = that_wins(rng, rate)
     versions, verdict = Versions(), ""
     for k in range(20):
         found = evaluate(rng, panel, challenger, versions.verdicts_against(versions.champion))
         result = gate(found, WinRateLimits())
         verdict, versions = result.verdict, _folded(versions, result, f"{seed:064x}"[:60] + f"{k:04x}")
     return verdict
-
-
-def _that_wins(rng: np.random.Generator, rate: float) -> tuple[Panel, Challenger]:
-    """A panel and a challenger with this true win rate, by bisection on its size; panels that no challenger convinces are drawn again."""
-    while True:
-        panel = Panel.draw(rng, shared=1.0, own=0.3)
-        state = rng.bit_generator.state
-        low, high = 0.0, 1.5
-        for _ in range(12):
-            middle = (low + high) / 2
-            rng.bit_generator.state = state
-            challenger = Challenger.draw(rng, panel, middle)
-            low, high = (middle, high) if challenger.truth(rng, panel, 4_000) < rate else (low, middle)
-        if abs(challenger.truth(rng, panel) - rate) < 0.01:
-            return panel, challenger
 
 
 CHECKS = Checks(evaluation=lambda event: None, terms=lambda event: NO_TERMS, evidence=lambda event, version: None)
@@ -229,7 +137,3 @@ def _share(name: str, hits: Sequence[bool], reach: str = "") -> Figure:
 
     interval = binomtest(sum(hits), len(hits)).proportion_ci(0.95)
     return Figure(name, sum(hits) / len(hits), interval.low, interval.high, f"of {len(hits)}", reach)
-
-
-def _expit(z: np.ndarray) -> np.ndarray:
-    return np.asarray(1 / (1 + np.exp(-np.clip(z, -50, 50))))

@@ -19,6 +19,7 @@ import typer
 
 from deploy.cli.attest import attest
 from deploy.cli.audits import audit
+from deploy.cli.gates import gates
 from deploy.cli.log_commands import quarantine, replay, schemas, topics
 from deploy.endings import print_error, reason_of, run_process
 from deploy.own_processes import is_ready, lives, why_not_ready
@@ -40,6 +41,7 @@ app.add_typer(attest, name="attest")
 app.add_typer(topics, name="topics")
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(audit, name="audit")
+app.add_typer(gates, name="gates")
 app.command()(replay)
 app.command()(schemas)
 
