@@ -91,7 +91,7 @@ def groups(duel: DuelShown) -> Any:
     if not duel.state.groups:
         text = "No groups of candidates are recorded, so harm to one of them cannot be seen here."
         return html.Section([html.H2("Groups"), html.P(text, className="hint")], className="card")
-    names = ("Judgments", "Win rate", "Evidence of harm")
+    names = ("Judgments", "Win rate", "Evidence of harm", "Evidence against harm")
     head = html.Thead(html.Tr([html.Th("Candidates"), *[html.Th(name, className="number") for name in names]]))
     body = [
         html.Tr(
@@ -100,11 +100,15 @@ def groups(duel: DuelShown) -> Any:
                 html.Td(words.count(each.judgments), className="number"),
                 html.Td(words.percent(each.win_rate, 1), className="number"),
                 html.Td(f"{each.evidence:.3g} of {1 / each.alpha:.0f}", className="number"),
+                html.Td("cleared" if each.cleared else f"{each.clearing:.3g} of {1 / duel.rule.harm_alpha:.0f}", className="number"),
             ]
         )
         for each in duel.state.groups
     ]
-    hint = f"The duel stops at once when the challenger is shown to be worse for a group by more than {margin}."
+    hint = (
+        f"The duel stops at once when the challenger is shown to be worse for a group by more than {margin}, and it cannot be won before "
+        f"that is ruled out for each group with {words.percent(duel.rule.group_share)} of the judgments."
+    )
     rows = html.Div(html.Table([head, html.Tbody(body)], className="table"), className="scroll")
     return html.Section([html.H2("Groups"), html.P(hint, className="hint"), rows], className="card")
 

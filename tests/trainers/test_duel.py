@@ -96,6 +96,20 @@ def test_a_challenger_that_wins_overall_is_stopped_when_it_is_worse_for_a_group(
     assert "sex female" in state.words
 
 
+def test_a_challenger_cannot_win_before_a_large_enough_group_has_been_heard() -> None:
+    """The men decide it within twenty judgments; one judgment in five is about women, who are treated alike or worse."""
+    groups = ["male", "male", "female", "male", "male"]
+    alike = assess(judgments([1.0, 1.0, 1.0, 1.0, 0.5] * 40, groups=groups), RULE)
+    assert alike.outcome == "better"
+    cleared = {group.group: group for group in alike.groups}
+    assert cleared["female"].cleared
+    assert cleared["female"].judgments >= 8  # more than the duel would have needed without groups
+    assert assess(judgments([1.0, 1.0, 1.0, 1.0, 0.5] * 40), RULE).counted < alike.counted
+    unheard = assess(judgments([1.0, 1.0, 0.5, 1.0, 1.0] * 5, groups=groups), RULE)
+    assert unheard.outcome is None
+    assert "not yet cleared of harm to sex female" in unheard.words
+
+
 def test_three_judgments_of_a_small_group_show_no_harm() -> None:
     outcomes = [0.0, 0.0, 0.0, *[1.0, 0.5, 0.0] * 10]
     groups = ["x", "x", "x", *["y"] * 30]

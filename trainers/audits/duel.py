@@ -35,7 +35,9 @@ class DuelRule(BaseModel):
     least : smallest win rate worth a promotion; a challenger shown to be below it is retired
     futility_alpha : probability that a challenger with this win rate or a higher one is ever retired for futility
     harm_margin : a group is harmed if the challenger's win rate among its candidates is below one half by more than this
-    harm_alpha : probability that a challenger that harms no group is ever stopped for harm, over all groups
+    harm_alpha : probability that a challenger that harms no group is ever stopped for harm, over all groups; and that one that harms a
+        group is ever cleared of it
+    group_share : a challenger cannot win before it is cleared of harm to each group with at least this share of the judgments
     min_judgments : judgments that count before a challenger can win
     budget : judgments after which the duel ends without a winner
     recruiter_share : largest share of the evidence from one recruiter; further judgments of theirs are stored, but do not count
@@ -52,6 +54,7 @@ class DuelRule(BaseModel):
     futility_alpha: Share = 0.05
     harm_margin: Annotated[float, Field(gt=0, lt=0.5)] = 0.10
     harm_alpha: Share = 0.05
+    group_share: Annotated[float, Field(gt=0, le=1)] = 0.10
     min_judgments: Annotated[int, Field(ge=1)] = 20
     budget: Annotated[int, Field(ge=1)] = 1000
     recruiter_share: Annotated[float, Field(gt=0, le=1)] = 0.25
@@ -92,7 +95,11 @@ class DuelEvidence(BaseModel):
 
 
 class GroupState(BaseModel):
-    """The duel among the candidates of one group; ``alpha`` is its part of the error rate, ``evidence`` the wealth of the bet on harm."""
+    """The duel among the candidates of one group.
+
+    ``evidence`` is the wealth of the bet on harm, which stops the duel at ``1 / alpha``; ``clearing`` that of the bet against it.
+    ``cleared`` says whether that has reached ``1 / harm_alpha``.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -102,6 +109,8 @@ class GroupState(BaseModel):
     win_rate: float
     evidence: float
     alpha: float
+    clearing: float = 1.0
+    cleared: bool = False
 
 
 class DuelState(BaseModel):
@@ -152,9 +161,7 @@ def assess(judgments: Sequence[DuelJudgment], rule: DuelRule) -> DuelState:
     if harmed is not None:
         candidates.append((harmed[0], 0, "harm"))
     if len(rows):
-        wealth = log_wealth(outcomes, 0.5)
-        wealth[: rule.min_judgments - 1] = -np.inf
-        if (won := first_crossing(wealth, rule.alpha)) is not None:
+        if (won := _won(rows, outcomes, rule)) is not None:
             candidates.append((won, 1, "better"))
         if (lost := first_crossing(log_wealth_below(outcomes, rule.least), rule.futility_alpha)) is not None:
             candidates.append((lost, 2, "futile"))
@@ -210,6 +217,22 @@ def wealth_path(judgments: Sequence[DuelJudgment], rule: DuelRule) -> list[float
     return [float(value) for value in np.exp(log_wealth(outcomes, 0.5))] if len(outcomes) else []
 
 
+def _won(rows: Sequence[DuelJudgment], outcomes: np.ndarray, rule: DuelRule) -> int | None:
+    """The index of the judgment at which the challenger wins: it is better, and cleared of harm to every group that is large enough.
+
+    Without the second condition a challenger that most recruiters prefer wins before a smaller group has been heard.
+    """
+    n = np.arange(1, len(rows) + 1)
+    better = np.maximum.accumulate(log_wealth(outcomes, 0.5)) >= -np.log(rule.alpha)
+    allowed = better & (n >= rule.min_judgments)
+    for attribute, group in _groups(rows):
+        member = np.array([each.groups.get(attribute) == group for each in rows])
+        cleared = first_crossing(log_wealth(outcomes[member], 0.5 - rule.harm_margin), rule.harm_alpha)
+        since = len(rows) if cleared is None else int(np.flatnonzero(member)[cleared])
+        allowed &= (np.cumsum(member) < rule.group_share * n) | (n - 1 >= since)
+    return int(np.argmax(allowed)) if allowed.any() else None
+
+
 def _groups(rows: Sequence[DuelJudgment]) -> list[tuple[str, str]]:
     """The groups in the order in which they were first seen."""
     return list(dict.fromkeys((attribute, group) for each in rows for attribute, group in sorted(each.groups.items())))
@@ -238,11 +261,17 @@ def _state(
     groups = []
     for number, (attribute, group) in enumerate(_groups(rows), 1):
         of_group = np.array([each.outcome for each in rows if each.groups.get(attribute) == group])
-        wealth = float(np.exp(log_wealth_below(of_group, 0.5 - rule.harm_margin)[-1]))
-        alpha = _harm_alpha(number, rule)
+        clearing = log_wealth(of_group, 0.5 - rule.harm_margin)
         groups.append(
             GroupState(
-                attribute=attribute, group=group, judgments=len(of_group), win_rate=float(of_group.mean()), evidence=wealth, alpha=alpha
+                attribute=attribute,
+                group=group,
+                judgments=len(of_group),
+                win_rate=float(of_group.mean()),
+                evidence=float(np.exp(log_wealth_below(of_group, 0.5 - rule.harm_margin)[-1])),
+                alpha=_harm_alpha(number, rule),
+                clearing=float(np.exp(clearing.max())),
+                cleared=first_crossing(clearing, rule.harm_alpha) is not None,
             )
         )
     n = len(rows)
@@ -264,11 +293,31 @@ def _state(
         groups=tuple(groups),
         outcome=outcome,
         through_sequence=rows[-1].sequence if n else 0,
-        words=_words(n, win_rate, low, high, rule, outcome, harmed),
+        words=_words(
+            n,
+            win_rate,
+            low,
+            high,
+            rule,
+            outcome,
+            harmed,
+            better=bool(n) and first_crossing(log_wealth(outcomes, 0.5), rule.alpha) is not None,
+            uncleared=[f"{g.attribute} {g.group}" for g in groups if not g.cleared and g.judgments >= rule.group_share * n],
+        ),
     )
 
 
-def _words(n: int, win_rate: float | None, low: float, high: float, rule: DuelRule, outcome: Outcome | None, harmed: str | None) -> str:
+def _words(
+    n: int,
+    win_rate: float | None,
+    low: float,
+    high: float,
+    rule: DuelRule,
+    outcome: Outcome | None,
+    harmed: str | None,
+    better: bool,
+    uncleared: Sequence[str],
+) -> str:
     if win_rate is None:
         return "No judgments yet."
     measured = f"{n} judgments, win rate {win_rate:.0%} (at least {low:.0%}, at most {high:.0%})"
@@ -281,4 +330,6 @@ def _words(n: int, win_rate: float | None, low: float, high: float, rule: DuelRu
             return f"The budget of {rule.budget} judgments is used without a winner: {measured}."
         case "futile":
             return f"Its win rate is shown to be below {rule.least:.0%}: {measured}."
+    if better and uncleared:
+        return f"Better so far, but not yet cleared of harm to {', '.join(uncleared)}: {measured}."
     return f"Undecided: {measured}."
