@@ -51,7 +51,7 @@ def test_nothing_is_claimed_unless_every_gate_passed_and_the_missing_evidence_is
     said = text(claim.card(report("failed", "insufficient")))
     assert "Nothing is claimed: 1 gate failed and 1 gate lacked evidence." in said
     assert "6 names of a group were compared; at least 10 are needed." in said
-    assert "More evidence on this one changes nothing" in said
+    assert "The verdict is final for this version." in said
     assert not takes(report())
 
 

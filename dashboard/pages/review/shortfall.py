@@ -22,7 +22,7 @@ def takes(report: Report) -> list[tuple[str, str]]:
 
 def _another_version(gate: GateResult) -> str:
     measured = f"{words.figure(gate.figure, gate.unit)} was measured" if gate.figure is not None else "it was missed"
-    return f"Another version: the limit is “{gate.limit}”, and {measured}. More evidence on this one changes nothing."
+    return f"Another version: the limit is “{gate.limit}”, and {measured}. The verdict is final for this version."
 
 
 def _evidence(gate: GateResult, report: Report) -> str:
