@@ -26,6 +26,7 @@ def figures(quick: bool) -> list[Figure]:
     harmed = [duel(0.6, SEED + i, groups=(0.75, 0.25)) for i in range(few)]
     unharmed = [duel(0.6, SEED + i, groups=(0.6, 0.6)) for i in range(few)]
     at_margin = [duel(0.5, SEED + i, groups=(0.6, 0.4)) for i in range(few)]
+    preferred = [duel(0.6, SEED + i, groups=(0.8, 0.4)) for i in range(few)]  # by the others, and at the margin for one group
     return [
         share("duel_false_promotion", [each.outcome == "better" for each in null], "<=0.05"),
         share("duel_false_promotion_own_tastes", [each.outcome == "better" for each in own], "<=0.05"),
@@ -35,6 +36,8 @@ def figures(quick: bool) -> list[Figure]:
         share("duel_missed_improvement_060", [each.outcome != "better" for each in asked]),
         Figure("duel_futile_median_050", *middle([each.counted for each in null if each.outcome == "futile"]), "judgments; quartiles"),
         share("duel_harm_found_025", [each.outcome == "harm" for each in harmed]),
+        share("duel_missed_bias_025", [each.outcome == "better" for each in harmed], "<=0.05"),
+        share("duel_missed_bias_at_margin", [each.outcome == "better" for each in preferred], "<=0.05"),
         share("duel_harm_false", [each.outcome == "harm" for each in unharmed], "<=0.05"),
         share("duel_harm_at_margin", [each.outcome == "harm" for each in at_margin], "<=0.05"),
     ]
