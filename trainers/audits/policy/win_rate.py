@@ -84,6 +84,10 @@ def gate(found: WinRate, limits: WinRateLimits) -> GateResult:
 
     Fewer prompts, judgments or recruiters than the limits ask for give an *insufficient* result, which is not a pass; so does a head that
     cannot beat a coin on judgments that it has not seen.
+
+    An insufficient verdict spends no error rate, although the last of these reasons depends on the data. So against one champion the chance
+    that a challenger which is no better is admitted grows with the number of attempts; ``null_admitted_within_five`` of
+    ``benchmarks.gates`` measures it for five attempts while the panel goes on judging.
     """
     rate = found.rate
     enough = found.prompts >= limits.min_prompts and found.judgments >= limits.min_judgments and found.recruiters >= limits.min_recruiters
