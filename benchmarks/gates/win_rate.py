@@ -5,7 +5,7 @@ answer with their own scale, cut points and pull of the side shown first; they l
 whose spectrum is that of judged replies under the shipped whitening: a few strong directions and a long tail. The truth is the mean over
 recruiters of the chance that they answer in favour of the challenger, ties half, no side first, on 20,000 fresh prompts.
 
-A full run takes about a quarter of an hour on two cores.
+A full run takes about 25 minutes of one core.
 """
 
 import multiprocessing
@@ -22,7 +22,7 @@ from streams.versions import NO_TERMS, Checks, Versions, step, version_name
 from trainers.audits.policy.win_rate import WinRate, WinRateLimits, gate, spent_alpha, win_rate
 from trainers.audits.simulation.challengers import Challenger, that_wins
 from trainers.audits.simulation.panels import Panel, replies
-from trainers.reward.panel import PanelSettings
+from trainers.reward.panel import Judged, PanelSettings
 
 T = TypeVar("T")
 
@@ -39,6 +39,10 @@ def evaluate(
     ours, theirs = challenger.replies(rng, PROMPTS), replies(rng, PROMPTS)
     if swapped:
         ours, theirs = theirs, ours
+    return _estimate(judged, ours, theirs, before, alpha)
+
+
+def _estimate(judged: Judged, ours: np.ndarray, theirs: np.ndarray, before: int, alpha: float = ALPHA) -> WinRate:
     return win_rate(
         judged, ours, theirs, np.zeros(PROMPTS),
         challengers_before=before, alpha=alpha, draws=DRAWS, panel=PanelSettings(), seed=0,
@@ -60,19 +64,46 @@ def null_verdict(seed: int, own: float) -> str:
     rng = np.random.default_rng(seed)
     panel = Panel.draw(rng, shared=0.0, own=own)
     challenger = Challenger.draw(rng, panel, rng.uniform(-1, 1))
-    better = challenger.truth(rng, panel) > 0.5
+    better = own > 0 and challenger.truth(rng, panel) > 0.5  # without tastes every win rate is one half
     return gate(evaluate(rng, panel, challenger, 0, swapped=better), WinRateLimits()).verdict
 
 
-def twentieth(seed: int, rate: float = 0.70) -> str:
-    """The gate's verdict on the twentieth challenger in a row that wins ``rate``; each that passes is approved and becomes the champion."""
+def admitted_within(attempts: int, seed: int) -> bool:
+    """Whether one of ``attempts`` null challengers in a row passes against one champion, while the panel goes on judging.
+
+    No taste is shared and no recruiter has one, so that every true win rate is one half. Insufficient verdicts spend no error rate.
+    """
     rng = np.random.default_rng(seed)
-    panel, challenger = that_wins(rng, rate)
+    panel = Panel.draw(rng, shared=0.0, own=0.0)
+    judged, before = panel.judge(rng, 240), 0
+    for k in range(attempts):
+        challenger = Challenger.draw(rng, panel, rng.uniform(-1, 1))
+        seen = judged.at(np.arange(120 + 30 * k))
+        found = _estimate(seen, challenger.replies(rng, PROMPTS), replies(rng, PROMPTS), before)
+        verdict = gate(found, WinRateLimits()).verdict
+        if verdict == "passed":
+            return True
+        before += verdict != "insufficient"
+    return False
+
+
+def last_in_a_row(seed: int, rate: float = 0.70, challengers: int = 20, *, all_of_them: bool = False) -> str:
+    """The gate's verdict on the last of so many challengers in a row that win ``rate``; one that passes is approved and becomes champion.
+
+    The verdicts before count only by how many there were since the last champion. A challenger that passes even if all before it had failed
+    passes in any case, and after it the count starts again, so the series starts behind the last one of these. ``all_of_them`` starts
+    with the first challenger instead, and gives the same verdict.
+    """
+    panel, challenger = that_wins(np.random.default_rng(seed), rate)
+
+    def result(k: int, before: int) -> GateResult:
+        return gate(evaluate(np.random.default_rng([seed, k]), panel, challenger, before), WinRateLimits())
+
+    first = 0 if all_of_them else next((k + 1 for k in reversed(range(challengers - 1)) if result(k, k).verdict == "passed"), 0)
     versions, verdict = Versions(), ""
-    for k in range(20):
-        found = evaluate(rng, panel, challenger, versions.verdicts_against(versions.champion))
-        result = gate(found, WinRateLimits())
-        verdict, versions = result.verdict, _folded(versions, result, f"{seed:064x}"[:60] + f"{k:04x}")
+    for k in range(first, challengers):
+        found = result(k, versions.verdicts_against(versions.champion))
+        verdict, versions = found.verdict, _folded(versions, found, f"{seed:064x}"[:60] + f"{k:04x}")
     return verdict
 
 
@@ -107,12 +138,14 @@ def figures(quick: bool) -> list[Figure]:
     covered = _over(covers, 500 // few)
     null = _over(partial(null_verdict, own=0.0), 1_000 // few)
     panel_null = _over(partial(null_verdict, own=1.0), 1_000 // few)
-    last = _over(twentieth, 200 // few)
+    admitted = _over(partial(admitted_within, 5), 250 // few)
+    last = _over(last_in_a_row, 200 // few)
     return [
         _share("win_rate_coverage", [inside for inside, _ in covered], ">=0.93"),
         _share("win_rate_coverage_at_most", [inside for inside, _ in covered], "<=0.97"),
         _share("null_pass", [verdict == "passed" for verdict in null], "<=0.05"),
         _share("null_insufficient", [verdict == "insufficient" for verdict in null]),
+        _share("null_admitted_within_five", admitted),
         _share("panel_null_pass", [verdict == "passed" for verdict in panel_null], "<=0.05"),
         _share("panel_null_insufficient", [verdict == "insufficient" for verdict in panel_null]),
         _share("twentieth_passes", [verdict == "passed" for verdict in last], ">=0.8"),

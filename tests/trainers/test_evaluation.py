@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from benchmarks.gates.win_rate import last_in_a_row
 from trainers.audits.policy.win_rate import WinRate, WinRateLimits, gate, length_controlled, rows, spent_alpha, win_rate
 from trainers.audits.statistics.intervals import logit_draws_interval, mean_interval, other_recruiters_interval, paired_shares
-from trainers.reward.evaluation_head import Judged
-from trainers.reward.panel import PanelSettings
+from trainers.reward.panel import Judged, PanelSettings
 
 pytestmark = pytest.mark.training
 
@@ -62,7 +62,8 @@ def test_the_words_say_the_figure_for_these_recruiters_and_that_others_may_diffe
     assert found.others is not None
     assert f"Other recruiters may differ ({found.others.low:.0%} to {found.others.high:.0%})" in result.words
     assert found.others.low < found.rate.low < found.rate.high < found.others.high
-    assert found.others.figure == found.rate.figure == pytest.approx(np.mean(list(found.by_recruiter.values())))
+    assert found.others.figure == pytest.approx(found.rate.figure)
+    assert found.rate.figure == pytest.approx(np.mean(list(found.by_recruiter.values())))
     assert [label for label, _ in rows(found)].count("Win rate with r-3") == 1
 
 
@@ -151,3 +152,8 @@ def test_the_interval_for_other_recruiters_is_the_clustered_students() -> None:
     assert found.low == pytest.approx(by_hand.low, abs=1e-4)
     assert found.high == pytest.approx(by_hand.high, abs=1e-4)
     assert other_recruiters_interval(np.full((9, 1), 0.7), 0.05).low == 0
+
+
+def test_the_benchmark_starts_a_series_of_challengers_late_with_the_same_verdict() -> None:
+    late, whole = (last_in_a_row(1, 0.60, 3, all_of_them=all_of_them) for all_of_them in (False, True))
+    assert late == whole

@@ -8,9 +8,9 @@ import numpy as np
 from storage.events import Message
 from trainers.data.preference import Entry, Features, Preference
 from trainers.features.embedding import Embedding
-from trainers.reward.evaluation_head import Judged
 from trainers.reward.online.learn import Head, learn_all, new_head, reconcile
 from trainers.reward.online.settings import HeadSettings
+from trainers.reward.panel import Judged
 
 
 def with_features(preferences: Sequence[Preference], embedding: Embedding) -> tuple[np.ndarray, np.ndarray]:

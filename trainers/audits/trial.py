@@ -18,9 +18,9 @@ from trainers.audits.settings import EvaluationSettings
 from trainers.data.preference import Preference
 from trainers.features.embedding import Embedding
 from trainers.models.policy import Policy, load_policy
-from trainers.reward.evaluation_head import EvaluationHeadSettings, Judged, fit
 from trainers.reward.online.learn import Head
 from trainers.reward.online.settings import HeadSettings
+from trainers.reward.panel import Judged, Panel, PanelSettings, fit_panel
 
 EMBED_BATCH = 128  # texts embedded between two progress reports
 
@@ -145,10 +145,14 @@ class Trial:
         return found
 
     @cached_property
+    def panel(self) -> Panel:
+        """The recruiters' tastes as fitted on the evaluation stratum."""
+        return fit_panel(self.judged, PanelSettings(head=self.learning))
+
+    @cached_property
     def reward_differences(self) -> np.ndarray:
-        """Reward of the challenger's reply minus the champion's by the evaluation head, ``(m,)``."""
-        between = np.asarray(self.vectors.challenger - self.vectors.champion, float)
-        return fit(self.judged, EvaluationHeadSettings(head=self.learning)).margins(between)
+        """The panel's mean log-odds that the challenger's reply is preferred to the champion's, ``(m,)``."""
+        return self.panel.margins(self.vectors.challenger - self.vectors.champion)
 
     @cached_property
     def vectors(self) -> Vectors:

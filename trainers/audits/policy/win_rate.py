@@ -21,8 +21,7 @@ from trainers.audits.statistics.intervals import Interval, logit_draws_interval,
 
 if TYPE_CHECKING:
     from trainers.audits.trial import Trial
-    from trainers.reward.evaluation_head import Judged
-    from trainers.reward.panel import PanelSettings
+    from trainers.reward.panel import Judged, Panel, PanelSettings
 
 
 class WinRateLimits(Limits):
@@ -66,19 +65,16 @@ class WinRate(Finding):
 
 def measure(trial: "Trial") -> WinRate:
     """The win rate under the panel's tastes as fitted on the evaluation stratum."""
-    from trainers.reward.panel import PanelSettings
-
     vectors, settings = trial.vectors, trial.settings
     texts = zip(trial.replies.challenger, trial.replies.champion, strict=True)
-    return win_rate(
-        trial.judged,
+    return panel_win_rate(
+        trial.panel,
         vectors.challenger,
         vectors.champion,
         np.array([np.log1p(len(a)) - np.log1p(len(b)) for a, b in texts]),
         challengers_before=trial.challengers_before,
         alpha=settings.alpha,
         draws=settings.resamples,
-        panel=PanelSettings(head=trial.learning),
         seed=settings.seed,
     )
 
@@ -88,6 +84,10 @@ def gate(found: WinRate, limits: WinRateLimits) -> GateResult:
 
     Fewer prompts, judgments or recruiters than the limits ask for give an *insufficient* result, which is not a pass; so does a head that
     cannot beat a coin on judgments that it has not seen.
+
+    An insufficient verdict spends no error rate, although the last of these reasons depends on the data. So against one champion the chance
+    that a challenger which is no better is admitted grows with the number of attempts; ``null_admitted_within_five`` of
+    ``benchmarks.gates`` measures it for five attempts while the panel goes on judging.
     """
     rate = found.rate
     enough = found.prompts >= limits.min_prompts and found.judgments >= limits.min_judgments and found.recruiters >= limits.min_recruiters
@@ -154,6 +154,32 @@ def win_rate(
     panel: "PanelSettings",
     seed: int,
 ) -> WinRate:
+    """Fit the panel to ``judged`` and judge the challenger's replies against the champion's, see :func:`panel_win_rate`."""
+    from trainers.reward.panel import fit_panel
+
+    return panel_win_rate(
+        fit_panel(judged, panel),
+        challenger,
+        champion,
+        log_lengths,
+        challengers_before=challengers_before,
+        alpha=alpha,
+        draws=draws,
+        seed=seed,
+    )
+
+
+def panel_win_rate(
+    fitted: "Panel",
+    challenger: np.ndarray,
+    champion: np.ndarray,
+    log_lengths: np.ndarray,
+    *,
+    challengers_before: int,
+    alpha: float,
+    draws: int,
+    seed: int,
+) -> WinRate:
     """Judge the challenger's replies against the champion's on the same prompts.
 
     Parameters
@@ -163,10 +189,9 @@ def win_rate(
     challengers_before : number of challengers that were judged against the same champion before, with sufficient evidence
     draws : number of draws from the posterior
     """
-    from trainers.reward.panel import cross_validated, fit_panel
+    from trainers.reward.panel import cross_validated
 
     between = np.asarray(challenger - champion, float)
-    fitted = fit_panel(judged, panel)
     calibration = cross_validated(fitted)
     slope = calibration.interval(SLOPE_CONFIDENCE)
     scaled = slope.low > 0 and not slope.low <= 1 <= slope.high
@@ -177,7 +202,7 @@ def win_rate(
         rate=logit_draws_interval(rates.mean(axis=1), spent, len(between)),
         alpha=spent,
         prompts=len(between),
-        judgments=len(judged),
+        judgments=len(fitted.judged),
         recruiters=len(fitted.recruiters),
         length_controlled=length_controlled(by_prompt, log_lengths),
         others=other_recruiters_interval(rates, spent),

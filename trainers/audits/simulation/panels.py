@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainers.reward.evaluation_head import Judged
+from trainers.reward.panel import Judged
 
 DIMENSIONS, ATTRIBUTES = 60, 4
 LENGTH = 1.32  # mean squared length of a difference between two judged replies

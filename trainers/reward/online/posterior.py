@@ -1,8 +1,8 @@
 """Laplace approximation of the weights' posterior given all judgments: Newton's method for the mode, and the curvature there.
 
-The weights' prior is normal with mean zero; ``z = X w + offset``. Written for many judgments; the dual form for few is in
-``evaluation_head.py``. Almost all the time goes into products of the differences with each other. They are computed in single precision, at
-half the cost, where they affect only the path to convergence, or a variance that is itself an estimate.
+The weights' prior is normal with mean zero; ``z = X w + offset``. Almost all the time goes into products of the
+differences with each other. They are computed in single precision, at half the cost, where they affect only the path to convergence, or a
+variance that is itself an estimate.
 """
 
 from dataclasses import dataclass
