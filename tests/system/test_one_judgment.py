@@ -92,7 +92,7 @@ def settings(tmp_path: Path) -> Settings:
         evaluation={"max_tokens": 16, "kl_prompts": 2, "names": 2, "audit_axes": ("age",), "audit_pairs": 24, "audit_pairs_max": 24},
         gates={
             "judgments": {"min_judgments": 0, "min_recruiters": 1, "within": 1e6},
-            "win_rate": {"least": 0.0, "above": 0.0, "min_prompts": 1, "min_judgments": 1, "min_recruiters": 1},
+            "win_rate": {"least": 0.0, "above": 0.0, "min_prompts": 1, "min_judgments": 1, "min_recruiters": 1, "least_slope": -1e9},
             "kl_budget": {"budget": 1e6, "min_prompts": 1},
             "facts": shares,
             "conduct": {"alpha": 1e-9, "min_prompts": 1},

@@ -106,7 +106,7 @@ def test_a_head_that_cannot_beat_a_coin_makes_the_gate_insufficient() -> None:
     for seed in range(10):
         found = judge(judged(160, np.zeros(D), seed=seed), theirs + 0.1, theirs)
         verdicts.append(gate(found, WinRateLimits()).verdict)
-        if not found.beats_a_coin:
+        if not found.beats(0):
             assert "no better than by a coin" in gate(found, WinRateLimits()).words
     assert verdicts.count("insufficient") >= 8
     assert verdicts.count("passed") == 0

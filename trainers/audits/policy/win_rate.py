@@ -25,13 +25,17 @@ if TYPE_CHECKING:
 
 
 class WinRateLimits(Limits):
-    """``least`` is the minimum win rate; the whole interval has to lie above ``above``."""
+    """``least`` is the minimum win rate; the whole interval has to lie above ``above``.
+
+    The head counts only if the interval of its cross-validated slope lies above ``least_slope``; 0 is a coin.
+    """
 
     least: Share = 0.55
     above: Share = 0.50
     min_prompts: Count = 800
     min_judgments: Count = 120
     min_recruiters: Count = 8
+    least_slope: float = 0.0
 
 
 class WinRate(Finding):
@@ -57,10 +61,9 @@ class WinRate(Finding):
     outside: tuple[float, float] | None = None
     null: float | None = None
 
-    @property
-    def beats_a_coin(self) -> bool:
-        """Whether the head predicts judgments that it has not seen better than a coin does."""
-        return self.slope is None or self.slope.low > 0
+    def beats(self, slope: float) -> bool:
+        """Whether the head predicts judgments that it has not seen with more than this slope."""
+        return self.slope is None or self.slope.low > slope
 
 
 def measure(trial: "Trial") -> WinRate:
@@ -98,7 +101,7 @@ def gate(found: WinRate, limits: WinRateLimits) -> GateResult:
             f"Not enough evidence: measured {measured}; at least {limits.min_prompts} prompts, {limits.min_judgments} judgments and "
             f"{limits.min_recruiters} recruiters are needed."
         )
-    elif not found.beats_a_coin:
+    elif not found.beats(limits.least_slope):
         words = f"The judgments do not say what recruiters prefer: {measured}, unseen ones are predicted no better than by a coin."
     else:
         words = (
@@ -109,7 +112,7 @@ def gate(found: WinRate, limits: WinRateLimits) -> GateResult:
             words += f" Other recruiters may differ ({found.others.low:.0%} to {found.others.high:.0%})."
     return GateResult(
         name=AUDIT.name,
-        verdict="insufficient" if not enough or not found.beats_a_coin else "passed" if good else "failed",
+        verdict="insufficient" if not enough or not found.beats(limits.least_slope) else "passed" if good else "failed",
         figure=rate.figure,
         low=rate.low,
         high=rate.high,
