@@ -149,12 +149,13 @@ class SmallWorld:
         sections: dict[str, Any] | None = None,
         requested_by: str | None = None,
         champion: str = "base",
+        required: tuple[str, ...] = FIRST_REQUIRED,
     ) -> TrainingRequested:
         """Publish a run that is already frozen, so that the hub makes no snapshot of it.
 
         With ``sections`` these are its settings; otherwise it has none, as runs of older programs, and its version needs no duel.
         """
-        frozen = None if sections is None else FrozenSettings(method="dpo", sections=sections, required=FIRST_REQUIRED)
+        frozen = None if sections is None else FrozenSettings(method="dpo", sections=sections, required=required)
         request = TrainingRequested(
             run_id=new_id(),
             method="dpo",
@@ -203,10 +204,19 @@ class SmallWorld:
         self.publish(TrainingFailed(source="simulation", run_id=request.run_id, attempt=1, stage="check", reason=reason, final=True))
 
     def evaluate(
-        self, request: TrainingRequested, policy: str, facts: str = "passed", names: str = "passed", champion: str = "base"
+        self,
+        request: TrainingRequested,
+        policy: str,
+        facts: str = "passed",
+        names: str = "passed",
+        champion: str = "base",
+        more: tuple[GateResult, ...] = (),
     ) -> str:
-        """Publish the run's evaluation, with policy (a file with this text) and report as artifacts; returns the version's name."""
-        gates = gate_results(facts, names)
+        """Publish the run's evaluation, with policy (a file with this text) and report as artifacts; returns the version's name.
+
+        ``more`` are further gates.
+        """
+        gates = gate_results(facts, names) + more
         artifacts = Artifacts(self.settings.common.artifacts_url)
         policy = artifacts.put_bytes(policy.encode())
         version = version_name(policy)
