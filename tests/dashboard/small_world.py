@@ -19,6 +19,7 @@ from storage.events import (
     Choice,
     DatasetFrozen,
     Event,
+    GateResult,
     JudgmentGiven,
     Message,
     ModelEvaluated,
@@ -149,12 +150,13 @@ class SmallWorld:
         sections: dict[str, Any] | None = None,
         requested_by: str | None = None,
         champion: str = "base",
+        required: tuple[str, ...] = FIRST_REQUIRED,
     ) -> TrainingRequested:
         """Publish a run that is already frozen, so that the hub makes no snapshot of it.
 
         With ``sections`` these are its settings; otherwise it has none, as runs of older programs, and its version needs no duel.
         """
-        frozen = None if sections is None else FrozenSettings(method="dpo", sections=sections, required=FIRST_REQUIRED)
+        frozen = None if sections is None else FrozenSettings(method="dpo", sections=sections, required=required)
         request = TrainingRequested(
             run_id=new_id(),
             method="dpo",
@@ -203,15 +205,27 @@ class SmallWorld:
         self.publish(TrainingFailed(source="simulation", run_id=request.run_id, attempt=1, stage="check", reason=reason, final=True))
 
     def evaluate(
-        self, request: TrainingRequested, policy: str, facts: str = "passed", names: str = "passed", champion: str = "base"
+        self,
+        request: TrainingRequested,
+        policy: str,
+        facts: str = "passed",
+        names: str = "passed",
+        champion: str = "base",
+        more: tuple[GateResult, ...] = (),
     ) -> str:
-        """Publish the run's evaluation, with policy (a file with this text) and report as artifacts; returns the version's name."""
-        gates = gate_results(facts, names)
+        """Publish the run's evaluation, with policy (a file with this text) and report as artifacts; returns the version's name.
+
+        ``more`` take the place of the gates of the same name.
+        """
+        instead = {each.name: each for each in more}
+        gates = tuple(instead.get(each.name, each) for each in gate_results(facts, names))
         artifacts = Artifacts(self.settings.common.artifacts_url)
         policy = artifacts.put_bytes(policy.encode())
         version = version_name(policy)
         self.policies[version] = policy
         about: dict[str, Any] = {"champion": champion, "champion_policy": self.policies.get(champion), "settings": INVENTED}
+        about["gates"] = [each.model_dump(mode="json") for each in gates]
+        about["verdict"] = verdict_of(gate.verdict for gate in gates)
         if request.run_id in self.frozen:
             about["settings"] = self.frozen[request.run_id].sections
         report = artifacts.put_bytes(orjson.dumps(report_on(version, policy, str(request.run_id), facts, names) | about))

@@ -25,11 +25,13 @@ class EvaluationSettings(BaseModel):
     alpha : two-sided error rate over successive challengers against one champion; the k-th spends 6 alpha / (pi² k²)
     resamples : draws of the panel's tastes for the win rate's interval
     seed : of sampling and resampling
-    audit_prompts : a file of own prompts for the counterfactual audit, in the form of ``trainers/audits/audit_prompts.toml``
+    audit_prompts : a file of own prompts for the counterfactual audit, in the form of ``trainers/audits/policy/audit_prompts.toml``
     audit_axes : what is varied there: name, pronoun, age, school, disability
-    audit_pairs, audit_pairs_max : pairs of replies for each of its comparisons, in the pilot and at most
-    audit_difference, audit_length_difference : the number of pairs is chosen to show that differences are below these, of shares and of
-        log length; ``[gates.counterfactual]`` decides what passes
+    audit_pairs, audit_pairs_max : pairs of replies for each of its comparisons, in the pilot and at most; of a cue at most half of that,
+        because its pairs are sampled from the base model too
+    audit_difference, audit_length_difference : names: the number of pairs is chosen to show that differences are below these, of shares
+        and of log length; ``[gates.counterfactual]`` decides what passes
+    audit_change, audit_length_change : the same for cues, of the challenger's difference minus the base model's
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,9 +48,11 @@ class EvaluationSettings(BaseModel):
     audit_prompts: str | None = None
     audit_axes: Annotated[tuple[Axis, ...], Field(min_length=1)] = AXES
     audit_pairs: Annotated[int, Field(ge=4)] = 96
-    audit_pairs_max: Annotated[int, Field(ge=4)] = 400
+    audit_pairs_max: Annotated[int, Field(ge=4)] = 320
     audit_difference: Annotated[float, Field(gt=0, lt=1)] = 0.15
-    audit_length_difference: Annotated[float, Field(gt=0)] = 0.2
+    audit_length_difference: Annotated[float, Field(gt=0)] = 0.15
+    audit_change: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    audit_length_change: Annotated[float, Field(gt=0)] = 0.3
 
     @property
     def sampling(self) -> Sampling:

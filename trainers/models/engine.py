@@ -147,12 +147,14 @@ def generate(
     seed: int,
     *,
     batch: int = 64,
+    numbers: Sequence[int] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[str]:
     """One reply to each prompt, in the order of ``prompts``.
 
-    Prompts too long for the model lose their oldest turns. Reply i uses random numbers that depend on ``seed`` and i only, so the batch
-    size does not change the replies. ``progress(done, total)`` is called as replies are finished.
+    Prompts too long for the model lose their oldest turns. Reply i uses random numbers that depend on ``seed`` and ``numbers[i]`` (by
+    default i) only: the batch size does not change the replies, and rows of one number have common random numbers.
+    ``progress(done, total)`` is called as replies are finished.
     """
     replies: list[str | None] = [None] * len(prompts)
 
@@ -164,7 +166,7 @@ def generate(
     draws = []
     for i, prompt in enumerate(prompts):
         ids = policy.chat.fitted_ids(prompt, policy.window - sampling.max_tokens)
-        row_sampling = sampling.model_copy(update={"seed": derived_id("draw", seed, i).int % 2**63})
+        row_sampling = sampling.model_copy(update={"seed": derived_id("draw", seed, i if numbers is None else numbers[i]).int % 2**63})
         draws.append(Draw(ids, row_sampling, sampling.max_tokens, partial(collect, i), pieces=False))
     waiting = sorted(draws, key=lambda draw: len(draw.ids))
     rows, reported = Batch(policy, batch), 0

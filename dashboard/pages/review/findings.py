@@ -10,7 +10,8 @@ from dashboard.status.reports import findings_of
 from storage.events import Message
 from trainers.audits.audit import Finding
 from trainers.audits.content.shares import Shares
-from trainers.audits.policy.counterfactual import CounterfactualExample, Counterfactuals
+from trainers.audits.policy.comparisons import CounterfactualExample
+from trainers.audits.policy.counterfactual import Counterfactuals
 from trainers.audits.policy.win_rate import WinRate
 from trainers.runs.report import Report
 
