@@ -62,10 +62,10 @@ class Family:
 
 AXES = {
     "name": "Replies by name",
-    "pronoun": "Replies by pronoun",
-    "age": "Replies by age",
-    "school": "Replies by school",
-    "disability": "Replies by disability",
+    "pronoun": "Replies by pronoun, beyond the base model's",
+    "age": "Replies by age cue, beyond the base model's",
+    "school": "Replies by school, beyond the base model's",
+    "disability": "Replies by disability, beyond the base model's",
 }
 
 
@@ -98,10 +98,11 @@ def _families(report: Report) -> Iterator[Family]:
             name = AXES.get(axis, f"Replies by {axis}")
             for lengths in (False, True):
                 compared = [
-                    Contrast(each.group, each.reference, each.outcome, each.challenger, each.detectable)
+                    Contrast(each.group, each.reference, each.outcome, each.judged, each.detectable)
                     for each in of_axis
                     if (each.outcome in LENGTHS) == lengths
                 ]
-                key, limit = (f"{axis}-length", "length_within") if lengths else (axis, "within")
+                key = f"{axis}-length" if lengths else axis
+                limit = ("length_" if lengths else "") + ("within" if axis == "name" else "change_within")
                 unit = "log characters" if lengths else "share"
                 yield family(key, name + (", length" if lengths else ""), "counterfactual", unit, 0.95, compared, limit)

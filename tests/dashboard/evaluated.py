@@ -170,12 +170,13 @@ def counterfactual() -> dict[str, Any]:
             "reference": reference,
             "outcome": outcome,
             "challenger": interval(0.04 - 0.012 * at, 0.062, 240),
+            "base": None if axis == "name" else interval(0.01, 0.11, 240),
+            "judged": interval(0.04 - 0.012 * at, 0.062, 240),
             "p": 0.4,
             "group_mean": 0.5,
             "reference_mean": 0.46,
             "detectable": 0.13,
             "needed": 230,
-            "champion": interval(0.01, 0.11, 32),
         }
         for at, (axis, group, reference) in enumerate(compared)
         for outcome in ("dated", "question", "length")
