@@ -103,7 +103,7 @@ def settings(tmp_path: Path) -> Settings:
             "personal_data": shares,
             "support": {"margin": 1.0, "min_replies": 0},
             "name_contrast": {"within": 1e6, "min_names": 2},
-            "counterfactual": {"within": 1e6, "length_within": 1e6, "min_pairs": 1},
+            "counterfactual": {"change_within": 1e6, "length_change_within": 1e6, "min_pairs": 1},
         },
     )
 
