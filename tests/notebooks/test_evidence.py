@@ -49,5 +49,6 @@ def test_the_evidence_notebook_runs_and_finds_what_it_says(capsys: pytest.Captur
     assert names["state"].outcome == "better"
     assert names["wealth"][-1] >= 1 / names["rule"].alpha > max(names["wealth"][:-1])
     assert sum(each.outcome == "better" for each in names["ended"]) <= 10  # of 100, at 5 % each: more has a probability of 1 %
-    assert names["shares"][300]["harm"] > names["shares"][20]["harm"] + 0.3
-    assert "min_judgments = 300" in capsys.readouterr().out
+    assert names["shares"][0.1]["better"] < 0.1 < 0.5 < names["shares"][1.0]["better"]
+    assert names["shares"][0.1]["harm"] > names["shares"][1.0]["harm"] + 0.3
+    assert "group_share = 0.1" in capsys.readouterr().out
