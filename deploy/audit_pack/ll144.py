@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from deploy.audit_pack.files import write_files
 from storage.errors import ConfigurationError
 from storage.events import Source
 from storage.settings import Settings
@@ -53,10 +54,4 @@ def write(found: "OutcomesTable", out: Path, distributed: date | None = None) ->
     from trainers.audits.outcomes.csv_files import categories_csv, tables_csv
 
     files = {"impact_ratios.html": page(found, distributed), "impact_ratios.csv": categories_csv(found), "tables.csv": tables_csv(found)}
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            (out / name).write_text(text, encoding="utf-8", newline="")
-    except OSError as error:
-        raise ConfigurationError(f"{out}: cannot be written: {error.strerror}") from error
-    return [out / name for name in files]
+    return write_files(out, files)

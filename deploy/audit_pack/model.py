@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from deploy.audit_pack.files import write_files
 from storage.artifacts import Artifacts
 from storage.errors import ArtifactError, ConfigurationError
 from storage.settings import Settings
@@ -123,13 +124,7 @@ def write(found: ModelAudit, out: Path) -> list[Path]:
         "record.csv": _csv(("check", "outcome", "words"), [(check.what, check.outcome, check.words) for check in checks]),
         "README.md": card(found),
     }
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            (out / name).write_text(text, encoding="utf-8", newline="")
-    except OSError as error:
-        raise ConfigurationError(f"{out}: cannot be written: {error.strerror}") from error
-    return [out / name for name in files]
+    return write_files(out, files)
 
 
 def lineage(found: ModelAudit) -> Rows:

@@ -21,7 +21,7 @@ class EvaluationSettings(BaseModel):
     temperature, top_p, max_tokens : sampling parameters, as in serving; each model's first reply is compared
     prompts : maximum number of prompts; the newest of the evaluation stratum are used
     kl_prompts : challenger replies on which its KL divergence is measured
-    names : pairs of names in the name audit
+    names : names of each race and sex in the audit of the reward, at most
     alpha : two-sided error rate over successive challengers against one champion; the k-th spends 6 alpha / (pi² k²)
     resamples : draws of the panel's tastes for the win rate's interval
     seed : of sampling and resampling
