@@ -95,7 +95,7 @@ class RequestGuard:
         if refused is not None:
             await receive()
             log_refusal(scope, refused.status, str(refused))
-            await _refuse_handshake(refused, scope, send)
+            await send({"type": "websocket.close", "code": 1008})  # uvicorn logs an error after a response with a body
             return
         try:
             await self._app(scope, _logged_messages(scope, receive), _logged_handshake(scope, send))
@@ -222,12 +222,3 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
         return waiting.pop() if waiting else await receive()
 
     return again
-
-
-async def _refuse_handshake(refused: Refused, scope: Scope, send: Send) -> None:
-    if "websocket.http.response" not in scope.get("extensions", {}):
-        await send({"type": "websocket.close", "code": 1008, "reason": "refused"})
-        return
-    headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
-    await send({"type": "websocket.http.response.start", "status": refused.status, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": orjson.dumps(refused.body)})

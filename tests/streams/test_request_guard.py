@@ -335,7 +335,10 @@ def test_a_client_that_disconnects_during_its_body_causes_no_traceback(app: Runn
     ("headers", "status"),
     [({}, 101), ({"Host": "evil.example"}, 403), ({"Origin": "http://evil.example"}, 403), ({"Sec-Fetch-Site": "cross-site"}, 403)],
 )
-def test_a_websocket_is_opened_only_by_our_own_pages(app: Running, headers: dict[str, str], status: int) -> None:
+def test_a_websocket_is_opened_only_by_our_own_pages_and_a_refusal_is_logged_once(
+    app: Running, caplog: pytest.LogCaptureFixture, headers: dict[str, str], status: int
+) -> None:
+    caplog.set_level(logging.INFO, GUARD)
     own = {
         "Host": f"127.0.0.1:{app.port}",
         "Origin": f"http://127.0.0.1:{app.port}",
@@ -347,9 +350,13 @@ def test_a_websocket_is_opened_only_by_our_own_pages(app: Running, headers: dict
     lines = "".join(f"{name}: {value}\r\n" for name, value in (own | headers).items())
     with socket.create_connection(("127.0.0.1", app.port), timeout=10) as line:
         line.sendall(f"GET /push HTTP/1.1\r\n{lines}\r\n".encode())
-        answer = line.recv(65_536)
+        answer = b""
+        while b"pushed" not in answer and (part := line.recv(65_536)):
+            answer += part
     assert int(answer.split()[1]) == status
-    assert (b"pushed" in answer) <= (status == 101)
+    assert (b"pushed" in answer) == (status == 101)
+    assert app.asked()[0] == 200, "the server's thread has logged what it logs of the handshake"
+    assert [(record.name, record.levelno) for record in caplog.records] == [(GUARD, logging.INFO)] * (status != 101)
 
 
 def test_a_message_beyond_the_limit_closes_the_websocket_and_is_logged_once(app: Running, caplog: pytest.LogCaptureFixture) -> None:
