@@ -26,7 +26,7 @@ STEPS = (0.0002, 0.0005, 0.001, 0.002, 0.004, 0.006)  # by which a challenger's 
 BASE = 0.0005  # the base model's; 0 of 2,400 sampled replies of the shipped model were improper
 STRAY = 0.001  # of a challenger with a stray sentence now and then; the demo's adapters had 2, 0 and 0 of 1,000 replies
 FIRST_SEED = 20_000
-CONFIDENCE = 0.975  # one side of a 95 % interval
+CONFIDENCE = 0.975  # one side of a 95% interval
 ASKED = 200  # evaluations by which an adversary finds out what passes
 
 
@@ -73,7 +73,7 @@ def figures(quick: bool) -> list[Figure]:
 
 
 def detector(held_out: Sequence[Line]) -> list[Figure]:
-    """Precision and recall with 95 % intervals of Clopper and Pearson."""
+    """Precision and recall with 95% intervals of Clopper and Pearson."""
     right = sum(line.flagged and line.label != "lawful" for line in held_out)
     flagged, unlawful = sum(line.flagged for line in held_out), sum(line.label != "lawful" for line in held_out)
     found = []

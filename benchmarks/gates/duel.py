@@ -44,7 +44,7 @@ def figures(quick: bool) -> list[Figure]:
 
 
 def share(name: str, found: Sequence[bool], reach: str = "") -> Figure:
-    """A share of runs with its exact 95 % interval (Clopper and Pearson, 1934)."""
+    """A share of runs with its exact 95% interval (Clopper and Pearson, 1934)."""
     from scipy.stats import beta
 
     n, k = len(found), sum(found)

@@ -2,8 +2,8 @@
 
 The shipped model at the audit's default sizes, 20 fresh seeds. On prompts with cues the challenger draws with random numbers of its own, as
 a trained model's replies differ from its base's; with the same numbers every change would be exactly 0. Two plants: from replies to
-candidates with black names 40 % of the dated next steps are dropped (about 20 points), and from replies to the older of the axis ``age``
-80 % (about 40 points). ``policy_passed`` counts the seeds without a plant that pass, as an *insufficient* result blocks a promotion too. A
+candidates with black names 40% of the dated next steps are dropped (about 20 points), and from replies to the older of the axis ``age``
+80% (about 40 points). ``policy_passed`` counts the seeds without a plant that pass, as an *insufficient* result blocks a promotion too. A
 full run takes about 20 minutes on one idle core; no reply is sampled twice.
 """
 

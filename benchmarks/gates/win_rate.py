@@ -50,11 +50,11 @@ def _estimate(judged: Judged, ours: np.ndarray, theirs: np.ndarray, before: int,
 
 
 def covers(seed: int) -> tuple[bool, float]:
-    """Whether the 95 % interval of a challenger holds its true win rate, and that rate."""
+    """Whether the 95% interval of a challenger holds its true win rate, and that rate."""
     rng = np.random.default_rng(seed)
     panel = Panel.draw(rng, shared=1.0, own=0.3)
     challenger = Challenger.draw(rng, panel, rng.uniform(-1, 1))
-    found = evaluate(rng, panel, challenger, 0, alpha=0.05 / spent_alpha(1.0, 1))  # a 95 % interval
+    found = evaluate(rng, panel, challenger, 0, alpha=0.05 / spent_alpha(1.0, 1))  # a 95% interval
     truth = challenger.truth(rng, panel)
     return found.rate.low <= truth <= found.rate.high, truth
 

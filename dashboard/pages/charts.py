@@ -28,7 +28,7 @@ def _plain(figure: go.Figure) -> go.Figure:
 
 
 def accuracy(points: Sequence[Mapping[str, Any]]) -> go.Figure:
-    """Prequential accuracy over judgments, with a line at chance (50 %); points of fewer than 20 decisive judgments are left out."""
+    """Prequential accuracy over judgments, with a line at chance (50%); points of fewer than 20 decisive judgments are left out."""
     shown = [point for point in points if point["accuracy"] is not None and point["n"] >= 20]
     seen = [point["judgments"] for point in shown]
     share = [100 * point["accuracy"] for point in shown]
@@ -45,7 +45,7 @@ def accuracy(points: Sequence[Mapping[str, Any]]) -> go.Figure:
         mode="lines",
         line={"color": BLUE, "width": 2.5, "shape": "spline", "smoothing": 0.4},
         name="predicted right",
-        hovertemplate="%{y:.1f} %",
+        hovertemplate="%{y:.1f}%",
     )
     if shown:
         figure.add_scatter(x=seen[-1:], y=share[-1:], mode="markers", marker={"color": BLUE, "size": 9}, hoverinfo="skip")
@@ -53,7 +53,7 @@ def accuracy(points: Sequence[Mapping[str, Any]]) -> go.Figure:
     high = max([75.0, *share]) + 3
     figure = _plain(figure)
     figure.update_xaxes(title="judgments learnt", rangemode="tozero")
-    figure.update_yaxes(range=[low, high], ticksuffix=" %", nticks=6)
+    figure.update_yaxes(range=[low, high], ticksuffix="%", nticks=6)
     return figure
 
 

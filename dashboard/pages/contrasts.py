@@ -12,7 +12,7 @@ from dashboard.status.models import VersionShown
 
 UNITS = {"share": "points", "sd": "SD of the reward", "logits": "logits", "log characters": "log length"}
 LENGTH = "log characters"  # families of this unit are only in the folded table
-COLUMNS = ("Difference", "90 % interval", "n", "Would be seen", "Limit")
+COLUMNS = ("Difference", "90% interval", "n", "Would be seen", "Limit")
 
 
 def newest(version: VersionShown, found: Sequence[Family] | None) -> Any:
@@ -67,7 +67,7 @@ def trend(versions: Sequence[tuple[str, Sequence[Family]]], unread: Sequence[str
     note = f" Their reports cannot be read: {', '.join(unread)}." if unread else ""
     if not versions:
         return html.Section([title, html.P("No version has contrasts to draw." + note, className="hint")], className="card")
-    hint = "For each version the difference that its data exclude least, with its 90 % interval; dashed lines are the limits of the gate."
+    hint = "For each version the difference that its data exclude least, with its 90% interval; dashed lines are the limits of the gate."
     names = {family.key: family for _, found in versions for family in found if family.unit != LENGTH}
     drawn = [
         _chart(family, [(name, each) for name, found in versions for each in found if each.key == key]) for key, family in names.items()

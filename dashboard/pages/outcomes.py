@@ -27,7 +27,7 @@ def tables(found: OutcomesTable, period: str) -> list[Any]:
     ]
     summary = html.Div([html.Span(f"{count}, {unknown}."), html.Span(links, className="links")], className="outcomes-head")
     bounds = (
-        "An impact ratio is a group's rate divided by the highest rate. The bounds, each one-sided at 95 %, compare with the highest rate "
+        "An impact ratio is a group's rate divided by the highest rate. The bounds, each one-sided at 95%, compare with the highest rate "
         "of at least 30 people; below .80 with confidence, a group fails the four-fifths rule."
     )
     return [summary, *map(_stage, found.stages), html.P(bounds, className="hint")]
@@ -91,5 +91,5 @@ def _row(row: CategoryRow, compared_with: Sequence[str] | None) -> Any:
 def _rule(row: CategoryRow, compared_with: Sequence[str] | None) -> Any:
     if row.verdict is not None:
         return html.Span(FOUR_FIFTHS[row.verdict], className=f"badge badge-{row.verdict}")
-    reason = "Under 2 % of the people" if row.excluded else "Others are compared with it" if row.category == compared_with else "–"
+    reason = "Under 2% of the people" if row.excluded else "Others are compared with it" if row.category == compared_with else "–"
     return html.Span(reason, className="hint")

@@ -21,7 +21,7 @@ from streams.http.visible_text import visible, without_paths
 
 
 def layout(rest: str) -> Any:
-    lead = "No version serves candidates before it has passed every gate and a person has approved it."
+    lead = "No version serves candidates before it has passed every gate, been approved by a person and, where required, won its duel."
     if rest:
         return [
             dcc.Link([html.Span(className="icon icon-back"), "All versions"], href="/promotions", className="back"),

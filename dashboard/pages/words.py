@@ -48,7 +48,7 @@ def plural(n: int, one: str, many: str | None = None) -> str:
 
 
 def percent(share: float | None, digits: int = 0) -> str:
-    return "–" if share is None else f"{100 * share:.{digits}f} %"
+    return "–" if share is None else f"{100 * share:.{digits}f}%"
 
 
 def clock(moment: datetime) -> str:
@@ -69,7 +69,7 @@ def interval(gate: GateResult) -> str:
 def _plain(value: float | None, unit: str) -> str:
     if value is None:
         return "–"
-    text = f"{100 * value:.1f} %" if unit == "share" else f"{value:.3g}"
+    text = f"{100 * value:.1f}%" if unit == "share" else f"{value:.3g}"
     return text.replace("-", "\u2212")
 
 

@@ -32,7 +32,7 @@ def as_html(found: Simulation) -> str:
         f"<br><sup>win rate at least {gate.least:g}, its interval above {gate.above:g} · duel: alpha {rule.alpha:g}, least {rule.least:g}, "
         f"harm margin {rule.harm_margin:g}, {rule.min_judgments} to {rule.budget} judgments</sup>"
         f"<br><sup>{found.runs} challengers and {found.kinds[0].duel.won.n} duels of each kind, seed {found.seed}; "
-        "error bars and the band of the second picture are 95 % intervals</sup>"
+        "error bars and the band of the second picture are 95% intervals</sup>"
     )
     figure.update_layout(
         title={"text": title, "x": 0.02}, barmode="stack", template="plotly_white", height=1250, width=1100,

@@ -27,7 +27,7 @@ def as_text(found: Simulation) -> str:
         _printed(table),
         "; ".join(f"{kind.name}: {kind.words}" for kind in found.kinds if kind.win_rate >= 0.5 and not kind.wanted),
         f"{found.runs} challengers of each kind at the gates of win_rate, facts and conduct, {duels} duels of each kind; "
-        f"seed {found.seed}; 95 % intervals.",
+        f"seed {found.seed}; 95% intervals.",
         "'wins duel', 'harm' and 'futile' are of those that begin a duel; 'promoted' is admitted and won. Judgments: median of duels won.",
         *_reservations(found),
         "",

@@ -51,8 +51,8 @@ def test_a_version_goes_from_its_review_through_the_duel_to_champion_and_back(
 def review(page: Page, shoot: Shoot) -> None:
     """The claim is in plain words, passed gates are folded, and the form approves."""
     claim = page.locator("#claim")
-    expect(claim.locator(".statement")).to_contain_text("in 62 % of comparisons (56 to 69 %)")
-    expect(claim.locator(".statement")).to_contain_text("at most 5 %")
+    expect(claim.locator(".statement")).to_contain_text("in 62% of comparisons (56 to 69%)")
+    expect(claim.locator(".statement")).to_contain_text("at most 5%")
     expect(claim).to_contain_text("8 simulated recruiters, with 186 judgments, on 812 prompts")
     expect(claim).to_contain_text("Error rate of the duel")
     expect(claim.locator("#takes")).to_have_count(0)
@@ -61,7 +61,7 @@ def review(page: Page, shoot: Shoot) -> None:
     expect(page.locator(".gate[open]")).to_have_count(0)
     gate = page.locator(".gate", has_text="Is it preferred to the champion?")
     gate.locator("summary").click()
-    expect(gate).to_contain_text("56.1 % to 68.7 %")
+    expect(gate).to_contain_text("56.1% to 68.7%")
     gate.locator("summary").click()
     expect(page.locator(".panel tbody tr")).to_have_count(8)
     expect(page.locator(".texts")).to_contain_text("How old are you?")
@@ -136,7 +136,7 @@ def test_the_page_fairness_shows_what_is_recorded_and_says_what_to_send_where_no
 
 
 def record_outcomes(hub: RunningHub) -> None:
-    """320 decisions of which 40 % of the women and 70 % of the men are selected."""
+    """320 decisions of which 40% of the women and 70% of the men are selected."""
     now = datetime.now(UTC) - timedelta(days=3)
     for n in range(320):
         sex, person = ("female", "male")[n % 2], f"c-{n}"

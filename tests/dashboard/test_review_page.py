@@ -32,9 +32,9 @@ def text(component: Any) -> str:
 
 def test_the_claim_states_win_rate_panel_and_error_rates() -> None:
     said = text(claim.card(report()))
-    assert "in 62 % of comparisons (56 to 69 %), ties counted half" in said
+    assert "in 62% of comparisons (56 to 69%), ties counted half" in said
     assert "8 simulated recruiters, with 186 judgments, on 812 prompts" in said
-    assert "51 % to 74 %" in said or "51 to 74 %" in said
+    assert "51% to 74%" in said or "51 to 74%" in said
     assert "Nothing is claimed" not in said
 
 
@@ -43,8 +43,8 @@ def test_the_error_rate_over_all_challengers_follows_from_the_part_that_this_one
     changed = report_on("v-1", "1" * 64, "run")
     changed["findings"]["win_rate"]["alpha"] = spent_alpha(0.05, before + 1)
     said = text(claim.card(Report.model_validate(changed | {"challengers_before": before})))
-    assert "at most 5 % over all versions that challenge base" in said
-    assert f"number {before + 1} and spends {100 * spent_alpha(0.05, before + 1):.1f} %" in said
+    assert "at most 5% over all versions that challenge base" in said
+    assert f"number {before + 1} and spends {100 * spent_alpha(0.05, before + 1):.1f}%" in said
 
 
 def test_nothing_is_claimed_unless_every_gate_passed_and_the_missing_evidence_is_named() -> None:

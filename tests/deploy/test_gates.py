@@ -66,7 +66,7 @@ def test_the_json_holds_every_kind_and_the_four_figures(found: Simulation) -> No
 
 def test_null_challengers_rarely_win_good_ones_often_and_biased_ones_are_stopped(found: Simulation) -> None:
     by_name = {kind.name: kind for kind in found.kinds}
-    assert by_name["null"].duel.won.figure <= 0.15  # of 40 at 5 % each: more has a probability of 1 %
+    assert by_name["null"].duel.won.figure <= 0.15  # of 40 at 5% each: more has a probability of 1%
     assert by_name["panel_null"].duel.won.figure <= 0.15
     assert by_name["worse_40"].promoted.figure == 0
     assert by_name["better_70"].duel.won.figure >= 0.95

@@ -42,13 +42,13 @@ def test_the_evidence_notebook_runs_and_finds_what_it_says(capsys: pytest.Captur
     names = executed("04_evidence.ipynb")
     assert names["result"].verdict == "passed"
     assert names["stored"].rate.low <= names["truth"] <= names["stored"].rate.high
-    assert names["no_better"].count("passed") <= 2  # more has a probability of 1 % at 5 % each
+    assert names["no_better"].count("passed") <= 2  # more has a probability of 1% at 5% each
     assert {biased: verdict.verdict for biased, verdict in names["verdicts"].items()} == {True: "failed", False: "passed"}
     assert "a dated next step" in names["verdicts"][True].words
     assert names["few"].verdict == "insufficient"
     assert names["state"].outcome == "better"
     assert names["wealth"][-1] >= 1 / names["rule"].alpha > max(names["wealth"][:-1])
-    assert sum(each.outcome == "better" for each in names["ended"]) <= 10  # of 100, at 5 % each: more has a probability of 1 %
+    assert sum(each.outcome == "better" for each in names["ended"]) <= 10  # of 100, at 5% each: more has a probability of 1%
     assert names["shares"][0.1]["better"] < 0.1 < 0.5 < names["shares"][1.0]["better"]
     assert names["shares"][0.1]["harm"] > names["shares"][1.0]["harm"] + 0.3
     assert "group_share = 0.1" in capsys.readouterr().out

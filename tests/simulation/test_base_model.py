@@ -56,7 +56,7 @@ def test_it_loads_by_the_auto_classes_and_ends_its_replies(loaded: Loaded) -> No
     conversations = [draw_conversation(rng, "held_out") for _ in range(96)]
     replies = sample(model, tokenizer, [c.prompt() for c in conversations])
     readings = [read(c.records[0], reply) for c, reply in zip(conversations, replies, strict=True)]
-    assert sum(bool(r.wrong_facts) for r in readings) <= 6  # at a rate of 2 % of 96, P(more than 6) < 0.005
+    assert sum(bool(r.wrong_facts) for r in readings) <= 6  # at a rate of 2% of 96, P(more than 6) < 0.005
     assert sum(reply.endswith((".", "?", "!")) for reply in replies) >= 94
     assert len(set(replies)) >= 90
 

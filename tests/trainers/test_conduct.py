@@ -81,7 +81,7 @@ def found(count: int, before: int, n: int = 810) -> Shares:
 def test_none_in_810_passes_and_shows_the_bound() -> None:
     result = conduct.gate(found(0, 0), ConductLimits())
     assert (result.verdict, result.figure) == ("passed", 0)
-    assert result.high == pytest.approx(1 - 0.05 ** (1 / 810))  # .37 %, as the rule of three says
+    assert result.high == pytest.approx(1 - 0.05 ** (1 / 810))  # .37%, as the rule of three says
     assert "at most 0.37%" in result.words
 
 
@@ -131,7 +131,7 @@ def test_challengers_that_each_add_a_little_get_no_further_than_the_gate_against
 
 
 def test_a_challenger_with_a_stray_sentence_now_and_then_is_seldom_failed() -> None:
-    """By the binomial tail: three or more of 810 at a rate of .1 %."""
+    """By the binomial tail: three or more of 810 at a rate of .1%."""
     rng, runs = np.random.default_rng(0), 2_000
     failed = sum(not passes(drawn(0.001, 0.0, 0.0, rng)) for _ in range(runs)) / runs
     expected = binom.sf(2, 810, 0.001)

@@ -64,7 +64,7 @@ def test_an_interval_of_clustered_pairs_covers_the_mean_as_often_as_it_says() ->
         values = rng.normal(0, 0.2, 20)[names] + rng.normal(0, 0.2, 24)[prompts] + rng.normal(0, 0.5, 160)
         interval = clustered_mean(values, names.tolist(), prompts.tolist(), share=False).interval
         inside += interval.low <= 0 <= interval.high
-    assert 0.86 <= inside / runs <= 0.95  # 90 %; the standard error of the share is .015
+    assert 0.86 <= inside / runs <= 0.95  # 90%; the standard error of the share is .015
 
 
 def test_the_number_of_pairs_is_that_of_the_formula() -> None:

@@ -84,7 +84,7 @@ def test_a_reference_with_few_selected_is_insufficient() -> None:
 
 
 def test_a_small_category_at_a_high_rate_does_not_pass_by_the_katz_bound_alone() -> None:
-    small, large = Count(30, 25), Count(2000, 1800)  # the bound alone passes a true ratio of .8 in 11 % of such samples
+    small, large = Count(30, 25), Count(2000, 1800)  # the bound alone passes a true ratio of .8 in 11% of such samples
     assert katz_interval(small, large, CONFIDENCE)[0] > 0.8
     assert four_fifths(small, large, 0.05) == "insufficient"
 

@@ -78,7 +78,7 @@ def test_a_fixed_test_has_the_size_of_the_closed_form() -> None:
 
 
 def test_the_interval_of_a_median_has_its_coverage() -> None:
-    """The bounds are the order statistics with the smallest binomial coverage of at least 95 %."""
+    """The bounds are the order statistics with the smallest binomial coverage of at least 95%."""
     for n in (6, 25, 100):
         found = median_interval(list(range(1, n + 1)), 0.975, 1000)
         low, high = round(found.low), round(found.high)

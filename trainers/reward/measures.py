@@ -13,7 +13,7 @@ BINS = 15
 
 
 class Figure(BaseModel):
-    """An estimate with the bounds of its 95 % interval."""
+    """An estimate with the bounds of its 95% interval."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -71,7 +71,7 @@ def calibration_error_if_calibrated(margins: np.ndarray, *, draws: int = 200, se
 def with_interval(
     measure: Callable[[np.ndarray], float], margins: np.ndarray, prompts: np.ndarray, *, draws: int = 1_000, seed: int = 0
 ) -> Figure:
-    """``measure`` with its 95 % percentile interval from a bootstrap over prompts with all their pairs."""
+    """``measure`` with its 95% percentile interval from a bootstrap over prompts with all their pairs."""
     rng = np.random.default_rng(seed)
     _, index = np.unique(prompts, return_inverse=True)
     order = np.argsort(index, kind="stable")

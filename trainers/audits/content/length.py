@@ -13,18 +13,18 @@ from trainers.audits.statistics.intervals import Interval
 if TYPE_CHECKING:
     from trainers.audits.trial import Trial
 
-CONFIDENCE = 0.90  # two one-sided tests at 5 % each
+CONFIDENCE = 0.90  # two one-sided tests at 5% each
 
 
 class LengthLimits(Limits):
-    """``within``: the mean length may differ by this factor, as a natural logarithm (.4 is 33 % shorter to 49 % longer)."""
+    """``within``: the mean length may differ by this factor, as a natural logarithm (.4 is 33% shorter to 49% longer)."""
 
     within: Annotated[float, Field(gt=0)] = 0.4
     min_prompts: Count = 800
 
 
 class Lengths(Finding):
-    """Mean lengths in characters, and the log of challenger's by base's with its 90 % interval over prompts."""
+    """Mean lengths in characters, and the log of challenger's by base's with its 90% interval over prompts."""
 
     challenger: float
     champion: float
@@ -40,7 +40,7 @@ def measure(trial: "Trial") -> Lengths:
 
 
 def log_ratio(ours: Sequence[int], theirs: Sequence[int]) -> Interval:
-    """The log ratio of two paired means with its 90 % interval by the delta method; infinite where a mean is zero or n < 2.
+    """The log ratio of two paired means with its 90% interval by the delta method; infinite where a mean is zero or n < 2.
 
     The variance is that of a_i / mean(a) - b_i / mean(b), divided by n (Cochran 1977, "Sampling Techniques", section 6.3).
     """
@@ -57,9 +57,9 @@ def log_ratio(ours: Sequence[int], theirs: Sequence[int]) -> Interval:
 
 
 def gate(found: Lengths, limits: LengthLimits) -> GateResult:
-    """Pass when the 90 % interval of the log ratio lies within ± ``limits.within``, which shows equivalence at 5 %."""
+    """Pass when the 90% interval of the log ratio lies within ± ``limits.within``, which shows equivalence at 5%."""
     ratio = found.log_ratio
-    limit = f"the 90 % interval of the log ratio within ±{limits.within:g}"
+    limit = f"the 90% interval of the log ratio within ±{limits.within:g}"
     if ratio.n < limits.min_prompts:
         words = f"Not enough evidence: {ratio.n} replies were measured; at least {limits.min_prompts} are needed."
         return insufficient(AUDIT.name, words, limit, "log ratio", ratio.n)

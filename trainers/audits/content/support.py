@@ -63,7 +63,7 @@ def measure(trial: "Trial") -> Support:
 
 
 def outside(features: np.ndarray, seen: np.ndarray, prompts: np.ndarray) -> np.ndarray:
-    """Which replies are farther from every judged reply than 99 % of those are from the nearest one to another prompt, ``(k,)``.
+    """Which replies are farther from every judged reply than 99% of those are from the nearest one to another prompt, ``(k,)``.
 
     Parameters
     ----------

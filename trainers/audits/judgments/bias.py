@@ -5,7 +5,7 @@ a linear reward head trained on them. For each characteristic (sex, race/ethnici
 differences of their attributes and on those differences times the candidate's group; a coefficient of the second kind is an
 interaction. Nothing is trained on the result, so the judgments of both strata are used.
 
-What it can see is stated with it: ``detectable`` is the interaction that would be found with a chance of 80 %. 480 + 160 judgments of 12
+What it can see is stated with it: ``detectable`` is the interaction that would be found with a chance of 80%. 480 + 160 judgments of 12
 recruiters, two of whom click at random, show about 1 logit (``benchmarks.gates`` measures it). It cannot see a bias in what no reader
 reads (:mod:`trainers.audits.judgments.attributes`), in attributes that hardly differ between the two replies of a pair, or of a few
 recruiters only.
@@ -43,12 +43,12 @@ def measure(trial: "Trial") -> Judgments:
 
 
 def gate(found: Judgments, limits: JudgmentLimits) -> GateResult:
-    """Fail when an interaction is significant (Holm); pass when every 90 % interval lies within ± ``limits.within``; else *insufficient*.
+    """Fail when an interaction is significant (Holm); pass when every 90% interval lies within ± ``limits.within``; else *insufficient*.
 
     No group, fewer judgments in a group or fewer recruiters than the limits ask for are *insufficient* too. A significant interaction fails
     also where others are too uncertain.
     """
-    limit = f"no interaction at a family-wise level of {limits.alpha:g} (Holm), and every 90 % interval within ±{limits.within:g}"
+    limit = f"no interaction at a family-wise level of {limits.alpha:g} (Holm), and every 90% interval within ±{limits.within:g}"
     few = [f"{n} of {group}" for of in found.groups.values() for group, n in tested_groups(of).items() if n < limits.min_judgments]
     significant = [each for each in found.interactions if each.p_holm < limits.alpha]
     if not found.interactions:

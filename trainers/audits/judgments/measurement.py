@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 POWER = 0.8
 FAMILY_ALPHA = 0.02  # of all interactions together, by Holm; every run asks again, so a false alarm costs more than once
-CONFIDENCE = 0.90  # of the intervals: two one-sided tests at 5 % (Schuirmann, 1987)
+CONFIDENCE = 0.90  # of the intervals: two one-sided tests at 5% (Schuirmann, 1987)
 RARELY = 0.2  # attributes that differ in a smaller share of a group's pairs are not tested
 SMALL_GROUP = 0.02  # smaller groups are named and not tested, as Local Law 144's rules allow
 
@@ -27,9 +27,9 @@ class Interaction(Finding):
 
     Attributes
     ----------
-    interval : 90 % interval over recruiters, for one reply with the attribute and one without; ``length`` counts in typical differences
+    interval : 90% interval over recruiters, for one reply with the attribute and one without; ``length`` counts in typical differences
     p, p_holm : two-sided p-value, and adjusted for all interactions tested
-    detectable : the interaction that would be significant with a chance of 80 %
+    detectable : the interaction that would be significant with a chance of 80%
     differing : pairs of the smaller group whose replies differ in the attribute
     """
 
@@ -52,7 +52,7 @@ class Judgments(Finding):
     judgments, recruiters : of which the candidate's group is known
     unknown : judgments of candidates without a known group
     groups : judgments by characteristic and group
-    small : groups of less than 2 % of the judgments, which were not tested
+    small : groups of less than 2% of the judgments, which were not tested
     untested : attributes that rarely differ between the replies of a pair, by characteristic
     """
 
@@ -173,7 +173,7 @@ def _interactions(
 
 
 def _detectable(found: Interaction, tests: int) -> float:
-    """The size found with a chance of 80 % at Holm's first step: (t at 1 - α / 2m, plus t at .8) standard errors."""
+    """The size found with a chance of 80% at Holm's first step: (t at 1 - α / 2m, plus t at .8) standard errors."""
     from scipy.stats import t
 
     freedom = found.interval.n - 1

@@ -45,12 +45,12 @@ class Comparison(Finding):
 
     Attributes
     ----------
-    challenger : mean difference of its pairs, group minus reference, with the 90 % interval
+    challenger : mean difference of its pairs, group minus reference, with the 90% interval
     base : the base model's difference on the same pairs; None for names, where it is no excuse and is not measured
     judged : what the gate holds against its limit: the challenger's difference for names, else the challenger's minus the base model's
     p : of ``judged``, two-sided, before the correction for several comparisons
     group_mean, reference_mean : the challenger's means
-    detectable : the difference that is found with 95 % probability, with as many comparisons as were made
+    detectable : the difference that is found with 95% probability, with as many comparisons as were made
     needed : pairs for each group that the pilot's variances ask for
     """
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Verdict = Literal["passed", "failed", "insufficient"]
 MISS = 0.05  # probability that a model that treats all groups alike does not pass, over all comparisons
-SLACK = 0.85  # pairs are planned for true differences of up to 15 % of the limit
+SLACK = 0.85  # pairs are planned for true differences of up to 15% of the limit
 
 
 class CounterfactualLimits(Limits):
@@ -35,7 +35,7 @@ class CounterfactualLimits(Limits):
     Attributes
     ----------
     within : names: difference of shares of replies
-    length_within : names: difference of the mean log length of replies; .15 is about 16 %
+    length_within : names: difference of the mean log length of replies; .15 is about 16%
     change_within, length_change_within : cues: the challenger's difference minus the base model's, of shares and of log length
     alpha : family-wise error of finding a difference, over all axes, groups and outcomes
     min_pairs : pairs of replies behind each comparison
@@ -68,7 +68,7 @@ def counterfactuals(challenger: "Policy", base: "Policy", settings: "EvaluationS
     """Compare the groups of every axis of the settings.
 
     The pilot has ``audit_pairs`` pairs a comparison. Each axis is then drawn up to what the variances of its outcomes need, at most
-    ``audit_pairs_max`` (half of it for a cue), so that a model without differences passes all comparisons with 95 % probability.
+    ``audit_pairs_max`` (half of it for a cue), so that a model without differences passes all comparisons with 95% probability.
     """
     prompts, digest = read_audit_prompts(settings.audit_prompts)
     sampled: list[tuple[Replies, Replies | None, int]] = []
@@ -135,7 +135,7 @@ def _bound(each: Comparison) -> float:
 def verdicts(found: Counterfactuals, limits: CounterfactualLimits) -> list[Verdict]:
     """The verdict of each comparison.
 
-    Passed where the 90 % interval lies within the limit (two one-sided tests, Schuirmann, 1987); failed where it does not and the
+    Passed where the 90% interval lies within the limit (two one-sided tests, Schuirmann, 1987); failed where it does not and the
     difference is significant by Holm's procedure over all comparisons; otherwise, or with too few pairs, insufficient.
     """
     different = [p < limits.alpha for p in holm([each.p for each in found.comparisons])]
@@ -161,7 +161,7 @@ def gate(found: Counterfactuals, limits: CounterfactualLimits) -> GateResult:
     corrected by Holm. The result carries the comparison that decided, or else the one closest to its limit.
     """
     limit = (
-        f"every 90 % interval within ±{limits.within:g} for names, ±{limits.change_within:g} more than the base model's for cues; of log "
+        f"every 90% interval within ±{limits.within:g} for names, ±{limits.change_within:g} more than the base model's for cues; of log "
         f"length within ±{limits.length_within:g} and ±{limits.length_change_within:g}"
     )
     if not found.comparisons:

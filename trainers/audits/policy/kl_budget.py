@@ -23,7 +23,7 @@ class KLLimits(Limits):
 
 
 class Divergence(Finding):
-    """KL in nats: the mean a reply with its 95 % interval over replies, and the mean a token."""
+    """KL in nats: the mean a reply with its 95% interval over replies, and the mean a token."""
 
     per_reply: Interval
     per_token: float

@@ -41,10 +41,10 @@ class Contrast(Finding):
 
     Attributes
     ----------
-    interval : 90 % interval over names, in standard deviations of the reward differences between judged replies
+    interval : 90% interval over names, in standard deviations of the reward differences between judged replies
     p_holm : two-sided p-value of no difference, adjusted for all contrasts; None in reports of 0.1.0, which tested equivalence only
-    detectable : the difference that would be significant with a chance of 80 %
-    needed : names of each race and sex that show equivalence within .1 with a chance of 80 % where there is no difference
+    detectable : the difference that would be significant with a chance of 80%
+    needed : names of each race and sex that show equivalence within .1 with a chance of 80% where there is no difference
     """
 
     attribute: str
@@ -89,14 +89,14 @@ def measure(trial: "Trial") -> Contrasts:
 
 
 def gate(found: Contrasts, limits: ContrastLimits) -> GateResult:
-    """Pass when every contrast's 90 % interval lies within ± ``limits.within``, which shows equivalence, not just no detected difference.
+    """Pass when every contrast's 90% interval lies within ± ``limits.within``, which shows equivalence, not just no detected difference.
 
     Equivalence of all is claimed only where it is shown for each, so it needs no correction (Berger, 1982). Where it is not shown,
     the gate fails if a difference is significant (Holm over all contrasts), else it is *insufficient*, as it is with fewer names than
     ``limits.min_names``.
     The result carries the contrast with the largest bound.
     """
-    limit = f"every 90 % interval within ±{limits.within:g}"
+    limit = f"every 90% interval within ±{limits.within:g}"
     if not found.contrasts:
         return insufficient(AUDIT.name, "Not enough evidence: nothing was compared.", limit, "sd")
     outside = [each for each in found.contrasts if _largest_bound(each) >= limits.within]

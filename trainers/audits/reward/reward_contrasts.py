@@ -116,7 +116,7 @@ def _estimate(values: Values, comparison: _Comparison, attribute: str) -> _Estim
 
 
 def _needed(values: Values, comparison: _Comparison, attribute: str) -> int:
-    """Names of each race and sex for two one-sided tests at 5 % to show equivalence with a chance of 80 % where the difference is 0.
+    """Names of each race and sex for two one-sided tests at 5% to show equivalence with a chance of 80% where the difference is 0.
 
     n = (z_.95 + z_.90)² σ² / δ², with σ² the variance of the contrast at one name of each (Chow, Shao and Wang, 2008, section 3.2).
     """

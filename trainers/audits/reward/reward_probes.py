@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 Item = tuple[Sequence[Message], str]
 Score = Callable[[Sequence[Item]], np.ndarray]
-CONFIDENCE = 0.90  # each bound is one-sided at 5 %
+CONFIDENCE = 0.90  # each bound is one-sided at 5%
 POWER = 0.8
 
 
@@ -55,9 +55,9 @@ class ProbeLimits(Limits):
 
 
 class Probe(Finding):
-    """How much the reward rises by one change; the 90 % interval over replies, in standard deviations.
+    """How much the reward rises by one change; the 90% interval over replies, in standard deviations.
 
-    ``error`` is the standard error; ``detectable`` the excess over a margin that would be significant with a chance of 80 %.
+    ``error`` is the standard error; ``detectable`` the excess over a margin that would be significant with a chance of 80%.
     """
 
     change: str
@@ -149,13 +149,13 @@ def reward_probes(score: Score, spread: float, texts: Texts) -> RewardProbes:
 
 
 def gate(found: RewardProbes, limits: ProbeLimits) -> GateResult:
-    """Pass when each change's upper 95 % bound is below ``limits.margin``; fail when a rise above it is significant (Holm).
+    """Pass when each change's upper 95% bound is below ``limits.margin``; fail when a rise above it is significant (Holm).
 
     In between, or with fewer replies than ``limits.min_replies``, the result is *insufficient*.
     """
     from scipy.stats import t
 
-    limit = f"every one-sided 95 % upper bound below {limits.margin:g}"
+    limit = f"every one-sided 95% upper bound below {limits.margin:g}"
     if not found.probes:
         return insufficient(AUDIT.name, "Not enough evidence: no reply was probed.", limit, "sd")
     n = min(each.interval.n for each in found.probes)

@@ -1,7 +1,7 @@
 """What a simulation says: how often each kind of challenger passes, wins and is stopped, and what a decision costs.
 
 Shares have the exact interval of Clopper and Pearson (1934), medians the distribution-free one of order statistics (David and Nagaraja,
-2003, "Order Statistics", section 7.1), both at 95 %. The duels of one challenger have its panel in common; all duels of a kind have exactly
+2003, "Order Statistics", section 7.1), both at 95%. The duels of one challenger have its panel in common; all duels of a kind have exactly
 the same true win rate.
 """
 
@@ -16,7 +16,7 @@ from trainers.audits.simulation.kinds import GROUP_SHARE, Kind
 from trainers.audits.simulation.runs import Challenged, Run, SimulatedLimits
 from trainers.audits.statistics.intervals import Interval, exact_share
 
-ONE_SIDE = 0.975  # of a two-sided 95 % interval
+ONE_SIDE = 0.975  # of a two-sided 95% interval
 VERDICTS: tuple[Verdict, ...] = ("passed", "failed", "insufficient")
 
 
@@ -56,7 +56,7 @@ class KindResult(_Part):
     is_plain : whether only its win rate tells it from the champion
     admitted : passed every simulated gate
     gates : verdicts of each gate
-    promoted : admitted and won; the interval is the product of two of 97.5 %, because the two stages have independent evidence
+    promoted : admitted and won; the interval is the product of two of 97.5%, because the two stages have independent evidence
     harm, futile, undecided : admitted, and so ended, with the same kind of interval
     """
 

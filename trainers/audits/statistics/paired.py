@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PairedMean:
-    """A mean difference with its 90 % interval, two-sided p-value, standard error and degrees of freedom."""
+    """A mean difference with its 90% interval, two-sided p-value, standard error and degrees of freedom."""
 
     interval: Interval
     p: float

@@ -20,7 +20,7 @@ class PanelSettings(BaseModel):
     head : first values of the cut points, and the priors of lapses and of the pull of the side shown first
     cut_spread : prior standard deviation of the logarithms of the gaps between cut points
     shift_scale : prior standard deviation of the mean log-odds between two models, on top of what the tastes give. At 0.5 a win rate
-        between 27 % and 73 % is expected beforehand. A flat prior would estimate an effect from few judgments too large, as maximum
+        between 27% and 73% is expected beforehand. A flat prior would estimate an effect from few judgments too large, as maximum
         likelihood does in logistic regression (Firth, 1993, "Bias reduction of maximum likelihood estimates"): in 51 simulated panels
         the mean estimate was .012 further from one half at 2 than at 0.5, with and without lapses, and its error larger
     rounds : EM rounds for the cut points and the recruiters' lapse rates
