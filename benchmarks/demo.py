@@ -1,12 +1,14 @@
-"""Does the loop learn what recruiters prefer, and nothing where they prefer nothing? Many seeds of the simulated world, in process.
+"""Does the loop learn what recruiters prefer, and does a bias in their judgments stay out? Many seeds of the simulated world, in process.
 
-``python -m benchmarks.demo --json FILE`` takes ten seeds with a taste and the same ten without one; ``--quick`` takes one of each. Each
-seed is a world of its own: other recruiters, another taste. Warehouse, freeze, pipeline and gates are the real ones, on their defaults;
-only HTTP and the log are left out. The true win rate counts, over the same prompts, the replies that the world's true taste prefers.
-Twenty worlds take hours on a small machine: the file is written after each, and ``--resume`` goes on with what it has.
+``python -m benchmarks.demo --json FILE`` takes ten seeds with a taste (``seeds_passed``), and ten in which recruiters reverse their taste
+for dated next steps for the candidates of one group (``plant_promoted``); ``--quick`` takes one of each. Each seed is a world of its own:
+other recruiters, another taste. Warehouse, freeze, pipeline and gates are the real ones, on their defaults; only HTTP and the log are left
+out. The true win rate counts, over the same prompts, the replies that the world's true taste prefers. Twenty worlds take hours on a small
+machine: the file is written after each, and ``--resume`` goes on with what it has.
 """
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import statistics
@@ -19,17 +21,18 @@ from typing import Any
 
 from benchmarks.figures import Figure, result, write
 
-SEEDS = range(10)
+FIRST_SEED = 20  # those before were used in development
+LEAST_PLANT = 1.0  # logits: the smallest weight that a planted world reverses
 PACKAGES = ("torch", "transformers", "trl", "peft", "duckdb", "numpy")
 ATTRIBUTES = ("concrete", "dated", "warm", "question", "filler")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help="one seed instead of ten")
+    parser.add_argument("--quick", action="store_true", help="one seed of each world instead of ten")
     parser.add_argument("--seeds", type=int, nargs="*", help="these seeds instead")
     parser.add_argument(
-        "--only", choices=("taste", "null", "null-panel", "plant"), action="append", help="these worlds only; taste and null where absent"
+        "--only", choices=("taste", "null", "null-panel", "plant"), action="append", help="these worlds only; taste and plant where absent"
     )
     parser.add_argument("--workers", type=int, default=2, help="seeds at the same time, one core each")
     parser.add_argument("--json", type=Path)
@@ -37,9 +40,8 @@ def main() -> None:
         "--resume", action="store_true", help="take from the JSON file what it has, measured by this same code, and run the rest"
     )
     arguments = parser.parse_args()
-    seeds = arguments.seeds or ([0] if arguments.quick else list(SEEDS))
-    worlds = arguments.only or ["taste", "null"]
-    jobs = [(kind, seed) for kind in worlds for seed in seeds]
+    worlds = arguments.only or ["taste", "plant"]
+    jobs = [(kind, seed) for kind in worlds for seed in arguments.seeds or default_seeds(kind, 1 if arguments.quick else 10)]
     found = []
     if arguments.resume and arguments.json and arguments.json.exists():
         found = [one for one in json.loads(arguments.json.read_bytes())["seeds"] if (one["world"], one["seed"]) in jobs]
@@ -50,6 +52,16 @@ def main() -> None:
             if arguments.json:
                 arguments.json.write_text(json.dumps(as_result(found)), encoding="utf-8")
     write(as_result(sorted(found, key=lambda one: jobs.index((one["world"], one["seed"])))), arguments.json)
+
+
+def default_seeds(kind: str, count: int) -> list[int]:
+    """The first seeds; for a planted world those whose planted weight is large enough to matter."""
+    from simulation.checker import ATTRIBUTES as WEIGHED
+    from simulation.taste import Taste
+
+    dated = WEIGHED.index("dated")
+    fitting = (n for n in itertools.count(FIRST_SEED) if kind != "plant" or abs(Taste.draw(n).weights[dated]) >= LEAST_PLANT)
+    return list(itertools.islice(fitting, count))
 
 
 def as_result(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -77,8 +89,12 @@ def as_result(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
         figures.append(Figure("null_panel_seeds_promoted", promoted, None, None, f"of {len(panel_null)}"))
     plant = [one for one in found if one["world"] == "plant"]
     if plant:
-        caught = sum(one["gates"]["name_contrast"] != "passed" for one in plant)
-        figures.append(Figure("planted_bias_caught", caught, None, None, f"of {len(plant)}"))
+        promoted = sum(one["verdict"] == "passed" for one in plant)
+        figures.append(Figure("plant_promoted", promoted, None, None, f"of {len(plant)}", "==0"))
+        for name in plant[0]["gates"]:
+            stopped = sum(one["gates"][name] != "passed" for one in plant)
+            if stopped:
+                figures.append(Figure(f"plant_stopped_by_{name}", stopped, None, None, f"of {len(plant)}"))
     return result("demo", figures, PACKAGES, seeds=found)
 
 
