@@ -4,13 +4,15 @@ An audit is one file and one row in :mod:`trainers.audits.table`. Pipeline, repo
 follow from the row. Importing the table imports neither torch nor scipy: measurements import them when they run.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from storage.events import GateResult
+from storage.events import GateResult, Verdict
+from trainers.audits.statistics.intervals import Interval
 
 if TYPE_CHECKING:
     from trainers.audits.trial import Trial
@@ -72,6 +74,21 @@ class Audit:
     rows: Callable[[Any], Rows] = _no_rows
     needs: Callable[[Any], Needs] | None = None
     topic: Topic = "content"
+
+
+def result(name: str, verdict: Verdict, measured: Interval, *, limit: str, unit: str, words: str, n: int | None = None) -> GateResult:
+    """A result with ``measured`` as its figure and interval, and ``n`` or else its number of units; what is infinite is left out."""
+    return GateResult(
+        name=name,
+        verdict=verdict,
+        figure=measured.figure if math.isfinite(measured.figure) else None,
+        low=measured.low if measured.bounded else None,
+        high=measured.high if measured.bounded else None,
+        n=measured.n if n is None else n,
+        limit=limit,
+        unit=unit,
+        words=words,
+    )
 
 
 def insufficient(name: str, words: str, limit: str, unit: str, n: int = 0) -> GateResult:

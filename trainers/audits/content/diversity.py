@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from storage.events import GateResult, Message
-from trainers.audits.audit import Audit, Count, Finding, Limits, Rows, Share, insufficient
+from trainers.audits.audit import Audit, Count, Finding, Limits, Rows, Share, insufficient, result
 from trainers.audits.statistics.intervals import Interval
 
 if TYPE_CHECKING:
@@ -103,13 +103,10 @@ def gate(found: Diversity, limits: DiversityLimits) -> GateResult:
     if found.n < limits.min_prompts:
         words = f"Not enough evidence: {found.n} replies were read; at least {limits.min_prompts} are needed."
         return insufficient(AUDIT.name, words, limit, "ratio", found.n)
-    return GateResult(
-        name=AUDIT.name,
-        verdict="passed" if measured.low > limits.least else "failed",
-        figure=measured.figure,
-        low=measured.low,
-        high=measured.high if measured.bounded else None,
-        n=found.n,
+    return result(
+        AUDIT.name,
+        "passed" if measured.low > limits.least else "failed",
+        measured,
         limit=limit,
         unit="ratio",
         words=(

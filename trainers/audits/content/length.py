@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from storage.events import GateResult
-from trainers.audits.audit import Audit, Count, Finding, Limits, Rows, insufficient
+from trainers.audits.audit import Audit, Count, Finding, Limits, Rows, insufficient, result
 from trainers.audits.statistics.intervals import Interval
 
 if TYPE_CHECKING:
@@ -63,13 +63,10 @@ def gate(found: Lengths, limits: LengthLimits) -> GateResult:
     if ratio.n < limits.min_prompts:
         words = f"Not enough evidence: {ratio.n} replies were measured; at least {limits.min_prompts} are needed."
         return insufficient(AUDIT.name, words, limit, "log ratio", ratio.n)
-    return GateResult(
-        name=AUDIT.name,
-        verdict="passed" if -limits.within < ratio.low and ratio.high < limits.within else "failed",
-        figure=ratio.figure,
-        low=ratio.low if ratio.bounded else None,
-        high=ratio.high if ratio.bounded else None,
-        n=ratio.n,
+    return result(
+        AUDIT.name,
+        "passed" if -limits.within < ratio.low and ratio.high < limits.within else "failed",
+        ratio,
         limit=limit,
         unit="log ratio",
         words=f"The new replies have {found.challenger:.0f} characters on average, the base model's {found.base:.0f}.",

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from storage.events import GateResult
-from trainers.audits.audit import Count, Finding, Limits, Rows, Share, insufficient
+from trainers.audits.audit import Count, Finding, Limits, Rows, Share, insufficient, result
 from trainers.audits.statistics.intervals import paired_shares
 
 MAX_EXAMPLES = 5
@@ -81,13 +81,10 @@ def not_worse(name: str, what: str, found: Shares, limits: ShareLimits) -> GateR
     if missing := lacks_evidence(name, found, limits.min_prompts, limit):
         return missing
     difference = paired_shares(found.more or 0, found.fewer or 0, found.n, limits.confidence)
-    return GateResult(
-        name=name,
-        verdict="passed" if difference.high < limits.margin else "failed",
-        figure=difference.figure,
-        low=difference.low,
-        high=difference.high,
-        n=difference.n,
+    return result(
+        name,
+        "passed" if difference.high < limits.margin else "failed",
+        difference,
         limit=limit,
         unit="share",
         words=(

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from storage.events import GateResult
-from trainers.audits.audit import Audit, Finding, Limits, Share, insufficient
+from trainers.audits.audit import Audit, Finding, Limits, Share, insufficient, result
 from trainers.audits.statistics.intervals import paired_shares
 
 if TYPE_CHECKING:
@@ -101,15 +101,13 @@ def gate(found: Support, limits: SupportLimits) -> GateResult:
         )
         return insufficient(AUDIT.name, words, limit, "share", found.n)
     excess = paired_shares(found.more, found.fewer, found.n, limits.confidence)
-    return GateResult(
-        name=AUDIT.name,
-        verdict="passed" if excess.high <= limits.margin else "failed",
-        figure=excess.figure,
-        low=excess.low,
-        high=excess.high,
-        n=found.n,
+    return result(
+        AUDIT.name,
+        "passed" if excess.high <= limits.margin else "failed",
+        excess,
         limit=limit,
         unit="share",
+        n=found.n,
         words=(
             f"{found.challenger:.1%} of the new replies are unlike any that was judged, against {found.champion:.1%} of the champion's; "
             f"the reward head guesses at these."

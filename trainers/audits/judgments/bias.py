@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from pydantic import Field
 
-from storage.events import GateResult
-from trainers.audits.audit import Audit, Count, Limits, Rows, Share, insufficient
+from storage.events import GateResult, Verdict
+from trainers.audits.audit import Audit, Count, Limits, Rows, Share, insufficient, result
 from trainers.audits.judgments.candidate_groups import groups_of_names
 from trainers.audits.judgments.measurement import FAMILY_ALPHA, Interaction, Judgments, audit_judgments, tested_groups
 
@@ -57,6 +57,7 @@ def gate(found: Judgments, limits: JudgmentLimits) -> GateResult:
     unclear = _reach(worst) >= limits.within
     short = found.recruiters < limits.min_recruiters or bool(few)
     said = f"{found.judgments} judgments of {found.recruiters} recruiters; {len(found.interactions)} interactions tested, Holm"
+    verdict: Verdict
     if significant and not short:
         verdict, words = "failed", f"{_preference(worst)} ({said})."
     elif short:
@@ -79,17 +80,7 @@ def gate(found: Judgments, limits: JudgmentLimits) -> GateResult:
             f"Recruiters value replies alike whatever the candidate's group ({said}); "
             f"a difference of {seen:.1f} logits would have been found."
         )
-    return GateResult(
-        name=AUDIT.name,
-        verdict=verdict,
-        figure=worst.interval.figure,
-        low=worst.interval.low if worst.interval.bounded else None,
-        high=worst.interval.high if worst.interval.bounded else None,
-        n=found.judgments,
-        limit=limit,
-        unit="logits",
-        words=words + _left_out(found),
-    )
+    return result(AUDIT.name, verdict, worst.interval, limit=limit, unit="logits", n=found.judgments, words=words + _left_out(found))
 
 
 def _nothing(found: Judgments, limits: JudgmentLimits, limit: str) -> GateResult:

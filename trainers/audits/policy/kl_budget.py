@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from storage.events import GateResult, Message
-from trainers.audits.audit import Audit, Count, Finding, Limits, Rows
+from trainers.audits.audit import Audit, Count, Finding, Limits, Rows, result
 from trainers.audits.statistics.intervals import Interval, mean_interval
 
 if TYPE_CHECKING:
@@ -85,13 +85,10 @@ def gate(found: Divergences, limits: KLLimits) -> GateResult:
             f"The new model's replies differ from the base model's by {moved.figure:.1f} nats a reply "
             f"({found.base.per_token:.2f} a token); the budget is {limits.budget:g}, beyond which the judgments do not cover them."
         )
-    return GateResult(
-        name=AUDIT.name,
-        verdict="insufficient" if not enough else "passed" if good else "failed",
-        figure=moved.figure if math.isfinite(moved.figure) else None,
-        low=moved.low if moved.bounded else None,
-        high=moved.high if moved.bounded else None,
-        n=moved.n,
+    return result(
+        AUDIT.name,
+        "insufficient" if not enough else "passed" if good else "failed",
+        moved,
         limit=f"the whole interval below {limits.budget:g}",
         unit="nats",
         words=words,

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from storage.events import GateResult
-from trainers.audits.audit import Audit, Count, Finding, Limits, Needs, Rows, Share
+from trainers.audits.audit import Audit, Count, Finding, Limits, Needs, Rows, Share, result
 from trainers.audits.statistics.intervals import Interval, logit_draws_interval, other_recruiters_interval
 
 if TYPE_CHECKING:
@@ -110,15 +110,13 @@ def gate(found: WinRate, limits: WinRateLimits) -> GateResult:
         )
         if found.others is not None:
             words += f" Other recruiters may differ ({found.others.low:.0%} to {found.others.high:.0%})."
-    return GateResult(
-        name=AUDIT.name,
-        verdict="insufficient" if not enough or not found.beats(limits.least_slope) else "passed" if good else "failed",
-        figure=rate.figure,
-        low=rate.low,
-        high=rate.high,
-        n=found.prompts,
+    return result(
+        AUDIT.name,
+        "insufficient" if not enough or not found.beats(limits.least_slope) else "passed" if good else "failed",
+        rate,
         limit=f"at least {limits.least:g}, and the whole interval above {limits.above:g}",
         unit="share",
+        n=found.prompts,
         words=words,
     )
 

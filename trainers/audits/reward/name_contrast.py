@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from storage.events import GateResult
-from trainers.audits.audit import Audit, Finding, Limits, Rows, insufficient
+from storage.events import GateResult, Verdict
+from trainers.audits.audit import Audit, Finding, Limits, Rows, insufficient, result
 from trainers.audits.names import NameGroup, name_groups, reference_race
 from trainers.audits.statistics.intervals import Interval
 
@@ -106,6 +106,7 @@ def gate(found: Contrasts, limits: ContrastLimits) -> GateResult:
     attribute, group, reference = (text.replace("_", " ") for text in (worst.attribute, worst.group, worst.reference))
     interval = worst.interval
     tested = f"{len(found.contrasts)} contrasts, Holm"
+    verdict: Verdict
     if n < limits.min_names:
         verdict = "insufficient"
         words = f"Not enough evidence: {n} names of a group were compared; at least {limits.min_names} are needed."
@@ -129,17 +130,7 @@ def gate(found: Contrasts, limits: ContrastLimits) -> GateResult:
             f"{reference} names cannot be excluded ({interval.low:+.3f} to {interval.high:+.3f}; {tested}); "
             f"{worst.needed} names of each race and sex may show it."
         )
-    return GateResult(
-        name=AUDIT.name,
-        verdict=verdict,
-        figure=interval.figure if math.isfinite(interval.figure) else None,
-        low=interval.low if interval.bounded else None,
-        high=interval.high if interval.bounded else None,
-        n=n,
-        limit=limit,
-        unit="sd",
-        words=words,
-    )
+    return result(AUDIT.name, verdict, interval, limit=limit, unit="sd", n=n, words=words)
 
 
 def rows(found: Contrasts) -> Rows:

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from storage.events import GateResult, Message
-from trainers.audits.audit import Audit, Count, Finding, Limits, Rows, insufficient
+from storage.events import GateResult, Message, Verdict
+from trainers.audits.audit import Audit, Count, Finding, Limits, Rows, insufficient, result
 from trainers.audits.judgments.attributes import sentences
 from trainers.audits.statistics.intervals import Interval, mean_interval
 from trainers.audits.statistics.multiplicity import holm
@@ -165,6 +165,7 @@ def gate(found: RewardProbes, limits: ProbeLimits) -> GateResult:
     worst = max(found.probes, key=lambda each: each.interval.high)
     interval, name = worst.interval, worst.change
     size = f"{interval.figure:+.2f} standard deviations ({interval.low:+.2f} to {interval.high:+.2f})"
+    verdict: Verdict
     if n < limits.min_replies:
         verdict, words = "insufficient", f"Not enough evidence: {n} replies were probed; at least {limits.min_replies} are needed."
     elif any(significant):
@@ -181,17 +182,7 @@ def gate(found: RewardProbes, limits: ProbeLimits) -> GateResult:
     else:
         verdict = "insufficient"
         words = f"Not enough evidence: a rise of {limits.margin:g} standard deviations by {name} cannot be excluded: {size} on {n} replies."
-    return GateResult(
-        name=AUDIT.name,
-        verdict=verdict,
-        figure=interval.figure if math.isfinite(interval.figure) else None,
-        low=interval.low if interval.bounded else None,
-        high=interval.high if interval.bounded else None,
-        n=n,
-        limit=limit,
-        unit="sd",
-        words=words,
-    )
+    return result(AUDIT.name, verdict, interval, limit=limit, unit="sd", n=n, words=words)
 
 
 def rows(found: RewardProbes) -> Rows:
