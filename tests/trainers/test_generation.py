@@ -31,6 +31,13 @@ def test_replies_do_not_depend_on_the_batch_size(policy: Policy) -> None:
     assert all(isinstance(reply, str) for reply in together)
 
 
+def test_replies_of_one_number_have_common_random_numbers(policy: Policy) -> None:
+    (one, other), sampling = PROMPTS[:2], Sampling(max_tokens=24)
+    drawn = generate(policy, [one, other, one, one], sampling, 7, numbers=[3, 8, 3, 4])
+    assert drawn[0] == drawn[2] != drawn[3]
+    assert generate(policy, [other, one], sampling, 7, numbers=[8, 4]) == [drawn[1], drawn[3]], "whatever else is drawn"
+
+
 def test_the_likeliest_tokens_are_those_of_transformers_own_generation(policy: Policy) -> None:
     draws = [Draw(policy.chat.prompt_ids(prompt), Sampling(temperature=0), 20, lambda item: None, pieces=False) for prompt in PROMPTS]
     batch = Batch(policy, len(draws))
