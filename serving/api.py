@@ -24,9 +24,10 @@ from serving.requests import CHAT, OUTCOME, PAIR, ChatRequest, FieldRefused, doc
 from serving.responses import Completion
 from storage.errors import FeedbackLoopError, InputRefused
 from storage.events import Sampling, derived_id
+from streams.client_events import messages
 from streams.http.errors import FAILED, SERVER, error_body, refusal
 from streams.http.visible_text import one_line
-from streams.intake import Intake, messages
+from streams.intake import Intake
 from trainers.models.reply import Reply
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from streams.bus.protocol import Bus, Partition, records_of
 from streams.bus.quarantine import event_in
 from streams.bus.scan import batches, beginning
 from streams.bus.topics import JUDGMENTS, PAIRS
-from streams.intake import make_judgment, make_pair
+from streams.client_events import make_judgment, make_pair
 from trainers.data.bad_lines import BadLine, BadLines
 from trainers.data.preference import Preference
 from trainers.data.records import layout_of, read_records

@@ -32,6 +32,7 @@ READERS = {  # the only files that name the tables or events; the rest of the pr
     "storage/warehouse/queries/known_ids.sql",
     "storage/warehouse/queries/outcomes_between.sql",
     "streams/bus/topics.py",
+    "streams/client_events.py",
     "streams/intake.py",
     "trainers/audits/outcomes/tables.py",
 }

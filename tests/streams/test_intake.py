@@ -19,7 +19,8 @@ from storage.settings import Common
 from storage.strata import stratum_of
 from streams.bus.topics import TOPICS
 from streams.caps import JudgmentLimiter
-from streams.intake import MAX_PROMPT, Intake
+from streams.client_events import MAX_PROMPT
+from streams.intake import Intake
 from streams.pseudonyms import folded, pseudonym, pseudonym_key
 from streams.settings import FeedbackCaps
 from tests.streams.bus_contract import everything

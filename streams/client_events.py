@@ -1,0 +1,161 @@
+"""Events from client requests, validated as strictly as on the wire; ``streams.intake`` and the import publish them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, to_json
+
+from storage.errors import InputRefused
+from storage.events import (
+    Event,
+    Identifier,
+    JudgmentGiven,
+    Message,
+    Name,
+    OutcomeRecorded,
+    PairDrawn,
+    Prompt,
+    Response,
+    Source,
+    Text,
+    derived_id,
+    new_id,
+    now,
+    problems,
+)
+from storage.strata import conversation_of, stratum_of
+
+MAX_PROMPT = 200_000  # characters over all messages
+MAX_CLOCK_SKEW = timedelta(minutes=5)
+
+Messages = Sequence[Message | Mapping[str, Any]]
+Answer = Response | Mapping[str, Any]
+Kind = TypeVar("Kind", bound=Event)
+Value = TypeVar("Value")
+
+PROMPT: TypeAdapter[tuple[Message, ...]] = TypeAdapter(Prompt)
+RESPONSE = TypeAdapter(Response)
+TEXT: TypeAdapter[str] = TypeAdapter(Text)
+NAME: TypeAdapter[str] = TypeAdapter(Name)
+IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
+
+
+def messages(prompt: Messages) -> tuple[Message, ...]:
+    """Validate the prompt's messages; ``InputRefused`` names the invalid part."""
+    checked = checked_as(PROMPT, prompt, "prompt")
+    size = sum(len(message.content) for message in checked)
+    if size > MAX_PROMPT:
+        raise InputRefused(f"prompt: {size:,} characters over all messages; the limit is {MAX_PROMPT:,}", "prompt")
+    return checked
+
+
+def make_pair(
+    key: bytes,
+    *,
+    prompt: Messages,
+    a: Answer,
+    b: Answer,
+    conversation_id: str | None = None,
+    drawn: str,
+    probability: float = 1.0,
+    pair_id: UUID | str | None = None,
+    event_id: UUID | None = None,
+    source: Source,
+) -> PairDrawn:
+    """A validated pair, not published; its stratum depends on the installation's ``key``."""
+    checked = messages(prompt)
+    conversation = conversation_of(checked) if conversation_id is None else checked_as(IDENTIFIER, conversation_id, "conversation_id")
+    fixed = {} if event_id is None else {"event_id": event_id}
+    pair = event_of(
+        PairDrawn,
+        pair_id=new_id() if pair_id is None else pair_id,
+        conversation_id=conversation,
+        prompt=checked,
+        a=a,
+        b=b,
+        drawn=drawn,
+        probability=probability,
+        stratum=stratum_of(conversation, key),
+        source=source,
+        **fixed,
+    )
+    if pair.a.text == pair.b.text:
+        raise InputRefused("b: the same text as a; there is nothing to prefer", "b")
+    return pair
+
+
+def make_judgment(
+    *,
+    pair_id: UUID | str,
+    recruiter: str,
+    choice: str | None,
+    objectives: Mapping[str, str] | None = None,
+    strength: int | None = None,
+    reason: str | None = None,
+    shown_first: str | None = None,
+    seconds: float | None = None,
+    counts: bool = True,
+    event_id: UUID | None = None,
+    source: Source,
+) -> JudgmentGiven:
+    """A validated judgment, not published; ``recruiter`` is already a pseudonym."""
+    fixed = {} if event_id is None else {"event_id": event_id}
+    return event_of(
+        JudgmentGiven,
+        pair_id=pair_id,
+        recruiter=recruiter,
+        choice=choice,
+        objectives=objectives or {},
+        strength=strength,
+        reason=reason,
+        shown_first=shown_first,
+        seconds=seconds,
+        counts=counts,
+        source=source,
+        **fixed,
+    )
+
+
+def make_outcome(candidate: str, outcome: Mapping[str, Any], source: Source) -> OutcomeRecorded:
+    """The event of a decision about ``candidate``, given as a pseudonym."""
+    given = {name: value for name, value in outcome.items() if value is not None}
+    same = derived_id("outcome", candidate, given.get("position"), given.get("stage"))
+    try:
+        event = event_of(OutcomeRecorded, **{"outcome_id": str(same), "decided_at": now()} | given, candidate=candidate, source=source)
+    except InputRefused as error:
+        raise InputRefused(f"outcome.{error}", f"outcome.{error.field}") from error
+    if event.decided_at > now() + MAX_CLOCK_SKEW:
+        raise InputRefused("outcome.decided_at: lies in the future; give the time at which the decision was made", "outcome.decided_at")
+    return event
+
+
+def event_of(kind: type[Kind], **fields: Any) -> Kind:
+    # serialise field by field, so that the error names the field that JSON cannot represent
+    sent = b",".join(b'"%b":%b' % (name.encode(), _json(value, name)) for name, value in fields.items())
+    return _validated(kind.model_validate_json, b"{" + sent + b"}", "")
+
+
+def checked_as(adapter: TypeAdapter[Value], value: Any, name: str) -> Value:
+    return _validated(adapter.validate_json, _json(value, name), name)
+
+
+def _validated(validate: Callable[..., Value], sent: bytes, name: str) -> Value:
+    """Validate strictly, as on the wire: the string "3" is not a number."""
+    try:
+        return validate(sent, strict=True)
+    except ValidationError as error:
+        complaints = error.errors(include_url=False, include_input=False)
+        # an error without a location comes from JudgmentGiven's model validator: the judgment is empty
+        fields = [".".join(map(str, (*([name] if name else []), *c["loc"]))) or "choice" for c in complaints]
+        message = problems({"loc": (field,), "msg": c["msg"]} for field, c in zip(fields, complaints, strict=True))
+        raise InputRefused(message, fields[0]) from error
+
+
+def _json(value: Any, name: str) -> bytes:
+    try:
+        return to_json(value, inf_nan_mode="constants")
+    except PydanticSerializationError as error:
+        raise InputRefused(f"{name}: {str(error)[:200]}", name) from error
