@@ -18,7 +18,8 @@ from fastapi import FastAPI
 from serving.api import routes
 from serving.duel import CurrentDuel, Duel
 from serving.models.backend import Backend
-from serving.models.local import ChallengerModel, LocalBackend, Served
+from serving.models.local import ChallengerModel, LocalBackend
+from serving.models.scheduler import Served
 from serving.models.table import upstream
 from serving.pairing import Pairing, PairingRule
 from serving.promotion import Challenger, Promotions

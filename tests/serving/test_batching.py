@@ -25,13 +25,13 @@ from trainers.models.reply import Reply
 pytestmark = pytest.mark.training
 
 if TYPE_CHECKING:
-    from serving.models.local import Served
+    from serving.models.scheduler import Served
     from trainers.models.sampler import Deliver, Draw
 
 
 @pytest.fixture(scope="module")
 def served(tiny_model: Path) -> "Served":
-    from serving.models.local import Served
+    from serving.models.scheduler import Served
     from trainers.models.policy import load_policy
 
     return Served("base", load_policy(str(tiny_model)))
@@ -93,7 +93,8 @@ def test_a_cancelled_row_leaves_at_the_next_step_and_receives_nothing(served: "S
 
 
 def test_a_request_beyond_the_queue_limit_is_refused_at_once(served: "Served") -> None:
-    from serving.models.local import Asked, LocalBackend, Policies
+    from serving.models.local import LocalBackend
+    from serving.models.scheduler import Asked, Policies
 
     async def course() -> None:
         backend = LocalBackend(capacity=2, most_waiting=3)

@@ -17,7 +17,7 @@ from streams.intake import Intake
 from trainers.models.reply import Reply
 
 if TYPE_CHECKING:
-    from serving.models.local import Served
+    from serving.models.scheduler import Served
 
 KEY = b"k" * 32
 ASKED = [{"role": "user", "content": "when is the interview ?"}]
@@ -125,14 +125,15 @@ def test_a_canarys_share_of_conversations_is_met_and_a_greater_share_keeps_those
 
 @pytest.fixture(scope="module")
 def served(tiny_model: Path) -> "Served":
-    from serving.models.local import Served
+    from serving.models.scheduler import Served
     from trainers.models.policy import load_policy
 
     return Served("base", load_policy(str(tiny_model)))
 
 
 def test_champion_and_challenger_reply_from_batches_of_their_own_and_an_ended_duel_is_said(served: "Served", tiny_model: Path) -> None:
-    from serving.models.local import ChallengerModel, LocalBackend, Served
+    from serving.models.local import ChallengerModel, LocalBackend
+    from serving.models.scheduler import Served
     from trainers.models.policy import load_policy
 
     async def course() -> None:

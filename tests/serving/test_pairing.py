@@ -141,7 +141,8 @@ def test_a_greater_share_chooses_whatever_a_smaller_one_does(reply_id: UUID, one
 
 
 def test_candidates_are_admitted_first_and_second_responses_take_at_most_half_of_the_slots(tiny_model: Path) -> None:
-    from serving.models.local import Asked, LocalBackend, Policies, Served
+    from serving.models.local import LocalBackend
+    from serving.models.scheduler import Asked, Policies, Served
     from trainers.models.policy import load_policy
     from trainers.models.sampler import Draw
 
