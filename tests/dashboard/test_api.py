@@ -250,6 +250,7 @@ def test_a_forged_evaluation_does_not_await_review_and_is_listed_with_the_reason
     assert hub.client.post(f"/v1/versions/{forged.version}/review", json=review).status_code == 404
 
 
+@pytest.mark.processes
 def test_a_hub_that_another_one_has_deposed_is_not_ready_and_says_so(tmp_path: Path) -> None:
     with running_hub(tmp_path / "first") as first, Warehouse.open(tmp_path / "second.duckdb") as warehouse:
         Sink(first.world.bus, warehouse, "second").start()

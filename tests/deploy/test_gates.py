@@ -17,6 +17,8 @@ from trainers.audits.simulation.runs import SimulatedLimits
 
 TOML = "[duel]\nbudget = 500\nmin_judgments = 200\n[gates.win_rate]\nleast = 0.54\n"
 
+pytestmark = pytest.mark.processes  # simulates in processes for half a minute
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

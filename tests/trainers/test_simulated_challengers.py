@@ -93,6 +93,7 @@ def test_a_challenger_depends_on_its_seed_alone() -> None:
     assert len(first.duels) == DUELS
 
 
+@pytest.mark.processes
 def test_a_run_reports_every_kind_and_does_not_depend_on_the_number_of_processes() -> None:
     steps: list[tuple[int, int]] = []
     one = run((NULL, BETTER), LIMITS, runs=1, seed=0, processes=1, progress=lambda done, total: steps.append((done, total)))
