@@ -3,8 +3,7 @@
 ``python -m benchmarks.demo --json FILE`` takes ten seeds with a taste (``seeds_passed``), and ten in which recruiters reverse their taste
 for dated next steps for the candidates of one group (``plant_promoted``); ``--quick`` takes one of each. Each seed is a world of its own:
 other recruiters, another taste. Warehouse, freeze, pipeline and gates are the real ones, on their defaults; only HTTP and the log are left
-out. The true win rate counts, over the same prompts, the replies that the world's true taste prefers. Twenty worlds take hours on a small
-machine: the file is written after each, and ``--resume`` goes on with what it has.
+out. Twenty worlds take hours on a small machine: the file is written after each, and ``--resume`` goes on with what it has.
 """
 
 import argparse
@@ -74,6 +73,14 @@ def as_result(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
             Figure("seeds_passed", passed, None, None, f"of {len(taste)}", f">={0.9 * len(taste):g}"),
             _over_seeds("win_rate", [one["win_rate"] for one in taste], ">=0.55"),
             Figure("win_rate_lowest_bound", min(one["win_rate_low"] for one in taste), None, None, "1"),
+            Figure(
+                "win_rate_covers",
+                sum(one["win_rate_low"] <= one["true_panel_win_rate"] <= one["win_rate_high"] for one in taste),
+                None,
+                None,
+                f"of {len(taste)}",
+            ),
+            _over_seeds("true_panel_win_rate", [one["true_panel_win_rate"] for one in taste]),
             _over_seeds("true_win_rate", [one["true_win_rate"] for one in taste]),
             _over_seeds("wrong_facts", [one["wrong_facts"] for one in taste]),
             _over_seeds("kl_base_nats", [one["kl_base"] for one in taste]),
@@ -168,20 +175,32 @@ def _one(job: tuple[str, int]) -> dict[str, Any]:
 
 
 def _truth(world: Any, snapshot: Path, conversations: dict[str, Any], sampled: dict[str, Any], prompts: int) -> dict[str, Any]:
-    """The true win rate on the trial's prompts, and how each attribute's share moved. Nothing is gated on it."""
+    """The true win rates on the trial's prompts, and how each attribute's share moved. Nothing is gated on it.
+
+    ``true_win_rate`` is the share of prompts on which the world's taste prefers the challenger's reply, ``true_panel_win_rate`` what the
+    win rate's gate estimates: the chance that a recruiter's answer is in its favour.
+    """
+    from benchmarks.simulated import Plan
+    from simulation.recruiters import draw_recruiters
     from storage.snapshots.snapshot import open_snapshot
 
+    recruiters = draw_recruiters(world, Plan().recruiters)
+    answers: dict[str, list[float]] = {recruiter.name: [] for recruiter in recruiters}
     wins, shift = [], dict.fromkeys(ATTRIBUTES, 0.0)
     trials = open_snapshot(snapshot).prompts.select(["conversation_id", "prompt"]).to_pylist()[-prompts:]  # as the trial takes them
     for trial, challenger, champion in zip(trials, sampled["challenger"], sampled["champion"], strict=True):
         record = conversations[trial["conversation_id"]].record_of(json.loads(trial["prompt"]))
         gap = world.true_utility(record, challenger) - world.true_utility(record, champion)
         wins.append(1.0 if gap > 0 else 0.5 if gap == 0 else 0.0)
+        for recruiter in recruiters:
+            if (chance := recruiter.win_rate(record, challenger, champion)) is not None:
+                answers[recruiter.name].append(chance)
         for name in ATTRIBUTES:
             shift[name] += (getattr(world.read(record, challenger), name) - getattr(world.read(record, champion), name)) / len(trials)
     weights = dict(zip(ATTRIBUTES, world.taste.weights, strict=False))
     return {
         "true_win_rate": statistics.fmean(wins),
+        "true_panel_win_rate": statistics.fmean(statistics.fmean(each) for each in answers.values() if each),
         "true_shift": {name: round(value, 3) for name, value in shift.items()},
         "true_weights": {name: round(value, 3) for name, value in weights.items()},
     }

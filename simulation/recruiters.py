@@ -102,6 +102,17 @@ class Recruiter:
         reason = _reason(gaps, self._taste(), rng) if not lazy and rng.random() < 0.5 else None
         return Answer("A" if leaning > 0 else "B", strength, reason, shown_first, seconds)
 
+    def win_rate(self, record: Record, ours: str, theirs: str) -> float | None:
+        """P(``ours`` preferred) + ½·P(tie) with no side shown first, lapses included; None where neither reply is acceptable."""
+        if self.kind == "random":
+            return 0.5
+        gap, floor = self.utility(record, ours) - self.utility(record, theirs), self._average() - self.line
+        if not self.world.null and self.utility(record, ours) < floor and self.utility(record, theirs) < floor:
+            return None
+        z = self.scale * (0.5 if self.kind == "lazy" else 1.0) * gap
+        by_taste = (_expit(z - self.cuts[0]) + _expit(z + self.cuts[0])) / 2
+        return (1 - self.lapse) * by_taste + self.lapse / 2
+
     def utility(self, record: Record, reply: str) -> float:
         """The reply's utility to this recruiter."""
         return sum(self._parts(record, reply).values())
@@ -152,6 +163,10 @@ def _reason(gaps: dict[str, float], taste: Taste, rng: random.Random) -> str | N
     weights = dict(zip(ATTRIBUTES, taste.weights, strict=True))
     more = name in _POSITIVE or (name not in _NEGATIVE and weights[name] > 0)
     return _REASONS[name][0 if more else 1]
+
+
+def _expit(z: float) -> float:
+    return 1 / (1 + math.exp(-max(min(z, 700.0), -700.0)))
 
 
 def _logistic(rng: random.Random) -> float:

@@ -1,5 +1,6 @@
 """Simulated recruiters answer like people: with noise, ties and position bias, some of them carelessly."""
 
+import dataclasses
 import random
 from collections import Counter
 
@@ -37,6 +38,21 @@ def test_answers_agree_with_the_truth_as_often_as_among_people_and_tie_as_often(
     assert 0.65 <= np.mean(agreements) <= 0.76
     assert 0.15 <= choices["tie"] / choices.total() <= 0.25
     assert 0 < choices["neither"] / choices.total() < 0.08
+
+
+def test_the_true_win_rate_of_a_reply_is_how_often_it_is_preferred() -> None:
+    world = World(5)
+    careful = [dataclasses.replace(each, pull=0.0) for each in draw_recruiters(world, 12) if each.kind == "careful"]
+    foreseen, happened = [], []
+    for who, record, a, b, answer in _answers(world, 6_000, careful, seed=2):
+        chance = who.win_rate(record, a, b)
+        if chance is not None and answer.choice != "skip":
+            foreseen.append(chance)
+            happened.append({"A": 1.0, "tie": 0.5, "B": 0.0}[answer.choice])
+    error = np.subtract(happened, foreseen)
+    for part in np.array_split(np.argsort(foreseen), 6):  # from the least preferred to the most
+        assert abs(error[part].mean()) < 3.5 * error[part].std() / len(part) ** 0.5
+    assert careful[0].win_rate(record, a, a) in (0.5, None)
 
 
 def test_greater_strength_is_given_where_the_true_difference_is_greater() -> None:
