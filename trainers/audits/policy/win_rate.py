@@ -213,7 +213,7 @@ def panel_win_rate(
     )
 
 
-SLOPE_CONFIDENCE = 0.95
+SLOPE_CONFIDENCE = 0.90  # each bound is one-sided at 5%
 
 
 def spent_alpha(alpha: float, k: int) -> float:
