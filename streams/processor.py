@@ -183,9 +183,8 @@ def _load(settings: Settings) -> Embedding:
     from trainers.features.embedder import Embedder
     from trainers.features.settings import FeatureSettings
 
-    features = settings.section("features", FeatureSettings)
-    torch.set_num_threads(features.threads)  # 1 by default: throughput collapses with two when serving and trainer share the cores
-    return Embedder.load(features)
+    torch.set_num_threads(1)  # throughput collapses with two when serving and trainer share the cores
+    return Embedder.load(settings.section("features", FeatureSettings))
 
 
 @contextmanager

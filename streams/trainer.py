@@ -76,13 +76,10 @@ def training(settings: Settings) -> Train:
 
 
 def train(settings: Settings, work: Work, progress: Progress) -> Outcome:
-    """Run the pipeline with the artifacts and settings of this installation, on all cores."""
-    import torch
-
+    """Run the pipeline with the artifacts and settings of this installation."""
     from trainers.runs.job import Job
     from trainers.runs.pipeline import run as run_pipeline
 
-    torch.set_num_threads(os.cpu_count() or 1)
     artifacts = Artifacts(settings.common.artifacts_url)
     frozen, request = work.run.frozen, work.run.request
     assert frozen is not None

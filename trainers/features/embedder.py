@@ -59,6 +59,9 @@ class Embedder:
         ModelNotFound
             The encoder or the whitening cannot be read.
         """
+        import torch
+
+        torch.set_num_threads(settings.threads)
         encoder = Encoder(settings.encoder or shipped_folder(), settings.arithmetic)
         path = settings.whitening or SHIPPED_WHITENING
         try:

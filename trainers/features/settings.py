@@ -20,7 +20,7 @@ class FeatureSettings(BaseModel):
     whitening : file of the whitening P; by default the shipped one
     prompt_tokens : number of trailing prompt tokens that are read
     arithmetic : ``auto`` is bfloat16 on CPUs that support it and float32 elsewhere
-    threads : CPU threads of the encoder in the processor; a run takes all cores, at a low priority
+    threads : CPU threads of the encoder
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
