@@ -108,7 +108,7 @@ def settings(tmp_path: Path) -> Settings:
     )
 
 
-def until(condition: Callable[[], Any], seconds: float = 90) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 180) -> Any:  # traced code is slow, on a loaded machine more so
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, "the condition did not come true in time"
