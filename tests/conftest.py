@@ -1,9 +1,10 @@
-"""A broker for the tests that need one, shared by all of them; where Java or Maven is missing they say so, and fail under ``CI=true``."""
+"""What tests of several rooms share: a small encoder, and a broker. Without Java or Maven its tests say so, and fail under ``CI=true``."""
 
 import os
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -15,6 +16,7 @@ from streams.bus.kafka_settings import KafkaSettings
 from streams.bus.kafka_topics import create_topics
 from streams.bus.topics import TOPICS
 from tests.profiles import NIGHTLY, examples
+from tests.tiny_encoder import write_tiny_encoder
 
 # The same examples each time, but for the nights; and no test fails because a machine is slow.
 hypothesis.settings.register_profile("ours", deadline=None, derandomize=not NIGHTLY, max_examples=examples(100))
@@ -30,6 +32,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if {"broker", "empty_kafka", "narrow_kafka"} & set(getattr(item, "fixturenames", ())) or "[kafka" in item.name:
             item.add_marker(pytest.mark.java)
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The section ``[features]`` of a sentence encoder that is small and knows nothing."""
+    return write_tiny_encoder(tmp_path_factory.mktemp("tiny-encoder"))
 
 
 @pytest.fixture(scope="session")

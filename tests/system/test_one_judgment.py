@@ -1,7 +1,7 @@
 """Checks the path of a judgment through the code, as described in docs/architecture.md, against a running system.
 
-Serving, hub, processor and trainer run in this process on a real log, warehouse, encoder and language model; training is short and the
-limits of the gates are so low that every version awaits review.
+Serving, hub, processor and trainer run in this process on a real log, warehouse and language model, with a small encoder; training is
+short and the limits of the gates are so low that every version awaits review.
 """
 
 import inspect
@@ -81,10 +81,11 @@ class Trace:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def settings(tmp_path: Path, tiny_encoder: dict[str, Path]) -> Settings:
     shares = {"margin": 1.0, "confidence": 0.51, "min_prompts": 1}
     return Settings.read(tmp_path, {}).with_values(
         {"home": tmp_path, "sources": ("simulation",)},
+        features=tiny_encoder,
         retraining={"every": JUDGMENTS},
         duel={"alpha": 0.6, "min_judgments": 1, "recruiter_share": 1.0},  # two wins decide
         serving={"pairing_share": 1.0, "max_tokens": 32},

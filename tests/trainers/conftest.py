@@ -113,11 +113,11 @@ def events(embedder: Embedder, pairs: int) -> Iterator[Event]:
 
 
 @pytest.fixture(scope="session")
-def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def snapshot(tiny_encoder: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("frozen")
     offsets: dict[str, int] = {}
     entries = []
-    for event in events(Embedder.load(FeatureSettings()), 80):
+    for event in events(Embedder.load(FeatureSettings(**tiny_encoder)), 80):
         topic = topic_of(event)
         offsets[topic] = offsets.get(topic, -1) + 1
         entries.append((Partition(topic, 0), offsets[topic], event))
@@ -129,9 +129,10 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run_settings(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def run_settings(tiny_model: Path, tiny_encoder: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return Settings.read(tmp_path_factory.mktemp("home"), {}).with_values(
         common={"model": str(tiny_model)},
+        features=tiny_encoder,
         dpo={"least_rows": 8, "batch": 16, "epochs": 1},
         evaluation={"max_tokens": 12, "names": 2, "kl_prompts": 8, "audit_pairs": 4, "audit_pairs_max": 4},
     )

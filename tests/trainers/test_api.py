@@ -41,10 +41,11 @@ def test_a_reward_model_learns_can_be_saved_and_ranks_the_preferred_reply_higher
         RewardModel.fit([])
 
 
-def test_dpo_and_the_full_pipeline_run_from_python(data: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_dpo_and_the_full_pipeline_run_from_python(data: Path, tiny_model: Path, tiny_encoder: dict[str, Path], tmp_path: Path) -> None:
     trained = DPOTrainer(DPOConfig(epochs=1, least_rows=8)).train(data, tmp_path / "dpo", str(tiny_model))
     assert (trained.adapter / "adapter_model.safetensors").is_file()
     sections = {
+        "features": tiny_encoder,
         "dpo": {"epochs": 1, "least_rows": 8},
         "evaluation": {"max_tokens": 8, "names": 2, "kl_prompts": 4, "audit_pairs": 4, "audit_pairs_max": 4},
     }
