@@ -54,8 +54,9 @@ class SQLiteBus:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._writer = self._connect()
-            with self._transaction(self._writer, BUSY_TIMEOUT):
-                _prepare(self._writer, self.path)
+            if not _is_prepared(self._writer):  # else a reader would wait for whoever is writing
+                with self._transaction(self._writer, BUSY_TIMEOUT):
+                    _prepare(self._writer, self.path)
         except (sqlite3.Error, OSError) as error:
             raise ConfigurationError(f"bus = sqlite:///{self.path}: {error}; use a file that this program can write") from error
 
@@ -215,10 +216,13 @@ def _entries(connection: sqlite3.Connection, after: Mapping[Partition, int], lim
     return [Logged(Partition(topic, 0), offset, key, value) for topic, offset, key, value in rows]
 
 
+def _is_prepared(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID)  # set together with the tables
+
+
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    application_id = connection.execute("PRAGMA application_id").fetchone()[0]
     tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-    if application_id != APPLICATION_ID and tables:
+    if tables and not _is_prepared(connection):
         raise ConfigurationError(f"bus = sqlite:///{path}: this is the database of another program; use a file of its own")
     for statement in filter(str.strip, SCHEMA.split(";")):
         connection.execute(statement)

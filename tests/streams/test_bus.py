@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import ConfigurationError, Overloaded
+from streams.bus import sqlite
 from streams.bus.open import open_bus
 from streams.bus.protocol import Bus, Partition, Record
 from streams.bus.sqlite import SQLiteBus
@@ -116,6 +117,19 @@ def test_the_bells_of_a_log_in_a_deep_folder_have_a_short_path(tmp_path: Path) -
     with SQLiteBus(path) as bus:
         bus.publish([Record(PAIRS, b"", b"x")], timeout=5)
         assert [entry.value for entry in everything(bus, PAIRS)] == [b"x"]
+
+
+def test_a_log_locked_by_another_program_is_opened_and_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that ``replay`` can read the log of a process that stands still within a transaction."""
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 0.05)
+    with SQLiteBus(tmp_path / "bus.sqlite") as bus:
+        bus.publish([Record(PAIRS, b"", b"x")], timeout=5)
+    other = sqlite3.connect(tmp_path / "bus.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with SQLiteBus(tmp_path / "bus.sqlite") as bus:
+        assert [entry.value for entry in everything(bus, PAIRS)] == [b"x"]
+    other.execute("ROLLBACK")
+    other.close()
 
 
 def test_publishing_to_a_log_locked_by_another_program_raises_overloaded(tmp_path: Path) -> None:
