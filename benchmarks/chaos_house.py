@@ -34,7 +34,7 @@ from trainers.reward.online.checkpoint import load
 
 PROCESSES = ("hub", "serving", "processor", "trainer")
 BROKER_AWAY = 2.0  # seconds between a broker's end and its next start
-TAKES_OVER = 90.0  # seconds that a second hub has to claim the numbering
+TAKES_OVER = 180.0  # seconds that a second hub has to claim the numbering: it reads the whole log, on a machine that is fully loaded
 RESTARTED_WITHIN = 60.0
 REIGN = 3.0  # seconds that it numbers
 RUN_TOPICS: tuple[Topic, ...] = (REQUESTED, FROZEN, PROGRESS, VERSIONS)
