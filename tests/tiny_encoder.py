@@ -1,4 +1,4 @@
-"""A sentence encoder of one layer with random weights, for tests that need features but not what they mean: ten times as fast."""
+"""A sentence encoder of one layer with random weights, for tests that need features but not what they mean."""
 
 import shutil
 from pathlib import Path
