@@ -116,6 +116,7 @@ def _unsettled(house: House, bus: Bus) -> Iterator[str]:
             if waiting := gauge(url, "feedbackloop_local_log_entries"):
                 yield f"local log: {waiting:.0f} events"
         status = client().get(f"{house.hub}/v1/status", timeout=10).json()
+        listed = client().get(f"{house.hub}/v1/runs", timeout=10).json()["runs"]
     except httpx.TransportError as error:
         yield f"no answer: {error!r}"
         return
@@ -129,7 +130,8 @@ def _unsettled(house: House, bus: Bus) -> Iterator[str]:
     numbered = status["counts"]["preferences"] + status["counts"]["removed"]
     if (learnt := status["counts"]["learnt"]) < numbered:
         yield f"learner: at {learnt} of {numbered}"
-    if not house.runs.all_ended():
+    lacks_evidence = any(run["waiting"] for run in listed)  # and gets none any more: the traffic has ended
+    if house.runs.one_is_open() or not (house.runs.all_ended() or lacks_evidence):
         yield "runs: one is open or waits"
 
 
