@@ -40,12 +40,12 @@ class BackgroundRefit:
         self._throttle = Throttle()
 
     def begin(self, head: Head, *, hurry: bool = False) -> None:
-        """Start a reconciliation if the head is past a multiple of ``reconcile_every`` but not yet where its result is taken over.
+        """Start a reconciliation if the head is past its sequence number but not yet where its result is taken over.
 
         With ``hurry`` the take-over is near: do not throttle.
         """
-        every, sequence = head.settings.reconcile_every, head.sequence
-        through = sequence - sequence % every
+        sequence = head.sequence
+        through = head.settings.reconciled_through(sequence)
         started = self._base is not None and self._base.sequence == through
         if through > 0 and sequence - through < head.settings.taken_over_after and not started:
             self._throttle.hurry()

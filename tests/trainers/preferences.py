@@ -21,6 +21,8 @@ class Truth:
     weights: np.ndarray
     first: float = 0.0  # log-odds for the side shown first
     random: int = 0  # the first so many recruiters answer at random
+    scales: tuple[float, ...] = ()  # of the first recruiters; 1 for the others
+    cuts: tuple[float, ...] = CUTS
 
 
 def preference(
@@ -57,9 +59,9 @@ def removal(sequence: int, removes: int) -> Entry:
     return Entry(sequence, removes=removes)
 
 
-def answered(rng: np.random.Generator, latent: float) -> tuple[DecisiveChoice, int | None]:
+def answered(rng: np.random.Generator, latent: float, cuts: Sequence[float] = CUTS) -> tuple[DecisiveChoice, int | None]:
     """A draw from the ordered model at ``latent``, first side up."""
-    level = int(np.searchsorted([*(-c for c in reversed(CUTS)), *CUTS], latent + rng.logistic())) - 4
+    level = int(np.searchsorted([*(-c for c in reversed(cuts)), *cuts], latent + rng.logistic())) - 4
     return ("tie", None) if level == 0 else ("A" if level > 0 else "B", abs(level))
 
 
@@ -73,7 +75,8 @@ def drawn(n: int, dimension: int, seed: int, truth: Truth | None = None, recruit
         who = int(rng.integers(recruiters))
         first: Side = ("A", "B")[int(rng.integers(2))]
         latent = float((a - b) @ truth.weights) + (truth.first if first == "A" else -truth.first)
-        choice, strength = answered(rng, rng.normal() * 3 if who < truth.random else latent)
+        latent *= truth.scales[who] if who < len(truth.scales) else 1.0
+        choice, strength = answered(rng, rng.normal() * 3 if who < truth.random else latent, truth.cuts)
         if rng.random() < 1 / 3:
             strength = None
         entries.append(preference(sequence, a, b, choice, strength, f"r-{who}", first))

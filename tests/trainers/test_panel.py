@@ -69,8 +69,8 @@ def test_the_inverse_equals_that_of_the_plain_matrix(monkeypatch: pytest.MonkeyP
 
 def test_the_panels_taste_is_what_the_primal_fit_finds() -> None:
     data, _ = judged(80, 150, seed=1)
-    head = NO_LAPSES.model_copy(update={"pull_scale": 1e-6})  # the primal form has no pull of single recruiters
-    settings = PanelSettings(scales=(0.7,), own_scales=(1e-4,), head=head, cut_spread=1e-6)
+    head = NO_LAPSES.model_copy(update={"pull_scale": 1e-6, "cut_spread": 1e-6})  # the primal form has no pull of single recruiters
+    settings = PanelSettings(scales=(0.7,), own_scales=(1e-4,), head=head)
     found = fit_panel(data, settings)
     size = (data.differences**2).sum(axis=1).mean()
     low, high = ordinal.interval(data.lower, data.upper, CUTS)

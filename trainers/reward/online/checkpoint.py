@@ -18,7 +18,7 @@ from safetensors.numpy import save as serialise
 
 from storage.errors import ArtifactError
 from trainers.reward.online.head import FORMULATION, Head
-from trainers.reward.online.history import ROW, History, Shard
+from trainers.reward.online.history import ROW, STORED, History, Shard
 from trainers.reward.online.recruiters import Recruiter
 from trainers.reward.online.settings import HeadSettings
 
@@ -44,7 +44,7 @@ def save_hashed(head: Head, path: Path) -> str:
         "covariance": head.covariance[lower],
         "settled": np.frombuffer(head.history.settled.tobytes(), np.uint8),
         "tail": np.frombuffer(b"".join([row.tobytes() for row, _ in head.history.tail]), np.uint8),
-        "tail_differences": np.stack(differences) if differences else np.empty((0, head.dimension), "<f4"),
+        "tail_differences": np.stack(differences) if differences else np.empty((0, head.dimension), STORED),
     }
     about = {
         "formulation": FORMULATION,
@@ -54,6 +54,7 @@ def save_hashed(head: Head, path: Path) -> str:
         "sources": head.sources,
         "sequence": head.sequence,
         "judgments_seen": head.judgments_seen,
+        "cut_points": head.cut_points,
         "recruiters": {name: asdict(recruiter) for name, recruiter in sorted(head.recruiters.items())},
         "marked": head.marked,
         "reconciled_at": head.reconciled_at,
@@ -107,6 +108,7 @@ def load(path: Path, *, history: bool = True, shard_at: Callable[[str], Path] | 
         sources=tuple(about["sources"]),
         mean=mean.copy(),
         covariance=covariance,
+        cut_points=tuple(about["cut_points"]),
         history=past,
         sequence=about["sequence"],
         judgments_seen=about["judgments_seen"],

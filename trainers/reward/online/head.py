@@ -16,7 +16,7 @@ from trainers.reward.online.history import History
 from trainers.reward.online.recruiters import Recruiter
 from trainers.reward.online.settings import HeadSettings
 
-FORMULATION = 5  # bump on every change that gives other weights or counts for the same preferences
+FORMULATION = 6  # bump on every change that gives other weights or counts for the same preferences
 
 
 def head_id(settings: HeadSettings, embedding_hash: str, sources: Sequence[Source]) -> str:
@@ -44,6 +44,7 @@ class Head:
     mean : weights of the features and, as the last entry, the pull of the side shown first; shape ``(d + 1,)``
     covariance : of ``mean``, F-ordered; only the lower triangle counts
     judgments_seen : pairs with a judgment that counts towards the retraining threshold; several judgments of a pair count once
+    cut_points : where the four strengths begin, as fitted by the last reconciliation
     marked : whether a judgment was removed since the last reconciliation took effect, so that traces of it may remain
     reconciled_at : the last sequence number included in the last reconciliation, 0 before the first
     """
@@ -53,6 +54,7 @@ class Head:
     sources: tuple[Source, ...]
     mean: np.ndarray
     covariance: np.ndarray
+    cut_points: tuple[float, ...]
     history: History
     sequence: int = 0
     judgments_seen: int = 0
@@ -96,6 +98,7 @@ def new_head(settings: HeadSettings, embedding_hash: str, dimension: int, source
         sources=tuple(sorted(set(sources))),
         mean=np.zeros(dimension + 1),
         covariance=np.asfortranarray(np.diag(scale**2)),
+        cut_points=settings.cut_points,
         history=History(dimension),
     )
 
@@ -116,6 +119,6 @@ def predict(head: Head, differences: np.ndarray) -> Prediction:
     mean = head.mean @ padded
     variance = np.einsum("ij,ij->j", padded, dsymm(1.0, head.covariance, padded, lower=1)) if len(differences) else np.empty(0)
     kappa = 1 / np.sqrt(1 + math.pi * variance / 8)
-    first = head.settings.cut_points[0]
+    first = head.cut_points[0]
     a, b = expit(kappa * (mean - first)), expit(kappa * (-mean - first))
     return Prediction(mean, variance, a, np.maximum(1 - (a + b), 0), b)

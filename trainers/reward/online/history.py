@@ -22,17 +22,18 @@ ROW = np.dtype(
         ("pair", "<u8"),  # 61 bits of the pair's id
         ("recruiter", "<i4"),  # index into names
         ("occurred_at", "<f8"),  # seconds since 1970
-        ("hit", "<f8"),  # prediction before learning: 1 right, 0 wrong, 0.5 undecided; NaN for a tie
-        ("loss", "<f8"),  # -log P(chosen side | not a tie), before learning
-        ("site_precision", "<f8"),
+        ("hit", "<f4"),  # prediction before learning: 1 right, 0 wrong, 0.5 undecided; NaN for a tie
+        ("loss", "<f4"),  # -log P(chosen side | not a tie), before learning
+        ("site_precision", "<f8"),  # of the site's normal in ``delta @ w``, with the position in ``delta``
         ("site_linear", "<f8"),
     ]
 )
+STORED = "<f2"  # half precision: features are of size one, and single precision would double a judgment's memory
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Feature differences (n, d), first shown minus second, as float32; ``digest`` is the SHA-256 of the file that holds them."""
+    """Feature differences (n, d), first shown minus second, in half precision; ``digest`` is the SHA-256 of the file that holds them."""
 
     differences: np.ndarray
     digest: str
@@ -145,9 +146,9 @@ class History:
         return np.concatenate(found)[-count:]
 
     def differences(self) -> np.ndarray:
-        """All differences in order of sequence, ``(n, d)`` float32."""
+        """All differences in order of sequence, ``(n, d)`` in half precision."""
         fresh = [difference[None] for _, difference in self.tail]
-        return np.concatenate([np.empty((0, self.dimension), "<f4"), *(shard.differences for shard in self.shards), *fresh])
+        return np.concatenate([np.empty((0, self.dimension), STORED), *(shard.differences for shard in self.shards), *fresh])
 
     def _tail_rows(self) -> np.ndarray:
         return np.frombuffer(b"".join([row.tobytes() for row, _ in self.tail]), ROW)

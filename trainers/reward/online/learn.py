@@ -1,9 +1,9 @@
 """Online learning of the reward head: ``learn(head, entry) -> head``.
 
 A pure function of settings and preferences 1 … n, so that a replay gives the same weights. Between reconciliations each judgment is one
-Laplace step on the posterior's projection onto its difference. Every ``reconcile_every`` sequence numbers the whole posterior is rebuilt
-from the judgments so far, and a fixed number of judgments later it replaces the old one, with those judgments learnt on top of it. So a
-reconciliation can be computed in the background while learning goes on (``streams.stations.background_refit``).
+Laplace step on the posterior's projection onto its difference. At fixed sequence numbers, farther and farther apart, the whole posterior is
+rebuilt from the judgments so far, and a fixed number of judgments later it replaces the old one, with those judgments learnt on top of it.
+So a reconciliation can be computed in the background while learning goes on (``streams.stations.background_refit``).
 """
 
 import math
@@ -19,8 +19,9 @@ from trainers.data.preference import Entry, Preference
 from trainers.reward.online import ordinal
 from trainers.reward.online.checkpoint import load, save
 from trainers.reward.online.head import Head, Prediction, head_id, new_head, predict
-from trainers.reward.online.history import ROW
+from trainers.reward.online.history import ROW, STORED
 from trainers.reward.online.reconciliation import reconcile, single_threaded_blas
+from trainers.reward.online.recruiters import Recruiter
 
 __all__ = [
     "Head",
@@ -85,7 +86,7 @@ def _next(head: Head, entry: Entry, reconciled: Reconcile) -> Head:
     through = head.sequence - head.settings.taken_over_after
     return (
         _with_later_judgments(reconciled(held_at(head, through)), head)
-        if through > 0 and through % head.settings.reconcile_every == 0
+        if through > 0 and head.settings.reconciled_through(through) == through
         else head
     )
 
@@ -97,11 +98,11 @@ def _with_later_judgments(base: Head, head: Head) -> Head:
     for row, difference in head.history.tail:
         if row["sequence"] > base.sequence:
             name, position = head.history.names[row["recruiter"]], int(row["position"])
-            low, high = ordinal.one_interval(int(row["lower"]), int(row["upper"]), base.settings.cut_points)
-            recruiter, projection = base.recruiter(name), _project(base.covariance, difference, position)
+            low, high = ordinal.one_interval(int(row["lower"]), int(row["upper"]), base.cut_points)
+            projection = _project(base.covariance, difference, position)
             again = row.copy()
             again["site_precision"], again["site_linear"] = _laplace_step(
-                base.mean, base.covariance, projection, recruiter.pull * position, low, high, recruiter.weight
+                base.mean, base.covariance, projection, position, low, high, base.recruiter(name)
             )
             history = history.append(again, difference, name)
     return replace(base, history=history, sequence=head.sequence, judgments_seen=head.judgments_seen)
@@ -123,24 +124,23 @@ def _add(head: Head, sequence: int, preference: Preference) -> Head:
     if len(a) != head.dimension or len(b) != head.dimension:
         raise EventError(f"preference {sequence}: features of {len(a)} and {len(b)} components where the head has {head.dimension}")
     lower, upper = ordinal.levels(preference.choice, preference.strength)
-    difference = a - b
+    difference = (a - b).astype(STORED)
     if preference.shown_first == "B":
-        difference, (lower, upper) = b - a, ordinal.mirrored(lower, upper)
+        difference, (lower, upper) = (b - a).astype(STORED), ordinal.mirrored(lower, upper)
     position = int(preference.shown_first is not None)
-    low, high = ordinal.one_interval(lower, upper, head.settings.cut_points)
+    low, high = ordinal.one_interval(lower, upper, head.cut_points)
     name = preference.recruiter or UNKNOWN
-    recruiter = head.recruiter(name)
 
     projection = _project(head.covariance, difference, position)
     hit, loss = _prequential_score(head, projection, lower)
-    precision, linear = _laplace_step(head.mean, head.covariance, projection, recruiter.pull * position, low, high, recruiter.weight)
+    precision, linear = _laplace_step(head.mean, head.covariance, projection, position, low, high, head.recruiter(name))
     pair = preference.pair_id.int % PAIR_MODULUS if preference.pair_id is not None else 0
     moment = preference.occurred_at.timestamp() if preference.occurred_at is not None else 0.0
     row = np.array((sequence, position, lower, upper, preference.counts, pair, 0, moment, hit, loss, precision, linear), ROW)
     return replace(
         head,
         sequence=sequence,
-        history=head.history.append(row, difference.astype("<f4"), name),
+        history=head.history.append(row, difference, name),
         judgments_seen=head.judgments_seen + (preference.counts and not head.history.counts_pair(pair)),
     )
 
@@ -174,7 +174,7 @@ def _prequential_score(head: Head, projection: _Projection, lower: int) -> tuple
     mean, variance, cut = (
         float(projection.features @ head.mean),
         float(projection.features @ projection.cov_features),
-        head.settings.cut_points[0],
+        head.cut_points[0],
     )
     kappa = 1 / math.sqrt(1 + math.pi * variance / 8)
     first, second = _sigmoid(kappa * (mean - cut)), _sigmoid(kappa * (-mean - cut))
@@ -184,15 +184,17 @@ def _prequential_score(head: Head, projection: _Projection, lower: int) -> tuple
 
 
 def _laplace_step(
-    mean: np.ndarray, covariance: np.ndarray, projection: _Projection, offset: float, low: float, high: float, weight: float
+    mean: np.ndarray, covariance: np.ndarray, projection: _Projection, position: int, low: float, high: float, recruiter: Recruiter
 ) -> tuple[float, float]:
     """Update ``mean`` and the lower triangle of ``covariance`` in place by one judgment; return its site's precision and linear term.
 
-    On the projection ``z = delta @ w + offset``, normal with mean m and variance v before the judgment, z* maximises
-    ``weight * log P(answer | z) - (z - m)^2 / 2v``; then with ``s = covariance @ delta`` and h the weighted curvature at z*,
+    On the projection ``z = scale * (delta @ w + pull)``, normal with mean m and variance v before the judgment, z* maximises
+    ``weight * log P(answer | z) - (z - m)^2 / 2v``; then with ``s = scale * covariance @ delta`` and h the weighted curvature at z*,
     ``mean += s (z* - m) / v`` and ``covariance -= s s' h / (1 + h v)``.
     """
-    delta, s = projection.delta, projection.cov_delta
+    scale, weight = recruiter.scale, recruiter.weight
+    delta, s = scale * projection.delta, scale * projection.cov_delta
+    offset = scale * recruiter.pull * position
     v = float(delta @ s)
     if v <= 0:  # two replies with equal features and no known order: nothing to learn
         return 0.0, 0.0
@@ -203,7 +205,7 @@ def _laplace_step(
     mean += s * slope
     updated = dsyr(-h / (1 + h * v), s, lower=1, a=covariance, overwrite_a=1)
     assert updated is covariance or np.shares_memory(updated, covariance)
-    return h, h * (z - offset) + slope
+    return scale**2 * h, scale * (h * (z - offset) + slope)
 
 
 def projected_mode(m: float, v: float, low: float, high: float, weight: float) -> float:

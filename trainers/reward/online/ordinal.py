@@ -6,7 +6,7 @@ replies exchanges the answers and nothing else. With ties and no strengths this 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -69,6 +69,28 @@ def slope(z: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
 def curvature(z: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """The negative second derivative of :func:`log_likelihood` in ``z``; between 0 and 1/2."""
     return np.asarray(expit(z - low) * expit(low - z) + expit(z - high) * expit(high - z))
+
+
+def fitted_cut_points(
+    log_likelihood: Callable[[Sequence[float]], float], first: Sequence[float], spread: float, start: Sequence[float]
+) -> tuple[float, ...]:
+    """The cut points that maximise ``log_likelihood(cut_points)`` plus a normal prior on the logarithms of their gaps.
+
+    Parameters
+    ----------
+    first : the prior's centre
+    spread : the prior's standard deviation of each logarithm
+    start : where the search begins (L-BFGS)
+    """
+    from scipy.optimize import minimize
+
+    center = np.log(np.diff((0.0, *first)))
+
+    def loss(gaps: np.ndarray) -> float:
+        return float(0.5 * (((gaps - center) / spread) ** 2).sum() - log_likelihood(np.cumsum(np.exp(gaps)).tolist()))
+
+    found = minimize(loss, np.log(np.diff((0.0, *start))), method="L-BFGS-B", bounds=[(-4.0, 3.0)] * len(center))
+    return tuple(float(cut) for cut in np.cumsum(np.exp(found.x)))
 
 
 def expected(mean: np.ndarray, variance: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Laplace approximation of the weights' posterior given all judgments: Newton's method for the mode, and the curvature there.
 
-The weights' prior is normal with mean zero; ``z = X w + offset``. Almost all the time goes into products of the
+The weights' prior is normal with mean zero; ``z = scale * (X w) + offset``. Almost all the time goes into products of the
 differences with each other. They are computed in single precision, at half the cost, where they affect only the path to convergence, or a
 variance that is itself an estimate.
 """
@@ -19,18 +19,23 @@ BLOCK_ROWS = 2_048  # bounds the float64 copies of the float32 differences
 
 @dataclass(frozen=True)
 class Answers:
-    """Judgments as arrays of length n: differences ``(n, p)``, the covered interval of the latent scale, offset and weight."""
+    """Judgments as arrays of length n: differences ``(n, p)``, the covered interval of the latent scale, offset, weight and scale."""
 
     differences: np.ndarray
     low: np.ndarray
     high: np.ndarray
     offset: np.ndarray
     weight: np.ndarray
+    scale: np.ndarray | float = 1.0
+
+    def latents(self, weights: np.ndarray) -> np.ndarray:
+        """Each answer's ``z``, ``(n,)``."""
+        return np.asarray(self.scale * latents(self.differences, weights) + self.offset)
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """Normal approximation; ``latent`` is ``X w + offset`` at the answers' own differences."""
+    """Normal approximation; ``latent`` is each answer's ``z``."""
 
     mean: np.ndarray
     covariance: np.ndarray
@@ -38,7 +43,7 @@ class Posterior:
 
 
 def latents(differences: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """``X w`` in float64, a block of rows at a time."""
+    """``X w``, ``(n,)``, in float64, a block of rows at a time."""
     blocks = range(0, len(differences), BLOCK_ROWS)
     return np.concatenate([np.empty(0), *(differences[i : i + BLOCK_ROWS].astype(float) @ weights for i in blocks)])
 
@@ -53,11 +58,11 @@ def most_probable(answers: Answers, precision: np.ndarray, start: np.ndarray | N
     tolerance : on the largest component of the gradient, relative to the number of answers
     """
     weights = np.zeros_like(precision) if start is None else start.copy()
-    z = latents(answers.differences, weights) + answers.offset
+    z = answers.latents(weights)
     value = _density(weights, z, answers, precision)
     for _ in range(100):
         slopes = answers.weight * ordinal.slope(z, answers.low, answers.high)
-        gradient = _transposed(answers.differences, slopes) - precision * weights
+        gradient = _transposed(answers.differences, answers.scale * slopes) - precision * weights
         if np.abs(gradient).max() <= tolerance * max(1, len(z)):
             return weights
         # the gradient is exact, so an imprecise curvature costs a step at most and does not change the result
@@ -65,7 +70,7 @@ def most_probable(answers: Answers, precision: np.ndarray, start: np.ndarray | N
         step = cho_solve(factor, gradient, check_finite=False)
         for halving in range(30):
             moved = weights + step * 0.5**halving
-            there = latents(answers.differences, moved) + answers.offset
+            there = answers.latents(moved)
             new = _density(moved, there, answers, precision)
             if new >= value - 1e-12 * abs(value):
                 break
@@ -77,7 +82,7 @@ def most_probable(answers: Answers, precision: np.ndarray, start: np.ndarray | N
 
 def posterior_at(weights: np.ndarray, answers: Answers, precision: np.ndarray) -> Posterior:
     """The normal approximation at ``weights``: the covariance (F-ordered, both triangles) and each answer's latent mean."""
-    z = latents(answers.differences, weights) + answers.offset
+    z = answers.latents(weights)
     inverse, failed = lapack.dpotri(_lower(_information(answers, z, precision, np.float64)), lower=1, overwrite_c=1)
     if failed:
         raise TrainingError(NO_COVARIANCE)
@@ -89,13 +94,13 @@ def spread_at(weights: np.ndarray, answers: Answers, precision: np.ndarray) -> t
 
     With the information's Cholesky factor L, the variance of ``x' w`` is the squared length of ``L^-1 x``.
     """
-    z = latents(answers.differences, weights) + answers.offset
+    z = answers.latents(weights)
     lower = np.asfortranarray(_lower(_information(answers, z, precision, np.float32)), dtype=np.float32)
     spread = np.empty(len(z))
     for i in range(0, len(z), BLOCK_ROWS):
-        solved = blas.strsm(1.0, lower, answers.differences[i : i + BLOCK_ROWS].T, lower=1)
+        solved = blas.strsm(1.0, lower, answers.differences[i : i + BLOCK_ROWS].astype(np.float32).T, lower=1)
         spread[i : i + BLOCK_ROWS] = np.einsum("ij,ij->j", solved, solved)
-    return z, spread
+    return z, answers.scale**2 * spread
 
 
 def _lower(information: np.ndarray) -> np.ndarray:
@@ -118,9 +123,9 @@ def _transposed(differences: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 def _information(answers: Answers, z: np.ndarray, precision: np.ndarray, arithmetic: type[np.floating]) -> np.ndarray:
     """The negative second derivative of the log posterior, ``(p, p)`` float64, F-ordered; its blocks are added up in float64."""
-    roots = np.sqrt(answers.weight * ordinal.curvature(z, answers.low, answers.high)).astype(arithmetic)
+    roots = (answers.scale * np.sqrt(answers.weight * ordinal.curvature(z, answers.low, answers.high))).astype(arithmetic)
     total = np.diag(precision)
     for i in range(0, len(z), BLOCK_ROWS):
-        block = answers.differences[i : i + BLOCK_ROWS] * roots[i : i + BLOCK_ROWS, None]
+        block = answers.differences[i : i + BLOCK_ROWS].astype(arithmetic) * roots[i : i + BLOCK_ROWS, None]
         total += block.T @ block
     return np.asfortranarray(total)

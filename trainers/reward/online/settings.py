@@ -1,5 +1,6 @@
 """The online head: the section ``[learning]``."""
 
+import math
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -16,10 +17,14 @@ class HeadSettings(BaseModel):
     ----------
     prior_scale : prior standard deviation of the log-odds between two typical replies to one prompt
     position_scale : prior standard deviation of the pull of the side shown first, common to all recruiters
-    cut_points : where negligible, slight, clear and significant preferences begin, in log-odds
+    cut_points : where negligible, slight, clear and significant preferences begin, in log-odds, until the first reconciliation fits them
+    cut_spread : prior standard deviation of the logarithm of each gap between cut points
     lapsed, attentive, pull_scale : priors of a recruiter's lapse rate (a Beta's two counts) and own pull of the side shown first
-    reconcile_every : sequence numbers between reconciliations; each takes effect a quarter as many numbers later
-    rounds : EM rounds for the recruiters in each reconciliation
+    scale_spread : prior standard deviation of the logarithm of a recruiter's scale
+    reconcile_every : sequence numbers between the first reconciliations; each takes effect a quarter as many numbers later
+    reconcile_steadily : the last of these sequence numbers; after it the distance grows
+    reconcile_growth : ratio of two later sequence numbers, so that learning n judgments costs O(n log n) in all
+    rounds : EM rounds for cut points and recruiters in each reconciliation
     prequential_window : number of latest decisive judgments for prequential accuracy and log loss
     half_life_days : age at which a judgment's weight at a reconciliation is halved; None for no decay
     """
@@ -32,7 +37,11 @@ class HeadSettings(BaseModel):
     lapsed: Positive = 1.0
     attentive: Positive = 9.0
     pull_scale: Positive = 0.3
+    cut_spread: Positive = 0.7
+    scale_spread: Positive = 0.3
     reconcile_every: Annotated[int, Field(ge=1)] = 1_000
+    reconcile_steadily: Annotated[int, Field(ge=1)] = 4_000
+    reconcile_growth: Annotated[float, Field(gt=1, le=10)] = 1.5
     rounds: Annotated[int, Field(ge=0, le=50)] = 5
     prequential_window: Annotated[int, Field(ge=1)] = 500
     half_life_days: Positive | None = None
@@ -50,4 +59,15 @@ class HeadSettings(BaseModel):
 
     @property
     def recruiter_prior(self) -> RecruiterPrior:
-        return RecruiterPrior(self.lapsed, self.attentive, self.pull_scale)
+        return RecruiterPrior(self.lapsed, self.attentive, self.pull_scale, self.scale_spread)
+
+    def reconciled_through(self, sequence: int) -> int:
+        """The last sequence number up to ``sequence`` at which a reconciliation happens; 0 if there is none."""
+        every = self.reconcile_every
+        if sequence < max(self.reconcile_steadily, 2 * every):
+            return sequence - sequence % every
+        point = following = max(self.reconcile_steadily - self.reconcile_steadily % every, every)
+        while following <= sequence:
+            point = following
+            following = every * max(math.ceil(point * self.reconcile_growth / every), point // every + 1)
+        return point

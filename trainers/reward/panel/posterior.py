@@ -9,12 +9,12 @@ A recruiter answers at random in a share of his judgments, his lapse rate, which
 included: a lapse wins half the time for either model. The pull of the side that is shown first is fitted and set to zero in predictions.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import minimize
 
+from trainers.reward.online.ordinal import fitted_cut_points
 from trainers.reward.panel.answers import Answers
 from trainers.reward.panel.covariance import Covariance, Design, Inverse
 from trainers.reward.panel.judged import Judged
@@ -275,15 +275,12 @@ def _fitted_cuts(
     judged: Judged, lapse: np.ndarray, mean: np.ndarray, variance: np.ndarray, cuts: tuple[float, ...], settings: PanelSettings
 ) -> tuple[float, ...]:
     """The cut points that make the answers most probable."""
-    first = np.log(np.diff((0.0, *settings.head.cut_points)))
 
-    def loss(gaps: np.ndarray) -> float:
-        answers = Answers.of(judged, np.cumsum(np.exp(gaps)).tolist(), lapse)
-        likelihood = np.log((1 - lapse) * answers.by_taste(mean, variance) + lapse * answers.chance).sum()
-        return float(0.5 * (((gaps - first) / settings.cut_spread) ** 2).sum() - likelihood)
+    def log_likelihood(at: Sequence[float]) -> float:
+        answers = Answers.of(judged, at, lapse)
+        return float(np.log((1 - lapse) * answers.by_taste(mean, variance) + lapse * answers.chance).sum())
 
-    found = minimize(loss, np.log(np.diff((0.0, *cuts))), method="L-BFGS-B", bounds=[(-4.0, 3.0)] * len(first))
-    return tuple(float(cut) for cut in np.cumsum(np.exp(found.x)))
+    return fitted_cut_points(log_likelihood, settings.head.cut_points, settings.head.cut_spread, cuts)
 
 
 def _rates(lapses: np.ndarray) -> np.ndarray:

@@ -17,8 +17,7 @@ class PanelSettings(BaseModel):
     scales, own_scales : candidates for the prior standard deviation of the log-odds between two typical judged replies that the shared and
         the own tastes give; averaged over by marginal likelihood
     center, own_center, spread : the log-normal prior on the two scales
-    head : first values of the cut points, and the priors of lapses and of the pull of the side shown first
-    cut_spread : prior standard deviation of the logarithms of the gaps between cut points
+    head : first values of the cut points, and the priors of their gaps, of lapses and of the pull of the side shown first
     shift_scale : prior standard deviation of the mean log-odds between two models, on top of what the tastes give. At 0.5 a win rate
         between 27% and 73% is expected beforehand. A flat prior would estimate an effect from few judgments too large, as maximum
         likelihood does in logistic regression (Firth, 1993, "Bias reduction of maximum likelihood estimates"): in 51 simulated panels
@@ -34,6 +33,5 @@ class PanelSettings(BaseModel):
     own_center: Positive = 0.4
     spread: Positive = 1.0
     head: HeadSettings = HeadSettings()
-    cut_spread: Positive = 0.7
     shift_scale: Positive = 0.5
     rounds: Annotated[int, Field(ge=1, le=20)] = 3
