@@ -183,8 +183,13 @@ def _learnt(house: House) -> Head:
 
 
 def _difference(one: Head, other: Head) -> float:
-    lower = np.tril_indices(len(one.mean))
-    return float(max(np.abs(one.mean - other.mean).max(), np.abs(one.covariance[lower] - other.covariance[lower]).max()))
+    lower = np.tril_indices(len(one.overall.mean))
+    return float(
+        max(
+            np.abs(one.overall.mean - other.overall.mean).max(),
+            np.abs(one.overall.covariance[lower] - other.overall.covariance[lower]).max(),
+        )
+    )
 
 
 def _replayed(bus: Bus, warehouse: Warehouse, file: Path) -> list[str]:

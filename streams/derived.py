@@ -116,8 +116,8 @@ def _compare_with_fold(
         if entry.sequence in stops or len(pending) >= BATCH:
             head, pending = _learn(head, pending), []
         if (update := published.get(entry.sequence)) is not None:
-            _compare_update(update, head.mean, head.judgments_seen, done)
-        if checkpoint is not None and entry.sequence == checkpoint[1] and not _close(checkpoint[2], head.mean):
+            _compare_update(update, head.overall.mean, head.judgments_seen, done)
+        if checkpoint is not None and entry.sequence == checkpoint[1] and not _close(checkpoint[2], head.overall.mean):
             where = f"learner/{checkpoint[0].parent.name[:16]}/{checkpoint[0].name}"
             done.add("state", where, None, "its weights do not follow from the preferences")
 
@@ -161,7 +161,7 @@ def _checkpoint(path: Path, done: Verification) -> tuple[Path, int, np.ndarray] 
     except ArtifactError as error:
         done.add("state", f"learner/{path.parent.name[:16]}/{path.name}", None, str(error))
         return None
-    return path, head.sequence, head.mean
+    return path, head.sequence, head.overall.mean
 
 
 def _check_versions(warehouse: Warehouse, artifacts: Artifacts, home: Path, done: Verification) -> None:

@@ -133,7 +133,7 @@ def events_of(record: Preference, objective: str, counts: bool, key: bytes) -> t
         # one pseudonym per objective, because a recruiter's second judgment of a pair replaces the first
         recruiter=f"import-{objective}",
         choice=record.choice if overall else None,
-        objectives={} if overall else {objective: record.choice},
+        objectives={} if overall else {objective: record.overall},
         strength=record.strength,
         counts=counts,
         source="import",

@@ -318,7 +318,7 @@ class Learner:
             sequence=self.head.sequence,
             judgments_before=self._published.judgments_seen if self._published else 0,
             judgments_seen=self.head.judgments_seen,
-            mean=pack(self.head.mean),
+            mean=pack(self.head.overall.mean),
             prequential_accuracy=accuracy,
             prequential_log_loss=log_loss,
             prequential_n=n,

@@ -76,7 +76,7 @@ class Home:
                     sequence=one.sequence,
                     judgments_before=0,
                     judgments_seen=one.judgments_seen,
-                    mean=pack(one.mean),
+                    mean=pack(one.overall.mean),
                     prequential_accuracy=None,
                     prequential_log_loss=None,
                     prequential_n=0,
@@ -159,7 +159,7 @@ def test_a_reward_update_that_does_not_follow_from_the_preferences_is_found(home
 
 def test_a_changed_or_truncated_checkpoint_of_the_learner_is_found(home: Home) -> None:
     head = load(home.head_file)
-    head.mean[:] += 1
+    head.overall.mean[:] += 1
     save(head, home.head_file)
     ((what, said),) = home.findings()
     assert (what, "its weights do not follow from the preferences" in said) == ("state", True)

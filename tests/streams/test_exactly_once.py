@@ -216,7 +216,7 @@ def test_a_learner_killed_anywhere_with_any_older_checkpoint_has_the_weights_of_
         clock.now += 1
         station.step(0)
         station.close()
-        assert np.array_equal(station.head.mean, mean_after(*(joined(number) for number in range(1, count + 1))))
+        assert np.array_equal(station.head.overall.mean, mean_after(*(joined(number) for number in range(1, count + 1))))
         assert station.head.sequence == count
 
     lives(kills, live)

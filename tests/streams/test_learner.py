@@ -92,7 +92,7 @@ def updates(bus: Bus) -> list[RewardUpdated]:
 def mean_after(*events: Event) -> np.ndarray:
     preferences = [Entry.of(event) for event in events if isinstance(event, PreferenceJoined | PreferenceRemoved)]
     head = new_head(HeadSettings(), SmallEmbedder.hash, DIMENSION, ("product",))
-    return learn_all(head, preferences).mean
+    return learn_all(head, preferences).overall.mean
 
 
 def test_it_learns_the_preferences_on_the_log_and_publishes_an_update(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_it_learns_the_preferences_on_the_log_and_publishes_an_update(tmp_path: 
     station.step(0)
     (update,) = updates(bus)
     assert (update.sequence, update.judgments_before, update.judgments_seen) == (5, 0, 5)
-    assert np.array_equal(station.head.mean, mean_after(*events))
+    assert np.array_equal(station.head.overall.mean, mean_after(*events))
     (checkpoint,) = tmp_path.glob("*/head.safetensors")
     assert load(checkpoint).sequence == 5
     assert sha_of(checkpoint) == update.checkpoint
@@ -127,7 +127,7 @@ def test_on_a_full_disk_it_publishes_nothing_and_loses_nothing(tmp_path: Path, m
     station.step(0)
     (update,) = updates(bus)
     assert (update.sequence, update.judgments_before, update.judgments_seen) == (5, 0, 5)
-    assert np.array_equal(station.head.mean, mean_after(*events))
+    assert np.array_equal(station.head.overall.mean, mean_after(*events))
 
 
 def test_another_worker_starts_from_the_newest_uploaded_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +145,7 @@ def test_another_worker_starts_from_the_newest_uploaded_checkpoint(tmp_path: Pat
     assert there.head.sequence == 8
     assert len(there.head.history.shards) == 2
     there.handle(everything(bus, PREFERENCES.name))
-    assert np.array_equal(there.head.mean, here.head.mean)
+    assert np.array_equal(there.head.overall.mean, here.head.overall.mean)
     elsewhere = learner(bus, tmp_path / "elsewhere", clock, artifacts=Artifacts(str(tmp_path / "empty")), settings=settings)
     assert elsewhere.head.sequence == 0
 
@@ -214,7 +214,7 @@ def test_no_threshold_between_two_updates_is_missed_also_across_restarts(tmp_pat
     assert [update.judgments_before for update in said[1:]] == [update.judgments_seen for update in said[:-1]]
     asked = [request.k for update in said for request in on_reward_updated(update, RetrainingRule(every=10), PLAN)]
     assert asked == [1, 2, 3, 4, 5, 6]
-    assert np.array_equal(station.head.mean, mean_after(*(joined(i) for i in range(1, 61))))
+    assert np.array_equal(station.head.overall.mean, mean_after(*(joined(i) for i in range(1, 61))))
 
 
 def test_repeats_and_a_deposed_hub_teach_nothing(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_repeats_and_a_deposed_hub_teach_nothing(tmp_path: Path) -> None:
     publish(bus, claimed(1), joined(1), joined(2), claimed(2), joined(2), stranger, joined(3, 2), joined(1), joined(4, 2))
     station = learner(bus, tmp_path, Clock())
     station.step(0)
-    assert np.array_equal(station.head.mean, mean_after(*(joined(i) for i in range(1, 5))))
+    assert np.array_equal(station.head.overall.mean, mean_after(*(joined(i) for i in range(1, 5))))
 
 
 def test_preferences_that_it_does_not_learn_only_advance_the_sequence_number(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_preferences_that_it_does_not_learn_only_advance_the_sequence_number(tmp
     station.step(0)
     assert (station.head.sequence, station.head.judgments_seen) == (6, 1)
     assert np.array_equal(
-        station.head.mean, mean_after(*(joined(i, embedding_hash=sha("x")) if 1 < i < 6 else joined(i) for i in range(1, 7)))
+        station.head.overall.mean, mean_after(*(joined(i, embedding_hash=sha("x")) if 1 < i < 6 else joined(i) for i in range(1, 7)))
     )
 
 
@@ -260,7 +260,7 @@ def test_a_checkpoint_older_than_the_mark_makes_it_rewind_the_log(tmp_path: Path
     clock.now += 1
     station = learner(bus, tmp_path, clock)
     station.step(0)
-    assert np.array_equal(station.head.mean, mean_after(*(joined(i) for i in range(1, 10))))
+    assert np.array_equal(station.head.overall.mean, mean_after(*(joined(i) for i in range(1, 10))))
     assert updates(bus)[-1].judgments_before == 8
 
 
@@ -272,7 +272,7 @@ def test_with_a_corrupt_checkpoint_it_learns_again_from_the_first_preference(tmp
     checkpoint.write_bytes(checkpoint.read_bytes()[:-9])
     station = learner(bus, tmp_path, clock)
     station.step(0)
-    assert np.array_equal(station.head.mean, mean_after(*(joined(i) for i in range(1, 4))))
+    assert np.array_equal(station.head.overall.mean, mean_after(*(joined(i) for i in range(1, 4))))
     assert len(updates(bus)) == 1, "that state was published before"
 
 
@@ -370,7 +370,7 @@ def test_after_any_course_of_events_the_head_is_that_of_the_log(tmp_path_factory
     clock.now += 1
     station.step(0)
     assert station.head.sequence == number
-    assert np.array_equal(station.head.mean, mean_after(*(joined(i) for i in range(1, number + 1))))
+    assert np.array_equal(station.head.overall.mean, mean_after(*(joined(i) for i in range(1, number + 1))))
     said = updates(bus)
     assert (said[-1].sequence if said else 0) == number
     assert all(later.judgments_before == earlier.judgments_seen for earlier, later in itertools.pairwise(said))
@@ -403,7 +403,7 @@ def test_a_learner_killed_at_any_moment_misses_nothing_and_learns_nothing_twice(
         clock.now += 1
         station.step(0)
         said = updates(bus)
-    assert np.array_equal(station.head.mean, mean_after(*(joined(i) for i in range(1, total + 1))))
+    assert np.array_equal(station.head.overall.mean, mean_after(*(joined(i) for i in range(1, total + 1))))
     assert said[-1].sequence == total
     assert all(later.judgments_before == earlier.judgments_seen for earlier, later in itertools.pairwise(said))
 

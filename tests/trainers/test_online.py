@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from scipy.integrate import quad
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit
@@ -16,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from storage.errors import ArtifactError, EventError
 from tests.profiles import examples
 from tests.trainers.preferences import CUTS, EMBEDDING, Truth, changed, drawn, preference, preference_in, removal, swapped
-from trainers.data.preference import Entry, Features
+from trainers.data.preference import DecisiveChoice, Entry, Features
 from trainers.reward.online import ordinal
 from trainers.reward.online.learn import Head, head_id, learn, learn_all, load, new_head, predict, projected_mode, reconcile, save
 from trainers.reward.online.settings import HeadSettings
@@ -29,11 +30,17 @@ def fresh(**values: object) -> Head:
 
 
 def triangle(head: Head) -> np.ndarray:
-    return np.tril(head.covariance)
+    return np.tril(head.overall.covariance)
 
 
 def same_bits(one: Head, other: Head) -> bool:
-    return bool(np.array_equal(one.mean, other.mean) and np.array_equal(triangle(one), triangle(other)) and one.sequence == other.sequence)
+    same_arrays = np.array_equal(one.overall.mean, other.overall.mean) and np.array_equal(triangle(one), triangle(other))
+    return bool(same_arrays and one.sequence == other.sequence)
+
+
+def apart(one: Head, other: Head) -> float:
+    """The largest difference between the weights."""
+    return float(np.abs(one.overall.mean - other.overall.mean).max())
 
 
 def test_the_same_preferences_give_the_same_weights_bit_by_bit_however_they_are_batched() -> None:
@@ -47,7 +54,7 @@ def test_the_same_preferences_give_the_same_weights_bit_by_bit_however_they_are_
     assert same_bits(at_once, one_by_one)
     assert same_bits(at_once, in_parts)
     assert at_once.prequential == one_by_one.prequential
-    assert at_once.recruiters == one_by_one.recruiters
+    assert at_once.overall.recruiters == one_by_one.overall.recruiters
 
 
 def test_the_weights_bits_do_not_depend_on_the_number_of_threads() -> None:
@@ -62,18 +69,18 @@ def test_the_weights_bits_do_not_depend_on_the_number_of_threads() -> None:
         heads += pool.map(lambda _: learn_all(start, events), range(4))
     for head in heads:
         assert same_bits(head, heads[0])
-    assert head.mean.any()
+    assert head.overall.mean.any()
 
 
 def test_learning_leaves_the_head_it_starts_from_as_it_was() -> None:
     events = drawn(40, D, seed=2)
     head = learn_all(fresh(), events[:30])
-    mean, covariance, rows = head.mean.copy(), head.covariance.copy(), head.history.rows().tobytes()
+    mean, covariance, rows = head.overall.mean.copy(), head.overall.covariance.copy(), head.history.rows().tobytes()
     learn_all(head, events[30:])
     learn_all(head, [removal(31, 5)])
     learn_all(head, events[30:35])  # a second future from the same head
-    assert np.array_equal(head.mean, mean)
-    assert np.array_equal(head.covariance, covariance)
+    assert np.array_equal(head.overall.mean, mean)
+    assert np.array_equal(head.overall.covariance, covariance)
     assert head.history.rows().tobytes() == rows
 
 
@@ -89,12 +96,12 @@ def test_only_training_judgments_of_the_named_sources_under_the_heads_embedding_
     a, b = np.eye(2, D, dtype="f4")
     head = fresh()
     judged = preference(1, a, b, "A")
-    assert not np.array_equal(learn(head, judged).mean, head.mean)
+    assert not np.array_equal(learn(head, judged).overall.mean, head.overall.mean)
     foreign = changed(judged, features=Features("f" * 64, a, b))
     simulated = changed(judged, source="simulation")
     for passed_over in (preference(1, a, b, "A", stratum="evaluation"), Entry(1), foreign, simulated):
         after = learn(head, passed_over)
-        assert np.array_equal(after.mean, head.mean)
+        assert np.array_equal(after.overall.mean, head.overall.mean)
         assert (after.sequence, after.judgments_seen, len(after.history)) == (1, 0, 0)
 
 
@@ -135,8 +142,8 @@ def test_one_step_agrees_with_numerical_integration_of_the_exact_posterior() -> 
     total = quad(density, -8, 8)[0]
     mean = quad(lambda z: z * density(z), -8, 8)[0] / total
     variance = quad(lambda z: (z - mean) ** 2 * density(z), -8, 8)[0] / total
-    assert after.mean[0] == pytest.approx(mean, abs=0.02)  # mode against mean: the posterior is slightly skewed
-    assert after.covariance[0, 0] == pytest.approx(variance, rel=0.03)
+    assert after.overall.mean[0] == pytest.approx(mean, abs=0.02)  # mode against mean: the posterior is slightly skewed
+    assert after.overall.covariance[0, 0] == pytest.approx(variance, rel=0.03)
 
 
 def test_the_covariance_after_a_step_is_the_inverse_of_the_precision_with_the_site_added() -> None:
@@ -144,8 +151,8 @@ def test_the_covariance_after_a_step_is_the_inverse_of_the_precision_with_the_si
     before, after = learn_all(fresh(), events[:19]), learn_all(fresh(), events)
     row, difference = after.history.tail[-1]
     delta = np.append(difference.astype(float), float(row["position"]))
-    full = triangle(before) + np.tril(before.covariance, -1).T
-    expected = np.linalg.inv(np.linalg.inv(full) + float(row["site_precision"]) * np.outer(delta, delta))
+    full = triangle(before) + np.tril(before.overall.covariance, -1).T
+    expected = np.linalg.inv(np.linalg.inv(full) + float(row["site_precision"][0]) * np.outer(delta, delta))
     assert np.allclose(triangle(after), np.tril(expected), atol=1e-12)
 
 
@@ -158,11 +165,11 @@ def test_reconciliation_finds_the_weights_that_an_independent_optimiser_finds() 
         total = 0.5 * prior @ weights**2
         for judgment in map(preference_in, events):
             sign = 1 if judgment.shown_first == "A" else -1
-            recruiter = head.recruiters[judgment.recruiter or ""]
+            recruiter = head.overall.recruiters[judgment.recruiter or ""]
             assert judgment.features is not None
             difference = (judgment.features.a - judgment.features.b).astype("f2").astype(float) * sign
             z = recruiter.scale * (difference @ weights[:-1] + weights[-1] + recruiter.pull)
-            edges = [-np.inf, *(-c for c in reversed(head.cut_points)), *head.cut_points, np.inf]
+            edges = [-np.inf, *(-c for c in reversed(head.overall.cut_points)), *head.overall.cut_points, np.inf]
             first_is_better = judgment.choice == ("A" if sign == 1 else "B")
             if judgment.choice == "tie":
                 low, high = edges[4], edges[5]
@@ -175,8 +182,8 @@ def test_reconciliation_finds_the_weights_that_an_independent_optimiser_finds() 
         return float(total)
 
     best = minimize(minus_log_posterior, np.zeros(D + 1), method="L-BFGS-B", options={"ftol": 1e-15, "gtol": 1e-9, "maxiter": 1000})
-    assert np.abs(head.mean - best.x).max() < 1e-4
-    assert minus_log_posterior(head.mean) <= best.fun + 1e-9
+    assert np.abs(head.overall.mean - best.x).max() < 1e-4
+    assert minus_log_posterior(head.overall.mean) <= best.fun + 1e-9
 
 
 def test_a_reconciled_head_is_the_posterior_of_its_prior_and_rebuilt_sites() -> None:
@@ -184,8 +191,8 @@ def test_a_reconciled_head_is_the_posterior_of_its_prior_and_rebuilt_sites() -> 
     rows, differences = head.history.rows(), head.history.differences().astype(float)
     x = np.column_stack([differences, rows["position"]])
     prior = np.diag(1 / np.append(np.full(D, HeadSettings().prior_scale), HeadSettings().position_scale) ** 2)
-    covariance = np.linalg.inv(prior + (x * rows["site_precision"][:, None]).T @ x)
-    assert np.allclose(covariance @ (x.T @ rows["site_linear"]), head.mean, atol=1e-8)
+    covariance = np.linalg.inv(prior + (x * rows["site_precision"][:, :1]).T @ x)
+    assert np.allclose(covariance @ (x.T @ rows["site_linear"][:, 0]), head.overall.mean, atol=1e-8)
     assert np.allclose(np.tril(covariance), triangle(head), atol=1e-10)
 
 
@@ -194,9 +201,9 @@ def test_a_delayed_reconciliation_equals_an_immediate_one_with_the_later_judgmen
     events[124] = preference(125, np.ones(D), np.ones(D), "tie", stratum="evaluation")
     late = learn_all(fresh(reconcile_every=100), events)
     at_once = learn_all(reconcile(learn_all(fresh(reconcile_every=100), events[:100])), events[100:124])
-    assert np.array_equal(late.mean, at_once.mean)
+    assert np.array_equal(late.overall.mean, at_once.overall.mean)
     assert np.array_equal(triangle(late), triangle(at_once))
-    assert late.recruiters == at_once.recruiters
+    assert late.overall.recruiters == at_once.overall.recruiters
     assert np.array_equal(late.history.rows()["site_linear"], at_once.history.rows()["site_linear"])
     assert late.reconciled_at == 100
     assert late.judgments_seen == at_once.judgments_seen
@@ -219,20 +226,20 @@ def test_a_removed_judgment_leaves_no_trace_after_the_next_reconciliation(at: in
     assert removed.judgments_seen == clean.judgments_seen
     assert removed.history.find(21) is None
     with_it = learn_all(start, [*entries[: at - 1], preference(at, np.ones(D), np.ones(D), "tie", stratum="evaluation")])
-    assert np.abs(removed.mean - clean.mean).max() < 0.25 * np.abs(with_it.mean - clean.mean).max()  # most of it at once
+    assert apart(removed, clean) < 0.25 * apart(with_it, clean)  # most of it at once
     removed, clean = learn_all(start, entries), learn_all(start, never_seen)
     assert (removed.sequence, removed.reconciled_at) == (112, 100)
     assert not removed.marked
-    assert np.abs(removed.mean - clean.mean).max() <= 1e-8
+    assert apart(removed, clean) <= 1e-8
     assert np.abs(triangle(removed) - triangle(clean)).max() <= 1e-8
-    assert removed.recruiters == pytest.approx(clean.recruiters)
+    assert removed.overall.recruiters == pytest.approx(clean.overall.recruiters)
 
 
 def test_removing_the_latest_judgment_restores_the_head_before_it() -> None:
     events = drawn(31, D, seed=8)
     before = learn_all(fresh(), events[:30])
     after = learn_all(fresh(), [*events, removal(32, 31)])
-    assert np.abs(after.mean - before.mean).max() < 1e-10
+    assert apart(after, before) < 1e-10
     assert np.abs(triangle(after) - triangle(before)).max() < 1e-10
 
 
@@ -241,7 +248,7 @@ def test_exchanging_all_sides_mirrors_the_predictions_exactly() -> None:
     unknown = [changed(e, shown_first=None) for e in events[:40]]
     events = [*unknown, *events[40:]]
     one, other = (learn_all(fresh(reconcile_every=100), these) for these in (events, swapped(events)))
-    assert np.array_equal(one.mean, other.mean)
+    assert np.array_equal(one.overall.mean, other.overall.mean)
     pairs = np.random.default_rng(0).normal(size=(30, D))
     here, there = predict(one, pairs), predict(other, -pairs)
     assert np.array_equal(here.a, there.b)
@@ -269,15 +276,15 @@ def test_the_levels_probabilities_add_up_to_one_and_their_logarithms_stay_finite
 def test_the_pull_of_the_side_shown_first_is_recovered_and_kept_out_of_predictions() -> None:
     truth = Truth(np.linspace(-3, 3, D), first=0.8)
     head = reconcile(learn_all(fresh(), drawn(3_000, D, seed=10, truth=truth)))
-    pulls = np.mean([recruiter.pull for recruiter in head.recruiters.values()])
-    assert head.mean[-1] + pulls == pytest.approx(truth.first, abs=0.12)  # three standard errors at 3,000
+    pulls = np.mean([recruiter.pull for recruiter in head.overall.recruiters.values()])
+    assert head.overall.mean[-1] + pulls == pytest.approx(truth.first, abs=0.12)  # three standard errors at 3,000
     assert predict(head, np.zeros((1, D))).a[0] == predict(head, np.zeros((1, D))).b[0]
     assert np.corrcoef(head.weights, truth.weights)[0, 1] > 0.95
 
 
 def test_recruiters_who_answer_at_random_are_found_and_count_less() -> None:
     head = reconcile(learn_all(fresh(), drawn(1_500, D, seed=11, truth=Truth(np.linspace(-4, 4, D), random=2))))
-    lapses = {name: recruiter.lapse for name, recruiter in head.recruiters.items()}
+    lapses = {name: recruiter.lapse for name, recruiter in head.overall.recruiters.items()}
     careless = {"r-0", "r-1"}
     assert min(lapses[name] for name in careless) > 1.5 * max(lapse for name, lapse in lapses.items() if name not in careless)
 
@@ -285,7 +292,7 @@ def test_recruiters_who_answer_at_random_are_found_and_count_less() -> None:
 def test_the_scales_of_recruiters_are_found_and_their_mean_is_one() -> None:
     truth = Truth(np.linspace(-4, 4, D), scales=(0.4, 0.4, 2.0, 2.0))
     head = reconcile(learn_all(fresh(), drawn(1_500, D, seed=12, truth=truth)))
-    scales = {name: recruiter.scale for name, recruiter in head.recruiters.items()}
+    scales = {name: recruiter.scale for name, recruiter in head.overall.recruiters.items()}
     assert max(scales["r-0"], scales["r-1"]) < 0.8 * min(scales[f"r-{k}"] for k in range(4, 8))
     assert min(scales["r-2"], scales["r-3"]) > 1.2 * max(scales[f"r-{k}"] for k in range(4, 8))
     names = [head.history.names[i] for i in head.history.rows()["recruiter"]]
@@ -296,7 +303,7 @@ def test_the_scales_of_recruiters_are_found_and_their_mean_is_one() -> None:
 def test_the_cut_points_are_found(cuts: tuple[float, ...]) -> None:
     events = drawn(3_000, D, seed=13, truth=Truth(np.linspace(-4, 4, D), cuts=cuts))
     head = reconcile(learn_all(fresh(), events))
-    assert head.cut_points == pytest.approx(cuts, rel=0.15, abs=0.06)
+    assert head.overall.cut_points == pytest.approx(cuts, rel=0.15, abs=0.06)
     share = np.mean([preference_in(event).choice == "tie" for event in events])
     differences = np.array([preference_in(e).features.a - preference_in(e).features.b for e in events])  # type: ignore[union-attr]
     assert predict(head, differences).tie.mean() == pytest.approx(share, abs=0.03)
@@ -332,6 +339,57 @@ def test_a_judgment_takes_less_than_a_kilobyte(tmp_path: Path) -> None:
         path = save(head, tmp_path / f"{n}" / "head.safetensors")
         sizes.append(sum(file.stat().st_size for file in path.parent.rglob("*.safetensors")))
     assert (sizes[1] - sizes[0]) / 400 < 1_000
+
+
+def with_objectives(entries: list[Entry], seed: int) -> list[Entry]:
+    """Every second entry also answers ``safe``, by another taste; every fourth answers only that."""
+    rng, safe = np.random.default_rng(seed), np.linspace(5, -5, D)
+    found = []
+    for entry in entries:
+        judged = preference_in(entry)
+        assert judged.features is not None
+        latent = float((judged.features.a - judged.features.b) @ safe) + rng.logistic()
+        answers: dict[str, DecisiveChoice] = {"safe": "tie" if abs(latent) < 0.4 else "A" if latent > 0 else "B"}
+        if entry.sequence % 4 == 0:
+            found.append(changed(entry, choice=None, objectives=answers))
+        else:
+            found.append(changed(entry, objectives=answers) if entry.sequence % 2 == 0 else entry)
+    return found
+
+
+def test_each_objective_learns_from_its_own_answers() -> None:
+    plain = drawn(1_200, D, seed=16, truth=Truth(np.linspace(-5, 5, D)))
+    head = reconcile(learn_all(fresh(), with_objectives(plain, seed=1)))
+    assert np.corrcoef(head.weights, np.linspace(-5, 5, D))[0, 1] > 0.9
+    assert np.corrcoef(head.tastes["safe"].weights, np.linspace(5, -5, D))[0, 1] > 0.9
+    assert not head.tastes["engaging"].mean.any(), "nobody rated it"
+    assert predict(head, np.eye(1, D), "safe").mean[0] == head.tastes["safe"].weights[0]
+    without = [e if e.sequence % 4 else Entry(e.sequence) for e in plain]
+    overall = reconcile(learn_all(fresh(), without))
+    assert apart(head, overall) < 1e-9, "objectives leave the overall taste as it is"
+    assert head.judgments_seen == overall.judgments_seen == 900
+    assert head.prequential == overall.prequential
+    assert head.prequential_of("safe")[0] > 0.6  # type: ignore[operator]
+
+
+def test_an_objective_forgets_a_removed_judgment_and_is_the_same_after_a_restart(tmp_path: Path) -> None:
+    entries = with_objectives(drawn(60, D, seed=17), seed=2)
+    head = learn_all(fresh(reconcile_every=40), [*entries, removal(61, 60)])
+    before = learn_all(fresh(reconcile_every=40), entries[:59])
+    assert np.abs(head.tastes["safe"].mean - before.tastes["safe"].mean).max() < 1e-10
+    again = load(save(head, tmp_path / "head.safetensors"))
+    more = with_objectives(drawn(120, D, seed=17), seed=2)[61:]
+    one, other = learn_all(head, more), learn_all(again, more)
+    for question in one.settings.questions:
+        assert np.array_equal(one.tastes[question].mean, other.tastes[question].mean)
+        assert one.tastes[question].recruiters == other.tastes[question].recruiters
+    assert head.tastes["safe"].mean.any()
+
+
+def test_two_objectives_of_one_name_are_refused() -> None:
+    for names in (("safe", "safe"), ("overall",)):
+        with pytest.raises(ValidationError, match="objectives have to differ"):
+            HeadSettings(objectives=names)
 
 
 def test_the_prequential_loss_is_measured_and_improves() -> None:

@@ -1,7 +1,7 @@
 """A recruiter's preference between two responses: the one type that every reader returns and every trainer takes."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal, NamedTuple
@@ -35,7 +35,9 @@ class Preference:
     Attributes
     ----------
     prompt, a, b : the texts; empty for preferences from the stream, whose learner needs only ``features``
-    strength : 1 (negligible) to 4 (significant)
+    choice : the overall answer; None where the judgment answers single objectives only
+    objectives : answers to single objectives, such as ``{"safe": "A"}``
+    strength : of the overall answer, 1 (negligible) to 4 (significant)
     conversation_id : key of the split into strata
     recruiter, shown_first, occurred_at : None if unknown
     features : None until computed
@@ -45,7 +47,7 @@ class Preference:
     prompt: tuple[Message, ...]
     a: str
     b: str
-    choice: DecisiveChoice
+    choice: DecisiveChoice | None
     stratum: Stratum
     conversation_id: str
     strength: int | None = None
@@ -56,6 +58,7 @@ class Preference:
     pair_id: UUID | None = None
     counts: bool = False
     features: Features | None = field(default=None, compare=False)
+    objectives: Mapping[str, DecisiveChoice] = field(default_factory=dict)
 
     @classmethod
     def of_replies(cls, prompt: tuple[Message, ...], chosen: str, rejected: str, strength: int | None = None) -> "Preference":
@@ -70,6 +73,13 @@ class Preference:
         """From a record that calls two replies equally good."""
         first, second = sorted((one, other))
         return replace(cls.of_replies(prompt, first, second), choice="tie")
+
+    @property
+    def overall(self) -> DecisiveChoice:
+        """The overall answer, which every preference of a file or a snapshot has."""
+        if self.choice is None:
+            raise ValueError("a preference without an overall answer: only the online head learns from it")
+        return self.choice
 
     @property
     def chosen(self) -> str:
@@ -93,7 +103,8 @@ class Preference:
             self,
             a=self.b,
             b=self.a,
-            choice=_SWAPPED_CHOICE[self.choice],
+            choice=None if self.choice is None else _SWAPPED_CHOICE[self.choice],
+            objectives={name: _SWAPPED_CHOICE[choice] for name, choice in self.objectives.items()},
             shown_first=None if self.shown_first is None else _SWAPPED_SIDE[self.shown_first],
             features=None if self.features is None else Features(self.features.embedding_hash, self.features.b, self.features.a),
         )
@@ -116,14 +127,12 @@ class Entry:
         if isinstance(event, PreferenceRemoved):
             return cls(event.sequence, removes=event.removes)
         judgment = event.judgment
-        choice = next((each for each in DECISIVE if each == judgment.choice), None)
-        if choice is None:  # the judgment has per-objective answers only
-            return cls(event.sequence)
+        objectives = {name: each for name, given in judgment.objectives.items() for each in DECISIVE if each == given}
         preference = Preference(
             prompt=(),
             a="",
             b="",
-            choice=choice,
+            choice=next((each for each in DECISIVE if each == judgment.choice), None),
             stratum=event.stratum,
             conversation_id="",
             strength=judgment.strength,
@@ -134,6 +143,7 @@ class Entry:
             pair_id=judgment.pair_id,
             counts=judgment.counts,
             features=Features(event.embedding_hash, unpack(event.a), unpack(event.b)),
+            objectives=objectives,
         )
         return cls(event.sequence, preference)
 
@@ -145,5 +155,5 @@ def digest_of(prompt: Sequence[Message], chosen: str, rejected: str) -> str:
 
 
 def decisive_training_rows(preferences: Iterable[Preference]) -> list[Preference]:
-    """The preferences of the training stratum that are not ties."""
-    return [each for each in preferences if each.stratum == "training" and each.choice != "tie"]
+    """The preferences of the training stratum with a preferred reply."""
+    return [each for each in preferences if each.stratum == "training" and each.choice in ("A", "B")]

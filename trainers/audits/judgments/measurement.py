@@ -147,7 +147,7 @@ def _interactions(
     estimates = jackknifed_logit(
         columns,
         np.array([{"A": 1.0, "B": -1.0, None: 0.0}[each.shown_first] for each in rows]),
-        np.array([{"A": 1.0, "B": 0.0, "tie": 0.5}[each.choice] for each in rows]),
+        np.array([{"A": 1.0, "B": 0.0, "tie": 0.5}[each.overall] for each in rows]),
         np.array([each.recruiter for each in rows]),
     )
     found: list[Interaction] = []

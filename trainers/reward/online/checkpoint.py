@@ -17,8 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialise
 
 from storage.errors import ArtifactError
-from trainers.reward.online.head import FORMULATION, Head
-from trainers.reward.online.history import ROW, STORED, History, Shard
+from trainers.reward.online.head import FORMULATION, Head, Taste
+from trainers.reward.online.history import STORED, History, Shard
 from trainers.reward.online.recruiters import Recruiter
 from trainers.reward.online.settings import HeadSettings
 
@@ -38,10 +38,12 @@ def save_hashed(head: Head, path: Path) -> str:
         if not (folder / name).exists():
             _write_atomic(folder / name, shard.as_file())
     lower = np.tril_indices(head.dimension + 1)
+    prior = Taste.prior(head.settings, head.dimension)
+    learnt = {name: taste for name, taste in head.tastes.items() if not _equal(taste, prior)}
     differences = [difference for _, difference in head.history.tail]
     tensors = {
-        "mean": head.mean,
-        "covariance": head.covariance[lower],
+        **{f"mean {name}": taste.mean for name, taste in learnt.items()},
+        **{f"covariance {name}": taste.covariance[lower] for name, taste in learnt.items()},
         "settled": np.frombuffer(head.history.settled.tobytes(), np.uint8),
         "tail": np.frombuffer(b"".join([row.tobytes() for row, _ in head.history.tail]), np.uint8),
         "tail_differences": np.stack(differences) if differences else np.empty((0, head.dimension), STORED),
@@ -54,8 +56,11 @@ def save_hashed(head: Head, path: Path) -> str:
         "sources": head.sources,
         "sequence": head.sequence,
         "judgments_seen": head.judgments_seen,
-        "cut_points": head.cut_points,
-        "recruiters": {name: asdict(recruiter) for name, recruiter in sorted(head.recruiters.items())},
+        "dimension": head.dimension,
+        "cut_points": {name: taste.cut_points for name, taste in learnt.items()},
+        "recruiters": {
+            name: {who: asdict(recruiter) for who, recruiter in sorted(taste.recruiters.items())} for name, taste in learnt.items()
+        },
         "marked": head.marked,
         "reconciled_at": head.reconciled_at,
         "names": head.history.names,
@@ -89,33 +94,40 @@ def load(path: Path, *, history: bool = True, shard_at: Callable[[str], Path] | 
         raise ArtifactError(
             f"{path}: formulation {about['formulation']}, this program's is {FORMULATION}; learn the preferences from sequence 1 again"
         )
-    mean = tensors["mean"]
-    covariance = np.zeros((len(mean), len(mean)), order="F")
-    covariance[np.tril_indices(len(mean))] = tensors["covariance"]
-    past = History(len(mean) - 1)
+    settings, dimension = HeadSettings.model_validate(about["settings"]), about["dimension"]
+    prior = Taste.prior(settings, dimension)
+    tastes = dict.fromkeys(settings.questions, prior)
+    for name, recruiters in about["recruiters"].items():
+        covariance = np.zeros(prior.covariance.shape, order="F")
+        covariance[np.tril_indices(dimension + 1)] = tensors[f"covariance {name}"]
+        fitted = {who: Recruiter(**fields) for who, fields in recruiters.items()}
+        tastes[name] = Taste(tensors[f"mean {name}"].copy(), covariance, tuple(about["cut_points"][name]), fitted)
+    past = History.empty(dimension, len(settings.questions))
     if history:
-        tail = np.frombuffer(tensors["tail"].tobytes(), ROW)
+        row = past.settled.dtype
+        tail = np.frombuffer(tensors["tail"].tobytes(), row)
         past = History.of(
-            dimension=len(mean) - 1,
-            settled=np.frombuffer(tensors["settled"].tobytes(), ROW),
+            dimension=dimension,
+            settled=np.frombuffer(tensors["settled"].tobytes(), row),
             shards=tuple(_shard(shard_at(digest) if shard_at else shard_file(path, digest), digest) for digest in about["shards"]),
             tail=tuple((np.array(row), difference) for row, difference in zip(tail, tensors["tail_differences"], strict=True)),
             names=tuple(about["names"]),
         )
     return Head(
-        settings=HeadSettings.model_validate(about["settings"]),
+        settings=settings,
         embedding_hash=about["embedding_hash"],
         sources=tuple(about["sources"]),
-        mean=mean.copy(),
-        covariance=covariance,
-        cut_points=tuple(about["cut_points"]),
+        tastes=tastes,
         history=past,
         sequence=about["sequence"],
         judgments_seen=about["judgments_seen"],
-        recruiters={name: Recruiter(**fields) for name, fields in about["recruiters"].items()},
         marked=about["marked"],
         reconciled_at=about["reconciled_at"],
     )
+
+
+def _equal(one: Taste, other: Taste) -> bool:
+    return np.array_equal(one.mean, other.mean) and np.array_equal(one.covariance, other.covariance) and not one.recruiters
 
 
 def shard_file(path: Path, digest: str) -> Path:

@@ -1,9 +1,9 @@
-"""The online reward head as an immutable value: its settings, its position in the log, its weights and their covariance."""
+"""The online reward head as an immutable value: its settings, its position in the log, and for each question weights and covariance."""
 
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from scipy.special import expit
 from storage.events import Source
 from trainers.reward.online.history import History
 from trainers.reward.online.recruiters import Recruiter
-from trainers.reward.online.settings import HeadSettings
+from trainers.reward.online.settings import OVERALL, HeadSettings
 
 FORMULATION = 6  # bump on every change that gives other weights or counts for the same preferences
 
@@ -36,15 +36,47 @@ class Prediction(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Head:
-    """The head after entry ``sequence``; make one with :func:`new_head`, and the next one with ``learn``.
+class Taste:
+    """What the answers to one question value.
 
     Attributes
     ----------
     mean : weights of the features and, as the last entry, the pull of the side shown first; shape ``(d + 1,)``
     covariance : of ``mean``, F-ordered; only the lower triangle counts
-    judgments_seen : pairs with a judgment that counts towards the retraining threshold; several judgments of a pair count once
     cut_points : where the four strengths begin, as fitted by the last reconciliation
+    recruiters : by name, as fitted by the last reconciliation
+    """
+
+    mean: np.ndarray
+    covariance: np.ndarray
+    cut_points: tuple[float, ...]
+    recruiters: Mapping[str, Recruiter] = field(default_factory=dict)
+
+    @classmethod
+    def prior(cls, settings: HeadSettings, dimension: int) -> "Taste":
+        """Before the first answer."""
+        scale = np.full(dimension + 1, settings.prior_scale)
+        scale[-1] = settings.position_scale
+        return cls(np.zeros(dimension + 1), np.asfortranarray(np.diag(scale**2)), settings.cut_points)
+
+    @property
+    def weights(self) -> np.ndarray:
+        """The features' weights, shape ``(d,)``: a reply's reward is ``features @ weights``, up to a constant of its prompt."""
+        return self.mean[:-1]
+
+    def copied(self) -> "Taste":
+        """With arrays of its own, which learning updates in place."""
+        return replace(self, mean=self.mean.copy(), covariance=self.covariance.copy(order="F"))
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head after entry ``sequence``; make one with :func:`new_head`, and the next one with ``learn``.
+
+    Attributes
+    ----------
+    tastes : by question: ``overall``, and each objective of the settings
+    judgments_seen : pairs with an overall judgment that counts towards the retraining threshold; several judgments of a pair count once
     marked : whether a judgment was removed since the last reconciliation took effect, so that traces of it may remain
     reconciled_at : the last sequence number included in the last reconciliation, 0 before the first
     """
@@ -52,19 +84,21 @@ class Head:
     settings: HeadSettings
     embedding_hash: str
     sources: tuple[Source, ...]
-    mean: np.ndarray
-    covariance: np.ndarray
-    cut_points: tuple[float, ...]
+    tastes: Mapping[str, Taste]
     history: History
     sequence: int = 0
     judgments_seen: int = 0
-    recruiters: Mapping[str, Recruiter] = field(default_factory=dict)
     marked: bool = False
     reconciled_at: int = 0
 
     @property
+    def overall(self) -> Taste:
+        """The taste behind the overall answers."""
+        return self.tastes[OVERALL]
+
+    @property
     def dimension(self) -> int:
-        return len(self.mean) - 1
+        return len(self.overall.mean) - 1
 
     @property
     def head_id(self) -> str:
@@ -72,39 +106,41 @@ class Head:
 
     @property
     def weights(self) -> np.ndarray:
-        """The features' weights, shape ``(d,)``: a reply's reward is ``features @ weights``, up to a constant of its prompt."""
-        return self.mean[:-1]
+        """The features' weights for the overall answer, shape ``(d,)``."""
+        return self.overall.weights
 
     @property
     def prequential(self) -> tuple[float | None, float | None, int]:
-        """Accuracy and log loss of predicting the latest decisive judgments before learning them, and how many those are."""
-        rows = self.history.latest_decisive(self.settings.prequential_window)
+        """Accuracy and log loss of predicting the latest decisive overall answers before learning them, and how many those are."""
+        return self.prequential_of(OVERALL)
+
+    def prequential_of(self, question: str) -> tuple[float | None, float | None, int]:
+        """As :attr:`prequential`, for the answers to any question."""
+        at = self.settings.questions.index(question)
+        rows = self.history.latest_decisive(self.settings.prequential_window, at)
         if not len(rows):
             return None, None, 0
-        return float(rows["hit"].mean()), float(rows["loss"].mean()), len(rows)
+        return float(rows["hit"][:, at].mean(dtype=float)), float(rows["loss"][:, at].mean(dtype=float)), len(rows)
 
-    def recruiter(self, name: str) -> Recruiter:
+    def recruiter(self, name: str, question: str = OVERALL) -> Recruiter:
         """The recruiter as fitted by the last reconciliation, or the prior's means."""
-        return self.recruiters.get(name, self.settings.recruiter_prior.start)
+        return self.tastes[question].recruiters.get(name, self.settings.recruiter_prior.start)
 
 
 def new_head(settings: HeadSettings, embedding_hash: str, dimension: int, sources: Sequence[Source]) -> Head:
     """The head before the first preference, for features of ``dimension`` components, learning from ``sources``."""
-    scale = np.full(dimension + 1, settings.prior_scale)
-    scale[-1] = settings.position_scale
+    prior = Taste.prior(settings, dimension)
     return Head(
         settings=settings,
         embedding_hash=embedding_hash,
         sources=tuple(sorted(set(sources))),
-        mean=np.zeros(dimension + 1),
-        covariance=np.asfortranarray(np.diag(scale**2)),
-        cut_points=settings.cut_points,
-        history=History(dimension),
+        tastes=dict.fromkeys(settings.questions, prior),
+        history=History.empty(dimension, len(settings.questions)),
     )
 
 
-def predict(head: Head, differences: np.ndarray) -> Prediction:
-    """Predict the answers to pairs, without the effects of position and recruiter.
+def predict(head: Head, differences: np.ndarray, question: str = OVERALL) -> Prediction:
+    """Predict the answers to ``question`` about pairs, without the effects of position and recruiter.
 
     Parameters
     ----------
@@ -114,11 +150,12 @@ def predict(head: Head, differences: np.ndarray) -> Prediction:
     -----
     ``P(A) = sigmoid(kappa (m - c_1))`` with ``kappa = 1 / sqrt(1 + pi v / 8)``.
     """
+    taste = head.tastes[question]
     padded = np.zeros((head.dimension + 1, len(differences)), order="F")
     padded[:-1] = np.asarray(differences, dtype=float).T
-    mean = head.mean @ padded
-    variance = np.einsum("ij,ij->j", padded, dsymm(1.0, head.covariance, padded, lower=1)) if len(differences) else np.empty(0)
+    mean = taste.mean @ padded
+    variance = np.einsum("ij,ij->j", padded, dsymm(1.0, taste.covariance, padded, lower=1)) if len(differences) else np.empty(0)
     kappa = 1 / np.sqrt(1 + math.pi * variance / 8)
-    first = head.cut_points[0]
+    first = taste.cut_points[0]
     a, b = expit(kappa * (mean - first)), expit(kappa * (-mean - first))
     return Prediction(mean, variance, a, np.maximum(1 - (a + b), 0), b)

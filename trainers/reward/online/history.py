@@ -8,26 +8,36 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import numpy as np
 from safetensors.numpy import save as serialise
 
-ROW = np.dtype(
-    [
-        ("sequence", "<i8"),
-        ("position", "i1"),  # 1 if the order shown is known, else 0
-        ("lower", "i1"),
-        ("upper", "i1"),
-        ("counts", "?"),
-        ("pair", "<u8"),  # 61 bits of the pair's id
-        ("recruiter", "<i4"),  # index into names
-        ("occurred_at", "<f8"),  # seconds since 1970
-        ("hit", "<f4"),  # prediction before learning: 1 right, 0 wrong, 0.5 undecided; NaN for a tie
-        ("loss", "<f4"),  # -log P(chosen side | not a tie), before learning
-        ("site_precision", "<f8"),  # of the site's normal in ``delta @ w``, with the position in ``delta``
-        ("site_linear", "<f8"),
-    ]
-)
+UNANSWERED = 127  # as the lower level of a question that the judgment does not answer
+
+
+@cache
+def row_type(questions: int) -> np.dtype[np.void]:
+    """The type of a judgment's row with answers to so many questions."""
+    each = (questions,)
+    return np.dtype(
+        [
+            ("sequence", "<i8"),
+            ("position", "i1"),  # 1 if the order shown is known, else 0
+            ("counts", "?"),
+            ("pair", "<u8"),  # 61 bits of the pair's id
+            ("recruiter", "<i4"),  # index into names
+            ("occurred_at", "<f8"),  # seconds since 1970
+            ("lower", "i1", each),
+            ("upper", "i1", each),
+            ("hit", "<f4", each),  # prediction before learning: 1 right, 0 wrong, 0.5 undecided; NaN without a side
+            ("loss", "<f4", each),  # -log P(chosen side | not a tie), before learning
+            ("site_precision", "<f8", each),  # of the site's normal in ``delta @ w``, with the position in ``delta``
+            ("site_linear", "<f8", each),
+        ]
+    )
+
+
 STORED = "<f2"  # half precision: features are of size one, and single precision would double a judgment's memory
 
 
@@ -60,12 +70,17 @@ class History:
     """
 
     dimension: int
-    settled: np.ndarray = field(default_factory=lambda: np.empty(0, ROW))
+    settled: np.ndarray
     shards: tuple[Shard, ...] = ()
     tail: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
     names: tuple[str, ...] = ()
     settled_pairs: np.ndarray = field(default_factory=lambda: np.empty(0, "<u8"))
     tail_pairs: Mapping[int, int] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, dimension: int, questions: int) -> "History":
+        """A history without judgments."""
+        return cls(dimension, np.empty(0, row_type(questions)))
 
     @classmethod
     def of(
@@ -134,14 +149,14 @@ class History:
         return replace(truncated, names=self.names[: int(used.max()) + 1 if len(used) else 0])
 
     def rows(self) -> np.ndarray:
-        """All rows in order of sequence, shape ``(n,)`` of :data:`ROW`."""
+        """All rows in order of sequence, shape ``(n,)`` of :func:`row_type`."""
         return np.concatenate([self.settled, self._tail_rows()])
 
-    def latest_decisive(self, count: int) -> np.ndarray:
-        """The rows of the latest decisive judgments, at most ``count``, in order of sequence."""
-        found, start = [_decisive(self._tail_rows())], len(self.settled)
+    def latest_decisive(self, count: int, question: int) -> np.ndarray:
+        """The rows of the latest decisive answers to a question, given by its place, at most ``count``, in order of sequence."""
+        found, start = [_decisive(self._tail_rows(), question)], len(self.settled)
         while start > 0 and sum(map(len, found)) < count:
-            found.insert(0, _decisive(self.settled[max(start - 2 * count, 0) : start]))
+            found.insert(0, _decisive(self.settled[max(start - 2 * count, 0) : start], question))
             start -= 2 * count
         return np.concatenate(found)[-count:]
 
@@ -151,7 +166,7 @@ class History:
         return np.concatenate([np.empty((0, self.dimension), STORED), *(shard.differences for shard in self.shards), *fresh])
 
     def _tail_rows(self) -> np.ndarray:
-        return np.frombuffer(b"".join([row.tobytes() for row, _ in self.tail]), ROW)
+        return np.frombuffer(b"".join([row.tobytes() for row, _ in self.tail]), self.settled.dtype)
 
     def settle(self, rows: np.ndarray) -> "History":
         """The history with the tail as one more shard, all rows replaced by ``rows`` (with new sites), and unused names dropped."""
@@ -176,5 +191,5 @@ def _pairs_in(tail: tuple[tuple[np.ndarray, np.ndarray], ...]) -> Mapping[int, i
     return Counter(int(row["pair"]) for row, _ in tail if row["counts"])
 
 
-def _decisive(rows: np.ndarray) -> np.ndarray:
-    return np.asarray(rows[~np.isnan(rows["hit"])])
+def _decisive(rows: np.ndarray, question: int) -> np.ndarray:
+    return np.asarray(rows[~np.isnan(rows["hit"][:, question])])

@@ -7,7 +7,7 @@ So a reconciliation can be computed in the background while learning goes on (``
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -15,13 +15,14 @@ import numpy as np
 from scipy.linalg.blas import dsymv, dsyr
 
 from storage.errors import EventError
-from trainers.data.preference import Entry, Preference
+from trainers.data.preference import DecisiveChoice, Entry, Preference
 from trainers.reward.online import ordinal
 from trainers.reward.online.checkpoint import load, save
-from trainers.reward.online.head import Head, Prediction, head_id, new_head, predict
-from trainers.reward.online.history import ROW, STORED
+from trainers.reward.online.head import Head, Prediction, Taste, head_id, new_head, predict
+from trainers.reward.online.history import STORED, UNANSWERED, row_type
 from trainers.reward.online.reconciliation import reconcile, single_threaded_blas
 from trainers.reward.online.recruiters import Recruiter
+from trainers.reward.online.settings import OVERALL
 
 __all__ = [
     "Head",
@@ -60,11 +61,30 @@ def learn_all(head: Head, entries: Iterable[Entry], reconciled: Reconcile = reco
     EventError
         A sequence number is missing before one of the entries, or its features have another length than the head's.
     """
+    entries = tuple(entries)
     with single_threaded_blas():
-        head = replace(head, mean=head.mean.copy(), covariance=head.covariance.copy(order="F"))  # updated in place by the steps
+        head = _writable(head, _touched(entries, head))
         for entry in entries:
             head = _next(head, entry, reconciled)
     return head
+
+
+def _writable(head: Head, questions: Collection[str]) -> Head:
+    """The head with arrays of its own for the tastes of these questions, which the steps update in place."""
+    tastes = {name: taste.copied() if name in questions else taste for name, taste in head.tastes.items()}
+    return replace(head, tastes=tastes)
+
+
+def _touched(entries: Sequence[Entry], head: Head) -> Collection[str]:
+    """The questions whose taste these entries may change."""
+    if any(entry.removes is not None for entry in entries):
+        return head.settings.questions
+    return {name for entry in entries if entry.preference is not None for name in answers_of(entry.preference)}
+
+
+def answers_of(preference: Preference) -> dict[str, DecisiveChoice]:
+    """The preference's answers by question; those to unknown objectives are included."""
+    return {name: choice for name, choice in ((OVERALL, preference.choice), *preference.objectives.items()) if choice is not None}
 
 
 def held_at(head: Head, sequence: int) -> Head:
@@ -93,17 +113,17 @@ def _next(head: Head, entry: Entry, reconciled: Reconcile) -> Head:
 
 def _with_later_judgments(base: Head, head: Head) -> Head:
     """The reconciled ``base`` with the later judgments of ``head`` learnt on top of it."""
-    base = replace(base, mean=base.mean.copy(), covariance=base.covariance.copy(order="F"))
+    base = _writable(base, head.settings.questions)
     history = base.history
     for row, difference in head.history.tail:
         if row["sequence"] > base.sequence:
-            name, position = head.history.names[row["recruiter"]], int(row["position"])
-            low, high = ordinal.one_interval(int(row["lower"]), int(row["upper"]), base.cut_points)
-            projection = _project(base.covariance, difference, position)
-            again = row.copy()
-            again["site_precision"], again["site_linear"] = _laplace_step(
-                base.mean, base.covariance, projection, position, low, high, base.recruiter(name)
-            )
+            name, again = head.history.names[row["recruiter"]], row.copy()
+            for at, question in enumerate(head.settings.questions):
+                if row["lower"][at] != UNANSWERED:
+                    taste, recruiter = base.tastes[question], base.recruiter(name, question)
+                    low, high = ordinal.one_interval(int(row["lower"][at]), int(row["upper"][at]), taste.cut_points)
+                    projection = _project(taste.covariance, difference, int(row["position"]))
+                    again["site_precision"][at], again["site_linear"][at] = _laplace_step(taste, projection, low, high, recruiter)
             history = history.append(again, difference, name)
     return replace(base, history=history, sequence=head.sequence, judgments_seen=head.judgments_seen)
 
@@ -123,31 +143,39 @@ def _add(head: Head, sequence: int, preference: Preference) -> Head:
     _, a, b = preference.features
     if len(a) != head.dimension or len(b) != head.dimension:
         raise EventError(f"preference {sequence}: features of {len(a)} and {len(b)} components where the head has {head.dimension}")
-    lower, upper = ordinal.levels(preference.choice, preference.strength)
-    difference = (a - b).astype(STORED)
-    if preference.shown_first == "B":
-        difference, (lower, upper) = (b - a).astype(STORED), ordinal.mirrored(lower, upper)
-    position = int(preference.shown_first is not None)
-    low, high = ordinal.one_interval(lower, upper, head.cut_points)
+    mirrored = preference.shown_first == "B"
+    difference = ((b - a) if mirrored else (a - b)).astype(STORED)
+    given, questions = answers_of(preference), head.settings.questions
+    counts = preference.counts and OVERALL in given
+    row = np.zeros((), row_type(len(questions)))
+    row["lower"], row["hit"], row["loss"] = UNANSWERED, np.nan, np.nan
+    row["sequence"], row["position"], row["counts"] = sequence, preference.shown_first is not None, counts
+    row["pair"] = preference.pair_id.int % PAIR_MODULUS if preference.pair_id is not None else 0
+    row["occurred_at"] = preference.occurred_at.timestamp() if preference.occurred_at is not None else 0.0
     name = preference.recruiter or UNKNOWN
-
-    projection = _project(head.covariance, difference, position)
-    hit, loss = _prequential_score(head, projection, lower)
-    precision, linear = _laplace_step(head.mean, head.covariance, projection, position, low, high, head.recruiter(name))
-    pair = preference.pair_id.int % PAIR_MODULUS if preference.pair_id is not None else 0
-    moment = preference.occurred_at.timestamp() if preference.occurred_at is not None else 0.0
-    row = np.array((sequence, position, lower, upper, preference.counts, pair, 0, moment, hit, loss, precision, linear), ROW)
+    for at, question in enumerate(questions):
+        if question in given:
+            taste = head.tastes[question]
+            lower, upper = ordinal.levels(given[question], preference.strength if question == OVERALL else None)
+            if mirrored:
+                lower, upper = ordinal.mirrored(lower, upper)
+            low, high = ordinal.one_interval(lower, upper, taste.cut_points)
+            projection = _project(taste.covariance, difference, int(row["position"]))
+            row["hit"][at], row["loss"][at] = _prequential_score(taste, projection, lower)
+            row["site_precision"][at], row["site_linear"][at] = _laplace_step(taste, projection, low, high, head.recruiter(name, question))
+            row["lower"][at], row["upper"][at] = lower, upper
     return replace(
         head,
         sequence=sequence,
         history=head.history.append(row, difference, name),
-        judgments_seen=head.judgments_seen + (preference.counts and not head.history.counts_pair(pair)),
+        judgments_seen=head.judgments_seen + int(counts and not head.history.counts_pair(int(row["pair"]))),
     )
 
 
 class _Projection(NamedTuple):
     """A judgment's feature difference padded with 0, ``delta`` with its position instead, and the covariance times each."""
 
+    position: int
     features: np.ndarray
     delta: np.ndarray
     cov_features: np.ndarray
@@ -158,35 +186,31 @@ def _project(covariance: np.ndarray, difference: np.ndarray, position: int) -> _
     features = np.append(difference.astype(float), 0.0)
     cov_features = dsymv(1.0, covariance, features, lower=1)
     if not position:
-        return _Projection(features, features, cov_features, cov_features)
+        return _Projection(0, features, features, cov_features, cov_features)
     delta = features.copy()
     delta[-1] = position
-    return _Projection(features, delta, cov_features, cov_features + position * covariance[-1])  # the last row lies in the lower triangle
+    return _Projection(  # the covariance's last row lies in its lower triangle
+        position, features, delta, cov_features, cov_features + position * covariance[-1]
+    )  # the last row lies in the lower triangle
 
 
-def _prequential_score(head: Head, projection: _Projection, lower: int) -> tuple[float, float]:
+def _prequential_score(taste: Taste, projection: _Projection, lower: int) -> tuple[float, float]:
     """Whether the likelier side was chosen, and the log loss given that the answer is not a tie; both NaN for a tie.
 
     A scalar version of :func:`predict`: array overhead would dominate a step.
     """
     if lower == 0:
         return math.nan, math.nan
-    mean, variance, cut = (
-        float(projection.features @ head.mean),
-        float(projection.features @ projection.cov_features),
-        head.cut_points[0],
-    )
-    kappa = 1 / math.sqrt(1 + math.pi * variance / 8)
+    mean, variance = float(projection.features @ taste.mean), float(projection.features @ projection.cov_features)
+    kappa, cut = 1 / math.sqrt(1 + math.pi * variance / 8), taste.cut_points[0]
     first, second = _sigmoid(kappa * (mean - cut)), _sigmoid(kappa * (-mean - cut))
     chosen = first if lower > 0 else second
     hit = 0.5 if mean == 0 else float((mean > 0) == (lower > 0))
     return hit, -math.log(max(chosen / (first + second), 1e-12))
 
 
-def _laplace_step(
-    mean: np.ndarray, covariance: np.ndarray, projection: _Projection, position: int, low: float, high: float, recruiter: Recruiter
-) -> tuple[float, float]:
-    """Update ``mean`` and the lower triangle of ``covariance`` in place by one judgment; return its site's precision and linear term.
+def _laplace_step(taste: Taste, projection: _Projection, low: float, high: float, recruiter: Recruiter) -> tuple[float, float]:
+    """Update the taste's mean and lower triangle in place by one judgment; return its site's precision and linear term.
 
     On the projection ``z = scale * (delta @ w + pull)``, normal with mean m and variance v before the judgment, z* maximises
     ``weight * log P(answer | z) - (z - m)^2 / 2v``; then with ``s = scale * covariance @ delta`` and h the weighted curvature at z*,
@@ -194,17 +218,17 @@ def _laplace_step(
     """
     scale, weight = recruiter.scale, recruiter.weight
     delta, s = scale * projection.delta, scale * projection.cov_delta
-    offset = scale * recruiter.pull * position
     v = float(delta @ s)
     if v <= 0:  # two replies with equal features and no known order: nothing to learn
         return 0.0, 0.0
-    m = float(delta @ mean) + offset
+    offset = scale * recruiter.pull * projection.position
+    m = float(delta @ taste.mean) + offset
     z = projected_mode(m, v, low, high, weight)
     _, curve = _slope_and_curvature(z, low, high)
     h, slope = weight * curve, (z - m) / v
-    mean += s * slope
-    updated = dsyr(-h / (1 + h * v), s, lower=1, a=covariance, overwrite_a=1)
-    assert updated is covariance or np.shares_memory(updated, covariance)
+    taste.mean[:] += s * slope
+    updated = dsyr(-h / (1 + h * v), s, lower=1, a=taste.covariance, overwrite_a=1)
+    assert updated is taste.covariance or np.shares_memory(updated, taste.covariance)
     return scale**2 * h, scale * (h * (z - offset) + slope)
 
 
@@ -246,11 +270,14 @@ def _remove(head: Head, sequence: int, removes: int) -> Head:
         return replace(head, sequence=sequence)
     row, difference = found
     delta = np.append(difference.astype(float), float(row["position"]))
-    h, linear = float(row["site_precision"]), float(row["site_linear"])
-    s = dsymv(1.0, head.covariance, delta, lower=1)
-    rest = 1 - h * float(delta @ s)  # above zero: prior and other sites are positive
-    head.mean[:] += s * ((h * float(delta @ head.mean) - linear) / rest)
-    dsyr(h / rest, s, lower=1, a=head.covariance, overwrite_a=1)
+    for at, question in enumerate(head.settings.questions):
+        h, linear = float(row["site_precision"][at]), float(row["site_linear"][at])
+        if h > 0:
+            taste = head.tastes[question]
+            s = dsymv(1.0, taste.covariance, delta, lower=1)
+            rest = 1 - h * float(delta @ s)  # above zero: prior and other sites are positive
+            taste.mean[:] += s * ((h * float(delta @ taste.mean) - linear) / rest)
+            dsyr(h / rest, s, lower=1, a=taste.covariance, overwrite_a=1)
     history = head.history.without(removes)
     seen = head.judgments_seen - int(row["counts"] and not history.counts_pair(int(row["pair"])))
     return replace(head, sequence=sequence, history=history, judgments_seen=seen, marked=True)

@@ -5,20 +5,19 @@ remains. Reconciliations happen at fixed sequence numbers, so that a replay reco
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 from threadpoolctl import OpenBLASController, ThreadpoolController
 
 from trainers.reward.online import ordinal, recruiters
-from trainers.reward.online.head import Head, new_head
-from trainers.reward.online.history import STORED
+from trainers.reward.online.head import Head, Taste
+from trainers.reward.online.history import STORED, UNANSWERED
 from trainers.reward.online.posterior import Answers, most_probable, posterior_at, spread_at
 from trainers.reward.online.recruiters import Recruiter
-from trainers.reward.online.settings import HeadSettings
 
 
 def _no_pause() -> None:
@@ -77,60 +76,66 @@ def single_threaded_blas() -> AbstractContextManager[None]:
 
 
 def _reconciled(head: Head, pause: Callable[[], None]) -> Head:
-    settings, history = head.settings, head.history
-    rows, names = history.rows(), history.names
-    fresh = new_head(settings, head.embedding_hash, head.dimension, head.sources)
+    rows, differences = head.history.rows(), head.history.differences()
+    tastes = {}
+    for at, question in enumerate(head.settings.questions):
+        answered = np.flatnonzero(rows["lower"][:, at] != UNANSWERED)
+        everything = len(answered) == len(rows)
+        sites = _Sites(at, rows if everything else rows[answered])
+        tastes[question] = _fitted(sites, differences if everything else differences[answered], head, pause)
+        rows["site_precision"][answered, at], rows["site_linear"][answered, at] = sites.precision, sites.linear
+    return replace(head, tastes=tastes, history=head.history.settle(rows), marked=False, reconciled_at=head.sequence)
+
+
+@dataclass
+class _Sites:
+    """The rows that answer the question at place ``at``, and their sites once they are fitted."""
+
+    at: int
+    rows: np.ndarray
+
+    def __post_init__(self) -> None:
+        self.lower, self.upper = self.rows["lower"][:, self.at], self.rows["upper"][:, self.at]
+        self.precision, self.linear = np.zeros(len(self.rows)), np.zeros(len(self.rows))
+
+
+def _fitted(sites: _Sites, differences: np.ndarray, head: Head, pause: Callable[[], None]) -> Taste:
+    settings, rows = head.settings, sites.rows
+    prior = Taste.prior(settings, head.dimension)
     if not len(rows):
-        seen = head.judgments_seen
-        return replace(fresh, sequence=head.sequence, judgments_seen=seen, reconciled_at=head.sequence)
-    differences = np.concatenate([history.differences(), rows["position"][:, None].astype(STORED)], axis=1)
-    precision = 1 / np.diag(fresh.covariance)
+        return prior
+    differences = np.concatenate([differences, rows["position"][:, None].astype(STORED)], axis=1)
+    precision = 1 / np.diag(prior.covariance)
     age = _age_weights(rows["occurred_at"], settings.half_life_days)
     cuts: tuple[float, ...] = settings.cut_points
-    found = dict.fromkeys(names, settings.recruiter_prior.start)
+    names, who = np.unique(np.array(head.history.names)[rows["recruiter"]], return_inverse=True)  # sorted: bits depend on the order
+    found = [settings.recruiter_prior.start] * len(names)
     mean = np.zeros(head.dimension + 1)
     for round_ in range(settings.rounds + 1):
         pause()
-        answers = _answers(rows, differences, names, found, cuts, age)
+        answers = _answers(sites, differences, who, found, cuts, age)
         last = round_ == settings.rounds
         mean = most_probable(answers, precision, mean, tolerance=1e-10 if last else 1e-3)
         if not last:
             pause()
-            center, variance = _left_out(mean, answers, precision)
-            cuts = _fitted_cuts(rows, names, found, center, variance, cuts, settings)
-            low, high = ordinal.interval(rows["lower"], rows["upper"], cuts)
-            found = recruiters.step(found, settings.recruiter_prior, names, rows, center, variance, low, high)
+            left_out = _left_out(mean, answers, precision)
+            given = recruiters.Given(who, rows["position"], sites.lower, sites.upper, *left_out)
+            cuts = given.fitted_cut_points(found, cuts, settings.cut_points, settings.cut_spread)
+            found = given.step(found, settings.recruiter_prior, cuts)
     pause()
     posterior = posterior_at(mean, answers, precision)
     h, slope = _curvature_and_slope(answers, posterior.latent)
-    rows["site_precision"] = answers.scale**2 * h
-    rows["site_linear"] = answers.scale * (h * (posterior.latent - answers.offset) + slope)
-    return replace(
-        head,
-        mean=mean,
-        covariance=posterior.covariance,
-        cut_points=cuts,
-        history=history.settle(rows),
-        recruiters={name: found[name] for name in sorted(found)},
-        marked=False,
-        reconciled_at=head.sequence,
-    )
+    sites.precision = answers.scale**2 * h
+    sites.linear = answers.scale * (h * (posterior.latent - answers.offset) + slope)
+    return Taste(mean, posterior.covariance, cuts, dict(zip(names.tolist(), found, strict=True)))
 
 
 def _answers(
-    rows: np.ndarray,
-    differences: np.ndarray,
-    names: Sequence[str],
-    found: Mapping[str, Recruiter],
-    cuts: Sequence[float],
-    age: np.ndarray,
+    sites: _Sites, differences: np.ndarray, who: np.ndarray, found: Sequence[Recruiter], cuts: Sequence[float], age: np.ndarray
 ) -> Answers:
-    pull, scale, weight = (
-        np.array(values)[rows["recruiter"]]
-        for values in zip(*((found[name].pull, found[name].scale, found[name].weight) for name in names), strict=True)
-    )
-    low, high = ordinal.interval(rows["lower"], rows["upper"], cuts)
-    return Answers(differences, low, high, scale * pull * rows["position"], weight * age, scale)
+    pull, scale, weight = (np.array(values)[who] for values in zip(*((each.pull, each.scale, each.weight) for each in found), strict=True))
+    low, high = ordinal.interval(sites.lower, sites.upper, cuts)
+    return Answers(differences, low, high, scale * pull * sites.rows["position"], weight * age, scale)
 
 
 def _left_out(mean: np.ndarray, answers: Answers, precision: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -140,30 +145,6 @@ def _left_out(mean: np.ndarray, answers: Answers, precision: np.ndarray) -> tupl
     remaining = 1 - h * spread
     left_out = latent - answers.offset - spread * slope / remaining
     return left_out / answers.scale, spread / remaining / answers.scale**2
-
-
-def _fitted_cuts(
-    rows: np.ndarray,
-    names: Sequence[str],
-    found: Mapping[str, Recruiter],
-    center: np.ndarray,
-    variance: np.ndarray,
-    start: Sequence[float],
-    settings: HeadSettings,
-) -> tuple[float, ...]:
-    """The cut points that make the answers most probable, lapses included; ``center`` and ``variance`` as from :func:`_left_out`."""
-    lapse, pull, scale = (
-        np.array(values)[rows["recruiter"]]
-        for values in zip(*((found[name].lapse, found[name].pull, found[name].scale) for name in names), strict=True)
-    )
-    z, spread = recruiters.latent(center, variance, pull * rows["position"], scale)
-    chance = (rows["upper"].astype(int) - rows["lower"] + 1) / (2 * ordinal.LEVELS + 1)
-
-    def log_likelihood(at: Sequence[float]) -> float:
-        by_taste = ordinal.expected(z, spread, *ordinal.interval(rows["lower"], rows["upper"], at))
-        return float(np.log((1 - lapse) * by_taste + lapse * chance).sum())
-
-    return ordinal.fitted_cut_points(log_likelihood, settings.cut_points, settings.cut_spread, start)
 
 
 def _curvature_and_slope(answers: Answers, latent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

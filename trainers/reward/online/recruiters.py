@@ -8,7 +8,7 @@ log-likelihood is weighted by ``1 - epsilon_r``. A low reliability means that th
 different taste look alike here.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,57 +46,74 @@ class RecruiterPrior:
         return Recruiter(self.lapsed / (self.lapsed + self.attentive), 0.0)
 
 
-def step(
-    current: Mapping[str, Recruiter],
-    prior: RecruiterPrior,
-    names: tuple[str, ...],
-    rows: np.ndarray,
-    mean: np.ndarray,
-    variance: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
-) -> dict[str, Recruiter]:
-    """One round of EM for the lapse rates and one Newton step for the pulls and for the scales.
+@dataclass(frozen=True)
+class Given:
+    """Answers to one question, as arrays of length n, for a round of EM.
 
-    Parameters
+    Attributes
     ----------
-    names, rows : the history's; ``rows["recruiter"]`` indexes ``names``
+    who : index of the recruiter, 0 … R - 1
+    position : 1 where the order shown is known, else 0
+    lower, upper : levels, first side up
     mean, variance : of each judgment's ``delta @ w`` *without* its own site: with it, every recruiter would look attentive once there are
         as many weights as judgments
-    low, high : the interval of the latent scale that each answer covers
     """
-    who, known = rows["recruiter"], rows["position"] != 0
-    lapse, pull, scale = (np.array(values) for values in zip(*(_of(current.get(name, prior.start)) for name in names), strict=True))
 
-    def log_likelihood(pulls: np.ndarray, scales: np.ndarray) -> np.ndarray:
-        return np.asarray(np.log(ordinal.expected(*latent(mean, variance, np.where(known, pulls[who], 0), scales[who]), low, high)))
+    who: np.ndarray
+    position: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    mean: np.ndarray
+    variance: np.ndarray
 
-    def per_recruiter(values: np.ndarray) -> np.ndarray:
-        return np.bincount(who, weights=values, minlength=len(names))
+    @property
+    def chance(self) -> np.ndarray:
+        """The probability of each answer in a lapse."""
+        return np.asarray((self.upper.astype(int) - self.lower + 1) / (2 * ordinal.LEVELS + 1))
 
-    by_chance = lapse[who] * (rows["upper"].astype(int) - rows["lower"] + 1) / (2 * ordinal.LEVELS + 1)
-    by_model = (1 - lapse[who]) * np.exp(log_likelihood(pull, scale))
-    lapsed = by_chance / (by_chance + by_model)
-    attention = 1 - lapsed
-    new_lapse = (prior.lapsed + per_recruiter(lapsed)) / (prior.lapsed + prior.attentive + per_recruiter(np.ones(len(rows))))
+    def by_taste(self, pull: np.ndarray, scale: np.ndarray, cuts: Sequence[float]) -> np.ndarray:
+        """The probability of each answer without a lapse, for pulls and scales ``(R,)``."""
+        stretch = scale[self.who]
+        z, spread = stretch * (self.mean + pull[self.who] * self.position), stretch**2 * self.variance
+        return np.asarray(np.maximum(ordinal.expected(z, spread, *ordinal.interval(self.lower, self.upper, cuts)), 1e-300))
 
-    def newton_step(value: np.ndarray, spread: float, at: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """One step towards the mode under a normal prior around 0, by central differences; at most one prior standard deviation."""
-        below, here, above = (per_recruiter(attention * at(value + move)) for move in (-STEP, 0.0, STEP))
-        slope = (above - below) / (2 * STEP) - value / spread**2
-        curvature = np.maximum((2 * here - above - below) / STEP**2, 0) + 1 / spread**2
-        return np.asarray(value + np.clip(slope / curvature, -spread, spread))
+    def fitted_cut_points(
+        self, found: Sequence[Recruiter], start: Sequence[float], first: Sequence[float], spread: float
+    ) -> tuple[float, ...]:
+        """The cut points that make the answers most probable, lapses included; see :func:`ordinal.fitted_cut_points`."""
+        lapse, pull, scale = _columns(found)
 
-    new_pull = newton_step(pull, prior.pull_scale, lambda pulls: log_likelihood(pulls, scale))
-    logs = newton_step(np.log(scale), prior.scale_spread, lambda logs: log_likelihood(new_pull, np.exp(logs)))
-    new_scale = np.exp(logs - per_recruiter(np.ones(len(rows))) @ logs / len(rows))
-    return {name: Recruiter(float(new_lapse[i]), float(new_pull[i]), float(new_scale[i])) for i, name in enumerate(names)}
+        def log_likelihood(cuts: Sequence[float]) -> float:
+            attentive = 1 - lapse[self.who]
+            return float(np.log(attentive * self.by_taste(pull, scale, cuts) + (1 - attentive) * self.chance).sum())
+
+        return ordinal.fitted_cut_points(log_likelihood, first, spread, start)
+
+    def step(self, found: Sequence[Recruiter], prior: RecruiterPrior, cuts: Sequence[float]) -> list[Recruiter]:
+        """One round of EM for the lapse rates and one Newton step for the pulls and for the scales."""
+        lapse, pull, scale = _columns(found)
+
+        def per_recruiter(values: np.ndarray) -> np.ndarray:
+            return np.bincount(self.who, weights=values, minlength=len(found))
+
+        by_chance = lapse[self.who] * self.chance
+        lapsed = by_chance / (by_chance + (1 - lapse[self.who]) * self.by_taste(pull, scale, cuts))
+        count = per_recruiter(np.ones(len(self.who)))
+        new_lapse = (prior.lapsed + per_recruiter(lapsed)) / (prior.lapsed + prior.attentive + count)
+
+        def newton_step(value: np.ndarray, spread: float, at: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+            """One step towards the mode under a normal prior around 0, by central differences; at most one prior standard deviation."""
+            below, here, above = (per_recruiter((1 - lapsed) * np.log(at(value + move))) for move in (-STEP, 0.0, STEP))
+            slope = (above - below) / (2 * STEP) - value / spread**2
+            curvature = np.maximum((2 * here - above - below) / STEP**2, 0) + 1 / spread**2
+            return np.asarray(value + np.clip(slope / curvature, -spread, spread))
+
+        new_pull = newton_step(pull, prior.pull_scale, lambda pulls: self.by_taste(pulls, scale, cuts))
+        logs = newton_step(np.log(scale), prior.scale_spread, lambda logs: self.by_taste(new_pull, np.exp(logs), cuts))
+        new_scale = np.exp(logs - count @ logs / len(self.who))
+        return [Recruiter(*map(float, each)) for each in zip(new_lapse, new_pull, new_scale, strict=True)]
 
 
-def latent(mean: np.ndarray, variance: np.ndarray, pull: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance of ``z`` from those of ``delta @ w``."""
-    return scale * (mean + pull), scale**2 * variance
-
-
-def _of(recruiter: Recruiter) -> tuple[float, float, float]:
-    return recruiter.lapse, recruiter.pull, recruiter.scale
+def _columns(found: Sequence[Recruiter]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    lapse, pull, scale = (np.array(values) for values in zip(*((each.lapse, each.pull, each.scale) for each in found), strict=True))
+    return lapse, pull, scale

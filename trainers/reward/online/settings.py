@@ -5,8 +5,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from storage.events import Identifier
 from trainers.reward.online.recruiters import RecruiterPrior
 
+OVERALL = "overall"
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -25,6 +27,7 @@ class HeadSettings(BaseModel):
     reconcile_steadily : the last of these sequence numbers; after it the distance grows
     reconcile_growth : ratio of two later sequence numbers, so that learning n judgments costs O(n log n) in all
     rounds : EM rounds for cut points and recruiters in each reconciliation
+    objectives : questions beside the overall one that have weights of their own; judgments name them in ``objectives``
     prequential_window : number of latest decisive judgments for prequential accuracy and log loss
     half_life_days : age at which a judgment's weight at a reconciliation is halved; None for no decay
     """
@@ -45,12 +48,24 @@ class HeadSettings(BaseModel):
     rounds: Annotated[int, Field(ge=0, le=50)] = 5
     prequential_window: Annotated[int, Field(ge=1)] = 500
     half_life_days: Positive | None = None
+    objectives: tuple[Identifier, ...] = ("helpful", "safe", "factual", "engaging")
 
     @model_validator(mode="after")
     def _cuts_ascend(self) -> "HeadSettings":
         if list(self.cut_points) != sorted(set(self.cut_points)):
             raise ValueError("cut points have to be strictly ascending")
         return self
+
+    @model_validator(mode="after")
+    def _objectives_differ(self) -> "HeadSettings":
+        if len(set(self.questions)) < len(self.questions):
+            raise ValueError(f"objectives have to differ, and {OVERALL!r} is the name of the overall answer")
+        return self
+
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """What a judgment may answer: the overall question and each objective."""
+        return (OVERALL, *self.objectives)
 
     @property
     def taken_over_after(self) -> int:

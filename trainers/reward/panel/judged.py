@@ -32,7 +32,7 @@ class Judged:
     @classmethod
     def of(cls, preferences: Sequence[Preference], features_a: np.ndarray, features_b: np.ndarray) -> "Judged":
         """From preferences and the features of their replies, ``(n, d)`` each."""
-        levels = np.array([ordinal.levels(c.choice, c.strength) for c in preferences], int).reshape(-1, 2)
+        levels = np.array([ordinal.levels(c.overall, c.strength) for c in preferences], int).reshape(-1, 2)
         return cls(
             differences=np.asarray(features_a, float) - np.asarray(features_b, float),
             lower=levels[:, 0],
