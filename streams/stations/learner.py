@@ -251,7 +251,7 @@ class Learner:
 
     def _learn_some(self, taken: Sequence[tuple[Logged, Numbered]]) -> None:
         try:
-            self.head = learn_all(self.head, [Entry.of(event) for _, event in taken], self._refit)
+            self.head = learn_all(self.head, [Entry.of(event) for _, event in taken], self._refit, in_place=True)
         except EventError:  # one of them cannot be learnt: quarantine it and learn the others
             for entry, event in taken:
                 try:

@@ -84,6 +84,24 @@ def test_learning_leaves_the_head_it_starts_from_as_it_was() -> None:
     assert head.history.rows().tobytes() == rows
 
 
+def test_learning_in_place_gives_the_same_weights_and_a_refused_batch_leaves_them() -> None:
+    events = with_objectives(drawn(130, D, seed=1), seed=3)
+    start = fresh(reconcile_every=50)
+    copied = learn_all(start, events)
+    head = start
+    for event in events:
+        head = learn_all(head, [event], in_place=True)
+    for question in head.settings.questions:
+        assert np.array_equal(head.tastes[question].mean, copied.tastes[question].mean)
+    assert not start.overall.mean.any(), "all questions begin with the same arrays, which stay as they are"
+    before = head.overall.mean.copy()
+    a, b = np.eye(2, D, dtype="f4")
+    broken = changed(preference(132, a, b, "A"), features=Features(EMBEDDING, np.full(D, np.nan), b))
+    with pytest.raises(EventError, match="132: its features are not finite"):
+        learn_all(head, [preference(131, a, b, "A"), broken], in_place=True)
+    assert np.array_equal(head.overall.mean, before)
+
+
 def test_repeats_are_passed_over_and_a_gap_is_refused() -> None:
     events = drawn(5, D, seed=3)
     head = learn_all(fresh(), events)

@@ -45,12 +45,14 @@ class Taste:
     covariance : of ``mean``, F-ordered; only the lower triangle counts
     cut_points : where the four strengths begin, as fitted by the last reconciliation
     recruiters : by name, as fitted by the last reconciliation
+    owned : whether no other taste has the same arrays
     """
 
     mean: np.ndarray
     covariance: np.ndarray
     cut_points: tuple[float, ...]
     recruiters: Mapping[str, Recruiter] = field(default_factory=dict)
+    owned: bool = False
 
     @classmethod
     def prior(cls, settings: HeadSettings, dimension: int) -> "Taste":
@@ -66,7 +68,7 @@ class Taste:
 
     def copied(self) -> "Taste":
         """With arrays of its own, which learning updates in place."""
-        return replace(self, mean=self.mean.copy(), covariance=self.covariance.copy(order="F"))
+        return replace(self, mean=self.mean.copy(), covariance=self.covariance.copy(order="F"), owned=True)
 
 
 @dataclass(frozen=True)

@@ -50,28 +50,57 @@ def learn(head: Head, entry: Entry) -> Head:
     return learn_all(head, (entry,))
 
 
-def learn_all(head: Head, entries: Iterable[Entry], reconciled: Reconcile = reconcile) -> Head:
+def learn_all(head: Head, entries: Iterable[Entry], reconciled: Reconcile = reconcile, *, in_place: bool = False) -> Head:
     """The head after more entries, bit for bit the same as learning them one by one.
 
-    Entries already learnt are skipped. An entry that is not :func:`admissible` only advances ``sequence``. ``reconciled`` may return a
-    precomputed result of :func:`reconcile`.
+    Entries already learnt are skipped. An entry that is not :func:`admissible` only advances ``sequence``.
+
+    Parameters
+    ----------
+    reconciled : may return a precomputed result of :func:`reconcile`
+    in_place : reuse the arrays of ``head``, which must not be used afterwards; copying them takes longer than learning one judgment
 
     Raises
     ------
     EventError
-        A sequence number is missing before one of the entries, or its features have another length than the head's.
+        A sequence number is missing before one of the entries, or its features are not finite or have another length than the head's.
+        Nothing is learnt then.
     """
-    entries = tuple(entries)
+    fresh = _checked(head, entries)
     with single_threaded_blas():
-        head = _writable(head, _touched(entries, head))
-        for entry in entries:
+        head = _writable(head, _touched(fresh, head), in_place=in_place)
+        for entry in fresh:
             head = _next(head, entry, reconciled)
     return head
 
 
-def _writable(head: Head, questions: Collection[str]) -> Head:
-    """The head with arrays of its own for the tastes of these questions, which the steps update in place."""
-    tastes = {name: taste.copied() if name in questions else taste for name, taste in head.tastes.items()}
+def _checked(head: Head, entries: Iterable[Entry]) -> list[Entry]:
+    """The entries that are not learnt yet."""
+    fresh, expected = [], head.sequence + 1
+    for entry in entries:
+        if entry.sequence < expected:
+            continue
+        if entry.sequence > expected:
+            raise EventError(f"preference {entry.sequence} came after {expected - 1}: read feedback.preferences from {expected}")
+        if entry.preference is not None and admissible(head, entry.preference):
+            assert entry.preference.features is not None
+            _, a, b = entry.preference.features
+            if len(a) != head.dimension or len(b) != head.dimension:
+                raise EventError(
+                    f"preference {entry.sequence}: features of {len(a)} and {len(b)} components where the head has {head.dimension}"
+                )
+            if not (np.isfinite(a).all() and np.isfinite(b).all()):
+                raise EventError(f"preference {entry.sequence}: its features are not finite")
+        fresh.append(entry)
+        expected += 1
+    return fresh
+
+
+def _writable(head: Head, questions: Collection[str], *, in_place: bool = False) -> Head:
+    """The head with arrays of its own for the tastes of these questions, which the steps update."""
+    tastes = {
+        name: taste.copied() if name in questions and not (in_place and taste.owned) else taste for name, taste in head.tastes.items()
+    }
     return replace(head, tastes=tastes)
 
 
@@ -93,10 +122,6 @@ def held_at(head: Head, sequence: int) -> Head:
 
 
 def _next(head: Head, entry: Entry, reconciled: Reconcile) -> Head:
-    if entry.sequence <= head.sequence:
-        return head
-    if entry.sequence != head.sequence + 1:
-        raise EventError(f"preference {entry.sequence} came after {head.sequence}: read feedback.preferences from {head.sequence + 1}")
     if entry.removes is not None:
         head = _remove(head, entry.sequence, entry.removes)
     elif entry.preference is not None and admissible(head, entry.preference):
@@ -141,8 +166,6 @@ def admissible(head: Head, preference: Preference) -> bool:
 def _add(head: Head, sequence: int, preference: Preference) -> Head:
     assert preference.features is not None
     _, a, b = preference.features
-    if len(a) != head.dimension or len(b) != head.dimension:
-        raise EventError(f"preference {sequence}: features of {len(a)} and {len(b)} components where the head has {head.dimension}")
     mirrored = preference.shown_first == "B"
     difference = ((b - a) if mirrored else (a - b)).astype(STORED)
     given, questions = answers_of(preference), head.settings.questions
