@@ -324,6 +324,7 @@ def train(
     phase: Annotated[str, typer.Option(help="What to train: reward for a reward model, or a training method such as dpo for a policy.")],
     data: Annotated[Path | None, typer.Option(help="Preference records; by default the warehouse's judgments.")] = None,
     model: Annotated[str | None, typer.Option(help="Folder or id of the language model (dpo).")] = None,
+    kind: Annotated[str, typer.Option(help="reward: head, on the features of the online head, or transformer.")] = "head",
     out: Annotated[Path, typer.Option(help="Folder for what is trained.")] = Path("out"),
     source: Annotated[
         list[Origin] | None, typer.Option(help="Sources of the warehouse's judgments; by default the configured sources and imports.")
@@ -336,7 +337,7 @@ def train(
     """Train one phase on a file or on the warehouse, without bus or hub."""
     from deploy.cli.training import train_phase
 
-    found, text = train_phase(Settings.read(), phase, data, model, out, [origin.value for origin in source or ()], _print, swap_sides)
+    found, text = train_phase(Settings.read(), phase, data, model, out, [origin.value for origin in source or ()], _print, swap_sides, kind)
     _print(text)
     _write_json(json_file, found)
 

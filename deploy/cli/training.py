@@ -14,8 +14,8 @@ from storage.errors import ConfigurationError
 from storage.events import Source
 from storage.settings import Settings
 from trainers.data.bad_lines import DataSummary
+from trainers.phases import RewardPhase
 from trainers.phases import phase as phase_named
-from trainers.reward.table import RewardModelKind
 
 Result = tuple[dict[str, Any], str]  # for the JSON file, and as text
 
@@ -29,12 +29,15 @@ def train_phase(
     sources: Sequence[Source],
     say: Callable[[str], None],
     swap_sides: bool = False,
+    kind: str = "head",
 ) -> Result:
-    """Train one phase: a reward model, validated on held-out prompts, or a policy by a training method into ``out/policy``."""
+    """Train one phase: a reward model into ``out/reward``, validated on held-out prompts, or a policy into ``out/policy``."""
     row = phase_named(phase)
     with _data(settings, data, sources) as file:
-        if isinstance(row, RewardModelKind):
-            report = row.train(file, settings, swap_sides, _report_data(say))
+        if isinstance(row, RewardPhase):
+            from trainers.reward.validation import train_reward
+
+            report = train_reward(file, settings, kind, out=out, swap_sides=swap_sides, on_data=_report_data(say))
             return json.loads(report.model_dump_json()), report.as_text()
         from trainers.api import train_policy
 

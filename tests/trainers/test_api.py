@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from feedbackloop import DPOConfig, DPOTrainer, RewardModel, RLHFConfig, RLHFTrainer
-from storage.errors import ConfigurationError, DataRefused
+from storage.errors import ArtifactError, ConfigurationError, DataRefused, InputRefused
 from storage.settings import Common, Settings
 
 pytestmark = pytest.mark.training
@@ -31,12 +31,18 @@ def test_a_reward_model_learns_can_be_saved_and_ranks_the_preferred_reply_higher
     said = model.compare("Any news?", "Hello, by Friday 3.", "Hello, see the portal 3.")
     assert said.a[0] > 0.5 > said.b[0]
     assert said.a[0] + said.tie[0] + said.b[0] == pytest.approx(1)
-    model.save(tmp_path / "reward.safetensors")
-    again = RewardModel.load(tmp_path / "reward.safetensors")
-    assert np.array_equal(again.head.weights, model.head.weights)
+    model.save(tmp_path / "reward")
+    again = RewardModel.load(tmp_path / "reward")
+    replies = ["Hello, by Friday 3.", "Hello, see the portal 3.", "Goodbye."]
+    assert np.array_equal(again.score("Any news?", replies), model.score("Any news?", replies))
+    assert [each.index for each in model.rerank("Any news?", replies, top_n=1)] == [0]
+    with pytest.raises(InputRefused, match=r"documents\.1: is empty"):
+        model.rerank("Any news?", ["Hello.", " "])
     other = Settings(Common(), {"features": {"prompt_tokens": 32}})
     with pytest.raises(ConfigurationError, match=r"use the \[features\] settings of its training"):
-        RewardModel.load(tmp_path / "reward.safetensors", other)
+        RewardModel.load(tmp_path / "reward", other)
+    with pytest.raises(ArtifactError, match=r"no reward model is there: a folder with one of head\.safetensors, reward\.json is needed"):
+        RewardModel.load(tmp_path)
     with pytest.raises(DataRefused, match="no preference of the training stratum"):
         RewardModel.fit([])
 

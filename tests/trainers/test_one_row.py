@@ -18,6 +18,7 @@ from trainers.audits import table as audits
 from trainers.phases import phases
 from trainers.policy import methods
 from trainers.reward import table as reward_models
+from trainers.reward.model import RewardModel
 from trainers.runs.job import Job
 from trainers.runs.pipeline import run
 from trainers.runs.report import read_report
@@ -103,8 +104,10 @@ AUDIT = Audit("brevity", "Are its replies short?", Characters, Longest, measure,
 REWARD_MODEL = '''
 """Longer is better."""
 
+import numpy as np
 from pydantic import BaseModel
 
+from trainers.reward.online.head import Prediction
 from trainers.reward.table import RewardModelKind
 
 
@@ -119,19 +122,35 @@ class LengthSettings(BaseModel):
     unit: str = "characters"
 
 
-class LengthReport(BaseModel):
-    unit: str
-    lines: int
+class Length:
+    def __init__(self, unit):
+        self.about = {"unit": unit}
 
-    def as_text(self):
-        return f"counted {self.unit} in {self.lines} lines"
+    def scores(self, items):
+        return np.array([len(reply.split() if self.about["unit"] == "words" else reply) for _, reply in items], float)
+
+    def compare(self, first, second):
+        mean = self.scores(first) - self.scores(second)
+        a = 1 / (1 + np.exp(-mean))
+        return Prediction(mean, np.zeros(len(mean)), a, np.zeros(len(mean)), 1 - a)
+
+    def save(self, path):
+        path.mkdir(parents=True)
+        (path / "length.txt").write_text(self.about["unit"])
+        return path
 
 
-def train(path, settings, swap_sides, on_data):
-    return LengthReport(unit=settings.section("length", LengthSettings).unit, lines=len(path.read_text().splitlines()))
+class Fitter:
+    def __init__(self, settings):
+        self.unit = settings.section("length", LengthSettings).unit
+
+    def fit(self, preferences, folder):
+        return Length(self.unit)
 
 
-KIND = RewardModelKind("length", "length", LengthSettings, train)
+KIND = RewardModelKind(
+    "length", "length", LengthSettings, Fitter, "length.txt", lambda path, settings: Length((path / "length.txt").read_text()), folds=2
+)
 '''
 
 
@@ -173,14 +192,20 @@ def test_a_reward_model_is_trained_by_its_name_and_configured_by_its_section(tmp
     kind = added(tmp_path, monkeypatch, "length_reward", REWARD_MODEL).KIND
     monkeypatch.setattr(reward_models, "REWARD_MODELS", (*reward_models.REWARD_MODELS, kind))
     data = tmp_path / "data.jsonl"
-    data.write_text("{}\n{}\n")
+    records = [{"prompt": f"Question {n}?", "chosen": f"a longer reply {n}", "rejected": f"short {n}"} for n in range(60)]
+    data.write_text("".join(json.dumps(record) + "\n" for record in records))
     monkeypatch.setenv("FEEDBACKLOOP_LENGTH__UNIT", "words")
     monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(app, ["train", "--phase", "length", "--data", str(data), "--json", str(tmp_path / "found.json")])
+    command = ["train", "--phase", "reward", "--kind", "length", "--data", str(data), "--json", str(tmp_path / "found.json")]
+    done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
-    assert "counted words in 2 lines" in done.output
-    assert json.loads((tmp_path / "found.json").read_text()) == {"unit": "words", "lines": 2}
+    assert "60 records train a length: unit words; split by prompt" in done.output
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["held_out"]["accuracy"]["value"] == found["cross_validated"]["accuracy"]["value"] == 1
+    assert RewardModel.load(tmp_path / "out" / "reward").score("?", ["one two three", "one"]).tolist() == [3, 1]
     assert "| `unit` | `str` | `characters` | characters or words |" in reference().settings()
+    refused = CliRunner().invoke(app, [*command[:4], "lengthy", *command[5:]])
+    assert "there is no kind of reward model 'lengthy'; choose one of head, transformer, length" in str(refused.exception)
 
 
 def test_two_rows_with_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

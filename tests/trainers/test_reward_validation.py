@@ -54,6 +54,17 @@ def test_a_calibrated_model_shows_the_calibration_error_expected_of_its_sample_s
     assert measures.calibration_error(np.where(np.arange(434) % 2 == 0, 4.0, -4.0)) == pytest.approx(1 / (1 + np.exp(-4)) - 0.5)
 
 
+def test_correlation_with_length_changes_its_sign_with_the_margins_and_not_with_the_sides() -> None:
+    rng = np.random.default_rng(4)
+    length = rng.normal(size=300)
+    margins, sides = length + rng.normal(size=300), rng.choice([-1, 1], size=300)
+    found = measures.correlation(margins, length)
+    assert 0.6 < found < 0.8  # 1 / sqrt(2)
+    assert measures.correlation(-margins, length) == -found
+    assert measures.correlation(sides * margins, sides * length) == pytest.approx(found)
+    assert measures.correlation(margins, np.zeros(300)) == 0
+
+
 def test_intervals_are_wider_where_prompts_repeat() -> None:
     rng = np.random.default_rng(2)
     of_prompt = rng.normal(0.2, 1, size=40)
@@ -86,6 +97,7 @@ def found_in(path: Path, lines: list[bytes]) -> RewardReport:
 def test_a_simple_preference_is_learnt_and_predicted_on_unseen_prompts(tmp_path: Path) -> None:
     report = found_in(tmp_path / "data.jsonl", [*records(120), b"no record"])
     assert report.held_out.accuracy.value > 0.75  # .9 is the best possible
+    assert report.cross_validated is not None
     assert report.cross_validated.auc.low > 0.7
     assert report.held_out.pairs + report.training_pairs == 120 == report.cross_validated.pairs
     assert report.bad_lines == 1
@@ -119,4 +131,5 @@ def test_real_preferences_are_predicted_better_than_by_length(tmp_path: Path) ->
         some = [line.rstrip() for line, _ in zip(stream, range(160), strict=False)]
     report = found_in(tmp_path / "data.jsonl", some)
     assert report.bad_lines == 0
+    assert report.cross_validated is not None
     assert report.cross_validated.auc.value > 0.6

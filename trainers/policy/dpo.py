@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from storage.errors import DataRefused
 from storage.events import Message
 from trainers.data.preference import Preference
+from trainers.models.checkpoints import last_checkpoint
 from trainers.policy.workarounds import reply_logits_only, tqdm_disabled
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def train_dpo(base: str, rows: Iterable[Preference], settings: DPOSettings, outp
             callbacks=[reporter],
         )
         trainer.remove_callback(PrinterCallback)  # it prints every step's metrics
-        trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
+        trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))
     adapter = _write_adapter(trainer.model, base, output / ADAPTER)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return Trained(adapter, len(rows_of_ids), trainer.state.global_step, reporter.latest, too_long)
@@ -250,25 +251,6 @@ def _reporter(progress: Progress) -> Any:
                 progress(state.global_step, state.max_steps, metrics)
 
     return Reporter()
-
-
-def _last_checkpoint(folder: Path) -> str | None:
-    """The newest complete checkpoint. The trainer writes ``trainer_state.json`` last: one without it is incomplete and is removed."""
-    complete = []
-    for path in folder.glob("checkpoint-*"):
-        if (path / "trainer_state.json").is_file() and _is_json(path / "trainer_state.json"):
-            complete.append(path)
-        else:
-            shutil.rmtree(path)
-    return str(max(complete, key=lambda path: int(path.name.rpartition("-")[2]))) if complete else None
-
-
-def _is_json(path: Path) -> bool:
-    try:
-        json.loads(path.read_bytes())
-    except ValueError:
-        return False
-    return True
 
 
 def _write_adapter(model: Any, base: str, folder: Path) -> Path:

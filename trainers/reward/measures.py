@@ -68,6 +68,12 @@ def calibration_error_if_calibrated(margins: np.ndarray, *, draws: int = 200, se
     return float(np.mean([calibration_error(np.where(rng.random(len(size)) < chance, size, -size)) for _ in range(draws)]))
 
 
+def correlation(margins: np.ndarray, differences: np.ndarray) -> float:
+    """The correlation around zero of margins with another difference between the same sides; 0 where one of them is always 0."""
+    size = float(np.sqrt((margins**2).sum() * (differences**2).sum()))
+    return float((margins * differences).sum() / size) if size else 0.0
+
+
 def with_interval(
     measure: Callable[[np.ndarray], float], margins: np.ndarray, prompts: np.ndarray, *, draws: int = 1_000, seed: int = 0
 ) -> Figure:

@@ -1,95 +1,110 @@
-"""The reward model's Python interface: fit, save, load, score."""
+"""The reward model's Python interface: fit, save, load, score, compare, rerank."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import expit
 
-from storage.errors import ConfigurationError, DataRefused
+from storage.errors import ArtifactError, InputRefused
 from storage.events import Message
 from storage.settings import Common, Settings
-from trainers.audits.evidence import training_head
 from trainers.data.messages import messages_in
 from trainers.data.preference import Preference
-from trainers.features.embedding import Embedding
-from trainers.features.settings import FeatureSettings
-from trainers.reward.online.checkpoint import load, save
-from trainers.reward.online.head import Head, Prediction, predict
-from trainers.reward.online.settings import HeadSettings
+from trainers.reward import table
+from trainers.reward.online.head import Prediction
+from trainers.reward.reward import Reward
 
 Prompt = str | Sequence[Message | Mapping[str, Any]]
 
 
+class Ranked(NamedTuple):
+    """A document's place in the list that was ranked, and the probability that it is preferred to the average one."""
+
+    index: int
+    relevance_score: float
+
+
 class RewardModel:
-    """The online head with its embedding.
+    """A reward model of any kind.
 
     Attributes
     ----------
-    head : the head; ``head.weights`` are the features' weights, ``(d,)``
+    reward : the model itself, such as :class:`trainers.reward.head_reward.HeadReward`
     """
 
-    def __init__(self, head: Head, embedding: Embedding) -> None:
-        if head.embedding_hash != embedding.hash:
-            raise ConfigurationError(
-                f"this reward model was trained on the embedding {head.embedding_hash[:12]}… and not on {embedding.hash[:12]}…; "
-                "use the [features] settings of its training"
-            )
-        self.head, self._embedding = head, embedding
+    def __init__(self, reward: Reward) -> None:
+        self.reward = reward
 
     @classmethod
-    def fit(cls, data: str | Path | Iterable[Preference], settings: Settings | None = None) -> "RewardModel":
+    def fit(cls, data: str | Path | Iterable[Preference], settings: Settings | None = None, *, kind: str = "head") -> "RewardModel":
         """Train on the training stratum of a file, of a snapshot's folder, or of preferences.
 
         Raises
         ------
         ConfigurationError
-            There is nothing readable at ``data``.
+            There is nothing readable at ``data``, or there is no such kind.
         DataRefused
-            It holds no preference to train on.
+            It holds too few preferences to train on.
         """
         from trainers.data.records import read_preferences
 
-        settings = settings or Settings(Common())
         preferences = read_preferences(Path(data)).preferences if isinstance(data, str | Path) else tuple(data)
-        if not any(each.stratum == "training" for each in preferences):
-            raise DataRefused("there is no preference of the training stratum to train on")
-        embedding = _embedding(settings)
-        return cls(training_head(preferences, embedding, settings.section("learning", HeadSettings)), embedding)
+        training = [each for each in preferences if each.stratum == "training"]
+        with TemporaryDirectory() as folder:
+            return cls(table.reward_model(kind).fitter(settings or Settings(Common())).fit(training, Path(folder)))
 
     @classmethod
     def load(cls, path: str | Path, settings: Settings | None = None) -> "RewardModel":
-        """Read a model that :meth:`save` or the stream's learner has written.
+        """Read a model of any kind that :meth:`save` has written, or the stream's learner.
 
         Raises
         ------
         ArtifactError
-            The file is damaged or of another formulation.
+            There is none, or it is damaged or of another version.
         ConfigurationError
             It was trained on another embedding.
         """
-        return cls(load(Path(path)), _embedding(settings or Settings(Common())))
+        place = Path(path)
+        for row in table.REWARD_MODELS:
+            if (place / row.file).is_file() or place.is_file():  # a single file is the learner's head, the first row
+                return cls(row.load(place, settings or Settings(Common())))
+        files = ", ".join(row.file for row in table.REWARD_MODELS)
+        raise ArtifactError(f"{place}: no reward model is there: a folder with one of {files} is needed")
 
-    def save(self, path: str | Path) -> None:
-        """Write the model to a safetensors file, with its history in a folder beside it."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        save(self.head, Path(path))
+    def save(self, path: str | Path) -> Path:
+        """Write the model to the folder ``path``, which is returned."""
+        return self.reward.save(Path(path))
 
     def score(self, prompt: Prompt, replies: Sequence[str]) -> np.ndarray:
         """Rewards of the replies, ``(n,)``, in log-odds. Only their differences within one prompt mean anything."""
-        features = self._embedding.features([(_messages(prompt), reply) for reply in replies])
-        return np.asarray(features.astype(float) @ self.head.weights)
+        messages = _messages(prompt)
+        return self.reward.scores([(messages, reply) for reply in replies])
 
     def compare(self, prompt: Prompt, a: str, b: str) -> Prediction:
         """The predicted answer of a recruiter: probabilities of A, tie and B, with mean and variance of the log-odds, ``(1,)`` each."""
-        features = self._embedding.features([(_messages(prompt), a), (_messages(prompt), b)])
-        return predict(self.head, features[:1] - features[1:])
+        messages = _messages(prompt)
+        return self.reward.compare([(messages, a)], [(messages, b)])
 
+    def rerank(self, prompt: Prompt, documents: Sequence[str], top_n: int | None = None) -> list[Ranked]:
+        """The documents as replies to the prompt, the best first; equal ones stay in their order.
 
-def _embedding(settings: Settings) -> Embedding:
-    from trainers.features.embedder import Embedder
-
-    return Embedder.load(settings.section("features", FeatureSettings))
+        Raises
+        ------
+        InputRefused
+            A document is empty.
+        """
+        for place, document in enumerate(documents):
+            if not document.strip():
+                raise InputRefused(f"documents.{place}: is empty; leave it out", "documents")
+        if not documents:
+            return []
+        rewards = self.score(prompt, documents)
+        relevance = expit(rewards - rewards.mean())
+        order = np.argsort(-relevance, kind="stable")[:top_n]
+        return [Ranked(int(i), float(relevance[i])) for i in order]
 
 
 def _messages(prompt: Prompt) -> tuple[Message, ...]:

@@ -3,24 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
 from storage.settings import Settings
-from trainers.data.bad_lines import DataSummary
+from storage.tables import row_named
 from trainers.reward.online.settings import HeadSettings
+from trainers.reward.transformer.settings import TransformerSettings
 
-
-class Report(Protocol):
-    """Results of a training, as text and as JSON."""
-
-    def as_text(self) -> str: ...
-
-    def model_dump_json(self) -> str: ...
-
-
-Train = Callable[[Path, Settings, bool, Callable[[DataSummary], None]], Report]
+if TYPE_CHECKING:
+    from trainers.reward.reward import Fitter, Reward
 
 
 @dataclass(frozen=True)
@@ -29,22 +22,59 @@ class RewardModelKind:
 
     Attributes
     ----------
-    name : value of ``feedbackloop train --phase``
+    name : value of ``feedbackloop train --phase reward --kind``
     section, settings : its settings section and the model of it
-    train : trains on a file or a snapshot's folder and validates on held-out prompts; if the flag is set, A and B are swapped first, which
-        must not change the results. The last argument is called with the data summary before training starts
+    fitter : makes what trains models of this kind with the settings
+    file : the file by which the folder of a saved model is recognised
+    load : reads a saved model
+    folds : folds of the cross-validation that reports on a training; 0 where a training takes too long for it
     """
 
     name: str
     section: str
     settings: type[BaseModel]
-    train: Train
+    fitter: Callable[[Settings], "Fitter"]
+    file: str
+    load: Callable[[Path, Settings], "Reward"]
+    folds: int = 0
 
 
-def _train_online(path: Path, settings: Settings, swap_sides: bool, on_data: Callable[[DataSummary], None]) -> Report:
-    from trainers.reward.validation import train_reward
+def _head_fitter(settings: Settings) -> "Fitter":
+    from trainers.reward.head_reward import HeadFitter
 
-    return train_reward(path, settings, swap_sides=swap_sides, on_data=on_data)
+    return HeadFitter(settings)
 
 
-REWARD_MODELS: tuple[RewardModelKind, ...] = (RewardModelKind("reward", "learning", HeadSettings, _train_online),)
+def _load_head(path: Path, settings: Settings) -> "Reward":
+    from trainers.reward.head_reward import HeadReward
+
+    return HeadReward.load(path, settings)
+
+
+def _transformer_fitter(settings: Settings) -> "Fitter":
+    from trainers.reward.transformer.training import TransformerFitter
+
+    return TransformerFitter(settings)
+
+
+def _load_transformer(path: Path, settings: Settings) -> "Reward":
+    from trainers.reward.transformer.model import TransformerReward
+
+    return TransformerReward.load(path)
+
+
+REWARD_MODELS: tuple[RewardModelKind, ...] = (
+    RewardModelKind("head", "learning", HeadSettings, _head_fitter, "head.safetensors", _load_head, folds=5),
+    RewardModelKind("transformer", "transformer", TransformerSettings, _transformer_fitter, "reward.json", _load_transformer),
+)
+
+
+def reward_model(name: str) -> RewardModelKind:
+    """The row named ``name``.
+
+    Raises
+    ------
+    ConfigurationError
+        No row has that name.
+    """
+    return row_named(name, "kind of reward model", REWARD_MODELS)

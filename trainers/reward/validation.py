@@ -1,13 +1,12 @@
-"""Train a reward head on preference records and validate it on held-out ones: ``feedbackloop train --phase reward``.
+"""Train a reward model on preference records and validate it on held-out ones: ``feedbackloop train --phase reward``.
 
-Prompts are split by ``storage.strata``, as everywhere; five-fold cross-validation over all prompts, which has a narrower interval, is
-reported too. Needs no bus and no hub.
+Prompts are split by ``storage.strata``, as everywhere; cross-validation over all prompts, which has a narrower interval, is reported too
+for kinds that train in seconds. Needs no bus and no hub.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import product
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,26 +17,25 @@ from storage.settings import Settings
 from trainers.data.bad_lines import DataSummary
 from trainers.data.preference import Preference
 from trainers.data.records import read_preferences
-from trainers.features.embedder import Embedder
-from trainers.features.settings import FeatureSettings
+from trainers.features.embedding import Item
 from trainers.reward import measures
 from trainers.reward.measures import Figure
-from trainers.reward.online import ordinal
-from trainers.reward.online.posterior import Answers, latents, most_probable, posterior_at
-from trainers.reward.online.settings import HeadSettings
+from trainers.reward.reward import Reward, log_odds
 
-# Inner cross-validation on the training part chooses the prior: the standard deviation of the log-odds that the embeddings contribute to a
-# pair of typical size, and the guards' as a share of it. Texts unlike those that the whitening was fitted on differ in both.
-SCALES = (0.15, 0.3, 0.6, 1.2)
-GUARD_SHARES = (1.0, 0.3, 0.1)
-FOLDS = 5
-EMBED_BATCH = 64
-
-Progress = Callable[[str, int, int], None]
+MODEL = "reward"  # folder of the saved model under the output folder
+STRENGTHS = (1, 2, 3, 4)
+LEAST_OF_STRENGTH = 10  # held-out preferences of a strength, below which its accuracy is not reported
 
 
 class Validated(BaseModel):
-    """Figures on preferences that the head has not seen. ``longer`` is the accuracy of always choosing the longer reply."""
+    """Figures on preferences that the model has not seen.
+
+    Attributes
+    ----------
+    by_strength : accuracy by the strength of the preference, where the data have strengths
+    longer : accuracy of always choosing the longer reply
+    length_correlation : of the difference in reward with the difference in length, around zero
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,172 +46,158 @@ class Validated(BaseModel):
     log_loss: float
     calibration_error: float
     calibration_error_if_calibrated: float
+    by_strength: dict[str, Figure]
     longer: Figure
+    length_correlation: float
 
 
 class RewardReport(BaseModel):
-    """Results of training a reward head. Ties are trained on, but left out of every figure."""
+    """Results of training a reward model. Ties are trained on, but left out of every figure.
+
+    Attributes
+    ----------
+    about : what was chosen in the training
+    cross_validated : None for kinds whose training takes long
+    saved : folder of the model that was trained on the training stratum; None if it was not to be saved
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    kind: str
     records: int
     bad_lines: int
     first_bad_line: str | None
     training_pairs: int
     ties: int
-    embedding_hash: str
-    prior_scale: float
-    guard_share: float
+    about: dict[str, float | str]
     held_out: Validated
-    cross_validated: Validated
+    cross_validated: Validated | None
+    saved: str | None
 
     def as_text(self) -> str:
         """The report as a text table."""
-        parts = (("held out", self.held_out), (f"{FOLDS}-fold", self.cross_validated))
-        prior = f"prior scale {self.prior_scale:g}, guards {self.guard_share:g}"
-        lines = [f"{self.training_pairs} of {self.records} records train; {prior}; split by prompt"]
+        parts = [("held out", self.held_out), *([("cross-validated", self.cross_validated)] if self.cross_validated else [])]
+        about = ", ".join(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in self.about.items())
+        lines = [f"{self.training_pairs} of {self.records} records train a {self.kind}: {about}; split by prompt"]
         lines.append(f"{'':24}" + "".join(f"{name + f' ({part.pairs})':>26}" for name, part in parts))
+
+        def row(label: str, cells: Sequence[str]) -> None:
+            lines.append(f"{label:24}" + "".join(f"{cell:>26}" for cell in cells))
+
+        def with_interval(figure: Figure | None) -> str:
+            return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]" if figure is not None else ""
+
         for name, label in (("accuracy", "accuracy"), ("auc", "AUC"), ("longer", "always the longer")):
-            figures = [getattr(part, name) for _, part in parts]
-            lines.append(f"{label:24}" + "".join(f"{f'{f.value:.3f} [{f.low:.3f}, {f.high:.3f}]':>26}" for f in figures))
+            row(label, [with_interval(getattr(part, name)) for _, part in parts])
+        for strength in sorted({strength for _, part in parts for strength in part.by_strength}):
+            row(f"accuracy at strength {strength}", [with_interval(part.by_strength.get(strength)) for _, part in parts])
         for name, label in (("log_loss", "log loss"), ("calibration_error", "calibration error"),
-                            ("calibration_error_if_calibrated", "  if it were calibrated")):  # fmt: skip
-            lines.append(f"{label:24}" + "".join(f"{getattr(part, name):>26.3f}" for _, part in parts))
+                            ("calibration_error_if_calibrated", "  if it were calibrated"),
+                            ("length_correlation", "correlation with length")):  # fmt: skip
+            row(label, [f"{getattr(part, name):.3f}" for _, part in parts])
+        if self.saved is not None:
+            lines.append(f"saved in {self.saved}")
         return "\n".join(lines)
 
 
 def train_reward(
     path: Path,
     settings: Settings,
-    progress: Progress | None = None,
+    kind: str = "head",
     *,
+    out: Path | None = None,
     swap_sides: bool = False,
     on_data: Callable[[DataSummary], None] | None = None,
 ) -> RewardReport:
     """Train on the training stratum of a file or snapshot and validate on the rest.
 
-    ``swap_sides`` exchanges A and B of every record first, which must not change the report. ``on_data`` is called with the counts of
-    accepted and rejected records before training starts.
+    Parameters
+    ----------
+    kind : name of a row of ``trainers.reward.table``
+    out : the model is saved in ``out/reward``; None saves nothing
+    swap_sides : exchange A and B of every record first, which must not change the report
+    on_data : called with the counts of accepted and rejected records before training starts
 
     Raises
     ------
     ConfigurationError
-        There is nothing readable at ``path``.
+        There is nothing readable at ``path``, or no such kind.
     DataRefused
         None of its lines is a record, or there are too few on one side of the split.
     """
+    from trainers.reward.table import reward_model
+
+    row = reward_model(kind)
     data = read_preferences(path)
     if on_data is not None:
         on_data(DataSummary.of(data.preferences, data.bad, data.layout))
-    embedder = Embedder.load(settings.section("features", FeatureSettings))
-    preferences = tuple(c.swapped() for c in data.preferences) if swap_sides else data.preferences
-    features = _embedded(preferences, embedder, progress or (lambda stage, step, steps: None))
-    held_out = np.array([c.stratum == "evaluation" for c in preferences])
-    decisive = np.array([c.choice != "tie" for c in preferences])
-    if (held_out & decisive).sum() < 10 or (~held_out & decisive).sum() < 20:
+    preferences = [each.swapped() for each in data.preferences] if swap_sides else list(data.preferences)
+    training = [each for each in preferences if each.stratum == "training"]
+    held_out = [each for each in preferences if each.stratum == "evaluation" and each.choice != "tie"]
+    trained = sum(each.choice != "tie" for each in training)
+    if len(held_out) < 10 or trained < 20:
         raise DataRefused(
-            f"{path}: {(~held_out & decisive).sum()} decisive comparisons to train on and {(held_out & decisive).sum()} held out; "
+            f"{path}: {trained} decisive comparisons to train on and {len(held_out)} held out; "
             "at least 20 and 10 are needed, on different prompts"
         )
-    rows = _Rows.of(preferences, features, embedder.guards, settings.section("learning", HeadSettings))
-    prior, margins = _margins(rows, ~held_out, held_out)
-    folds = np.array([hashlib.sha256(f"fold {c.conversation_id}".encode()).digest()[0] % FOLDS for c in preferences])
-    cross_validated_margins = np.zeros(len(preferences))
-    for fold in np.unique(folds):
-        cross_validated_margins[folds == fold] = _margins(rows, folds != fold, folds == fold)[1]
-    at = np.flatnonzero(held_out)
+    fitter = row.fitter(settings)
+    with tempfile.TemporaryDirectory() as spare:
+        model = fitter.fit(training, out / f"{MODEL}.part" if out is not None else Path(spare) / MODEL)
+        cross_validated = None
+        if row.folds:
+            decisive, margins = cross_validated_margins(preferences, row.folds, lambda some: fitter.fit(some, Path(spare) / "fold"))
+            cross_validated = validated(decisive, margins)
+    saved = model.save(out / MODEL) if out is not None else None
     return RewardReport(
+        kind=row.name,
         records=len(preferences),
         bad_lines=data.bad.count,
         first_bad_line=f"{data.bad.first[0].number}: {data.bad.first[0].reason}" if data.bad.first else None,
-        training_pairs=int((~held_out).sum()),
-        ties=int((~decisive).sum()),
-        embedding_hash=embedder.hash,
-        prior_scale=prior[0],
-        guard_share=prior[1],
-        held_out=_validated([preferences[i] for i in at[decisive[at]]], margins[decisive[at]]),
-        cross_validated=_validated([preferences[i] for i in np.flatnonzero(decisive)], cross_validated_margins[decisive]),
+        training_pairs=len(training),
+        ties=sum(each.choice == "tie" for each in preferences),
+        about={**model.about},
+        held_out=validated(held_out, margins_of(model, held_out)),
+        cross_validated=cross_validated,
+        saved=str(saved) if saved is not None else None,
     )
 
 
-def _embedded(preferences: Sequence[Preference], embedder: Embedder, progress: Progress) -> np.ndarray:
-    """Features of each comparison's chosen reply (a tie's A) minus the other's, ``(n, d)``."""
-    found = [np.empty((0, embedder.dimension), np.float32)]
-    for start in range(0, len(preferences), EMBED_BATCH):
-        some = preferences[start : start + EMBED_BATCH]
-        both = embedder.features([(c.prompt, text) for c in some for text in ((c.b, c.a) if c.choice == "B" else (c.a, c.b))])
-        found.append(both[::2] - both[1::2])
-        progress("embed", start + len(some), len(preferences))
-    return np.concatenate(found)
+def cross_validated_margins(
+    preferences: Sequence[Preference], folds: int, fit: Callable[[Sequence[Preference]], Reward]
+) -> tuple[list[Preference], np.ndarray]:
+    """The decisive preferences, and the margin of each under a model that was trained on the other folds' prompts."""
+    fold = np.array([fold_of(each, folds) for each in preferences])
+    margins = np.zeros(len(preferences))
+    for one in np.unique(fold):
+        model = fit([preferences[i] for i in np.flatnonzero(fold != one)])
+        at = np.flatnonzero(fold == one)
+        margins[at] = margins_of(model, [preferences[i] for i in at])
+    decisive = [i for i, each in enumerate(preferences) if each.choice != "tie"]
+    return [preferences[i] for i in decisive], margins[decisive]
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """Comparisons as input of the posterior, chosen minus rejected; the last ``guards`` features are not embedding."""
-
-    answers: Answers
-    guards: int
-    position_scale: float
-    prompts: np.ndarray
-    cut: float
-
-    @classmethod
-    def of(cls, preferences: Sequence[Preference], differences: np.ndarray, guards: int, settings: HeadSettings) -> "_Rows":
-        shown = [{"A": 1, "B": -1, None: 0}[c.shown_first] * (-1 if c.choice == "B" else 1) for c in preferences]
-        levels = np.array([ordinal.levels("tie" if c.choice == "tie" else "A", c.strength) for c in preferences], int).reshape(-1, 2)
-        low, high = ordinal.interval(levels[:, 0], levels[:, 1], settings.cut_points)
-        n = len(preferences)
-        answers = Answers(np.column_stack([differences, np.array(shown, np.float32)]), low, high, np.zeros(n), np.ones(n))
-        return cls(answers, guards, settings.position_scale, np.array([c.conversation_id for c in preferences]), settings.cut_points[0])
-
-    def only(self, which: np.ndarray) -> Answers:
-        a = self.answers
-        return Answers(a.differences[which], a.low[which], a.high[which], a.offset[which], a.weight[which])
-
-    def precision(self, scale: float, guard_share: float, typical: np.ndarray) -> np.ndarray:
-        """The prior's precision, for pairs whose embedding and guard differences have the lengths ``typical``."""
-        deviations = np.full(self.answers.differences.shape[1], scale / typical[0])
-        deviations[-1 - self.guards : -1] = scale * guard_share / typical[1]
-        deviations[-1] = self.position_scale
-        return np.asarray(deviations**-2)
-
-    def typical(self, which: np.ndarray) -> np.ndarray:
-        """The root mean squared lengths of the embeddings' and of the guards' differences."""
-        squares = self.answers.differences[which, :-1].astype(float) ** 2
-        parts = np.split(squares, [squares.shape[1] - self.guards], axis=1)
-        return np.sqrt([max(float(part.sum(axis=1).mean()), 1e-12) for part in parts])
+def fold_of(preference: Preference, folds: int) -> int:
+    """The fold of the preference's conversation."""
+    return hashlib.sha256(f"fold {preference.conversation_id}".encode()).digest()[0] % folds
 
 
-def _margins(rows: _Rows, training: np.ndarray, wanted: np.ndarray) -> tuple[tuple[float, float], np.ndarray]:
-    """The prior chosen on the training part, and the log-odds of the chosen side of the ``wanted`` rows under the head trained on it."""
-    typical = rows.typical(training)
-    part = np.array([hashlib.sha256(f"inner {prompt}".encode()).digest()[0] % 3 for prompt in rows.prompts])
-    loss = dict.fromkeys(product(SCALES, GUARD_SHARES), 0.0)
-    for inner in range(3):
-        rest, against = rows.only(training & (part != inner)), rows.only(training & (part == inner))
-        weights = None
-        for prior in loss:
-            weights = most_probable(rest, rows.precision(*prior, typical), weights, tolerance=1e-4)
-            loss[prior] -= float(ordinal.log_likelihood(latents(against.differences, weights), against.low, against.high).sum())
-    best = min(loss, key=loss.__getitem__)
-    answers, precision = rows.only(training), rows.precision(*best, typical)
-    weights = most_probable(answers, precision)
-    covariance = posterior_at(weights, answers, precision).covariance
-    differences = rows.answers.differences[wanted].astype(float)
-    differences[:, -1] = 0  # ignore which reply was shown first
-    variance = np.einsum("ij,ij->i", differences @ covariance, differences)
-    return best, _decisive_log_odds(differences @ weights, variance, rows.cut)
+def margins_of(model: Reward, preferences: Sequence[Preference]) -> np.ndarray:
+    """The log-odds of the chosen replies against the rejected ones, ``(n,)``."""
+    chosen: list[Item] = [(each.prompt, each.chosen) for each in preferences]
+    rejected: list[Item] = [(each.prompt, each.rejected) for each in preferences]
+    return log_odds(model.compare(chosen, rejected))
 
 
-def _decisive_log_odds(mean: np.ndarray, variance: np.ndarray, cut: float) -> np.ndarray:
-    """log P(first) - log P(second), each as the online head predicts it; 0 at a mean of 0 and odd in it."""
-    kappa = 1 / np.sqrt(1 + np.pi * variance / 8)
-    return np.asarray(np.logaddexp(0, kappa * (mean + cut)) - np.logaddexp(0, kappa * (cut - mean)))
-
-
-def _validated(preferences: Sequence[Preference], margins: np.ndarray) -> Validated:
-    prompts = np.array([c.conversation_id for c in preferences])
-    longer = np.array([float(len(c.a) - len(c.b)) * (1 if c.choice == "A" else -1) for c in preferences])
+def validated(preferences: Sequence[Preference], margins: np.ndarray) -> Validated:
+    """The figures of decisive preferences with these margins."""
+    prompts = np.array([each.conversation_id for each in preferences])
+    longer = np.array([float(len(each.chosen) - len(each.rejected)) for each in preferences])
+    strength = np.array([each.strength or 0 for each in preferences])
+    by_strength: Mapping[str, Figure] = {
+        str(level): measures.with_interval(measures.accuracy, margins[strength == level], prompts[strength == level])
+        for level in STRENGTHS
+        if (strength == level).sum() >= LEAST_OF_STRENGTH
+    }
     return Validated(
         pairs=len(preferences),
         prompts=len(set(prompts)),
@@ -222,5 +206,7 @@ def _validated(preferences: Sequence[Preference], margins: np.ndarray) -> Valida
         log_loss=measures.log_loss(margins),
         calibration_error=measures.calibration_error(margins),
         calibration_error_if_calibrated=measures.calibration_error_if_calibrated(margins),
+        by_strength=dict(by_strength),
         longer=measures.with_interval(measures.accuracy, longer, prompts),
+        length_correlation=measures.correlation(margins, longer),
     )

@@ -14,7 +14,7 @@ from scipy.special import expit
 from storage.events import Source
 from trainers.reward.online.history import History
 from trainers.reward.online.recruiters import Recruiter
-from trainers.reward.online.settings import OVERALL, HeadSettings
+from trainers.reward.online.settings import GUARD_FEATURES, OVERALL, HeadSettings
 
 FORMULATION = 6  # bump on every change that gives other weights or counts for the same preferences
 
@@ -58,6 +58,7 @@ class Taste:
     def prior(cls, settings: HeadSettings, dimension: int) -> "Taste":
         """Before the first answer."""
         scale = np.full(dimension + 1, settings.prior_scale)
+        scale[-1 - GUARD_FEATURES : -1] *= settings.guard_share
         scale[-1] = settings.position_scale
         return cls(np.zeros(dimension + 1), np.asfortranarray(np.diag(scale**2)), settings.cut_points)
 

@@ -6,9 +6,11 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from storage.events import Identifier
+from trainers.features.guards import GUARDS
 from trainers.reward.online.recruiters import RecruiterPrior
 
 OVERALL = "overall"
+GUARD_FEATURES = len(GUARDS) + 1  # the last features, with the fingerprint: they are no embedding
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -18,6 +20,7 @@ class HeadSettings(BaseModel):
     Attributes
     ----------
     prior_scale : prior standard deviation of the log-odds between two typical replies to one prompt
+    guard_share : prior standard deviation of the guards' weights, as a multiple of ``prior_scale``
     position_scale : prior standard deviation of the pull of the side shown first, common to all recruiters
     cut_points : where negligible, slight, clear and significant preferences begin, in log-odds, until the first reconciliation fits them
     cut_spread : prior standard deviation of the logarithm of each gap between cut points
@@ -35,6 +38,7 @@ class HeadSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     prior_scale: Positive = 0.7
+    guard_share: Positive = 1.0
     position_scale: Positive = 0.5
     cut_points: tuple[Positive, Positive, Positive, Positive] = (0.4, 1.0, 1.8, 2.8)
     lapsed: Positive = 1.0

@@ -1,0 +1,49 @@
+"""What every trained reward model can do, whatever its kind."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from trainers.data.preference import Preference
+from trainers.features.embedding import Item
+from trainers.reward.online.head import Prediction
+
+
+class Reward(Protocol):
+    """A trained reward model.
+
+    Attributes
+    ----------
+    about : what was chosen in its training, for reports: ``{"prior_scale": 0.6}``
+    """
+
+    about: Mapping[str, Any]
+
+    def scores(self, items: Sequence[Item]) -> np.ndarray:
+        """Rewards of (prompt, reply) pairs in log-odds, ``(n,)``. Only differences within one prompt mean anything."""
+
+    def compare(self, first: Sequence[Item], second: Sequence[Item]) -> Prediction:
+        """The predicted answers of a recruiter who compares each first with its second, as A and B."""
+
+    def save(self, path: Path) -> Path:
+        """Write the model to ``path``, which is returned."""
+
+
+class Fitter(Protocol):
+    """Trains reward models of one kind; it may keep what several trainings share, such as embedded texts."""
+
+    def fit(self, preferences: Sequence[Preference], folder: Path) -> Reward:
+        """Train on all of these preferences, ties included; ``folder`` is for what the training keeps on disk.
+
+        Raises
+        ------
+        DataRefused
+            There are too few of them.
+        """
+
+
+def log_odds(prediction: Prediction) -> np.ndarray:
+    """log P(A) - log P(B), ``(n,)``: 0 at a mean of 0 and odd in it."""
+    return np.asarray(np.log(np.maximum(prediction.a, 1e-300)) - np.log(np.maximum(prediction.b, 1e-300)))
