@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from feedbackloop import DPOConfig, DPOTrainer, RewardModel, RLHFConfig, RLHFTrainer
@@ -34,7 +33,7 @@ def test_a_reward_model_learns_can_be_saved_and_ranks_the_preferred_reply_higher
     model.save(tmp_path / "reward")
     again = RewardModel.load(tmp_path / "reward")
     replies = ["Hello, by Friday 3.", "Hello, see the portal 3.", "Goodbye."]
-    assert np.array_equal(again.score("Any news?", replies), model.score("Any news?", replies))
+    assert again.score("Any news?", replies) == pytest.approx(model.score("Any news?", replies), abs=1e-6)  # batches of texts round
     assert [each.index for each in model.rerank("Any news?", replies, top_n=1)] == [0]
     with pytest.raises(InputRefused, match=r"documents\.1: is empty"):
         model.rerank("Any news?", ["Hello.", " "])

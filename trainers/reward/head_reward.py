@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -38,7 +37,7 @@ class HeadReward:
                 "use the [features] settings of its training"
             )
         self.head, self._embedding = head, embedding
-        self.about: Mapping[str, Any] = {"prior_scale": head.settings.prior_scale, "guard_share": head.settings.guard_share}
+        self.about: Mapping[str, float | str] = {"prior_scale": head.settings.prior_scale, "guard_share": head.settings.guard_share}
 
     @classmethod
     def load(cls, path: Path, settings: Settings) -> "HeadReward":

@@ -1,9 +1,10 @@
 """The reward model's Python interface: fit, save, load, score, compare, rerank."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy.special import expit
@@ -20,7 +21,8 @@ from trainers.reward.reward import Reward
 Prompt = str | Sequence[Message | Mapping[str, Any]]
 
 
-class Ranked(NamedTuple):
+@dataclass(frozen=True)
+class Ranked:
     """A document's place in the list that was ranked, and the probability that it is preferred to the average one."""
 
     index: int

@@ -74,10 +74,10 @@ class _Rows:
         """The root mean squared lengths of the embeddings' and of the guards' differences."""
         squares = self.answers.differences[:, :-1].astype(float) ** 2
         parts = np.split(squares, [squares.shape[1] - GUARD_FEATURES], axis=1)
-        return np.sqrt([max(float(part.sum(axis=1).mean()), 1e-12) for part in parts])
+        return np.asarray(np.sqrt([max(float(part.sum(axis=1).mean()), 1e-12) for part in parts]))
 
 
 def _chosen_minus_rejected(preference: Preference) -> np.ndarray:
     assert preference.features is not None
     _, a, b = preference.features
-    return (b - a) if preference.choice == "B" else (a - b)
+    return np.asarray((b - a) if preference.choice == "B" else (a - b))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -12,14 +12,11 @@ from trainers.reward.online.head import Prediction
 
 
 class Reward(Protocol):
-    """A trained reward model.
+    """A trained reward model."""
 
-    Attributes
-    ----------
-    about : what was chosen in its training, for reports: ``{"prior_scale": 0.6}``
-    """
-
-    about: Mapping[str, Any]
+    @property
+    def about(self) -> Mapping[str, float | str]:
+        """What was chosen in its training, for reports: ``{"prior_scale": 0.6}``."""
 
     def scores(self, items: Sequence[Item]) -> np.ndarray:
         """Rewards of (prompt, reply) pairs in log-odds, ``(n,)``. Only differences within one prompt mean anything."""

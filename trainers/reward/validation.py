@@ -169,9 +169,9 @@ def cross_validated_margins(
     fold = np.array([fold_of(each, folds) for each in preferences])
     margins = np.zeros(len(preferences))
     for one in np.unique(fold):
-        model = fit([preferences[i] for i in np.flatnonzero(fold != one)])
+        model = fit([preferences[i] for i in np.flatnonzero(fold != one).tolist()])
         at = np.flatnonzero(fold == one)
-        margins[at] = margins_of(model, [preferences[i] for i in at])
+        margins[at] = margins_of(model, [preferences[i] for i in at.tolist()])
     decisive = [i for i, each in enumerate(preferences) if each.choice != "tie"]
     return [preferences[i] for i in decisive], margins[decisive]
 

@@ -44,7 +44,7 @@ class TransformerReward:
         self._inputs: Inputs = inputs_for(tokenizer, card.max_length, name)
 
     @property
-    def about(self) -> Mapping[str, Any]:
+    def about(self) -> Mapping[str, float | str]:
         """What was chosen in its training."""
         return {**self.card.about, "slope": self.card.calibration.slope, "tie_cut": self.card.calibration.cut}
 
