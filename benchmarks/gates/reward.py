@@ -25,7 +25,7 @@ from trainers.audits.reward.reward_contrasts import name_contrasts
 from trainers.audits.reward.reward_probes import Item, Score
 from trainers.data.preference import Features, Preference
 from trainers.features.embedder import Embedder
-from trainers.features.embedding import Embedding
+from trainers.features.embedding import Embedding, Remembering
 from trainers.features.settings import FeatureSettings
 from trainers.reward.online.settings import HeadSettings
 
@@ -35,24 +35,10 @@ SIDES: tuple[Side, Side] = ("A", "B")
 BIASES = (("race", "black", "dated"), ("race", "asian", "warm"), ("sex", "female", "dated"), ("race", "hispanic", "dated"))
 
 
-class _Remembered:
-    """An embedding that computes each item once."""
-
-    def __init__(self, embedding: Embedding) -> None:
-        self.name, self.hash, self.dimension, self._embedding = embedding.name, embedding.hash, embedding.dimension, embedding
-        self._known: dict[tuple[tuple[Message, ...], str], np.ndarray] = {}
-
-    def features(self, items: Sequence[Item]) -> np.ndarray:
-        keys = [(tuple(prompt), text) for prompt, text in items]
-        fresh = [key for key in dict.fromkeys(keys) if key not in self._known]
-        self._known.update(zip(fresh, self._embedding.features(fresh), strict=True))
-        return np.array([self._known[key] for key in keys], np.float32).reshape(len(keys), self.dimension)
-
-
 def figures(quick: bool = False) -> list[Figure]:
     """Found and false, of 20 heads each, and how many of the heads reward tricks."""
     count = 2 if quick else HEADS
-    embedding = _Remembered(Embedder.load(FeatureSettings()))
+    embedding = Remembering(Embedder.load(FeatureSettings()))
     pool = _pool(embedding, 40 if quick else POOL)
     found = false = passed = tricked = 0
     for seed in range(FIRST_SEED, FIRST_SEED + count):

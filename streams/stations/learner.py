@@ -40,7 +40,7 @@ from streams.stations.background_refit import BackgroundRefit
 from streams.stations.contexts import ProcessorContext
 from streams.stations.settings import RetrainingRule
 from trainers.data.preference import Entry
-from trainers.reward.online.checkpoint import load, save_hashed, shard_file
+from trainers.reward.online.checkpoint import load, part_file, save_hashed
 from trainers.reward.online.learn import Head, head_id, learn, learn_all, new_head
 from trainers.reward.online.settings import HeadSettings
 
@@ -284,10 +284,10 @@ class Learner:
             return None
 
     def _upload(self, artifacts: Artifacts) -> None:
-        """Upload the shards of the head's history that are missing in the store, then the checkpoint."""
-        for shard in self.head.history.shards:
-            if shard.digest not in artifacts:
-                artifacts.put(shard_file(self._path, shard.digest))
+        """Upload the parts of the head's history that are missing in the store, then the checkpoint."""
+        for part in self.head.history.parts:
+            if part.digest not in artifacts:
+                artifacts.put(part_file(self._path, part.digest))
         artifacts.put(self._path)
 
     def _from_artifacts(self) -> Head | None:
@@ -302,7 +302,7 @@ class Learner:
         if uploaded is None:
             return None
         try:
-            return load(self._artifacts.get(uploaded.checkpoint), shard_at=self._artifacts.get)
+            return load(self._artifacts.get(uploaded.checkpoint), part_at=self._artifacts.get)
         except ArtifactError as error:
             log.warning("%s; continuing without this checkpoint", error)
             return None

@@ -18,7 +18,7 @@ from storage.errors import ArtifactError, EventError
 from tests.profiles import examples
 from tests.trainers.preferences import CUTS, EMBEDDING, Truth, changed, drawn, preference, preference_in, removal, swapped
 from trainers.data.preference import DecisiveChoice, Entry, Features
-from trainers.reward.online import ordinal
+from trainers.reward.online import history, ordinal
 from trainers.reward.online.learn import Head, head_id, learn, learn_all, load, new_head, predict, projected_mode, reconcile, save
 from trainers.reward.online.settings import HeadSettings
 
@@ -55,6 +55,37 @@ def test_the_same_preferences_give_the_same_weights_bit_by_bit_however_they_are_
     assert same_bits(at_once, in_parts)
     assert at_once.prequential == one_by_one.prequential
     assert at_once.overall.recruiters == one_by_one.overall.recruiters
+
+
+def test_a_history_keeps_its_judgments_however_it_is_cut_and_continued(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settled, in the tail or shared with a longer history: the rows are those that were learnt."""
+    monkeypatch.setattr(history, "FOLD_AT", 20)
+    events = drawn(70, D, seed=8)
+    heads = [fresh(reconcile_every=10_000)]
+    for event in events:
+        heads.append(learn(heads[-1], event))
+    assert (len(heads[70].history.shards), len(heads[70].history.tail)) == (3, 10)
+    other = learn_all(heads[65], [replace(event, removes=3, preference=None) for event in events[65:66]])  # a second successor of a tail
+    for n in (19, 20, 21, 65, 70):
+        past = heads[n].history
+        assert past.rows()["sequence"].tolist() == list(range(1, n + 1))
+        assert np.array_equal(past.differences(), heads[70].history.differences()[:n])
+        assert [int(row["sequence"]) for row, _ in past.after(17)] == list(range(18, n + 1))
+        assert past.through(30).rows()["sequence"].tolist() == list(range(1, min(n, 30) + 1))
+        assert np.array_equal(past.through(30).differences(), past.differences()[:30])
+        for sequence in (1, 19, n):
+            found = past.find(sequence)
+            assert found is not None
+            assert np.array_equal(found[1], past.differences()[sequence - 1])
+    assert other.history.rows()["sequence"].tolist() == [1, 2, *range(4, 66)]
+    assert all(heads[70].history.counts_pair(int(row["pair"])) for row in heads[70].history.rows())
+
+
+def test_one_more_judgment_does_not_cost_more_in_a_long_tail() -> None:
+    """Appending shares the list of judgments, so that a thousand of them are not copied a thousand times."""
+    events = drawn(300, D, seed=9)
+    head = learn_all(fresh(reconcile_every=10_000), events[:299])
+    assert learn(head, events[299]).history.tail._shared is head.history.tail._shared
 
 
 def test_the_weights_bits_do_not_depend_on_the_number_of_threads() -> None:
@@ -167,7 +198,7 @@ def test_one_step_agrees_with_numerical_integration_of_the_exact_posterior() -> 
 def test_the_covariance_after_a_step_is_the_inverse_of_the_precision_with_the_site_added() -> None:
     events = drawn(20, D, seed=4)
     before, after = learn_all(fresh(), events[:19]), learn_all(fresh(), events)
-    row, difference = after.history.tail[-1]
+    row, difference = list(after.history.tail)[-1]
     delta = np.append(difference.astype(float), float(row["position"]))
     full = triangle(before) + np.tril(before.overall.covariance, -1).T
     expected = np.linalg.inv(np.linalg.inv(full) + float(row["site_precision"][0]) * np.outer(delta, delta))

@@ -1,15 +1,16 @@
-"""Checkpoints of a reward head: one safetensors file, replaced atomically, and beside it the history shards that it references by hash.
+"""Checkpoints of a reward head: one safetensors file, replaced atomically, and beside it the parts of the history that it names by hash.
 
-The file alone is enough to predict and to rerank (``load(path, history=False)``); to continue learning, its shards are needed too. Weights
+The file alone is enough to predict and to rerank (``load(path, history=False)``); to continue learning, its history is needed too. Weights
 and sequence number are in one file, so a learner killed at any moment resumes exactly where its weights are.
 """
 
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -18,25 +19,25 @@ from safetensors.numpy import save as serialise
 
 from storage.errors import ArtifactError
 from trainers.reward.online.head import FORMULATION, Head, Taste
-from trainers.reward.online.history import STORED, History, Shard
+from trainers.reward.online.history import STORED, History, Part, row_type
 from trainers.reward.online.recruiters import Recruiter
 from trainers.reward.online.settings import HeadSettings
 
 
 def save(head: Head, path: Path) -> Path:
-    """Write ``head`` to ``path``, which is returned, and new shards to the folder ``<path>.history``; delete unreferenced shards."""
+    """Write ``head`` to ``path``, which is returned, and its history's new parts to the folder ``<path>.history``; delete other parts."""
     save_hashed(head, path)
     return path
 
 
 def save_hashed(head: Head, path: Path) -> str:
     """As :func:`save`; returns the SHA-256 of the file."""
-    folder = _shard_folder(path)
+    folder = _part_folder(path)
     folder.mkdir(parents=True, exist_ok=True)
-    named = {shard_file(path, shard.digest).name: shard for shard in head.history.shards}
-    for name, shard in named.items():
+    named = {part_file(path, part.digest).name: part for part in head.history.parts}
+    for name, part in named.items():
         if not (folder / name).exists():
-            _write_atomic(folder / name, shard.as_file())
+            _write_atomic(folder / name, part.as_file())
     lower = np.tril_indices(head.dimension + 1)
     prior = Taste.prior(head.settings, head.dimension)
     learnt = {name: taste for name, taste in head.tastes.items() if not _equal(taste, prior)}
@@ -44,7 +45,6 @@ def save_hashed(head: Head, path: Path) -> str:
     tensors = {
         **{f"mean {name}": taste.mean for name, taste in learnt.items()},
         **{f"covariance {name}": taste.covariance[lower] for name, taste in learnt.items()},
-        "settled": np.frombuffer(head.history.settled.tobytes(), np.uint8),
         "tail": np.frombuffer(b"".join([row.tobytes() for row, _ in head.history.tail]), np.uint8),
         "tail_differences": np.stack(differences) if differences else np.empty((0, head.dimension), STORED),
     }
@@ -65,6 +65,7 @@ def save_hashed(head: Head, path: Path) -> str:
         "reconciled_at": head.reconciled_at,
         "names": head.history.names,
         "shards": [shard.digest for shard in head.history.shards],
+        "settled": head.history.settled_part.digest if len(head.history.settled) else None,
     }
     content = serialise(tensors, {"head": orjson.dumps(about).decode()})
     _write_atomic(path, content)
@@ -74,15 +75,15 @@ def save_hashed(head: Head, path: Path) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def load(path: Path, *, history: bool = True, shard_at: Callable[[str], Path] | None = None) -> Head:
+def load(path: Path, *, history: bool = True, part_at: Callable[[str], Path] | None = None) -> Head:
     """Load the head in ``path``. Without its ``history`` it can predict, but not remove, reconcile or be saved.
 
-    ``shard_at`` maps a shard's hash to its path; by default shards are in the folder beside ``path``.
+    ``part_at`` maps the hash of a part of the history to its path; by default parts are in the folder beside ``path``.
 
     Raises
     ------
     ArtifactError
-        The file or one of its shards is missing, damaged, or of another formulation: learn the preferences from sequence 1 again.
+        The file or a part of its history is missing, damaged, or of another formulation: learn the preferences from sequence 1 again.
     """
     try:
         with safe_open(path, framework="numpy") as file:
@@ -102,17 +103,7 @@ def load(path: Path, *, history: bool = True, shard_at: Callable[[str], Path] | 
         covariance[np.tril_indices(dimension + 1)] = tensors[f"covariance {name}"]
         fitted = {who: Recruiter(**fields) for who, fields in recruiters.items()}
         tastes[name] = Taste(tensors[f"mean {name}"].copy(), covariance, tuple(about["cut_points"][name]), fitted)
-    past = History.empty(dimension, len(settings.questions))
-    if history:
-        row = past.settled.dtype
-        tail = np.frombuffer(tensors["tail"].tobytes(), row)
-        past = History.of(
-            dimension=dimension,
-            settled=np.frombuffer(tensors["settled"].tobytes(), row),
-            shards=tuple(_shard(shard_at(digest) if shard_at else shard_file(path, digest), digest) for digest in about["shards"]),
-            tail=tuple((np.array(row), difference) for row, difference in zip(tail, tensors["tail_differences"], strict=True)),
-            names=tuple(about["names"]),
-        )
+    past = _history(path, about, tensors, part_at) if history else History.empty(dimension, len(settings.questions))
     return Head(
         settings=settings,
         embedding_hash=about["embedding_hash"],
@@ -130,24 +121,41 @@ def _equal(one: Taste, other: Taste) -> bool:
     return np.array_equal(one.mean, other.mean) and np.array_equal(one.covariance, other.covariance) and not one.recruiters
 
 
-def shard_file(path: Path, digest: str) -> Path:
-    """The path of the shard with this hash, beside the head's file ``path``."""
-    return _shard_folder(path) / f"{digest}.safetensors"
+def part_file(path: Path, digest: str) -> Path:
+    """The path of the part with this hash, beside the head's file ``path``."""
+    return _part_folder(path) / f"{digest}.safetensors"
 
 
-def _shard_folder(path: Path) -> Path:
+def _part_folder(path: Path) -> Path:
     return path.with_name(path.name + ".history")
 
 
-def _shard(path: Path, digest: str) -> Shard:
+def _history(path: Path, about: Mapping[str, Any], tensors: Mapping[str, np.ndarray], part_at: Callable[[str], Path] | None) -> History:
+    def part(digest: str) -> Part:
+        return _part(part_at(digest) if part_at else part_file(path, digest), digest)
+
+    row = row_type(1 + len(about["settings"]["objectives"]))
+    settled = part(about["settled"]).array.tobytes() if about["settled"] is not None else b""
+    tail = np.frombuffer(tensors["tail"].tobytes(), row)
+    return History.of(
+        dimension=about["dimension"],
+        settled=np.frombuffer(settled, row),
+        shards=tuple(map(part, about["shards"])),
+        tail=[(np.array(each), difference) for each, difference in zip(tail, tensors["tail_differences"], strict=True)],
+        names=tuple(about["names"]),
+    )
+
+
+def _part(path: Path, digest: str) -> Part:
     try:
         with safe_open(path, framework="numpy") as file:
-            shard = Shard.of(file.get_tensor("differences"))
+            array = file.get_tensor("data")
     except (OSError, SafetensorError) as error:
         raise ArtifactError(f"{path}: a part of the reward head's history cannot be read: {error}") from error
-    if shard.digest != digest:
-        raise ArtifactError(f"{path}: its content has the hash {shard.digest}; learn the preferences from sequence 1 again")
-    return shard
+    part = Part.of(array)
+    if part.digest != digest:
+        raise ArtifactError(f"{path}: its content has the hash {part.digest}; learn the preferences from sequence 1 again")
+    return part
 
 
 def _write_atomic(path: Path, data: bytes) -> None:

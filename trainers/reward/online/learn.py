@@ -140,16 +140,15 @@ def _with_later_judgments(base: Head, head: Head) -> Head:
     """The reconciled ``base`` with the later judgments of ``head`` learnt on top of it."""
     base = _writable(base, head.settings.questions)
     history = base.history
-    for row, difference in head.history.tail:
-        if row["sequence"] > base.sequence:
-            name, again = head.history.names[row["recruiter"]], row.copy()
-            for at, question in enumerate(head.settings.questions):
-                if row["lower"][at] != UNANSWERED:
-                    taste, recruiter = base.tastes[question], base.recruiter(name, question)
-                    low, high = ordinal.one_interval(int(row["lower"][at]), int(row["upper"][at]), taste.cut_points)
-                    projection = _project(taste.covariance, difference, int(row["position"]))
-                    again["site_precision"][at], again["site_linear"][at] = _laplace_step(taste, projection, low, high, recruiter)
-            history = history.append(again, difference, name)
+    for row, difference in head.history.after(base.sequence):
+        name, again = head.history.names[row["recruiter"]], row.copy()
+        for at, question in enumerate(head.settings.questions):
+            if row["lower"][at] != UNANSWERED:
+                taste, recruiter = base.tastes[question], base.recruiter(name, question)
+                low, high = ordinal.one_interval(int(row["lower"][at]), int(row["upper"][at]), taste.cut_points)
+                projection = _project(taste.covariance, difference, int(row["position"]))
+                again["site_precision"][at], again["site_linear"][at] = _laplace_step(taste, projection, low, high, recruiter)
+        history = history.append(again, difference, name)
     return replace(base, history=history, sequence=head.sequence, judgments_seen=head.judgments_seen)
 
 
