@@ -27,7 +27,7 @@ from streams.bus.open import bus_of
 from streams.bus.protocol import Bus
 from streams.bus.topics import FEATURES, PAIRS
 from streams.stations.agents import APP
-from streams.stations.learner import last_update
+from streams.stations.head_checkpoints import last_update
 
 LOOK = 0.1  # seconds: each look is read from the broker, and takes the machine some too
 

@@ -3,9 +3,6 @@
 Exactly once: weights and sequence number are checkpointed in one file, repeats are skipped, and a gap or an older checkpoint makes it
 rewind the log. Reads ``feedback.preferences`` (from the hub's publisher), writes ``models.reward.updated`` (for trigger, serving and
 dashboard).
-
-The checkpoint is in a local folder; every thousand numbers it is also uploaded to the artifact store, for the next worker that is assigned
-the partition.
 """
 
 import logging
@@ -15,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from storage.artifacts import Artifacts
-from storage.errors import ArtifactError, EventError, EventUnreadable, OffsetLost, trying_again
+from storage.errors import EventError, OffsetLost, trying_again
 from storage.events import (
     EventQuarantined,
     Numbered,
@@ -32,16 +29,15 @@ from streams import metrics
 from streams.bus.kafka_settings import is_kafka
 from streams.bus.lag import lag
 from streams.bus.protocol import Bus, Logged, records_of
-from streams.bus.quarantine import decoded, event_in, quarantined
+from streams.bus.quarantine import decoded, quarantined
 from streams.bus.resume import PARTITION, resume
-from streams.bus.scan import batches
-from streams.bus.topics import PREFERENCES, REWARD
+from streams.bus.topics import PREFERENCES
 from streams.stations.background_refit import BackgroundRefit
 from streams.stations.contexts import ProcessorContext
+from streams.stations.head_checkpoints import HeadCheckpoints, last_update
 from streams.stations.settings import RetrainingRule
 from trainers.data.preference import Entry
-from trainers.reward.online.checkpoint import load, part_file, save_hashed
-from trainers.reward.online.learn import Head, head_id, learn, learn_all, new_head
+from trainers.reward.online.learn import head_id, learn, learn_all, new_head
 from trainers.reward.online.settings import HeadSettings
 
 log = logging.getLogger(__name__)
@@ -53,8 +49,6 @@ BACKLOG_INTERVAL = 1.0  # seconds between updates in a backlog: ten checkpoints 
 BACKLOG_WAIT = 0.02  # seconds to wait for more entries in a backlog; short, to publish soon after its end
 SAVE_FACTOR = 2  # wait at least this many times the duration of a checkpoint, to leave half of the time for learning
 MARK_EVERY = 1.0  # seconds; only the next start and the metrics use the mark, and on Kafka it is a request to the broker
-UPLOAD_EVERY = 1_000  # sequence numbers between checkpoints uploaded to the artifact store
-UPLOAD_SEARCH = 2_000  # reward updates searched for the last uploaded checkpoint
 CATCH_UP_INTERVAL = 5.0  # seconds between checkpoints while catching up, before anything is published
 TIMEOUT = 30.0
 
@@ -95,12 +89,11 @@ class Learner:
         artifacts: Artifacts | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._bus, self._artifacts, self._every, self._clock = bus, artifacts, every, clock
+        self._bus, self._every, self._clock = bus, every, clock
         self.head_id = head_id(settings, embedding_hash, sources)
         self._reader = f"learner-{self.head_id[:16]}"
-        self._path = folder / self.head_id / "head.safetensors"
-        heads = [head for head in (self._from_disk(), self._from_artifacts()) if head is not None]
-        self.head = max(heads, key=lambda head: head.sequence, default=None) or new_head(settings, embedding_hash, dimension, sources)
+        self._checkpoints = HeadCheckpoints(folder, self.head_id, artifacts)
+        self.head = self._checkpoints.newest(bus) or new_head(settings, embedding_hash, dimension, sources)
         self._offset, self._watermark = resume(bus, self._reader)
         if self._watermark.sequence > self.head.sequence:
             self._offset, self._watermark = -1, Watermark()  # the checkpoint is older than the mark
@@ -145,7 +138,7 @@ class Learner:
         """Write the checkpoint; publish an update if the head has changed since the last one."""
         started = self._clock()
         with trying_again():  # on a full disk the head stays in memory, and the next step retries
-            digest = save_hashed(self.head, self._path)
+            digest = self._checkpoints.save(self.head)
         self._save_took = self._clock() - started
         self._saved_sequence, self._saved_at = self.head.sequence, self._numbered_at
         update = self._update(digest) if self._is_unpublished and (self._caught_up or at_threshold) else None
@@ -153,8 +146,7 @@ class Learner:
             before = self._published
             self._bus.publish(records_of([update]), timeout=TIMEOUT)
             self._published = update
-            if self._artifacts is not None and _is_upload_due(before, update):
-                self._upload(self._artifacts)  # after publishing, which must not wait for it
+            self._checkpoints.upload(self.head, before, update)  # after publishing, which must not wait for it
             metrics.observe_latency("learner", self._taken)
         self._taken = []
         self._flushed_at = started  # intervals are measured from start to start
@@ -274,39 +266,6 @@ class Learner:
         self._rewound_at = self.head.sequence
         self._offset, self._watermark = -1, Watermark(0, self.head.sequence)
 
-    def _from_disk(self) -> Head | None:
-        if not self._path.exists():
-            return None
-        try:
-            return load(self._path)
-        except ArtifactError as error:
-            log.warning("%s; learning again from the first preference", error)
-            return None
-
-    def _upload(self, artifacts: Artifacts) -> None:
-        """Upload the parts of the head's history that are missing in the store, then the checkpoint."""
-        for part in self.head.history.parts:
-            if part.digest not in artifacts:
-                artifacts.put(part_file(self._path, part.digest))
-        artifacts.put(self._path)
-
-    def _from_artifacts(self) -> Head | None:
-        """The newest uploaded checkpoint of this head that the last ``UPLOAD_SEARCH`` updates on the log name."""
-        if self._artifacts is None:
-            return None
-        before, uploaded = None, None
-        for update in _last_updates(self._bus, UPLOAD_SEARCH):
-            if update.head_id == self.head_id:
-                uploaded = update if _is_upload_due(before, update) and update.checkpoint in self._artifacts else uploaded
-                before = update
-        if uploaded is None:
-            return None
-        try:
-            return load(self._artifacts.get(uploaded.checkpoint), part_at=self._artifacts.get)
-        except ArtifactError as error:
-            log.warning("%s; continuing without this checkpoint", error)
-            return None
-
     def _update(self, checkpoint: str) -> RewardUpdated:
         accuracy, log_loss, n = self.head.prequential
         last = self._last if self._last is not None and self._last.sequence == self.head.sequence else None
@@ -332,33 +291,3 @@ def _number_at(bus: Bus, offset: int) -> Numbered | None:
         if isinstance(event, Numbered):
             return event
     return None
-
-
-def last_update(bus: Bus) -> RewardUpdated | None:
-    """The newest reward update on the log, of any head."""
-    newest: RewardUpdated | None = None
-    for partition, (first, following) in bus.bounds([REWARD.name]).items():
-        for offset in range(following - 1, first - 1, -1):  # the last readable entry
-            (entry,) = bus.read({partition: offset - 1}, limit=1, wait=0)
-            try:
-                event = event_in(entry)
-            except EventUnreadable:
-                continue
-            if isinstance(event, RewardUpdated) and (newest is None or event.occurred_at > newest.occurred_at):
-                newest = event
-            break
-    return newest
-
-
-def _last_updates(bus: Bus, count: int) -> list[RewardUpdated]:
-    """The newest reward updates, oldest first."""
-    bounds = bus.bounds([REWARD.name])
-    after = {partition: max(first, following - count) - 1 for partition, (first, following) in bounds.items()}
-    events = [event for entries in batches(bus, after) for _, event in decoded(entries, "learner").events]
-    return [event for event in events if isinstance(event, RewardUpdated)]
-
-
-def _is_upload_due(before: RewardUpdated | None, update: RewardUpdated) -> bool:
-    """Whether a multiple of ``UPLOAD_EVERY`` lies between the two updates."""
-    same = before is not None and before.head_id == update.head_id
-    return update.sequence // UPLOAD_EVERY > (before.sequence if before is not None and same else 0) // UPLOAD_EVERY

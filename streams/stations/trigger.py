@@ -17,7 +17,7 @@ from streams.bus.protocol import Bus
 from streams.bus.scan import first_from, last_where, to_end
 from streams.bus.topics import REQUESTED, REWARD
 from streams.stations.contexts import ProcessorContext
-from streams.stations.learner import last_update
+from streams.stations.head_checkpoints import last_update
 from streams.stations.runner import Handler
 from streams.stations.settings import RetrainingRule
 from trainers.runs.settings import RunSettings

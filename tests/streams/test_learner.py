@@ -119,7 +119,7 @@ def test_on_a_full_disk_it_publishes_nothing_and_loses_nothing(tmp_path: Path, m
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     with monkeypatch.context() as disk:
-        disk.setattr("streams.stations.learner.save_hashed", full)
+        disk.setattr("streams.stations.head_checkpoints.save_hashed", full)
         for _ in range(3):
             with pytest.raises(Overloaded, match="the disk is full"):
                 station.step(0)
@@ -131,7 +131,7 @@ def test_on_a_full_disk_it_publishes_nothing_and_loses_nothing(tmp_path: Path, m
 
 
 def test_another_worker_starts_from_the_newest_uploaded_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.stations.learner.UPLOAD_EVERY", 4)
+    monkeypatch.setattr("streams.stations.head_checkpoints.UPLOAD_EVERY", 4)
     bus, clock, artifacts = MemoryBus(), Clock(), Artifacts(str(tmp_path / "artifacts"))
     settings = HeadSettings(reconcile_every=3)  # so that the checkpoint has a history of several parts
     events = [claimed(1), *(joined(i) for i in range(1, 12))]

@@ -1,0 +1,100 @@
+"""Where a head's checkpoints are: in the learner's folder, and every thousand numbers in the artifact store, for the next worker."""
+
+import logging
+from pathlib import Path
+
+from storage.artifacts import Artifacts
+from storage.errors import ArtifactError, EventUnreadable
+from storage.events import RewardUpdated
+from streams.bus.protocol import Bus
+from streams.bus.quarantine import decoded, event_in
+from streams.bus.scan import batches
+from streams.bus.topics import REWARD
+from trainers.reward.online.checkpoint import load, part_file, save_hashed
+from trainers.reward.online.head import Head
+
+log = logging.getLogger(__name__)
+
+UPLOAD_EVERY = 1_000  # sequence numbers between checkpoints uploaded to the artifact store
+UPLOAD_SEARCH = 2_000  # reward updates searched for the last uploaded checkpoint
+
+
+class HeadCheckpoints:
+    """The checkpoints of the head ``head_id`` under ``folder``; without ``artifacts`` nothing is uploaded."""
+
+    def __init__(self, folder: Path, head_id: str, artifacts: Artifacts | None) -> None:
+        self._path, self._head_id, self._artifacts = folder / head_id / "head.safetensors", head_id, artifacts
+
+    def newest(self, bus: Bus) -> Head | None:
+        """The checkpoint with the highest sequence number, of those that can be read."""
+        heads = [head for head in (self._from_disk(), self._from_artifacts(bus)) if head is not None]
+        return max(heads, key=lambda head: head.sequence, default=None)
+
+    def save(self, head: Head) -> str:
+        """Write the checkpoint to the folder; returns its SHA-256."""
+        return save_hashed(head, self._path)
+
+    def upload(self, head: Head, before: RewardUpdated | None, update: RewardUpdated) -> None:
+        """Upload the saved ``head`` if a multiple of ``UPLOAD_EVERY`` lies between the two updates: missing parts of its history first."""
+        if self._artifacts is None or not _is_upload_due(before, update):
+            return
+        for part in head.history.parts:
+            if part.digest not in self._artifacts:
+                self._artifacts.put(part_file(self._path, part.digest))
+        self._artifacts.put(self._path)
+
+    def _from_disk(self) -> Head | None:
+        if not self._path.exists():
+            return None
+        try:
+            return load(self._path)
+        except ArtifactError as error:
+            log.warning("%s; learning again from the first preference", error)
+            return None
+
+    def _from_artifacts(self, bus: Bus) -> Head | None:
+        """The newest uploaded checkpoint of this head that the last ``UPLOAD_SEARCH`` updates on the log name."""
+        if self._artifacts is None:
+            return None
+        before, uploaded = None, None
+        for update in _last_updates(bus, UPLOAD_SEARCH):
+            if update.head_id == self._head_id:
+                uploaded = update if _is_upload_due(before, update) and update.checkpoint in self._artifacts else uploaded
+                before = update
+        if uploaded is None:
+            return None
+        try:
+            return load(self._artifacts.get(uploaded.checkpoint), part_at=self._artifacts.get)
+        except ArtifactError as error:
+            log.warning("%s; continuing without this checkpoint", error)
+            return None
+
+
+def last_update(bus: Bus) -> RewardUpdated | None:
+    """The newest reward update on the log, of any head."""
+    newest: RewardUpdated | None = None
+    for partition, (first, following) in bus.bounds([REWARD.name]).items():
+        for offset in range(following - 1, first - 1, -1):  # the last readable entry
+            (entry,) = bus.read({partition: offset - 1}, limit=1, wait=0)
+            try:
+                event = event_in(entry)
+            except EventUnreadable:
+                continue
+            if isinstance(event, RewardUpdated) and (newest is None or event.occurred_at > newest.occurred_at):
+                newest = event
+            break
+    return newest
+
+
+def _last_updates(bus: Bus, count: int) -> list[RewardUpdated]:
+    """The newest reward updates, oldest first."""
+    bounds = bus.bounds([REWARD.name])
+    after = {partition: max(first, following - count) - 1 for partition, (first, following) in bounds.items()}
+    events = [event for entries in batches(bus, after) for _, event in decoded(entries, "learner").events]
+    return [event for event in events if isinstance(event, RewardUpdated)]
+
+
+def _is_upload_due(before: RewardUpdated | None, update: RewardUpdated) -> bool:
+    """Whether a multiple of ``UPLOAD_EVERY`` lies between the two updates."""
+    same = before is not None and before.head_id == update.head_id
+    return update.sequence // UPLOAD_EVERY > (before.sequence if before is not None and same else 0) // UPLOAD_EVERY
