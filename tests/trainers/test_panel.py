@@ -13,7 +13,6 @@ from trainers.data.preference import Preference
 from trainers.reward.online import ordinal
 from trainers.reward.online.posterior import Answers as PrimalAnswers
 from trainers.reward.online.posterior import most_probable
-from trainers.reward.online.settings import HeadSettings
 from trainers.reward.panel import Judged, PanelSettings, cross_validated, fit_panel
 from trainers.reward.panel import covariance as covariance_module
 from trainers.reward.panel.answers import LEAST_CURVATURE, Answers
@@ -23,7 +22,7 @@ from trainers.reward.panel.posterior import half_ties, newton
 
 pytestmark = pytest.mark.training
 
-NO_LAPSES = HeadSettings(lapsed=1e-9)
+NO_LAPSES = PanelSettings(lapsed=1e-9)
 
 
 def judged(n: int, dimension: int, seed: int, size: float = 2.0, recruiters: int = 6, careless: int = 0) -> tuple[Judged, np.ndarray]:
@@ -69,13 +68,13 @@ def test_the_inverse_equals_that_of_the_plain_matrix(monkeypatch: pytest.MonkeyP
 
 def test_the_panels_taste_is_what_the_primal_fit_finds() -> None:
     data, _ = judged(80, 150, seed=1)
-    head = NO_LAPSES.model_copy(update={"pull_scale": 1e-6, "cut_spread": 1e-6})  # the primal form has no pull of single recruiters
-    settings = PanelSettings(scales=(0.7,), own_scales=(1e-4,), head=head)
+    alike = {"scales": (0.7,), "own_scales": (1e-4,), "pull_scale": 1e-6, "cut_spread": 1e-6}  # the primal form has no single recruiters
+    settings = NO_LAPSES.model_copy(update=alike)
     found = fit_panel(data, settings)
     size = (data.differences**2).sum(axis=1).mean()
     low, high = ordinal.interval(data.lower, data.upper, CUTS)
     answers = PrimalAnswers(np.column_stack([data.differences, data.position]), low, high, np.zeros(80), np.ones(80))
-    precision = np.append(np.full(150, size / 0.7**2), 1 / head.position_scale**2)
+    precision = np.append(np.full(150, size / 0.7**2), 1 / settings.position_scale**2)
     weights = most_probable(answers, precision)[:-1]
     assert np.abs(found.margins(np.eye(150)) - weights).max() < 1e-4 * np.abs(weights).max()
 
@@ -106,13 +105,13 @@ def test_the_margins_are_those_of_the_draws() -> None:
 def test_left_out_conversations_are_predicted_as_by_a_panel_that_never_saw_them() -> None:
     data, _ = judged(60, 8, seed=4)
     panel = fit_panel(data)
-    site, head = panel.best, panel.settings.head
+    site, settings = panel.best, panel.settings
     members = [np.array([0, 1, 40]), np.array([7])]
     mean, offset, variance = without_group(panel, members)
     x, p = panel.design.features, panel.design.position
     same = panel.design.who[:, None] == panel.design.who[None, :]
     taste = x @ x.T * (site.scale**2 + site.own_scale**2 * same)
-    position = np.outer(p, p) * (head.position_scale**2 + head.pull_scale**2 * same)
+    position = np.outer(p, p) * (settings.position_scale**2 + settings.pull_scale**2 * same)
     for at in members:
         rest = np.setdiff1d(np.arange(60), at)
         inverse = np.linalg.inv((taste + position)[np.ix_(rest, rest)] + np.diag(1 / site.precision[rest]))

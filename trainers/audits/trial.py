@@ -20,7 +20,7 @@ from trainers.features.embedding import Embedding
 from trainers.models.policy import Policy, load_policy
 from trainers.reward.online.learn import Head
 from trainers.reward.online.settings import HeadSettings
-from trainers.reward.panel import Judged, Panel, PanelSettings, fit_panel
+from trainers.reward.panel import Judged, Panel, fit_panel
 
 EMBED_BATCH = 128  # texts embedded between two progress reports
 
@@ -147,7 +147,7 @@ class Trial:
     @cached_property
     def panel(self) -> Panel:
         """The recruiters' tastes as fitted on the evaluation stratum."""
-        return fit_panel(self.judged, PanelSettings(head=self.learning))
+        return fit_panel(self.judged)
 
     @cached_property
     def reward_differences(self) -> np.ndarray:

@@ -110,10 +110,11 @@ def _fitted(sites: _Sites, differences: np.ndarray, head: Head, pause: Callable[
     cuts: tuple[float, ...] = settings.cut_points
     names, who = np.unique(np.array(head.history.names)[rows["recruiter"]], return_inverse=True)  # sorted: bits depend on the order
     found = [settings.recruiter_prior.start] * len(names)
+    weight = age * settings.recruiter_prior.start.weight
     mean = np.zeros(head.dimension + 1)
     for round_ in range(settings.rounds + 1):
         pause()
-        answers = _answers(sites, differences, who, found, cuts, age)
+        answers = _answers(sites, differences, who, found, cuts, weight)
         last = round_ == settings.rounds
         mean = most_probable(answers, precision, mean, tolerance=1e-10 if last else 1e-3)
         if not last:
@@ -122,6 +123,7 @@ def _fitted(sites: _Sites, differences: np.ndarray, head: Head, pause: Callable[
             given = recruiters.Given(who, rows["position"], sites.lower, sites.upper, *left_out)
             cuts = given.fitted_cut_points(found, cuts, settings.cut_points, settings.cut_spread)
             found = given.step(found, settings.recruiter_prior, cuts)
+            weight = age * given.attentive(found, cuts)
     pause()
     posterior = posterior_at(mean, answers, precision)
     h, slope = _curvature_and_slope(answers, posterior.latent)
@@ -131,11 +133,11 @@ def _fitted(sites: _Sites, differences: np.ndarray, head: Head, pause: Callable[
 
 
 def _answers(
-    sites: _Sites, differences: np.ndarray, who: np.ndarray, found: Sequence[Recruiter], cuts: Sequence[float], age: np.ndarray
+    sites: _Sites, differences: np.ndarray, who: np.ndarray, found: Sequence[Recruiter], cuts: Sequence[float], weight: np.ndarray
 ) -> Answers:
-    pull, scale, weight = (np.array(values)[who] for values in zip(*((each.pull, each.scale, each.weight) for each in found), strict=True))
+    pull, scale = (np.array(values)[who] for values in zip(*((each.pull, each.scale) for each in found), strict=True))
     low, high = ordinal.interval(sites.lower, sites.upper, cuts)
-    return Answers(differences, low, high, scale * pull * sites.rows["position"], weight * age, scale)
+    return Answers(differences, low, high, scale * pull * sites.rows["position"], weight, scale)
 
 
 def _left_out(mean: np.ndarray, answers: Answers, precision: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

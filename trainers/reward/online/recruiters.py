@@ -1,11 +1,12 @@
 """What differs between recruiters: the rate of random answers, the pull of the side shown first, and the scale.
 
-An answer is a lapse with probability ``epsilon_r``, prior Beta(1, 9), and then uniform over the nine levels; otherwise it follows the
+An answer is a lapse with probability ``epsilon_r``, prior Beta(1, 4), and then uniform over the nine levels; otherwise it follows the
 ordinal model at ``z = s_r (delta @ w + b_r)``, with the pull ``b_r``, normal around 0, where the order shown is known, and the scale
 ``s_r``, log-normal around 1: who sees differences more clearly, or answers more decidedly. The mean of its logarithm over the judgments is
-zero, because a common scale is the weights' own. All three are fitted by EM at a reconciliation and fixed until the next one; a judgment's
-log-likelihood is weighted by ``1 - epsilon_r``. A low reliability means that this head does not predict the answers: carelessness and a
-different taste look alike here.
+zero, because a common scale is the weights' own. All three are fitted by EM at a reconciliation and fixed until the next one. There each
+judgment's log-likelihood is weighted by the probability that this answer was no lapse, and a new judgment's by ``1 - epsilon_r``. A high
+rate means that this head does not predict the answers: carelessness and a different taste look alike here, and are told apart by
+``trainers.reward.recruiter_kinds``.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,7 +37,7 @@ class RecruiterPrior:
     """Beta(``lapsed``, ``attentive``) on the lapse rate; normals on the pull and on the logarithm of the scale."""
 
     lapsed: float = 1.0
-    attentive: float = 9.0
+    attentive: float = 4.0
     pull_scale: float = 0.3
     scale_spread: float = 0.3
 
@@ -84,20 +85,25 @@ class Given:
         lapse, pull, scale = _columns(found)
 
         def log_likelihood(cuts: Sequence[float]) -> float:
-            attentive = 1 - lapse[self.who]
-            return float(np.log(attentive * self.by_taste(pull, scale, cuts) + (1 - attentive) * self.chance).sum())
+            rate = lapse[self.who]
+            return float(np.log((1 - rate) * self.by_taste(pull, scale, cuts) + rate * self.chance).sum())
 
         return ordinal.fitted_cut_points(log_likelihood, first, spread, start)
 
+    def attentive(self, found: Sequence[Recruiter], cuts: Sequence[float]) -> np.ndarray:
+        """The probability of each answer's being no lapse, ``(n,)``."""
+        lapse, pull, scale = _columns(found)
+        by_taste = (1 - lapse[self.who]) * self.by_taste(pull, scale, cuts)
+        return np.asarray(by_taste / (by_taste + lapse[self.who] * self.chance))
+
     def step(self, found: Sequence[Recruiter], prior: RecruiterPrior, cuts: Sequence[float]) -> list[Recruiter]:
         """One round of EM for the lapse rates and one Newton step for the pulls and for the scales."""
-        lapse, pull, scale = _columns(found)
+        _, pull, scale = _columns(found)
 
         def per_recruiter(values: np.ndarray) -> np.ndarray:
             return np.bincount(self.who, weights=values, minlength=len(found))
 
-        by_chance = lapse[self.who] * self.chance
-        lapsed = by_chance / (by_chance + (1 - lapse[self.who]) * self.by_taste(pull, scale, cuts))
+        lapsed = 1 - self.attentive(found, cuts)
         count = per_recruiter(np.ones(len(self.who)))
         new_lapse = (prior.lapsed + per_recruiter(lapsed)) / (prior.lapsed + prior.attentive + count)
 

@@ -42,14 +42,14 @@ class HeadSettings(BaseModel):
     position_scale: Positive = 0.5
     cut_points: tuple[Positive, Positive, Positive, Positive] = (0.4, 1.0, 1.8, 2.8)
     lapsed: Positive = 1.0
-    attentive: Positive = 9.0
+    attentive: Positive = 4.0
     pull_scale: Positive = 0.3
     cut_spread: Positive = 0.7
     scale_spread: Positive = 0.3
     reconcile_every: Annotated[int, Field(ge=1)] = 1_000
     reconcile_steadily: Annotated[int, Field(ge=1)] = 4_000
     reconcile_growth: Annotated[float, Field(gt=1, le=10)] = 1.5
-    rounds: Annotated[int, Field(ge=0, le=50)] = 5
+    rounds: Annotated[int, Field(ge=0, le=50)] = 10
     prequential_window: Annotated[int, Field(ge=1)] = 500
     half_life_days: Positive | None = None
     objectives: tuple[Identifier, ...] = ("helpful", "safe", "factual", "engaging")

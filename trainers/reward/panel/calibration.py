@@ -57,12 +57,12 @@ def without_group(panel: Panel, members: list[np.ndarray]) -> tuple[np.ndarray, 
 
     Leaving out is by the Gaussian sites at the mode of the most probable scales (Rasmussen and Williams, 2006, equation 5.12, for groups).
     """
-    site, design, head = panel.best, panel.design, panel.settings.head
+    site, design, settings = panel.best, panel.design, panel.settings
     own_position = np.zeros((len(design.who), len(design.slices)))  # each recruiter's positions in a column of his own
     own_position[np.arange(len(design.who)), design.who] = design.position
     reached = site.inverse.times(np.column_stack([design.position, own_position]))
     dual = site.inverse.times(site.target)
-    pull = head.position_scale**2 * float(design.position @ dual) + head.pull_scale**2 * (own_position.T @ dual)
+    pull = settings.position_scale**2 * float(design.position @ dual) + settings.pull_scale**2 * (own_position.T @ dual)
     latent = site.covariance.times(dual)
     mean, offset, variance = np.zeros_like(dual), np.zeros_like(dual), np.zeros_like(dual)
     for at, inverse in zip(members, site.inverse.groups(members), strict=True):
@@ -71,7 +71,7 @@ def without_group(panel: Panel, members: list[np.ndarray]) -> tuple[np.ndarray, 
         left_out = block @ dual[at]
         all_moved = left_out - inverse @ left_out / site.precision[at]  # the covariance times the inverse is 1 - inverse / precision
         pull_moved = position * (
-            head.position_scale**2 * float(reached[at, 0] @ left_out) + head.pull_scale**2 * (reached[at, 1:].T @ left_out)[who]
+            settings.position_scale**2 * float(reached[at, 0] @ left_out) + settings.pull_scale**2 * (reached[at, 1:].T @ left_out)[who]
         )
         offset[at] = position * pull[who] - pull_moved
         mean[at] = latent[at] - all_moved - offset[at]

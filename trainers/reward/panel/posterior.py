@@ -141,12 +141,13 @@ class Panel:
 
         Wilson et al. (2020), "Efficiently sampling functions from Gaussian process posteriors" (arXiv:2002.09309), equation 9.
         """
-        judged, head, design = self.judged, self.settings.head, self.design
+        judged, settings, design = self.judged, self.settings, self.design
         n, d = judged.differences.shape
         unit = 1 / np.sqrt(design.size)
         shared = rng.standard_normal((draws, d)) * site.scale * unit + rng.standard_normal((draws, 1)) * self.direction
         own = rng.standard_normal((draws, len(self.recruiters), d)) * site.own_scale * unit
-        pull = rng.standard_normal((draws, 1)) * head.position_scale + rng.standard_normal((draws, len(self.recruiters))) * head.pull_scale
+        pull = rng.standard_normal((draws, 1)) * settings.position_scale
+        pull = pull + rng.standard_normal((draws, len(self.recruiters))) * settings.pull_scale
         at = judged.position * pull[:, design.who] + shared @ judged.differences.T
         for r, mine in enumerate(design.slices):
             at[:, mine] += own[:, r] @ judged.differences[mine].T
@@ -243,7 +244,7 @@ def newton(covariance: Covariance, answers: Answers, start: np.ndarray) -> Mode:
 
 
 def _covariance(design: Design, settings: PanelSettings, scale: float, own_scale: float, along: np.ndarray | None = None) -> Covariance:
-    return design.covariance(scale, own_scale, settings.head.position_scale, settings.head.pull_scale, along)
+    return design.covariance(scale, own_scale, settings.position_scale, settings.pull_scale, along)
 
 
 def _site(scale: float, own_scale: float, weight: float, covariance: Covariance, mode: Mode, answers: Answers) -> Site:
@@ -255,9 +256,9 @@ def _site(scale: float, own_scale: float, weight: float, covariance: Covariance,
 def _cuts_and_lapses(judged: Judged, design: Design, settings: PanelSettings) -> tuple[tuple[float, ...], np.ndarray]:
     """The cut points, and the two counts of each recruiter's lapse rate, by EM given each latent's leave-one-out mean and variance."""
     covariance = _covariance(design, settings, settings.center, settings.own_center)
-    cuts, head = tuple(settings.head.cut_points), settings.head
+    cuts: tuple[float, ...] = settings.cut_points
     judgments = np.bincount(design.who)
-    lapses = np.tile([head.lapsed, head.attentive], (len(judgments), 1)).astype(float)
+    lapses = np.tile([settings.lapsed, settings.attentive], (len(judgments), 1)).astype(float)
     latent = np.zeros(len(judged))
     for _ in range(settings.rounds):
         answers = Answers.of(judged, cuts, _rates(lapses)[design.who])
@@ -266,7 +267,7 @@ def _cuts_and_lapses(judged: Judged, design: Design, settings: PanelSettings) ->
         own = site.inverse.diagonal()  # Rasmussen and Williams (2006), equation 5.12
         mean, variance = site.target - site.inverse.times(site.target) / own, np.maximum(1 / own - 1 / site.precision, 0)
         lapsed = np.bincount(design.who, weights=answers.lapsed(mean, variance), minlength=len(judgments))
-        lapses = np.column_stack([head.lapsed + lapsed, head.attentive + judgments - lapsed])
+        lapses = np.column_stack([settings.lapsed + lapsed, settings.attentive + judgments - lapsed])
         cuts = _fitted_cuts(judged, _rates(lapses)[design.who], mean, variance, cuts, settings)
     return cuts, lapses
 
@@ -280,7 +281,7 @@ def _fitted_cuts(
         answers = Answers.of(judged, at, lapse)
         return float(np.log((1 - lapse) * answers.by_taste(mean, variance) + lapse * answers.chance).sum())
 
-    return fitted_cut_points(log_likelihood, settings.head.cut_points, settings.head.cut_spread, cuts)
+    return fitted_cut_points(log_likelihood, settings.cut_points, settings.cut_spread, cuts)
 
 
 def _rates(lapses: np.ndarray) -> np.ndarray:
