@@ -324,7 +324,7 @@ def train(
     phase: Annotated[str, typer.Option(help="What to train: reward for a reward model, or a training method such as dpo for a policy.")],
     data: Annotated[Path | None, typer.Option(help="Preference records; by default the warehouse's judgments.")] = None,
     model: Annotated[str | None, typer.Option(help="Folder or id of the language model (dpo).")] = None,
-    kind: Annotated[str, typer.Option(help="reward: head, on the features of the online head, or transformer.")] = "head",
+    kind: Annotated[str, typer.Option(help="reward: head, transformer, or ensemble of both.")] = "head",
     out: Annotated[Path, typer.Option(help="Folder for what is trained.")] = Path("out"),
     source: Annotated[
         list[Origin] | None, typer.Option(help="Sources of the warehouse's judgments; by default the configured sources and imports.")

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from storage.settings import Settings
 from storage.tables import row_named
+from trainers.reward.ensemble import EnsembleSettings
 from trainers.reward.online.settings import HeadSettings
 from trainers.reward.transformer.settings import TransformerSettings
 
@@ -63,9 +64,22 @@ def _load_transformer(path: Path, settings: Settings) -> "Reward":
     return TransformerReward.load(path)
 
 
+def _ensemble_fitter(settings: Settings) -> "Fitter":
+    from trainers.reward.ensemble import EnsembleFitter
+
+    return EnsembleFitter(settings, lambda kind: reward_model(kind).fitter(settings))
+
+
+def _load_ensemble(path: Path, settings: Settings) -> "Reward":
+    from trainers.reward.ensemble import EnsembleReward
+
+    return EnsembleReward.load(path, settings)
+
+
 REWARD_MODELS: tuple[RewardModelKind, ...] = (
     RewardModelKind("head", "learning", HeadSettings, _head_fitter, "head.safetensors", _load_head, folds=5),
     RewardModelKind("transformer", "transformer", TransformerSettings, _transformer_fitter, "reward.json", _load_transformer),
+    RewardModelKind("ensemble", "ensemble", EnsembleSettings, _ensemble_fitter, "ensemble.json", _load_ensemble),
 )
 
 

@@ -1,0 +1,76 @@
+"""Does the true taste fall when a reply is chosen from more and more? Best-of-n up to 256 on simulated panels, with and without flips.
+
+The truth is the panel's mean taste less a penalty on the tail of the features that no judged pair shows to matter: a proxy that goes far
+from the judged replies loses. ``best_of_256`` is the true taste of the chosen reply at n = 256 over its greatest mean at any n.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from benchmarks.figures import Figure
+from benchmarks.reward.noise import entries_of
+from trainers.audits.simulation.panels import DIMENSIONS, TASTED, Panel, replies
+from trainers.data.preference import Entry, Preference
+from trainers.reward.ensemble import Combination, combined, resampled
+from trainers.reward.online.learn import learn_all, new_head, reconcile
+from trainers.reward.online.settings import HeadSettings
+
+FIRST_SEED, PANELS, JUDGMENTS, MEMBERS, PROMPTS = 10_000, 20, 480, 5, 400
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+FLIPS = (0.0, 0.25)
+TAIL_PENALTY = 0.5  # of the truth, for each unit of the tail's squared length
+PENALTY = 0.5  # of the variance in "mean_minus_variance"
+SINGLE = "single"
+WAYS: tuple[Combination, ...] = ("mean", "min", "mean_minus_variance")
+
+
+def figures(quick: bool) -> Sequence[Figure]:
+    """For each way and share of flips: the truth at 256 over its peak, and the truth at 256 above that of a single head."""
+    panels = 2 if quick else PANELS
+    found = []
+    for flips in FLIPS:
+        curves = [panel_curves(FIRST_SEED + n, flips) for n in range(panels)]
+        mean = {way: np.mean([each[way] for each in curves], axis=0) for way in (SINGLE, *WAYS)}
+        share = {way: float(curve[-1] / curve.max()) for way, curve in mean.items()}
+        said = "; ".join(f"{way} {share[way]:.3f}" for way in share)
+        name = f"ensemble_at_256_flips_{round(100 * flips):02d}"
+        gain = mean["mean_minus_variance"][-1] - mean[SINGLE][-1]
+        found += [
+            Figure(name, share["mean_minus_variance"], None, None, f"of its peak; {said}", ">=0.95"),
+            Figure(f"{name}_above_single", float(gain), None, None, f"log-odds; single {mean[SINGLE][-1]:.3f}", ">=0"),
+        ]
+    return found
+
+
+def panel_curves(seed: int, flips: float) -> dict[str, np.ndarray]:
+    """The mean truth of the chosen replies for each n of ``SIZES``, by way."""
+    rng = np.random.default_rng(seed)
+    panel = Panel.draw(rng, shared=1.0, own=0.3)
+    entries = [_flipped(each, rng.random() < flips) for each in entries_of(panel.judge(rng, JUDGMENTS))]
+    judged = [each.preference for each in entries if each.preference is not None]
+    single = _weights(judged)
+    members = np.array([_weights(resampled(judged, rng)) for _ in range(MEMBERS)])
+    curves = {way: np.zeros(len(SIZES)) for way in (SINGLE, *WAYS)}
+    for _ in range(PROMPTS):
+        some = replies(rng, SIZES[-1])
+        truth = some @ panel.tastes.mean(axis=0) - TAIL_PENALTY * (some[:, TASTED:] ** 2).sum(axis=1)
+        truth -= truth.mean()
+        centred = members @ some.T
+        for at, n in enumerate(SIZES):
+            each = centred[:, :n] - centred[:, :n].mean(axis=1, keepdims=True)
+            curves[SINGLE][at] += truth[np.argmax(some[:n] @ single)] / PROMPTS
+            for way in WAYS:
+                curves[way][at] += truth[np.argmax(combined(each, way, PENALTY))] / PROMPTS
+    return curves
+
+
+def _weights(judged: Sequence[Preference]) -> np.ndarray:
+    head = new_head(HeadSettings(objectives=()), "simulated", DIMENSIONS, ("product",))
+    return reconcile(learn_all(head, [Entry(n, each) for n, each in enumerate(judged, start=1)])).weights
+
+
+def _flipped(entry: Entry, flip: bool) -> Entry:
+    assert entry.preference is not None
+    return replace(entry, preference=replace(entry.preference, choice=entry.preference.swapped().choice)) if flip else entry
