@@ -1,13 +1,14 @@
 """The table of measurements of ``benchmarks.reward``. A new one is a file beside this one and a row here."""
 
 from benchmarks.measurements import Measurement
-from benchmarks.reward import embedding, harmless, noise, online, overoptimisation, scale, speed
+from benchmarks.reward import embedding, harmless, labels, noise, online, overoptimisation, scale, speed
 
 MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement("online", online.figures),
     Measurement("harmless", harmless.figures),
     Measurement("scale", scale.figures),
     Measurement("noise", noise.figures),
+    Measurement("labels", labels.figures),
     Measurement("overoptimisation", overoptimisation.figures),
     Measurement("speed", speed.figures),
     Measurement("embedding", embedding.figures),
