@@ -15,12 +15,13 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from serving import responses
+from serving import reranking, responses
 from serving.duel import CurrentDuel
 from serving.feedback.table import adapter, kind_of
 from serving.models.backend import Answering, Backend, Unavailable
 from serving.pairing import Pairing
-from serving.requests import CHAT, OUTCOME, PAIR, ChatRequest, FieldRefused, documented, read
+from serving.requests import CHAT, OUTCOME, PAIR, RERANK, ChatRequest, FieldRefused, documented, read
+from serving.reranking import Reranker
 from serving.responses import Completion
 from storage.errors import FeedbackLoopError, InputRefused
 from storage.events import Sampling, derived_id
@@ -108,9 +109,17 @@ class Chat:
         yield b"data: [DONE]\n\n"
 
 
-def routes(backend: Backend, intake: Intake, pairing: Pairing, default_tokens: int, duel: CurrentDuel | None = None) -> APIRouter:
+def routes(
+    backend: Backend,
+    intake: Intake,
+    pairing: Pairing,
+    default_tokens: int,
+    duel: CurrentDuel | None = None,
+    ranker: Reranker | None = None,
+) -> APIRouter:
     """Build the router."""
     current = duel or CurrentDuel()
+    ranking = ranker or Reranker(None)
     router = APIRouter()
 
     @router.post("/v1/chat/completions", openapi_extra=documented(CHAT))
@@ -174,6 +183,17 @@ def routes(backend: Backend, intake: Intake, pairing: Pairing, default_tokens: i
         if done.with_pair:
             pairing.remember(done.pair_id, drawn=True)
         return _receipt(done.event_id, pairing, done.pair_id)
+
+    @router.post("/v1/rerank", openapi_extra=documented(RERANK))
+    async def rerank(request: Request) -> Response:
+        """Rank documents as replies to a query by the reward model, the best first, in the shape of Cohere's and Jina's endpoints."""
+        asked = read(RERANK, await request.body())
+        if asked.model != reranking.MODEL:
+            raise FieldRefused(
+                f"model: {asked.model!r} does not exist; the reward model is {reranking.MODEL!r}", "model", "model_not_found"
+            )
+        ranked = await run_in_threadpool(ranking.rank, asked.query, asked.texts, asked.top_n)
+        return responses.json(reranking.body_of(ranked, asked.texts, bool(asked.return_documents)))
 
     @router.post("/v1/outcomes", openapi_extra=documented(OUTCOME))
     async def outcomes(request: Request) -> Response:

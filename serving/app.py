@@ -23,6 +23,7 @@ from serving.models.scheduler import Served
 from serving.models.table import upstream
 from serving.pairing import Pairing, PairingRule
 from serving.promotion import Challenger, Promotions
+from serving.reranking import Reranker
 from serving.responses import REFUSALS
 from serving.settings import ServingSettings
 from storage.artifacts import Artifacts
@@ -111,12 +112,14 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
         )
     rule = PairingRule(section.pairing_share, section.pairing_waiting, section.pairing_draws, section.pairing_temperature)
     pairing = Pairing(backend, intake, rule, duel)
+    ranker = Reranker(section.reward_model, settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         pairing.start()
         if promotions is not None:
             promotions.start()
+        ranker.start()
         yield
         stopping: list[Coroutine[Any, Any, None]] = [pairing.stop(within=PAIRING_SHUTDOWN_TIMEOUT)]
         if promotions is not None:
@@ -129,7 +132,7 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
 
     app = FastAPI(title="Serving", docs_url=None, redoc_url=None, lifespan=lifespan)
     app.include_router(health_router({"model": backend.why_not_ready}))
-    app.include_router(routes(backend, intake, pairing, section.max_tokens, duel))
+    app.include_router(routes(backend, intake, pairing, section.max_tokens, duel, ranker))
     answer_errors(app, REFUSALS)
     app.add_middleware(RequestGuard, allowed_hosts=settings.common.allowed_hosts)
     return app

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, Discriminator, Field, Tag, TypeAdapter, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from serving.feedback.kind import Shape
@@ -132,10 +132,41 @@ class OutcomeRequest(Shape):
     outcome: Outcome | None = None
 
 
+def _kind_of_document(value: Any) -> str:
+    return "object" if isinstance(value, dict | BaseModel) else "text"
+
+
+class Document(Shape):
+    """A document as an object, as Jina's clients send it."""
+
+    text: Text
+
+
+class RerankRequest(Shape):
+    """The body of ``POST /v1/rerank``; the fields that Cohere, Jina and Open WebUI share."""
+
+    model: Name
+    query: Text
+    documents: Annotated[
+        tuple[
+            Annotated[Annotated[str, Tag("text")] | Annotated[Document, Tag("object")], Discriminator(_kind_of_document)],
+            ...,
+        ],
+        Field(min_length=1, max_length=1_000),
+    ]
+    top_n: Annotated[int, Field(ge=1)] | None = None
+    return_documents: bool | None = None
+
+    @property
+    def texts(self) -> list[str]:
+        return [each if isinstance(each, str) else each.text for each in self.documents]
+
+
 _IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
 CHAT = TypeAdapter(ChatRequest)
 PAIR = TypeAdapter(PairRequest)
 OUTCOME = TypeAdapter(OutcomeRequest)
+RERANK = TypeAdapter(RerankRequest)
 
 
 class FieldRefused(InputRefused):

@@ -11,6 +11,7 @@ import orjson
 from fastapi import Response
 
 from serving.models.backend import NotReady
+from serving.reranking import MayNotRank
 from storage.errors import UpstreamError
 from storage.events import new_id
 from streams.http.errors import KINDS, SERVER, Kind, Kinds
@@ -19,6 +20,7 @@ from trainers.models.reply import Reply
 REFUSALS: Kinds = {
     **KINDS,
     NotReady: Kind(503, "not_ready", SERVER, own_files=True),
+    MayNotRank: Kind(409, "may_not_rank", own_files=True),
     UpstreamError: Kind(502, "upstream_failed", "upstream_error"),
 }
 

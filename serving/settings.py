@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from storage.places import FullPath
 from storage.settings import section
 
 
@@ -21,6 +22,7 @@ class ServingSettings(BaseModel):
     capacity : maximum batch size, in replies
     most_waiting : maximum queue length; beyond it 503
     threads : torch threads; 1 by default, since processes share the machine's cores
+    reward_model : folder of a reward model that `feedbackloop train --phase reward` wrote, for ``POST /v1/rerank``; None turns that off
     max_tokens : maximum tokens of a reply if the request does not set it
     pairing_share : fraction of replies that get a second response
     pairing_waiting : maximum number of second responses outstanding
@@ -40,6 +42,7 @@ class ServingSettings(BaseModel):
     capacity: Annotated[int, Field(ge=1, le=512)] = 32
     most_waiting: Annotated[int, Field(ge=1)] = 256
     threads: Annotated[int, Field(ge=1)] = 1
+    reward_model: FullPath | None = None
     max_tokens: Annotated[int, Field(ge=1, le=8192)] = 128
     pairing_share: Annotated[float, Field(ge=0, le=1)] = 1.0
     pairing_waiting: Annotated[int, Field(ge=0)] = 1000

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from storage.errors import DataRefused
+from storage.events import GateResult
 from storage.settings import Settings
 from trainers.data.bad_lines import DataSummary
 from trainers.data.preference import Preference
@@ -23,6 +24,7 @@ from trainers.reward.measures import Figure
 from trainers.reward.reward import Reward, log_odds
 
 MODEL = "reward"  # folder of the saved model under the output folder
+REPORT = "validation.json"  # in that folder
 STRENGTHS = (1, 2, 3, 4)
 LEAST_OF_STRENGTH = 10  # held-out preferences of a strength, below which its accuracy is not reported
 
@@ -58,6 +60,7 @@ class RewardReport(BaseModel):
     ----------
     about : what was chosen in the training
     cross_validated : None for kinds whose training takes long
+    checks : whether it may rank: the gates of its name contrasts and probes; empty where nothing was saved
     saved : folder of the model that was trained on the training stratum; None if it was not to be saved
     """
 
@@ -72,6 +75,7 @@ class RewardReport(BaseModel):
     about: dict[str, float | str]
     held_out: Validated
     cross_validated: Validated | None
+    checks: tuple[GateResult, ...]
     saved: str | None
 
     def as_text(self) -> str:
@@ -95,6 +99,7 @@ class RewardReport(BaseModel):
                             ("calibration_error_if_calibrated", "  if it were calibrated"),
                             ("length_correlation", "correlation with length")):  # fmt: skip
             row(label, [f"{getattr(part, name):.3f}" for _, part in parts])
+        lines += [f"{gate.name}: {gate.verdict}. {gate.words}" for gate in self.checks]
         if self.saved is not None:
             lines.append(f"saved in {self.saved}")
         return "\n".join(lines)
@@ -114,7 +119,7 @@ def train_reward(
     Parameters
     ----------
     kind : name of a row of ``trainers.reward.table``
-    out : the model is saved in ``out/reward``; None saves nothing
+    out : the model is checked and saved in ``out/reward``, with the report beside it; None saves nothing
     swap_sides : exchange A and B of every record first, which must not change the report
     on_data : called with the counts of accepted and rejected records before training starts
 
@@ -147,8 +152,7 @@ def train_reward(
         if row.folds:
             decisive, margins = cross_validated_margins(preferences, row.folds, lambda some: fitter.fit(some, Path(spare) / "fold"))
             cross_validated = validated(decisive, margins)
-    saved = model.save(out / MODEL) if out is not None else None
-    return RewardReport(
+    report = RewardReport(
         kind=row.name,
         records=len(preferences),
         bad_lines=data.bad.count,
@@ -158,8 +162,32 @@ def train_reward(
         about={**model.about},
         held_out=validated(held_out, margins_of(model, held_out)),
         cross_validated=cross_validated,
-        saved=str(saved) if saved is not None else None,
+        checks=(),
+        saved=None,
     )
+    return report if out is None else _saved(report, model, held_out, settings, out / MODEL)
+
+
+def _saved(report: RewardReport, model: Reward, held_out: Sequence[Preference], settings: Settings, folder: Path) -> RewardReport:
+    from trainers.audits.reward.name_contrast import ContrastLimits
+    from trainers.audits.reward.reward_probes import ProbeLimits
+    from trainers.audits.table import gates_section
+    from trainers.reward.checks import checked
+
+    limits = settings.section("gates", gates_section())
+    contrasts: ContrastLimits = limits.name_contrast  # type: ignore[attr-defined]
+    checks = checked(model, held_out, contrasts, ProbeLimits())
+    report = report.model_copy(update={"checks": checks, "saved": str(model.save(folder))})
+    (folder / REPORT).write_text(report.model_dump_json(indent=1), encoding="utf-8")
+    return report
+
+
+def read_report(folder: Path) -> RewardReport | None:
+    """The report beside a saved model; None where there is none that this version reads."""
+    try:
+        return RewardReport.model_validate_json((folder / REPORT).read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 def cross_validated_margins(

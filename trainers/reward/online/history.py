@@ -24,6 +24,7 @@ def row_type(questions: int) -> np.dtype[np.void]:
         [
             ("sequence", "<i8"),
             ("position", "i1"),  # 1 if the order shown is known, else 0
+            ("mirrored", "?"),  # whether B was shown first: levels and differences are first shown minus second
             ("counts", "?"),
             ("pair", "<u8"),  # 61 bits of the pair's id
             ("recruiter", "<i4"),  # index into names

@@ -172,6 +172,7 @@ def _add(head: Head, sequence: int, preference: Preference) -> Head:
     row = np.zeros((), row_type(len(questions)))
     row["lower"], row["hit"], row["loss"] = UNANSWERED, np.nan, np.nan
     row["sequence"], row["position"], row["counts"] = sequence, preference.shown_first is not None, counts
+    row["mirrored"] = mirrored
     row["pair"] = preference.pair_id.int % PAIR_MODULUS if preference.pair_id is not None else 0
     row["occurred_at"] = preference.occurred_at.timestamp() if preference.occurred_at is not None else 0.0
     name = preference.recruiter or UNKNOWN
