@@ -24,6 +24,7 @@ from dashboard.actions.reviews import NotFound, Reviews
 from dashboard.errors import DOCUMENTED, REFUSALS
 from dashboard.status.feed import ReadingFeed
 from dashboard.status.models import DuelShown, Run, Status, Versions
+from dashboard.status.reward import RewardReading
 from storage.artifacts import Artifacts
 from storage.attestation.keys import PublicKey
 from storage.events import Choice, Event, Side, Source
@@ -94,6 +95,7 @@ class Services:
     verify: Callable[[], dict[str, Any]]
     manual_runs: ManualRuns
     impact_ratios: Callable[[date, date, Sequence[Source]], OutcomesTable]
+    reward: Callable[[], RewardReading | None]
 
 
 def add_routes(app: FastAPI, services: Services) -> None:
@@ -123,6 +125,13 @@ def _status_routes(router: APIRouter, services: Services) -> None:
     async def curve() -> dict[str, Any]:
         """The reward model's prequential accuracy over judgments."""
         return {"points": [point.model_dump(mode="json") for point in services.live.reading.curve]}
+
+    @router.get("/reward")
+    def reward() -> RewardReading:
+        """What the reward model knows: calibration, recruiters, agreement, objectives, and what informative asking saves."""
+        if (reading := services.reward()) is None:
+            raise NotFound("nothing has been learnt yet, or the processor's checkpoint has not reached this machine")
+        return reading
 
     @router.get("/live")
     async def live(request: Request) -> StreamingResponse:

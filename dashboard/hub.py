@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from dashboard.actions.exports import Exporter
 from dashboard.actions.manual_runs import ManualRuns
+from dashboard.actions.ranking import Ranking
 from dashboard.actions.rating_queue import RatingQueue
 from dashboard.actions.records import Records
 from dashboard.actions.reviews import Reviews, check_reviewer_key
@@ -26,6 +27,7 @@ from dashboard.settings import HubSettings
 from dashboard.status.feed import ReadingFeed
 from dashboard.status.log_lag import LogLag
 from dashboard.status.readings import Readings, Sources, fold_versions
+from dashboard.status.reward import RewardReadings
 from dashboard.status.serving_version import ServingVersion, serving_url
 from storage.artifacts import Artifacts
 from storage.attestation.settings import AttestationSettings
@@ -33,8 +35,10 @@ from storage.events import JudgmentGiven
 from storage.home import open_home
 from storage.settings import Settings
 from storage.warehouse.warehouse import Applied, Warehouse
+from streams.asking import AskingSettings
 from streams.bus.open import bus_of, outlet_of
 from streams.bus.topics import TOPICS
+from streams.current_head import CurrentHead
 from streams.evaluations import RunArtifacts
 from streams.health import health_router, listen
 from streams.http.request_guard import RequestGuard
@@ -49,6 +53,7 @@ from streams.stations.settings import RetrainingRule
 from streams.stations.trigger import RunPlan
 from streams.versions import Versions
 from trainers.audits.outcomes.tables import outcomes_table
+from trainers.reward.mixing import MixingSettings
 from trainers.runs.report import Report, read_report
 from trainers.runs.terms import ReviewRule
 
@@ -65,6 +70,7 @@ class Hub:
         own = settings.section("hub", HubSettings)
         rule = settings.section("retraining", RetrainingRule)
         review = settings.section("review", ReviewRule)
+        asking = settings.section("asking", AskingSettings)
         common = settings.common
         pa.array([None])  # pyarrow imports pandas with its first array, which takes a second or more: do it before the first judgment
         open_home(common.home)
@@ -93,7 +99,9 @@ class Hub:
             )
         )
         self.live = ReadingFeed(self.readings.take)
-        self.queue = RatingQueue(self.warehouse, self.readings.outstanding)
+        heads = CurrentHead.of(settings, self.bus)
+        self.ranking = Ranking(self.warehouse, self.readings.outstanding, heads.newest, asking)
+        self.queue = RatingQueue(self.warehouse, self.readings.outstanding, self.ranking)
         self.streams.listeners.append(self._on_commit)
         self.streams.coordinator.on_waiting = self._wake_pages
 
@@ -105,7 +113,7 @@ class Hub:
         services = Services(
             live=self.live,
             queue=self.queue,
-            intake=Intake(self.outlet, pseudonym_key(common), settings.section("feedback", FeedbackCaps)),
+            intake=Intake(self.outlet, pseudonym_key(common), settings.section("feedback", FeedbackCaps), asking),
             reviews=reviews,
             records=Records(folded, artifacts),
             artifacts=artifacts,
@@ -114,15 +122,18 @@ class Hub:
             verify=lambda: verified(self.bus, self.warehouse, artifacts, settings),
             manual_runs=manual_runs,
             impact_ratios=partial(outcomes_table, self.warehouse),
+            reward=RewardReadings(self.warehouse, partial(heads.newest, history=True), settings.section("reward", MixingSettings)).take,
         )
         self.app = create_app(services, self.streams, self._fail, common.allowed_hosts)
 
     def __enter__(self) -> "Hub":
         self.serving.start()
+        self.ranking.start()
         return self
 
     def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
         self.serving.stop()
+        self.ranking.stop()
         if not self.streams.stop():
             log.warning("a consumer did not finish its step in time; uncommitted entries are read again at the next start")
         self.warehouse.close()
@@ -189,7 +200,7 @@ def create_app(
     def report_of(version: str) -> Report:
         return read_report(services.artifacts, services.reviews.find(version).evaluated.report)
 
-    pages = mount(app, Parts(services.live, services.reviews, report_of, services.impact_ratios))
+    pages = mount(app, Parts(services.live, services.reviews, report_of, services.impact_ratios, services.reward))
     policy = content_policy(pages)
     app.add_middleware(RequestGuard, allowed_hosts=allowed_hosts, page_policy=policy)
     return app

@@ -147,10 +147,23 @@ class Client:
         versions: tuple[str, str] = ("product", "product"),
         conversation_id: str | None = None,
         pair_id: UUID | None = None,
+        priority: int = 0,
+        opinions: int | None = None,
     ) -> Pair:
-        """Submit two of the product's own responses to one prompt for recruiters to judge."""
+        """Submit two of the product's own responses to one prompt for recruiters to judge.
+
+        Pairs of a higher ``priority`` (0 to 9) are asked first. ``opinions`` is how many recruiters are asked; None for the server's
+        setting.
+        """
         given = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(message) for message in prompt]
-        body = {"prompt": given, "responses": responses, "versions": versions, "conversation_id": conversation_id, "pair_id": pair_id}
+        body: dict[str, Any] = {
+            "prompt": given,
+            "responses": responses,
+            "versions": versions,
+            "conversation_id": conversation_id,
+            "pair_id": pair_id,
+        }
+        body |= {"priority": priority, "opinions": opinions}
         return Pair.model_validate(_request(self._serving, "POST", "/v1/pairs", body))
 
     def judge(

@@ -16,6 +16,7 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from serving import reranking, responses
+from serving.best_of import best_reply, stream_best
 from serving.duel import CurrentDuel
 from serving.feedback.table import adapter, kind_of
 from serving.models.backend import Answering, Backend, Unavailable
@@ -44,7 +45,14 @@ class Chat:
     """One chat request, from the request body to the event on the log."""
 
     def __init__(
-        self, asked: ChatRequest, source: ClientSource, backend: Backend, intake: Intake, pairing: Pairing, default_tokens: int
+        self,
+        asked: ChatRequest,
+        source: ClientSource,
+        backend: Backend,
+        intake: Intake,
+        pairing: Pairing,
+        default_tokens: int,
+        best_of: int,
     ) -> None:
         self._intake = intake
         self._pairing = pairing
@@ -52,11 +60,12 @@ class Chat:
         self._source = source
         with _request_fields({"prompt": "messages"}):
             self.prompt = messages([message.plain() for message in asked.messages])
-        self.sampling: Sampling = asked.sampling(default_tokens)
         if asked.model not in backend.names():
             known = ", ".join(backend.names())
             raise FieldRefused(f"model: {asked.model!r} does not exist; choose one of {known}", "model", "model_not_found")
         self.conversation_id = asked.conversation_id or self._derived_conversation()
+        training = intake.stratum(self.conversation_id) == "training"
+        self.sampling: Sampling = asked.sampling(default_tokens, best_of if training else 1)
         self.completion = Completion(backend.names()[0])
 
     def _derived_conversation(self) -> str:
@@ -116,6 +125,7 @@ def routes(
     default_tokens: int,
     duel: CurrentDuel | None = None,
     ranker: Reranker | None = None,
+    best_of: int = 1,
 ) -> APIRouter:
     """Build the router."""
     current = duel or CurrentDuel()
@@ -126,17 +136,17 @@ def routes(
     async def chat_completions(request: Request) -> Response:
         """OpenAI chat completion, streamed or not; the field ``feedbackloop`` holds the ids by which the reply can be judged."""
         asked = read(CHAT, await request.body())
-        chat = Chat(asked, _source(request), backend, intake, pairing, default_tokens)
+        chat = Chat(asked, _source(request), backend, intake, pairing, default_tokens, best_of if ranking.refusal is None else 1)
         canary = current.answering(chat.conversation_id)
         if asked.stream:
-            first, rest = await _first_of(canary, backend, chat)
+            first, rest = await _first_of(canary, backend, chat, ranking)
             ids = responses.extension(chat.conversation_id, None, None)
             headers = {"X-Accel-Buffering": "no"} | responses.headers(ids)
             return StreamingResponse(chat.events(first, rest), media_type="text/event-stream", headers=headers)
         try:
-            reply = await (canary or backend).complete(chat.prompt, chat.sampling)
+            reply = await best_reply(canary or backend, ranking, chat.prompt, chat.sampling)
         except Unavailable:  # the canary has just ended
-            reply = await backend.complete(chat.prompt, chat.sampling)
+            reply = await best_reply(backend, ranking, chat.prompt, chat.sampling)
         ids = await chat.record(reply)
         return responses.json(chat.completion.complete(reply, ids), headers=responses.headers(ids))
 
@@ -164,6 +174,8 @@ def routes(
             b=sides[1],
             conversation_id=asked.conversation_id,
             pair_id=asked.pair_id,
+            priority=asked.priority,
+            opinions=asked.opinions,
             source=_source(request),
         )
         pair = await _published(publish, {"a": "responses.0", "b": "responses.1"})
@@ -213,15 +225,17 @@ def routes(
     return router
 
 
-async def _first_of(canary: Answering | None, backend: Backend, chat: Chat) -> tuple[str | Reply, AsyncIterator[str | Reply]]:
+async def _first_of(
+    canary: Answering | None, backend: Backend, chat: Chat, ranker: Reranker
+) -> tuple[str | Reply, AsyncIterator[str | Reply]]:
     """The stream's first piece and the rest; an error before the first piece still sets the HTTP status."""
     if canary is not None:
         try:
-            rest = canary.stream(chat.prompt, chat.sampling)
+            rest = stream_best(canary, ranker, chat.prompt, chat.sampling)
             return await anext(rest), rest
         except Unavailable:  # the canary has just ended
             pass
-    rest = backend.stream(chat.prompt, chat.sampling)
+    rest = stream_best(backend, ranker, chat.prompt, chat.sampling)
     return await anext(rest), rest
 
 

@@ -25,6 +25,7 @@ from serving.pairing import Pairing, PairingRule
 from serving.promotion import Challenger, Promotions
 from serving.reranking import Reranker
 from serving.responses import REFUSALS
+from serving.second_choice import SecondChoice
 from serving.settings import ServingSettings
 from storage.artifacts import Artifacts
 from storage.attestation.keys import Keys
@@ -32,9 +33,11 @@ from storage.attestation.settings import AttestationSettings
 from storage.errors import ConfigurationError
 from storage.home import open_home
 from storage.settings import Settings
+from streams.asking import AskingSettings
 from streams.attestation.admission import Admission
 from streams.bus.open import bus_of, outlet_of
 from streams.bus.protocol import Bus
+from streams.current_head import CurrentHead
 from streams.health import health_router, listen
 from streams.http.errors import answer_errors
 from streams.http.request_guard import RequestGuard
@@ -42,6 +45,7 @@ from streams.http.server import server_config
 from streams.intake import Intake
 from streams.pseudonyms import pseudonym_key
 from streams.settings import FeedbackCaps
+from trainers.features.settings import FeatureSettings
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +95,9 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
     open_home(settings.common.home)
     bus = bus or bus_of(settings)
     outlet = outlet_of(settings, bus, "serving")
-    intake = Intake(outlet, pseudonym_key(settings.common), settings.section("feedback", FeedbackCaps))
+    intake = Intake(
+        outlet, pseudonym_key(settings.common), settings.section("feedback", FeedbackCaps), settings.section("asking", AskingSettings)
+    )
     backend: Backend
     promotions: Promotions | None = None
     duel = CurrentDuel()
@@ -111,8 +117,13 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
             stand_by=_standby(local, settings.common.model),
         )
     rule = PairingRule(section.pairing_share, section.pairing_waiting, section.pairing_draws, section.pairing_temperature)
-    pairing = Pairing(backend, intake, rule, duel)
     ranker = Reranker(section.reward_model, settings)
+    choice = None
+    if section.pairing_candidates > 1:
+        choice = SecondChoice(
+            CurrentHead.of(settings, bus).newest, settings.section("features", FeatureSettings), section.pairing_candidates
+        )
+    pairing = Pairing(backend, intake, rule, duel, ranker, choice)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -132,7 +143,7 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
 
     app = FastAPI(title="Serving", docs_url=None, redoc_url=None, lifespan=lifespan)
     app.include_router(health_router({"model": backend.why_not_ready}))
-    app.include_router(routes(backend, intake, pairing, section.max_tokens, duel, ranker))
+    app.include_router(routes(backend, intake, pairing, section.max_tokens, duel, ranker, section.best_of))
     answer_errors(app, REFUSALS)
     app.add_middleware(RequestGuard, allowed_hosts=settings.common.allowed_hosts)
     return app

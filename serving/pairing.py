@@ -18,8 +18,11 @@ from uuid import UUID
 
 from starlette.concurrency import run_in_threadpool
 
+from serving.best_of import best_reply
 from serving.duel import CurrentDuel, Duel
 from serving.models.backend import Answering, Backend, NotReady, Unavailable
+from serving.reranking import Reranker
+from serving.second_choice import SecondChoice
 from storage.errors import InputRefused, Overloaded, UpstreamError
 from storage.events import ReplySent, Response, derived_id
 from streams.intake import Intake
@@ -53,8 +56,18 @@ class PairingRule:
 class Pairing:
     """Generates second responses in background tasks of the event loop that :meth:`start` is called in."""
 
-    def __init__(self, backend: Backend, intake: Intake, rule: PairingRule, duel: CurrentDuel | None = None) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        intake: Intake,
+        rule: PairingRule,
+        duel: CurrentDuel | None = None,
+        ranker: Reranker | None = None,
+        choice: SecondChoice | None = None,
+    ) -> None:
         self._backend = backend
+        self._ranker = ranker or Reranker(None)
+        self._choice = choice
         self._duel = duel or CurrentDuel()
         self._intake = intake
         self._rule = rule
@@ -113,10 +126,17 @@ class Pairing:
         duel = self._duel.now
         if duel is not None and not duel.second_of(reply):
             duel = None
-        second = await self._second(reply, duel)
+        probability, drawn = self._rule.share, "sampled"
+        if duel is None and self._choice is not None and reply.stratum == "training":
+            second, chance = await self._chosen(reply, self._choice)
+            probability, drawn = probability * chance, "thompson"
+        else:
+            second = await self._second(reply, duel)
         if second is None:
             self._known.pop(pair_id, None)
             return
+        if duel is not None:
+            drawn = "canary" if reply.version == duel.version else "duel"
         responses = Response(text=reply.reply, version=reply.version), Response(text=second.text, version=second.version)
         if duel is not None and pair_id.int % 2:  # blind: the sides do not tell who wrote which
             responses = responses[::-1]
@@ -126,29 +146,52 @@ class Pairing:
             a=responses[0],
             b=responses[1],
             conversation_id=reply.conversation_id,
-            drawn="sampled" if duel is None else "canary" if reply.version == duel.version else "duel",
-            probability=self._rule.share,
+            drawn=drawn,
+            probability=probability,
             pair_id=pair_id,
             source=reply.source,
         )
         await _retry_while_overloaded(partial(run_in_threadpool, publish))
         self.remember(pair_id, drawn=True)
 
+    async def _chosen(self, reply: ReplySent, choice: SecondChoice) -> tuple[Reply | None, float]:
+        """One of several other texts than the reply's, and the probability with which it was chosen."""
+        found: dict[str, Reply] = {}
+        for attempt in range(self._rule.draws + choice.candidates - 1):
+            if len(found) == choice.candidates:
+                break
+            second = await self._draw_once(self._backend, reply, self._temperature(reply), attempt)
+            if second is not None:
+                found.setdefault(second.text.strip(), second)
+        if not found:
+            return None, 1.0
+        seconds = list(found.values())
+        texts = [second.text for second in seconds]
+        place, chance = await run_in_threadpool(choice.choose, reply.prompt, texts, pair_of(reply.event_id))
+        return seconds[place], chance
+
     async def _second(self, reply: ReplySent, duel: Duel | None) -> Reply | None:
         """Another text than the reply's, by the other policy of a duel; None if all draws gave the same text, or an empty one."""
         model: Answering = self._backend
-        temperature = max(reply.sampling.temperature, self._rule.temperature)
+        temperature, best_of = self._temperature(reply), 1
         if duel is not None:
             model = self._backend if reply.version == duel.version else duel.challenger
-            temperature = reply.sampling.temperature
+            temperature, best_of = reply.sampling.temperature, reply.sampling.best_of
         for attempt in range(self._rule.draws):
-            # a new seed: the request's would give the same reply again
-            seed = derived_id("second response", reply.event_id, attempt).int % 2**63
-            sampling = reply.sampling.model_copy(update={"temperature": temperature, "seed": seed})
-            second = await _retry_while_overloaded(partial(model.complete, reply.prompt, sampling, patient=True))
-            if second.text.strip() and second.text.strip() != reply.reply.strip():
+            if (second := await self._draw_once(model, reply, temperature, attempt, best_of)) is not None:
                 return second
         return None
+
+    def _temperature(self, reply: ReplySent) -> float:
+        return max(reply.sampling.temperature, self._rule.temperature)
+
+    async def _draw_once(self, model: Answering, reply: ReplySent, temperature: float, attempt: int, best_of: int = 1) -> Reply | None:
+        """One more reply to the prompt; None if it is empty or the same text."""
+        # a new seed: the request's would give the same reply again
+        seed = derived_id("second response", reply.event_id, attempt).int % 2**63
+        sampling = reply.sampling.model_copy(update={"temperature": temperature, "seed": seed, "best_of": best_of})
+        second = await _retry_while_overloaded(partial(best_reply, model, self._ranker, reply.prompt, sampling, patient=True))
+        return second if second.text.strip() and second.text.strip() != reply.reply.strip() else None
 
 
 def chosen(reply_id: UUID, share: float) -> bool:

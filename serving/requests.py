@@ -92,7 +92,7 @@ class ChatRequest(Shape):
     def conversation_id(self) -> str | None:
         return (self.metadata or {}).get("conversation_id")
 
-    def sampling(self, default_tokens: int) -> Sampling:
+    def sampling(self, default_tokens: int, best_of: int = 1) -> Sampling:
         """Sampling parameters of the reply, with OpenAI's defaults."""
         return Sampling(
             temperature=1.0 if self.temperature is None else self.temperature,
@@ -100,17 +100,23 @@ class ChatRequest(Shape):
             max_tokens=self.max_completion_tokens or self.max_tokens or default_tokens,
             seed=self.seed,
             stop=(self.stop,) if isinstance(self.stop, str) else self.stop or (),
+            best_of=best_of,
         )
 
 
 class PairRequest(Shape):
-    """The body of ``POST /v1/pairs``: two responses of the product's own to one prompt."""
+    """The body of ``POST /v1/pairs``: two responses of the product's own to one prompt.
+
+    Recruiters are asked about pairs of a higher ``priority`` first. ``opinions`` is how many of them are asked; None for the settings.
+    """
 
     prompt: ChatMessages
     responses: tuple[Text, Text]
     versions: tuple[Name, Name] = ("product", "product")
     conversation_id: Identifier | None = None
     pair_id: UUID | None = None
+    priority: Annotated[int, Field(ge=0, le=9)] = 0
+    opinions: Annotated[int, Field(ge=1, le=100)] | None = None
 
 
 class Outcome(Shape):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from serving.models.backend import NotReady
 from storage.errors import ConfigurationError, FeedbackLoopError
-from storage.events import new_id
+from storage.events import Message, new_id
 from storage.settings import Settings
 
 if TYPE_CHECKING:
@@ -64,8 +64,17 @@ class Reranker:
             self._refusal = str(error)
             log.error("reranking is off: %s", error)
 
-    def rank(self, query: str, documents: Sequence[str], top_n: int | None) -> "list[Ranked]":
-        """The documents as replies to the query, the best first.
+    def best(self, prompt: Sequence[Message], replies: Sequence[str]) -> int:
+        """The place of the best reply to the prompt; raises as :meth:`rank`."""
+        return self.rank(prompt, replies, 1)[0].index
+
+    @property
+    def refusal(self) -> str | None:
+        """Why nothing is ranked; None where a model ranks or is being loaded."""
+        return self._refusal
+
+    def rank(self, query: str | Sequence[Message], documents: Sequence[str], top_n: int | None) -> "list[Ranked]":
+        """The documents as replies to the query, or to a conversation, the best first.
 
         Raises
         ------

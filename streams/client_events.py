@@ -27,6 +27,7 @@ from storage.events import (
     problems,
 )
 from storage.strata import conversation_of, stratum_of
+from streams.asking import AskingSettings, asking_of
 
 MAX_PROMPT = 200_000  # characters over all messages
 MAX_CLOCK_SKEW = timedelta(minutes=5)
@@ -41,6 +42,7 @@ RESPONSE = TypeAdapter(Response)
 TEXT: TypeAdapter[str] = TypeAdapter(Text)
 NAME: TypeAdapter[str] = TypeAdapter(Name)
 IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
+ID = TypeAdapter(UUID)
 
 
 def messages(prompt: Messages) -> tuple[Message, ...]:
@@ -64,22 +66,31 @@ def make_pair(
     pair_id: UUID | str | None = None,
     event_id: UUID | None = None,
     source: Source,
+    asking: AskingSettings,
+    priority: int = 0,
+    opinions: int | None = None,
 ) -> PairDrawn:
-    """A validated pair, not published; its stratum depends on the installation's ``key``."""
+    """A validated pair, not published; its stratum and how it is asked depend on the installation's ``key``."""
     checked = messages(prompt)
     conversation = conversation_of(checked) if conversation_id is None else checked_as(IDENTIFIER, conversation_id, "conversation_id")
     fixed = {} if event_id is None else {"event_id": event_id}
+    identity = new_id() if pair_id is None else checked_as(ID, pair_id, "pair_id")
+    stratum = stratum_of(conversation, key)
+    asked = asking_of(identity, drawn, stratum, asking, key)
     pair = event_of(
         PairDrawn,
-        pair_id=new_id() if pair_id is None else pair_id,
+        pair_id=identity,
         conversation_id=conversation,
         prompt=checked,
         a=a,
         b=b,
         drawn=drawn,
         probability=probability,
-        stratum=stratum_of(conversation, key),
+        stratum=stratum,
         source=source,
+        arm=asked.arm,
+        priority=priority,
+        opinions=asked.opinions if opinions is None else opinions,
         **fixed,
     )
     if pair.a.text == pair.b.text:

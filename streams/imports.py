@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from storage.errors import EventUnreadable, InputRefused
 from storage.events import Event, Identifier, JudgmentGiven, PairDrawn, derived_id, problems
+from streams.asking import AskingSettings
 from streams.bus.lag import lag
 from streams.bus.protocol import Bus, Partition, records_of
 from streams.bus.quarantine import event_in
@@ -32,6 +33,7 @@ POLL_INTERVAL = 0.05  # seconds between reads of their marks
 Item = tuple[int, Preference | BadLine]
 READERS = (("sink", (PAIRS, JUDGMENTS)), ("embed", (PAIRS,)))
 TIMEOUT = 30.0
+NOT_ASKED = AskingSettings(uniform_share=1)  # always the same, so that a file imported again gives the same events
 
 
 @dataclass
@@ -125,6 +127,7 @@ def events_of(record: Preference, objective: str, counts: bool, key: bytes) -> t
         pair_id=derived_id("import", digest),
         event_id=derived_id("import", digest, "pair"),
         source="import",
+        asking=NOT_ASKED,
     )
     overall = objective == "overall"
     judgment = make_judgment(

@@ -20,9 +20,11 @@ from storage.events import (
     ResponseRated,
     Sampling,
     Source,
+    Stratum,
     now,
 )
 from storage.strata import stratum_of
+from streams.asking import AskingSettings
 from streams.bus.protocol import Outlet, records_of
 from streams.caps import JudgmentLimiter
 from streams.client_events import (
@@ -52,9 +54,10 @@ class Intake:
     Every method raises ``InputRefused``, naming the field, for invalid input, and ``Overloaded`` when the log cannot be written.
     """
 
-    def __init__(self, outlet: Outlet, key: bytes, caps: FeedbackCaps | None = None) -> None:
+    def __init__(self, outlet: Outlet, key: bytes, caps: FeedbackCaps | None = None, asking: AskingSettings | None = None) -> None:
         self._outlet = outlet
         self._key = key
+        self._asking = asking or AskingSettings()
         self._limiter = JudgmentLimiter(caps or FeedbackCaps())
 
     def reply(
@@ -77,7 +80,7 @@ class Intake:
             reply=reply,
             version=version,
             sampling=sampling,
-            stratum=stratum_of(checked_as(IDENTIFIER, conversation_id, "conversation_id"), self._key),
+            stratum=self.stratum(conversation_id),
             source=source,
         )
         self.publish([event])
@@ -93,9 +96,15 @@ class Intake:
         drawn: str = "supplied",
         probability: float = 1.0,
         pair_id: UUID | str | None = None,
+        priority: int = 0,
+        opinions: int | None = None,
         source: Source = "product",
     ) -> PairDrawn:
-        """Record two different responses to one prompt. Without ``conversation_id``, the conversation id is derived from the prompt."""
+        """Record two different responses to one prompt. Without ``conversation_id``, the conversation id is derived from the prompt.
+
+        Pairs of a higher ``priority`` (0 to 9) are asked first. ``opinions`` is how many recruiters are asked; by default as ``[asking]``
+        and ``[hub]`` say.
+        """
         event = make_pair(
             self._key,
             prompt=prompt,
@@ -106,6 +115,9 @@ class Intake:
             probability=probability,
             pair_id=pair_id,
             source=source,
+            asking=self._asking,
+            priority=priority,
+            opinions=opinions,
         )
         self.publish([event])
         return event
@@ -185,7 +197,16 @@ class Intake:
         after = Response(text=checked_as(TEXT, edited, "edited"), version=author)
         if before.text == after.text:
             raise InputRefused("edited: the same text as the original; there is nothing to learn", "edited")
-        pair = make_pair(self._key, prompt=prompt, a=before, b=after, conversation_id=conversation_id, drawn="edited", source=source)
+        pair = make_pair(
+            self._key,
+            prompt=prompt,
+            a=before,
+            b=after,
+            conversation_id=conversation_id,
+            drawn="edited",
+            source=source,
+            asking=self._asking,
+        )
         judgment = make_judgment(pair_id=pair.pair_id, recruiter=author, choice="B", reason=reason, source=source)
         self.publish([pair, judgment])
         return pair, judgment
@@ -218,6 +239,10 @@ class Intake:
                 stamp = f"{event.occurred_at:%Y-%m-%d %H:%M:%S} UTC"
                 raise InputRefused(f"occurred_at: {stamp} lies in the future; correct the sender's clock", "occurred_at")
         self._outlet.publish(records_of(events), timeout=TIMEOUT)
+
+    def stratum(self, conversation_id: str) -> Stratum:
+        """The stratum of the conversation."""
+        return stratum_of(checked_as(IDENTIFIER, conversation_id, "conversation_id"), self._key)
 
     def pseudonym(self, role: Role, name: str) -> str:
         """``r-…`` for a recruiter, ``c-…`` for a candidate; deterministic, and not reversible without the key."""

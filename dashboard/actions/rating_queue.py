@@ -1,5 +1,9 @@
 """Decides which pairs a recruiter rates next, and which of the two replies is shown first.
 
+Pairs of a higher priority come first. Among the others a fixed share of turns goes to the pairs whose answers would tell most
+(``dashboard.actions.ranking``), and the rest to pairs of the arm ``uniform``, the newest first, so that one part of the judgments is never
+chosen by what the reward model knows.
+
 A pair handed out is leased to that recruiter for half a minute, and the page renews the lease while it holds the pair, so that two people
 do not judge the same pair without need. People come first: simulated recruiters never get a pair leased to a person, and lose their leases
 to a person for whom too few pairs are free, except the leases of the last ``SIMULATED_HOLD`` seconds. As long as a pair is open to them,
@@ -16,6 +20,7 @@ from dataclasses import dataclass
 
 import orjson
 
+from dashboard.actions.ranking import Ranking
 from dashboard.status.backlog import Outstanding
 from storage.events import Message, Side, Stratum
 from storage.warehouse.warehouse import Warehouse
@@ -87,12 +92,17 @@ class RatingQueue:
     Parameters
     ----------
     outstanding : counts the open pairs as commits arrive; holds how many opinions each pair needs
+    ranking : which pairs tell most; None for the newest first
     """
 
-    def __init__(self, warehouse: Warehouse, outstanding: Outstanding, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, warehouse: Warehouse, outstanding: Outstanding, ranking: Ranking | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._warehouse = warehouse
         self._outstanding = outstanding
+        self._ranking = ranking
         self._clock = clock
+        self._turns = 0  # pairs of priority 0 handed out
         self._lock = threading.Lock()
         self._leases: dict[str, Lease] = {}
         self._judged: dict[tuple[str, str], tuple[float, bool]] = {}  # expiry time, and whether it was an opinion
@@ -106,6 +116,7 @@ class RatingQueue:
             self._expire()
             leased, judged = len(self._leases), len(self._judged)
         rows: dict[str, Mapping[str, object]] = {}
+        ranked = self._ranked(recruiter)
         for window in WINDOWS:
             waiting = self._outstanding.waiting_for(recruiter)
             if len(rows) >= waiting:
@@ -114,14 +125,45 @@ class RatingQueue:
             asked = {"recruiter": recruiter, "opinions": self._outstanding.opinions, "limit": min(most, waiting), "window": window}
             rows = {str(row["pair_id"]): row for row in self._warehouse.query("rating_queue", asked).to_pylist()}
             with self._lock:
-                chosen = self._available(self._unjudged(rows, recruiter), recruiter, simulated)[:limit]
-                if chosen:
-                    self._lease(chosen, recruiter, simulated)
-                    return [_queued(rows[pair_id], recruiter) for pair_id in chosen]
+                newest = self._available(self._unjudged(rows, recruiter), recruiter, simulated)
+                chosen = self._merged(newest, self._available(self._unjudged(ranked, recruiter), recruiter, simulated), rows, limit)
+                self._lease(chosen, recruiter, simulated)
+            if chosen:
+                return [_queued(row, recruiter) for row in self._rows(chosen, rows)]
         with self._lock:
             chosen = [] if simulated else self._first_to_expire(self._unjudged(rows, recruiter))
             self._lease(chosen, recruiter, simulated)
         return [_queued(rows[pair_id], recruiter) for pair_id in chosen]
+
+    def _ranked(self, recruiter: str) -> list[str]:
+        """The pairs open to the recruiter whose answers would tell most, the best first."""
+        best = [] if self._ranking is None else self._ranking.newest()
+        still = self._outstanding.open_to(recruiter, best)
+        return [pair_id for pair_id in best if pair_id in still]
+
+    def _merged(self, newest: Sequence[str], ranked: Sequence[str], rows: Mapping[str, Mapping[str, object]], limit: int) -> list[str]:
+        """Up to ``limit`` pairs: those of a priority, then in each turn an informative or a uniform one; either takes the other's turn when
+        there is none."""
+        chosen = [pair_id for pair_id in newest if rows[pair_id]["priority"]][:limit]
+        share = 0.0 if self._ranking is None else self._ranking.share
+        uniform = iter([each for each in newest if rows[each]["arm"] == "uniform" or not ranked])
+        informative, others = iter(ranked), iter(newest)
+        while len(chosen) < limit:
+            turn = int((self._turns + 1) * share) > int(self._turns * share)
+            arms = (informative, uniform, others) if turn else (uniform, informative, others)
+            found = next((each for arm in arms for each in arm if each not in chosen), None)
+            if found is None:
+                break
+            chosen.append(found)
+            self._turns += 1
+        return chosen
+
+    def _rows(self, chosen: Sequence[str], rows: Mapping[str, Mapping[str, object]]) -> list[Mapping[str, object]]:
+        """The rows of these pairs; those that the search for the newest has not found are read."""
+        missing = [pair_id for pair_id in chosen if pair_id not in rows]
+        read = self._warehouse.query("queued_pairs", {"pair_ids": missing}).to_pylist() if missing else []
+        found = {**rows, **{str(row["pair_id"]): row for row in read}}
+        return [found[pair_id] for pair_id in chosen]
 
     def renew(self, recruiter: str, pair_ids: Sequence[str], *, simulated: bool = False) -> Renewed:
         """Renew ``recruiter``'s leases, except on pairs that somebody else holds by now."""
@@ -173,7 +215,9 @@ class RatingQueue:
         """Drop pairs that were judged too recently for the warehouse to know."""
         opinions = Counter(pair_id for (_, pair_id), (_, opinion) in self._judged.items() if opinion)
         return [
-            pair_id for pair_id in pair_ids if opinions[pair_id] < self._outstanding.opinions and (recruiter, pair_id) not in self._judged
+            pair_id
+            for pair_id in pair_ids
+            if opinions[pair_id] < self._outstanding.needed(pair_id) and (recruiter, pair_id) not in self._judged
         ]
 
     def _lease(self, pair_ids: Iterable[str], recruiter: str, simulated: bool) -> None:

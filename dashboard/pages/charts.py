@@ -57,6 +57,33 @@ def accuracy(points: Sequence[Mapping[str, Any]]) -> go.Figure:
     return figure
 
 
+def calibration(bins: Sequence[tuple[float, float, float, float, int]]) -> go.Figure:
+    """Shares that chose the likelier side over its predicted probability: (predicted, share, low, high, answers), with the diagonal."""
+    figure = go.Figure()
+    figure.add_scatter(x=[50, 100], y=[50, 100], mode="lines", line={"color": GREY, "width": 1, "dash": "dot"}, hoverinfo="skip")
+    figure.add_scatter(
+        x=[100 * predicted for predicted, *_ in bins],
+        y=[100 * share for _, share, *_ in bins],
+        mode="markers",
+        marker={"color": BLUE, "size": 9},
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": [100 * (high - share) for _, share, _, high, _ in bins],
+            "arrayminus": [100 * (share - low) for _, share, low, _, _ in bins],
+            "color": BLUE,
+            "thickness": 1.5,
+            "width": 4,
+        },
+        customdata=[answers for *_, answers in bins],
+        hovertemplate="%{y:.0f}% of %{customdata}<extra></extra>",
+    )
+    figure = _plain(figure)
+    figure.update_xaxes(title="predicted", range=[48, 101], ticksuffix="%")
+    figure.update_yaxes(title="chosen", range=[0, 102], ticksuffix="%", nticks=6)
+    return figure
+
+
 def wealth(judgments: Sequence[int], values: Sequence[float], needed: float) -> go.Figure:
     """The wealth of the bet on the challenger over the judgments of a duel, on a log scale, with the line that wins."""
     figure = go.Figure()

@@ -14,6 +14,7 @@ STAGES = {
     "sft": "Start from the base",
     "train": "Train",
     "dpo": "Train",
+    "reward": "Reward model",
     "sample": "Sample",
     "evaluate": "Compare",
     "gates": "Gates",

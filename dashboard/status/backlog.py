@@ -1,11 +1,11 @@
 """Counts the pairs to rate, and the judgments that wait for their pair or its features, incrementally as the sink commits.
 
-A pair is *open* when it is drawn for judging, embedded, and has fewer than ``opinions`` opinions (a skip is none). It waits for a recruiter
+A pair is *open* when it is drawn for judging, embedded, and has fewer opinions than it needs (a skip is none). It waits for a recruiter
 when it is open and that recruiter has not judged it: ``queries/rating_queue.sql`` finds the same pairs.
 
 Querying the warehouse would compare whole tables ten times a second while judgments arrive. Here each pair takes eight bytes for each state
-it has reached. Only two things are kept in full, both few while people and embedding keep up: waiting judgments, and who has judged a pair
-that is not settled.
+it has reached. Only three things are kept in full, all few while people and embedding keep up: waiting judgments, who has judged a pair
+that is not settled, and the open pairs that say themselves how many opinions they need.
 """
 
 import threading
@@ -50,7 +50,7 @@ class Outstanding:
 
     Parameters
     ----------
-    opinions : how many each pair needs
+    opinions : how many a pair needs that does not say it itself
     """
 
     def __init__(self, warehouse: Warehouse, opinions: int) -> None:
@@ -63,6 +63,9 @@ class Outstanding:
         self._waiting: dict[int, dict[UUID, datetime]] = defaultdict(dict)
         for row in warehouse.query("waiting", {"limit": ALL}).to_pylist():
             self._waiting[UUID(row["pair_id"]).int % PRIME][UUID(row["event_id"])] = row["occurred_at"]
+        self._needed: dict[int, int] = {
+            UUID(row["pair_id"]).int % PRIME: row["needed"] for row in warehouse.query("pairs_needing").to_pylist()
+        }
         self._unsettled: dict[int, _Unsettled] = defaultdict(_Unsettled)
         for row in warehouse.query("judged_unsettled", parameters).to_pylist():
             unsettled = self._unsettled[UUID(row["pair_id"]).int % PRIME]
@@ -118,30 +121,32 @@ class Outstanding:
                     after["embedded"].add(key)
                 elif isinstance(event, JudgmentGiven):
                     self._waiting[key][event.event_id] = event.occurred_at
-                    if key not in after["settled"] and self._settles(key, event):
-                        after["settled"].add(key)
+                    if key not in after["settled"]:
+                        self._unsettled[key].opinions += event.choice != "skip"
+                        self._unsettled[key].recruiters.add(event.recruiter)
                 else:
                     after["drawn"].add(key)
                     if event.drawn in NOT_FOR_RATING:
                         after["settled"].add(key)
+                    elif event.opinions is not None and key not in after["settled"]:
+                        self._needed[key] = min(event.opinions, self._needed.get(key, event.opinions))
+            after["settled"] |= {key for key in keys & after["drawn"] if self._has_enough(key)}
             for state, seen in self._reached.items():
                 seen.add(_array(after[state] - before[state]))
             for key in after["drawn"] & after["embedded"]:
                 self._waiting.pop(key, None)
             for key in after["settled"]:
                 self._unsettled.pop(key, None)
+                self._needed.pop(key, None)
             self._passed.update(who for key in _open(after) for who in self._recruiters(key))
             self._to_rate += len(_open(after)) - len(_open(before))
 
-    def _settles(self, key: int, judgment: JudgmentGiven) -> bool:
-        """Whether this was the last opinion that the pair needed."""
-        opinion = judgment.choice != "skip"
-        if opinion and self.opinions == 1:  # the common case, which stores nothing
-            return True
-        unsettled = self._unsettled[key]
-        unsettled.opinions += opinion
-        unsettled.recruiters.add(judgment.recruiter)
-        return unsettled.opinions >= self.opinions
+    def needed(self, pair_id: str) -> int:
+        """How many opinions this open pair needs."""
+        return self._needed.get(UUID(pair_id).int % PRIME, self.opinions)
+
+    def _has_enough(self, key: int) -> bool:
+        return key in self._unsettled and self._unsettled[key].opinions >= self._needed.get(key, self.opinions)
 
     def _recruiters(self, key: int) -> Collection[str]:
         return self._unsettled[key].recruiters if key in self._unsettled else ()

@@ -17,10 +17,15 @@ class Response(Part):
 
 
 class PairDrawn(Event):
-    """Two responses to one prompt are there to be judged, drawn so and with this probability."""
+    """Two responses to one prompt are there to be judged, drawn so and with this probability.
+
+    ``arm`` says how the rating queue chooses when to ask about it: ``uniform`` (the newest first, whatever the reward model knows) or
+    ``informative`` (the sooner, the more its answer would tell). ``priority`` goes before both. ``opinions`` is how many recruiters are
+    asked; None for the hub's setting.
+    """
 
     kind: Literal["PairDrawn"] = "PairDrawn"
-    schema_version: Literal[2] = 2  # type: ignore[assignment]
+    schema_version: Literal[3] = 3  # type: ignore[assignment]
     pair_id: UUID
     conversation_id: Identifier
     prompt: Prompt
@@ -29,6 +34,9 @@ class PairDrawn(Event):
     drawn: Identifier  # sampled, supplied, edited, imported, or a value added by a later version
     probability: Annotated[float, Field(gt=0, le=1)]
     stratum: Stratum
+    arm: Identifier = "uniform"
+    priority: Annotated[int, Field(ge=0, le=9)] = 0
+    opinions: Annotated[int, Field(ge=1, le=100)] | None = None
 
 
 class JudgmentGiven(Event):

@@ -25,9 +25,9 @@ class HeadCheckpoints:
     def __init__(self, folder: Path, head_id: str, artifacts: Artifacts | None) -> None:
         self._path, self._head_id, self._artifacts = folder / head_id / "head.safetensors", head_id, artifacts
 
-    def newest(self, bus: Bus) -> Head | None:
-        """The checkpoint with the highest sequence number, of those that can be read."""
-        heads = [head for head in (self._from_disk(), self._from_artifacts(bus)) if head is not None]
+    def newest(self, bus: Bus, *, history: bool = True) -> Head | None:
+        """The checkpoint with the highest sequence number, of those that can be read; see ``checkpoint.load`` for ``history``."""
+        heads = [head for head in (self._from_disk(history), self._from_artifacts(bus, history)) if head is not None]
         return max(heads, key=lambda head: head.sequence, default=None)
 
     def save(self, head: Head) -> str:
@@ -43,16 +43,16 @@ class HeadCheckpoints:
                 self._artifacts.put(part_file(self._path, part.digest))
         self._artifacts.put(self._path)
 
-    def _from_disk(self) -> Head | None:
+    def _from_disk(self, history: bool) -> Head | None:
         if not self._path.exists():
             return None
         try:
-            return load(self._path)
+            return load(self._path, history=history)
         except ArtifactError as error:
-            log.warning("%s; learning again from the first preference", error)
+            log.warning("%s; continuing without this checkpoint", error)
             return None
 
-    def _from_artifacts(self, bus: Bus) -> Head | None:
+    def _from_artifacts(self, bus: Bus, history: bool) -> Head | None:
         """The newest uploaded checkpoint of this head that the last ``UPLOAD_SEARCH`` updates on the log name."""
         if self._artifacts is None:
             return None
@@ -64,7 +64,7 @@ class HeadCheckpoints:
         if uploaded is None:
             return None
         try:
-            return load(self._artifacts.get(uploaded.checkpoint), part_at=self._artifacts.get)
+            return load(self._artifacts.get(uploaded.checkpoint), history=history, part_at=self._artifacts.get)
         except ArtifactError as error:
             log.warning("%s; continuing without this checkpoint", error)
             return None

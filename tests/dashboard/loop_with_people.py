@@ -28,7 +28,9 @@ RECRUITERS = 12
 @contextmanager
 def loop_with_people(home: Path, judged: float, begun: float) -> Iterator[RunningHub]:
     """Run the loop; people judge at most ``judged`` pairs and begin at most ``begun`` conversations per second until the exit."""
-    settings = Settings.read(home, {}).with_values({"home": home, "sources": ("simulation",)}, serving={"max_tokens": 32})
+    settings = Settings.read(home, {}).with_values(
+        {"home": home, "sources": ("simulation",)}, serving={"max_tokens": 32}, asking={"repeated_share": 0}
+    )
     stop = threading.Event()
     address = listen("127.0.0.1", 0)
     serving = f"http://127.0.0.1:{address.getsockname()[1]}"

@@ -89,7 +89,8 @@ class SmallWorld:
             about: dict[str, Any] = {"conversation_id": f"conversation-{n}", "prompt": prompt, "source": source}
             about["stratum"] = stratum_of(about["conversation_id"])
             a, b = Response(text=good, version="base"), Response(text=vague, version="base")
-            pair = PairDrawn(pair_id=new_id(), a=a, b=b, drawn="sampled", probability=1.0, **about)
+            arm = "informative" if about["stratum"] == "training" else "uniform"
+            pair = PairDrawn(pair_id=new_id(), a=a, b=b, drawn="sampled", probability=1.0, arm=arm, **about)
             events += [ReplySent(reply=good, version="base", sampling=Sampling(), **about), pair, self.embedded(pair)]
             self.pairs.append(pair)
         self.publish(*events)

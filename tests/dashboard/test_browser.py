@@ -7,6 +7,7 @@ from playwright.sync_api import BrowserContext, Page, Request, Route, expect
 
 from storage.artifacts import Artifacts
 from tests.dashboard.in_browser import PHONE, Shoot
+from tests.dashboard.learnt_head import learnt_head, save_as_the_learner
 from tests.dashboard.loop_with_people import loop_with_people
 from tests.dashboard.small_world import RunningHub, SmallWorld, running_hub, wait_until
 
@@ -270,3 +271,26 @@ def test_an_open_page_reconnects_after_a_restart_of_the_hub(tmp_path: Path, brow
         hub.world.chat(1)
         expect(page.locator(".station-chat .station-figure")).to_have_text("4", timeout=2_000)
     errors.clear()  # the browser logs the connections lost meanwhile
+
+
+def test_the_reward_page_says_how_far_the_reward_model_can_be_trusted(tmp_path: Path, browser: BrowserContext, shoot: Shoot) -> None:
+    with running_hub(tmp_path / "home") as hub:
+        page = browser.new_page()
+        page.goto(f"{hub.url}/reward")
+        expect(page.locator("#reward-curve")).to_contain_text("No judgment learnt yet")
+        expect(page.locator("#reward-may")).to_contain_text("in the first training run")
+        head = learnt_head(600)
+        hub.world.chat(40)
+        hub.world.learn(100)
+        hub.world.evaluate(hub.world.request(1), "3fa1c09d27be" + "0" * 52)
+        save_as_the_learner(hub, head)
+        expect(page.locator("#reward-trust")).to_contain_text("600")
+        expect(page.locator("#reward-trust .main-svg").first).to_be_visible()
+        recruiters = page.locator("#reward-recruiters")
+        expect(recruiters.locator("tbody tr")).to_have_count(8)
+        expect(recruiters).to_contain_text("Krippendorff's alpha 0.")
+        expect(recruiters).to_contain_text("looks random")
+        expect(page.locator("#reward-objectives")).to_contain_text("nobody has judged 'safe' yet")
+        expect(page.locator("#reward-saved")).to_contain_text("Not known yet")
+        expect(page.locator("#reward-may")).to_contain_text("reward")
+        shoot(page, "reward")

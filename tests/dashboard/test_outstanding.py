@@ -16,7 +16,9 @@ from tests.storage.facts import Log, apply, features, id_of, judgment, pair
 PAIRS = [str(id_of("pair", n)) for n in range(1, 6)]
 NUMBERS = st.integers(1, 5)
 EVENTS = st.one_of(
-    st.builds(pair, NUMBERS, drawn=st.sampled_from(["sampled", "imported", "edited"])),
+    st.builds(pair, st.sampled_from([1, 2, 3]), drawn=st.sampled_from(["sampled", "imported", "edited"])),
+    st.builds(pair, st.just(4), opinions=st.just(2), priority=st.just(1)),
+    st.builds(pair, st.just(5), opinions=st.just(1), arm=st.just("informative")),
     st.builds(features, NUMBERS),
     st.builds(judgment, NUMBERS, st.sampled_from(["A", "tie", "skip"]), st.sampled_from(["r-1", "r-2"]), st.integers(-3, 3)),
 )

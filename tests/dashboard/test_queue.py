@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -21,6 +22,7 @@ from streams.bus.quarantine import event_in
 from streams.bus.topics import TOPICS
 from tests.dashboard.small_world import SmallWorld
 from tests.profiles import examples
+from tests.storage import facts
 
 
 @pytest.fixture
@@ -58,11 +60,11 @@ class Clock:
 class QueueWithClock:
     """A queue, its warehouse and a fake clock; ``judge`` accepts a judgment at the hub and stores it at once."""
 
-    def __init__(self, warehouse: Warehouse, opinions: int = 1) -> None:
+    def __init__(self, warehouse: Warehouse, opinions: int = 1, ranking: Any = None) -> None:
         self.clock = Clock()
         self.warehouse = warehouse
         self.outstanding = Outstanding(warehouse, opinions)
-        self.queue = RatingQueue(warehouse, self.outstanding, clock=self.clock)
+        self.queue = RatingQueue(warehouse, self.outstanding, ranking, clock=self.clock)
         self._stored = 0
 
     def take(self, recruiter: str, limit: int = 6, *, simulated: bool = False) -> list[str]:
@@ -223,3 +225,77 @@ def test_the_warehouse_is_not_queried_when_nothing_waits(warehouse: Warehouse, m
         setup.judge("r-1", pair_id)
     monkeypatch.setattr(warehouse, "query", lambda *_: pytest.fail("a page with nothing to show asks after every commit"))
     assert setup.take("r-1") == setup.take("r-2") == []
+
+
+class Ranked:
+    """A ranking that tests set; ``share`` of the turns are its."""
+
+    def __init__(self, *pair_ids: str, share: float = 0.5) -> None:
+        self.pair_ids, self.share = list(pair_ids), share
+
+    def newest(self) -> list[str]:
+        return self.pair_ids
+
+
+@pytest.fixture
+def arms(tmp_path: Path) -> Iterator[Warehouse]:
+    """Pairs 1 to 12, embedded; even ones are asked uniformly, odd ones are informative."""
+    with Warehouse.open(tmp_path / "arms.duckdb") as warehouse:
+        pairs = [facts.pair(n, arm="informative" if n % 2 else "uniform") for n in range(1, 13)]
+        facts.apply(warehouse, facts.Log(), *pairs, *(facts.features(n) for n in range(1, 13)))
+        yield warehouse
+
+
+def later_log() -> facts.Log:
+    """A log on which the warehouse has read the first entries."""
+    log = facts.Log()
+    for topic in ("feedback.pairs", "feedback.features"):
+        log.add(*[b""] * 40, topic=topic)
+    return log
+
+
+def pair_id(number: int) -> str:
+    return str(facts.id_of("pair", number))
+
+
+def numbers(pair_ids: list[str]) -> list[int]:
+    return [next(n for n in range(1, 20) if pair_id(n) == each) for each in pair_ids]
+
+
+def test_turns_alternate_between_the_most_informative_and_the_newest_uniform_pairs(arms: Warehouse) -> None:
+    setup = QueueWithClock(arms, ranking=Ranked(*map(pair_id, (3, 9, 1)), share=0.5))
+    assert numbers(setup.take("r-1", 6)) == [12, 3, 10, 9, 8, 1]
+    assert numbers(setup.take("r-2", 4)) == [11, 7, 6, 5]  # nothing ranked is left: the newest
+
+
+def test_turns_go_on_from_one_request_to_the_next(arms: Warehouse) -> None:
+    setup = QueueWithClock(arms, ranking=Ranked(*map(pair_id, (3, 9, 1)), share=0.75))
+    assert numbers([setup.take(f"r-{n}", 1)[0] for n in range(4)]) == [12, 3, 9, 1]
+
+
+def test_what_was_ranked_and_has_been_judged_is_not_asked_again(arms: Warehouse) -> None:
+    setup = QueueWithClock(arms, ranking=Ranked(*map(pair_id, (3, 9)), share=1.0))
+    setup.judge("r-2", pair_id(3))
+    assert numbers(setup.take("r-1", 2)) == [9, 12]
+
+
+def test_a_priority_goes_before_everything_however_old_the_pair_is(arms: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = later_log()
+    for n, priority in ((13, 2), (14, 9)):
+        facts.apply(arms, log, facts.pair(n, priority=priority), facts.features(n))
+    facts.apply(arms, log, *(facts.pair(n) for n in (15, 16)), facts.features(15), facts.features(16))
+    monkeypatch.setattr(rating_queue, "WINDOWS", (2, 2**62))
+    setup = QueueWithClock(arms, ranking=Ranked(pair_id(3), share=1.0))
+    assert numbers(setup.take("r-1", 3)) == [14, 13, 3]
+
+
+def test_a_pair_that_needs_several_opinions_is_asked_until_it_has_them(arms: Warehouse) -> None:
+    log = later_log()
+    facts.apply(arms, log, facts.pair(13, opinions=3), facts.features(13))
+    setup = QueueWithClock(arms)
+    for recruiter in ("r-1", "r-2", "r-3"):
+        assert setup.take(recruiter, 1) == [pair_id(13)]
+        setup.judge(recruiter, pair_id(13))
+        assert setup.take(recruiter, 1) != [pair_id(13)]
+    assert pair_id(13) not in setup.take("r-4", 13)
+    assert setup.queue.waiting("r-4") == WaitingFor(12, 0)

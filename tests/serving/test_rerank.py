@@ -34,7 +34,7 @@ class Trained:
         if verdict is not None:
             report = json.loads((self.folder / REPORT).read_text())
             gate = GateResult(
-                name="reward_probes", verdict=verdict, figure=2.1, low=1.5, high=2.7, n=30, limit="below 1", unit="sd",  # type: ignore[arg-type]
+                name="reward_probes", verdict=verdict, figure=2.1, low=1.5, high=2.7, n=30, limit="below 1", unit="sd",
                 words="The reward prefers replies that were made no better: length.",
             )  # fmt: skip
             report["checks"] = [gate.model_dump(mode="json")]
@@ -92,7 +92,7 @@ def test_other_clients_fields_are_taken(ranking: Server) -> None:
         ({"query": None}, 400, "query"),
         ({"documents": []}, 400, "documents"),
         ({"documents": ["x", " "]}, 400, "documents"),
-        ({"documents": ["x", 7]}, 400, "documents.1"),
+        ({"documents": ["x", 7]}, 400, "documents.1.text"),
         ({"top_n": 0}, 400, "top_n"),
         ({"colour": "red"}, 400, "colour"),
     ],

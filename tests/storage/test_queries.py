@@ -39,6 +39,8 @@ EXAMPLES: dict[str, Any] = {
     "until": at(99),
     "challenger": "v-1",
     "champion": "base",
+    "pair_ids": [str(id_of("pair", 1))],
+    "embedding_hash": HASH,
 }
 
 

@@ -59,7 +59,8 @@ def test_agreement_does_not_depend_on_the_side_that_was_shown_first() -> None:
             replace(changed(each, pair_id=pair, recruiter="y", shown_first="B"), sequence=2 * n + 2),
         ]
     overall = head_report(learnt(entries)).questions[0]
-    assert (overall.repeats, overall.same_choice, overall.alpha) == (80, 1.0, pytest.approx(1.0))
+    assert (overall.repeats, overall.same_choice) == (80, 1.0)
+    assert overall.alpha == pytest.approx(1.0)
     assert {each.name: each.agrees for each in overall.recruiters} == {"x": 1.0, "y": 1.0}
 
 

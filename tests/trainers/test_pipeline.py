@@ -19,6 +19,8 @@ from trainers.api import evaluate_policy, train_policy
 from trainers.audits.audit import Finding
 from trainers.audits.table import AUDITS, audits
 from trainers.audits.trial import Trial
+from trainers.reward.model import RewardModel
+from trainers.reward.validation import read_report
 from trainers.runs.job import Job
 from trainers.runs.pipeline import STAGES, Outcome, run
 from trainers.runs.report import Report
@@ -138,6 +140,28 @@ def test_an_audit_that_raises_is_named_and_the_run_has_no_verdict_until_it_works
     assert caught.value.__notes__ == [f"in the audit {first.name}"]
     assert not (resumed / "evaluate.json").exists()
     assert run(job(run_settings, snapshot), resumed, artifacts, lambda *_: None).gates == outcome.gates
+
+
+def test_a_run_trains_a_reward_model_beside_the_policy_and_audits_that(
+    finished: tuple[Path, Artifacts, Outcome, list[str]], run_settings: Settings, snapshot: Path, tmp_path: Path
+) -> None:
+    _, artifacts, before, _ = finished
+    own = run_settings.with_values(evaluation={"reward": "ensemble"}, ensemble={"heads": 2})
+    made: dict[str, str] = {}
+    outcome = run(job(own, snapshot), tmp_path / "run", artifacts, lambda stage, step, steps, metrics, stored: made.update(stored))
+    report = Report.model_validate_json(artifacts.read(outcome.report))
+    assert report.reward_model == made["reward_model"]
+    assert outcome.policy == before.policy
+    folder = artifacts.get(made["reward_model"])
+    saved = read_report(folder)
+    assert saved is not None
+    assert (saved.kind, [gate.name for gate in saved.checks]) == ("ensemble", ["name_contrast", "reward_probes"])
+    assert report.settings["ensemble"]["heads"] == 2
+
+    contrasts = {gate.name: gate.figure for gate in outcome.gates}["name_contrast"]
+    assert contrasts != {gate.name: gate.figure for gate in before.gates}["name_contrast"]
+    again = RewardModel.load(folder, own)
+    assert len(again.score("When is my interview?", ["On Monday.", "Soon."])) == 2
 
 
 def test_a_run_that_was_requested_with_other_settings_than_this_version_has_is_refused(run_settings: Settings) -> None:

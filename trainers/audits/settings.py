@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from storage.events import Sampling
+from storage.events import Identifier, Sampling
 from storage.settings import section, sections_of
 from trainers.audits.policy.audit_prompts import AXES, Axis
 from trainers.audits.table import gates_section
@@ -25,6 +25,8 @@ class EvaluationSettings(BaseModel):
     alpha : two-sided error rate over successive challengers against one champion; the k-th spends 6 alpha / (pi² k²)
     resamples : draws of the panel's tastes for the win rate's interval
     seed : of sampling and resampling
+    reward : the kind of reward model that the run trains and audits, a row of ``trainers.reward.table``; ``head`` is the head of the
+        training stratum, which is there in any case
     audit_prompts : a file of own prompts for the counterfactual audit, in the form of ``trainers/audits/policy/audit_prompts.toml``
     audit_axes : what is varied there: name, pronoun, age, school, disability
     audit_pairs, audit_pairs_max : pairs of replies for each of its comparisons, in the pilot and at most; of a cue at most half of that,
@@ -45,6 +47,7 @@ class EvaluationSettings(BaseModel):
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
     resamples: Annotated[int, Field(ge=200)] = 200
     seed: int = 0
+    reward: Identifier = "head"
     audit_prompts: str | None = None
     audit_axes: Annotated[tuple[Axis, ...], Field(min_length=1)] = AXES
     audit_pairs: Annotated[int, Field(ge=4)] = 96

@@ -16,11 +16,12 @@ from storage.events import Message
 from trainers.audits.evidence import judged, reward_spread, stored_features, training_head
 from trainers.audits.settings import EvaluationSettings
 from trainers.data.preference import Preference
-from trainers.features.embedding import Embedding
+from trainers.features.embedding import Embedding, Item
 from trainers.models.policy import Policy, load_policy
 from trainers.reward.online.learn import Head
 from trainers.reward.online.settings import HeadSettings
 from trainers.reward.panel import Judged, Panel, fit_panel
+from trainers.reward.reward import Reward, spread_of
 
 EMBED_BATCH = 128  # texts embedded between two progress reports
 
@@ -86,6 +87,7 @@ class Trial:
     ----------
     preferences : of both strata; the head of the training stratum is audited, the evaluation stratum decides the win rate
     groups : the candidate's recorded groups by conversation, such as ``{"sex": "female"}``; empty where none are recorded
+    reward : the reward model that ranks and trains; the head of the training stratum by default
     progress : called with step and steps while texts are embedded
 
     Raises
@@ -105,6 +107,7 @@ class Trial:
         challengers_before: int,
         progress: Callable[[int, int], None],
         groups: Mapping[str, Mapping[str, str]] | None = None,
+        reward: Reward | None = None,
     ) -> None:
         if not replies.prompts:
             raise DataRefused("the evaluation stratum holds no prompts yet: nothing can be compared")
@@ -112,6 +115,7 @@ class Trial:
         self.settings, self.learning, self.challengers_before = settings, learning, challengers_before
         self._progress = progress
         self.groups = groups or {}
+        self._reward = reward
 
     @property
     def prompts(self) -> tuple[tuple[Message, ...], ...]:
@@ -122,10 +126,19 @@ class Trial:
         """The head trained on the training stratum, which ranks replies and selects pairs."""
         return training_head(self.preferences, self.embedding, self.learning)
 
+    def reward_scores(self, items: Sequence[Item]) -> np.ndarray:
+        """The rewards of (prompt, reply) pairs that the audits of the reward look at, ``(n,)``."""
+        if self._reward is not None:
+            return self._reward.scores(items)
+        return np.asarray(self.embedding.features(items).astype(float) @ self.training_head.weights)
+
     @cached_property
     def reward_spread(self) -> float:
-        """The standard deviation of its reward differences between judged replies."""
-        return reward_spread(self.training_head)
+        """The standard deviation of the reward's differences between judged replies of the training stratum."""
+        if self._reward is None:
+            return reward_spread(self.training_head)
+        training = [each for each in self.preferences if each.stratum == "training"]
+        return spread_of(self._reward, training)
 
     @property
     def judged(self) -> Judged:

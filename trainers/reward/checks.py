@@ -5,15 +5,13 @@ The same audits look at the reward head of a training run. What fails here is re
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from storage.events import GateResult
 from trainers.audits.reward import name_contrast, reward_probes
 from trainers.audits.reward.name_contrast import ContrastLimits, Contrasts
 from trainers.audits.reward.reward_contrasts import name_contrasts
 from trainers.audits.reward.reward_probes import ProbeLimits
 from trainers.data.preference import Preference
-from trainers.reward.reward import Reward
+from trainers.reward.reward import Reward, spread_of
 
 
 def checked(model: Reward, preferences: Sequence[Preference], contrasts: ContrastLimits, probes: ProbeLimits) -> tuple[GateResult, ...]:
@@ -22,13 +20,6 @@ def checked(model: Reward, preferences: Sequence[Preference], contrasts: Contras
     by_name = Contrasts(contrasts=tuple(name_contrasts(model.scores, spread, name_contrast.read_probes())))
     tricks = reward_probes.reward_probes(model.scores, spread, reward_probes.read_texts())
     return name_contrast.gate(by_name, contrasts), reward_probes.gate(tricks, probes)
-
-
-def spread_of(model: Reward, preferences: Sequence[Preference]) -> float:
-    """The root mean square of the reward's differences between the two replies of a preference."""
-    items = [(each.prompt, text) for each in preferences for text in (each.a, each.b)]
-    scores = model.scores(items)
-    return float(np.sqrt(((scores[::2] - scores[1::2]) ** 2).mean())) if len(scores) else 0.0
 
 
 def refusal(gates: Sequence[GateResult]) -> str | None:

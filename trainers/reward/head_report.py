@@ -15,6 +15,7 @@ from trainers.reward.online.history import UNANSWERED
 from trainers.reward.recruiter_kinds import recruiter_reports
 
 BINS = 10
+LEAST_OF_HALF = 20
 
 
 class Part(BaseModel):
@@ -32,7 +33,13 @@ class CalibrationBin(Part):
 
 
 class RecruiterLine(Part):
-    """One recruiter's answers to a question; see ``trainers.reward.recruiter_kinds``."""
+    """One recruiter's answers to a question; see ``trainers.reward.recruiter_kinds``.
+
+    Attributes
+    ----------
+    agrees, compared : share of equal choices with others on the same pair, and with how many judgments it was compared
+    earlier, later : share of the decisive answers in the first and second half that were predicted right; None with fewer than 20 in a half
+    """
 
     name: str
     kind: str
@@ -43,6 +50,8 @@ class RecruiterLine(Part):
     evidence: float
     agrees: float | None
     compared: int
+    earlier: float | None
+    later: float | None
 
 
 class QuestionReport(Part):
@@ -94,6 +103,7 @@ def _question(head: Head, question: str) -> QuestionReport:
     rows = rows[rows["lower"][:, at] != UNANSWERED]
     accuracy, log_loss, decisive = head.prequential_of(question)
     found = _agreement(head, rows, at)
+    halves = {name: _halves(rows["hit"][rows["recruiter"] == i, at]) for i, name in enumerate(head.history.names)}
     return QuestionReport(
         question=question,
         judgments=len(rows),
@@ -116,10 +126,21 @@ def _question(head: Head, question: str) -> QuestionReport:
                 evidence=each.evidence,
                 agrees=found.by_recruiter.get(each.name, (None, 0))[0],
                 compared=found.by_recruiter.get(each.name, (None, 0))[1],
+                earlier=halves[each.name][0],
+                later=halves[each.name][1],
             )
             for each in recruiter_reports(head, question)
         ),
     )
+
+
+def _halves(hits: np.ndarray) -> tuple[float | None, float | None]:
+    """The share of right predictions in the first and the second half of one recruiter's answers; ties, NaN, are left out."""
+    decisive = hits[~np.isnan(hits)]
+    middle = len(decisive) // 2
+    if middle < LEAST_OF_HALF:
+        return None, None
+    return float(decisive[:middle].mean()), float(decisive[middle:].mean())
 
 
 def _agreement(head: Head, rows: np.ndarray, at: int) -> Agreement:
@@ -145,4 +166,10 @@ def _bin(likelier: np.ndarray, right: np.ndarray) -> CalibrationBin:
     n, share, z = len(right), float(right.mean()), 1.959963984540054
     center = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    return CalibrationBin(predicted=float(likelier.mean()), right=share, low=center - half, high=center + half, answers=n)
+    return CalibrationBin(
+        predicted=float(likelier.mean()),
+        right=share,
+        low=max(0.0, min(center - half, share)),
+        high=min(1.0, max(center + half, share)),
+        answers=n,
+    )

@@ -16,7 +16,7 @@ from trainers.data.messages import messages_in
 from trainers.data.preference import Preference
 from trainers.reward import table
 from trainers.reward.online.head import Prediction
-from trainers.reward.reward import Reward
+from trainers.reward.reward import Reward, no_progress
 
 Prompt = str | Sequence[Message | Mapping[str, Any]]
 
@@ -56,7 +56,7 @@ class RewardModel:
         preferences = read_preferences(Path(data)).preferences if isinstance(data, str | Path) else tuple(data)
         training = [each for each in preferences if each.stratum == "training"]
         with TemporaryDirectory() as folder:
-            return cls(table.reward_model(kind).fitter(settings or Settings(Common())).fit(training, Path(folder)))
+            return cls(table.reward_model(kind).fitter(settings or Settings(Common()), no_progress).fit(training, Path(folder)))
 
     @classmethod
     def load(cls, path: str | Path, settings: Settings | None = None) -> "RewardModel":

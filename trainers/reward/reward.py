@@ -1,6 +1,6 @@
 """What every trained reward model can do, whatever its kind."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -9,6 +9,12 @@ import numpy as np
 from trainers.data.preference import Preference
 from trainers.features.embedding import Item
 from trainers.reward.online.head import Prediction
+
+Progress = Callable[[int, int, Mapping[str, float]], None]  # step, steps, metrics
+
+
+def no_progress(step: int, steps: int, metrics: Mapping[str, float]) -> None:
+    """No-op progress callback."""
 
 
 class Reward(Protocol):
@@ -44,3 +50,10 @@ class Fitter(Protocol):
 def log_odds(prediction: Prediction) -> np.ndarray:
     """log P(A) - log P(B), ``(n,)``: 0 at a mean of 0 and odd in it."""
     return np.asarray(np.log(np.maximum(prediction.a, 1e-300)) - np.log(np.maximum(prediction.b, 1e-300)))
+
+
+def spread_of(model: Reward, preferences: Sequence[Preference]) -> float:
+    """The root mean square of the reward's differences between the two replies of a preference."""
+    items = [(each.prompt, text) for each in preferences for text in (each.a, each.b)]
+    scores = model.scores(items)
+    return float(np.sqrt(((scores[::2] - scores[1::2]) ** 2).mean())) if len(scores) else 0.0

@@ -14,7 +14,7 @@ from trainers.reward.online.settings import HeadSettings
 from trainers.reward.transformer.settings import TransformerSettings
 
 if TYPE_CHECKING:
-    from trainers.reward.reward import Fitter, Reward
+    from trainers.reward.reward import Fitter, Progress, Reward
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class RewardModelKind:
     ----------
     name : value of ``feedbackloop train --phase reward --kind``
     section, settings : its settings section and the model of it
-    fitter : makes what trains models of this kind with the settings
+    fitter : makes what trains models of this kind with the settings, and reports the progress of long trainings
     file : the file by which the folder of a saved model is recognised
     load : reads a saved model
     folds : folds of the cross-validation that reports on a training; 0 where a training takes too long for it
@@ -34,13 +34,13 @@ class RewardModelKind:
     name: str
     section: str
     settings: type[BaseModel]
-    fitter: Callable[[Settings], "Fitter"]
+    fitter: Callable[[Settings, "Progress"], "Fitter"]
     file: str
     load: Callable[[Path, Settings], "Reward"]
     folds: int = 0
 
 
-def _head_fitter(settings: Settings) -> "Fitter":
+def _head_fitter(settings: Settings, progress: "Progress") -> "Fitter":
     from trainers.reward.head_reward import HeadFitter
 
     return HeadFitter(settings)
@@ -52,10 +52,10 @@ def _load_head(path: Path, settings: Settings) -> "Reward":
     return HeadReward.load(path, settings)
 
 
-def _transformer_fitter(settings: Settings) -> "Fitter":
+def _transformer_fitter(settings: Settings, progress: "Progress") -> "Fitter":
     from trainers.reward.transformer.training import TransformerFitter
 
-    return TransformerFitter(settings)
+    return TransformerFitter(settings, progress)
 
 
 def _load_transformer(path: Path, settings: Settings) -> "Reward":
@@ -64,10 +64,10 @@ def _load_transformer(path: Path, settings: Settings) -> "Reward":
     return TransformerReward.load(path)
 
 
-def _ensemble_fitter(settings: Settings) -> "Fitter":
+def _ensemble_fitter(settings: Settings, progress: "Progress") -> "Fitter":
     from trainers.reward.ensemble import EnsembleFitter
 
-    return EnsembleFitter(settings, lambda kind: reward_model(kind).fitter(settings))
+    return EnsembleFitter(settings, lambda kind: reward_model(kind).fitter(settings, progress))
 
 
 def _load_ensemble(path: Path, settings: Settings) -> "Reward":
@@ -76,8 +76,10 @@ def _load_ensemble(path: Path, settings: Settings) -> "Reward":
     return EnsembleReward.load(path, settings)
 
 
+HEAD = "head"  # the kind that learns online too
+
 REWARD_MODELS: tuple[RewardModelKind, ...] = (
-    RewardModelKind("head", "learning", HeadSettings, _head_fitter, "head.safetensors", _load_head, folds=5),
+    RewardModelKind(HEAD, "learning", HeadSettings, _head_fitter, "head.safetensors", _load_head, folds=5),
     RewardModelKind("transformer", "transformer", TransformerSettings, _transformer_fitter, "reward.json", _load_transformer),
     RewardModelKind("ensemble", "ensemble", EnsembleSettings, _ensemble_fitter, "ensemble.json", _load_ensemble),
 )

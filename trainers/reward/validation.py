@@ -8,6 +8,7 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -21,7 +22,7 @@ from trainers.data.records import read_preferences
 from trainers.features.embedding import Item
 from trainers.reward import measures
 from trainers.reward.measures import Figure
-from trainers.reward.reward import Reward, log_odds
+from trainers.reward.reward import Progress, Reward, log_odds, no_progress
 
 MODEL = "reward"  # folder of the saved model under the output folder
 REPORT = "validation.json"  # in that folder
@@ -68,8 +69,8 @@ class RewardReport(BaseModel):
 
     kind: str
     records: int
-    bad_lines: int
-    first_bad_line: str | None
+    bad_lines: int = 0
+    first_bad_line: str | None = None
     training_pairs: int
     ties: int
     about: dict[str, float | str]
@@ -130,56 +131,85 @@ def train_reward(
     DataRefused
         None of its lines is a record, or there are too few on one side of the split.
     """
-    from trainers.reward.table import reward_model
-
-    row = reward_model(kind)
     data = read_preferences(path)
     if on_data is not None:
         on_data(DataSummary.of(data.preferences, data.bad, data.layout))
     preferences = [each.swapped() for each in data.preferences] if swap_sides else list(data.preferences)
+    bad = f"{data.bad.first[0].number}: {data.bad.first[0].reason}" if data.bad.first else None
+    try:
+        report = fitted_and_validated(preferences, settings, kind, out)
+    except DataRefused as error:
+        raise DataRefused(f"{path}: {error}") from error
+    report = report.model_copy(update={"bad_lines": data.bad.count, "first_bad_line": bad})
+    if report.saved is not None:
+        _write(report, Path(report.saved))
+    return report
+
+
+def fitted_and_validated(
+    preferences: Sequence[Preference],
+    settings: Settings,
+    kind: str,
+    out: Path | None,
+    *,
+    progress: Progress = no_progress,
+    cross_validate: bool = True,
+) -> RewardReport:
+    """As :func:`train_reward`, on preferences that are read already.
+
+    Parameters
+    ----------
+    cross_validate : False leaves cross-validation out where a kind has it
+
+    Raises
+    ------
+    DataRefused
+        There are too few on one side of the split.
+    """
+    from trainers.reward.table import reward_model
+
+    row = reward_model(kind)
     training = [each for each in preferences if each.stratum == "training"]
     held_out = [each for each in preferences if each.stratum == "evaluation" and each.choice != "tie"]
     trained = sum(each.choice != "tie" for each in training)
     if len(held_out) < 10 or trained < 20:
         raise DataRefused(
-            f"{path}: {trained} decisive comparisons to train on and {len(held_out)} held out; "
-            "at least 20 and 10 are needed, on different prompts"
+            f"{trained} decisive comparisons to train on and {len(held_out)} held out; at least 20 and 10 are needed, on different prompts"
         )
-    fitter = row.fitter(settings)
+    fitter = row.fitter(settings, progress)
     with tempfile.TemporaryDirectory() as spare:
         model = fitter.fit(training, out / f"{MODEL}.part" if out is not None else Path(spare) / MODEL)
         cross_validated = None
-        if row.folds:
+        if row.folds and cross_validate:
             decisive, margins = cross_validated_margins(preferences, row.folds, lambda some: fitter.fit(some, Path(spare) / "fold"))
             cross_validated = validated(decisive, margins)
     report = RewardReport(
         kind=row.name,
         records=len(preferences),
-        bad_lines=data.bad.count,
-        first_bad_line=f"{data.bad.first[0].number}: {data.bad.first[0].reason}" if data.bad.first else None,
         training_pairs=len(training),
         ties=sum(each.choice == "tie" for each in preferences),
         about={**model.about},
         held_out=validated(held_out, margins_of(model, held_out)),
         cross_validated=cross_validated,
-        checks=(),
-        saved=None,
+        checks=() if out is None else _checked(model, held_out, settings),
+        saved=None if out is None else str(model.save(out / MODEL)),
     )
-    return report if out is None else _saved(report, model, held_out, settings, out / MODEL)
+    if out is not None:
+        _write(report, out / MODEL)
+    return report
 
 
-def _saved(report: RewardReport, model: Reward, held_out: Sequence[Preference], settings: Settings, folder: Path) -> RewardReport:
-    from trainers.audits.reward.name_contrast import ContrastLimits
+def _checked(model: Reward, held_out: Sequence[Preference], settings: Settings) -> tuple[GateResult, ...]:
     from trainers.audits.reward.reward_probes import ProbeLimits
     from trainers.audits.table import gates_section
     from trainers.reward.checks import checked
 
-    limits = settings.section("gates", gates_section())
-    contrasts: ContrastLimits = limits.name_contrast  # type: ignore[attr-defined]
-    checks = checked(model, held_out, contrasts, ProbeLimits())
-    report = report.model_copy(update={"checks": checks, "saved": str(model.save(folder))})
+    limits: Any = settings.section("gates", gates_section())
+    return checked(model, held_out, limits.name_contrast, ProbeLimits())
+
+
+def _write(report: RewardReport, folder: Path) -> None:
     (folder / REPORT).write_text(report.model_dump_json(indent=1), encoding="utf-8")
-    return report
 
 
 def read_report(folder: Path) -> RewardReport | None:

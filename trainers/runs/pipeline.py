@@ -82,10 +82,20 @@ def run(job: Job, folder: Path, artifacts: Artifacts, progress: Progress) -> Out
     sampled = stages.do(
         "sample", stage.Sampled, lambda report_progress: stage.sample(prompts(), models, settings.evaluation, report_progress)
     )
+    reward = None
+    if settings.trains_reward:
+        reward = stages.do(
+            "reward",
+            stage.TrainedReward,
+            lambda report_progress: stage.train_reward(data(), settings, folder / "reward", artifacts, report_progress),
+        )
+    reward_folder = artifacts.get(reward.reward) if reward is not None else None
     evaluated = stages.do(
         "evaluate",
         stage.Evaluated,
-        lambda report_progress: stage.evaluate(data(), prompts(), sampled, models, settings, job.challengers_before, report_progress),
+        lambda report_progress: stage.evaluate(
+            data(), prompts(), sampled, models, settings, job.challengers_before, report_progress, reward_folder
+        ),
     )
 
     def judge(report_progress: stage.StageProgress) -> stage.Judged:
@@ -98,6 +108,7 @@ def run(job: Job, folder: Path, artifacts: Artifacts, progress: Progress) -> Out
             "champion": job.champion,
             "champion_policy": job.champion_policy.name if job.champion_policy else None,
             "challengers_before": job.challengers_before,
+            "reward_model": reward.reward if reward is not None else None,
         }
         report = stage.judge(data(), trained, sampled, evaluated, settings, about)
         stored_report = artifacts.put_bytes(report.model_dump_json(indent=1).encode())

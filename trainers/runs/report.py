@@ -69,6 +69,7 @@ class Report(_Part):
     Attributes
     ----------
     findings : what each audit measured, by its name, in the form of its own model
+    reward_model : hash of the reward model that the run trained; None where the audits look at the head
     """
 
     schema_version: Literal[2] = 2
@@ -88,6 +89,7 @@ class Report(_Part):
     replies: tuple[PairedReply, ...]
     gates: tuple[GateResult, ...]
     verdict: Verdict
+    reward_model: str | None = None
 
 
 def read_report(artifacts: Artifacts, sha: str) -> Report:

@@ -13,6 +13,7 @@ from trainers.audits.table import audits, gates_section
 from trainers.features.settings import FeatureSettings
 from trainers.policy.methods import Method, method
 from trainers.reward.online.settings import HeadSettings
+from trainers.reward.table import HEAD, REWARD_MODELS, reward_model
 from trainers.runs.frozen import FrozenSettings
 from trainers.runs.terms import ReviewRule
 
@@ -24,12 +25,14 @@ class RunSettings:
     Attributes
     ----------
     method, training : the training method and its own section; None where nothing is trained
+    rewards : the sections of the reward models besides the head; empty where the run trains none
     gates : the limits of every audit
     """
 
     method: Method | None
     training: BaseModel | None
     evaluation: EvaluationSettings
+    rewards: dict[str, BaseModel]
     gates: BaseModel
     learning: HeadSettings
     features: FeatureSettings
@@ -46,10 +49,13 @@ class RunSettings:
             The method is unknown, or a section has an invalid key or value.
         """
         row = method(name) if name is not None else None
+        evaluation = settings.section("evaluation", EvaluationSettings)
+        kinds = REWARD_MODELS if reward_model(evaluation.reward).name != HEAD else ()
         return cls(
             method=row,
             training=settings.section(row.name, row.settings) if row is not None else None,
-            evaluation=settings.section("evaluation", EvaluationSettings),
+            evaluation=evaluation,
+            rewards={kind.section: settings.section(kind.section, kind.settings) for kind in kinds if kind.name != HEAD},
             gates=settings.section("gates", gates_section()),
             learning=settings.section("learning", HeadSettings),
             features=settings.section("features", FeatureSettings),
@@ -61,6 +67,7 @@ class RunSettings:
         """The settings as the report records them, by section."""
         sections: dict[str, BaseModel] = {
             "evaluation": self.evaluation,
+            **self.rewards,
             "gates": self.gates,
             "learning": self.learning,
             "features": self.features,
@@ -70,6 +77,15 @@ class RunSettings:
         if self.method is not None and self.training is not None:
             sections = {self.method.name: self.training, **sections}
         return {name: section.model_dump(mode="json") for name, section in sections.items()}
+
+    @property
+    def trains_reward(self) -> bool:
+        """Whether the run trains a reward model beside the policy."""
+        return self.evaluation.reward != HEAD
+
+    def as_settings(self) -> Settings:
+        """The same as :class:`Settings`."""
+        return Settings(Common(), self.as_json(), origin="the run's settings")
 
     def freeze(self) -> FrozenSettings:
         """The settings to request a run with; the gates of all audits are required."""

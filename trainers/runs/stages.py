@@ -19,6 +19,8 @@ from trainers.data.preference import decisive_training_rows
 from trainers.features.embedder import Embedder
 from trainers.models.engine import generate
 from trainers.policy.workarounds import keep_freed_memory
+from trainers.reward.table import reward_model
+from trainers.reward.validation import MODEL, RewardReport, fitted_and_validated
 from trainers.runs.data import RunData
 from trainers.runs.job import base_hash
 from trainers.runs.report import Data, Lineage, PairedReply, Report, Training
@@ -54,6 +56,13 @@ class TrainedPolicy(_Record):
     steps: int
     metrics: dict[str, float]
     too_long: int = 0
+
+
+class TrainedReward(_Record):
+    """The reward model in the artifact store, and its validation."""
+
+    reward: str
+    report: RewardReport
 
 
 class Sampled(_Record):
@@ -121,6 +130,16 @@ def train(base: str, data: RunData, settings: RunSettings, folder: Path, artifac
     )
 
 
+def train_reward(data: RunData, settings: RunSettings, folder: Path, artifacts: Artifacts, progress: StageProgress) -> TrainedReward:
+    """Train the reward model that the settings name, validate it, and store it as the artifact ``reward_model``."""
+    keep_freed_memory()
+    kind = settings.evaluation.reward
+    report = fitted_and_validated(data.preferences, settings.as_settings(), kind, folder, progress=progress, cross_validate=False)
+    stored = artifacts.put(folder / MODEL)
+    progress(1, 1, {"accuracy": report.held_out.accuracy.value}, {"reward_model": stored})
+    return TrainedReward(reward=stored, report=report.model_copy(update={"saved": None}))
+
+
 def sample(prompts: Sequence[tuple[Message, ...]], models: Models, settings: EvaluationSettings, progress: StageProgress) -> Sampled:
     """Sample the replies of challenger, champion and base to the evaluation prompts, at the same settings and with the same random numbers.
 
@@ -151,8 +170,9 @@ def evaluate(
     settings: RunSettings,
     challengers_before: int,
     progress: StageProgress,
+    reward: Path | None = None,
 ) -> Evaluated:
-    """Run every audit."""
+    """Run every audit. ``reward`` is the folder of the run's own reward model, which is audited instead of the head."""
     embedding = Embedder.load(settings.features)
     trial = Trial(
         Replies(tuple(prompts), sampled.challenger, sampled.champion, sampled.base),
@@ -164,6 +184,7 @@ def evaluate(
         challengers_before,
         progress,
         data.groups,
+        reward_model(settings.evaluation.reward).load(reward, settings.as_settings()) if reward is not None else None,
     )
     findings = measure(trial, progress)
     return Evaluated(

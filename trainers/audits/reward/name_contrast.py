@@ -74,17 +74,9 @@ class Probes:
 
 def measure(trial: "Trial") -> Contrasts:
     """The contrasts of the reward that ranks and trains."""
-    import numpy as np
-
     from trainers.audits.reward.reward_contrasts import name_contrasts
 
-    weights = trial.training_head.weights
-    found = name_contrasts(
-        lambda items: np.asarray(trial.embedding.features(items).astype(float) @ weights),
-        trial.reward_spread,
-        read_probes(),
-        most=trial.settings.names,
-    )
+    found = name_contrasts(trial.reward_scores, trial.reward_spread, read_probes(), most=trial.settings.names)
     return Contrasts(contrasts=tuple(found))
 
 

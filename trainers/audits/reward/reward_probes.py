@@ -111,10 +111,7 @@ CHANGES: Mapping[str, Callable[[str, str, Texts], str]] = {
 
 def measure(trial: "Trial") -> RewardProbes:
     """The probes on the reward that ranks and trains."""
-    weights = trial.training_head.weights
-    return reward_probes(
-        lambda items: np.asarray(trial.embedding.features(items).astype(float) @ weights), trial.reward_spread, read_texts()
-    )
+    return reward_probes(trial.reward_scores, trial.reward_spread, read_texts())
 
 
 def read_texts() -> Texts:

@@ -8,7 +8,7 @@ ties as half a win. After training, :mod:`trainers.reward.transformer.calibratio
 import hashlib
 import math
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from storage.errors import DataRefused
 from storage.settings import Settings
 from trainers.data.preference import Preference
 from trainers.models.checkpoints import last_checkpoint
+from trainers.reward.reward import Progress, no_progress
 from trainers.reward.transformer.calibration import Calibration
 from trainers.reward.transformer.inputs import Inputs, inputs_for
 from trainers.reward.transformer.model import TransformerCard, TransformerReward
@@ -24,12 +25,7 @@ from trainers.reward.transformer.settings import TransformerSettings
 if TYPE_CHECKING:
     import torch
 
-Progress = Callable[[int, int, Mapping[str, float]], None]  # step, steps, metrics
 Row = dict[str, Any]
-
-
-def no_progress(step: int, steps: int, metrics: Mapping[str, float]) -> None:
-    """No-op progress callback."""
 
 
 def pair_loss(difference: "torch.Tensor", target: "torch.Tensor", margin: "torch.Tensor") -> "torch.Tensor":

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.profiles import NIGHTLY
+
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
@@ -35,6 +37,19 @@ def test_a_notebook_is_committed_without_outputs_and_each_cell_has_an_id(path: P
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     assert code
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
+
+
+@pytest.mark.training
+@pytest.mark.skipif(not NIGHTLY, reason="two minutes: it runs in make nightly")
+def test_the_reward_notebook_runs_and_finds_what_it_says() -> None:
+    names = executed("01_reward_model.ipynb")
+    assert names["ranked"][0].index == 1
+    assert names["curve"][-1][1] >= 0.9
+    kinds = {line.name: line.kind for line in names["report"].recruiters}
+    assert [kinds[f"recruiter-{n}"] for n in range(2, 8)].count("follows the others") >= 5
+    assert not any(kinds[f"recruiter-{n}"] == "follows the others" for n in (0, 1))
+    assert names["asked"] > 0.7
+    assert [reward for reward, _ in names["best"]] == sorted(reward for reward, _ in names["best"])
 
 
 @pytest.mark.training
