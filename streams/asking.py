@@ -26,7 +26,8 @@ class AskingSettings(BaseModel):
     ----------
     order : ``informative`` pairs first, or the ``newest``
     uniform_share : fraction of the training pairs that is asked newest first in any case
-    repeated_share : fraction of the pairs that is asked of ``repeated_opinions`` recruiters, or of ``[hub] opinions`` if that is more
+    repeated_share : fraction of the pairs that is asked of several recruiters
+    repeated_opinions : of how many recruiters those are asked
     ranked : newest open pairs among which the informative ones are chosen
     """
 

@@ -1,5 +1,6 @@
 """The online head against independent computations, and its guarantees."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -185,8 +186,8 @@ def test_one_step_agrees_with_numerical_integration_of_the_exact_posterior() -> 
     head = new_head(HeadSettings(prior_scale=0.7), EMBEDDING, 1, ("product",))
     after = learn(head, preference(1, a, b, "A"))
 
-    def density(z: float) -> float:  # the prior lapse rate of .1 is the weight .9
-        return float(expit(z - CUTS[0]) ** 0.9 * np.exp(-(z**2) / (2 * 0.7**2)))
+    def density(z: float) -> float:  # the prior lapse rate of .2 is the weight .8
+        return float(expit(z - CUTS[0]) ** 0.8 * np.exp(-(z**2) / (2 * 0.7**2)))
 
     total = quad(density, -8, 8)[0]
     mean = quad(lambda z: z * density(z), -8, 8)[0] / total
@@ -210,9 +211,9 @@ def test_reconciliation_finds_the_weights_that_an_independent_optimiser_finds() 
     head = reconcile(learn_all(fresh(), events))
     prior = 1 / np.append(np.full(D, HeadSettings().prior_scale), HeadSettings().position_scale) ** 2
 
-    def minus_log_posterior(weights: np.ndarray) -> float:
+    def minus_log_posterior(weights: np.ndarray, attention: Sequence[float]) -> float:
         total = 0.5 * prior @ weights**2
-        for judgment in map(preference_in, events):
+        for attentive, judgment in zip(attention, map(preference_in, events), strict=True):
             sign = 1 if judgment.shown_first == "A" else -1
             recruiter = head.overall.recruiters[judgment.recruiter or ""]
             assert judgment.features is not None
@@ -227,12 +228,26 @@ def test_reconciliation_finds_the_weights_that_an_independent_optimiser_finds() 
             else:
                 level = judgment.strength if first_is_better else -judgment.strength
                 low, high = edges[level + 4], edges[level + 5]
-            total -= (1 - recruiter.lapse) * np.log(expit(z - low) - expit(z - high))
+            total -= attentive * np.log(expit(z - low) - expit(z - high))
         return float(total)
 
-    best = minimize(minus_log_posterior, np.zeros(D + 1), method="L-BFGS-B", options={"ftol": 1e-15, "gtol": 1e-9, "maxiter": 1000})
+    attention = attention_of(head)
+    assert min(attention) < 0.5 < max(attention) < 1
+    options = {"ftol": 1e-15, "gtol": 1e-9, "maxiter": 1000}
+    best = minimize(minus_log_posterior, np.zeros(D + 1), (attention,), method="L-BFGS-B", options=options)
     assert np.abs(head.overall.mean - best.x).max() < 1e-4
-    assert minus_log_posterior(head.overall.mean) <= best.fun + 1e-9
+    assert minus_log_posterior(head.overall.mean, attention) <= best.fun + 1e-9
+
+
+def attention_of(head: Head) -> list[float]:
+    """The weight that the reconciliation gave each answer: the precision of its site, as a share of the curvature there."""
+    rows, x = head.history.rows(), head.history.differences().astype(float)
+    recruiters = [head.overall.recruiters[head.history.names[i]] for i in rows["recruiter"]]
+    scale, pull = (np.array([getattr(each, name) for each in recruiters]) for name in ("scale", "pull"))
+    z = scale * (x @ head.overall.mean[:-1] + rows["position"] * (head.overall.mean[-1] + pull))
+    low, high = ordinal.interval(rows["lower"][:, 0], rows["upper"][:, 0], head.overall.cut_points)
+    weights: list[float] = (rows["site_precision"][:, 0] / scale**2 / ordinal.curvature(z, low, high)).tolist()
+    return weights
 
 
 def test_a_reconciled_head_is_the_posterior_of_its_prior_and_rebuilt_sites() -> None:
@@ -275,7 +290,7 @@ def test_a_removed_judgment_leaves_no_trace_after_the_next_reconciliation(at: in
     assert removed.judgments_seen == clean.judgments_seen
     assert removed.history.find(21) is None
     with_it = learn_all(start, [*entries[: at - 1], preference(at, np.ones(D), np.ones(D), "tie", stratum="evaluation")])
-    assert apart(removed, clean) < 0.25 * apart(with_it, clean)  # most of it at once
+    assert apart(removed, clean) < 0.4 * apart(with_it, clean)  # most of it at once; the reconciliation at 50 weighed the others by it
     removed, clean = learn_all(start, entries), learn_all(start, never_seen)
     assert (removed.sequence, removed.reconciled_at) == (112, 100)
     assert not removed.marked
