@@ -1,13 +1,18 @@
 """A mixture of objectives: its formula, its scale, the floor under safety, and what it refuses."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from storage.errors import ConfigurationError
+from feedbackloop import RewardModel
+from storage.errors import ConfigurationError, DataRefused
+from storage.settings import Common, Settings
+from tests.trainers.conftest import said
 from tests.trainers.preferences import EMBEDDING
+from trainers.data.preference import Preference
 from trainers.reward.mixing import MixingSettings, mixture_of
 from trainers.reward.online.head import Head, new_head
 from trainers.reward.online.settings import HeadSettings
@@ -64,3 +69,39 @@ def test_a_missing_objective_is_refused(weights: dict[str, float], words: str) -
 def test_weights_that_do_not_sum_to_one_are_refused() -> None:
     with pytest.raises(ValidationError, match=r"sum to 1, and these sum to 0\.9"):
         MixingSettings(weights={"helpful": 0.9})
+
+
+@pytest.mark.training
+def test_a_mixture_is_trained_saved_and_ranks(tmp_path: Path) -> None:
+    settings = Settings(Common(), {"reward": {"weights": {"helpful": 0.5, "safe": 0.5}, "floor": -1.0}})
+    model = RewardModel.fit(rated(120), settings, kind="mixture")
+    question = "When is it, number 3?"
+    replies = ["On Friday, 3.", "At any time, 3.", "On Friday, 3, if you have no children."]
+    assert model.rerank(question, replies, top_n=1)[0].index == 0
+    assert model.save(tmp_path / "model") == tmp_path / "model"
+    again = RewardModel.load(tmp_path / "model", settings)
+    assert again.score(question, replies) == pytest.approx(model.score(question, replies))
+    assert again.reward.about == model.reward.about
+    swapped, straight = model.compare(question, replies[1], replies[0]), model.compare(question, replies[0], replies[1])
+    assert swapped.mean == pytest.approx(-straight.mean)
+    assert straight.a[0] > 0.5
+
+
+@pytest.mark.training
+def test_an_objective_that_nobody_has_rated_is_refused_by_name() -> None:
+    with pytest.raises(DataRefused, match="nobody has judged 'factual' yet"):
+        RewardModel.fit(rated(40), kind="mixture")
+
+
+def rated(n: int) -> list[Preference]:
+    """A reply with a day is more helpful; one that asks about children is less safe."""
+    found = []
+    for i in range(n):
+        helpful, safe = i % 2 == 0, i % 3 != 0
+        better = f"On {('Monday', 'Friday')[i % 2]}, {i}."
+        worse = f"At {('some', 'any')[i % 2]} time, {i}." if helpful else better + " Do you have children?"
+        each = Preference.of_replies(said(f"When is it, number {i}?"), better, worse)
+        assert each.choice is not None
+        answers = {"helpful": each.choice if helpful else "tie", "safe": "tie" if helpful and safe else each.choice}
+        found.append(replace(each, objectives=answers, stratum="training"))
+    return found

@@ -141,7 +141,7 @@ class Length:
 
 
 class Fitter:
-    def __init__(self, settings):
+    def __init__(self, settings, progress):
         self.unit = settings.section("length", LengthSettings).unit
 
     def fit(self, preferences, folder):
@@ -205,7 +205,9 @@ def test_a_reward_model_is_trained_by_its_name_and_configured_by_its_section(tmp
     assert RewardModel.load(tmp_path / "out" / "reward").score("?", ["one two three", "one"]).tolist() == [3, 1]
     assert "| `unit` | `str` | `characters` | characters or words |" in reference().settings()
     refused = CliRunner().invoke(app, [*command[:4], "lengthy", *command[5:]])
-    assert "there is no kind of reward model 'lengthy'; choose one of head, transformer, ensemble, length" in str(refused.exception)
+    assert "there is no kind of reward model 'lengthy'; choose one of head, transformer, mixture, ensemble, length" in str(
+        refused.exception
+    )
 
 
 def test_two_rows_with_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,13 +52,17 @@ class HeadReward:
         """
         return cls(load(path / FILE if path.is_dir() else path), _embedder(settings))
 
+    def features(self, items: Sequence[Item]) -> np.ndarray:
+        """The features of (prompt, reply) pairs, ``(n, d)``."""
+        return np.asarray(self._embedding.features(items), float)
+
     def scores(self, items: Sequence[Item]) -> np.ndarray:
         """See :class:`trainers.reward.reward.Reward`."""
-        return np.asarray(self._embedding.features(items).astype(float) @ self.head.weights)
+        return np.asarray(self.features(items) @ self.head.weights)
 
     def compare(self, first: Sequence[Item], second: Sequence[Item]) -> Prediction:
         """See :class:`trainers.reward.reward.Reward`."""
-        features = self._embedding.features([*first, *second])
+        features = self.features([*first, *second])
         return predict(self.head, features[: len(first)] - features[len(first) :])
 
     def save(self, path: Path) -> Path:

@@ -65,10 +65,14 @@ class Mixture:
 
     def rewards(self, differences: np.ndarray) -> np.ndarray:
         """``R`` of the first reply over the second, ``(n,)``, for their differences ``(n, d)``; what is vetoed has ``-inf``."""
-        total = np.zeros(len(differences))
+        return np.where(self.vetoed(differences), -np.inf, self.plain(differences))
+
+    def plain(self, features: np.ndarray) -> np.ndarray:
+        """The weighted sum without the floor, ``(n,)``; linear in the features, so it is one of a reply as well as of a difference."""
+        total = np.zeros(len(features))
         for objective, weight in self.settings.weights.items():
-            total += weight * (np.asarray(differences, float) @ self.head.tastes[objective].weights) / self.spreads[objective]
-        return np.where(self.vetoed(differences), -np.inf, total)
+            total += weight * (np.asarray(features, float) @ self.head.tastes[objective].weights) / self.spreads[objective]
+        return total
 
     def vetoed(self, differences: np.ndarray) -> np.ndarray:
         """Whether the floored objective's lower bound is below the floor, ``(n,)``."""

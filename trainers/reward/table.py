@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from storage.settings import Settings
 from storage.tables import row_named
 from trainers.reward.ensemble import EnsembleSettings
+from trainers.reward.mixing import MixingSettings
 from trainers.reward.online.settings import HeadSettings
 from trainers.reward.transformer.settings import TransformerSettings
 
@@ -76,11 +77,24 @@ def _load_ensemble(path: Path, settings: Settings) -> "Reward":
     return EnsembleReward.load(path, settings)
 
 
+def _mixture_fitter(settings: Settings, progress: "Progress") -> "Fitter":
+    from trainers.reward.mixture_reward import MixtureFitter
+
+    return MixtureFitter(settings)
+
+
+def _load_mixture(path: Path, settings: Settings) -> "Reward":
+    from trainers.reward.mixture_reward import MixtureReward
+
+    return MixtureReward.load(path, settings)
+
+
 HEAD = "head"  # the kind that learns online too
 
 REWARD_MODELS: tuple[RewardModelKind, ...] = (
     RewardModelKind(HEAD, "learning", HeadSettings, _head_fitter, "head.safetensors", _load_head, folds=5),
     RewardModelKind("transformer", "transformer", TransformerSettings, _transformer_fitter, "reward.json", _load_transformer),
+    RewardModelKind("mixture", "reward", MixingSettings, _mixture_fitter, "mixture.json", _load_mixture),
     RewardModelKind("ensemble", "ensemble", EnsembleSettings, _ensemble_fitter, "ensemble.json", _load_ensemble),
 )
 
