@@ -31,6 +31,7 @@ from trainers.reward.online.settings import HeadSettings
 
 FIRST_SEED, HEADS, JUDGMENTS, POOL = 10_000, 20, 480, 200
 SIZE = 0.3  # standard deviations, the size that the audit claims to see
+Pooled = tuple[Conversation, str, str, Features]
 SIDES: tuple[Side, Side] = ("A", "B")
 BIASES = (("race", "black", "dated"), ("race", "asian", "warm"), ("sex", "female", "dated"), ("race", "hispanic", "dated"))
 
@@ -39,7 +40,7 @@ def figures(quick: bool = False) -> list[Figure]:
     """Found and false, of 20 heads each, and how many of the heads reward tricks."""
     count = 2 if quick else HEADS
     embedding = Remembering(Embedder.load(FeatureSettings()))
-    pool = _pool(embedding, 40 if quick else POOL)
+    pool = pool_of_replies(embedding, 40 if quick else POOL, FIRST_SEED)
     found = false = passed = tricked = 0
     for seed in range(FIRST_SEED, FIRST_SEED + count):
         score, spread = _reward(seed, pool, embedding)
@@ -64,20 +65,27 @@ def _verdict(score: Score, spread: float) -> str:
     return name_contrast.gate(name_contrast.Contrasts(contrasts=contrasts), name_contrast.ContrastLimits()).verdict
 
 
-def _pool(embedding: Embedding, size: int) -> list[tuple[Conversation, str, str, Features]]:
-    rng, world = random.Random(f"reward pool {FIRST_SEED}"), World(FIRST_SEED)
+def pool_of_replies(embedding: Embedding, size: int, seed: int) -> list[Pooled]:
+    """Conversations of one world with two replies each and their features."""
+    rng, world = random.Random(f"reward pool {seed}"), World(seed)
     drawn = [world.conversation(rng) for _ in range(size)]
     pairs = [(c, draw_reply(rng, c.records[0]), draw_reply(rng, c.records[0])) for c in drawn]
     vectors = embedding.features([(_messages(c), text) for c, a, b in pairs for text in (a, b)])
     return [(c, a, b, Features(embedding.hash, vectors[2 * i], vectors[2 * i + 1])) for i, (c, a, b) in enumerate(pairs)]
 
 
-def _reward(seed: int, pool: Sequence[tuple[Conversation, str, str, Features]], embedding: Embedding) -> tuple[Score, float]:
+def _reward(seed: int, pool: Sequence[Pooled], embedding: Embedding) -> tuple[Score, float]:
     """The head that a fresh world's recruiters teach, and the standard deviation of its reward differences."""
+    head = training_head(judgments_of_world(seed, pool, JUDGMENTS), embedding, HeadSettings())
+    return partial(_score, embedding, head.weights), reward_spread(head)
+
+
+def judgments_of_world(seed: int, pool: Sequence[Pooled], count: int) -> list[Preference]:
+    """What a fresh world's recruiters say of pairs from the pool."""
     rng = random.Random(f"reward {seed}")
     panel = draw_recruiters(World(seed), 12)
     judgments: list[Preference] = []
-    while len(judgments) < JUDGMENTS:
+    while len(judgments) < count:
         (conversation, a, b, features), recruiter = rng.choice(pool), rng.choice(panel)
         answer = recruiter.judge(conversation.records[0], conversation.prompt(), a, b, rng.choice(SIDES), rng)
         if answer.choice in ("A", "B", "tie"):
@@ -87,8 +95,7 @@ def _reward(seed: int, pool: Sequence[tuple[Conversation, str, str, Features]], 
                     recruiter.name, answer.shown_first, "simulation", features=features,
                 )
             )  # fmt: skip
-    head = training_head(judgments, embedding, HeadSettings())
-    return partial(_score, embedding, head.weights), reward_spread(head)
+    return judgments
 
 
 def _score(embedding: Embedding, weights: np.ndarray, items: Sequence[Item]) -> np.ndarray:

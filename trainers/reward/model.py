@@ -15,6 +15,7 @@ from storage.settings import Common, Settings
 from trainers.data.messages import messages_in
 from trainers.data.preference import Preference
 from trainers.reward import table
+from trainers.reward.guarded import GuardedReward, GuardLimits, guarded
 from trainers.reward.online.head import Prediction
 from trainers.reward.reward import Reward, no_progress
 
@@ -34,7 +35,7 @@ class RewardModel:
 
     Attributes
     ----------
-    reward : the model itself, such as :class:`trainers.reward.head_reward.HeadReward`
+    reward : the model itself, such as :class:`trainers.reward.head_reward.HeadReward`, within its guards where it was fitted here
     """
 
     def __init__(self, reward: Reward) -> None:
@@ -56,7 +57,8 @@ class RewardModel:
         preferences = read_preferences(Path(data)).preferences if isinstance(data, str | Path) else tuple(data)
         training = [each for each in preferences if each.stratum == "training"]
         with TemporaryDirectory() as folder:
-            return cls(table.reward_model(kind).fitter(settings or Settings(Common()), no_progress).fit(training, Path(folder)))
+            model = table.reward_model(kind).fitter(settings or Settings(Common()), no_progress).fit(training, Path(folder))
+            return cls(GuardedReward(model, GuardLimits.learnt(model, training)))
 
     @classmethod
     def load(cls, path: str | Path, settings: Settings | None = None) -> "RewardModel":
@@ -72,7 +74,7 @@ class RewardModel:
         place = Path(path)
         for row in table.REWARD_MODELS:
             if (place / row.file).is_file() or place.is_file():  # a single file is the learner's head, the first row
-                return cls(row.load(place, settings or Settings(Common())))
+                return cls(guarded(row.load(place, settings or Settings(Common())), place))
         files = ", ".join(row.file for row in table.REWARD_MODELS)
         raise ArtifactError(f"{place}: no reward model is there: a folder with one of {files} is needed")
 

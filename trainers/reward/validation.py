@@ -21,6 +21,7 @@ from trainers.data.preference import Preference
 from trainers.data.records import read_preferences
 from trainers.features.embedding import Item
 from trainers.reward import measures
+from trainers.reward.guarded import GuardedReward, GuardLimits
 from trainers.reward.measures import Figure
 from trainers.reward.reward import Progress, Reward, log_odds, no_progress
 
@@ -178,7 +179,8 @@ def fitted_and_validated(
         )
     fitter = row.fitter(settings, progress)
     with tempfile.TemporaryDirectory() as spare:
-        model = fitter.fit(training, out / f"{MODEL}.part" if out is not None else Path(spare) / MODEL)
+        plain = fitter.fit(training, out / f"{MODEL}.part" if out is not None else Path(spare) / MODEL)
+        model = GuardedReward(plain, GuardLimits.learnt(plain, training))
         cross_validated = None
         if row.folds and cross_validate:
             decisive, margins = cross_validated_margins(preferences, row.folds, lambda some: fitter.fit(some, Path(spare) / "fold"))

@@ -19,6 +19,7 @@ from trainers.data.preference import decisive_training_rows
 from trainers.features.embedder import Embedder
 from trainers.models.engine import generate
 from trainers.policy.workarounds import keep_freed_memory
+from trainers.reward.guarded import guarded
 from trainers.reward.table import reward_model
 from trainers.reward.validation import MODEL, RewardReport, fitted_and_validated
 from trainers.runs.data import RunData
@@ -184,7 +185,7 @@ def evaluate(
         challengers_before,
         progress,
         data.groups,
-        reward_model(settings.evaluation.reward).load(reward, settings.as_settings()) if reward is not None else None,
+        guarded(reward_model(settings.evaluation.reward).load(reward, settings.as_settings()), reward) if reward is not None else None,
     )
     findings = measure(trial, progress)
     return Evaluated(
