@@ -1,7 +1,7 @@
 """The table of measurements of ``benchmarks.reward``. A new one is a file beside this one and a row here."""
 
 from benchmarks.measurements import Measurement
-from benchmarks.reward import embedding, harmless, labels, noise, online, overoptimisation, probes, scale, speed
+from benchmarks.reward import embedding, harmless, labels, noise, online, overoptimisation, probes, rerank, scale, speed
 
 MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement("online", online.figures),
@@ -12,5 +12,6 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement("overoptimisation", overoptimisation.figures),
     Measurement("probes", probes.figures),
     Measurement("speed", speed.figures),
+    Measurement("rerank", rerank.figures),
     Measurement("embedding", embedding.figures),
 )
