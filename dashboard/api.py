@@ -25,6 +25,7 @@ from dashboard.errors import DOCUMENTED, REFUSALS
 from dashboard.status.feed import ReadingFeed
 from dashboard.status.models import DuelShown, Run, Status, Versions
 from dashboard.status.reward import RewardReading
+from dashboard.status.serving_version import Ranker
 from storage.artifacts import Artifacts
 from storage.attestation.keys import PublicKey
 from storage.events import Choice, Event, Side, Source
@@ -96,6 +97,7 @@ class Services:
     manual_runs: ManualRuns
     impact_ratios: Callable[[date, date, Sequence[Source]], OutcomesTable]
     reward: Callable[[], RewardReading | None]
+    ranker: Callable[[], Ranker | None]
 
 
 def add_routes(app: FastAPI, services: Services) -> None:

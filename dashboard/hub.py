@@ -122,6 +122,7 @@ class Hub:
             verify=lambda: verified(self.bus, self.warehouse, artifacts, settings),
             manual_runs=manual_runs,
             impact_ratios=partial(outcomes_table, self.warehouse),
+            ranker=lambda: self.serving.ranker,
             reward=RewardReadings(self.warehouse, partial(heads.newest, history=True), settings.section("reward", MixingSettings)).take,
         )
         self.app = create_app(services, self.streams, self._fail, common.allowed_hosts)
@@ -200,7 +201,7 @@ def create_app(
     def report_of(version: str) -> Report:
         return read_report(services.artifacts, services.reviews.find(version).evaluated.report)
 
-    pages = mount(app, Parts(services.live, services.reviews, report_of, services.impact_ratios, services.reward))
+    pages = mount(app, Parts(services.live, services.reviews, report_of, services.impact_ratios, services.reward, services.ranker))
     policy = content_policy(pages)
     app.add_middleware(RequestGuard, allowed_hosts=allowed_hosts, page_policy=policy)
     return app

@@ -196,6 +196,11 @@ def routes(
             pairing.remember(done.pair_id, drawn=True)
         return _receipt(done.event_id, pairing, done.pair_id)
 
+    @router.get("/v1/rerank")
+    async def reranker() -> Response:
+        """Which kind of reward model ranks and how many replies are drawn for each answer, or why none ranks."""
+        return responses.json({**ranking.state(), "best_of": best_of})
+
     @router.post("/v1/rerank", openapi_extra=documented(RERANK))
     async def rerank(request: Request) -> Response:
         """Rank documents as replies to a query by the reward model, the best first, in the shape of Cohere's and Jina's endpoints."""

@@ -13,6 +13,7 @@ from serving.models.backend import NotReady
 from storage.errors import ConfigurationError, FeedbackLoopError
 from storage.events import Message, new_id
 from storage.settings import Settings
+from streams.http.visible_text import without_paths
 
 if TYPE_CHECKING:
     from trainers.reward.model import Ranked, RewardModel
@@ -41,6 +42,7 @@ class Reranker:
         self._folder, self._settings = folder, settings
         self._lock = threading.Lock()  # one request at a time: each uses the threads it may have
         self._model: RewardModel | None = None
+        self._kind: str | None = None
         self._refusal: str | None = "no reward model is configured: set [serving] reward_model to the folder of one" if not folder else None
 
     def start(self) -> None:
@@ -56,17 +58,26 @@ class Reranker:
 
             report = read_report(folder)
             if (why := refusal(report.checks if report is not None else ())) is not None:
-                self._refusal = f"{folder}: {why}"
-                log.warning("reranking is off: %s", self._refusal)
+                self._refusal = f"the reward model may not rank: {why}"
+                log.warning("%s: %s", folder, self._refusal)
                 return
             self._model = RewardModel.load(folder, self._settings)
+            self._kind = report.kind if report is not None else None
         except FeedbackLoopError as error:
-            self._refusal = str(error)
+            self._refusal = without_paths(str(error))
             log.error("reranking is off: %s", error)
+        except Exception:
+            self._refusal = "the reward model could not be loaded; the log of serving says why"
+            log.exception("reranking is off")
 
     def best(self, prompt: Sequence[Message], replies: Sequence[str]) -> int:
         """The place of the best reply to the prompt; raises as :meth:`rank`."""
         return self.rank(prompt, replies, 1)[0].index
+
+    def state(self) -> dict[str, str | None]:
+        """Whether a model ranks: ``status`` is ready, loading or off; with its kind, or the reason why not."""
+        status = "off" if self._refusal is not None else "loading" if self._model is None else "ready"
+        return {"model": MODEL, "status": status, "kind": self._kind, "reason": self._refusal}
 
     @property
     def refusal(self) -> str | None:

@@ -10,6 +10,7 @@ from dash import Dash
 from dashboard.actions.reviews import Reviews
 from dashboard.status.feed import ReadingFeed
 from dashboard.status.reward import RewardReading
+from dashboard.status.serving_version import Ranker
 from storage.events import Source
 from trainers.audits.outcomes.tables import OutcomesTable
 from trainers.runs.report import Report
@@ -24,6 +25,7 @@ class Parts:
     report_of : returns the evaluation report of the named version
     impact_ratios : returns the tables of the decisions recorded between two days, of these sources
     reward : returns what is known of the reward model; None while there is no checkpoint of it on this machine
+    ranker : returns what serving ranks by; None if it does not say
     """
 
     live: ReadingFeed
@@ -31,6 +33,7 @@ class Parts:
     report_of: Callable[[str], Report]
     impact_ratios: Callable[[date, date, Sequence[Source]], OutcomesTable]
     reward: Callable[[], RewardReading | None]
+    ranker: Callable[[], Ranker | None]
 
 
 @dataclass(frozen=True)

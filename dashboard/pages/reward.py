@@ -12,6 +12,7 @@ from dashboard.pages.page import Page, Parts
 from dashboard.pages.shell import empty, heading, status_of, table
 from dashboard.status.models import Versions, VersionShown
 from dashboard.status.reward import RewardReading
+from dashboard.status.serving_version import Ranker
 from storage.events import GateResult
 from trainers.reward.head_report import QuestionReport, RecruiterLine
 from trainers.reward.labels_saved import LEAST_HELD_OUT, LEAST_UNIFORM, LabelsSaved
@@ -68,7 +69,7 @@ def register(app: Dash, parts: Parts) -> None:
     def checks(data: Mapping[str, Any] | None) -> Any:
         if not data:
             return no_update
-        return _checks(Versions.model_validate(data).versions)
+        return _checks(Versions.model_validate(data).versions, parts.ranker())
 
 
 def _trust(reading: RewardReading) -> Any:
@@ -184,27 +185,34 @@ def _saved(labels: LabelsSaved) -> Any:
     return html.Section([html.H2("Judgments saved"), html.P(text), html.P(hint, className="hint")], className="card", id="reward-saved")
 
 
-def _checks(versions: Sequence[VersionShown]) -> Any:
-    """The gates of the newest version that look at the reward, and where the reward ranks."""
+def _checks(versions: Sequence[VersionShown], ranker: Ranker | None) -> Any:
+    """The gates of the newest version that look at the reward, and what ranks today."""
     title = html.H2("May it rank or train?")
     if not versions:
         text = "Whether it scores replies alike under every name is checked in the first training run."
-        return [html.Section([title, html.P(text, className="hint")], className="card", id="reward-may")]
+        return [html.Section([title, html.P(text, className="hint"), _ranking(ranker)], className="card", id="reward-may")]
     newest = versions[0]
     found = [gate for gate in newest.gates if gate.name in CHECKS]
     link = dcc.Link(words.isolated(newest.version), href=f"/promotions/{newest.version}", className="mono")
     hint: list[Any] = ["From the run of ", link, "."]
-    use = (
-        "The head ranks nothing by itself. Serving ranks by the model that [serving] reward_model names, and only if its checks for names "
-        "and for tricks, made when it was trained, have passed."
-    )
     return [
         html.Section(
-            [title, html.P(hint, className="hint"), *(_check(gate) for gate in found), html.P(use, className="hint")],
-            className="card",
-            id="reward-may",
+            [title, html.P(hint, className="hint"), *(_check(gate) for gate in found), _ranking(ranker)], className="card", id="reward-may"
         )
     ]
+
+
+def _ranking(ranker: Ranker | None) -> Any:
+    """Which reward model serving ranks by."""
+    if ranker is None:
+        return html.P("Serving does not say what it ranks by.", className="hint")
+    if ranker.status == "ready":
+        chat = f"; the best of {ranker.best_of} replies is sent" if ranker.best_of > 1 else ""
+        return html.P(
+            ["Serving ranks by a model of the kind ", html.Strong(ranker.kind or "unknown"), f", whose checks have passed{chat}."]
+        )
+    reason = "its reward model is being loaded" if ranker.status == "loading" else ranker.reason or "no reason is given"
+    return html.P(["Serving ranks nothing: ", words.isolated(reason)])
 
 
 def _check(gate: GateResult) -> Any:

@@ -1,9 +1,10 @@
-"""Which version answers candidates, as serving reports it: the champion of the log may still be loading, or its files may be missing."""
+"""What serving reports of itself: which version answers candidates, which may not be the champion yet, and which reward model ranks."""
 
 import threading
 from collections.abc import Callable
 
 import httpx
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from storage.settings import Settings
 from streams.addresses import url_of
@@ -16,6 +17,17 @@ def serving_url(settings: Settings) -> str:
     return "" if settings.sections.get("serving", {}).get("upstream_url") else url_of(settings, "serving")
 
 
+class Ranker(BaseModel):
+    """The reward model that serving ranks by; ``reason`` says why none does. Fields of later versions are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    status: str
+    kind: str | None = None
+    reason: str | None = None
+    best_of: int = 1
+
+
 class ServingVersion:
     """Polls serving in its own thread; calls ``changed`` when the version changes."""
 
@@ -24,6 +36,7 @@ class ServingVersion:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="serving-version", daemon=True)
         self.version: str | None = None
+        self.ranker: Ranker | None = None
 
     def start(self) -> None:
         if self._url:
@@ -39,6 +52,7 @@ class ServingVersion:
                 if found != self.version:
                     self.version = found
                     self._changed()
+                self.ranker = self._ask_ranker(client)
                 self._stop.wait(POLL_INTERVAL)
 
     def _ask(self, client: httpx.Client) -> str | None:
@@ -48,4 +62,11 @@ class ServingVersion:
                 return None
             return str(client.get(f"{self._url}/v1/models").raise_for_status().json()["data"][0]["id"])
         except (httpx.HTTPError, ValueError, LookupError, TypeError):
+            return None
+
+    def _ask_ranker(self, client: httpx.Client) -> Ranker | None:
+        """What ranks; None if serving does not say."""
+        try:
+            return Ranker.model_validate_json(client.get(f"{self._url}/v1/rerank").raise_for_status().content)
+        except (httpx.HTTPError, ValidationError):
             return None

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.pages.reward import _saved
+from dashboard.pages.reward import _ranking, _saved
 from dashboard.status.reward import RewardReading, RewardReadings
+from dashboard.status.serving_version import Ranker
 from storage.warehouse.warehouse import Warehouse
 from streams.asking import AskingSettings
 from tests.dashboard.learnt_head import learnt_head, save_as_the_learner
@@ -79,6 +80,19 @@ def test_a_head_that_has_learnt_nothing_has_no_reading(warehouse: Warehouse, hea
     empty = new_head(head.settings, head.embedding_hash, head.dimension, head.sources)
     for newest in (None, empty):
         assert RewardReadings(warehouse, lambda newest=newest: newest, MixingSettings()).take() is None  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("ranker", "said"),
+    [
+        (None, "does not say"),
+        (Ranker(status="ready", kind="ensemble", best_of=4), "the best of 4 replies is sent"),
+        (Ranker(status="loading"), "Serving ranks nothing: "),
+        (Ranker(status="off", reason="the reward model may not rank: tricks"), "the reward model may not rank: tricks"),
+    ],
+)
+def test_the_page_says_what_ranks_today(ranker: Ranker | None, said: str) -> None:
+    assert said in str(_ranking(ranker))
 
 
 @pytest.mark.parametrize(

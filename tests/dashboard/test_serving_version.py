@@ -11,8 +11,9 @@ import pytest
 
 from dashboard.pages import overview
 from dashboard.status.models import Champion, Counts, Health, Newest, Status, Threshold, Waiting
-from dashboard.status.serving_version import ServingVersion, serving_url
+from dashboard.status.serving_version import Ranker, ServingVersion, serving_url
 from storage.settings import Settings
+from tests.dashboard.small_world import wait_until
 
 
 def status(champion: str, serving: str | None) -> Status:
@@ -79,6 +80,9 @@ def test_the_serving_version_is_the_first_model_listed_by_a_ready_serving(monkey
             answers.update({"/readyz": (200, b"{}"), "/v1/models": (200, b'{"data": [{"id": "v-2"}]}')})
             assert changed.acquire(timeout=10)
             assert version.version == "v-2"
+        assert version.ranker is None
+        answers["/v1/rerank"] = (200, b'{"model": "reward", "status": "ready", "kind": "head", "reason": null, "best_of": 4, "new": 1}')
+        wait_until(lambda: version.ranker, lambda found: found == Ranker(status="ready", kind="head", best_of=4))
         version.stop()
 
 

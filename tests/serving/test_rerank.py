@@ -102,6 +102,17 @@ def test_a_wrong_field_is_refused_by_name(ranking: Server, fields: dict[str, Any
     assert (answer.status_code, answer.json()["error"]["param"]) == (status, param)
 
 
+def test_what_ranks_is_said(ranking: Server, server: Server) -> None:
+    assert httpx.get(f"{ranking.url}/v1/rerank").json() == {
+        "model": "reward",
+        "status": "ready",
+        "kind": "head",
+        "reason": None,
+        "best_of": 1,
+    }
+    assert httpx.get(f"{server.url}/v1/rerank").json()["status"] == "off"
+
+
 def test_without_a_model_it_says_how_to_get_one(server: Server) -> None:
     answer = rank(server)
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "may_not_rank")
