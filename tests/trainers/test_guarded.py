@@ -77,6 +77,14 @@ def test_a_trick_loses_in_a_comparison_and_swapping_the_sides_changes_nothing_el
     assert (swapped.mean[0], swapped.b[0]) == (pytest.approx(-straight.mean[0]), pytest.approx(straight.a[0]))
 
 
+def test_an_unlawful_question_is_never_the_best(limits: GuardLimits) -> None:
+    prompt = said("When is it?")
+    replies = ["Soon.", "It is on Monday at ten in our office. Do you have children?", "It is on Monday."]
+    scores = GuardedReward(Lengthy(), limits).scores([(prompt, reply) for reply in replies])
+    assert np.argmin(scores) == 1
+    assert np.argmax(scores) == 2
+
+
 def test_the_limits_are_saved_beside_the_model_and_damaged_ones_are_named(limits: GuardLimits, tmp_path: Path) -> None:
     assert isinstance(guarded(Lengthy(), tmp_path), Lengthy)
     folder = GuardedReward(Lengthy(), limits).save(tmp_path / "model")

@@ -2,7 +2,8 @@
 
 A reward model is right where recruiters have judged, and a policy that is trained on it, or a choice of the best of many, goes where they
 have not. So for each statistic that a trick raises, the limit is what judged replies commonly reach (their 98th percentile); beyond it, a
-reply loses ``COST`` spreads of the reward for each unit. The limits are learnt with the model and saved beside it.
+reply loses ``COST`` spreads of the reward for each unit. The limits are learnt with the model and saved beside it. A reply in which the
+rules of the audit of conduct find an unlawful question, a promise or an unlawful preference loses ``IMPROPER`` spreads more.
 
 The tricks are those that optimised policies find: repetition, copying the question, lists, praise, words in no order, padding, shouting
 (Gao et al., 2023, "Scaling Laws for Reward Model Overoptimization", for the phenomenon; the statistics are our own). The order of words is
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from scipy.special import expit
 
 from storage.errors import ArtifactError
+from trainers.audits.content.conduct_rules import improper
 from trainers.data.preference import Preference
 from trainers.features.embedding import Item
 from trainers.features.guards import FLOOR, GUARDS, guards
@@ -27,6 +29,7 @@ from trainers.reward.reward import Reward, spread_of
 
 FILE = "guards.json"
 COST = 2.0  # spreads of the reward for each unit beyond the limit
+IMPROPER = 20.0  # spreads: after any other reply
 QUANTILE = 0.98
 MORE = ("disorder", "praise", "longest_run")
 UNITS = np.append(FLOOR, [0.05, 0.3, 0.3])  # of each statistic: what is seen at a glance
@@ -67,7 +70,8 @@ class GuardLimits(BaseModel):
         """What each reply loses, ``(n,)``, in the reward's own units."""
         limits = np.array([self.limits[name] for name in (*GUARDS, *MORE)])
         beyond = np.maximum(statistics(items) - limits, 0) / UNITS
-        return np.asarray(COST * self.spread * beyond.sum(axis=1))
+        refused = np.array([bool(improper(reply)) for _, reply in items], float)
+        return np.asarray(self.spread * (COST * beyond.sum(axis=1) + IMPROPER * refused))
 
 
 class GuardedReward:

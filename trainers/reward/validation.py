@@ -39,6 +39,7 @@ class Validated(BaseModel):
     by_strength : accuracy by the strength of the preference, where the data have strengths
     longer : accuracy of always choosing the longer reply
     length_correlation : of the difference in reward with the difference in length, around zero
+    spread : mean standard deviation of the log-odds of these pairs, where the model knows its uncertainty
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,6 +54,7 @@ class Validated(BaseModel):
     by_strength: dict[str, Figure]
     longer: Figure
     length_correlation: float
+    spread: float | None = None
 
 
 class RewardReport(BaseModel):
@@ -62,6 +64,7 @@ class RewardReport(BaseModel):
     ----------
     about : what was chosen in the training
     cross_validated : None for kinds whose training takes long
+    spread_far : as ``held_out.spread``, between plain replies and the tricks of the audit, which lie far from the data
     checks : whether it may rank: the gates of its name contrasts and probes; empty where nothing was saved
     saved : folder of the model that was trained on the training stratum; None if it was not to be saved
     """
@@ -77,6 +80,7 @@ class RewardReport(BaseModel):
     about: dict[str, float | str]
     held_out: Validated
     cross_validated: Validated | None
+    spread_far: float | None = None
     checks: tuple[GateResult, ...]
     saved: str | None
 
@@ -101,6 +105,10 @@ class RewardReport(BaseModel):
                             ("calibration_error_if_calibrated", "  if it were calibrated"),
                             ("length_correlation", "correlation with length")):  # fmt: skip
             row(label, [f"{getattr(part, name):.3f}" for _, part in parts])
+        if self.held_out.spread is not None and self.spread_far is not None:
+            lines.append(
+                f"uncertainty of the log-odds {self.held_out.spread:.2f} on held-out pairs, {self.spread_far:.2f} far from the data"
+            )
         lines += [f"{gate.name}: {gate.verdict}. {gate.words}" for gate in self.checks]
         if self.saved is not None:
             lines.append(f"saved in {self.saved}")
@@ -191,14 +199,33 @@ def fitted_and_validated(
         training_pairs=len(training),
         ties=sum(each.choice == "tie" for each in preferences),
         about={**model.about},
-        held_out=validated(held_out, margins_of(model, held_out)),
+        held_out=validated(held_out, margins_of(model, held_out)).model_copy(update={"spread": _spread(model, _pairs(held_out))}),
         cross_validated=cross_validated,
+        spread_far=_spread(model, _tricks()),
         checks=() if out is None else _checked(model, held_out, settings),
         saved=None if out is None else str(model.save(out / MODEL)),
     )
     if out is not None:
         _write(report, out / MODEL)
     return report
+
+
+def _spread(model: Reward, pairs: Sequence[tuple[Item, Item]]) -> float | None:
+    """The mean standard deviation of the log-odds of these pairs; None where the model gives none."""
+    deviations = np.sqrt(model.compare([one for one, _ in pairs], [other for _, other in pairs]).variance)
+    return float(deviations.mean()) if deviations.any() else None
+
+
+def _pairs(preferences: Sequence[Preference]) -> list[tuple[Item, Item]]:
+    return [((each.prompt, each.a), (each.prompt, each.b)) for each in preferences]
+
+
+def _tricks() -> list[tuple[Item, Item]]:
+    """The audit's plain replies, each with each of its changed versions."""
+    from trainers.audits.reward.reward_probes import CHANGES, probe_items, read_texts
+
+    items = probe_items(read_texts())
+    return [(items[i], items[i + k]) for i in range(0, len(items), 1 + len(CHANGES)) for k in range(1, 1 + len(CHANGES))]
 
 
 def _checked(model: Reward, held_out: Sequence[Preference], settings: Settings) -> tuple[GateResult, ...]:
