@@ -1,7 +1,7 @@
 """The table of measurements of ``benchmarks.reward``. A new one is a file beside this one and a row here."""
 
 from benchmarks.measurements import Measurement
-from benchmarks.reward import embedding, harmless, labels, noise, online, overoptimisation, probes, rerank, scale, speed
+from benchmarks.reward import embedding, harmless, labels, noise, online, overoptimisation, probes, rerank, scale, speed, transformer
 
 MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement("online", online.figures),
@@ -14,4 +14,5 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement("speed", speed.figures),
     Measurement("rerank", rerank.figures),
     Measurement("embedding", embedding.figures),
+    Measurement("transformer", transformer.figures),
 )
