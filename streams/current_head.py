@@ -6,16 +6,19 @@ from storage.artifacts import Artifacts
 from storage.settings import Settings
 from streams.bus.kafka_settings import is_kafka
 from streams.bus.protocol import Bus
-from streams.stations.head_checkpoints import HeadCheckpoints, last_update
+from streams.stations.head_checkpoints import UPLOAD_EVERY, HeadCheckpoints, last_update
 from trainers.reward.online.head import Head
 
 
 class CurrentHead:
-    """The head that the newest reward update names: from the learner's folder on this machine, or from the artifact store."""
+    """The head that the newest reward update names: from the learner's folder on this machine, or else from the artifact store.
+
+    The store gets a checkpoint every ``UPLOAD_EVERY`` numbers, so it is searched again only after as many.
+    """
 
     def __init__(self, bus: Bus, folder: Path, artifacts: Artifacts | None) -> None:
         self._bus, self._folder, self._artifacts = bus, folder, artifacts
-        self._known: tuple[str, Head] | None = None  # the update's checkpoint, and its head
+        self._known: tuple[object, Head | None] | None = None  # what identifies the checkpoint, and its head
 
     @classmethod
     def of(cls, settings: Settings, bus: Bus) -> "CurrentHead":
@@ -37,7 +40,7 @@ class CurrentHead:
         checkpoints = HeadCheckpoints(self._folder, update.head_id, self._artifacts)
         if history:
             return checkpoints.newest(self._bus)
-        if self._known is None or self._known[0] != update.checkpoint:
-            found = checkpoints.newest(self._bus, history=False)
-            self._known = None if found is None else (update.checkpoint, found)
-        return self._known[1] if self._known is not None else None
+        key = update.checkpoint if checkpoints.are_here else (update.head_id, update.sequence // UPLOAD_EVERY)
+        if self._known is None or self._known[0] != key:
+            self._known = key, checkpoints.newest(self._bus, history=False)
+        return self._known[1]

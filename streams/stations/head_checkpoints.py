@@ -25,8 +25,18 @@ class HeadCheckpoints:
     def __init__(self, folder: Path, head_id: str, artifacts: Artifacts | None) -> None:
         self._path, self._head_id, self._artifacts = folder / head_id / "head.safetensors", head_id, artifacts
 
+    @property
+    def are_here(self) -> bool:
+        """Whether a learner on this machine has written one."""
+        return self._path.exists()
+
     def newest(self, bus: Bus, *, history: bool = True) -> Head | None:
-        """The checkpoint with the highest sequence number, of those that can be read; see ``checkpoint.load`` for ``history``."""
+        """The checkpoint with the highest sequence number, of those that can be read; see ``checkpoint.load`` for ``history``.
+
+        Without history, which serves predictions, one on this machine is new enough.
+        """
+        if not history and (here := self._from_disk(history)) is not None:
+            return here
         heads = [head for head in (self._from_disk(history), self._from_artifacts(bus, history)) if head is not None]
         return max(heads, key=lambda head: head.sequence, default=None)
 
