@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from examples.reward_model import DAYS, generate, label, rerank, train
+from tests.profiles import NIGHTLY
 
-pytestmark = pytest.mark.training
+pytestmark = [pytest.mark.training, pytest.mark.skipif(not NIGHTLY, reason="a minute: it runs in make nightly")]
 
 
 def test_the_four_steps_lead_to_a_ranking(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

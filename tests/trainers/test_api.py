@@ -40,7 +40,7 @@ def test_a_reward_model_learns_can_be_saved_and_ranks_the_preferred_reply_higher
     other = Settings(Common(), {"features": {"prompt_tokens": 32}})
     with pytest.raises(ConfigurationError, match=r"use the \[features\] settings of its training"):
         RewardModel.load(tmp_path / "reward", other)
-    with pytest.raises(ArtifactError, match=r"a folder with one of head\.safetensors, reward\.json, ensemble\.json"):
+    with pytest.raises(ArtifactError, match=r"a folder with one of head\.safetensors, reward\.json, mixture\.json, ensemble\.json"):
         RewardModel.load(tmp_path)
     with pytest.raises(DataRefused, match="no preference of the training stratum"):
         RewardModel.fit([])
