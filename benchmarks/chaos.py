@@ -176,7 +176,8 @@ class _Blows:
     def _hit_one(self) -> bool:
         """Hit one of the kind that was hit least, of those that can be hit now; False where none can."""
         counts = Counter(hit.kind for hit in self._hits)
-        least = min(counts[target.kind] for target in self._house.targets)
+        # of those with work: the trainer has none until a run has its evidence, and then it is hit first
+        least = min(counts[target.kind] for target in self._house.targets if target.has_work())
         able = [
             target
             for target in self._house.targets
