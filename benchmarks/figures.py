@@ -1,6 +1,6 @@
 """The form of every benchmark's result, written as JSON and printed as a table.
 
-``python -m benchmarks.figures FILE … > benchmarks/RESULTS.md`` makes one page of many results.
+``python -m benchmarks.figures FILE …`` puts results on the page ``benchmarks/RESULTS.md``; other benchmarks' sections stay.
 """
 
 import argparse
@@ -8,9 +8,12 @@ import json
 import operator
 import os
 import platform
+import re
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,11 +37,22 @@ def result(benchmark: str, figures: Sequence[Figure], packages: Sequence[str], *
     """The result with what it was measured on; ``more`` holds what explains the figures (seeds, tables)."""
     return {
         "benchmark": benchmark,
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": commit(),
         "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.system()},
         "versions": {package: version(package) for package in packages},
         "figures": [asdict(figure) for figure in figures],
         **more,
     }
+
+
+def commit() -> str:
+    """The commit of this checkout, with a plus where tracked files differ from it; empty outside a checkout."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
 
 
 def is_reached(figure: dict[str, Any]) -> bool | None:
@@ -69,19 +83,29 @@ def write(found: dict[str, Any], file: Path | None) -> None:
         file.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
+def section(found: dict[str, Any]) -> str:
+    """The benchmark's section of the page: when and on what it was measured, then its table."""
+    machine = found["machine"]
+    packages = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
+    measured = f"{found['date']}, commit {found['commit'] or 'unknown'}; {machine['cores']} cores, Python {machine['python']}; {packages}"
+    return f"## {found['benchmark']}\n\n{measured}\n\n{as_table(found)}\n"
+
+
+def with_results(page: str, results: Sequence[dict[str, Any]]) -> str:
+    """``page`` with each result's section in place of its benchmark's earlier one, or at the end where there was none."""
+    head, *sections = re.split(r"^(?=## )", page, flags=re.MULTILINE)
+    by_name = {each.splitlines()[0].removeprefix("## "): each.strip() + "\n" for each in sections}
+    by_name |= {found["benchmark"]: section(found) for found in results}
+    return "\n".join([head.strip() + "\n", *by_name.values()])
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="One page of Markdown from the results of benchmarks.")
+    parser = argparse.ArgumentParser(description="Put results of benchmarks on the page of results.")
     parser.add_argument("files", nargs="+", type=Path)
-    sys.stdout.write(
-        "# Results\n\nWritten by `python -m benchmarks.figures`; every figure was measured by the program it is named after.\n"
-    )
-    for file in parser.parse_args().files:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        machine = found["machine"]
-        packages = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
-        sys.stdout.write(
-            f"\n## {found['benchmark']}\n\n{machine['cores']} cores, Python {machine['python']}; {packages}\n\n{as_table(found)}\n"
-        )
+    parser.add_argument("--page", type=Path, default=Path(__file__).parent / "RESULTS.md")
+    arguments = parser.parse_args()
+    results = [json.loads(file.read_text(encoding="utf-8")) for file in arguments.files]
+    arguments.page.write_text(with_results(arguments.page.read_text(encoding="utf-8"), results), encoding="utf-8")
 
 
 if __name__ == "__main__":

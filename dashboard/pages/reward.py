@@ -115,27 +115,29 @@ def _recruiters(reading: RewardReading) -> Any:
         "replies. Agrees: the same side as others on the same pair. Predicted: the share predicted right, in the first half and in the "
         "second."
     )
+    fitted = reading.head.reconciled_at > 0
+    if not fitted:
+        legend = f"Random, pull and scale are not fitted yet. {legend}"
     hint = (
         f"{agreed}{same}; {words.plural(overall.repeats, 'repeat')}. Nobody is left out for answers that differ: a taste of one's own is "
         "kept apart from clicking at random, and random answers weigh less."
     )
     columns = ("Judgments", "Random", "Pull of first", "Scale", "Agrees", "Predicted, then → now")
     head = html.Tr([html.Th("Recruiter", scope="col"), *(html.Th(each, className="number", scope="col") for each in columns), html.Th("")])
-    lines = [_recruiter(each) for each in sorted(overall.recruiters, key=lambda each: -each.judgments)]
+    lines = [_recruiter(each, fitted) for each in sorted(overall.recruiters, key=lambda each: -each.judgments)]
     listed = html.Div(html.Table([html.Thead(head), html.Tbody(lines)], className="table"), className="scroll")
     parts = [html.H2("Recruiters"), html.P(hint, className="hint"), listed, html.P(legend, className="hint")]
     return html.Section(parts, className="card", id="reward-recruiters")
 
 
-def _recruiter(line: RecruiterLine) -> Any:
+def _recruiter(line: RecruiterLine, fitted: bool) -> Any:
+    """A row of the table; what only a reconciliation fits is left open before the first."""
     agrees = "–" if line.agrees is None else f"{words.percent(line.agrees)} of {words.count(line.compared)}"
     drift = "–" if line.earlier is None or line.later is None else f"{words.percent(line.earlier)} → {words.percent(line.later)}"
     tone = TONES.get(line.kind, "quiet")
     cells = (
         words.count(line.judgments),
-        words.percent(line.lapse),
-        f"{line.pull:+.2f}".replace("-", "\u2212"),
-        f"{line.scale:.2f}",
+        *((words.percent(line.lapse), f"{line.pull:+.2f}".replace("-", "\u2212"), f"{line.scale:.2f}") if fitted else ("–",) * 3),
         agrees,
         drift,
     )
