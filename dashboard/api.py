@@ -24,7 +24,7 @@ from dashboard.actions.reviews import NotFound, Reviews
 from dashboard.errors import DOCUMENTED, REFUSALS
 from dashboard.status.feed import ReadingFeed
 from dashboard.status.models import DuelShown, Run, Status, Versions
-from dashboard.status.reward import RewardReading
+from dashboard.status.reward import RewardReading, RewardReadings
 from dashboard.status.serving_version import Ranker
 from storage.artifacts import Artifacts
 from storage.attestation.keys import PublicKey
@@ -33,8 +33,10 @@ from streams.http.errors import answer_errors
 from streams.intake import Intake
 from trainers.audits.outcomes.csv_files import categories_csv, tables_csv
 from trainers.audits.outcomes.tables import OutcomesTable
+from trainers.reward.labels_saved import LabelsSaved
 
 Origin = Literal["product", "simulation"]
+NOTHING_LEARNT = "nothing has been learnt yet, or the processor's checkpoint has not reached this machine"
 
 
 class Body(BaseModel):
@@ -96,7 +98,7 @@ class Services:
     verify: Callable[[], dict[str, Any]]
     manual_runs: ManualRuns
     impact_ratios: Callable[[date, date, Sequence[Source]], OutcomesTable]
-    reward: Callable[[], RewardReading | None]
+    reward: RewardReadings
     ranker: Callable[[], Ranker | None]
 
 
@@ -130,10 +132,17 @@ def _status_routes(router: APIRouter, services: Services) -> None:
 
     @router.get("/reward")
     def reward() -> RewardReading:
-        """What the reward model knows: calibration, recruiters, agreement, objectives, and what informative asking saves."""
-        if (reading := services.reward()) is None:
-            raise NotFound("nothing has been learnt yet, or the processor's checkpoint has not reached this machine")
+        """What the reward model knows: calibration, recruiters, agreement and objectives."""
+        if (reading := services.reward.take()) is None:
+            raise NotFound(NOTHING_LEARNT)
         return reading
+
+    @router.get("/reward/labels")
+    def labels() -> LabelsSaved:
+        """How many judgments it saves to ask for informative pairs first. Takes seconds; the answer is at most ten minutes old."""
+        if (saved := services.reward.labels_saved()) is None:
+            raise NotFound(NOTHING_LEARNT)
+        return saved
 
     @router.get("/live")
     async def live(request: Request) -> StreamingResponse:

@@ -123,7 +123,7 @@ class Hub:
             manual_runs=manual_runs,
             impact_ratios=partial(outcomes_table, self.warehouse),
             ranker=lambda: self.serving.ranker,
-            reward=RewardReadings(self.warehouse, partial(heads.newest, history=True), settings.section("reward", MixingSettings)).take,
+            reward=RewardReadings(self.warehouse, partial(heads.newest, history=True), settings.section("reward", MixingSettings)),
         )
         self.app = create_app(services, self.streams, self._fail, common.allowed_hosts)
 

@@ -9,7 +9,7 @@ from dash import Dash
 
 from dashboard.actions.reviews import Reviews
 from dashboard.status.feed import ReadingFeed
-from dashboard.status.reward import RewardReading
+from dashboard.status.reward import RewardReadings
 from dashboard.status.serving_version import Ranker
 from storage.events import Source
 from trainers.audits.outcomes.tables import OutcomesTable
@@ -24,7 +24,7 @@ class Parts:
     ----------
     report_of : returns the evaluation report of the named version
     impact_ratios : returns the tables of the decisions recorded between two days, of these sources
-    reward : returns what is known of the reward model; None while there is no checkpoint of it on this machine
+    reward : makes readings of what is known of the reward model
     ranker : returns what serving ranks by; None if it does not say
     """
 
@@ -32,7 +32,7 @@ class Parts:
     reviews: Reviews
     report_of: Callable[[str], Report]
     impact_ratios: Callable[[date, date, Sequence[Source]], OutcomesTable]
-    reward: Callable[[], RewardReading | None]
+    reward: RewardReadings
     ranker: Callable[[], Ranker | None]
 
 

@@ -30,6 +30,7 @@ def layout(_rest: str) -> Any:
             [
                 html.Section([html.H2("Learning"), html.Div(id="reward-curve")], className="card"),
                 dcc.Loading(html.Div(id="reward-report", className="stack"), delay_show=400),
+                dcc.Loading(html.Div(id="reward-labels"), delay_show=400),
                 html.Div(id="reward-checks", className="stack"),
                 dcc.Store(id="reward-shown"),
             ],
@@ -55,14 +56,21 @@ def register(app: Dash, parts: Parts) -> None:
         status = status_of(data)
         if status is None or status.reward is None:
             return no_update, no_update
-        reading = parts.reward()
+        reading = parts.reward.take()
         if reading is None:
             text = "The processor's checkpoint has not reached this machine. On Kafka it comes every thousand preferences."
             return empty("The report follows", text, "reward"), no_update
         key = f"{reading.head.head_id}-{reading.head.sequence}"
         if key == shown:
             return no_update, no_update
-        return [_trust(reading), _recruiters(reading), _objectives(reading), _saved(reading.labels)], key
+        return [_trust(reading), _recruiters(reading), _objectives(reading)], key
+
+    @app.callback(Output("reward-labels", "children"), Input("reward-shown", "data"))
+    @validate_call
+    def labels(shown: str | None) -> Any:
+        if shown is None or (saved := parts.reward.labels_saved()) is None:
+            return no_update
+        return _saved(saved)
 
     @app.callback(Output("reward-checks", "children"), Input("live-versions", "data"))
     @validate_call

@@ -15,7 +15,8 @@ from trainers.reward.labels_saved import LabelsSaved, labels_saved
 from trainers.reward.mixing import MixingSettings, mixture_of
 from trainers.reward.online.head import Head
 
-FRESH = 30.0  # seconds for which a report is shown although more has been learnt: it takes a second or more to make
+FRESH = 30.0  # seconds for which a report is shown although more has been learnt
+LABELS_FRESH = 600.0  # seconds; the judgments saved take hundreds of fits, several seconds to half a minute
 COMPARED = 2_000  # newest preferences on which the judgments saved are measured
 
 
@@ -31,7 +32,7 @@ class ObjectiveShare(BaseModel):
 
 
 class RewardReading(BaseModel):
-    """The report on the head, its mixture, and what informative asking saves.
+    """The report on the head, and its mixture.
 
     Attributes
     ----------
@@ -44,7 +45,6 @@ class RewardReading(BaseModel):
     objectives: tuple[ObjectiveShare, ...]
     floored: str
     not_mixed: str | None
-    labels: LabelsSaved
 
 
 class RewardReadings:
@@ -58,20 +58,35 @@ class RewardReadings:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._warehouse, self._newest_head, self._mixing, self._clock = warehouse, newest_head, mixing, clock
-        self._lock = threading.Lock()  # one is made at a time
+        self._lock, self._labels_lock = threading.Lock(), threading.Lock()  # one of each is made at a time
         self._made: tuple[float, RewardReading] | None = None
+        self._labels: tuple[float, LabelsSaved] | None = None
 
     def take(self) -> RewardReading | None:
         """A reading that is at most half a minute old, or of everything learnt."""
         with self._lock:
             if self._made is not None and self._clock() - self._made[0] < FRESH:
                 return self._made[1]
-            head = self._newest_head()
-            if head is None or not len(head.history.rows()):
+            head = self._learnt()
+            if head is None:
                 return None
             if self._made is None or self._made[1].head.sequence != head.sequence or self._made[1].head.head_id != head.head_id:
                 self._made = self._clock(), self._reading(head)
             return self._made[1]
+
+    def labels_saved(self) -> LabelsSaved | None:
+        """What informative asking saves, at most ten minutes old."""
+        with self._labels_lock:
+            if self._labels is None or self._clock() - self._labels[0] >= LABELS_FRESH:
+                head = self._learnt()
+                if head is None:
+                    return None
+                self._labels = self._clock(), labels_saved(self._by_arm(head), head)
+            return self._labels[1]
+
+    def _learnt(self) -> Head | None:
+        head = self._newest_head()
+        return head if head is not None and len(head.history.rows()) else None
 
     def _reading(self, head: Head) -> RewardReading:
         report = head_report(head)
@@ -86,8 +101,7 @@ class RewardReadings:
             ObjectiveShare(objective=name, weight=weight, judgments=judged.get(name, 0), spread=spreads.get(name))
             for name, weight in self._mixing.weights.items()
         ]
-        labels = labels_saved(self._by_arm(head), head)
-        return RewardReading(head=report, objectives=tuple(shares), floored=self._mixing.floored, not_mixed=not_mixed, labels=labels)
+        return RewardReading(head=report, objectives=tuple(shares), floored=self._mixing.floored, not_mixed=not_mixed)
 
     def _by_arm(self, head: Head) -> Sequence[tuple[Preference, str]]:
         """The newest preferences with features of the head's embedding and their arms, oldest first."""

@@ -1,6 +1,7 @@
 """What the hub says of the reward model: the report on the newest checkpoint, and silence where there is none."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,7 @@ def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
 def test_the_hub_reports_on_the_learners_checkpoint(hub: RunningHub, head: Head) -> None:
     nothing = hub.client.get("/v1/reward")
     assert (nothing.status_code, "nothing has been learnt yet" in nothing.text) == (404, True)
+    assert hub.client.get("/v1/reward/labels").status_code == 404
     save_as_the_learner(hub, head)
     wait_until(lambda: hub.client.get("/v1/reward").status_code, lambda code: code == 200)
     reading = RewardReading.model_validate_json(hub.client.get("/v1/reward").content)
@@ -44,7 +46,7 @@ def test_the_hub_reports_on_the_learners_checkpoint(hub: RunningHub, head: Head)
     ]
     assert reading.not_mixed is not None
     assert "nobody has judged 'safe' yet" in reading.not_mixed
-    assert reading.labels == LabelsSaved(0, 0, 0)
+    assert hub.client.get("/v1/reward/labels").json() == asdict(LabelsSaved(0, 0, 0))
 
 
 def test_pairs_are_ranked_with_the_same_checkpoint(hub: RunningHub, head: Head) -> None:
@@ -76,10 +78,24 @@ def test_a_reading_is_made_again_only_when_more_was_learnt_and_half_a_minute_has
     assert (later.head.sequence, asked) == (head.sequence, [0, 31, 70])
 
 
+def test_the_judgments_saved_are_computed_again_after_ten_minutes(warehouse: Warehouse, head: Head) -> None:
+    now, asked = [0.0], []
+
+    def newest() -> Head:
+        asked.append(now[0])
+        return head
+
+    readings = RewardReadings(warehouse, newest, MixingSettings(), clock=lambda: now[0])
+    for now[0] in (0.0, 599.0, 601.0):
+        assert readings.labels_saved() == LabelsSaved(0, 0, 0)
+    assert asked == [0, 601]
+
+
 def test_a_head_that_has_learnt_nothing_has_no_reading(warehouse: Warehouse, head: Head) -> None:
     empty = new_head(head.settings, head.embedding_hash, head.dimension, head.sources)
     for newest in (None, empty):
-        assert RewardReadings(warehouse, lambda newest=newest: newest, MixingSettings()).take() is None  # type: ignore[misc]
+        readings = RewardReadings(warehouse, lambda newest=newest: newest, MixingSettings())  # type: ignore[misc]
+        assert (readings.take(), readings.labels_saved()) == (None, None)
 
 
 @pytest.mark.parametrize(
