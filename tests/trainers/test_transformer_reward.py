@@ -20,15 +20,13 @@ from trainers.reward.transformer.training import train_transformer
 pytestmark = pytest.mark.training
 
 
-def preferences(n: int, *, answers: np.random.Generator | None = None) -> list[Preference]:
-    """A reply with a day is preferred to one without, of equal length; ``answers`` draws them at random instead. One in eight is a tie."""
+def preferences(n: int) -> list[Preference]:
+    """A reply with a day is preferred to one without, of equal length. One in eight is a tie."""
     rng = np.random.default_rng(0)
     found = []
     for i in range(n):
         prompt = said(f"When is it, number {i}?", facts=f"Candidate: number {i}")
         better, worse = f"On {rng.choice(['Monday', 'Friday'])}, {i}.", f"At {rng.choice(['some', 'any'])} time, {i}."
-        if answers is not None and answers.random() < 0.5:
-            better, worse = worse, better
         each = Preference.of_replies(prompt, better, worse, strength=1 + i % 4)
         found.append(replace(each, choice="tie", strength=None) if i % 8 == 0 else each)
     return found
@@ -79,15 +77,6 @@ def test_a_decoder_learns_it_with_an_adapter(tiny_model: Path, tmp_path: Path) -
     model = train_transformer(preferences(200), settings_for(tiny_model, lora_rank=4, learning_rate=1e-2, epochs=6), tmp_path)
     assert accuracy(model, preferences(300)[200:]) > 0.9
     assert not any("lora" in name for name, _ in model.model.named_parameters())
-
-
-def test_nothing_is_learnt_from_random_answers(encoder: Path, tmp_path: Path) -> None:
-    model = train_transformer(preferences(200, answers=np.random.default_rng(1)), settings_for(encoder, epochs=2), tmp_path)
-    unseen = [
-        replace(each, conversation_id=f"{each.conversation_id} again")
-        for each in preferences(1_200, answers=np.random.default_rng(2))[200:]
-    ]
-    assert 0.45 <= accuracy(model, unseen) <= 0.55
 
 
 def test_with_all_sides_swapped_it_is_the_same(encoder: Path, tmp_path: Path) -> None:
