@@ -18,7 +18,7 @@ def fill(path: Path, rows: int) -> None:
     )
     connection.execute(
         f"INSERT INTO pair_drawn SELECT 'feedback.pairs', 1, i, {common.format(id='drawn')}, pair, 'c-' || i, '[]', 'a', 'base', 'b',"
-        " 'base', 'sampled', 1.0, 'training' FROM made"
+        " 'base', 'sampled', 1.0, 'training', 'uniform', 0, NULL FROM made"
     )
     connection.execute(
         f"INSERT INTO pair_embedded SELECT 'feedback.features', 1, i, {common.format(id='uuid()')}, pair, 'MiniLM', repeat('e', 64),"
