@@ -251,7 +251,7 @@ def _check_snapshot(warehouse: Warehouse, artifacts: Artifacts, event: DatasetFr
     except ArtifactError:
         return  # reported by _check_artifact
     manifest = snapshot.manifest
-    if manifest.recipe not in (1, RECIPE):  # recipe 1 has the same files but no groups
+    if manifest.recipe not in (1, 2, RECIPE):  # 1 and 2 have the same files but no ratings, and 1 no groups
         done.not_covered.append(f"snapshot of run {event.run_id}: made by recipe {manifest.recipe}, which this program does not support")
         return
     with tempfile.TemporaryDirectory() as scratch:
@@ -265,12 +265,14 @@ def _check_snapshot(warehouse: Warehouse, artifacts: Artifacts, event: DatasetFr
                 since=manifest.replies_since,
                 cut=manifest.replies_cut,
                 groups_cut=manifest.groups_cut,
+                ratings_cut=manifest.ratings_cut,
             )
         except WarehouseError as error:
             done.not_covered.append(f"snapshot of run {event.run_id}: {error}")
             return
         again = open_snapshot(Path(scratch) / "again")
-        differing = [name for name in ("preferences", "prompts", "groups") if not _same(getattr(snapshot, name), getattr(again, name))]
+        tables = ("preferences", "prompts", "groups", "ratings")
+        differing = [name for name in tables if not _same(getattr(snapshot, name), getattr(again, name))]
     if differing or manifest.run_id != event.run_id:
         problem = f"freezing again gives different {' and '.join(differing)}" if differing else "its manifest names another run"
         done.add("derived", f"snapshot of run {event.run_id}", event.event_id, problem)
