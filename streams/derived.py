@@ -179,7 +179,7 @@ def _check_versions(warehouse: Warehouse, artifacts: Artifacts, home: Path, done
                 _check_artifact(artifacts, event.settings, f"settings of run {event.run_id}", event.event_id, done)
             case DatasetFrozen() if of_run[event.run_id].frozen == event and of_run[event.run_id].request is not None:
                 _check_artifact(artifacts, event.snapshot, f"snapshot of run {event.run_id}", event.event_id, done)
-                _check_snapshot(warehouse, artifacts, event, done)
+                check_snapshot(warehouse, artifacts, event, done)
             case ModelEvaluated() if event.event_id in legal:
                 for kind, sha in (("policy", event.policy), ("report", event.report)):
                     _check_artifact(artifacts, sha, f"{kind} of {event.version}", event.event_id, done)
@@ -244,7 +244,7 @@ def _check_duel(
         done.add("derived", f"{event.kind} of {event.version}", event.event_id, what)
 
 
-def _check_snapshot(warehouse: Warehouse, artifacts: Artifacts, event: DatasetFrozen, done: Verification) -> None:
+def check_snapshot(warehouse: Warehouse, artifacts: Artifacts, event: DatasetFrozen, done: Verification) -> None:
     """Freeze again with the same cut and compare the rows."""
     try:
         snapshot = open_snapshot(artifacts.get(event.snapshot))

@@ -20,10 +20,10 @@ from trainers.data.rating import Rating
 from trainers.features.embedding import Item
 from trainers.reward.absolute import FILE, PRIOR_DEVIATION, PRIOR_MEAN, AbsoluteTerm, most_probable
 from trainers.reward.ensemble import EnsembleReward
-from trainers.reward.guarded import GuardedReward, guarded, guarded_model
+from trainers.reward.guarded import GuardedReward, guarded, guarded_model, without_floor
 from trainers.reward.mixing import MixingSettings
 from trainers.reward.online.head import Prediction
-from trainers.reward.reward import Reward, scores_alone
+from trainers.reward.reward import Reward, scores_alone, spread_of
 from trainers.reward.validation import fitted_and_validated, read_report
 
 SETTINGS = MixingSettings()
@@ -213,6 +213,13 @@ def test_what_the_rules_refuse_stays_behind_what_the_floor_refuses() -> None:
     scores = model.scores(items)
     assert np.argsort(scores).tolist() == [1, 0, 2]
     assert scores[2] - scores[0] == pytest.approx(10 + 20 * model.guard.spread)
+
+
+def test_the_floor_does_not_widen_the_unit_of_the_audits() -> None:
+    some = [*judged(), replace(judged()[0], a=reply(0), b=reply(12))]
+    model, plain = model_with(ratings(200, 1, 1.5)), model_with([])
+    assert spread_of(model, some) > 2 * spread_of(plain, some)
+    assert spread_of(without_floor(model), some) == spread_of(plain, some)
 
 
 def test_swapped_sides_give_the_mirrored_prediction_and_agree_with_the_scores() -> None:

@@ -138,6 +138,11 @@ def guarded_model(model: Reward, preferences: Sequence[Preference], ratings: Seq
     return GuardedReward(model, GuardLimits.learnt(model, preferences), absolute)
 
 
+def without_floor(model: Reward) -> Reward:
+    """The same without the absolute term, whose steps of ``IMPROPER`` spreads are no measure of how far judged replies lie apart."""
+    return GuardedReward(model.model, model.guard) if isinstance(model, GuardedReward) else model
+
+
 def guarded(model: Reward, path: Path) -> Reward:
     """The model that was read from ``path``, with the guards and the absolute term that were saved there, if any.
 

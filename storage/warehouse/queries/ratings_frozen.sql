@@ -2,7 +2,8 @@
 -- each pair that a recruiter's last judgment calls "neither". Cut at offsets: replies up to $cut, and thumbs, judgments and pairs up to
 -- $ratings_cut, $judgments_cut and $pairs_cut (lists of offsets parallel to $partitions, $ratings_partitions and so on). A "neither"
 -- after $through_sequence that replaces a preference of the snapshot is left out, because the snapshot still holds the preference.
-WITH thumbs AS (
+WITH called_neither AS (SELECT DISTINCT pair_id FROM judgment_given WHERE choice = 'neither'),
+thumbs AS (
     -- A thumb without a reply's id is on the conversation's last reply at that time.
     SELECT
         rated.event_id, rated.recruiter, rated.thumb, rated.source, rated.occurred_at, rated.log_partition, rated.log_offset,
@@ -24,15 +25,15 @@ standing_thumbs AS (
 pairs AS (
     SELECT *
     FROM pair_drawn
+    SEMI JOIN called_neither USING (pair_id)
     WHERE log_offset <= $pairs_cut[list_position($pairs_partitions, log_partition)]
     QUALIFY row_number() OVER (PARTITION BY pair_id ORDER BY log_topic, log_partition, log_offset) = 1
 ),
 standing_judgments AS (
     SELECT *
     FROM judgment_given
-    WHERE
-        log_offset <= $judgments_cut[list_position($judgments_partitions, log_partition)]
-        AND pair_id IN (SELECT pair_id FROM judgment_given WHERE choice = 'neither')
+    SEMI JOIN called_neither USING (pair_id)
+    WHERE log_offset <= $judgments_cut[list_position($judgments_partitions, log_partition)]
     QUALIFY row_number() OVER (PARTITION BY pair_id, recruiter ORDER BY log_partition, log_offset DESC) = 1
 ),
 preferences AS (
