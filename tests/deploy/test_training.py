@@ -96,7 +96,7 @@ def test_a_reward_model_of_the_warehouse_has_an_absolute_term_from_its_ratings(
     training = [stratum_of(conversation_of(prompt)) == "training" for prompt in prompts]
     assert found["absolute"]["ratings"] == sum(training[:50]) + 2 * training[59]
     assert found["absolute"]["good"] == sum(training[i] for i in range(50) if i % 5)
-    assert "; not in use: 100 ratings are needed, from conversations to train on" in text
+    assert "; not in use as a floor: 100 ratings of the training stratum are needed" in text
     assert (tmp_path / "out" / "reward" / "absolute.json").is_file()
 
 

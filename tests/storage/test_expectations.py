@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from storage.events import pack
-from storage.snapshots.snapshot import Snapshot, freeze, open_snapshot
+from storage.snapshots.snapshot import RATING_COLUMNS, Snapshot, freeze, open_snapshot
 from storage.strata import stratum_of
 from storage.warehouse.warehouse import Warehouse
 from tests.storage.facts import Log, apply, features, id_of, judgment, pair, reply, thumb
@@ -70,6 +70,8 @@ def checked(snapshot: Snapshot, **arguments: Any) -> dict[str, str]:
 
 def test_a_good_snapshot_meets_every_expectation(snapshot: Snapshot) -> None:
     assert checked(snapshot, minimum_rows=15) == {}
+    unrated: Any = Changed(snapshot.preferences, snapshot.prompts, RATING_COLUMNS.empty_table())
+    assert checked(unrated) == {}
 
 
 def test_too_few_rows_are_reported_with_the_count(snapshot: Snapshot) -> None:

@@ -148,7 +148,7 @@ def test_ratings_that_the_score_explains_make_a_floor() -> None:
     term = learnt(ratings(200, 1, 1.5))
     assert term.unused is None
     assert term.log_loss < term.base_log_loss
-    assert "in use: replies that may be good with less than 0.2 rank last" in term.as_text()
+    assert "; in use as a floor: a reply whose P(good) may be below 0.2 ranks last" in term.as_text()
     assert term.below_floor(np.array([0.0, 10.0, 14.0])).tolist() == [True, False, False]
 
 
@@ -156,8 +156,8 @@ def test_99_ratings_are_too_few_and_100_are_enough() -> None:
     some = ratings(100, 1, 1.5)
     assert learnt(some).unused is None
     few = learnt(some[:99])
-    assert few.unused == "100 ratings are needed, from conversations to train on"
-    assert "not in use: 100 ratings are needed" in few.as_text()
+    assert few.unused == "100 ratings of the training stratum are needed"
+    assert "; not in use as a floor: 100 ratings of the training stratum are needed" in few.as_text()
     assert not few.below_floor(np.array([-50.0])).any()
     held_out = [*some[:99], *(replace(each, stratum="evaluation") for each in some)]
     assert learnt(held_out) == few  # the evaluation stratum is never trained on
@@ -181,7 +181,7 @@ def test_ratings_that_contradict_each_other_make_no_floor() -> None:
 
 def test_thumbs_down_alone_on_bad_replies_do_not_refuse_the_average_one() -> None:
     term = learnt([*ratings(150, -2, 1.5), *(rating(1000 + i, 18, True) for i in range(10))])
-    assert term.unused == "even the average judged reply may be good with less than 0.2; are there too few thumbs up?"
+    assert term.unused == "even the average judged reply would be below 0.2, perhaps for lack of thumbs up"
 
 
 def test_one_rating_is_reported_and_not_used() -> None:
@@ -298,4 +298,4 @@ def test_a_trained_head_has_the_term_in_its_report_and_after_loading(tiny_encode
     fitted = RewardModel.fit(preferences, settings, ratings=some)
     assert fitted.score(question, replies) == pytest.approx([day, vague])
     without = report.model_copy(update={"absolute": None})
-    assert 'absolute term: none, for there are no thumbs and no "neither"' in without.as_text()
+    assert 'absolute term: none (no thumbs and no "neither" to train on)' in without.as_text()

@@ -138,8 +138,8 @@ class AbsoluteTerm(BaseModel):
         """The term as one line."""
         found = f"a {self.a:.2f}, b {self.b:.2f} from {self.ratings} ratings, {self.good} of them good"
         losses = f"held-out log loss {self.log_loss:.3f}, base rate {self.base_log_loss:.3f}"
-        use = f"replies that may be good with less than {self.least_good:g} rank last" if self.unused is None else self.unused
-        return f"absolute term: {found}; {losses}; {'in use' if self.unused is None else 'not in use'}: {use}"
+        floor = f"in use as a floor: a reply whose P(good) may be below {self.least_good:g} ranks last"
+        return f"absolute term: {found}; {losses}; {floor if self.unused is None else f'not in use as a floor: {self.unused}'}"
 
     def save(self, folder: Path) -> None:
         """Write ``absolute.json`` to the folder."""
@@ -171,11 +171,11 @@ class AbsoluteTerm(BaseModel):
         Where "neither" is given and thumbs up are not, the ratings are those of bad replies only, and the average reply would be refused.
         """
         if self.ratings < least_ratings:
-            return f"{least_ratings} ratings are needed, from conversations to train on"
+            return f"{least_ratings} ratings of the training stratum are needed"
         if self.log_loss > self.base_log_loss:
             return "it predicts held-out ratings worse than their base rate"
         if self.lower_bound(np.array([self.centre]))[0] < self.least_good:
-            return f"even the average judged reply may be good with less than {self.least_good:g}; are there too few thumbs up?"
+            return f"even the average judged reply would be below {self.least_good:g}, perhaps for lack of thumbs up"
         return None
 
 

@@ -30,9 +30,9 @@ class MixingSettings(BaseModel):
     weights : of the objectives, at least 0; their sum is 1
     floored : the objective that must not fall below ``floor``, whatever the weights; empty for none
     floor : lower bound of its difference to the other reply, in units of its spread
-    confidence : of that lower bound, one-sided, and of the one of P(good)
-    least_ratings : thumbs and replies judged "neither" without which the rule filter is the only safety floor, for every kind of model
-    least_good : a reply whose lower bound of P(good) is below this is ranked after others, for every kind of model
+    confidence : one-sided, of that lower bound and of that of P(good)
+    least_ratings : ratings (thumbs, and replies judged "neither") below which the rule filter is the only safety floor; for every kind
+    least_good : a reply whose lower bound of P(good) is below this ranks after others; for every kind
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

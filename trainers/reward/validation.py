@@ -114,7 +114,7 @@ class RewardReport(BaseModel):
             lines.append(
                 f"uncertainty of the log-odds {self.held_out.spread:.2f} on held-out pairs, {self.spread_far:.2f} far from the data"
             )
-        none = 'absolute term: none, for there are no thumbs and no "neither" to train on; the safety floor is the rule filter'
+        none = 'absolute term: none (no thumbs and no "neither" to train on); the safety floor is the rule filter'
         lines.append(none if self.absolute is None else self.absolute.as_text())
         lines += [f"{gate.name}: {gate.verdict}. {gate.words}" for gate in self.checks]
         if self.saved is not None:
