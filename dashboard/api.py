@@ -277,6 +277,12 @@ def _record_routes(router: APIRouter, services: Services) -> None:
         kind = "application/x-ndjson" if format == "jsonl" else "application/vnd.apache.parquet"
         return _file(raw, kind, f"preferences.{format}")
 
+    @router.get("/export/ratings")
+    async def export_ratings(source: Annotated[list[Source] | None, Query()] = None) -> Response:
+        """Thumbs, and both replies of pairs judged "neither", as JSON lines in TRL's columns prompt, completion and label."""
+        raw = await run_in_threadpool(services.exporter.ratings, tuple(source or ()))
+        return _file(raw, "application/x-ndjson", "ratings.jsonl")
+
 
 def _fairness_routes(router: APIRouter, services: Services) -> None:
     @router.get("/fairness/impact-ratios")

@@ -25,6 +25,11 @@ def stratum_of(conversation_id: str, key: bytes = b"") -> Stratum:
     return "evaluation" if digest[0] % 4 == 0 else "training"
 
 
+def fold_of(conversation_id: str, folds: int) -> int:
+    """The fold of a conversation in cross-validation, 0 to ``folds`` - 1; all that was said of a conversation is in one fold."""
+    return hashlib.sha256(f"fold {conversation_id}".encode()).digest()[0] % folds
+
+
 def conversation_of(prompt: Sequence[Message]) -> str:
     """Derive a conversation id from the prompt's first user message, or from its first message if there is no user message."""
     first = next((message for message in prompt if message.role == "user"), prompt[0])

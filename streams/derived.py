@@ -179,7 +179,7 @@ def _check_versions(warehouse: Warehouse, artifacts: Artifacts, home: Path, done
                 _check_artifact(artifacts, event.settings, f"settings of run {event.run_id}", event.event_id, done)
             case DatasetFrozen() if of_run[event.run_id].frozen == event and of_run[event.run_id].request is not None:
                 _check_artifact(artifacts, event.snapshot, f"snapshot of run {event.run_id}", event.event_id, done)
-                _check_snapshot(warehouse, artifacts, event, done)
+                check_snapshot(warehouse, artifacts, event, done)
             case ModelEvaluated() if event.event_id in legal:
                 for kind, sha in (("policy", event.policy), ("report", event.report)):
                     _check_artifact(artifacts, sha, f"{kind} of {event.version}", event.event_id, done)
@@ -244,14 +244,14 @@ def _check_duel(
         done.add("derived", f"{event.kind} of {event.version}", event.event_id, what)
 
 
-def _check_snapshot(warehouse: Warehouse, artifacts: Artifacts, event: DatasetFrozen, done: Verification) -> None:
+def check_snapshot(warehouse: Warehouse, artifacts: Artifacts, event: DatasetFrozen, done: Verification) -> None:
     """Freeze again with the same cut and compare the rows."""
     try:
         snapshot = open_snapshot(artifacts.get(event.snapshot))
     except ArtifactError:
         return  # reported by _check_artifact
     manifest = snapshot.manifest
-    if manifest.recipe not in (1, RECIPE):  # recipe 1 has the same files but no groups
+    if manifest.recipe not in (1, 2, RECIPE):  # 1 and 2 have the same files but no ratings, and 1 no groups
         done.not_covered.append(f"snapshot of run {event.run_id}: made by recipe {manifest.recipe}, which this program does not support")
         return
     with tempfile.TemporaryDirectory() as scratch:
@@ -265,12 +265,14 @@ def _check_snapshot(warehouse: Warehouse, artifacts: Artifacts, event: DatasetFr
                 since=manifest.replies_since,
                 cut=manifest.replies_cut,
                 groups_cut=manifest.groups_cut,
+                ratings_cut=manifest.ratings_cut,
             )
         except WarehouseError as error:
             done.not_covered.append(f"snapshot of run {event.run_id}: {error}")
             return
         again = open_snapshot(Path(scratch) / "again")
-        differing = [name for name in ("preferences", "prompts", "groups") if not _same(getattr(snapshot, name), getattr(again, name))]
+        tables = ("preferences", "prompts", "groups", "ratings")
+        differing = [name for name in tables if not _same(getattr(snapshot, name), getattr(again, name))]
     if differing or manifest.run_id != event.run_id:
         problem = f"freezing again gives different {' and '.join(differing)}" if differing else "its manifest names another run"
         done.add("derived", f"snapshot of run {event.run_id}", event.event_id, problem)

@@ -13,10 +13,11 @@ from sklearn.model_selection import GroupKFold
 
 from benchmarks.figures import Figure
 from benchmarks.reward.data import HARMLESS, SETTINGS, embedded
+from storage.strata import fold_of
 from trainers.data.preference import Preference
 from trainers.reward import measures
 from trainers.reward.head_reward import HeadFitter
-from trainers.reward.validation import cross_validated_margins, fold_of
+from trainers.reward.validation import cross_validated_margins
 
 FOLDS, INNER, DRAWS = 5, 3, 1_000
 
@@ -86,7 +87,7 @@ def _sklearn_margins(preferences: Sequence[Preference]) -> np.ndarray:
     differences = np.stack([a - b for each in preferences if each.features for _, a, b in (each.features,)]).astype(float)
     chosen_a = np.array([each.choice == "A" for each in preferences])
     prompts = np.array([each.conversation_id for each in preferences])
-    fold = np.array([fold_of(each, FOLDS) for each in preferences])
+    fold = np.array([fold_of(each.conversation_id, FOLDS) for each in preferences])
     margins = np.zeros(len(preferences))
     for one in np.unique(fold):
         known = fold != one

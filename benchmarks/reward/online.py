@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from benchmarks.figures import Figure
 from benchmarks.reward.data import HARMLESS, HELPFUL, embedded, embedder
+from storage.strata import fold_of
 from trainers.data.preference import Entry, Preference
 from trainers.reward.measures import log_loss
 from trainers.reward.online.head import Head, Taste, predict
@@ -19,7 +20,6 @@ from trainers.reward.online.learn import learn_all, new_head, reconcile
 from trainers.reward.online.settings import HeadSettings
 from trainers.reward.prior_choice import chosen_prior
 from trainers.reward.reward import log_odds
-from trainers.reward.validation import fold_of
 
 ORDERS = 5
 NEVER = 10**9  # no reconciliation on the way
@@ -30,7 +30,7 @@ def figures(quick: bool) -> Sequence[Figure]:
     gaps: list[float] = []
     losses: list[tuple[float, float]] = []
     for name in (HELPFUL,) if quick else (HELPFUL, HARMLESS):
-        known, unseen = ([each for each in embedded(name) if (fold_of(each, 5) == 0) is held] for held in (False, True))
+        known, unseen = ([each for each in embedded(name) if (fold_of(each.conversation_id, 5) == 0) is held] for held in (False, True))
         settings = chosen_prior(known, HeadSettings(objectives=())).model_copy(update={"rounds": 0, "reconcile_every": NEVER})
         differences = np.stack([a - b for each in unseen if each.features for _, a, b in (each.features,)]).astype(float)
         batch = reconcile(_learnt(known, settings))

@@ -17,11 +17,12 @@ import orjson
 from benchmarks.figures import Figure
 from benchmarks.reward.data import HARMLESS, embedded
 from benchmarks.reward.harmless import FOLDS, difference, head_margins
+from storage.strata import fold_of
 from trainers.data.preference import Preference
 from trainers.reward import measures
 from trainers.reward.transformer.settings import TransformerSettings
 from trainers.reward.transformer.training import train_transformer
-from trainers.reward.validation import fold_of, margins_of
+from trainers.reward.validation import margins_of
 
 KEPT = Path("build/benchmarks")
 DECODER = "FEEDBACKLOOP_DECODER"
@@ -40,7 +41,7 @@ def figures(quick: bool) -> Sequence[Figure]:
 
 
 def _rows(name: str, settings: TransformerSettings, decisive: Sequence[Preference], head: np.ndarray, folds: range) -> list[Figure]:
-    fold = np.array([fold_of(each, FOLDS) for each in decisive])
+    fold = np.array([fold_of(each.conversation_id, FOLDS) for each in decisive])
     at = np.flatnonzero(np.isin(fold, list(folds)))
     margins = np.concatenate([_fold(settings, decisive, fold, one) for one in folds])
     order = np.argsort(np.concatenate([np.flatnonzero(fold == one) for one in folds]))

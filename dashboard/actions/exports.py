@@ -1,4 +1,4 @@
-"""Exports the warehouse's preferences as training records."""
+"""Exports the warehouse's preferences and ratings as training records."""
 
 import io
 from collections.abc import Sequence
@@ -9,13 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.events import Source
+from storage.snapshots.snapshot import current_ratings
 from storage.warehouse.warehouse import Warehouse
 
 EVERY_SOURCE: tuple[Source, ...] = ("product", "simulation", "import", "ai")
 
 
 class Exporter:
-    """Answers ``/v1/export``."""
+    """Answers ``/v1/export`` and ``/v1/export/ratings``."""
 
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
@@ -29,6 +30,24 @@ class Exporter:
         out = io.BytesIO()
         pq.write_table(pa.Table.from_pylist(records, schema=SCHEMA), out)
         return out.getvalue()
+
+    def ratings(self, sources: Sequence[Source]) -> bytes:
+        """Thumbs, and both replies of pairs judged "neither", as JSON lines, oldest first; of every source if ``sources`` is empty."""
+        rows = current_ratings(self._warehouse, sources or EVERY_SOURCE).to_pylist()
+        return b"".join(orjson.dumps(as_unpaired(row)) + b"\n" for row in rows)
+
+
+def as_unpaired(row: dict[str, Any]) -> dict[str, Any]:
+    """A rating in TRL's unpaired preference format."""
+    return {
+        "prompt": orjson.loads(row["prompt"]),
+        "completion": [{"role": "assistant", "content": row["reply"]}],
+        "label": row["good"],
+        "recruiter": row["recruiter"],
+        "conversation_id": row["conversation_id"],
+        "stratum": row["stratum"],
+        "source": row["source"],
+    }
 
 
 def as_record(row: dict[str, Any]) -> dict[str, Any] | None:

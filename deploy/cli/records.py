@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from dashboard.actions.exports import Exporter
 from dashboard.actions.verification import verified as verify_home
 from deploy.cli.client import get, get_bytes, hub_runs
@@ -27,6 +29,8 @@ from streams.stations.runner import HandlerStation
 from streams.stations.sink import Sink
 from streams.stations.table import consumer
 from trainers.audits.outcomes.tables import OutcomesTable, outcomes_table
+from trainers.data.messages import messages_in
+from trainers.data.rating import Rating
 
 EMBED_BATCH = 64  # favours throughput: nobody waits for a single pair here
 ENDINGS = {".jsonl": "jsonl", ".jsonl.gz": "jsonl", ".parquet": "parquet"}
@@ -87,6 +91,21 @@ def export_bytes(settings: Settings, form: str, sources: Sequence[Source]) -> by
     with _opened(settings) as (bus, warehouse):
         _catch_up(settings, bus, warehouse)
         return Exporter(warehouse).export("parquet" if form == "parquet" else "jsonl", sources)
+
+
+def warehouse_ratings(settings: Settings, sources: Sequence[Source]) -> list[Rating]:
+    """The warehouse's thumbs and both replies of pairs judged "neither", with strata by prompt, as those of exported preferences."""
+    if hub_runs(settings):
+        raw = get_bytes(settings, "/v1/export/ratings", source=list(sources))
+    else:
+        with _opened(settings) as (bus, warehouse):
+            _catch_up(settings, bus, warehouse)
+            raw = Exporter(warehouse).ratings(sources)
+    records = [orjson.loads(line) for line in raw.splitlines()]
+    return [
+        Rating.of_reply(messages_in(each["prompt"], "prompt"), each["completion"][0]["content"], each["label"], each["recruiter"])
+        for each in records
+    ]
 
 
 def verified(settings: Settings) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from deploy.cli.records import export_bytes
+from deploy.cli.records import export_bytes, warehouse_ratings
 from deploy.cli.summary import figures_as_text, gates_as_text
 from storage.errors import ConfigurationError
 from storage.events import Source
@@ -37,7 +37,8 @@ def train_phase(
         if isinstance(row, RewardPhase):
             from trainers.reward.validation import train_reward
 
-            report = train_reward(file, settings, kind, out=out, swap_sides=swap_sides, on_data=_report_data(say))
+            ratings = warehouse_ratings(settings, _sources(settings, sources)) if data is None else None
+            report = train_reward(file, settings, kind, out=out, swap_sides=swap_sides, ratings=ratings, on_data=_report_data(say))
             return json.loads(report.model_dump_json()), report.as_text()
         from trainers.api import train_policy
 
@@ -88,7 +89,7 @@ def _data(settings: Settings, file: Path | None, sources: Sequence[Source]) -> I
             raise ConfigurationError(f"{file}: there is no such file")
         yield file
         return
-    wanted = sources or tuple(dict.fromkeys((*settings.common.sources, "import")))
+    wanted = _sources(settings, sources)
     records = export_bytes(settings, "jsonl", wanted)
     if not records:
         raise ConfigurationError(f"there are no judgments from {', '.join(wanted)} yet: rate or import some, or name a file with --data")
@@ -96,6 +97,11 @@ def _data(settings: Settings, file: Path | None, sources: Sequence[Source]) -> I
         exported = Path(folder) / "records.jsonl"
         exported.write_bytes(records)
         yield exported
+
+
+def _sources(settings: Settings, sources: Sequence[Source]) -> Sequence[Source]:
+    """The sources named on the command line; by default the configured ones and imports."""
+    return sources or tuple(dict.fromkeys((*settings.common.sources, "import")))
 
 
 def _progress(say: Callable[[str], None]) -> Callable[[str, int, int, dict[str, float]], None]:

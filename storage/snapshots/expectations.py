@@ -90,6 +90,7 @@ def check(snapshot: Snapshot, docs: Path, *, minimum_rows: int = 1) -> list[Fail
         (_validation(context, "features", _on_features()), _features(snapshot.preferences)),
         (_validation(context, "training", _on_training(minimum_rows)), training),
         (_validation(context, "prompts", _on_prompts()), snapshot.prompts.to_pandas()),
+        (_validation(context, "ratings", _on_ratings()), snapshot.ratings.to_pandas()),
     ]
     results = {
         definition.name: definition.run(batch_parameters={"dataframe": frame}, result_format="SUMMARY") for definition, frame in definitions
@@ -193,6 +194,22 @@ def _on_prompts() -> Iterator[Expected]:
         "prompts.stratum.evaluation",
         "a prompt is not in the evaluation stratum",
         expect.ExpectColumnValuesToBeInSet(column="stratum", value_set=["evaluation"]),
+    )
+
+
+def _on_ratings() -> Iterator[Expected]:
+    for name in ("event_id", "conversation_id", "prompt", "reply", "good", "recruiter", "stratum", "source"):
+        yield Expected(f"ratings.{name}.present", f"{name} is missing", expect.ExpectColumnValuesToNotBeNull(column=name))
+    yield Expected(
+        "ratings.event_id.unique",
+        "a rating counts more than once",
+        expect.ExpectCompoundColumnsToBeUnique(column_list=["event_id", "side"]),
+    )
+    yield Expected("ratings.reply.not_empty", "a reply is blank", expect.ExpectColumnValuesToMatchRegex(column="reply", regex=r"\S"))
+    yield Expected(
+        "ratings.stratum.known",
+        "a stratum is neither training nor evaluation",
+        expect.ExpectColumnValuesToBeInSet(column="stratum", value_set=["training", "evaluation"]),
     )
 
 

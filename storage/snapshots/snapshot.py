@@ -25,10 +25,20 @@ from storage.warehouse.warehouse import Warehouse
 
 MANIFEST = "manifest.json"
 REPLIES, OUTCOMES = "chat.replies", "candidates.outcomes"
-RECIPE: Final = 2  # increment when the same arguments give different bytes
+RATINGS, JUDGMENTS, PAIRS = "feedback.ratings", "feedback.judgments", "feedback.pairs"
+RECIPE: Final = 3  # increment when the same arguments give different bytes
 ROW_GROUP_SIZE = 10_000
 
-FileName = Literal["preferences.parquet", "prompts.parquet", "groups.parquet"]
+FileName = Literal["preferences.parquet", "prompts.parquet", "groups.parquet", "ratings.parquet"]
+
+RATING_COLUMNS: Final = pa.schema(
+    [
+        *((name, pa.string()) for name in ("event_id", "side", "conversation_id", "prompt", "reply")),
+        ("good", pa.bool_()),
+        *((name, pa.string()) for name in ("recruiter", "stratum", "source")),
+        ("occurred_at", pa.timestamp("us", "UTC")),
+    ]
+)
 
 
 class FrozenFile(BaseModel):
@@ -45,30 +55,32 @@ class Manifest(BaseModel):
 
     Attributes
     ----------
-    recipe : version of the queries and columns; 1 had no groups
+    recipe : version of the queries and columns; 1 had no groups, 2 no ratings
     run_id : the training run
     through_sequence : preferences up to this number, without those removed by then
     sources : sources of the included rows
     replies_since, replies_cut : prompts after the first and up to the second offset of ``chat.replies``, by partition
     groups_cut : groups of candidates up to this offset of ``candidates.outcomes``, by partition
+    ratings_cut : thumbs, judgments "neither" and their pairs up to these offsets, by topic and partition
     files : the Parquet files
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    recipe: Literal[1, 2] = RECIPE
+    recipe: Literal[1, 2, 3] = RECIPE
     run_id: UUID
     through_sequence: Annotated[int, Field(ge=0)]
     sources: tuple[Source, ...]
     replies_since: dict[int, int]
     replies_cut: dict[int, int]
     groups_cut: dict[int, int] = Field(default_factory=dict)
+    ratings_cut: dict[str, dict[int, int]] = Field(default_factory=dict)
     files: dict[FileName, FrozenFile]
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A verified snapshot. Its tables have the columns of the queries ``preferences_frozen``, ``prompts_frozen`` and ``groups_frozen``."""
+    """A verified snapshot. Its tables have the columns of the queries ``preferences_frozen``, ``prompts_frozen`` and so on."""
 
     folder: Path
     manifest: Manifest
@@ -89,9 +101,22 @@ class Snapshot:
         return pq.read_table(self.folder / "groups.parquet")
 
     @cached_property
+    def ratings(self) -> pa.Table:
+        """What recruiters said of single replies: thumbs, and both replies of a pair judged "neither"; empty before recipe 3."""
+        if "ratings.parquet" not in self.manifest.files:
+            return RATING_COLUMNS.empty_table()
+        return pq.read_table(self.folder / "ratings.parquet")
+
+    @cached_property
     def admitted(self) -> pa.Table:
         """The preferences that may be trained or evaluated on: see :func:`without_overlap`."""
         return without_overlap(self.preferences, self.prompts)
+
+    @cached_property
+    def admitted_ratings(self) -> pa.Table:
+        """The ratings that may be trained on: none of a prompt or conversation that the evaluation stratum has."""
+        held = self.preferences.filter(pc.equal(self.preferences["stratum"], "evaluation"))
+        return without_overlap(self.ratings, self.prompts, held)
 
     @property
     def overlap(self) -> int:
@@ -99,19 +124,19 @@ class Snapshot:
         return int(self.preferences.num_rows - self.admitted.num_rows)
 
 
-def without_overlap(preferences: pa.Table, prompts: pa.Table) -> pa.Table:
-    """Exclude training preferences whose prompt or conversation is in the evaluation stratum as well.
+def without_overlap(rows: pa.Table, *held_out: pa.Table) -> pa.Table:
+    """Exclude training rows whose prompt or conversation is in the evaluation stratum of ``rows``, or in ``held_out``, as well.
 
     Different candidates may open with the same words, and a conversation may have changed strata with the split's key. A challenger must
     not be trained on what it is evaluated on, so the rows are dropped from training.
     """
-    evaluation = pc.equal(preferences["stratum"], "evaluation")
-    held = preferences.filter(evaluation)
+    evaluation = pc.equal(rows["stratum"], "evaluation")
+    held = [rows.filter(evaluation), *held_out]
     shared = [
-        pc.is_in(preferences[name], pa.chunked_array([*held[name].chunks, *prompts[name].chunks], preferences.schema.field(name).type))
+        pc.is_in(rows[name], pa.chunked_array([chunk for table in held for chunk in table[name].chunks], rows.schema.field(name).type))
         for name in ("prompt", "conversation_id")
     ]
-    return preferences.filter(pc.or_kleene(evaluation, pc.invert(pc.or_(*shared))))
+    return rows.filter(pc.or_kleene(evaluation, pc.invert(pc.or_(*shared))))
 
 
 def freeze(
@@ -124,6 +149,7 @@ def freeze(
     since: Mapping[int, int] | None = None,
     cut: Mapping[int, int] | None = None,
     groups_cut: Mapping[int, int] | None = None,
+    ratings_cut: Mapping[str, Mapping[int, int]] | None = None,
 ) -> Manifest:
     """Write the snapshot into ``folder``, which must be empty or not exist.
 
@@ -134,6 +160,7 @@ def freeze(
     since : offsets of ``chat.replies`` by partition; only later replies become evaluation prompts. Default: all
     cut : the last offsets to include, by partition. Default: what the warehouse has read. Pass the manifest's to reproduce a snapshot
     groups_cut : as ``cut``, for the groups of candidates on ``candidates.outcomes``
+    ratings_cut : as ``cut``, by topic, for ratings; a topic that it lacks has none
 
     Raises
     ------
@@ -148,6 +175,9 @@ def freeze(
         raise ArtifactError(f"{folder} is not empty: name a folder that does not exist yet")
     upto = _upto(warehouse, REPLIES, cut)
     groups_upto = _upto(warehouse, OUTCOMES, groups_cut)
+    ratings_upto = {
+        topic: _upto(warehouse, topic, None if ratings_cut is None else ratings_cut.get(topic, {})) for topic in (RATINGS, JUDGMENTS, PAIRS)
+    }
     beyond = {partition: (since or {}).get(partition, -1) for partition in upto}
     wanted: tuple[Source, ...] = tuple(sorted(set(sources)))
 
@@ -169,6 +199,8 @@ def freeze(
             "groups_cut": list(groups_upto.values()),
         }
         files["groups.parquet"] = _write(warehouse, "groups_frozen", groups, staged / "groups.parquet")
+        ratings = _ratings_asked(through_sequence, wanted, upto, ratings_upto)
+        files["ratings.parquet"] = _write(warehouse, "ratings_frozen", ratings, staged / "ratings.parquet")
         manifest = Manifest(
             run_id=UUID(str(run_id)),
             through_sequence=through_sequence,
@@ -176,11 +208,18 @@ def freeze(
             replies_since=beyond,
             replies_cut=upto,
             groups_cut=groups_upto,
+            ratings_cut=ratings_upto,
             files=files,
         )
         (staged / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
         os.replace(staged, folder)
     return manifest
+
+
+def current_ratings(warehouse: Warehouse, sources: Sequence[Source]) -> pa.Table:
+    """The ratings that a snapshot frozen now would hold, without writing one."""
+    upto = {topic: _upto(warehouse, topic, None) for topic in (REPLIES, RATINGS, JUDGMENTS, PAIRS)}
+    return warehouse.query("ratings_frozen", _ratings_asked(warehouse.last_sequence, sources, upto.pop(REPLIES), upto))
 
 
 def open_snapshot(folder: Path) -> Snapshot:
@@ -213,6 +252,17 @@ def _upto(warehouse: Warehouse, topic: str, cut: Mapping[int, int] | None) -> di
                 f"the warehouse has not read {topic} partition {partition} up to {upto[partition]}: let it catch up, then freeze again"
             )
     return {partition: upto[partition] for partition in sorted(upto)}
+
+
+def _ratings_asked(
+    through_sequence: int, sources: Sequence[Source], replies: Mapping[int, int], upto: Mapping[str, Mapping[int, int]]
+) -> dict[str, Any]:
+    """The parameters of the query ``ratings_frozen`` for cuts of ``chat.replies`` and, by topic, of the ratings."""
+    asked: dict[str, Any] = {"through_sequence": through_sequence, "sources": list(sources)}
+    cuts = {"": replies, "ratings_": upto[RATINGS], "judgments_": upto[JUDGMENTS], "pairs_": upto[PAIRS]}
+    for name, cut in cuts.items():
+        asked |= {f"{name}partitions": list(cut), f"{name}cut": list(cut.values())}
+    return asked
 
 
 def _conversations(staged: Path) -> list[str]:

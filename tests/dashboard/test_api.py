@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -188,6 +189,19 @@ def test_a_judgment_whose_pair_has_not_arrived_is_accepted_and_shown_as_waiting(
     assert hub.client.post("/v1/judgments", json=early).status_code == 202
     status = hub.wait_for(lambda status: status["waiting"]["judgments_without_pair"] == 1)
     assert status["waiting"]["oldest_seconds"] >= 0
+
+
+def test_ratings_are_exported_in_trls_unpaired_columns(hub: RunningHub) -> None:
+    pair = hub.get("/v1/queue", recruiter="Eve", limit=1)["pairs"][0]
+    hub.client.post("/v1/judgments", json={"pair_id": pair["pair_id"], "recruiter": "Eve", "choice": "neither"})
+
+    def exported() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in hub.client.get("/v1/export/ratings").text.splitlines()]
+
+    rows = wait_until(exported, lambda rows: len(rows) == 2)
+    assert [row["completion"] for row in rows] == [[{"role": "assistant", "content": pair[side]}] for side in ("a", "b")]
+    assert all(row["label"] is False and row["conversation_id"] == pair["conversation_id"] for row in rows)
+    assert hub.client.get("/v1/export/ratings", params={"source": "import"}).text == ""
 
 
 def test_export_gives_trl_columns_and_leaves_ties_out(hub: RunningHub) -> None:

@@ -2,13 +2,20 @@
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from deploy.cli.records import import_records
 from deploy.cli.training import evaluate_model, train_phase
 from storage.errors import DataRefused
+from storage.events import Message, Sampling
 from storage.settings import Settings
+from storage.strata import conversation_of, stratum_of
+from streams.bus.open import bus_of
+from streams.intake import Intake
 from tests.trainers.conftest import tiny_model  # noqa: F401
 from trainers.data.records import read_preferences
 
@@ -63,6 +70,34 @@ def test_a_file_without_one_record_is_refused_with_the_reasons_and_a_hint(tmp_pa
         command(data, print)
     assert "no preference record in 300 lines\nline 1: not JSON" in str(refused.value)
     assert "\nand 280 more\nhint: the file is JSON over several lines" in str(refused.value)
+
+
+def test_a_reward_model_of_the_warehouse_has_an_absolute_term_from_its_ratings(
+    tmp_path: Path,
+    settings: Settings,
+    tiny_encoder: dict[str, Path],
+) -> None:
+    data = tmp_path / "records.jsonl"
+    data.write_text("\n".join(records(60)))
+    of_home = settings.with_values(features=tiny_encoder, hub={"port": 1})
+    import_records(of_home, data, "overall", count=False)
+    prompts = [(Message(role="user", content=f"Question {i}?"),) for i in range(60)]
+    with closing(bus_of(of_home)) as bus:
+        intake = Intake(bus, b"key")
+        for i, prompt in enumerate(prompts[:50]):
+            about: dict[str, Any] = {"conversation_id": f"c-{i}", "source": "product"}
+            sent = intake.reply(prompt=prompt, reply=f"On day {i}, dear candidate.", version="base", sampling=Sampling(), **about)
+            intake.rating(recruiter="Ana", thumb="up" if i % 5 else "down", reply_id=sent.event_id, **about)
+        pair = intake.pair(
+            conversation_id="c-59", prompt=prompts[59], a={"text": "Some day.", "version": "x"}, b={"text": "Never.", "version": "x"}
+        )
+        intake.judgment(pair_id=pair.pair_id, recruiter="Ana", choice="neither")
+    found, text = train_phase(of_home, "reward", None, None, tmp_path / "out", (), print)
+    training = [stratum_of(conversation_of(prompt)) == "training" for prompt in prompts]
+    assert found["absolute"]["ratings"] == sum(training[:50]) + 2 * training[59]
+    assert found["absolute"]["good"] == sum(training[i] for i in range(50) if i % 5)
+    assert "; not in use as a floor: 100 ratings of the training stratum are needed" in text
+    assert (tmp_path / "out" / "reward" / "absolute.json").is_file()
 
 
 def test_a_trained_policy_names_its_rows_and_what_was_left_out(tmp_path: Path, settings: Settings) -> None:

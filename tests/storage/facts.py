@@ -180,6 +180,21 @@ def reply(number: int, text: str | None = None, **values: Any) -> ReplySent:
     )
 
 
+def thumb(number: int, way: str = "up", recruiter: str = "r-1", minute: float = 0, **values: Any) -> ResponseRated:
+    return ResponseRated(
+        **{
+            "event_id": id_of("rated", number, way, recruiter, minute),
+            "occurred_at": at(number + minute),
+            "source": "product",
+            "conversation_id": f"conversation-{number}",
+            "reply_id": id_of("reply", number),
+            "recruiter": recruiter,
+            "thumb": way,
+        }
+        | values
+    )
+
+
 def one_of_each() -> list[Event]:
     """An event of every kind, with every optional field set."""
     run, said = (

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pytest
 
 from storage.events import pack
-from storage.snapshots.snapshot import Snapshot, freeze, open_snapshot
+from storage.snapshots.snapshot import RATING_COLUMNS, Snapshot, freeze, open_snapshot
 from storage.strata import stratum_of
 from storage.warehouse.warehouse import Warehouse
-from tests.storage.facts import Log, apply, features, id_of, judgment, pair, reply
+from tests.storage.facts import Log, apply, features, id_of, judgment, pair, reply, thumb
 
 pytestmark = pytest.mark.training
 
@@ -31,7 +31,8 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
     with Warehouse.open(folder / "w.duckdb") as warehouse:
         warehouse.claim_epoch(1, published=0)
         facts = [make(n) for n in range(30) for make in (pair, features, judgment)]
-        apply(warehouse, Log(), *facts, judgment(7, "tie", "r-2", strength=4), *(reply(n) for n in range(40, 90)))
+        others = (judgment(7, "tie", "r-2", strength=4), judgment(8, "neither", "r-2"), thumb(40))
+        apply(warehouse, Log(), *facts, *others[:2], *(reply(n) for n in range(40, 90)), others[2])
         freeze(warehouse, folder / "s", run_id=id_of("run"), through_sequence=31, sources=("product",))
     return open_snapshot(folder / "s")
 
@@ -42,13 +43,16 @@ class Changed:
 
     preferences: pa.Table
     prompts: pa.Table
+    ratings: pa.Table
 
 
 def failures(snapshot: Snapshot, change: Callable[[Table, Table], None], **arguments: Any) -> dict[str, str]:
     preferences, prompts = snapshot.preferences.to_pylist(), snapshot.prompts.to_pylist()
     change(preferences, prompts)
     changed: Any = Changed(
-        pa.Table.from_pylist(preferences, snapshot.preferences.schema), pa.Table.from_pylist(prompts, snapshot.prompts.schema)
+        pa.Table.from_pylist(preferences, snapshot.preferences.schema),
+        pa.Table.from_pylist(prompts, snapshot.prompts.schema),
+        snapshot.ratings,
     )
     return checked(changed, **arguments)
 
@@ -66,6 +70,8 @@ def checked(snapshot: Snapshot, **arguments: Any) -> dict[str, str]:
 
 def test_a_good_snapshot_meets_every_expectation(snapshot: Snapshot) -> None:
     assert checked(snapshot, minimum_rows=15) == {}
+    unrated: Any = Changed(snapshot.preferences, snapshot.prompts, RATING_COLUMNS.empty_table())
+    assert checked(unrated) == {}
 
 
 def test_too_few_rows_are_reported_with_the_count(snapshot: Snapshot) -> None:
@@ -150,6 +156,21 @@ def test_rows_that_contradict_each_other_are_described(snapshot: Snapshot) -> No
         "prompts.reply_id.unique": ANY,
         "prompts.prompt.unique": ANY,
         "prompts.reply.not_empty": f"a reply is blank: 1 of {snapshot.prompts.num_rows} rows, such as  ",
+    }
+
+
+def test_ratings_that_break_an_expectation_are_described(snapshot: Snapshot) -> None:
+    rows = snapshot.ratings.to_pylist()
+    assert len(rows) == 3
+    rows[0].update(recruiter=None, reply=" ")
+    rows[1].update(rows[2])
+    rows[2].update(stratum="both")
+    changed: Any = Changed(snapshot.preferences, snapshot.prompts, pa.Table.from_pylist(rows, snapshot.ratings.schema))
+    assert checked(changed) == {
+        "ratings.recruiter.present": "recruiter is missing: 1 of 3 rows",
+        "ratings.event_id.unique": ANY,
+        "ratings.reply.not_empty": "a reply is blank: 1 of 3 rows, such as  ",
+        "ratings.stratum.known": "a stratum is neither training nor evaluation: 1 of 3 rows, such as both",
     }
 
 

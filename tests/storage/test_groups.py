@@ -79,7 +79,7 @@ def test_freezing_again_gives_the_same_groups_though_more_are_recorded(loop: tup
     apply(warehouse, log, groups(1, 1, sex="male"))
     manifest = frozen(warehouse, tmp_path / "first")
     apply(warehouse, log, groups(1, 2, sex="female"), groups(3, 2, sex="female"))
-    frozen(warehouse, tmp_path / "second", cut=manifest.replies_cut, groups_cut=manifest.groups_cut)
+    frozen(warehouse, tmp_path / "second", cut=manifest.replies_cut, groups_cut=manifest.groups_cut, ratings_cut=manifest.ratings_cut)
     contents = [{file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in ("first", "second")]
     assert contents[0] == contents[1]
     assert manifest.groups_cut == {0: 0}

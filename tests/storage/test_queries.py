@@ -35,6 +35,7 @@ EXAMPLES: dict[str, Any] = {
     "cut": [9],
     "groups_partitions": [0],
     "groups_cut": [9],
+    **{f"{name}_{what}": value for name in ("ratings", "judgments", "pairs") for what, value in (("partitions", [0]), ("cut", [9]))},
     "conversations": ["conversation-1"],
     "until": at(99),
     "challenger": "v-1",

@@ -44,13 +44,14 @@ def test_freezing_again_gives_the_same_bytes_though_more_has_come(loop: tuple[Wa
     manifest = frozen(warehouse, tmp_path / "first", through_sequence=8)
     apply(warehouse, log, *(make(n) for n in range(20, 24) for make in (pair, features, judgment)), judgment(1, "skip", minute=5))
     apply(warehouse, log, *(reply(n) for n in range(100, 140)))
-    frozen(warehouse, tmp_path / "second", through_sequence=8, cut=manifest.replies_cut)
+    cuts: dict[str, Any] = {"cut": manifest.replies_cut, "ratings_cut": manifest.ratings_cut}
+    frozen(warehouse, tmp_path / "second", through_sequence=8, **cuts)
     path = warehouse.path
     warehouse.close()
     with Warehouse.open(path) as reopened:
-        frozen(reopened, tmp_path / "third", through_sequence=8, cut=manifest.replies_cut)
+        frozen(reopened, tmp_path / "third", through_sequence=8, **cuts)
     first = contents(tmp_path / "first")
-    assert set(first) == {"manifest.json", "preferences.parquet", "prompts.parquet", "groups.parquet"}
+    assert set(first) == {"manifest.json", "preferences.parquet", "prompts.parquet", "groups.parquet", "ratings.parquet"}
     assert contents(tmp_path / "second") == first
     assert contents(tmp_path / "third") == first
 
@@ -97,8 +98,9 @@ def test_only_the_named_sources_enter(loop: tuple[Warehouse, Log], tmp_path: Pat
     counts = {
         name: {file: frozen.rows for file, frozen in open_snapshot(tmp_path / name).manifest.files.items()} for name in ("product", "both")
     }
-    assert counts["product"] == {"preferences.parquet": 10, "prompts.parquet": len(EVALUATION), "groups.parquet": 0}
-    assert counts["both"] == {"preferences.parquet": 11, "prompts.parquet": len(EVALUATION) + 1, "groups.parquet": 0}
+    others = {"groups.parquet": 0, "ratings.parquet": 0}
+    assert counts["product"] == {"preferences.parquet": 10, "prompts.parquet": len(EVALUATION), **others}
+    assert counts["both"] == {"preferences.parquet": 11, "prompts.parquet": len(EVALUATION) + 1, **others}
 
 
 def test_the_prompts_are_the_evaluation_stratums_once_each_within_the_cut(loop: tuple[Warehouse, Log], tmp_path: Path) -> None:
@@ -138,7 +140,7 @@ def test_a_snapshot_that_was_tampered_with_is_refused(loop: tuple[Warehouse, Log
     file.unlink()
     with pytest.raises(ArtifactError, match=r"prompts\.parquet"):
         open_snapshot(tmp_path / "s")
-    (tmp_path / "s" / "manifest.json").write_text('{"recipe": 3}')
+    (tmp_path / "s" / "manifest.json").write_text('{"recipe": 4}')
     with pytest.raises(ArtifactError, match="not a manifest that this program can read"):
         open_snapshot(tmp_path / "s")
     with pytest.raises(ArtifactError, match="it is not a snapshot"):

@@ -1,5 +1,6 @@
 """Verify finds data that was altered both on the log and in the warehouse, and missing or corrupt files; it lists what it cannot check."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,10 @@ from storage.settings import Settings
 from storage.snapshots.snapshot import freeze
 from storage.warehouse.warehouse import Warehouse
 from streams.bus.protocol import records_of
-from streams.derived import check_derived
+from streams.derived import UNCHECKED, Verification, check_derived, check_snapshot
 from streams.stations.sink import Sink
 from streams.versions import version_name
-from tests.storage.facts import features, judgment, pair, reply
+from tests.storage.facts import features, judgment, pair, reply, thumb
 from tests.streams.examples import evaluated, of_its_run
 from tests.streams.memory_bus import MemoryBus
 from trainers.data.preference import Entry
@@ -50,6 +51,7 @@ class Home:
         self.sink = Sink(self.bus, self.warehouse, "hub")
         self.sink.start()
         self.publish(*(make(n) for n in range(12) for make in (pair, features, judgment, reply)), judgment(3, "B", minute=1))
+        self.publish(thumb(5), judgment(6, "neither", "r-2"))
         self.learn()
         self.policy = self.artifacts.put_bytes(b"weights")
         self.promote()
@@ -200,6 +202,27 @@ def test_a_snapshot_of_other_rows_is_found_although_its_hash_is_right(home: Home
     assert other.num_rows
     found = home.tamper("UPDATE reply_sent SET reply = 'Another reply.'")
     assert any(what == "derived" and "freezing again gives different prompts" in said for what, said in found)
+
+
+def test_a_changed_thumb_is_found_in_the_ratings_of_a_snapshot(home: Home) -> None:
+    found = home.tamper("UPDATE response_rated SET thumb = 'down'")
+    assert any(what == "derived" and "freezing again gives different ratings" in said for what, said in found)
+
+
+def test_a_snapshot_of_recipe_2_is_compared_without_ratings(home: Home) -> None:
+    old = home.folder / "old"
+    shutil.copytree(home.artifacts.get(home.frozen.snapshot), old, ignore=shutil.ignore_patterns("folder.json"))
+    manifest = orjson.loads((old / "manifest.json").read_bytes())
+    del manifest["ratings_cut"], manifest["files"]["ratings.parquet"]
+    (old / "manifest.json").write_bytes(orjson.dumps(manifest | {"recipe": 2}))
+    (old / "ratings.parquet").unlink()
+    event = home.frozen.model_copy(update={"snapshot": home.artifacts.put(old)})
+    done = Verification()
+    check_snapshot(home.warehouse, home.artifacts, event, done)
+    assert (done.findings, done.not_covered) == ([], list(UNCHECKED))
+    home.warehouse.cursor().execute("UPDATE reply_sent SET reply = 'Another reply.'")
+    check_snapshot(home.warehouse, home.artifacts, event, done)
+    assert [finding.words for finding in done.findings] == ["freezing again gives different prompts"]
 
 
 def test_a_remembered_champion_that_never_was_one_is_found(home: Home) -> None:

@@ -16,6 +16,7 @@ from storage.events import (
     PairEmbedded,
     ReplySent,
     Response,
+    ResponseRated,
     Sampling,
     derived_id,
     pack,
@@ -73,9 +74,12 @@ def said(text: str, facts: str | None = None) -> tuple[Message, ...]:
 
 
 def topic_of(event: Event) -> str:
-    return {"ReplySent": "chat.replies", "PairDrawn": "feedback.pairs", "JudgmentGiven": "feedback.judgments"}.get(
-        event.kind, "feedback.features"
-    )
+    return {
+        "ReplySent": "chat.replies",
+        "ResponseRated": "feedback.ratings",
+        "PairDrawn": "feedback.pairs",
+        "JudgmentGiven": "feedback.judgments",
+    }.get(event.kind, "feedback.features")
 
 
 def events(embedder: Embedder, pairs: int) -> Iterator[Event]:
@@ -93,6 +97,10 @@ def events(embedder: Embedder, pairs: int) -> Iterator[Event]:
         yield ReplySent(
             event_id=derived_id("reply", i), occurred_at=moment, source="simulation", conversation_id=conversation, prompt=prompt,
             reply=texts[0], version="base", sampling=Sampling(), stratum=stratum,
+        )  # fmt: skip
+        yield ResponseRated(
+            event_id=derived_id("rated", i), occurred_at=moment, source="simulation", conversation_id=conversation,
+            reply_id=derived_id("reply", i), recruiter=f"r-{i % 5}", thumb="up" if "Friday" in texts[0] else "down",
         )  # fmt: skip
         pair_id = derived_id("pair", i)
         yield PairDrawn(

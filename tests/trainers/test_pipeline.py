@@ -21,6 +21,7 @@ from trainers.audits.table import AUDITS, audits
 from trainers.audits.trial import Trial
 from trainers.reward.model import RewardModel
 from trainers.reward.validation import read_report
+from trainers.runs.data import RunData
 from trainers.runs.job import Job
 from trainers.runs.pipeline import STAGES, Outcome, run
 from trainers.runs.report import Report
@@ -157,6 +158,9 @@ def test_a_run_trains_a_reward_model_beside_the_policy_and_audits_that(
     assert saved is not None
     assert (saved.kind, [gate.name for gate in saved.checks]) == ("ensemble", ["name_contrast", "reward_probes"])
     assert report.settings["ensemble"]["heads"] == 2
+    assert saved.absolute is not None
+    assert saved.absolute.ratings == sum(each.stratum == "training" for each in RunData.read(snapshot).ratings) > 0
+    assert (folder / "absolute.json").is_file()
 
     contrasts = {gate.name: gate.figure for gate in outcome.gates}["name_contrast"]
     assert contrasts != {gate.name: gate.figure for gate in before.gates}["name_contrast"]

@@ -18,6 +18,7 @@ from trainers.audits.settings import EvaluationSettings
 from trainers.data.preference import Preference
 from trainers.features.embedding import Embedding, Item
 from trainers.models.policy import Policy, load_policy
+from trainers.reward.guarded import without_floor
 from trainers.reward.online.learn import Head
 from trainers.reward.online.settings import HeadSettings
 from trainers.reward.panel import Judged, Panel, fit_panel
@@ -138,7 +139,7 @@ class Trial:
         if self._reward is None:
             return reward_spread(self.training_head)
         training = [each for each in self.preferences if each.stratum == "training"]
-        return spread_of(self._reward, training)
+        return spread_of(without_floor(self._reward), training)
 
     @property
     def judged(self) -> Judged:

@@ -1,13 +1,15 @@
-"""Reads preferences and evaluation prompts from a frozen snapshot."""
+"""Reads preferences, ratings and evaluation prompts from a frozen snapshot."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from storage.events import Message, Prompt, unpack
-from storage.snapshots.snapshot import Snapshot
+from storage.snapshots.snapshot import Snapshot, open_snapshot
 from trainers.data.preference import Features, Preference
+from trainers.data.rating import Rating
 
 _MESSAGES: TypeAdapter[tuple[Message, ...]] = TypeAdapter(Prompt)
 
@@ -18,6 +20,27 @@ def preferences_of(snapshot: Snapshot) -> list[Preference]:
     Training rows whose prompt or conversation also occurs in the evaluation stratum are left out.
     """
     return [_preference(row) for row in snapshot.admitted.to_pylist() if row["objective"] == "overall"]
+
+
+def ratings_of(snapshot: Snapshot) -> list[Rating]:
+    """The ratings of a snapshot, oldest first, without training rows that overlap with the evaluation stratum."""
+    return [
+        Rating(
+            prompt=_MESSAGES.validate_json(row["prompt"]),
+            reply=row["reply"],
+            good=row["good"],
+            stratum=row["stratum"],
+            conversation_id=row["conversation_id"],
+            recruiter=row["recruiter"],
+            source=row["source"],
+        )
+        for row in snapshot.admitted_ratings.to_pylist()
+    ]
+
+
+def ratings_in(path: Path) -> list[Rating]:
+    """The ratings of a snapshot's folder; a file has none."""
+    return ratings_of(open_snapshot(path)) if path.is_dir() else []
 
 
 def trial_prompts(snapshot: Snapshot, most: int) -> list[tuple[Message, ...]]:

@@ -11,12 +11,13 @@ from trainers.audits.reward.name_contrast import ContrastLimits, Contrasts
 from trainers.audits.reward.reward_contrasts import name_contrasts
 from trainers.audits.reward.reward_probes import ProbeLimits
 from trainers.data.preference import Preference
+from trainers.reward.guarded import without_floor
 from trainers.reward.reward import Reward, spread_of
 
 
 def checked(model: Reward, preferences: Sequence[Preference], contrasts: ContrastLimits, probes: ProbeLimits) -> tuple[GateResult, ...]:
     """The gates of the reward's name contrasts and of its probes, in units of its spread on these preferences."""
-    spread = spread_of(model, preferences)
+    spread = spread_of(without_floor(model), preferences)
     by_name = Contrasts(contrasts=tuple(name_contrasts(model.scores, spread, name_contrast.read_probes())))
     tricks = reward_probes.reward_probes(model.scores, spread, reward_probes.read_texts())
     return name_contrast.gate(by_name, contrasts), reward_probes.gate(tricks, probes)

@@ -18,7 +18,7 @@ from storage.settings import Settings
 from trainers.data.preference import Preference
 from trainers.features.embedding import Item
 from trainers.reward.online.head import Prediction
-from trainers.reward.reward import Fitter, Reward
+from trainers.reward.reward import Fitter, Reward, scores_alone
 
 FILE = "ensemble.json"
 Combination = Literal["mean", "min", "mean_minus_variance"]
@@ -84,6 +84,10 @@ class EnsembleReward:
         for places in prompts.values():
             each[:, places] -= each[:, places].mean(axis=1, keepdims=True)
         return combined(each, self._combination, self._penalty)
+
+    def scores_alone(self, items: Sequence[Item]) -> np.ndarray:
+        """See :class:`trainers.reward.reward.Relative`: the members' mean, whatever the combination."""
+        return np.asarray(np.mean([scores_alone(member, items) for _, member in self.members], axis=0))
 
     def compare(self, first: Sequence[Item], second: Sequence[Item]) -> Prediction:
         """See :class:`trainers.reward.reward.Reward`. Probabilities are the members' mean; ``mean`` is the difference of the scores."""

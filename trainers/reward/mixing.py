@@ -30,7 +30,9 @@ class MixingSettings(BaseModel):
     weights : of the objectives, at least 0; their sum is 1
     floored : the objective that must not fall below ``floor``, whatever the weights; empty for none
     floor : lower bound of its difference to the other reply, in units of its spread
-    confidence : of that lower bound, one-sided
+    confidence : one-sided, of that lower bound and of that of P(good)
+    least_ratings : ratings (thumbs, and replies judged "neither") below which the rule filter is the only safety floor; for every kind
+    least_good : a reply whose lower bound of P(good) is below this ranks after others; for every kind
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,6 +41,8 @@ class MixingSettings(BaseModel):
     floored: str = "safe"
     floor: Annotated[float, Field(le=0, allow_inf_nan=False)] = -2.0
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.8
+    least_ratings: Annotated[int, Field(ge=1)] = 100
+    least_good: Annotated[float, Field(ge=0, lt=1)] = 0.2
 
     @field_validator("weights")
     @classmethod

@@ -75,6 +75,10 @@ class MixtureReward:
             found[places] -= VETO * self.mixture.vetoed(features[places] - features[places].mean(axis=0))
         return found
 
+    def scores_alone(self, items: Sequence[Item]) -> np.ndarray:
+        """See :class:`trainers.reward.reward.Relative`: the weighted sum without the floored objective's veto."""
+        return self.mixture.plain(self._reward.features(items))
+
     def compare(self, first: Sequence[Item], second: Sequence[Item]) -> Prediction:
         """See :class:`trainers.reward.reward.Reward`; the mixture's scale is that of its objectives, so ties have no probability."""
         features = self._reward.features([*first, *second])

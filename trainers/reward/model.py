@@ -14,8 +14,9 @@ from storage.events import Message
 from storage.settings import Common, Settings
 from trainers.data.messages import messages_in
 from trainers.data.preference import Preference
+from trainers.data.rating import Rating
 from trainers.reward import table
-from trainers.reward.guarded import GuardedReward, GuardLimits, guarded
+from trainers.reward.guarded import guarded, guarded_model
 from trainers.reward.online.head import Prediction
 from trainers.reward.reward import Reward, no_progress
 
@@ -42,8 +43,19 @@ class RewardModel:
         self.reward = reward
 
     @classmethod
-    def fit(cls, data: str | Path | Iterable[Preference], settings: Settings | None = None, *, kind: str = "head") -> "RewardModel":
+    def fit(
+        cls,
+        data: str | Path | Iterable[Preference],
+        settings: Settings | None = None,
+        *,
+        kind: str = "head",
+        ratings: Iterable[Rating] | None = None,
+    ) -> "RewardModel":
         """Train on the training stratum of a file, of a snapshot's folder, or of preferences.
+
+        Parameters
+        ----------
+        ratings : single replies called good or not, for the absolute term; None for those of the snapshot, if ``data`` is one
 
         Raises
         ------
@@ -53,12 +65,18 @@ class RewardModel:
             It holds too few preferences to train on.
         """
         from trainers.data.records import read_preferences
+        from trainers.data.snapshots import ratings_in
 
-        preferences = read_preferences(Path(data)).preferences if isinstance(data, str | Path) else tuple(data)
+        chosen = settings or Settings(Common())
+        if isinstance(data, str | Path):
+            preferences, rated = read_preferences(Path(data)).preferences, ratings_in(Path(data))
+        else:
+            preferences, rated = tuple(data), []
+        rated = rated if ratings is None else list(ratings)
         training = [each for each in preferences if each.stratum == "training"]
         with TemporaryDirectory() as folder:
-            model = table.reward_model(kind).fitter(settings or Settings(Common()), no_progress).fit(training, Path(folder))
-            return cls(GuardedReward(model, GuardLimits.learnt(model, training)))
+            model = table.reward_model(kind).fitter(chosen, no_progress).fit(training, Path(folder))
+            return cls(guarded_model(model, training, rated, chosen))
 
     @classmethod
     def load(cls, path: str | Path, settings: Settings | None = None) -> "RewardModel":

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -34,6 +34,14 @@ class Reward(Protocol):
         """Write the model to ``path``, which is returned."""
 
 
+@runtime_checkable
+class Relative(Protocol):
+    """A reward whose ``scores`` compare the replies to one prompt with each other, and that can score each on its own too."""
+
+    def scores_alone(self, items: Sequence[Item]) -> np.ndarray:
+        """As ``scores``, ``(n,)``, but a reply has the same score whatever else is scored with it."""
+
+
 class Fitter(Protocol):
     """Trains reward models of one kind; it may keep what several trainings share, such as embedded texts."""
 
@@ -45,6 +53,11 @@ class Fitter(Protocol):
         DataRefused
             There are too few of them.
         """
+
+
+def scores_alone(model: Reward, items: Sequence[Item]) -> np.ndarray:
+    """Scores that depend on nothing but the prompt and the reply, ``(n,)``."""
+    return model.scores_alone(items) if isinstance(model, Relative) else model.scores(items)
 
 
 def log_odds(prediction: Prediction) -> np.ndarray:

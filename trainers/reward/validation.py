@@ -4,7 +4,6 @@ Prompts are split by ``storage.strata``, as everywhere; cross-validation over al
 for kinds that train in seconds. Needs no bus and no hub.
 """
 
-import hashlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,12 +15,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from storage.errors import DataRefused
 from storage.events import GateResult
 from storage.settings import Settings
+from storage.strata import fold_of
 from trainers.data.bad_lines import DataSummary
 from trainers.data.preference import Preference
+from trainers.data.rating import Rating
 from trainers.data.records import read_preferences
+from trainers.data.snapshots import ratings_in
 from trainers.features.embedding import Item
 from trainers.reward import measures
-from trainers.reward.guarded import GuardedReward, GuardLimits
+from trainers.reward.absolute import AbsoluteTerm
+from trainers.reward.guarded import guarded_model
 from trainers.reward.measures import Figure
 from trainers.reward.reward import Progress, Reward, log_odds, no_progress
 
@@ -65,6 +68,7 @@ class RewardReport(BaseModel):
     about : what was chosen in the training
     cross_validated : None for kinds whose training takes long
     spread_far : as ``held_out.spread``, between plain replies and the tricks of the audit, which lie far from the data
+    absolute : the absolute term, and whether it is used as a floor; None without ratings
     checks : whether it may rank: the gates of its name contrasts and probes; empty where nothing was saved
     saved : folder of the model that was trained on the training stratum; None if it was not to be saved
     """
@@ -81,6 +85,7 @@ class RewardReport(BaseModel):
     held_out: Validated
     cross_validated: Validated | None
     spread_far: float | None = None
+    absolute: AbsoluteTerm | None = None
     checks: tuple[GateResult, ...]
     saved: str | None
 
@@ -109,6 +114,8 @@ class RewardReport(BaseModel):
             lines.append(
                 f"uncertainty of the log-odds {self.held_out.spread:.2f} on held-out pairs, {self.spread_far:.2f} far from the data"
             )
+        none = 'absolute term: none (no thumbs and no "neither" to train on); the safety floor is the rule filter'
+        lines.append(none if self.absolute is None else self.absolute.as_text())
         lines += [f"{gate.name}: {gate.verdict}. {gate.words}" for gate in self.checks]
         if self.saved is not None:
             lines.append(f"saved in {self.saved}")
@@ -122,15 +129,19 @@ def train_reward(
     *,
     out: Path | None = None,
     swap_sides: bool = False,
+    ratings: Sequence[Rating] | None = None,
     on_data: Callable[[DataSummary], None] | None = None,
 ) -> RewardReport:
     """Train on the training stratum of a file or snapshot and validate on the rest.
+
+    A file holds pairs and no ratings of single replies; its model has an absolute term only where they are passed.
 
     Parameters
     ----------
     kind : name of a row of ``trainers.reward.table``
     out : the model is checked and saved in ``out/reward``, with the report beside it; None saves nothing
     swap_sides : exchange A and B of every record first, which must not change the report
+    ratings : for the absolute term; None for those of the snapshot, if ``path`` is one
     on_data : called with the counts of accepted and rejected records before training starts
 
     Raises
@@ -146,7 +157,7 @@ def train_reward(
     preferences = [each.swapped() for each in data.preferences] if swap_sides else list(data.preferences)
     bad = f"{data.bad.first[0].number}: {data.bad.first[0].reason}" if data.bad.first else None
     try:
-        report = fitted_and_validated(preferences, settings, kind, out)
+        report = fitted_and_validated(preferences, settings, kind, out, ratings=ratings_in(path) if ratings is None else ratings)
     except DataRefused as error:
         raise DataRefused(f"{path}: {error}") from error
     report = report.model_copy(update={"bad_lines": data.bad.count, "first_bad_line": bad})
@@ -161,6 +172,7 @@ def fitted_and_validated(
     kind: str,
     out: Path | None,
     *,
+    ratings: Sequence[Rating] = (),
     progress: Progress = no_progress,
     cross_validate: bool = True,
 ) -> RewardReport:
@@ -168,6 +180,7 @@ def fitted_and_validated(
 
     Parameters
     ----------
+    ratings : of both strata, for the absolute term; it is fitted to those of the training stratum
     cross_validate : False leaves cross-validation out where a kind has it
 
     Raises
@@ -188,7 +201,7 @@ def fitted_and_validated(
     fitter = row.fitter(settings, progress)
     with tempfile.TemporaryDirectory() as spare:
         plain = fitter.fit(training, out / f"{MODEL}.part" if out is not None else Path(spare) / MODEL)
-        model = GuardedReward(plain, GuardLimits.learnt(plain, training))
+        model = guarded_model(plain, training, ratings, settings)
         cross_validated = None
         if row.folds and cross_validate:
             decisive, margins = cross_validated_margins(preferences, row.folds, lambda some: fitter.fit(some, Path(spare) / "fold"))
@@ -202,6 +215,7 @@ def fitted_and_validated(
         held_out=validated(held_out, margins_of(model, held_out)).model_copy(update={"spread": _spread(model, _pairs(held_out))}),
         cross_validated=cross_validated,
         spread_far=_spread(model, _tricks()),
+        absolute=model.absolute,
         checks=() if out is None else _checked(model, held_out, settings),
         saved=None if out is None else str(model.save(out / MODEL)),
     )
@@ -253,7 +267,7 @@ def cross_validated_margins(
     preferences: Sequence[Preference], folds: int, fit: Callable[[Sequence[Preference]], Reward]
 ) -> tuple[list[Preference], np.ndarray]:
     """The decisive preferences, and the margin of each under a model that was trained on the other folds' prompts."""
-    fold = np.array([fold_of(each, folds) for each in preferences])
+    fold = np.array([fold_of(each.conversation_id, folds) for each in preferences])
     margins = np.zeros(len(preferences))
     for one in np.unique(fold):
         model = fit([preferences[i] for i in np.flatnonzero(fold != one).tolist()])
@@ -261,11 +275,6 @@ def cross_validated_margins(
         margins[at] = margins_of(model, [preferences[i] for i in at.tolist()])
     decisive = [i for i, each in enumerate(preferences) if each.choice != "tie"]
     return [preferences[i] for i in decisive], margins[decisive]
-
-
-def fold_of(preference: Preference, folds: int) -> int:
-    """The fold of the preference's conversation."""
-    return hashlib.sha256(f"fold {preference.conversation_id}".encode()).digest()[0] % folds
 
 
 def margins_of(model: Reward, preferences: Sequence[Preference]) -> np.ndarray:

@@ -9,8 +9,9 @@ from storage.events import Message, Source
 from storage.snapshots.snapshot import Snapshot, open_snapshot
 from trainers.data.bad_lines import BadLines, DataSummary
 from trainers.data.preference import Preference
+from trainers.data.rating import Rating
 from trainers.data.records import read_preferences
-from trainers.data.snapshots import preferences_of, trial_prompts, trial_prompts_among
+from trainers.data.snapshots import preferences_of, ratings_of, trial_prompts, trial_prompts_among
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class RunData:
     def prompts(self, most: int) -> list[tuple[Message, ...]]:
         """The newest prompts of the evaluation stratum, at most ``most``, oldest first."""
         return trial_prompts(self.snapshot, most) if self.snapshot is not None else trial_prompts_among(self.preferences, most)
+
+    @property
+    def ratings(self) -> tuple[Rating, ...]:
+        """Thumbs and "neither", without training rows that overlap with the evaluation stratum; a file has none."""
+        return tuple(ratings_of(self.snapshot)) if self.snapshot is not None else ()
 
     @property
     def groups(self) -> Mapping[str, Mapping[str, str]]:

@@ -135,7 +135,9 @@ def train_reward(data: RunData, settings: RunSettings, folder: Path, artifacts: 
     """Train the reward model that the settings name, validate it, and store it as the artifact ``reward_model``."""
     keep_freed_memory()
     kind = settings.evaluation.reward
-    report = fitted_and_validated(data.preferences, settings.as_settings(), kind, folder, progress=progress, cross_validate=False)
+    report = fitted_and_validated(
+        data.preferences, settings.as_settings(), kind, folder, ratings=data.ratings, progress=progress, cross_validate=False
+    )
     stored = artifacts.put(folder / MODEL)
     progress(1, 1, {"accuracy": report.held_out.accuracy.value}, {"reward_model": stored})
     return TrainedReward(reward=stored, report=report.model_copy(update={"saved": None}))

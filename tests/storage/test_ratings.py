@@ -1,0 +1,140 @@
+"""A snapshot holds what recruiters said of single replies: each one's last thumb, and both replies of a pair judged "neither"."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.errors import WarehouseError
+from storage.snapshots.snapshot import Manifest, current_ratings, freeze, open_snapshot
+from storage.strata import stratum_of
+from storage.warehouse.warehouse import Warehouse
+from tests.storage.facts import Log, apply, features, id_of, judgment, pair, reply, thumb
+from trainers.runs.data import RunData
+
+TRAINING = [n for n in range(40) if stratum_of(f"conversation-{n}") == "training"]
+EVALUATION = [n for n in range(40) if stratum_of(f"conversation-{n}") == "evaluation"]
+
+
+@pytest.fixture
+def loop(tmp_path: Path) -> Iterator[tuple[Warehouse, Log]]:
+    log = Log()
+    with Warehouse.open(tmp_path / "warehouse.duckdb") as warehouse:
+        warehouse.claim_epoch(1, published=0)
+        apply(warehouse, log, *(make(n) for n in range(10) for make in (pair, features)), *(reply(n) for n in range(20, 40)))
+        yield warehouse, log
+
+
+def frozen(warehouse: Warehouse, folder: Path, **values: Any) -> Manifest:
+    arguments: dict[str, Any] = {"run_id": id_of("run"), "through_sequence": warehouse.last_sequence, "sources": ("product",)}
+    return freeze(warehouse, folder, **(arguments | values))
+
+
+def rated(folder: Path) -> list[tuple[str, str | None, bool, str]]:
+    """Reply, side, whether it is good, and recruiter."""
+    rows = open_snapshot(folder).ratings.to_pylist()
+    return [(row["reply"], row["side"], row["good"], row["recruiter"]) for row in rows]
+
+
+def both(number: int, recruiter: str = "r-1") -> list[tuple[str, str | None, bool, str]]:
+    drawn = pair(number)
+    return [(drawn.a.text, "A", False, recruiter), (drawn.b.text, "B", False, recruiter)]
+
+
+def test_each_recruiters_last_thumb_on_a_reply_counts_with_its_text(loop: tuple[Warehouse, Log], tmp_path: Path) -> None:
+    warehouse, log = loop
+    apply(
+        warehouse, log, thumb(20, "down", minute=9), thumb(20, "up", minute=1), thumb(20, "down", "r-2", 2), thumb(21, "down", minute=0.5)
+    )
+    frozen(warehouse, tmp_path / "s")
+    text = reply(20).reply
+    assert rated(tmp_path / "s") == [(text, None, True, "r-1"), (reply(21).reply, None, False, "r-1"), (text, None, False, "r-2")]
+    row = open_snapshot(tmp_path / "s").ratings.to_pylist()[0]
+    assert (row["conversation_id"], row["stratum"], row["source"]) == ("conversation-20", reply(20).stratum, "product")
+    assert json.loads(row["prompt"]) == [message.model_dump() for message in reply(20).prompt]
+
+
+def test_a_thumb_without_a_replys_id_is_on_the_last_reply_at_that_time(loop: tuple[Warehouse, Log], tmp_path: Path) -> None:
+    warehouse, log = loop
+    for n, minute in ((1, 5.0), (2, 10.0)):
+        again = reply(20).model_copy(
+            update={"event_id": id_of("again", n), "reply": f"Answer {n}.", "occurred_at": reply(20 + minute).occurred_at}  # type: ignore[arg-type]
+        )
+        apply(warehouse, log, again)
+    apply(warehouse, log, thumb(20, minute=7, reply_id=None), thumb(20, "down", "r-2", 11, reply_id=None))
+    apply(warehouse, log, thumb(20, minute=-1, recruiter="r-3", reply_id=None), thumb(20, recruiter="r-4", reply_id=id_of("unknown")))
+    frozen(warehouse, tmp_path / "s")
+    assert rated(tmp_path / "s") == [("Answer 1.", None, True, "r-1"), ("Answer 2.", None, False, "r-2")]
+
+
+def test_neither_is_two_thumbs_down_while_it_is_the_recruiters_last_word(loop: tuple[Warehouse, Log], tmp_path: Path) -> None:
+    warehouse, log = loop
+    apply(warehouse, log, *(judgment(n, "neither") for n in range(5)))
+    apply(warehouse, log, judgment(1, "A", minute=5), judgment(2, "skip", minute=5), judgment(3, "A", "r-2"), judgment(6, "A"))
+    apply(warehouse, log, judgment(6, "neither", minute=5), judgment(50, "neither"))  # 50 has no pair
+    frozen(warehouse, tmp_path / "s")
+    assert rated(tmp_path / "s") == [*both(0), *both(3), *both(4), *both(6)]
+    assert open_snapshot(tmp_path / "s").preferences.num_rows == 2  # of pairs 1 and 3
+
+
+def test_a_preference_that_the_snapshot_holds_is_not_a_neither_as_well(loop: tuple[Warehouse, Log], tmp_path: Path) -> None:
+    warehouse, log = loop
+    apply(warehouse, log, judgment(1, "A"), judgment(1, "neither", minute=5))
+    frozen(warehouse, tmp_path / "before", through_sequence=1)
+    frozen(warehouse, tmp_path / "after")
+    assert (open_snapshot(tmp_path / "before").preferences.num_rows, rated(tmp_path / "before")) == (1, [])
+    assert (open_snapshot(tmp_path / "after").preferences.num_rows, rated(tmp_path / "after")) == (0, both(1))
+
+
+def test_only_the_named_sources_enter(loop: tuple[Warehouse, Log], tmp_path: Path) -> None:
+    warehouse, log = loop
+    apply(warehouse, log, thumb(20), thumb(21, source="simulation"), judgment(1, "neither", source="simulation"))
+    frozen(warehouse, tmp_path / "product")
+    frozen(warehouse, tmp_path / "both", sources=("simulation", "product"))
+    assert rated(tmp_path / "product") == [(reply(20).reply, None, True, "r-1")]
+    assert len(rated(tmp_path / "both")) == 4
+    assert current_ratings(warehouse, ("product", "simulation")).to_pylist() == open_snapshot(tmp_path / "both").ratings.to_pylist()
+
+
+def test_freezing_again_gives_the_same_bytes_though_more_has_come(loop: tuple[Warehouse, Log], tmp_path: Path) -> None:
+    warehouse, log = loop
+    apply(warehouse, log, thumb(20), thumb(90), judgment(1, "neither"), judgment(2, "neither"), judgment(80, "neither"))
+    manifest = frozen(warehouse, tmp_path / "first")
+    assert manifest.ratings_cut == {"feedback.ratings": {0: 1}, "feedback.judgments": {0: 2}, "feedback.pairs": {0: 9}}
+    apply(warehouse, log, thumb(20, "down", minute=3), thumb(22), judgment(1, "skip", minute=3), judgment(3, "neither"))
+    apply(warehouse, log, pair(80), reply(90))  # those that a rating waited for
+    cuts = {"cut": manifest.replies_cut, "groups_cut": manifest.groups_cut, "ratings_cut": manifest.ratings_cut}
+    frozen(warehouse, tmp_path / "second", through_sequence=0, **cuts)
+    contents = [{file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in ("first", "second")]
+    assert contents[0] == contents[1]
+    assert len(rated(tmp_path / "first")) == 5
+    with pytest.raises(WarehouseError, match=r"has not read feedback\.judgments partition 0 up to 99"):
+        frozen(warehouse, tmp_path / "third", ratings_cut={"feedback.judgments": {0: 99}})
+
+
+def test_a_snapshot_of_recipe_2_opens_without_ratings(loop: tuple[Warehouse, Log], tmp_path: Path) -> None:
+    apply(*loop, thumb(20))
+    frozen(loop[0], tmp_path / "s")
+    columns = open_snapshot(tmp_path / "s").ratings.schema
+    manifest = json.loads((tmp_path / "s" / "manifest.json").read_text())
+    del manifest["ratings_cut"], manifest["files"]["ratings.parquet"]
+    (tmp_path / "s" / "manifest.json").write_text(json.dumps(manifest | {"recipe": 2}))
+    (tmp_path / "s" / "ratings.parquet").unlink()
+    old = open_snapshot(tmp_path / "s").ratings
+    assert (old.num_rows, old.schema.names, old.schema.types) == (0, columns.names, columns.types)
+    assert RunData.read(tmp_path / "s").ratings == ()
+
+
+def test_ratings_of_what_the_evaluation_stratum_has_are_not_trained_on(loop: tuple[Warehouse, Log], tmp_path: Path) -> None:
+    warehouse, log = loop
+    kept, same_words, changed = [n for n in TRAINING if n >= 20][:3]
+    apply(warehouse, log, reply(200, prompt=reply(same_words).prompt, stratum="evaluation"))
+    apply(warehouse, log, reply(201, conversation_id=f"conversation-{changed}", stratum="evaluation"))
+    apply(warehouse, log, *(thumb(n) for n in (kept, same_words, changed, next(n for n in EVALUATION if n >= 20))))
+    frozen(warehouse, tmp_path / "s")
+    assert open_snapshot(tmp_path / "s").ratings.num_rows == 4
+    found = RunData.read(tmp_path / "s").ratings
+    assert [(each.conversation_id, each.stratum) for each in found if each.stratum == "training"] == [(f"conversation-{kept}", "training")]
+    assert [each.good for each in found] == [True, True]
