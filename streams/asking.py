@@ -37,7 +37,7 @@ class AskingSettings(BaseModel):
     uniform_share: Share = 0.1
     repeated_share: Share = 0.1
     repeated_opinions: Annotated[int, Field(ge=2, le=100)] = 2
-    ranked: Annotated[int, Field(ge=2, le=1_000)] = 200
+    ranked: Annotated[int, Field(ge=2, le=2_000)] = 500
 
     @property
     def informative_share(self) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks.figures import Figure
 from benchmarks.reward.noise import entries_of
+from streams.asking import AskingSettings
 from trainers.audits.simulation.panels import DIMENSIONS, Panel, replies
 from trainers.data.preference import Entry
 from trainers.reward.asking import most_informative
@@ -28,7 +29,7 @@ def figures(quick: bool) -> Sequence[Figure]:
     curves = np.array([panel_curves(FIRST_SEED + n) for n in range(panels)])
     rng = np.random.default_rng(0)
     draws = [_ratio(curves[rng.integers(panels, size=panels)].mean(axis=0)) for _ in range(2_000)]
-    low, high = np.quantile(draws, (0.025, 0.975))
+    low, high = np.quantile(draws, (0.025, 0.975), method="higher")  # some may be infinite
     random, informative = curves.mean(axis=0)[:, -1]
     unit = f"1; {_ratio(curves.mean(axis=0)):.3f}, accuracy at {ASKED}: random {random:.3f}, informative {informative:.3f}"
     return [Figure("labels_ratio_high", float(high), float(low), float(high), unit, "<=0.75")]
@@ -57,7 +58,7 @@ def panel_curves(seed: int) -> np.ndarray:
 
 def _informative(head: Head, pool: Sequence[Entry], order: Sequence[int], rng: np.random.Generator) -> list[int]:
     """A batch of which one pair in ten is drawn uniformly."""
-    some = order[:500]
+    some = order[: AskingSettings().ranked]
     differences = np.stack([_difference(pool[k]) for k in some])
     uniform = int(rng.binomial(BATCH, UNIFORM))
     asked = [some[k] for k in most_informative(head, differences, BATCH - uniform)]

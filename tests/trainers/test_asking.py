@@ -52,3 +52,13 @@ def test_the_first_pair_is_the_most_informative_and_a_copy_of_it_comes_late(head
 def test_it_asks_for_no_more_than_there_are(head: Head) -> None:
     assert most_informative(head, np.empty((0, 12)), 5) == []
     assert len(most_informative(head, np.ones((3, 12)), 5)) == 3
+
+
+def test_a_pair_that_tells_much_but_only_about_itself_is_not_asked_first() -> None:
+    nothing_learnt = new_head(HeadSettings(objectives=()), EMBEDDING, 12, ("product",))
+    pairs = np.zeros((31, 12))
+    pairs[:30, :4] = np.random.default_rng(2).normal(size=(30, 4))
+    pairs[30, 11] = 6.0  # a direction that no other pair has
+    variance = np.einsum("ni,ij,nj->n", pairs, nothing_learnt.overall.covariance[:-1, :-1], pairs)
+    assert np.argmax(information(np.zeros(31), variance, CUTS)) == 30
+    assert most_informative(nothing_learnt, pairs, 5)[0] != 30

@@ -16,7 +16,7 @@ from trainers.reward.online.history import History
 from trainers.reward.online.recruiters import Recruiter
 from trainers.reward.online.settings import GUARD_FEATURES, OVERALL, HeadSettings
 
-FORMULATION = 6  # bump on every change that gives other weights or counts for the same preferences
+FORMULATION = 7  # bump on every change that gives other weights or counts for the same preferences
 
 
 def head_id(settings: HeadSettings, embedding_hash: str, sources: Sequence[Source]) -> str:

@@ -7,8 +7,10 @@ So a reconciliation can be computed in the background while learning goes on (``
 """
 
 import math
+import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +45,7 @@ __all__ = [
 Reconcile = Callable[[Head], Head]
 UNKNOWN = "unknown"  # recruiter of records that name none
 PAIR_MODULUS = 2**61 - 1  # prime, so that all bits of an id matter, since products may assign pair ids themselves
+_reconcile_at_once = partial(reconcile, threads=os.cpu_count() or 1)  # nothing else is learnt meanwhile
 
 
 def learn(head: Head, entry: Entry) -> Head:
@@ -50,7 +53,7 @@ def learn(head: Head, entry: Entry) -> Head:
     return learn_all(head, (entry,))
 
 
-def learn_all(head: Head, entries: Iterable[Entry], reconciled: Reconcile = reconcile, *, in_place: bool = False) -> Head:
+def learn_all(head: Head, entries: Iterable[Entry], reconciled: Reconcile = _reconcile_at_once, *, in_place: bool = False) -> Head:
     """The head after more entries, bit for bit the same as learning them one by one.
 
     Entries already learnt are skipped. An entry that is not :func:`admissible` only advances ``sequence``.

@@ -89,18 +89,18 @@ def posterior_at(weights: np.ndarray, answers: Answers, precision: np.ndarray) -
     return Posterior(weights, np.asfortranarray(np.tril(inverse) + np.tril(inverse, -1).T), z)
 
 
-def spread_at(weights: np.ndarray, answers: Answers, precision: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each answer's latent mean and variance under the normal approximation at ``weights``; the variance to six digits.
+def spread_at(weights: np.ndarray, answers: Answers, precision: np.ndarray) -> np.ndarray:
+    """The variance of each answer's ``delta @ w`` under the normal approximation at ``weights``, ``(n,)``, to six digits.
 
     With the information's Cholesky factor L, the variance of ``x' w`` is the squared length of ``L^-1 x``.
     """
-    z = answers.latents(weights)
-    lower = np.asfortranarray(_lower(_information(answers, z, precision, np.float32)), dtype=np.float32)
-    spread = np.empty(len(z))
-    for i in range(0, len(z), BLOCK_ROWS):
-        solved = blas.strsm(1.0, lower, answers.differences[i : i + BLOCK_ROWS].astype(np.float32).T, lower=1)
+    information = _information(answers, answers.latents(weights), precision, np.float32)
+    lower = np.asfortranarray(_lower(information), dtype=np.float32)
+    spread = np.empty(len(answers.low))
+    for i in range(0, len(spread), BLOCK_ROWS):
+        solved = blas.strsm(1.0, lower, answers.differences[i : i + BLOCK_ROWS].astype(np.float32, copy=False).T, lower=1)
         spread[i : i + BLOCK_ROWS] = np.einsum("ij,ij->j", solved, solved)
-    return z, answers.scale**2 * spread
+    return spread
 
 
 def _lower(information: np.ndarray) -> np.ndarray:

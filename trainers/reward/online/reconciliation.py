@@ -6,6 +6,7 @@ remains. Reconciliations happen at fixed sequence numbers, so that a replay reco
 
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -15,25 +16,28 @@ from threadpoolctl import OpenBLASController, ThreadpoolController
 
 from trainers.reward.online import ordinal, recruiters
 from trainers.reward.online.head import Head, Taste
-from trainers.reward.online.history import STORED, UNANSWERED
+from trainers.reward.online.history import UNANSWERED
 from trainers.reward.online.posterior import Answers, most_probable, posterior_at, spread_at
 from trainers.reward.online.recruiters import Recruiter
+
+WIDENED_ROWS = 32_768  # up to so many differences are widened to single precision once, in 50 MB; more of them block by block each time
+VARIANCE_ROUNDS = (0, 1, 3, 6)  # EM rounds in which variances are computed: they cost most, and change little after the first
 
 
 def _no_pause() -> None:
     """No-op pause."""
 
 
-def reconcile(head: Head, pause: Callable[[], None] = _no_pause) -> Head:
+def reconcile(head: Head, pause: Callable[[], None] = _no_pause, threads: int = 1) -> Head:
     """The head with its posterior rebuilt from the prior and every judgment it holds, as if removed ones had never been learnt.
 
     Cut points and recruiters are fitted from fixed starting values, weights by Newton's method, and sites at the most probable weights.
     ``learn_all`` continues from the result at fixed sequence numbers; elsewhere it is a more exact copy for reading (a snapshot's
     evaluation), which must not replace the learning head. ``pause`` is called between the expensive steps, so that a caller can yield the
-    CPU.
+    CPU. ``threads`` questions are fitted at a time; the result is the same.
     """
     with single_threaded_blas():
-        return _reconciled(head, pause)
+        return _reconciled(head, pause, threads)
 
 
 @lru_cache(maxsize=1)
@@ -75,15 +79,25 @@ def single_threaded_blas() -> AbstractContextManager[None]:
     return _blas_limit
 
 
-def _reconciled(head: Head, pause: Callable[[], None]) -> Head:
+def _reconciled(head: Head, pause: Callable[[], None], threads: int) -> Head:
     rows, differences = head.history.rows(), head.history.differences()
-    tastes = {}
-    for at, question in enumerate(head.settings.questions):
+    kept = np.float32 if len(rows) <= WIDENED_ROWS else differences.dtype
+    differences = np.concatenate([differences, rows["position"][:, None]], axis=1, dtype=kept)
+
+    def fitted(at: int) -> Taste:
         answered = np.flatnonzero(rows["lower"][:, at] != UNANSWERED)
         everything = len(answered) == len(rows)
         sites = _Sites(at, rows if everything else rows[answered])
-        tastes[question] = _fitted(sites, differences if everything else differences[answered], head, pause)
+        taste = _fitted(sites, differences if everything else differences[answered], head, pause)
         rows["site_precision"][answered, at], rows["site_linear"][answered, at] = sites.precision, sites.linear
+        return taste
+
+    questions = head.settings.questions
+    if threads > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            tastes = dict(zip(questions, pool.map(fitted, range(len(questions))), strict=True))
+    else:
+        tastes = {question: fitted(at) for at, question in enumerate(questions)}
     return replace(head, tastes=tastes, history=head.history.settle(rows), marked=False, reconciled_at=head.sequence)
 
 
@@ -104,14 +118,13 @@ def _fitted(sites: _Sites, differences: np.ndarray, head: Head, pause: Callable[
     prior = Taste.prior(settings, head.dimension)
     if not len(rows):
         return prior
-    differences = np.concatenate([differences, rows["position"][:, None].astype(STORED)], axis=1)
     precision = 1 / np.diag(prior.covariance)
     age = _age_weights(rows["occurred_at"], settings.half_life_days)
     cuts: tuple[float, ...] = settings.cut_points
     names, who = np.unique(np.array(head.history.names)[rows["recruiter"]], return_inverse=True)  # sorted: bits depend on the order
     found = [settings.recruiter_prior.start] * len(names)
     weight = age * settings.recruiter_prior.start.weight
-    mean = np.zeros(head.dimension + 1)
+    mean, variance = np.zeros(head.dimension + 1), np.zeros(len(rows))
     for round_ in range(settings.rounds + 1):
         pause()
         answers = _answers(sites, differences, who, found, cuts, weight)
@@ -119,8 +132,10 @@ def _fitted(sites: _Sites, differences: np.ndarray, head: Head, pause: Callable[
         mean = most_probable(answers, precision, mean, tolerance=1e-10 if last else 1e-3)
         if not last:
             pause()
-            left_out = _left_out(mean, answers, precision)
-            given = recruiters.Given(who, rows["position"], sites.lower, sites.upper, *left_out)
+            if round_ in VARIANCE_ROUNDS:
+                variance = _left_out_variance(mean, answers, precision)
+            left_out = _left_out_mean(mean, answers, variance)
+            given = recruiters.Given(who, rows["position"], sites.lower, sites.upper, left_out, variance)
             cuts = given.fitted_cut_points(found, cuts, settings.cut_points, settings.cut_spread)
             found = given.step(found, settings.recruiter_prior, cuts)
             weight = age * given.attentive(found, cuts)
@@ -140,13 +155,18 @@ def _answers(
     return Answers(differences, low, high, scale * pull * sites.rows["position"], weight, scale)
 
 
-def _left_out(mean: np.ndarray, answers: Answers, precision: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance of each answer's ``delta @ w`` without its own site: a judgment must not vouch for its own recruiter."""
-    latent, spread = spread_at(mean, answers, precision)
-    h, slope = _curvature_and_slope(answers, latent)
-    remaining = 1 - h * spread
-    left_out = latent - answers.offset - spread * slope / remaining
-    return left_out / answers.scale, spread / remaining / answers.scale**2
+def _left_out_variance(mean: np.ndarray, answers: Answers, precision: np.ndarray) -> np.ndarray:
+    """The variance of each answer's ``delta @ w`` without its own site, ``(n,)``: a judgment must not vouch for its own recruiter."""
+    variance = spread_at(mean, answers, precision)
+    h, _ = _curvature_and_slope(answers, answers.latents(mean))
+    return np.asarray(variance / (1 - h * answers.scale**2 * variance))
+
+
+def _left_out_mean(mean: np.ndarray, answers: Answers, variance: np.ndarray) -> np.ndarray:
+    """The mean of each answer's ``delta @ w`` without its own site, ``(n,)``, for the variance of :func:`_left_out_variance`."""
+    latent = answers.latents(mean)
+    _, slope = _curvature_and_slope(answers, latent)
+    return np.asarray((latent - answers.offset) / answers.scale - answers.scale * variance * slope)
 
 
 def _curvature_and_slope(answers: Answers, latent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

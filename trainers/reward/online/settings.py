@@ -48,7 +48,7 @@ class HeadSettings(BaseModel):
     scale_spread: Positive = 0.3
     reconcile_every: Annotated[int, Field(ge=1)] = 1_000
     reconcile_steadily: Annotated[int, Field(ge=1)] = 4_000
-    reconcile_growth: Annotated[float, Field(gt=1, le=10)] = 1.5
+    reconcile_growth: Annotated[float, Field(gt=1, le=10)] = 2.0
     rounds: Annotated[int, Field(ge=0, le=50)] = 10
     prequential_window: Annotated[int, Field(ge=1)] = 500
     half_life_days: Positive | None = None
