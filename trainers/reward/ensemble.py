@@ -32,7 +32,7 @@ class EnsembleSettings(BaseModel):
     heads : heads, each on judgments of recruiters drawn with replacement
     transformer : whether a transformer of the section ``[transformer]`` is one more member
     combination : how the members' scores become one
-    penalty : factor of the variance in ``mean_minus_variance``
+    penalty : factor of the variance in ``mean_minus_variance``; more is safer far from the judged replies, and worse near them
     seed : of the recruiters' draws
     """
 
@@ -41,7 +41,7 @@ class EnsembleSettings(BaseModel):
     heads: Annotated[int, Field(ge=1, le=32)] = 5
     transformer: bool = False
     combination: Combination = "mean_minus_variance"
-    penalty: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
+    penalty: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5.0
     seed: int = 0
 
 
