@@ -24,15 +24,18 @@ UNIFORM = 0.1
 
 
 def figures(quick: bool) -> Sequence[Figure]:
-    """The ratio with its interval, and both accuracies at 400."""
+    """The ratio with its interval and both accuracies at 400, and the same for the accuracy that random asking has at 100."""
     panels = 3 if quick else PANELS
     curves = np.array([panel_curves(FIRST_SEED + n) for n in range(panels)])
     rng = np.random.default_rng(0)
-    draws = [_ratio(curves[rng.integers(panels, size=panels)].mean(axis=0)) for _ in range(2_000)]
-    low, high = np.quantile(draws, (0.025, 0.975), method="higher")  # some may be infinite
-    random, informative = curves.mean(axis=0)[:, -1]
-    unit = f"1; {_ratio(curves.mean(axis=0)):.3f}, accuracy at {ASKED}: random {random:.3f}, informative {informative:.3f}"
-    return [Figure("labels_ratio_high", float(high), float(low), float(high), unit, "<=0.75")]
+    drawn = [curves[rng.integers(panels, size=panels)].mean(axis=0) for _ in range(2_000)]
+    found = []
+    for name, asked, reach in (("labels_ratio_high", ASKED, "<=0.75"), ("labels_ratio_high_at_100", 100, "")):
+        low, high = np.quantile([_ratio(each, asked) for each in drawn], (0.025, 0.975), method="higher")  # some may be infinite
+        random, informative = curves.mean(axis=0)[:, asked // BATCH - 1]
+        unit = f"1; {_ratio(curves.mean(axis=0), asked):.3f}, accuracy at {asked}: random {random:.3f}, informative {informative:.3f}"
+        found.append(Figure(name, float(high), float(low), float(high), unit, reach))
+    return found
 
 
 def panel_curves(seed: int) -> np.ndarray:
@@ -77,14 +80,15 @@ def _new() -> Head:
     return new_head(HeadSettings(objectives=()), "simulated", DIMENSIONS, ("product",))
 
 
-def _ratio(curves: np.ndarray) -> float:
-    """The first number of judgments at which the second curve reaches the end of the first, by linear interpolation, over the whole."""
+def _ratio(curves: np.ndarray, asked: int) -> float:
+    """The first number of judgments at which the second curve reaches the first one's value at ``asked``, interpolated, over ``asked``."""
     random, informative = curves
-    reached = np.flatnonzero(informative >= random[-1])
+    wanted = random[asked // BATCH - 1]
+    reached = np.flatnonzero(informative >= wanted)
     if not len(reached):
         return float("inf")
     k = int(reached[0])
     if k == 0:
-        return BATCH / ASKED
-    part = (random[-1] - informative[k - 1]) / (informative[k] - informative[k - 1])
-    return float(BATCH * (k + part) / ASKED)
+        return BATCH / asked
+    part = (wanted - informative[k - 1]) / (informative[k] - informative[k - 1])
+    return float(BATCH * (k + part) / asked)
