@@ -22,9 +22,9 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The name of the thread of each reconciliation."""
     names: list[str] = []
 
-    def noted(head: Head, *pause: Callable[[], None]) -> Head:
+    def noted(head: Head, pause: Callable[[], None] = lambda: None) -> Head:
         names.append(threading.current_thread().name)
-        return reconcile(head, *pause)
+        return reconcile(head, pause)
 
     monkeypatch.setattr(refit, "reconcile", noted)
     return names

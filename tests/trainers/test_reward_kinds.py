@@ -9,7 +9,7 @@ import pytest
 
 from storage.settings import Settings
 from tests.trainers.conftest import said
-from trainers.data.preference import Preference
+from trainers.data.preference import DecisiveChoice, Preference
 from trainers.reward.mixing import MixingSettings
 from trainers.reward.reward import Reward, no_progress
 from trainers.reward.table import REWARD_MODELS, reward_model
@@ -41,7 +41,7 @@ def randomly_answered(n: int, seed: int) -> list[Preference]:
         with_day, without = f"On {rng.choice(DAYS)}, {rng.integers(1000)}.", f"At {rng.choice(TIMES)} time, {rng.integers(1000)}."
         tossed = (with_day, without) if rng.random() < 0.5 else (without, with_day)
         each = Preference.of_replies(prompt, *tossed)
-        answers = {name: "A" if rng.random() < 0.5 else "B" for name in OBJECTIVES}
+        answers: dict[str, DecisiveChoice] = {name: "A" if rng.random() < 0.5 else "B" for name in OBJECTIVES}
         found.append(replace(each, stratum="training", recruiter=f"r-{i % 6}", objectives=answers))
     return found
 
