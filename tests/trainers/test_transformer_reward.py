@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from feedbackloop import RewardModel
-from storage.errors import DataRefused, InputRefused, ModelNotFound
+from storage.errors import DataRefused, ModelNotFound
 from storage.settings import Common, Settings
 from tests.trainers.conftest import said
 from trainers.data.preference import Preference
@@ -145,8 +145,18 @@ def test_a_long_prompt_loses_its_beginning_and_a_long_reply_is_counted(encoder: 
     model = train_transformer([*preferences(64), long, too_long], settings_for(encoder, epochs=1, calibration_share=0.0), tmp_path)
     assert (model.about["rows"], model.about["too_long"]) == (65, 1)
     assert model.card.calibration == Calibration()
-    with pytest.raises(InputRefused, match="reply 1: longer than the 256 tokens that this reward model reads"):
-        model.scores([(said("?"), "On Monday."), (said("?"), "On Monday. " * 200)])
+
+
+def test_a_reply_that_is_too_long_is_scored_in_pieces(trained: TransformerReward) -> None:
+    prompt, part = said("When?"), "day " * 128  # half of the 256 tokens
+    whole, first, last = trained.logits([(prompt, part * 2 + "soon"), (prompt, part), (prompt, "soon")])
+    assert whole == pytest.approx((2 * 128 * first + last) / 257, abs=1e-5)
+    assert len(trained.logits([])) == 0
+
+
+def test_a_decoder_scores_a_long_reply_too(tiny_model: Path, tmp_path: Path) -> None:
+    model = train_transformer(preferences(48), settings_for(tiny_model, epochs=1, max_length=64), tmp_path)
+    assert np.isfinite(model.scores([(said("When?"), "On Monday, or later. " * 60), (said("When?"), "Now.")])).all()
 
 
 def test_too_few_preferences_and_wrong_models_are_refused(encoder: Path, tmp_path: Path) -> None:

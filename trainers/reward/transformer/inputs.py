@@ -1,4 +1,4 @@
-"""A prompt with a reply as one sequence of token ids, for encoders and decoders."""
+"""A prompt with a reply as one sequence of token ids, for encoders and decoders; a reply that is too long as several."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -8,12 +8,17 @@ from trainers.models.chat_format import ChatFormat
 
 MIN_PROMPT_TOKENS = 16  # of a longer prompt, a row keeps at least these
 
+Piece = tuple[list[int], int]  # token ids, and how many of them are the reply's
+
 
 class Inputs(Protocol):
     """How one kind of model reads a prompt with a reply."""
 
     def ids(self, prompt: Sequence[Message], reply: str) -> list[int] | None:
         """The token ids, without the oldest turns of a prompt that is too long; None if the reply alone is too long."""
+
+    def pieces(self, prompt: Sequence[Message], reply: str) -> list[Piece]:
+        """The same for a reply of any length: one that is too long comes in pieces of half the length, each after the prompt."""
 
 
 class EncoderInputs:
@@ -24,11 +29,23 @@ class EncoderInputs:
 
     def ids(self, prompt: Sequence[Message], reply: str) -> list[int] | None:
         """See :class:`Inputs`."""
-        text = "\n".join(f"{message.role}: {message.content}" for message in prompt)
-        question, answer = self._of(text), self._of(reply)
+        question, answer = self._question(prompt), self._of(reply)
+        return self._joined(question, answer) if self._fits(question, answer) else None
+
+    def pieces(self, prompt: Sequence[Message], reply: str) -> list[Piece]:
+        """See :class:`Inputs`."""
+        question, answer = self._question(prompt), self._of(reply)
+        parts = [answer] if self._fits(question, answer) else _halves(answer, self._max_length)
+        return [(self._joined(question, part), len(part)) for part in parts]
+
+    def _question(self, prompt: Sequence[Message]) -> list[int]:
+        return self._of("\n".join(f"{message.role}: {message.content}" for message in prompt))
+
+    def _fits(self, question: list[int], answer: list[int]) -> bool:
+        return self._max_length - len(answer) - 3 >= min(len(question), MIN_PROMPT_TOKENS)
+
+    def _joined(self, question: list[int], answer: list[int]) -> list[int]:
         room = self._max_length - len(answer) - 3
-        if room < min(len(question), MIN_PROMPT_TOKENS):
-            return None
         begin, end = self._tokenizer.cls_token_id, self._tokenizer.sep_token_id
         return [begin, *question[max(len(question) - room, 0) :], end, *answer, end]
 
@@ -45,10 +62,24 @@ class DecoderInputs:
     def ids(self, prompt: Sequence[Message], reply: str) -> list[int] | None:
         """See :class:`Inputs`."""
         answer = self._chat.reply_ids(reply)
-        room = self._max_length - len(answer)
-        if room < MIN_PROMPT_TOKENS:
-            return None
-        return [*self._chat.fitted_ids(prompt, room), *answer]
+        return self._joined(prompt, answer) if self._fits(answer) else None
+
+    def pieces(self, prompt: Sequence[Message], reply: str) -> list[Piece]:
+        """See :class:`Inputs`. Of a reply in pieces, the reward is read at the last token of each."""
+        answer = self._chat.reply_ids(reply)
+        parts = [answer] if self._fits(answer) else _halves(answer, self._max_length)
+        return [(self._joined(prompt, part), len(part)) for part in parts]
+
+    def _fits(self, answer: list[int]) -> bool:
+        return self._max_length - len(answer) >= MIN_PROMPT_TOKENS
+
+    def _joined(self, prompt: Sequence[Message], answer: list[int]) -> list[int]:
+        return [*self._chat.fitted_ids(prompt, self._max_length - len(answer)), *answer]
+
+
+def _halves(answer: list[int], max_length: int) -> list[list[int]]:
+    size = max_length // 2
+    return [answer[i : i + size] for i in range(0, len(answer), size)]
 
 
 def inputs_for(tokenizer: Any, max_length: int, name: str) -> Inputs:

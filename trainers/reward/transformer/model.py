@@ -9,7 +9,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 from scipy.special import expit
 
-from storage.errors import ArtifactError, InputRefused
+from storage.errors import ArtifactError
 from trainers.features.embedding import Item
 from trainers.reward.online.head import Prediction
 from trainers.reward.transformer.calibration import Calibration
@@ -75,32 +75,27 @@ class TransformerReward:
         return cls(load_scorer(str(folder)).to(device), load_scorer_tokenizer(str(folder)), card, str(folder))
 
     def scores(self, items: Sequence[Item]) -> np.ndarray:
-        """See :class:`trainers.reward.reward.Reward`.
-
-        Raises
-        ------
-        InputRefused
-            A reply is too long to be read whole.
-        """
+        """See :class:`trainers.reward.reward.Reward`."""
         return self.card.calibration.slope * self.logits(items)
 
     def logits(self, items: Sequence[Item]) -> np.ndarray:
-        """The model's own output, ``(n,)``, before calibration."""
+        """The model's own output, ``(n,)``, before calibration; of a reply in pieces their mean, weighted by length."""
         import torch
 
-        rows = [self._inputs.ids(prompt, reply) for prompt, reply in items]
-        for place, row in enumerate(rows):
-            if row is None:
-                raise InputRefused(f"reply {place}: longer than the {self.card.max_length} tokens that this reward model reads", "replies")
-        found = np.empty(len(rows))
-        ids = [row for row in rows if row is not None]
+        if not items:
+            return np.empty(0)
+        pieces = [self._inputs.pieces(prompt, reply) for prompt, reply in items]
+        ids = [row for each in pieces for row, _ in each]
+        found = np.empty(len(ids))
         with torch.inference_mode():
             for chunk in _by_length(ids, BATCH):
                 inputs, mask = padded([ids[i] for i in chunk], self.tokenizer)
                 device = next(self.model.parameters()).device
                 output = self.model(input_ids=inputs.to(device), attention_mask=mask.to(device)).logits
                 found[chunk] = output.squeeze(-1).float().cpu().numpy()
-        return found
+        lengths = np.array([float(max(length, 1)) for each in pieces for _, length in each])  # an empty reply has one piece
+        starts = np.cumsum([0, *(len(each) for each in pieces[:-1])])
+        return np.asarray(np.add.reduceat(found * lengths, starts) / np.add.reduceat(lengths, starts))
 
     def compare(self, first: Sequence[Item], second: Sequence[Item]) -> Prediction:
         """See :class:`trainers.reward.reward.Reward`; the variance is 0: one model does not know what it does not know."""

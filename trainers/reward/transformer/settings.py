@@ -17,7 +17,8 @@ class TransformerSettings(BaseModel):
     learning_rate, epochs, batch, gradient_accumulation, warmup, weight_decay : of the optimiser; ``warmup`` is a share of the steps
     lora_rank, lora_alpha : of a LoRA adapter, which is merged in the end; rank 0 trains all weights
     margins : by how much, in log-odds, a negligible, slight, clear and significant preference has to win
-    max_length : maximum tokens per prompt with its reply; a longer prompt loses its oldest turns, a row whose reply does not fit is counted
+    max_length : maximum tokens per prompt with its reply; a longer prompt loses its oldest turns. A row whose reply does not fit is not
+        trained on, and counted; such a reply is scored in pieces
     calibration_share : share of the prompts that is not trained on, but used to fit the scale and how often recruiters say "tie"
     least_rows : minimum number of preferences to train on
     checkpoints : number of checkpoints per training, from which a killed training resumes
