@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.figures import Figure, result, write
+from benchmarks.figures import Figure, commit, result, write
 
 
 @dataclass(frozen=True)
@@ -28,19 +28,22 @@ def run(benchmark: str, rows: Sequence[Measurement], packages: Sequence[str], ab
     parser.add_argument("--resume", action="store_true", help="keep the rows that the JSON file has")
     arguments = parser.parse_args()
     done: dict[str, list[Figure]] = {}
+    commits: dict[str, str] = {}
     if arguments.resume and arguments.json and arguments.json.exists():
-        kept = json.loads(arguments.json.read_bytes())["rows"]
-        done = {name: [Figure(**figure) for figure in figures] for name, figures in kept.items()}
+        kept = json.loads(arguments.json.read_bytes())
+        done = {name: [Figure(**figure) for figure in figures] for name, figures in kept["rows"].items()}
+        commits = kept["commits"]
 
     def found() -> dict[str, object]:
         figures = [figure for row in rows for figure in done.get(row.name, [])]
-        return result(benchmark, figures, packages, rows={name: [vars(figure) for figure in each] for name, each in done.items()})
+        by_row = {name: [vars(figure) for figure in each] for name, each in done.items()}
+        return result(benchmark, figures, packages, rows=by_row, commits=commits, commit=" and ".join(sorted(set(commits.values()))))
 
     for row in rows:
         if row.name in done or (arguments.only and row.name not in arguments.only):
             continue
         started = time.monotonic()
-        done[row.name] = list(row.figures(arguments.quick))
+        done[row.name], commits[row.name] = list(row.figures(arguments.quick)), commit()
         sys.stderr.write(f"{row.name}: {time.monotonic() - started:.0f} s\n")
         if arguments.json:
             arguments.json.write_text(json.dumps(found(), indent=2) + "\n", encoding="utf-8")
