@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import orjson
+import torch
 
 from benchmarks.figures import Figure
 from benchmarks.reward.data import HARMLESS, embedded
@@ -32,6 +33,7 @@ def figures(quick: bool) -> Sequence[Figure]:
     """Accuracy of the transformer, of it and the head together, and of a decoder where one is named."""
     preferences = embedded(HARMLESS)[:400] if quick else embedded(HARMLESS)
     decisive, head = head_margins(preferences)
+    torch.set_num_threads(os.cpu_count() or 1)  # loading the embedding has set one
     folds = range(1 if quick else FOLDS)
     found = _rows("transformer", TransformerSettings(epochs=1) if quick else TransformerSettings(), decisive, head, folds)
     if os.environ.get(DECODER):
