@@ -30,7 +30,7 @@ WAYS: tuple[Combination, ...] = ("mean", "min", "mean_minus_variance")
 
 
 def figures(quick: bool) -> Sequence[Figure]:
-    """For each share of flips: the truth at 256 over its peak, and above that of a single head; and what an ensemble costs without need."""
+    """At n = 256, for each share of flipped answers: the truth over its peak and above a single head's; and its cost without need."""
     panels = range(FIRST_SEED, FIRST_SEED + (2 if quick else PANELS))
     found = []
     for flips in FLIPS:

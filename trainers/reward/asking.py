@@ -53,7 +53,7 @@ def _entropy(probability: np.ndarray) -> np.ndarray:
 def most_informative(head: Head, differences: np.ndarray, count: int, question: str = OVERALL) -> list[int]:
     """Up to ``count`` rows of ``differences``, ``(n, d)``, in the order in which to ask them.
 
-    Each is the one that tells most about the answers to all rows once those before it are judged.
+    Each row is the one whose answer, given those to the rows before it, would tell most about the answers to all rows.
     """
     taste = head.tastes[question]
     delta = np.asarray(differences, float)

@@ -215,9 +215,8 @@ def _project(covariance: np.ndarray, difference: np.ndarray, position: int) -> _
         return _Projection(0, features, features, cov_features, cov_features)
     delta = features.copy()
     delta[-1] = position
-    return _Projection(  # the covariance's last row lies in its lower triangle
-        position, features, delta, cov_features, cov_features + position * covariance[-1]
-    )  # the last row lies in the lower triangle
+    moved = cov_features + position * covariance[-1]  # the covariance's last row lies in its lower triangle
+    return _Projection(position, features, delta, cov_features, moved)
 
 
 def _prequential_score(taste: Taste, projection: _Projection, lower: int) -> tuple[float, float]:

@@ -28,7 +28,7 @@ class HeadSettings(BaseModel):
     scale_spread : prior standard deviation of the logarithm of a recruiter's scale
     reconcile_every : sequence numbers between the first reconciliations; each takes effect a quarter as many numbers later
     reconcile_steadily : the last of these sequence numbers; after it the distance grows
-    reconcile_growth : ratio of two later sequence numbers, so that learning n judgments costs O(n log n) in all
+    reconcile_growth : ratio of two later sequence numbers, so that reconciling costs O(n) in all for n judgments
     rounds : EM rounds for cut points and recruiters in each reconciliation
     objectives : questions beside the overall one that have weights of their own; judgments name them in ``objectives``
     prequential_window : number of latest decisive judgments for prequential accuracy and log loss
