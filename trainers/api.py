@@ -15,9 +15,9 @@ from storage.events import Identifier
 from storage.settings import Common, Settings
 from trainers.audits.trial import ModelRef, Models
 from trainers.data.bad_lines import DataSummary
-from trainers.data.preference import decisive_training_rows
 from trainers.models.model_files import adapter_base, is_adapter
-from trainers.policy.dpo import DPOSettings, Trained
+from trainers.policy.dpo import DPOSettings
+from trainers.policy.training import Trained, TrainingInputs
 from trainers.runs import stages
 from trainers.runs.data import RunData
 from trainers.runs.pipeline import write_atomic
@@ -62,9 +62,10 @@ def train_policy(
     assert run_settings.method is not None
     run_data = _read(data, on_data)
     out.mkdir(parents=True, exist_ok=True)
-    return run_settings.method.train(
-        model, decisive_training_rows(run_data.preferences), run_settings.training, out, _stage("train", progress)
+    training = TrainingInputs.of(
+        model, run_data.preferences, run_data.ratings, run_settings.training, settings, out, _stage("train", progress)
     )
+    return run_settings.method.train(training)
 
 
 def evaluate_policy(

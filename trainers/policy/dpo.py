@@ -4,34 +4,29 @@ Rows come from a snapshot's training stratum or a preference file; the adapter g
 model, which is also the reference; runs are never stacked.
 """
 
-import hashlib
-import json
 import math
 import shutil
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from storage.errors import DataRefused
-from storage.events import Message
 from trainers.data.preference import Preference
 from trainers.models.checkpoints import last_checkpoint
+from trainers.policy.adapters import ADAPTER, LoRASettings, write_adapter
+from trainers.policy.comparisons import admissible
+from trainers.policy.training import Progress, Trained
 from trainers.policy.workarounds import reply_logits_only, tqdm_disabled
 
 if TYPE_CHECKING:
     from trainers.models.chat_format import ChatFormat
 
-Progress = Callable[[int, int, Mapping[str, float]], None]  # step, steps, metrics
 MIN_PROMPT_TOKENS = 16
-ADAPTER = "policy"  # folder of the finished adapter under a run's output
 
 
-class DPOSettings(BaseModel):
+class DPOSettings(LoRASettings):
     """Hyperparameters of DPO training. The defaults were tuned on the shipped model.
 
     Attributes
@@ -39,7 +34,6 @@ class DPOSettings(BaseModel):
     beta : strength of the KL penalty towards the reference
     sft_weight : weight of the chosen reply's negative log-likelihood in the loss; it keeps copied facts correct
     learning_rate, epochs, batch, gradient_accumulation, warmup : of the optimiser; ``batch`` is per device, ``warmup`` a share of the steps
-    lora_rank, lora_alpha, lora_modules : of the adapter; ``lora_modules`` are module names, or ``all-linear``
     half_life_days : a judgment this much older than the newest is kept with probability 1/2, twice as old with 1/4, ...; None keeps all
     least_rows : minimum number of decisive comparisons to train on
     max_length : maximum tokens per row; a longer prompt loses its oldest turns, a row whose reply does not fit is dropped and counted
@@ -48,8 +42,6 @@ class DPOSettings(BaseModel):
     bf16, gradient_checkpointing : None enables them on a GPU and disables them on a CPU, where they only add cost
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     beta: Annotated[float, Field(gt=0)] = 0.3
     sft_weight: Annotated[float, Field(ge=0)] = 1.0
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
@@ -57,9 +49,6 @@ class DPOSettings(BaseModel):
     batch: Annotated[int, Field(ge=1)] = 8
     gradient_accumulation: Annotated[int, Field(ge=1)] = 1
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    lora_rank: Annotated[int, Field(ge=1)] = 8
-    lora_alpha: Annotated[int, Field(ge=1)] = 16
-    lora_modules: str | tuple[str, ...] = "all-linear"
     max_length: Annotated[int, Field(ge=32)] = 1024
     half_life_days: Annotated[float, Field(gt=0)] | None = 180
     least_rows: Annotated[int, Field(ge=1)] = 32
@@ -67,62 +56,6 @@ class DPOSettings(BaseModel):
     bf16: bool | None = None
     gradient_checkpointing: bool | None = None
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class Trained:
-    """The finished adapter, the number of rows and steps, and the last logged metrics.
-
-    ``too_long`` rows were dropped, because a reply and ``MIN_PROMPT_TOKENS`` of its prompt do not fit into ``max_length`` together.
-    """
-
-    adapter: Path
-    rows: int
-    steps: int
-    metrics: Mapping[str, float]
-    too_long: int = 0
-
-
-def admissible(rows: Iterable[Preference], half_life_days: float | None) -> list[Preference]:
-    """The rows to train on: deduplicated to one per pair of replies, old ones downsampled.
-
-    If several people judged a pair, the majority decides and an even split gives no row. Of the rows ``h`` half-lives older than the newest
-    a share of 2^-h is kept, selected by a hash of the row, so the selection is stable across runs.
-    """
-    votes: Counter[tuple[tuple[Message, ...], str, str]] = Counter()
-    latest: dict[tuple[tuple[Message, ...], str, str], Preference] = {}
-    for row in rows:
-        if row.chosen == row.rejected:
-            continue
-        key = (row.prompt, row.chosen, row.rejected)
-        votes[key] += 1
-        previous = latest.get(key)
-        if previous is None or _later(row.occurred_at, previous.occurred_at):
-            latest[key] = row
-    agreed = [row for key, row in latest.items() if votes[key] > votes[key[0], key[2], key[1]]]
-    moments = [row.occurred_at for row in agreed if row.occurred_at is not None]
-    if half_life_days is None or not moments:
-        return agreed
-    newest = max(moments)
-    return [
-        row
-        for row in agreed
-        if row.occurred_at is None or _hash_fraction(row) < 0.5 ** ((newest - row.occurred_at) / timedelta(half_life_days))
-    ]
-
-
-def _characters(row: Preference) -> int:
-    return sum(len(message.content) for message in row.prompt) + max(len(row.chosen), len(row.rejected))
-
-
-def _later(moment: datetime | None, other: datetime | None) -> bool:
-    return moment is not None and (other is None or moment > other)
-
-
-def _hash_fraction(row: Preference) -> float:
-    """A number in [0, 1) derived from the row's hash."""
-    text = "\x1e".join([*(f"{m.role}\x1f{m.content}" for m in row.prompt), row.chosen, row.rejected])
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
 def train_dpo(base: str, rows: Iterable[Preference], settings: DPOSettings, output: Path, progress: Progress) -> Trained:
@@ -147,7 +80,6 @@ def train_dpo(base: str, rows: Iterable[Preference], settings: DPOSettings, outp
         raise DataRefused(f"{len(selected)} decisive comparisons are too few to train on; at least {settings.least_rows} are needed")
 
     from datasets import Dataset, disable_progress_bars
-    from peft import LoraConfig
     from transformers import PrinterCallback, set_seed
 
     from trainers.models.policy import load_policy
@@ -174,20 +106,18 @@ def train_dpo(base: str, rows: Iterable[Preference], settings: DPOSettings, outp
             args=_arguments(settings, checkpoints, len(rows_of_ids)),
             train_dataset=dataset,
             processing_class=policy.tokenizer,
-            peft_config=LoraConfig(
-                r=settings.lora_rank,
-                lora_alpha=settings.lora_alpha,
-                lora_dropout=0.0,
-                target_modules=settings.lora_modules if isinstance(settings.lora_modules, str) else list(settings.lora_modules),
-                task_type="CAUSAL_LM",
-            ),
+            peft_config=settings.lora(),
             callbacks=[reporter],
         )
         trainer.remove_callback(PrinterCallback)  # it prints every step's metrics
         trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))
-    adapter = _write_adapter(trainer.model, base, output / ADAPTER)
+    adapter = write_adapter(trainer.model, base, output / ADAPTER)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return Trained(adapter, len(rows_of_ids), trainer.state.global_step, reporter.latest, too_long)
+
+
+def _characters(row: Preference) -> int:
+    return sum(len(message.content) for message in row.prompt) + max(len(row.chosen), len(row.rejected))
 
 
 def _tokenized(row: Preference, chat: "ChatFormat", max_length: int) -> dict[str, list[int]] | None:
@@ -251,19 +181,3 @@ def _reporter(progress: Progress) -> Any:
                 progress(state.global_step, state.max_steps, metrics)
 
     return Reporter()
-
-
-def _write_adapter(model: Any, base: str, folder: Path) -> Path:
-    """Save the adapter without a model card, so that the same training gives the same bytes."""
-    partial = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(str(partial), safe_serialization=True)
-    (partial / "README.md").unlink(missing_ok=True)
-    config = json.loads((partial / "adapter_config.json").read_text(encoding="utf-8"))
-    config["base_model_name_or_path"] = base  # as given by the caller, not the resolved path
-    if isinstance(config.get("target_modules"), list):
-        config["target_modules"] = sorted(config["target_modules"])
-    (partial / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-    return folder

@@ -1,17 +1,14 @@
 """The table of training methods. A new method is a file beside this one and a row here."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel
 
 from storage.tables import row_named
-from trainers.data.preference import Preference
-from trainers.policy.dpo import DPOSettings, Trained, train_dpo
-
-Progress = Callable[[int, int, Mapping[str, float]], None]  # step, steps, metrics
+from trainers.data.preference import decisive_training_rows
+from trainers.policy.dpo import DPOSettings, train_dpo
+from trainers.policy.training import Trained, TrainingInputs
 
 
 @dataclass(frozen=True)
@@ -22,15 +19,20 @@ class Method:
     ----------
     name : used in events, ``[retraining] method`` and ``train --phase``, and as the name of the settings section
     settings : the model of that section
-    train : trains ``base`` on decisive preferences and writes the adapter under the given folder; resumes from its last checkpoint
+    train : trains the base model and writes the adapter; resumes from its last checkpoint
     """
 
     name: str
     settings: type[BaseModel]
-    train: Callable[[str, Iterable[Preference], Any, Path, Progress], Trained]
+    train: Callable[[TrainingInputs], Trained]
 
 
-METHODS: tuple[Method, ...] = (Method("dpo", DPOSettings, train_dpo),)
+def _dpo(training: TrainingInputs) -> Trained:
+    rows = decisive_training_rows(training.preferences)
+    return train_dpo(training.base, rows, training.settings, training.folder, training.progress)
+
+
+METHODS: tuple[Method, ...] = (Method("dpo", DPOSettings, _dpo),)
 
 
 def method(name: str) -> Method:

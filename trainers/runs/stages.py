@@ -18,6 +18,7 @@ from trainers.audits.trial import Models, Replies, Trial
 from trainers.data.preference import decisive_training_rows
 from trainers.features.embedder import Embedder
 from trainers.models.engine import generate
+from trainers.policy.training import TrainingInputs
 from trainers.policy.workarounds import keep_freed_memory
 from trainers.reward.guarded import guarded
 from trainers.reward.table import reward_model
@@ -119,7 +120,8 @@ def train(base: str, data: RunData, settings: RunSettings, folder: Path, artifac
     """Train the challenger from the base model with the run's method, and store its adapter."""
     assert settings.method is not None
     keep_freed_memory()
-    trained = settings.method.train(base, decisive_training_rows(data.preferences), settings.training, folder, progress)
+    training = TrainingInputs.of(base, data.preferences, data.ratings, settings.training, settings.as_settings(), folder, progress)
+    trained = settings.method.train(training)
     policy = artifacts.put(trained.adapter)
     return TrainedPolicy(
         policy=policy,

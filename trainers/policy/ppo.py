@@ -1,0 +1,520 @@
+"""Train a challenger by proximal policy optimisation of a LoRA adapter.
+
+One step (Schulman et al. 2017, arXiv:1707.06347; for language models Ziegler et al. 2019, arXiv:1909.08593):
+
+1. sample a reply to each prompt of a batch with the current policy, at temperature T;
+2. score each reply with the reward, and scale the scores to unit deviation;
+3. give each token the reward r_t = -beta (log pi_old(a_t|s_t) - log pi_ref(a_t|s_t)), and the score at the end token;
+4. estimate advantages with the critic (generalised advantage estimation, Schulman et al. 2016, arXiv:1506.02438);
+5. for a few epochs, in minibatches, maximise the clipped surrogate min(rho A, clip(rho, 1 - eps, 1 + eps) A) with
+   rho = pi(a_t|s_t) / pi_old(a_t|s_t), and fit the critic to the returns.
+
+Details follow Huang et al. 2024, arXiv:2403.17031. The reference is the base model, with the adapter disabled; the critic reads the
+base's last hidden states, which the pass over the reference computes anyway, so that there is one copy of the weights and no second trunk.
+All tensors of replies are right-aligned, shape ``(replies, tokens)`` with a mask: every reply ends in the last column.
+"""
+
+import math
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from storage.errors import DataRefused, TrainingError
+from storage.events import Message
+from trainers.features.embedding import Item
+from trainers.models.policy import Policy, load_policy
+from trainers.models.scoring import forward_parameters
+from trainers.policy.adapters import ADAPTER, LoRASettings, merged, write_adapter
+from trainers.policy.rollouts import Rollout, sample_rollouts
+from trainers.policy.training import Progress, Trained
+from trainers.policy.training_state import last_state, load_state, save_state
+
+RewardFunction = Callable[[Sequence[Item]], Sequence[float] | np.ndarray]  # one number for each (prompt, reply)
+
+
+class PPOSettings(LoRASettings):
+    """Hyperparameters of PPO training. The defaults were tuned on the shipped model.
+
+    Attributes
+    ----------
+    steps, batch : number of steps, and of replies sampled in each, over all processes
+    epochs, minibatch, micro_batch : passes over each step's replies, replies per update, and replies in one forward pass
+    learning_rate, critic_learning_rate : at the start; they fall linearly to zero
+    kl_coefficient : beta, the price of a nat of divergence from the reference, in standard deviations of the reward
+    kl_target, kl_horizon : with a target, in nats per reply, beta adapts (Ziegler et al., section 2.2); None keeps it fixed
+    gamma, gae_lambda : discount, and the lambda of advantage estimation
+    clip, value_clip : range of the probability ratio, and of a value's change, before they are clipped
+    critic_warmup : steps in which only the critic is trained
+    max_gradient_norm : of the policy's gradient and of the critic's
+    scale_rewards : scale scores by their running mean and deviation; False takes them as they are
+    score_clip : largest absolute scaled score
+    truncation_penalty : what a reply gets that did not end within ``max_tokens``, instead of a score
+    temperature, max_tokens : of sampling
+    max_length : maximum tokens of prompt and reply
+    least_prompts : minimum number of distinct prompts to train on
+    checkpoints : number of checkpoints per training, from which a killed run resumes
+    seed : of sampling, order and initialisation
+    gradient_checkpointing : None enables it on a GPU and disables it on a CPU
+    """
+
+    steps: Annotated[int, Field(ge=1)] = 40
+    batch: Annotated[int, Field(ge=2)] = 128
+    epochs: Annotated[int, Field(ge=1)] = 4
+    minibatch: Annotated[int, Field(ge=2)] = 32
+    micro_batch: Annotated[int, Field(ge=1)] = 32
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    critic_learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    kl_coefficient: Annotated[float, Field(ge=0)] = 0.05
+    kl_target: Annotated[float, Field(gt=0)] | None = None
+    kl_horizon: Annotated[int, Field(ge=1)] = 10_000
+    gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
+    gae_lambda: Annotated[float, Field(ge=0, le=1)] = 0.95
+    clip: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    value_clip: Annotated[float, Field(gt=0)] = 0.2
+    critic_warmup: Annotated[int, Field(ge=0)] = 2
+    max_gradient_norm: Annotated[float, Field(gt=0)] = 1.0
+    scale_rewards: bool = True
+    score_clip: Annotated[float, Field(gt=0)] = 5.0
+    truncation_penalty: Annotated[float, Field(ge=0)] = 2.0
+    temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
+    max_tokens: Annotated[int, Field(ge=1)] = 96
+    max_length: Annotated[int, Field(ge=32)] = 1024
+    least_prompts: Annotated[int, Field(ge=1)] = 32
+    checkpoints: Annotated[int, Field(ge=1)] = 8
+    gradient_checkpointing: bool | None = None
+    seed: int = 0
+
+
+# ---- the equations ----
+
+
+def token_rewards(scores: Tensor, log_ratio: Tensor, mask: Tensor, coefficient: float) -> Tensor:
+    """r_t of step 3, ``(n, t)``: -beta times the log-ratio of old policy to reference (the estimator k1 of the KL); the score at the end.
+
+    ``scores`` is ``(n,)``; ``log_ratio`` and ``mask`` are ``(n, t)``.
+    """
+    rewards = -coefficient * log_ratio * mask
+    rewards[:, -1] += scores
+    return rewards
+
+
+def gae(rewards: Tensor, values: Tensor, gamma: float, lam: float) -> Tensor:
+    """Advantages, ``(n, t)``: A_t = delta_t + gamma lambda A_{t+1}, where delta_t = r_t + gamma V_{t+1} - V_t.
+
+    Beyond the last column V = A = 0. arXiv:1506.02438, equations 11, 12 and 16. The recursion runs from right to left, so padding on the
+    left does not enter.
+    """
+    advantages = torch.zeros_like(rewards)
+    following_value = following = torch.zeros_like(rewards[:, 0])
+    for t in reversed(range(rewards.shape[1])):
+        delta = rewards[:, t] + gamma * following_value - values[:, t]
+        following = delta + gamma * lam * following
+        advantages[:, t], following_value = following, values[:, t]
+    return advantages
+
+
+def surrogate(ratio: Tensor, advantages: Tensor, clip: float) -> Tensor:
+    """The clipped objective to maximise, elementwise: arXiv:1707.06347, equation 7."""
+    return torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages)
+
+
+def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip: float) -> Tensor:
+    """Half the larger squared error of the value and of the value clipped to within ``clip`` of the old one, elementwise."""
+    clipped = old_values + (values - old_values).clamp(-clip, clip)
+    return 0.5 * torch.maximum((values - returns) ** 2, (clipped - returns) ** 2)
+
+
+def k3(log_ratio: Tensor) -> Tensor:
+    """An estimator of KL(p || q) from samples of p that is never negative: e^-x - 1 + x, where x = log p - log q. A metric only."""
+    return torch.expm1(-log_ratio) + log_ratio
+
+
+@dataclass
+class KLController:
+    """The coefficient beta; with a target it adapts: beta <- beta (1 + clip(KL / target - 1, -.2, .2) n / horizon)."""
+
+    coefficient: float
+    target: float | None
+    horizon: int
+
+    def update(self, kl: float, replies: int) -> None:
+        """After a step of ``replies`` replies with a mean of ``kl`` nats per reply."""
+        if self.target is not None:
+            self.coefficient *= 1 + min(max(kl / self.target - 1, -0.2), 0.2) * replies / self.horizon
+
+
+@dataclass
+class RunningMoments:
+    """Mean and variance of all values so far (Chan, Golub and LeVeque 1983)."""
+
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0  # sum of squared deviations from the mean
+
+    def update(self, values: Tensor) -> None:
+        """Add values, ``(n,)``."""
+        n = len(values)
+        if n:
+            mean, squares = float(values.mean()), float(((values - values.mean()) ** 2).sum())
+            delta, total = mean - self.mean, self.count + n
+            self.squares += squares + delta * delta * self.count * n / total
+            self.mean += delta * n / total
+            self.count = total
+
+    @property
+    def deviation(self) -> float:
+        return math.sqrt(self.squares / self.count) if self.count else 0.0
+
+
+class Critic(nn.Module):
+    """Values from hidden states of the base model, ``(..., width)`` to ``(...)``. It starts at zero everywhere."""
+
+    def __init__(self, width: int, hidden: int = 256) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.hidden = nn.Linear(width, hidden)
+        self.out = nn.Linear(hidden, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Values of the states."""
+        found: Tensor = self.out(torch.tanh(self.hidden(self.norm(states.float())))).squeeze(-1)
+        return found
+
+
+# ---- the training ----
+
+
+@dataclass
+class Experience:
+    """The replies of one step. Tensors are right-aligned, ``(n, t)``; ``states`` is ``(n, t, width)``."""
+
+    rollouts: Sequence[Rollout]
+    mask: Tensor
+    tokens: Tensor
+    old: Tensor
+    states: Tensor
+    values: Tensor
+    advantages: Tensor
+    returns: Tensor
+
+
+class PPO:
+    """The state of a training: adapter, critic, optimiser, coefficient of the KL penalty and moments of the reward."""
+
+    def __init__(self, policy: Policy, settings: PPOSettings) -> None:
+        from accelerate import Accelerator
+        from peft import get_peft_model
+        from transformers import set_seed
+
+        set_seed(settings.seed)  # the adapter's and the critic's initial weights, equal in all processes
+        self.settings = settings
+        self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
+        self.peft = get_peft_model(policy.model, settings.lora())
+        self.policy = Policy(self.peft.get_base_model(), policy.tokenizer, policy.name)  # with the adapter's layers in place
+        self.device = next(self.peft.parameters()).device
+        _prepare_for_training(self.policy.model, settings.gradient_checkpointing)
+        output = self.policy.model.get_output_embeddings()
+        self.critic = Critic(output.weight.shape[1]).to(self.device)
+        output.register_forward_pre_hook(self._keep_states)
+        self._states: Tensor | None = None
+        self._accepted = forward_parameters(self.policy.model)
+        self.adapter = [parameter for parameter in self.peft.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": self.adapter, "lr": settings.learning_rate},
+                {"params": list(self.critic.parameters()), "lr": settings.critic_learning_rate},
+            ],
+            eps=1e-5,
+            weight_decay=0.0,
+        )
+        self.kl = KLController(settings.kl_coefficient, settings.kl_target, settings.kl_horizon)
+        self.moments = RunningMoments()
+
+    def step(self, number: int, prompts: Sequence[Sequence[Message]], reward: RewardFunction) -> dict[str, float]:
+        """Sample, score and update; return the step's metrics.
+
+        Raises
+        ------
+        TrainingError
+            The reward or the loss is not a finite number.
+        """
+        rollouts = self.sample(number, prompts)
+        experience, metrics = self.experience(rollouts, reward)
+        metrics |= self.update(number, experience)
+        self.kl.update(metrics["kl"], len(prompts) * self.accelerator.num_processes)
+        return metrics
+
+    def sample(self, number: int, prompts: Sequence[Sequence[Message]]) -> list[Rollout]:
+        """One reply to each prompt."""
+        settings = self.settings
+        seed = (settings.seed * 1_000_003 + number) * 4096 + self.accelerator.process_index
+        with merged(self.peft):
+            return sample_rollouts(
+                self.policy, prompts, temperature=settings.temperature, max_tokens=settings.max_tokens, seed=seed, batch=len(prompts)
+            )
+
+    @torch.no_grad()
+    def experience(self, rollouts: Sequence[Rollout], reward: RewardFunction) -> tuple[Experience, dict[str, float]]:
+        """Score the replies and estimate advantages."""
+        settings = self.settings
+        length = max(len(rollout.reply_ids) for rollout in rollouts)
+        shape = (len(rollouts), length)
+        mask = torch.zeros(shape, dtype=torch.bool, device=self.device)
+        tokens = torch.zeros(shape, dtype=torch.long, device=self.device)
+        old, reference = torch.zeros(shape, device=self.device), torch.zeros(shape, device=self.device)
+        for row, rollout in enumerate(rollouts):
+            columns = slice(length - len(rollout.reply_ids), length)
+            mask[row, columns] = True
+            tokens[row, columns] = torch.tensor(rollout.reply_ids, device=self.device)
+            old[row, columns] = torch.tensor(rollout.log_probabilities, device=self.device)
+        states: Tensor | None = None
+        with self.peft.disable_adapter():
+            for rows in _micro_batches(rollouts, range(len(rollouts)), settings.micro_batch):
+                log_probabilities, found = self.forward([rollouts[i] for i in rows])
+                width = log_probabilities.shape[1]
+                reference[rows, length - width :] = log_probabilities
+                states = states if states is not None else found.new_zeros(*shape, found.shape[-1])
+                states[rows, length - width :] = found
+        assert states is not None
+        values = self.critic(states) * mask
+        raw, finished = self._scores(rollouts, reward)
+        self.moments.update(self.accelerator.gather(raw)[self.accelerator.gather(finished)])  # in all processes
+        log_ratio = (old - reference) * mask
+        rewards = token_rewards(self._scaled(raw, finished), log_ratio, mask, self.kl.coefficient)
+        advantages = gae(rewards, values, settings.gamma, settings.gae_lambda)
+        returns = advantages + values
+        total = self._sum(torch.stack([mask.sum(), mask.new_tensor(len(rollouts), dtype=torch.long), finished.sum()]).double())
+        count, replies, ended = total.tolist()
+        residual = self._variance((returns - values), mask, count)
+        metrics = {
+            "reward": self._mean(raw * finished, ended),
+            "kl": self._mean(log_ratio, replies),
+            "kl_token": self._mean(log_ratio, count),
+            "k3": self._mean(k3(log_ratio) * mask, replies),
+            "entropy": -self._mean(old * mask, count),
+            "length": count / replies,
+            "finished": ended / replies,
+            "kl_coefficient": self.kl.coefficient,
+            "explained_variance": 1 - residual / max(self._variance(returns, mask, count), 1e-12),
+        }
+        mean = self._mean(advantages * mask, count)
+        deviation = math.sqrt(self._variance(advantages, mask, count))
+        advantages = (advantages - mean) / (deviation + 1e-8) * mask  # whitened over the tokens of the whole batch, in all processes
+        return Experience(rollouts, mask, tokens, old, states, values, advantages, returns), metrics
+
+    def update(self, number: int, experience: Experience) -> dict[str, float]:
+        """The epochs of minibatches of one step."""
+        settings, processes = self.settings, self.accelerator.num_processes
+        share = 1 - number / settings.steps
+        for group, rate in zip(self.optimizer.param_groups, (settings.learning_rate, settings.critic_learning_rate), strict=True):
+            group["lr"] = rate * share
+        sums: dict[str, float] = {"policy_loss": 0.0, "value_loss": 0.0, "clipped": 0.0}
+        drift, updates = 0.0, 0
+        for epoch in range(settings.epochs):
+            order = np.random.default_rng((settings.seed, number, epoch)).permutation(len(experience.rollouts))
+            size = max(1, settings.minibatch // processes)
+            for rows in (order[i : i + size] for i in range(0, len(order), size)):
+                found = self._minibatch(experience, rows.tolist(), warm=number >= settings.critic_warmup)
+                if epoch == 0 and updates == 0:
+                    drift = found.pop("drift")
+                found.pop("drift", None)
+                sums = {name: value + found[name] for name, value in sums.items()}
+                updates += 1
+        return {name: value / updates for name, value in sums.items()} | {"first_ratio": drift}
+
+    def _minibatch(self, experience: Experience, rows: Sequence[int], *, warm: bool) -> dict[str, float]:
+        """One update; gradients are accumulated over micro-batches, and summed over processes."""
+        settings = self.settings
+        count = float(self._sum(experience.mask[rows].sum().double()))
+        self.optimizer.zero_grad(set_to_none=True)
+        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        drift = 0.0
+        for micro in _micro_batches(experience.rollouts, rows, settings.micro_batch):
+            if warm:
+                log_probabilities, _ = self.forward([experience.rollouts[i] for i in micro])
+                width = log_probabilities.shape[1]
+            else:
+                width = max(len(experience.rollouts[i].reply_ids) for i in micro)
+            mask, old, advantages, values, returns, states = (
+                tensor[micro, -width:]
+                for tensor in (
+                    experience.mask, experience.old, experience.advantages, experience.values, experience.returns, experience.states
+                )
+            )  # fmt: skip
+            critic = (value_loss(self.critic(states), values, returns, settings.value_clip) * mask).sum()
+            loss = critic
+            sums[1] += critic.detach()
+            if warm:
+                ratio = ((log_probabilities - old) * mask).exp()
+                policy = -(surrogate(ratio, advantages, settings.clip) * mask).sum()
+                loss = policy + critic
+                sums[0] += policy.detach()
+                sums[2] += (((ratio.detach() - 1).abs() > settings.clip) & mask).sum()
+                drift = max(drift, float((ratio.detach() - 1).abs().max()))
+            (loss / count).backward()  # type: ignore[no-untyped-call]
+        found = (self._sum(sums) / count).tolist()
+        if not all(map(math.isfinite, found)):
+            raise TrainingError(f"the loss is {found[0]} (policy) and {found[1]} (critic): lower learning_rate or kl_coefficient in [ppo]")
+        for parameters in (self.adapter, list(self.critic.parameters())):
+            self._reduce_gradients(parameters)
+            torch.nn.utils.clip_grad_norm_([p for p in parameters if p.grad is not None], settings.max_gradient_norm)
+        self.optimizer.step()
+        return {"policy_loss": found[0], "value_loss": found[1], "clipped": found[2], "drift": drift}
+
+    def forward(self, rollouts: Sequence[Rollout]) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of the replies' tokens at the sampling temperature, ``(n, t)``, and the states before them, ``(n, t, width)``.
+
+        Padding columns hold numbers without meaning.
+        """
+        rows = [[*rollout.prompt_ids, *rollout.reply_ids] for rollout in rollouts]
+        replies = max(len(rollout.reply_ids) for rollout in rollouts)
+        length = max(map(len, rows))
+        pad = self.policy.tokenizer.pad_token_id
+        ids = torch.tensor([[pad] * (length - len(row)) + row for row in rows], device=self.device)
+        lengths = torch.tensor([len(row) for row in rows], device=self.device)
+        mask = torch.arange(length, device=self.device) >= (length - lengths)[:, None]
+        arguments = {"position_ids": (mask.long().cumsum(1) - 1).clamp(min=0), "logits_to_keep": replies + 1, "use_cache": False}
+        logits = self.policy.model(
+            input_ids=ids, attention_mask=mask.long(), **{k: v for k, v in arguments.items() if k in self._accepted}
+        ).logits
+        assert self._states is not None
+        states, self._states = self._states[:, -replies - 1 : -1], None
+        logits = logits[:, -replies - 1 : -1].float() / self.settings.temperature
+        chosen = logits.gather(-1, ids[:, -replies:, None]).squeeze(-1) - logits.logsumexp(-1)
+        return chosen, states.detach()
+
+    def _keep_states(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self._states = inputs[0]
+
+    def _scores(self, rollouts: Sequence[Rollout], reward: RewardFunction) -> tuple[Tensor, Tensor]:
+        """The rewards of the replies, ``(n,)``, and which have one: truncated and empty ones have none."""
+        scored = [i for i, rollout in enumerate(rollouts) if rollout.finished and rollout.text]
+        returned = reward([(rollouts[i].prompt, rollouts[i].text) for i in scored]) if scored else ()
+        try:
+            found = np.asarray(returned, float)
+        except (TypeError, ValueError):
+            found = np.full(1, np.nan)
+        if found.shape != (len(scored),) or not np.isfinite(found).all():
+            raise TrainingError(f"the reward has to return {len(scored)} finite numbers for {len(scored)} replies, not {returned!r:.100}")
+        raw = torch.zeros(len(rollouts), device=self.device)
+        finished = torch.zeros(len(rollouts), dtype=torch.bool, device=self.device)
+        raw[scored], finished[scored] = torch.tensor(found, dtype=torch.float32, device=self.device), True
+        return raw, finished
+
+    def _scaled(self, raw: Tensor, finished: Tensor) -> Tensor:
+        scores = raw
+        if self.settings.scale_rewards:
+            limit = self.settings.score_clip
+            scores = ((raw - self.moments.mean) / max(self.moments.deviation, 1e-6)).clamp(-limit, limit)
+        return torch.where(finished, scores, -self.settings.truncation_penalty)
+
+    def _sum(self, values: Tensor) -> Tensor:
+        found: Tensor = self.accelerator.reduce(values, "sum")
+        return found
+
+    def _mean(self, values: Tensor, count: float) -> float:
+        return float(self._sum(values.sum().double())) / max(count, 1.0)
+
+    def _variance(self, values: Tensor, mask: Tensor, count: float) -> float:
+        mean = self._mean(values * mask, count)
+        return self._mean((values - mean) ** 2 * mask, count)
+
+    def _reduce_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        if self.accelerator.num_processes == 1:
+            return
+        gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
+        flat = self._sum(torch.cat([gradient.flatten() for gradient in gradients]))
+        for parameter, part in zip(parameters, torch.split(flat, [p.numel() for p in parameters]), strict=True):
+            parameter.grad = part.view_as(parameter).clone()
+
+
+def train_ppo(
+    base: str,
+    prompts: Sequence[tuple[Message, ...]],
+    reward: RewardFunction,
+    settings: PPOSettings,
+    folder: Path,
+    progress: Progress,
+) -> Trained:
+    """Train an adapter on ``base`` and write it to ``folder/policy``; an interrupted training resumes from its last checkpoint.
+
+    Parameters
+    ----------
+    base : the base model, as accepted by :func:`trainers.models.policy.resolve_model`; also the reference
+    prompts : what the policy replies to; repeated ones are used once an epoch
+    reward : maps (prompt, reply) pairs to numbers, the higher the better
+    folder : for this training only; its checkpoints are removed at the end
+    progress : called with step, steps and the metrics of :meth:`PPO.step`
+
+    Raises
+    ------
+    DataRefused
+        There are fewer distinct prompts than ``settings.least_prompts``.
+    ModelNotFound
+        ``base`` does not exist.
+    TrainingError
+        The reward or the loss is not a finite number.
+    """
+    distinct = list(dict.fromkeys(map(tuple, prompts)))
+    if len(distinct) < settings.least_prompts:
+        raise DataRefused(f"{len(distinct)} distinct prompts are too few to train on; at least {settings.least_prompts} are needed")
+    trainer = PPO(load_policy(base), settings)
+    kept = folder / "checkpoints"
+    state = last_state(kept)
+    start = load_state(state, trainer) if state is not None else 0
+    every = max(1, math.ceil(settings.steps / settings.checkpoints))
+    metrics: Mapping[str, float] = {}
+    for number, batch in enumerate(_batches(distinct, settings, trainer.accelerator.process_index, trainer.accelerator.num_processes)):
+        if number < start:
+            continue
+        metrics = trainer.step(number, batch, reward)
+        if (number + 1) % every == 0:
+            save_state(kept, trainer, number + 1)
+        progress(number + 1, settings.steps, metrics)
+    adapter = write_adapter(trainer.peft, base, folder / ADAPTER)
+    shutil.rmtree(kept, ignore_errors=True)
+    return Trained(adapter, len(distinct), settings.steps, metrics)
+
+
+def _batches(
+    prompts: Sequence[tuple[Message, ...]], settings: PPOSettings, process: int, processes: int
+) -> Iterator[list[tuple[Message, ...]]]:
+    """This process's prompts of each step: all prompts in a new order each epoch."""
+    size = settings.batch // processes
+    taken: list[int] = []
+    epoch = 0
+    for _ in range(settings.steps):
+        while len(taken) < settings.batch:
+            taken += np.random.default_rng((settings.seed, epoch)).permutation(len(prompts)).tolist()
+            epoch += 1
+        step, taken = taken[: settings.batch], taken[settings.batch :]
+        yield [prompts[i] for i in step[process::processes][:size]]
+
+
+def _micro_batches(rollouts: Sequence[Rollout], rows: Sequence[int], size: int) -> Iterator[list[int]]:
+    """The rows in groups of similar length."""
+    order = sorted(rows, key=lambda i: len(rollouts[i].prompt_ids) + len(rollouts[i].reply_ids))
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+def _prepare_for_training(model: Any, checkpointing: bool | None) -> None:
+    """Turn dropout off: with it, the ratio of new to old policy would differ from 1 before any update."""
+    model.eval()
+    if torch.cuda.is_available() if checkpointing is None else checkpointing:
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+            elif isinstance(getattr(module, "attention_dropout", None), float):
+                module.attention_dropout = 0.0
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.train()  # transformers checkpoints in training mode only
