@@ -16,13 +16,15 @@ from storage.events import Message
 from trainers.features.embedding import Item
 from trainers.models.policy import load_policy
 from trainers.models.scoring import log_probabilities
-from trainers.policy.ppo import PPOSettings, train_ppo
+from trainers.policy.ppo import train_ppo
+from trainers.policy.ppo_settings import PPOSettings
 
 REPLIES, REFERENCE, REWARDS, BETA = ("a", "b", "c"), (0.2, 0.3, 0.5), (1.0, 0.0, -1.0), 0.5
 PROMPT = (Message(role="user", content="go"),)
 SETTINGS = PPOSettings(
     steps=60, batch=512, minibatch=256, micro_batch=256, epochs=2, learning_rate=3e-3, critic_learning_rate=1e-2, kl_coefficient=BETA,
     gamma=1.0, gae_lambda=1.0, scale_rewards=False, max_tokens=3, least_prompts=1, critic_warmup=1, checkpoints=1,
+    governor_every=0,
 )  # fmt: skip
 
 

@@ -54,6 +54,8 @@ def train_phase(
         "steps": done.steps,
         "metrics": dict(done.metrics),
     }
+    if done.stopped is not None:
+        found["stopped"] = done.stopped
     return found, figures_as_text([(name, value) for name, value in found.items() if name != "metrics"] + list(done.metrics.items()))
 
 

@@ -22,7 +22,6 @@ from trainers.models.policy import load_policy
 from trainers.policy.ppo import (
     PPO,
     KLController,
-    PPOSettings,
     RunningMoments,
     gae,
     k3,
@@ -31,6 +30,7 @@ from trainers.policy.ppo import (
     train_ppo,
     value_loss,
 )
+from trainers.policy.ppo_settings import PPOSettings
 from trainers.policy.rollouts import sample_rollouts
 
 pytestmark = pytest.mark.training

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.trainers.test_dpo import FAST, preferred, silent
-from trainers.policy import dpo, workarounds
+from trainers.policy import dpo, fine_tuning, workarounds
 
 pytestmark = pytest.mark.training
 
@@ -41,9 +41,9 @@ def test_logits_at_reply_positions_only_train_the_same_adapter(tiny_model: Path,
             monkeypatch.setattr(utils, "_use_triton", asked)
             yield
 
-    monkeypatch.setattr(dpo, "reply_logits_only", contextlib.nullcontext)
+    monkeypatch.setattr(fine_tuning, "reply_logits_only", contextlib.nullcontext)
     everywhere = trained(tiny_model, tmp_path / "everywhere")
-    monkeypatch.setattr(dpo, "reply_logits_only", observed)
+    monkeypatch.setattr(fine_tuning, "reply_logits_only", observed)
     at_replies = trained(tiny_model, tmp_path / "at-replies")
     assert answers, "TRL no longer asks this function"
     assert all(answers)
@@ -55,6 +55,6 @@ def test_the_variable_turns_the_progress_bar_of_trl_off(
 ) -> None:
     trained(tiny_model, tmp_path / "without-a-bar")
     assert "reference log probs" not in capfd.readouterr().err
-    monkeypatch.setattr(dpo, "tqdm_disabled", contextlib.nullcontext)
+    monkeypatch.setattr(fine_tuning, "tqdm_disabled", contextlib.nullcontext)
     trained(tiny_model, tmp_path / "with-a-bar")
     assert "reference log probs" in capfd.readouterr().err

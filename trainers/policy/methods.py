@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from storage.tables import row_named
 from trainers.data.preference import decisive_training_rows
 from trainers.policy.dpo import DPOSettings, train_dpo
+from trainers.policy.ppo_settings import PPOSettings
 from trainers.policy.training import Trained, TrainingInputs
 
 
@@ -32,7 +33,16 @@ def _dpo(training: TrainingInputs) -> Trained:
     return train_dpo(training.base, rows, training.settings, training.folder, training.progress)
 
 
-METHODS: tuple[Method, ...] = (Method("dpo", DPOSettings, _dpo),)
+def _ppo(training: TrainingInputs) -> Trained:
+    from trainers.policy.ppo import train_on_judgments
+
+    return train_on_judgments(training)
+
+
+METHODS: tuple[Method, ...] = (
+    Method("dpo", DPOSettings, _dpo),
+    Method("ppo", PPOSettings, _ppo),
+)
 
 
 def method(name: str) -> Method:

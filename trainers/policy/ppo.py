@@ -16,80 +16,29 @@ All tensors of replies are right-aligned, shape ``(replies, tokens)`` with a mas
 
 import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from storage.errors import DataRefused, TrainingError
 from storage.events import Message
-from trainers.features.embedding import Item
 from trainers.models.policy import Policy, load_policy
 from trainers.models.scoring import forward_parameters
-from trainers.policy.adapters import ADAPTER, LoRASettings, merged, write_adapter
+from trainers.policy.adapters import ADAPTER, merged, write_adapter
+from trainers.policy.governor import Governor
+from trainers.policy.ppo_settings import PPOSettings
+from trainers.policy.reward_sources import RewardFunction, reward_function
 from trainers.policy.rollouts import Rollout, sample_rollouts
-from trainers.policy.training import Progress, Trained
+from trainers.policy.second_reward import SecondReward, split
+from trainers.policy.training import Progress, Trained, TrainingInputs
 from trainers.policy.training_state import last_state, load_state, save_state
 
-RewardFunction = Callable[[Sequence[Item]], Sequence[float] | np.ndarray]  # one number for each (prompt, reply)
-
-
-class PPOSettings(LoRASettings):
-    """Hyperparameters of PPO training. The defaults were tuned on the shipped model.
-
-    Attributes
-    ----------
-    steps, batch : number of steps, and of replies sampled in each, over all processes
-    epochs, minibatch, micro_batch : passes over each step's replies, replies per update, and replies in one forward pass
-    learning_rate, critic_learning_rate : at the start; they fall linearly to zero
-    kl_coefficient : beta, the price of a nat of divergence from the reference, in standard deviations of the reward
-    kl_target, kl_horizon : with a target, in nats per reply, beta adapts (Ziegler et al., section 2.2); None keeps it fixed
-    gamma, gae_lambda : discount, and the lambda of advantage estimation
-    clip, value_clip : range of the probability ratio, and of a value's change, before they are clipped
-    critic_warmup : steps in which only the critic is trained
-    max_gradient_norm : of the policy's gradient and of the critic's
-    scale_rewards : scale scores by their running mean and deviation; False takes them as they are
-    score_clip : largest absolute scaled score
-    truncation_penalty : what a reply gets that did not end within ``max_tokens``, instead of a score
-    temperature, max_tokens : of sampling
-    max_length : maximum tokens of prompt and reply
-    least_prompts : minimum number of distinct prompts to train on
-    checkpoints : number of checkpoints per training, from which a killed run resumes
-    seed : of sampling, order and initialisation
-    gradient_checkpointing : None enables it on a GPU and disables it on a CPU
-    """
-
-    steps: Annotated[int, Field(ge=1)] = 40
-    batch: Annotated[int, Field(ge=2)] = 128
-    epochs: Annotated[int, Field(ge=1)] = 4
-    minibatch: Annotated[int, Field(ge=2)] = 32
-    micro_batch: Annotated[int, Field(ge=1)] = 32
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    critic_learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    kl_coefficient: Annotated[float, Field(ge=0)] = 0.05
-    kl_target: Annotated[float, Field(gt=0)] | None = None
-    kl_horizon: Annotated[int, Field(ge=1)] = 10_000
-    gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
-    gae_lambda: Annotated[float, Field(ge=0, le=1)] = 0.95
-    clip: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    value_clip: Annotated[float, Field(gt=0)] = 0.2
-    critic_warmup: Annotated[int, Field(ge=0)] = 2
-    max_gradient_norm: Annotated[float, Field(gt=0)] = 1.0
-    scale_rewards: bool = True
-    score_clip: Annotated[float, Field(gt=0)] = 5.0
-    truncation_penalty: Annotated[float, Field(ge=0)] = 2.0
-    temperature: Annotated[float, Field(gt=0, le=2)] = 1.0
-    max_tokens: Annotated[int, Field(ge=1)] = 96
-    max_length: Annotated[int, Field(ge=32)] = 1024
-    least_prompts: Annotated[int, Field(ge=1)] = 32
-    checkpoints: Annotated[int, Field(ge=1)] = 8
-    gradient_checkpointing: bool | None = None
-    seed: int = 0
+LEAST_WATCHED = 8  # prompts for the governor
 
 
 # ---- the equations ----
@@ -256,11 +205,23 @@ class PPO:
     def sample(self, number: int, prompts: Sequence[Sequence[Message]]) -> list[Rollout]:
         """One reply to each prompt."""
         settings = self.settings
-        seed = (settings.seed * 1_000_003 + number) * 4096 + self.accelerator.process_index
+        seed = (settings.seed * 1_000_003 + number + 1) * 4096 + self.accelerator.process_index
         with merged(self.peft):
             return sample_rollouts(
                 self.policy, prompts, temperature=settings.temperature, max_tokens=settings.max_tokens, seed=seed, batch=len(prompts)
             )
+
+    @torch.no_grad()
+    def measure(self, prompts: Sequence[Sequence[Message]]) -> tuple[list[Rollout], float]:
+        """A reply to each prompt, with the same random numbers each time, and their mean KL from the reference in nats per reply."""
+        rollouts = self.sample(-1, prompts)
+        divergence = 0.0
+        with self.peft.disable_adapter():
+            for rows in _micro_batches(rollouts, range(len(rollouts)), self.settings.micro_batch):
+                reference, _ = self.forward([rollouts[i] for i in rows])
+                for row, i in enumerate(rows):
+                    divergence += sum(rollouts[i].log_probabilities) - float(reference[row, -len(rollouts[i].reply_ids) :].sum())
+        return rollouts, divergence / len(rollouts)
 
     @torch.no_grad()
     def experience(self, rollouts: Sequence[Rollout], reward: RewardFunction) -> tuple[Experience, dict[str, float]]:
@@ -437,6 +398,27 @@ class PPO:
             parameter.grad = part.view_as(parameter).clone()
 
 
+def train_on_judgments(training: TrainingInputs) -> Trained:
+    """The training method: PPO against a reward fitted to the run's judgments, watched by a second one fitted to those held out for it.
+
+    Raises
+    ------
+    ConfigurationError
+        A source of ``[ppo.rewards]`` does not exist.
+    DataRefused
+        There are too few judgments or prompts, or a reward model has not passed its checks.
+    """
+    settings: PPOSettings = training.settings
+    halves = split(training.preferences) if settings.governor_every else None
+    fitted_to = halves.first if halves is not None else training.preferences
+    reward = reward_function(settings.rewards, fitted_to, training.ratings, training.sections, training.folder / "rewards")
+    second = SecondReward.fit(halves.held_out) if halves is not None else None
+    prompts = [*(each.prompt for each in training.preferences), *(each.prompt for each in training.ratings)]
+    return train_ppo(
+        training.base, prompts, reward, settings, training.folder, training.progress, second.scores if second is not None else None
+    )
+
+
 def train_ppo(
     base: str,
     prompts: Sequence[tuple[Message, ...]],
@@ -444,6 +426,7 @@ def train_ppo(
     settings: PPOSettings,
     folder: Path,
     progress: Progress,
+    second: RewardFunction | None = None,
 ) -> Trained:
     """Train an adapter on ``base`` and write it to ``folder/policy``; an interrupted training resumes from its last checkpoint.
 
@@ -454,6 +437,7 @@ def train_ppo(
     reward : maps (prompt, reply) pairs to numbers, the higher the better
     folder : for this training only; its checkpoints are removed at the end
     progress : called with step, steps and the metrics of :meth:`PPO.step`
+    second : a reward that is not optimised; the policy at its peak is returned, and the training stops when it has fallen
 
     Raises
     ------
@@ -465,31 +449,62 @@ def train_ppo(
         The reward or the loss is not a finite number.
     """
     distinct = list(dict.fromkeys(map(tuple, prompts)))
-    if len(distinct) < settings.least_prompts:
-        raise DataRefused(f"{len(distinct)} distinct prompts are too few to train on; at least {settings.least_prompts} are needed")
+    aside = min(settings.governor_prompts, len(distinct) // 4) if settings.governor_every else 0
+    order = np.random.default_rng(settings.seed).permutation(len(distinct))
+    watched, trained_on = [distinct[i] for i in order[:aside]], [distinct[i] for i in order[aside:]]
+    if len(trained_on) < settings.least_prompts:
+        raise DataRefused(f"{len(trained_on)} distinct prompts are too few to train on; at least {settings.least_prompts} are needed")
+    governor = None
+    if aside >= LEAST_WATCHED:
+        checks = 1 + settings.steps // settings.governor_every
+        governor = Governor(watched, reward, second, checks, settings.governor_alpha)
     trainer = PPO(load_policy(base), settings)
-    kept = folder / "checkpoints"
+    kept, best = folder / "checkpoints", folder / "best"
     state = last_state(kept)
-    start = load_state(state, trainer) if state is not None else 0
+    start = load_state(state, trainer, governor) if state is not None else 0
     every = max(1, math.ceil(settings.steps / settings.checkpoints))
-    metrics: Mapping[str, float] = {}
-    for number, batch in enumerate(_batches(distinct, settings, trainer.accelerator.process_index, trainer.accelerator.num_processes)):
-        if number < start:
+    metrics: dict[str, float] = {}
+    stopped = _watch(governor, trainer, 0, base, best) if start == 0 else None
+    number = start
+    for number, batch in enumerate(_batches(trained_on, settings, trainer.accelerator), 1):
+        if number <= start:
             continue
-        metrics = trainer.step(number, batch, reward)
-        if (number + 1) % every == 0:
-            save_state(kept, trainer, number + 1)
-        progress(number + 1, settings.steps, metrics)
-    adapter = write_adapter(trainer.peft, base, folder / ADAPTER)
+        metrics = trainer.step(number - 1, batch, reward)
+        if governor is not None and number % settings.governor_every == 0:
+            stopped = _watch(governor, trainer, number, base, best)
+            metrics |= {"proxy": governor.points[-1].proxy} | (
+                {"second": governor.points[-1].second} if governor.points[-1].second is not None else {}
+            )
+        if number % every == 0:
+            save_state(kept, trainer, governor, number)
+        progress(number, settings.steps, metrics)
+        if stopped is not None:
+            break
+    adapter = folder / ADAPTER
+    if governor is None or governor.second is None:
+        write_adapter(trainer.peft, base, adapter)
+    else:
+        shutil.rmtree(adapter, ignore_errors=True)
+        best.rename(adapter)
     shutil.rmtree(kept, ignore_errors=True)
-    return Trained(adapter, len(distinct), settings.steps, metrics)
+    shutil.rmtree(best, ignore_errors=True)
+    return Trained(adapter, len(trained_on), number, metrics, curve=governor.curve if governor is not None else (), stopped=stopped)
 
 
-def _batches(
-    prompts: Sequence[tuple[Message, ...]], settings: PPOSettings, process: int, processes: int
-) -> Iterator[list[tuple[Message, ...]]]:
+def _watch(governor: Governor | None, trainer: PPO, number: int, base: str, best: Path) -> str | None:
+    """Check the policy after ``number`` steps and keep it if it is the best; return why the training has to stop, or None."""
+    if governor is None:
+        return None
+    rollouts, kl = trainer.measure(governor.prompts)
+    check = governor.check(number, rollouts, kl)
+    if check.best and governor.second is not None:
+        write_adapter(trainer.peft, base, best)
+    return check.stop
+
+
+def _batches(prompts: Sequence[tuple[Message, ...]], settings: PPOSettings, accelerator: Any) -> Iterator[list[tuple[Message, ...]]]:
     """This process's prompts of each step: all prompts in a new order each epoch."""
-    size = settings.batch // processes
+    size = settings.batch // accelerator.num_processes
     taken: list[int] = []
     epoch = 0
     for _ in range(settings.steps):
@@ -497,7 +512,7 @@ def _batches(
             taken += np.random.default_rng((settings.seed, epoch)).permutation(len(prompts)).tolist()
             epoch += 1
         step, taken = taken[: settings.batch], taken[settings.batch :]
-        yield [prompts[i] for i in step[process::processes][:size]]
+        yield [prompts[i] for i in step[accelerator.process_index :: accelerator.num_processes][:size]]
 
 
 def _micro_batches(rollouts: Sequence[Rollout], rows: Sequence[int], size: int) -> Iterator[list[int]]:

@@ -8,6 +8,7 @@ from typing import Any
 from storage.settings import Settings
 from trainers.data.preference import Preference
 from trainers.data.rating import Rating
+from trainers.policy.training_curve import CurvePoint
 
 Progress = Callable[[int, int, Mapping[str, float]], None]  # step, steps, metrics
 
@@ -56,7 +57,8 @@ class TrainingInputs:
 class Trained:
     """The finished adapter, the number of rows and steps, and the last logged metrics.
 
-    ``too_long`` rows were dropped, because a reply and a minimum of its prompt do not fit into ``max_length`` together.
+    ``too_long`` rows were dropped, because a reply and a minimum of its prompt do not fit into ``max_length`` together. ``curve`` is what
+    a governor measured on the way, ``stopped`` why it ended the training early.
     """
 
     adapter: Path
@@ -64,3 +66,5 @@ class Trained:
     steps: int
     metrics: Mapping[str, float]
     too_long: int = 0
+    curve: tuple[CurvePoint, ...] = ()
+    stopped: str | None = None

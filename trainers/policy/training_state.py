@@ -1,4 +1,4 @@
-"""Checkpoints of a PPO training: adapter, critic, optimiser and controllers, as safetensors and JSON.
+"""Checkpoints of a PPO training: adapter, critic, optimiser, controllers and governor, as safetensors and JSON.
 
 They lie between steps, when no replies are kept; sampling and order are functions of seed and step, so there is no random state to save.
 """
@@ -13,13 +13,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 if TYPE_CHECKING:
+    from trainers.policy.governor import Governor
     from trainers.policy.ppo import PPO
 
 KEPT = 2  # checkpoints
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
-def save_state(folder: Path, trainer: "PPO", steps: int) -> None:
+def save_state(folder: Path, trainer: "PPO", governor: "Governor | None", steps: int) -> None:
     """Save the state after ``steps`` steps; the folder appears when it is complete."""
     if not trainer.accelerator.is_main_process:
         return
@@ -33,7 +34,9 @@ def save_state(folder: Path, trainer: "PPO", steps: int) -> None:
         state = trainer.optimizer.state.get(parameter, {})
         tensors |= {f"optimizer.{i}.{name}": torch.as_tensor(state[name]) for name in _MOMENTS if name in state}
     save_file({name: tensor.contiguous().cpu().clone() for name, tensor in tensors.items()}, partial / "tensors.safetensors")
-    about = {"steps": steps, "kl_coefficient": trainer.kl.coefficient, "moments": vars(trainer.moments)}
+    about: dict[str, Any] = {"steps": steps, "kl_coefficient": trainer.kl.coefficient, "moments": vars(trainer.moments)}
+    if governor is not None:
+        about["governor"] = governor.state()
     (partial / "state.json").write_bytes(orjson.dumps(about))
     shutil.rmtree(final, ignore_errors=True)
     partial.rename(final)
@@ -46,7 +49,7 @@ def last_state(folder: Path) -> Path | None:
     return max(_complete(folder), key=_steps, default=None)
 
 
-def load_state(path: Path, trainer: "PPO") -> int:
+def load_state(path: Path, trainer: "PPO", governor: "Governor | None") -> int:
     """Restore the training; return the number of steps it had taken."""
     tensors = load_file(path / "tensors.safetensors")
     about: dict[str, Any] = json.loads((path / "state.json").read_bytes())
@@ -60,6 +63,8 @@ def load_state(path: Path, trainer: "PPO") -> int:
             trainer.optimizer.state[parameter] = {n: t if n == "step" else t.to(parameter.device) for n, t in found.items()}
     trainer.kl.coefficient = about["kl_coefficient"]
     trainer.moments = type(trainer.moments)(**about["moments"])
+    if governor is not None:
+        governor.restore(about["governor"])
     return int(about["steps"])
 
 

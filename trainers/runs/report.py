@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from storage.artifacts import Artifacts
 from storage.errors import ArtifactError
 from storage.events import GateResult, Message, Sampling, Verdict, problems
+from trainers.policy.training_curve import CurvePoint
 
 
 class _Part(BaseModel):
@@ -45,12 +46,17 @@ class Data(_Part):
 
 
 class Training(_Part):
-    """Size and last logged metrics of the training; ``too_long`` rows were dropped."""
+    """Size and last logged metrics of the training; ``too_long`` rows were dropped.
+
+    ``curve`` is what a governor measured on the way; ``stopped`` says why it ended the training early.
+    """
 
     rows: int
     steps: int
     metrics: dict[str, float]
     too_long: int = 0
+    curve: tuple[CurvePoint, ...] = ()
+    stopped: str | None = None
 
 
 class PairedReply(_Part):

@@ -25,7 +25,7 @@ class RunSettings:
     Attributes
     ----------
     method, training : the training method and its own section; None where nothing is trained
-    rewards : the sections of the reward models besides the head; empty where the run trains none
+    rewards : the sections of the reward models besides the head; empty where the run trains none, for its evaluation or for its method
     gates : the limits of every audit
     """
 
@@ -50,10 +50,12 @@ class RunSettings:
         """
         row = method(name) if name is not None else None
         evaluation = settings.section("evaluation", EvaluationSettings)
-        kinds = REWARD_MODELS if reward_model(evaluation.reward).name != HEAD else ()
+        training = settings.section(row.name, row.settings) if row is not None else None
+        trains_rewards = reward_model(evaluation.reward).name != HEAD or hasattr(training, "rewards")
+        kinds = REWARD_MODELS if trains_rewards else ()
         return cls(
             method=row,
-            training=settings.section(row.name, row.settings) if row is not None else None,
+            training=training,
             evaluation=evaluation,
             rewards={kind.section: settings.section(kind.section, kind.settings) for kind in kinds if kind.name != HEAD},
             gates=settings.section("gates", gates_section()),

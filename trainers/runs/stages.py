@@ -19,6 +19,7 @@ from trainers.data.preference import decisive_training_rows
 from trainers.features.embedder import Embedder
 from trainers.models.engine import generate
 from trainers.policy.training import TrainingInputs
+from trainers.policy.training_curve import CurvePoint
 from trainers.policy.workarounds import keep_freed_memory
 from trainers.reward.guarded import guarded
 from trainers.reward.table import reward_model
@@ -58,6 +59,8 @@ class TrainedPolicy(_Record):
     steps: int
     metrics: dict[str, float]
     too_long: int = 0
+    curve: tuple[CurvePoint, ...] = ()
+    stopped: str | None = None
 
 
 class TrainedReward(_Record):
@@ -130,6 +133,8 @@ def train(base: str, data: RunData, settings: RunSettings, folder: Path, artifac
         steps=trained.steps,
         metrics=dict(trained.metrics),
         too_long=trained.too_long,
+        curve=trained.curve,
+        stopped=trained.stopped,
     )
 
 
@@ -227,9 +232,7 @@ def judge(
             prompts=len(sampled.challenger),
             overlap=data.overlap,
         ),
-        training=Training(rows=trained.rows, steps=trained.steps, metrics=trained.metrics, too_long=trained.too_long)
-        if trained is not None
-        else None,
+        training=Training.model_validate(trained.model_dump(exclude={"policy", "version"})) if trained is not None else None,
         sampling=settings.evaluation.sampling,
         settings=settings.as_json(),
         findings=evaluated.findings,
