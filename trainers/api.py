@@ -5,7 +5,8 @@ to the given output folder. The work is done by the pipeline's stages.
 """
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from storage.events import Identifier
 from storage.settings import Common, Settings
 from trainers.audits.trial import ModelRef, Models
 from trainers.data.bad_lines import DataSummary
+from trainers.data.rating import Rating
 from trainers.models.model_files import adapter_base, is_adapter
 from trainers.policy.dpo import DPOSettings
 from trainers.policy.training import Trained, TrainingInputs
@@ -43,6 +45,7 @@ def train_policy(
     on_data: OnData | None = None,
     *,
     method: str = "dpo",
+    ratings: Sequence[Rating] | None = None,
 ) -> Trained:
     """Train an adapter for ``model`` on the training stratum of ``data`` and write it to ``out/policy``.
 
@@ -50,6 +53,7 @@ def train_policy(
     ----------
     on_data : called with the counts of accepted and rejected records before training starts
     method : name of a row in ``trainers.policy.methods``
+    ratings : of single replies; None for those in ``data``
 
     Raises
     ------
@@ -61,10 +65,10 @@ def train_policy(
     run_settings = RunSettings.read(settings, method)
     assert run_settings.method is not None
     run_data = _read(data, on_data)
+    if ratings is not None:
+        run_data = replace(run_data, rated=tuple(ratings))
     out.mkdir(parents=True, exist_ok=True)
-    training = TrainingInputs.of(
-        model, run_data.preferences, run_data.ratings, run_settings.training, settings, out, _stage("train", progress)
-    )
+    training = TrainingInputs.of(model, run_data, run_settings.training, settings, out, _stage("train", progress))
     return run_settings.method.train(training)
 
 

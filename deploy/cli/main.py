@@ -321,9 +321,12 @@ def export(
 
 @app.command()
 def train(
-    phase: Annotated[str, typer.Option(help="What to train: reward for a reward model, or a training method such as dpo for a policy.")],
-    data: Annotated[Path | None, typer.Option(help="Preference records; by default the warehouse's judgments.")] = None,
-    model: Annotated[str | None, typer.Option(help="Folder or id of the language model (dpo).")] = None,
+    phase: Annotated[str, typer.Option(help="What to train: reward, sft, dpo, kto or ppo.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Records: preferences, for sft demonstrations, for kto ratings; by default the warehouse's judgments."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Folder or id of the language model to train.")] = None,
     kind: Annotated[str, typer.Option(help="reward: head, transformer, or ensemble of both.")] = "head",
     out: Annotated[Path, typer.Option(help="Folder for what is trained.")] = Path("out"),
     source: Annotated[

@@ -34,17 +34,17 @@ def train_phase(
     """Train one phase: a reward model into ``out/reward``, validated on held-out prompts, or a policy into ``out/policy``."""
     row = phase_named(phase)
     with _data(settings, data, sources) as file:
+        ratings = warehouse_ratings(settings, _sources(settings, sources)) if data is None else None
         if isinstance(row, RewardPhase):
             from trainers.reward.validation import train_reward
 
-            ratings = warehouse_ratings(settings, _sources(settings, sources)) if data is None else None
             report = train_reward(file, settings, kind, out=out, swap_sides=swap_sides, ratings=ratings, on_data=_report_data(say))
             return json.loads(report.model_dump_json()), report.as_text()
         from trainers.api import train_policy
 
         read: list[DataSummary] = []
         base = model or settings.common.model
-        done = train_policy(settings, file, base, out, _progress(say), _report_data(say, read.append), method=row.name)
+        done = train_policy(settings, file, base, out, _progress(say), _report_data(say, read.append), method=row.name, ratings=ratings)
     found = {
         "adapter": str(done.adapter),
         "rows": done.rows,

@@ -252,7 +252,8 @@ KILLED = """
         if step == stop_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    train_ppo(sys.argv[1], prompts(8), exclamations, FAST.model_copy(update={"checkpoints": 2, "steps": 4}), Path(sys.argv[2]), progress)
+    settings = FAST.model_copy(update={"checkpoints": 2, "steps": 4, "governor_every": 1, "kl_target": 0.1})
+    train_ppo(sys.argv[1], prompts(40), exclamations, settings, Path(sys.argv[2]), progress, exclamations)
 """
 
 
@@ -271,6 +272,38 @@ def test_a_killed_training_resumes_to_the_same_bytes(tiny_model: Path, tmp_path:
     whole, killed = (load_file(tmp_path / name / "policy" / "adapter_model.safetensors") for name in ("whole", "killed"))
     assert whole.keys() == killed.keys()
     assert all(np.array_equal(whole[name], killed[name]) for name in whole)
+
+
+SHARED = """
+    import sys
+    from pathlib import Path
+    import torch
+    from tests.trainers.test_ppo import FAST, exclamations, prompts
+    from trainers.policy.ppo import train_ppo
+
+    torch.set_num_threads(1)
+    settings = FAST.model_copy(update={"minibatch": 16, "critic_warmup": 0, "governor_every": 2, "learning_rate": 1e-4})
+    train_ppo(sys.argv[1], prompts(40), exclamations, settings, Path(sys.argv[2]), lambda *said: print("step", said[0]), exclamations)
+"""
+
+
+@pytest.mark.timeout(600)
+def test_two_processes_train_the_same_policy_as_one(tiny_model: Path, tmp_path: Path) -> None:
+    """Each has half of every batch: the replies are the same, and sums of gradients equal up to rounding. One reports."""
+    script = tmp_path / "shared.py"
+    script.write_text(textwrap.dedent(SHARED))
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    adapters = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        command = [sys.executable, *launch, "--num_processes", str(processes), str(script), str(tiny_model), str(folder)]
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert [line for line in done.stdout.splitlines() if line.startswith("step")] == ["step 1", "step 2", "step 3"]
+        adapters.append(load_file(folder / "policy" / "adapter_model.safetensors"))
+    for name, weight in adapters[0].items():
+        assert np.allclose(weight, adapters[1][name], atol=1e-5), name
 
 
 @pytest.mark.parametrize("returned", [[math.nan] * 99, [1.0], "nothing"])

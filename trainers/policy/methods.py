@@ -8,7 +8,9 @@ from pydantic import BaseModel
 from storage.tables import row_named
 from trainers.data.preference import decisive_training_rows
 from trainers.policy.dpo import DPOSettings, train_dpo
+from trainers.policy.kto import KTOSettings, train_kto
 from trainers.policy.ppo_settings import PPOSettings
+from trainers.policy.sft import SFTSettings, train_sft
 from trainers.policy.training import Trained, TrainingInputs
 
 
@@ -39,8 +41,18 @@ def _ppo(training: TrainingInputs) -> Trained:
     return train_on_judgments(training)
 
 
+def _sft(training: TrainingInputs) -> Trained:
+    return train_sft(training.base, training.demonstrations, training.preferences, training.settings, training.folder, training.progress)
+
+
+def _kto(training: TrainingInputs) -> Trained:
+    return train_kto(training.base, training.ratings, training.settings, training.folder, training.progress)
+
+
 METHODS: tuple[Method, ...] = (
+    Method("sft", SFTSettings, _sft),
     Method("dpo", DPOSettings, _dpo),
+    Method("kto", KTOSettings, _kto),
     Method("ppo", PPOSettings, _ppo),
 )
 

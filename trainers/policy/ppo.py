@@ -23,6 +23,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
 from storage.errors import DataRefused, TrainingError
@@ -160,7 +162,6 @@ class PPO:
     """The state of a training: adapter, critic, optimiser, coefficient of the KL penalty and moments of the reward."""
 
     def __init__(self, policy: Policy, settings: PPOSettings) -> None:
-        from accelerate import Accelerator
         from peft import get_peft_model
         from transformers import set_seed
 
@@ -202,19 +203,25 @@ class PPO:
         self.kl.update(metrics["kl"], len(prompts) * self.accelerator.num_processes)
         return metrics
 
-    def sample(self, number: int, prompts: Sequence[Sequence[Message]]) -> list[Rollout]:
-        """One reply to each prompt."""
-        settings = self.settings
-        seed = (settings.seed * 1_000_003 + number + 1) * 4096 + self.accelerator.process_index
+    def sample(self, number: int, prompts: Sequence[Sequence[Message]], *, shared: bool = True) -> list[Rollout]:
+        """One reply to each prompt; ``shared`` if the other processes have the rest of the batch, and not the same prompts."""
+        settings, processes = self.settings, self.accelerator.num_processes
+        numbers = range(self.accelerator.process_index, processes * len(prompts), processes) if shared else range(len(prompts))
         with merged(self.peft):
             return sample_rollouts(
-                self.policy, prompts, temperature=settings.temperature, max_tokens=settings.max_tokens, seed=seed, batch=len(prompts)
+                self.policy,
+                prompts,
+                temperature=settings.temperature,
+                max_tokens=settings.max_tokens,
+                seed=settings.seed * 1_000_003 + number + 1,
+                numbers=numbers,
+                batch=len(prompts),
             )
 
     @torch.no_grad()
     def measure(self, prompts: Sequence[Sequence[Message]]) -> tuple[list[Rollout], float]:
         """A reply to each prompt, with the same random numbers each time, and their mean KL from the reference in nats per reply."""
-        rollouts = self.sample(-1, prompts)
+        rollouts = self.sample(-1, prompts, shared=False)
         divergence = 0.0
         with self.peft.disable_adapter():
             for rows in _micro_batches(rollouts, range(len(rollouts)), self.settings.micro_batch):
@@ -411,7 +418,8 @@ def train_on_judgments(training: TrainingInputs) -> Trained:
     settings: PPOSettings = training.settings
     halves = split(training.preferences) if settings.governor_every else None
     fitted_to = halves.first if halves is not None else training.preferences
-    reward = reward_function(settings.rewards, fitted_to, training.ratings, training.sections, training.folder / "rewards")
+    with PartialState(cpu=not torch.cuda.is_available()).main_process_first():  # the others read what it has fitted
+        reward = reward_function(settings.rewards, fitted_to, training.ratings, training.sections, training.folder / "rewards")
     second = SecondReward.fit(halves.held_out) if halves is not None else None
     prompts = [*(each.prompt for each in training.preferences), *(each.prompt for each in training.ratings)]
     return train_ppo(
@@ -450,12 +458,13 @@ def train_ppo(
     """
     distinct = list(dict.fromkeys(map(tuple, prompts)))
     aside = min(settings.governor_prompts, len(distinct) // 4) if settings.governor_every else 0
+    aside = aside if aside >= LEAST_WATCHED else 0
     order = np.random.default_rng(settings.seed).permutation(len(distinct))
     watched, trained_on = [distinct[i] for i in order[:aside]], [distinct[i] for i in order[aside:]]
     if len(trained_on) < settings.least_prompts:
         raise DataRefused(f"{len(trained_on)} distinct prompts are too few to train on; at least {settings.least_prompts} are needed")
     governor = None
-    if aside >= LEAST_WATCHED:
+    if aside:
         checks = 1 + settings.steps // settings.governor_every
         governor = Governor(watched, reward, second, checks, settings.governor_alpha)
     trainer = PPO(load_policy(base), settings)
@@ -472,34 +481,47 @@ def train_ppo(
         metrics = trainer.step(number - 1, batch, reward)
         if governor is not None and number % settings.governor_every == 0:
             stopped = _watch(governor, trainer, number, base, best)
-            metrics |= {"proxy": governor.points[-1].proxy} | (
-                {"second": governor.points[-1].second} if governor.points[-1].second is not None else {}
-            )
-        if number % every == 0:
-            save_state(kept, trainer, governor, number)
-        progress(number, settings.steps, metrics)
+            metrics |= _measured(governor)
+        if trainer.accelerator.is_main_process:
+            if number % every == 0:
+                save_state(kept, trainer, governor, number)
+            progress(number, settings.steps, metrics)
         if stopped is not None:
             break
     adapter = folder / ADAPTER
-    if governor is None or governor.second is None:
-        write_adapter(trainer.peft, base, adapter)
-    else:
-        shutil.rmtree(adapter, ignore_errors=True)
-        best.rename(adapter)
-    shutil.rmtree(kept, ignore_errors=True)
-    shutil.rmtree(best, ignore_errors=True)
+    if trainer.accelerator.is_main_process:
+        if governor is None or governor.second is None:
+            write_adapter(trainer.peft, base, adapter)
+        else:
+            shutil.rmtree(adapter, ignore_errors=True)
+            best.rename(adapter)
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.rmtree(best, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
     return Trained(adapter, len(trained_on), number, metrics, curve=governor.curve if governor is not None else (), stopped=stopped)
+
+
+def _measured(governor: Governor) -> dict[str, float]:
+    """The rewards of the last check, for progress; of the main process only."""
+    if not governor.points:
+        return {}
+    point = governor.points[-1]
+    return {"proxy": point.proxy} | ({"second": point.second} if point.second is not None else {})
 
 
 def _watch(governor: Governor | None, trainer: PPO, number: int, base: str, best: Path) -> str | None:
     """Check the policy after ``number`` steps and keep it if it is the best; return why the training has to stop, or None."""
     if governor is None:
         return None
-    rollouts, kl = trainer.measure(governor.prompts)
-    check = governor.check(number, rollouts, kl)
-    if check.best and governor.second is not None:
-        write_adapter(trainer.peft, base, best)
-    return check.stop
+    stop: list[str | None] = [None]
+    if trainer.accelerator.is_main_process:
+        rollouts, kl = trainer.measure(governor.prompts)
+        check = governor.check(number, rollouts, kl)
+        if check.best and governor.second is not None:
+            write_adapter(trainer.peft, base, best)
+        stop = [check.stop]
+    broadcast_object_list(stop)
+    return stop[0]
 
 
 def _batches(prompts: Sequence[tuple[Message, ...]], settings: PPOSettings, accelerator: Any) -> Iterator[list[tuple[Message, ...]]]:

@@ -31,11 +31,19 @@ class Rollout:
 
 
 def sample_rollouts(
-    policy: Policy, prompts: Sequence[Sequence[Message]], *, temperature: float, max_tokens: int, seed: int, batch: int = 64
+    policy: Policy,
+    prompts: Sequence[Sequence[Message]],
+    *,
+    temperature: float,
+    max_tokens: int,
+    seed: int,
+    numbers: Sequence[int] | None = None,
+    batch: int = 64,
 ) -> list[Rollout]:
-    """One reply to each prompt. Reply i uses random numbers that depend on ``seed`` and i only, so a resumed training draws the same.
+    """One reply to each prompt.
 
-    Prompts too long for the model lose their oldest turns.
+    Reply i uses random numbers that depend on ``seed`` and ``numbers[i]`` (by default i) only, so that a resumed training draws the same,
+    and so do several processes that share a batch. Prompts too long for the model lose their oldest turns.
     """
     texts = [""] * len(prompts)
 
@@ -47,7 +55,8 @@ def sample_rollouts(
     draws = []
     for i, prompt in enumerate(prompts):
         ids = policy.chat.fitted_ids(prompt, policy.window - max_tokens)
-        sampling = Sampling(temperature=temperature, top_p=1.0, max_tokens=max_tokens, seed=derived_id("rollout", seed, i).int % 2**63)
+        own = derived_id("rollout", seed, i if numbers is None else numbers[i]).int % 2**63
+        sampling = Sampling(temperature=temperature, top_p=1.0, max_tokens=max_tokens, seed=own)
         draws.append(Draw(ids, sampling, max_tokens, partial(collect, i), pieces=False, traced=True))
     run_draws(policy, draws, batch)
     return [

@@ -3,12 +3,16 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from storage.settings import Settings
+from trainers.data.demonstration import Demonstration
 from trainers.data.preference import Preference
 from trainers.data.rating import Rating
 from trainers.policy.training_curve import CurvePoint
+
+if TYPE_CHECKING:
+    from trainers.runs.data import RunData
 
 Progress = Callable[[int, int, Mapping[str, float]], None]  # step, steps, metrics
 
@@ -21,7 +25,8 @@ class TrainingInputs:
     ----------
     base : the model to train, as accepted by :func:`trainers.models.policy.resolve_model`; also the reference
     preferences : comparisons, ties included
-    ratings : thumbs
+    ratings : thumbs and "neither"
+    demonstrations : replies to imitate, such as recruiters' rewrites
     settings : of the method's own section
     sections : all other settings, such as those of the reward model that PPO trains against
     folder : for this training only; the adapter is written to ``folder/policy``, an interrupted training resumes from what lies there
@@ -31,26 +36,25 @@ class TrainingInputs:
     base: str
     preferences: Sequence[Preference]
     ratings: Sequence[Rating]
+    demonstrations: Sequence[Demonstration]
     settings: Any
     sections: Settings
     folder: Path
     progress: Progress
 
     @classmethod
-    def of(
-        cls,
-        base: str,
-        preferences: Sequence[Preference],
-        ratings: Sequence[Rating],
-        settings: Any,
-        sections: Settings,
-        folder: Path,
-        progress: Progress,
-    ) -> "TrainingInputs":
+    def of(cls, base: str, data: "RunData", settings: Any, sections: Settings, folder: Path, progress: Progress) -> "TrainingInputs":
         """The inputs without the evaluation stratum's data."""
-        training = [each for each in preferences if each.stratum == "training"]
-        rated = [each for each in ratings if each.stratum == "training"]
-        return cls(base, training, rated, settings, sections, folder, progress)
+        return cls(
+            base,
+            [each for each in data.preferences if each.stratum == "training"],
+            [each for each in data.ratings if each.stratum == "training"],
+            [each for each in data.demonstrations if each.stratum == "training"],
+            settings,
+            sections,
+            folder,
+            progress,
+        )
 
 
 @dataclass(frozen=True)

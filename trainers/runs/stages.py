@@ -123,7 +123,7 @@ def train(base: str, data: RunData, settings: RunSettings, folder: Path, artifac
     """Train the challenger from the base model with the run's method, and store its adapter."""
     assert settings.method is not None
     keep_freed_memory()
-    training = TrainingInputs.of(base, data.preferences, data.ratings, settings.training, settings.as_settings(), folder, progress)
+    training = TrainingInputs.of(base, data, settings.training, settings.as_settings(), folder, progress)
     trained = settings.method.train(training)
     policy = artifacts.put(trained.adapter)
     return TrainedPolicy(
