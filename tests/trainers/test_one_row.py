@@ -213,5 +213,5 @@ def test_a_reward_model_is_trained_by_its_name_and_configured_by_its_section(tmp
 
 def test_two_rows_with_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(methods, "METHODS", (*methods.METHODS, *methods.METHODS))
-    with pytest.raises(ConfigurationError, match="two rows of the table of training phases are named 'dpo': rename one of them"):
+    with pytest.raises(ConfigurationError, match="two rows of the table of training phases are named 'sft': rename one of them"):
         phases()
