@@ -56,7 +56,7 @@ def train_policy(
     DataRefused
         No line of ``data`` is a valid record, or there are too few to train on.
     """
-    run_settings = RunSettings.read(settings, method)
+    run_settings = RunSettings.read(settings, method, model)
     assert run_settings.method is not None
     run_data = _read(data, on_data)
     if ratings is not None:

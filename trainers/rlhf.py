@@ -19,7 +19,7 @@ from storage.events import Identifier, Stratum
 from storage.settings import Common, Settings
 from trainers.api import Progress, evaluate_policy, no_progress, train_policy
 from trainers.data.in_memory import Dataset, digest_of_records, records_of
-from trainers.models.policy import SHIPPED
+from trainers.models.references import SHIPPED
 from trainers.policy.dpo import DPOSettings
 from trainers.policy.methods import method
 from trainers.policy.ppo_settings import PPOSettings

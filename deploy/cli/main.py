@@ -321,14 +321,16 @@ def export(
 
 @app.command()
 def train(
-    phase: Annotated[str, typer.Option(help="What to train: reward, sft, dpo, kto or ppo.")],
+    phase: Annotated[str | None, typer.Option(help="What to train: reward, sft, dpo, kto, ppo, or all of them.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML or TOML file with these options and with sections of settings.")] = None,
     data: Annotated[
         Path | None,
         typer.Option(help="Records: preferences, for sft demonstrations, for kto ratings; by default the warehouse's judgments."),
     ] = None,
     model: Annotated[str | None, typer.Option(help="Folder or id of the language model to train.")] = None,
-    kind: Annotated[str, typer.Option(help="reward: head, transformer, or ensemble of both.")] = "head",
-    out: Annotated[Path, typer.Option(help="Folder for what is trained.")] = Path("out"),
+    kind: Annotated[str | None, typer.Option(help="reward: head (the default), transformer, mixture or ensemble.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for what is trained; by default out.")] = None,
+    override: Annotated[list[str] | None, typer.Option("--set", help="SECTION.KEY=VALUE overrides a setting; may be repeated.")] = None,
     source: Annotated[
         list[Origin] | None, typer.Option(help="Sources of the warehouse's judgments; by default the configured sources and imports.")
     ] = None,
@@ -337,10 +339,26 @@ def train(
     ] = False,
     json_file: JSONOption = None,
 ) -> None:
-    """Train one phase on a file or on the warehouse, without bus or hub."""
-    from deploy.cli.training import train_phase
+    """Train one phase, or all, on a file or on the warehouse, without bus or hub."""
+    from deploy.cli.run_config import RunConfig
+    from deploy.cli.training import ALL, train_all, train_phase
+    from storage.errors import ConfigurationError
+    from trainers.phases import phase as phase_named
 
-    found, text = train_phase(Settings.read(), phase, data, model, out, [origin.value for origin in source or ()], _print, swap_sides, kind)
+    run = RunConfig.read(config, override or ())
+    chosen = phase or run.options.get("phase")
+    if chosen is None:
+        raise ConfigurationError("say what to train: --phase reward, sft, dpo, kto, ppo or all, or phase in the --config file")
+    settings = run.applied(Settings.read(), [phase_named(name) for name in (ALL if chosen == "all" else (chosen,))])
+    records = data or (Path(run.options["data"]) if "data" in run.options else None)
+    base, folder = model or run.options.get("model"), out or Path(run.options.get("out", "out"))
+    of_kind = kind or run.options.get("kind", "head")
+    if chosen == "all":
+        found, text = train_all(settings, records, base, folder, [origin.value for origin in source or ()], _print, of_kind)
+    else:
+        found, text = train_phase(
+            settings, chosen, records, base, folder, [origin.value for origin in source or ()], _print, swap_sides, of_kind
+        )
     _print(text)
     _write_json(json_file, found)
 

@@ -17,9 +17,8 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from storage.errors import ModelNotFound
 from trainers.models.chat_format import ChatFormat
-from trainers.models.model_files import adapter_base, check_adapter, check_model, is_adapter
-
-SHIPPED = "shipped"
+from trainers.models.model_files import check_adapter, check_model
+from trainers.models.references import layers
 
 
 @dataclass
@@ -46,54 +45,6 @@ class Policy:
     def window(self) -> int:
         """Maximum number of tokens of prompt and reply together."""
         return int(getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 1_000_000)
-
-
-def resolve_model(ref: str) -> str:
-    """The folder or Hugging Face id behind ``ref``; ``shipped`` is the model that comes with the distribution.
-
-    Raises
-    ------
-    ModelNotFound
-        ``ref`` is a path that holds no model.
-    """
-    if ref == SHIPPED:
-        folder = Path(__file__).resolve().parent / "shipped"
-        if not (folder / "config.json").is_file():
-            raise ModelNotFound(
-                "the shipped model is missing from this installation: build it with `python -m simulation.base_model.build`"
-            )
-        return str(folder)
-    folder = Path(ref).expanduser()
-    if folder.is_dir():
-        if not is_adapter(folder) and not (folder / "config.json").is_file():
-            raise ModelNotFound(f"{ref}: the folder holds no config.json; give the folder that `save_pretrained` wrote")
-        return str(folder)
-    if folder.is_absolute() or ref.startswith((".", "~")) or ref.count("/") > 1:
-        raise ModelNotFound(f"{ref}: there is no such folder; give a model's folder, a Hugging Face id, or 'shipped'")
-    return ref
-
-
-def layers(ref: str) -> tuple[str, tuple[Path, ...]]:
-    """The base model's folder or id behind ``ref``, and the adapters to apply in that order if ``ref`` is an adapter's folder.
-
-    Raises
-    ------
-    ModelNotFound
-        ``ref``, or the base that an adapter names, is a path that does not exist.
-    """
-    place, adapters = resolve_model(ref), list[Path]()
-    while is_adapter(folder := Path(place).resolve()):
-        if folder in adapters:
-            raise ModelNotFound(f"{folder}: this adapter is its own base; set base_model_name_or_path in its adapter_config.json")
-        adapters.insert(0, folder)
-        base = adapter_base(folder)
-        try:
-            place = resolve_model(base)
-        except ModelNotFound as error:
-            raise ModelNotFound(
-                f"{folder}: its base model is not there ({error}); set base_model_name_or_path in its adapter_config.json"
-            ) from error
-    return place, tuple(adapters)
 
 
 def load_policy(ref: str, adapter: Path | None = None, *, merge: bool = True) -> Policy:

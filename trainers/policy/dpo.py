@@ -58,7 +58,7 @@ def train_dpo(base: str, rows: Iterable[Preference], settings: DPOSettings, outp
 
     Parameters
     ----------
-    base : the base model, as accepted by :func:`trainers.models.policy.resolve_model`; also the reference
+    base : the base model, as accepted by :func:`trainers.models.references.resolve_model`; also the reference
     rows : decisive comparisons, filtered by :func:`admissible`
     output : a folder for this training only; its checkpoints are removed at the end
     progress : called with step, steps and the metrics ``loss``, ``reward_margin`` and ``reward_accuracy``

@@ -48,7 +48,7 @@ def train_kto(base: str, ratings: Sequence[Rating], settings: KTOSettings, outpu
 
     Parameters
     ----------
-    base : the base model, as accepted by :func:`trainers.models.policy.resolve_model`; also the reference
+    base : the base model, as accepted by :func:`trainers.models.references.resolve_model`; also the reference
     ratings : good and bad replies; the last opinion of a recruiter on a reply holds
     output : a folder for this training only; its checkpoints are removed at the end
     progress : called with step, steps and metrics

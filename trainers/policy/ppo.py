@@ -440,7 +440,7 @@ def train_ppo(
 
     Parameters
     ----------
-    base : the base model, as accepted by :func:`trainers.models.policy.resolve_model`; also the reference
+    base : the base model, as accepted by :func:`trainers.models.references.resolve_model`; also the reference
     prompts : what the policy replies to; repeated ones are used once an epoch
     reward : maps (prompt, reply) pairs to numbers, the higher the better
     folder : for this training only; its checkpoints are removed at the end

@@ -43,7 +43,7 @@ def train_sft(
 
     Parameters
     ----------
-    base : the base model, as accepted by :func:`trainers.models.policy.resolve_model`
+    base : the base model, as accepted by :func:`trainers.models.references.resolve_model`
     preferences : comparisons, whose preferred replies are used if ``settings.chosen`` is set
     output : a folder for this training only; its checkpoints are removed at the end
     progress : called with step, steps and the metrics ``loss`` and ``token_accuracy``

@@ -23,7 +23,7 @@ class TrainingInputs:
 
     Attributes
     ----------
-    base : the model to train, as accepted by :func:`trainers.models.policy.resolve_model`; also the reference
+    base : the model to train, as accepted by :func:`trainers.models.references.resolve_model`; also the reference
     preferences : comparisons, ties included
     ratings : thumbs and "neither"
     demonstrations : replies to imitate, such as recruiters' rewrites
