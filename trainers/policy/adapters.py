@@ -5,7 +5,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,6 +18,8 @@ class LoRASettings(BaseModel):
     Attributes
     ----------
     lora_rank, lora_alpha, lora_modules : of the adapter; ``lora_modules`` are module names, or ``all-linear``
+    quantization : ``4bit`` trains the adapter on a base model in four bits (QLoRA); needs the extra ``qlora``
+    device_map : ``auto`` spreads the base model's layers over all GPUs, for models that do not fit on one
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -25,6 +27,8 @@ class LoRASettings(BaseModel):
     lora_rank: Annotated[int, Field(ge=1)] = 8
     lora_alpha: Annotated[int, Field(ge=1)] = 16
     lora_modules: str | tuple[str, ...] = "all-linear"
+    quantization: Literal["4bit"] | None = None
+    device_map: Literal["auto"] | None = None
 
     def lora(self) -> Any:
         """The ``peft.LoraConfig``."""

@@ -83,7 +83,7 @@ def fine_tune(
 
     disable_progress_bars()
     set_seed(settings.seed)
-    policy = load_policy(base)
+    policy = load_policy(base, quantization=settings.quantization, device_map=settings.device_map)
     policy.tokenizer.padding_side = "right"
     found = [row for each in rows if (row := tokenized(each, policy)) is not None]
     too_long = len(rows) - len(found)

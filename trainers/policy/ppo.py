@@ -467,7 +467,7 @@ def train_ppo(
     if aside:
         checks = 1 + settings.steps // settings.governor_every
         governor = Governor(watched, reward, second, checks, settings.governor_alpha)
-    trainer = PPO(load_policy(base), settings)
+    trainer = PPO(load_policy(base, quantization=settings.quantization, device_map=settings.device_map), settings)
     kept, best = folder / "checkpoints", folder / "best"
     state = last_state(kept)
     start = load_state(state, trainer, governor) if state is not None else 0
