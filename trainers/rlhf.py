@@ -7,25 +7,29 @@
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from storage.errors import ConfigurationError
-from storage.events import Identifier, Stratum
+from storage.events import Identifier, Message, Stratum
 from storage.settings import Common, Settings
 from trainers.api import Progress, evaluate_policy, no_progress, train_policy
 from trainers.data.in_memory import Dataset, digest_of_records, records_of
+from trainers.data.messages import messages_in
 from trainers.models.references import SHIPPED
 from trainers.policy.dpo import DPOSettings
-from trainers.policy.methods import method
+from trainers.policy.methods import method, sized
 from trainers.policy.ppo_settings import PPOSettings
 from trainers.policy.training import Trained
 from trainers.runs.data import RunData
 from trainers.runs.report import Report
+
+if TYPE_CHECKING:
+    from trainers.policy.reward_sources import RewardFunction
 
 DPOConfig = DPOSettings  # named as in TRL
 PPOConfig = PPOSettings
@@ -120,17 +124,22 @@ class RLHFTrainer:
     ----------
     model : a folder, a Hugging Face id, ``shipped``, or a loaded ``transformers`` model, which is left as it is; None is the config's
     tokenizer : of a loaded model
+    reward : for PPO, what to optimise: maps a list of (prompt messages, reply) pairs to as many numbers; None takes ``[ppo.rewards]``
     """
 
-    def __init__(self, model: Any = None, tokenizer: Any = None, config: RLHFConfig | None = None) -> None:
-        self.config = config or RLHFConfig()
+    def __init__(
+        self, model: Any = None, tokenizer: Any = None, config: RLHFConfig | None = None, *, reward: "RewardFunction | None" = None
+    ) -> None:
+        self.config, self._reward = config or RLHFConfig(), reward
+        if reward is not None and self.config.algorithm != "ppo":
+            raise ConfigurationError(f"algorithm = {self.config.algorithm!r} has no reward: leave it out, or take algorithm='ppo'")
         self._model, self._tokenizer = self.config.model_name if model is None else model, tokenizer
         if not isinstance(self._model, str | Path) and tokenizer is None:
             raise ConfigurationError("a loaded model needs its tokenizer: RLHFTrainer(model, tokenizer, config)")
 
     def train(
         self,
-        preference_dataset: Dataset,
+        preference_dataset: Dataset | Sequence[Any],
         eval_dataset: Dataset | None = None,
         num_epochs: int | None = None,
         *,
@@ -141,7 +150,8 @@ class RLHFTrainer:
         Parameters
         ----------
         preference_dataset : a file, a snapshot's folder, a list of records or a ``datasets.Dataset``, in any layout that a file may have.
-            For SFT it holds demonstrations, for KTO ratings. Without an ``eval_dataset`` a quarter of the prompts is held out
+            For SFT it holds demonstrations, for KTO ratings; for PPO with a ``reward`` it may be a list of prompts, texts or messages.
+            Without an ``eval_dataset`` a quarter of the prompts is held out
         eval_dataset : preferences to evaluate on: the policy is compared with the model that it was trained from
         num_epochs : overrides the config's
 
@@ -150,15 +160,40 @@ class RLHFTrainer:
         ConfigurationError, ModelNotFound, DataRefused
             As :func:`trainers.api.train_policy` and :func:`trainers.api.evaluate_policy`.
         """
+        if self._reward is not None and eval_dataset is None and not isinstance(preference_dataset, str | Path):
+            preference_dataset = list(preference_dataset)
+            if preference_dataset and isinstance(preference_dataset[0], str | list | tuple):
+                return self._train_on_prompts([_messages(prompt) for prompt in preference_dataset], self._reward, num_epochs, progress)
         data = _data(preference_dataset, None if eval_dataset is None else "training")
         config = self.config if num_epochs is None else self.config.model_copy(update={"num_epochs": num_epochs})
         prompts = {*(each.prompt for each in data.preferences), *(each.prompt for each in data.ratings)}
         settings, out, base = config.settings(len(prompts)), config.output_dir, self._base()
-        trained = train_policy(settings, data, base, out, progress, method=config.algorithm)
+        if self._reward is not None:
+            given = [each.prompt for each in data.preferences if each.stratum == "training"]
+            trained = self._train_on_prompts(given, self._reward, num_epochs, progress).trained
+        else:
+            trained = train_policy(settings, data, base, out, progress, method=config.algorithm)
         if eval_dataset is None:
             return TrainingResult(trained.adapter, trained)
         report = evaluate_policy(settings, _joined(data, _data(eval_dataset, "evaluation")), str(trained.adapter), base, out, progress)
         return TrainingResult(trained.adapter, trained, report)
+
+    def _train_on_prompts(
+        self, prompts: Sequence[tuple[Message, ...]], reward: "RewardFunction", num_epochs: int | None, progress: Progress
+    ) -> TrainingResult:
+        """PPO against a function; nothing is held out, and there is no second reward to watch it."""
+        from trainers.policy.ppo import train_ppo
+
+        config = self.config if num_epochs is None else self.config.model_copy(update={"num_epochs": num_epochs})
+        base, row = self._base(), method("ppo")
+        settings = config.settings(len(set(prompts))).section("ppo", PPOSettings)
+        chosen = PPOSettings.model_validate(sized(row, settings, base).model_dump())
+
+        def report(step: int, steps: int, metrics: Mapping[str, float]) -> None:
+            progress("train", step, steps, dict(metrics))
+
+        trained = train_ppo(base, prompts, reward, chosen, config.output_dir, report)
+        return TrainingResult(trained.adapter, trained)
 
     def _base(self) -> str:
         """The model's folder or id; a loaded one is saved in ``output_dir/base``."""
@@ -186,6 +221,13 @@ class DPOTrainer:
             As :func:`trainers.api.train_policy`.
         """
         return self._trainer.train(preference_dataset, progress=progress)
+
+
+def _messages(prompt: Any) -> tuple[Message, ...]:
+    """A prompt as a text or as chat messages."""
+    if isinstance(prompt, str):
+        return (Message(role="user", content=prompt),)
+    return messages_in([each.model_dump() if isinstance(each, Message) else each for each in prompt], "prompt")
 
 
 def _data(dataset: Dataset, stratum: Stratum | None) -> RunData:
