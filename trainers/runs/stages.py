@@ -14,7 +14,7 @@ from storage.errors import DataRefused
 from storage.events import GateResult, Message, Verdict
 from trainers.audits.settings import EvaluationSettings
 from trainers.audits.table import gate, measure, read_findings, verdict
-from trainers.audits.trial import Models, Replies, Trial
+from trainers.audits.trial import ModelRef, Models, Replies, Trial
 from trainers.data.preference import decisive_training_rows
 from trainers.features.embedder import Embedder
 from trainers.models.engine import generate
@@ -157,19 +157,18 @@ def sample(prompts: Sequence[tuple[Message, ...]], models: Models, settings: Eva
     independent ones do (Glasserman and Yao 1992, "Some guidelines and guarantees for common random numbers").
     """
     keep_freed_memory()
-    policies = (models.challenger, models.champion, models.base)
-    distinct = list({id(policy): policy for policy in policies}.values())
-    steps = len(distinct) * len(prompts)
+    names = {ref: name for name, ref in models.refs.items()}  # one of each reference
+    steps = len(names) * len(prompts)
     progress(0, steps)
-    sampled: dict[int, tuple[str, ...]] = {}
-    for policy in distinct:
+    sampled: dict[ModelRef, tuple[str, ...]] = {}
+    for ref, name in names.items():
 
         def report_progress(done: int, _: int, before: int = len(sampled) * len(prompts)) -> None:
             progress(before + done, steps)
 
-        sampled[id(policy)] = tuple(generate(policy, prompts, settings.sampling, settings.seed, progress=report_progress))
-    challenger, champion, base = (sampled[id(policy)] for policy in policies)
-    return Sampled(challenger=challenger, champion=champion, base=base)
+        sampled[ref] = tuple(generate(models.get(name), prompts, settings.sampling, settings.seed, progress=report_progress))
+    models.release()
+    return Sampled(**{name: sampled[ref] for name, ref in models.refs.items()})
 
 
 def evaluate(
@@ -197,6 +196,7 @@ def evaluate(
         guarded(reward_model(settings.evaluation.reward).load(reward, settings.as_settings()), reward) if reward is not None else None,
     )
     findings = measure(trial, progress)
+    models.release()
     return Evaluated(
         findings={name: orjson.loads(finding.model_dump_json()) for name, finding in findings.items()},
         replies=_side_by_side(trial.replies, trial.reward_differences, settings.evaluation.seed),
