@@ -21,6 +21,7 @@ from deploy.cli.attest import attest
 from deploy.cli.audits import audit
 from deploy.cli.gates import gates
 from deploy.cli.log_commands import quarantine, replay, schemas, topics
+from deploy.cli.runs import runs
 from deploy.endings import print_error, reason_of, run_process
 from deploy.own_processes import is_ready, lives, why_not_ready
 from deploy.supervisor import PROCESSES, Supervisor
@@ -40,6 +41,7 @@ app = typer.Typer(
 app.add_typer(attest, name="attest")
 app.add_typer(topics, name="topics")
 app.add_typer(quarantine, name="quarantine")
+app.add_typer(runs, name="runs")
 app.add_typer(audit, name="audit")
 app.add_typer(gates, name="gates")
 app.command()(replay)
@@ -244,17 +246,6 @@ def status(json_file: JSONOption = None) -> None:
     ready = {process: is_ready(url_of(settings, process)) for process in PROCESSES}
     _print(status_as_text(found, ready))
     _write_json(json_file, found | {"ready": ready})
-
-
-@app.command()
-def runs(json_file: JSONOption = None) -> None:
-    """Training runs, the newest first."""
-    from deploy.cli.client import get
-    from deploy.cli.summary import runs_as_text
-
-    found = get(Settings.read(), "/v1/runs")
-    _print(runs_as_text(found["runs"]))
-    _write_json(json_file, found)
 
 
 @app.command()

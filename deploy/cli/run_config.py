@@ -2,7 +2,7 @@
 
 Top-level keys are the command's options (``phase``, ``data``, ``model``, ``out``, ``kind``), the others are sections as in
 ``feedbackloop.toml``. ``--set SECTION.KEY=VALUE`` overrides a key. A section that no trained phase uses is refused: it would be a setting
-that somebody believes in and nothing reads.
+that somebody believes in and nothing reads. The file may also be a run's frozen settings, which name every section of the run.
 """
 
 import tomllib
@@ -16,6 +16,7 @@ import yaml
 from storage.errors import ConfigurationError
 from storage.settings import Settings
 from trainers.phases import Phase, sections_used
+from trainers.runs.frozen import FrozenSettings
 
 OPTIONS = ("phase", "data", "model", "out", "kind")
 
@@ -27,6 +28,7 @@ class RunConfig:
     origin: str = "--set"
     options: Mapping[str, str] = field(default_factory=dict)
     sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    frozen: bool = False
 
     @classmethod
     def read(cls, path: Path | None, overrides: Iterable[str] = ()) -> "RunConfig":
@@ -40,6 +42,8 @@ class RunConfig:
         values = _file(path) if path is not None else {}
         options: dict[str, str] = {}
         sections: dict[str, dict[str, Any]] = {}
+        if frozen := values.keys() == FrozenSettings.model_fields.keys():
+            values = {"phase": values["method"], **values["sections"]}
         for name, value in values.items():
             if isinstance(value, Mapping):
                 sections[name] = dict(value)
@@ -55,7 +59,7 @@ class RunConfig:
             if not equals or not dot or not key:
                 raise ConfigurationError(f"--set {override}: write SECTION.KEY=VALUE, such as dpo.beta=0.1")
             sections.setdefault(section, {})[key] = _yaml(text, f"--set {override}")
-        return cls(str(path) if path is not None else "--set", options, sections)
+        return cls(str(path) if path is not None else "--set", options, sections, frozen)
 
     def applied(self, settings: Settings, phases: Sequence[Phase]) -> Settings:
         """The settings with the sections of this file.
@@ -66,13 +70,15 @@ class RunConfig:
             No phase uses a section, or a key or value is wrong.
         """
         used = {name: model for phase in phases for name, model in sections_used(phase).items()}
-        if unused := sorted(self.sections.keys() - used.keys()):
+        unused = sorted(self.sections.keys() - used.keys())
+        if unused and not self.frozen:
             names = ", ".join(phase.name for phase in phases)
             raise ConfigurationError(f"{self.origin}: nothing uses [{unused[0]}] when {names} is trained; remove it, or train its phase")
-        alone = Settings(settings.common, self.sections, self.origin)
-        for name in self.sections:
+        sections = {name: values for name, values in self.sections.items() if name in used}
+        alone = Settings(settings.common, sections, self.origin)
+        for name in sections:
             alone.section(name, used[name])  # names the file in errors
-        return settings.with_values(**self.sections)
+        return settings.with_values(**sections)
 
 
 def _file(path: Path) -> dict[str, Any]:

@@ -5,7 +5,10 @@ short and the limits of the gates are so low that every version awaits review.
 """
 
 import inspect
+import os
 import re
+import shlex
+import subprocess
 import sys
 import threading
 import time
@@ -21,6 +24,7 @@ from fastapi.testclient import TestClient
 
 from dashboard.hub import Hub
 from serving.app import create_app
+from storage.artifacts import Artifacts
 from storage.settings import Settings
 from streams.bus.open import open_bus
 from streams.processor import start_consumers
@@ -173,7 +177,26 @@ def test_a_run_by_ppo_that_the_trigger_started_reaches_the_reviewer(settings: Se
             runner.join(10)
     assert evaluated["verdict"] == "passed", [gate["words"] for gate in evaluated["gates"] if gate["verdict"] != "passed"]
     assert report["settings"]["ppo"]["steps"] == 3
+    the_printed_command_repeats_the_training(settings, evaluated)
     assert [point["step"] for point in report["training"]["curve"]] in ([], [0, 1, 2, 3])
+
+
+def the_printed_command_repeats_the_training(settings: Settings, evaluated: dict[str, Any]) -> None:
+    environment = {**os.environ, "FEEDBACKLOOP_HOME": str(settings.common.home), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+    def run(*command: str) -> str:
+        line = [sys.executable, "-m", "deploy.cli", *command]
+        done = subprocess.run(line, cwd=settings.common.home, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+
+    shown = run("runs", "show", evaluated["run_id"][:8])
+    (command,) = [line.removeprefix("repeat").strip() for line in shown.splitlines() if line.startswith("repeat")]
+    words = shlex.split(command)
+    assert words[0] == "feedbackloop"
+    run(*words[1:])
+    again = Artifacts(str(settings.common.home / "scratch")).put(settings.common.home / words[-1] / "policy")
+    assert f"policy       {again}" in shown
 
 
 def walk(chat: TestClient, pages: TestClient, trace: Trace, hub: Hub) -> None:

@@ -35,13 +35,15 @@ class PPOSettings(LoRASettings):
     gradient_checkpointing : None enables it on a GPU and disables it on a CPU
     """
 
-    rewards: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(default_factory=lambda: {"head": 1.0}, min_length=1)
-    steps: Annotated[int, Field(ge=1)] = 40
-    batch: Annotated[int, Field(ge=2)] = 128
-    epochs: Annotated[int, Field(ge=1)] = 4
+    rewards: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(
+        default_factory=lambda: {"head": 1.0, "facts": 1.0}, min_length=1
+    )
+    steps: Annotated[int, Field(ge=1)] = 16
+    batch: Annotated[int, Field(ge=2)] = 64
+    epochs: Annotated[int, Field(ge=1)] = 2
     minibatch: Annotated[int, Field(ge=2)] = 32
     micro_batch: Annotated[int, Field(ge=1)] = 32
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     critic_learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     kl_coefficient: Annotated[float, Field(ge=0)] = 0.05
     kl_target: Annotated[float, Field(gt=0)] | None = None
@@ -59,7 +61,7 @@ class PPOSettings(LoRASettings):
     max_tokens: Annotated[int, Field(ge=1)] = 96
     max_length: Annotated[int, Field(ge=32)] = 1024
     least_prompts: Annotated[int, Field(ge=1)] = 32
-    governor_every: Annotated[int, Field(ge=0)] = 5
+    governor_every: Annotated[int, Field(ge=0)] = 4
     governor_prompts: Annotated[int, Field(ge=8)] = 128
     governor_alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
     checkpoints: Annotated[int, Field(ge=1)] = 8
