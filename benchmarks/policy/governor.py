@@ -134,5 +134,5 @@ def _false_stops(trainings: int) -> Figure:
     for _ in range(trainings):
         prompts = rng.normal(size=PROMPTS)
         seconds = prompts + 0.7 * rng.normal(size=(CHECKS, PROMPTS))
-        stopped += any(worse_than_best(seconds[: k + 1]) < alpha / CHECKS for k in range(1, CHECKS))
+        stopped += any(worse_than_best(seconds[: k + 1, None]) < alpha / CHECKS for k in range(1, CHECKS))
     return share_of("governor_false_stops", stopped, trainings, f"<={alpha * trainings:g}")

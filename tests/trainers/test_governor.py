@@ -12,7 +12,7 @@ from storage.events import Message
 from storage.settings import Common, Settings
 from trainers.data.preference import Preference
 from trainers.features.embedding import Item
-from trainers.policy.governor import Governor, worse_than_best
+from trainers.policy.governor import Governor, kept_check, worse_than_best
 from trainers.policy.reward_sources import IDEAL_WORDS, reward_function
 from trainers.policy.rollouts import Rollout
 from trainers.policy.second_reward import SecondReward, split
@@ -59,7 +59,7 @@ def test_policies_that_never_get_worse_are_stopped_in_at_most_alpha_of_trainings
     for _ in range(300):
         prompts = rng.normal(size=64)
         rows = np.array([prompts + 0.5 * rng.normal(size=64) for _ in range(9)])
-        stopped += any(worse_than_best(rows[: k + 1]) < 0.1 / 9 for k in range(1, 9))
+        stopped += any(worse_than_best(rows[: k + 1, None]) < 0.1 / 9 for k in range(1, 9))
     assert stopped / 300 <= 0.1
 
 
@@ -69,12 +69,31 @@ def test_a_fall_of_half_a_deviation_is_found() -> None:
     for _ in range(50):
         prompts = rng.normal(size=128)
         rows = np.array([prompts + level + 0.5 * rng.normal(size=128) for level in (0, 0.5, 0)])
-        found += worse_than_best(rows) < 0.05 / 9
+        found += worse_than_best(rows[:, None]) < 0.05 / 9
     assert found >= 45
 
 
+def test_a_fall_that_the_fits_disagree_about_is_none() -> None:
+    """By the fit to all judgments the last policy falls by half a deviation; by resampled ones it may as well have risen."""
+    rng = np.random.default_rng(3)
+    prompts = rng.normal(size=128)
+    levels = np.array([[0.0, 0.5, 0.0], *([0.0, 0.5, 0.5 + each] for each in rng.normal(0, 1, 30))])
+    unsure = np.array([[prompts + level + 0.1 * rng.normal(size=128) for level in fit] for fit in levels]).transpose(1, 0, 2)
+    sure = np.repeat(unsure[:, :1], 31, axis=1)
+    assert worse_than_best(unsure) > 0.1
+    assert worse_than_best(sure) < 0.001
+    assert (kept_check(unsure), kept_check(sure)) == (2, 1)
+
+
+def test_without_a_fall_the_last_of_equal_policies_is_kept() -> None:
+    rng = np.random.default_rng(4)
+    prompts = rng.normal(size=128)
+    rows = np.array([prompts + level + 0.3 * rng.normal(size=128) for level in (0, 1, 1, 1)])[:, None]
+    assert kept_check(rows) >= 2
+
+
 def test_replies_that_do_not_change_are_not_worse() -> None:
-    assert worse_than_best(np.ones((3, 10))) == 1.0
+    assert worse_than_best(np.ones((3, 1, 10))) == 1.0
 
 
 def test_without_a_second_reward_the_last_policy_is_kept() -> None:
@@ -141,8 +160,9 @@ def test_the_second_reward_learns_words_and_signs() -> None:
     second = SecondReward.fit(judged(60, ["one"]))
     assert second is not None
     prompt = (Message(role="user", content="New"),)
-    asks, points = second.scores([(prompt, "Well. Can you come?"), (prompt, "Well. See the portal.")])
-    assert asks > points
+    asks, points = second.scores([(prompt, "Well. Can you come?"), (prompt, "Well. See the portal.")]).T
+    assert asks[0] > points[0]
+    assert (asks > points).mean() > 0.95  # by resampled judgments too
     assert SecondReward.fit(judged(20, ["one"])) is None
 
 

@@ -280,63 +280,69 @@ class PPO:
         return Experience(rollouts, mask, tokens, old, states, values, advantages, returns), metrics
 
     def update(self, number: int, experience: Experience) -> dict[str, float]:
-        """The epochs of minibatches of one step."""
-        settings, processes = self.settings, self.accelerator.num_processes
+        """The passes of one step over its replies: first the policy's, then the critic's, which need no pass through the model."""
+        settings = self.settings
         share = 1 - number / settings.steps
         for group, rate in zip(self.optimizer.param_groups, (settings.learning_rate, settings.critic_learning_rate), strict=True):
             group["lr"] = rate * share
-        sums: dict[str, float] = {"policy_loss": 0.0, "value_loss": 0.0, "clipped": 0.0}
-        drift, updates = 0.0, 0
-        for epoch in range(settings.epochs):
-            order = np.random.default_rng((settings.seed, number, epoch)).permutation(len(experience.rollouts))
-            size = max(1, settings.minibatch // processes)
-            for rows in (order[i : i + size] for i in range(0, len(order), size)):
-                found = self._minibatch(experience, rows.tolist(), warm=number >= settings.critic_warmup)
-                if epoch == 0 and updates == 0:
-                    drift = found.pop("drift")
-                found.pop("drift", None)
-                sums = {name: value + found[name] for name, value in sums.items()}
-                updates += 1
-        return {name: value / updates for name, value in sums.items()} | {"first_ratio": drift}
+        policy = [
+            self._update_policy(experience, rows)
+            for rows in self._minibatches(number, experience, settings.epochs if number >= settings.critic_warmup else 0)
+        ]
+        critic = [self._update_critic(experience, rows) for rows in self._minibatches(number, experience, settings.critic_epochs)]
+        return {
+            "policy_loss": float(np.mean([loss for loss, _, _ in policy])) if policy else 0.0,
+            "clipped": float(np.mean([clipped for _, clipped, _ in policy])) if policy else 0.0,
+            "first_ratio": policy[0][2] if policy else 0.0,
+            "value_loss": float(np.mean(critic)),
+        }
 
-    def _minibatch(self, experience: Experience, rows: Sequence[int], *, warm: bool) -> dict[str, float]:
-        """One update; gradients are accumulated over micro-batches, and summed over processes."""
-        settings = self.settings
+    def _minibatches(self, number: int, experience: Experience, epochs: int) -> Iterator[list[int]]:
+        """Rows of this process, in a new order each epoch."""
+        size = max(1, self.settings.minibatch // self.accelerator.num_processes)
+        for epoch in range(epochs):
+            order = np.random.default_rng((self.settings.seed, number, epoch)).permutation(len(experience.rollouts)).tolist()
+            yield from (order[start : start + size] for start in range(0, len(order), size))
+
+    def _update_policy(self, experience: Experience, rows: Sequence[int]) -> tuple[float, float, float]:
+        """One update of the adapter: its loss per token, the share of tokens beyond the clip, and the largest |ratio - 1|."""
         count = float(self._sum(experience.mask[rows].sum().double()))
-        self.optimizer.zero_grad(set_to_none=True)
-        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         drift = 0.0
-        for micro in _micro_batches(experience.rollouts, rows, settings.micro_batch):
-            if warm:
-                log_probabilities, _ = self.forward([experience.rollouts[i] for i in micro])
-                width = log_probabilities.shape[1]
-            else:
-                width = max(len(experience.rollouts[i].reply_ids) for i in micro)
-            mask, old, advantages, values, returns, states = (
-                tensor[micro, -width:]
-                for tensor in (
-                    experience.mask, experience.old, experience.advantages, experience.values, experience.returns, experience.states
-                )
-            )  # fmt: skip
-            critic = (value_loss(self.critic(states), values, returns, settings.value_clip) * mask).sum()
-            loss = critic
-            sums[1] += critic.detach()
-            if warm:
-                ratio = ((log_probabilities - old) * mask).exp()
-                policy = -(surrogate(ratio, advantages, settings.clip) * mask).sum()
-                loss = policy + critic
-                sums[0] += policy.detach()
-                sums[2] += (((ratio.detach() - 1).abs() > settings.clip) & mask).sum()
-                drift = max(drift, float((ratio.detach() - 1).abs().max()))
+        self.optimizer.zero_grad(set_to_none=True)
+        for micro in _micro_batches(experience.rollouts, rows, self.settings.micro_batch):  # gradients are accumulated
+            log_probabilities, _ = self.forward([experience.rollouts[i] for i in micro])
+            width = log_probabilities.shape[1]
+            mask, old, advantages = (each[micro, -width:] for each in (experience.mask, experience.old, experience.advantages))
+            ratio = ((log_probabilities - old) * mask).exp()
+            loss = -(surrogate(ratio, advantages, self.settings.clip) * mask).sum()
             (loss / count).backward()  # type: ignore[no-untyped-call]
-        found = (self._sum(sums) / count).tolist()
-        if not all(map(math.isfinite, found)):
-            raise TrainingError(f"the loss is {found[0]} (policy) and {found[1]} (critic): lower learning_rate or kl_coefficient in [ppo]")
-        for parameters in (self.adapter, list(self.critic.parameters())):
-            self._reduce_gradients(parameters)
-            torch.nn.utils.clip_grad_norm_([p for p in parameters if p.grad is not None], settings.max_gradient_norm)
+            beyond = ((ratio.detach() - 1).abs() > self.settings.clip) & mask
+            sums += torch.stack([loss.detach(), beyond.sum()])
+            drift = max(drift, float((ratio.detach() - 1).abs().max()))
+        loss_per_token, clipped = self._apply_gradients(self.adapter, sums / count, "policy")
+        return loss_per_token, clipped, drift
+
+    def _update_critic(self, experience: Experience, rows: Sequence[int]) -> float:
+        """One update of the critic: its loss per token."""
+        mask = experience.mask[rows]
+        count = float(self._sum(mask.sum().double()))
+        self.optimizer.zero_grad(set_to_none=True)
+        values = self.critic(experience.states[rows])
+        loss = (value_loss(values, experience.values[rows], experience.returns[rows], self.settings.value_clip) * mask).sum()
+        (loss / count).backward()  # type: ignore[no-untyped-call]
+        (loss_per_token,) = self._apply_gradients(list(self.critic.parameters()), loss.detach().double()[None] / count, "critic")
+        return loss_per_token
+
+    def _apply_gradients(self, parameters: Sequence[nn.Parameter], sums: Tensor, name: str) -> list[float]:
+        """Sum the gradients over processes, clip their norm and update; return the sums over processes, the first of which is the loss."""
+        found: list[float] = self._sum(sums).tolist()
+        if not math.isfinite(found[0]):
+            raise TrainingError(f"the loss of the {name} is {found[0]}: lower its learning rate or kl_coefficient in [ppo]")
+        self._reduce_gradients(parameters)
+        torch.nn.utils.clip_grad_norm_(parameters, self.settings.max_gradient_norm)
         self.optimizer.step()
-        return {"policy_loss": found[0], "value_loss": found[1], "clipped": found[2], "drift": drift}
+        return found
 
     def forward(self, rollouts: Sequence[Rollout]) -> tuple[Tensor, Tensor]:
         """Log-probabilities of the replies' tokens at the sampling temperature, ``(n, t)``, and the states before them, ``(n, t, width)``.

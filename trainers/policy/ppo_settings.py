@@ -21,6 +21,7 @@ class PPOSettings(LoRASettings):
     gamma, gae_lambda : discount, and the lambda of advantage estimation
     clip, value_clip : range of the probability ratio, and of a value's change, before they are clipped
     critic_warmup : steps in which only the critic is trained
+    critic_epochs : the critic's passes over each step's replies
     max_gradient_norm : of the policy's gradient and of the critic's
     scale_rewards : scale scores by their running mean and deviation; False takes them as they are
     score_clip : largest absolute scaled score
@@ -44,15 +45,16 @@ class PPOSettings(LoRASettings):
     minibatch: Annotated[int, Field(ge=2)] = 32
     micro_batch: Annotated[int, Field(ge=1)] = 32
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
-    critic_learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    critic_learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     kl_coefficient: Annotated[float, Field(ge=0)] = 0.05
     kl_target: Annotated[float, Field(gt=0)] | None = None
     kl_horizon: Annotated[int, Field(ge=1)] = 10_000
     gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
     gae_lambda: Annotated[float, Field(ge=0, le=1)] = 0.95
     clip: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    value_clip: Annotated[float, Field(gt=0)] = 0.2
+    value_clip: Annotated[float, Field(gt=0)] = 0.5
     critic_warmup: Annotated[int, Field(ge=0)] = 2
+    critic_epochs: Annotated[int, Field(ge=1)] = 8
     max_gradient_norm: Annotated[float, Field(gt=0)] = 1.0
     scale_rewards: bool = True
     score_clip: Annotated[float, Field(gt=0)] = 5.0

@@ -2,6 +2,9 @@
 
 It is never optimised, so a policy that gains by the first reward's errors does not gain by it. The features are words and pairs of words of
 the reply, weighted by TF-IDF, and its length; the weights are a logistic regression on differences (Bradley and Terry 1952).
+
+A hundred judgments say little about a thousand words, so the model is fitted to resampled judgments too: what these fits disagree about is
+not known.
 """
 
 import hashlib
@@ -17,6 +20,7 @@ from trainers.features.embedding import Item
 SHARE = 1 / 3  # of the recruiters, or of the conversations, that are held out
 LEAST_RECRUITERS = 4  # fewer are not split: the judgments are, by conversation
 LEAST_JUDGMENTS = 40
+RESAMPLED = 30  # fits to judgments drawn with replacement
 
 
 @dataclass(frozen=True)
@@ -46,26 +50,27 @@ def split(preferences: Sequence[Preference]) -> Halves:
 
 
 class SecondReward:
-    """The fitted model."""
+    """The fitted model; ``weights`` is ``(1 + RESAMPLED, features)``, the fit to all judgments first."""
 
     def __init__(self, words: Any, weights: np.ndarray) -> None:
         self._words, self._weights = words, weights
 
     @classmethod
-    def fit(cls, preferences: Sequence[Preference]) -> "SecondReward | None":
+    def fit(cls, preferences: Sequence[Preference], seed: int = 0) -> "SecondReward | None":
         """Fit to decisive preferences; None where there are fewer than ``LEAST_JUDGMENTS``."""
         from sklearn.feature_extraction.text import TfidfVectorizer
-        from sklearn.linear_model import LogisticRegressionCV
+        from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 
         decisive = [each for each in preferences if each.choice in ("A", "B")]
         if len(decisive) < LEAST_JUDGMENTS:
             return None
         words = TfidfVectorizer(ngram_range=(1, 2), min_df=3, sublinear_tf=True, token_pattern=r"(?u)\b\w+\b|[?!]")
         words.fit([text for each in decisive for text in (each.a, each.b)])
-        found = cls(words, np.empty(0))
-        differences = found._features([each.chosen for each in decisive]) - found._features([each.rejected for each in decisive])
+        found = cls(words, np.empty((0, 0)))
         flipped = np.where(np.arange(len(decisive)) % 2 == 0, 1.0, -1.0)  # both classes are needed
-        model = LogisticRegressionCV(
+        differences = found._features([each.chosen for each in decisive]) - found._features([each.rejected for each in decisive])
+        differences *= flipped[:, None]
+        chosen = LogisticRegressionCV(
             Cs=np.logspace(-2, 2, 9),
             cv=5,
             l1_ratios=(0.0,),
@@ -74,13 +79,19 @@ class SecondReward:
             max_iter=2_000,
             use_legacy_attributes=False,
         )
-        model.fit(differences * flipped[:, None], flipped > 0)
-        found._weights = model.coef_[0]
+        chosen.fit(differences, flipped > 0)
+        rng, fits = np.random.default_rng(seed), [chosen.coef_[0]]
+        while len(fits) <= RESAMPLED:
+            rows = rng.integers(len(decisive), size=len(decisive))
+            if len(set(flipped[rows])) == 2:
+                model = LogisticRegression(C=float(chosen.C_), fit_intercept=False, max_iter=2_000)
+                fits.append(model.fit(differences[rows], flipped[rows] > 0).coef_[0])
+        found._weights = np.array(fits)
         return found
 
     def scores(self, items: Sequence[Item]) -> np.ndarray:
-        """Rewards of (prompt, reply) pairs in log-odds, ``(n,)``."""
-        return np.asarray(self._features([reply for _, reply in items]) @ self._weights)
+        """Rewards of (prompt, reply) pairs in log-odds by each fit, ``(1 + RESAMPLED, n)``."""
+        return np.asarray(self._weights @ self._features([reply for _, reply in items]).T)
 
     def _features(self, replies: Sequence[str]) -> np.ndarray:
         counts = self._words.transform(replies).toarray()
