@@ -18,7 +18,8 @@ class PPOSettings(LoRASettings):
     learning_rate, critic_learning_rate : at the start; they fall linearly to zero
     kl_coefficient : beta, the price of a nat of divergence from the reference, in standard deviations of the reward
     kl_target, kl_horizon : with a target, in nats per reply, beta adapts (Ziegler et al., section 2.2); None keeps it fixed
-    gamma, gae_lambda : discount, and the lambda of advantage estimation
+    gamma, gae_lambda : discount, and the lambda of advantage estimation. The score comes at the end, so below 1 the first words of a reply
+        learn little from it unless the critic foresees it
     clip, value_clip : range of the probability ratio, and of a value's change, before they are clipped
     critic_warmup : steps in which only the critic is trained
     critic_epochs : the critic's passes over each step's replies
@@ -50,7 +51,7 @@ class PPOSettings(LoRASettings):
     kl_target: Annotated[float, Field(gt=0)] | None = None
     kl_horizon: Annotated[int, Field(ge=1)] = 10_000
     gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
-    gae_lambda: Annotated[float, Field(ge=0, le=1)] = 0.95
+    gae_lambda: Annotated[float, Field(ge=0, le=1)] = 1.0
     clip: Annotated[float, Field(gt=0, lt=1)] = 0.2
     value_clip: Annotated[float, Field(gt=0)] = 0.5
     critic_warmup: Annotated[int, Field(ge=0)] = 2
