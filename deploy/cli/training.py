@@ -3,6 +3,7 @@
 import json
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -151,15 +152,24 @@ def _sources(settings: Settings, sources: Sequence[Source]) -> Sequence[Source]:
     return sources or tuple(dict.fromkeys((*settings.common.sources, "import")))
 
 
-def _progress(say: Callable[[str], None]) -> Callable[[str, int, int, dict[str, float]], None]:
-    """Print a line for each quarter of a stage."""
+def _progress(say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> Callable[[str, int, int, dict[str, float]], None]:
+    """Print a line for each quarter of a stage, with the time that is left of it at the pace so far."""
     reported: set[tuple[str, int]] = set()
+    started: dict[str, tuple[float, int]] = {}
 
     def report(stage: str, step: int, steps: int, metrics: dict[str, float]) -> None:
+        since, first = started.setdefault(stage, (clock(), step))
         quarter = 4 * step // max(steps, 1)
         if (stage, quarter) not in reported:
             reported.add((stage, quarter))
             figures = "  ".join(f"{name} {value:.3g}" for name, value in metrics.items())
-            say(f"{stage}: {step} of {steps}  {figures}".rstrip())
+            left = (steps - step) * (clock() - since) / (step - first) if step > first else 0.0
+            say(f"{stage}: {step} of {steps}{f', {_duration(left)} left' if left >= 1 else ''}  {figures}".rstrip())
 
     return report
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
