@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from storage.errors import DataRefused
+from storage.errors import DataRefused, TrainingError
 from storage.events import Message
 from tests.trainers.test_dpo import preferred
 from trainers.data.demonstration import Demonstration
@@ -98,6 +98,14 @@ def test_replies_that_do_not_fit_are_counted(tiny_model: Path, tmp_path: Path) -
     rows = [*demonstrations(10), replace(demonstrations(1)[0], reply="long " * 40)]
     trained = train_sft(str(tiny_model), rows, [], SFTSettings(**FAST, max_length=64), tmp_path, Said())
     assert (trained.rows, trained.too_long) == (10, 1)
+
+
+def test_out_of_memory_says_what_to_set(tiny_model: Path, tmp_path: Path) -> None:
+    def full(step: int, steps: int, metrics: Mapping[str, float]) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(TrainingError, match="set batch = 4 and gradient_accumulation = 2"):
+        train_sft(str(tiny_model), demonstrations(16), [], SFTSettings(**FAST), tmp_path, full)
 
 
 # ---- KTO ----

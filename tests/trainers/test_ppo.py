@@ -31,7 +31,7 @@ from trainers.policy.ppo import (
     value_loss,
 )
 from trainers.policy.ppo_settings import PPOSettings
-from trainers.policy.rollouts import sample_rollouts
+from trainers.policy.rollouts import Rollout, sample_rollouts
 
 pytestmark = pytest.mark.training
 
@@ -313,6 +313,21 @@ def test_a_reward_that_is_no_number_for_each_reply_ends_the_training(
     settings = FAST.model_copy(update={"max_tokens": 40})  # some replies end
     with pytest.raises(TrainingError, match="has to return"):
         train_ppo(str(tiny_model), prompts(8), lambda items: returned(len(items)), settings, tmp_path, silent)
+
+
+@pytest.mark.parametrize(("room", "words"), [(2, "micro_batch = 2 in"), (0, "nor does 1: lower")])
+def test_out_of_memory_says_which_micro_batch_fits(room: int, words: str, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = PPO(load_policy(str(tiny_model)), FAST.model_copy(update={"micro_batch": 8}))
+    forward = trainer.forward
+
+    def small(rollouts: Sequence[Rollout]) -> tuple[torch.Tensor, torch.Tensor]:
+        if len(rollouts) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(rollouts)
+
+    monkeypatch.setattr(trainer, "forward", small)
+    with pytest.raises(TrainingError, match=words):
+        trainer.step(0, prompts(16), exclamations)
 
 
 def test_too_few_prompts_are_refused(tiny_model: Path, tmp_path: Path) -> None:

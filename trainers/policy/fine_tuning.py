@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from storage.errors import DataRefused
+from storage.errors import DataRefused, TrainingError
 from trainers.models.checkpoints import last_checkpoint
 from trainers.policy.adapters import ADAPTER, LoRASettings, write_adapter
 from trainers.policy.training import Progress, Trained
@@ -75,7 +75,10 @@ def fine_tune(
         Fewer rows are left than ``settings.least_rows``.
     ModelNotFound
         ``base`` does not exist.
+    TrainingError
+        The GPU's memory is too small.
     """
+    import torch
     from datasets import Dataset, disable_progress_bars
     from transformers import PrinterCallback, set_seed
 
@@ -104,7 +107,13 @@ def fine_tune(
             callbacks=[reporter],
         )
         training.remove_callback(PrinterCallback)  # it prints every step's metrics
-        training.train(resume_from_checkpoint=last_checkpoint(checkpoints))
+        try:
+            training.train(resume_from_checkpoint=last_checkpoint(checkpoints))
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(
+                f"batch = {settings.batch} does not fit into the GPU's memory; set batch = {max(settings.batch // 2, 1)} and "
+                f"gradient_accumulation = {2 * settings.gradient_accumulation}, which gives the same steps, or quantization = '4bit'"
+            ) from error
     adapter = write_adapter(training.model, base, output / ADAPTER)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return Trained(adapter, len(found), training.state.global_step, reporter.latest, too_long)

@@ -195,11 +195,17 @@ class PPO:
         Raises
         ------
         TrainingError
-            The reward or the loss is not a finite number.
+            The reward or the loss is not a finite number, or the GPU's memory is too small for ``micro_batch``.
         """
         rollouts = self.sample(number, prompts)
-        experience, metrics = self.experience(rollouts, reward)
-        metrics |= self.update(number, experience)
+        metrics: dict[str, float] = {}
+        try:
+            experience, metrics = self.experience(rollouts, reward)
+            metrics |= self.update(number, experience)
+        except torch.OutOfMemoryError:
+            pass  # handled below: here the failed pass's tensors are still held
+        if "value_loss" not in metrics:
+            raise TrainingError(self._too_large(rollouts))
         self.kl.update(metrics["kl"], len(prompts) * self.accelerator.num_processes)
         return metrics
 
@@ -343,6 +349,30 @@ class PPO:
         torch.nn.utils.clip_grad_norm_(parameters, self.settings.max_gradient_norm)
         self.optimizer.step()
         return found
+
+    def _too_large(self, rollouts: Sequence[Rollout]) -> str:
+        settings, fits = self.settings, self._micro_batch_that_fits(rollouts)
+        words = f"micro_batch = {settings.micro_batch} does not fit into the GPU's memory; "
+        if fits:
+            return words + f"micro_batch = {fits} in [ppo] does: set it and start again, it goes on from the last checkpoint"
+        return words + "nor does 1: lower max_length or max_tokens, or set quantization = '4bit' or device_map = 'auto' in [ppo]"
+
+    def _micro_batch_that_fits(self, rollouts: Sequence[Rollout]) -> int:
+        """The largest half, quarter, … of ``micro_batch`` with which the longest replies pass forward and backward; 0 if none does."""
+        longest = sorted(rollouts, key=lambda rollout: -len(rollout.prompt_ids) - len(rollout.reply_ids))
+        size = self.settings.micro_batch // 2
+        while size:
+            self.optimizer.zero_grad(set_to_none=True)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            try:
+                self.forward(longest[:size])[0].sum().backward()  # type: ignore[no-untyped-call]
+            except torch.OutOfMemoryError:
+                size //= 2
+            else:
+                break
+        self.optimizer.zero_grad(set_to_none=True)
+        return size
 
     def forward(self, rollouts: Sequence[Rollout]) -> tuple[Tensor, Tensor]:
         """Log-probabilities of the replies' tokens at the sampling temperature, ``(n, t)``, and the states before them, ``(n, t, width)``.
