@@ -6,7 +6,7 @@ It is written by the pipeline, stored as an artifact and shown in the dashboard,
 from typing import Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from storage.artifacts import Artifacts
 from storage.errors import ArtifactError
@@ -19,7 +19,7 @@ class _Part(BaseModel):
 
 
 class Lineage(_Part):
-    """The report's inputs by hash. ``snapshot`` is the hash of the manifest, or of the file."""
+    """The report's inputs by hash. ``snapshot`` is the hash of the manifest, or of the file; ``versions`` are those of the libraries."""
 
     snapshot: str
     through_sequence: int | None
@@ -28,6 +28,7 @@ class Lineage(_Part):
     embedding_hash: str
     reward_head: str
     base_hash: str | None  # of the base model's files, if they are in a local folder
+    versions: dict[str, str] = Field(default_factory=dict)
 
 
 class Data(_Part):

@@ -1,7 +1,9 @@
 """The stages of a run: functions from inputs to a record that the pipeline stores. No stage reads another's files."""
 
+import platform
 import tempfile
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,6 +30,8 @@ from trainers.runs.data import RunData
 from trainers.runs.job import base_hash
 from trainers.runs.report import Data, Lineage, PairedReply, Report, Training
 from trainers.runs.settings import RunSettings
+
+LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate")  # that decide what a training gives
 
 
 class StageProgress(Protocol):
@@ -222,6 +226,7 @@ def judge(
             embedding_hash=evaluated.embedding_hash,
             reward_head=evaluated.reward_head,
             base_hash=base_hash(about["base"]),
+            versions={"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
         ),
         data=Data(
             training_judgments=len(data.preferences) - len(held_out),

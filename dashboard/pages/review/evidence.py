@@ -98,6 +98,8 @@ def _other_figures(report: Report) -> Any:
             f"{words.count(data.evaluation_judgments)}, by {words.plural(data.evaluation_recruiters, 'recruiter')}",
         ),
     ]
+    if report.lineage.versions:
+        rows.append(("Trained with", ", ".join(f"{name} {number}" for name, number in report.lineage.versions.items())))
     folded = [
         html.Details([html.Summary(words.gate(name)), table(found)], className="facts-block")
         for name, finding in findings_of(report).items()
