@@ -1,9 +1,9 @@
 """How well does a transformer predict the less harmful reply, and do it and the head do better together? The folds of ``harmless``.
 
 The shipped encoder with all weights trained, about twelve minutes a fold on two cores. ``FEEDBACKLOOP_DECODER`` names the folder of a
-decoder, which is measured as well, with LoRA and in bfloat16, on the first ``FEEDBACKLOOP_DECODER_FOLDS`` of the folds. A finished fold's margins are kept
-in ``build/benchmarks``, and used again by the next run with the same settings. Head and transformer together are the mean of their
-log-odds.
+decoder, which is measured as well, with LoRA and in bfloat16, on the first ``FEEDBACKLOOP_DECODER_FOLDS`` of the folds. A finished fold's
+margins are kept in ``build/benchmarks``, and used again by the next run with the same settings. Head and transformer together are the
+mean of their log-odds.
 """
 
 import hashlib
