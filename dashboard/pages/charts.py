@@ -120,7 +120,7 @@ def overoptimisation(points: Sequence[CurvePoint]) -> go.Figure:
     else:
         x = np.linspace(0, max(distances), 60)
         fitted = law(x, alpha, beta)
-        name = f"x ({alpha:.2f} − {beta:.2f} ln x)"
+        name = f"x ({alpha:.2f} {'−' if beta >= 0 else '+'} {abs(beta):.2f} ln x)"
         figure.add_scatter(
             x=x.tolist(), y=fitted.tolist(), mode="lines", line={"color": BLUE, "width": 1, "dash": "dot"}, name=name, hoverinfo="skip"
         )
