@@ -15,10 +15,17 @@ from feedbackloop import RLHFConfig, RLHFTrainer
 from storage.events import Message
 from trainers.features.embedding import Item
 
-FACTS = "Employer: Brightwater\nStage: second interview\nFree slots: {day} 10:00; Friday 14:00\nAsked about: interview"
+FACTS = """Answer the candidate by these facts.
+Candidate: {name}
+Role: Night Porter
+Employer: Brightwater Inn
+Stage: screening
+Free slots: {day} 10:00; Friday 14:00
+Next news: by Thursday
+Asked about: interview"""
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday")
 QUESTIONS = ("When is my interview?", "What times are free?", "Can we find a time to meet?", "I would like to book my interview, please.")
-NAMES = ("Sam", "Noor", "Lena", "Ivo")
+NAMES = ("Emma", "Luke", "Holly", "Cody")
 
 
 def reward(items: Sequence[Item]) -> list[float]:
@@ -29,7 +36,7 @@ def reward(items: Sequence[Item]) -> list[float]:
 def prompts() -> list[tuple[Message, ...]]:
     """64 questions of candidates, each with the facts that a reply may state."""
     return [
-        (Message(role="system", content=f"Name: {name}\n{FACTS.format(day=day)}"), Message(role="user", content=question))
+        (Message(role="system", content=FACTS.format(name=name, day=day)), Message(role="user", content=question))
         for name, day, question in product(NAMES, DAYS, QUESTIONS)
     ]
 
@@ -42,7 +49,7 @@ def train(out: Path, epochs: int = 8) -> list[float]:
         rewards.append(metrics["reward"])
         print(f"step {step:2d} of {steps}: reward {metrics['reward']:.2f}, KL {metrics['kl']:.2f} nats, {metrics['length']:.0f} tokens")
 
-    config = RLHFConfig(algorithm="ppo", learning_rate=3e-3, batch_size=64, ppo_epochs=2, num_epochs=epochs, output_dir=out)
+    config = RLHFConfig(algorithm="ppo", learning_rate=2e-3, batch_size=64, ppo_epochs=2, num_epochs=epochs, output_dir=out)
     result = RLHFTrainer(config=config, reward=reward).train(prompts(), progress=show)
     print(f"the adapter is in {result.adapter}; chat with it: FEEDBACKLOOP_MODEL={result.adapter} feedbackloop up")
     return rewards
