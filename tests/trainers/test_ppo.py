@@ -191,8 +191,16 @@ def test_advantages_are_whitened_over_the_tokens_of_the_whole_batch(tiny_model: 
     assert (tokens.mean().item(), tokens.std(correction=0).item()) == pytest.approx((0, 1), abs=1e-4)
     assert not experience.advantages[~experience.mask].any()
     assert metrics["length"] == pytest.approx(experience.mask.sum().item() / 16)
-    ends = torch.tensor([[rollout.reply_ids[-1]] for rollout in experience.rollouts])
-    assert torch.equal(experience.tokens[:, -1:], ends)  # every reply ends in the last column, its end token in the loss
+    assert experience.mask[:, -1].all()  # every reply ends in the last column
+
+
+def test_a_long_prompt_loses_its_oldest_turns(tiny_model: Path) -> None:
+    trainer = PPO(load_policy(str(tiny_model)), FAST.model_copy(update={"max_length": 64}))
+    prompt = tuple(Message(role=role, content=f"{n}: " + "x" * 30) for n, role in enumerate(("user", "assistant", "user")))
+    (rollout,) = trainer.sample(0, [prompt])
+    assert len(rollout.prompt_ids) <= 64 - FAST.max_tokens
+    with pytest.raises(ValueError, match="leaves no room for a prompt"):
+        PPOSettings(max_tokens=64, max_length=64)
 
 
 def test_merging_for_sampling_leaves_the_base_weights_as_they_were(tiny_model: Path) -> None:

@@ -150,7 +150,6 @@ class Experience:
 
     rollouts: Sequence[Rollout]
     mask: Tensor
-    tokens: Tensor
     old: Tensor
     states: Tensor
     values: Tensor
@@ -219,6 +218,7 @@ class PPO:
                 prompts,
                 temperature=settings.temperature,
                 max_tokens=settings.max_tokens,
+                max_length=settings.max_length,
                 seed=settings.seed * 1_000_003 + number + 1,
                 numbers=numbers,
                 batch=len(prompts),
@@ -243,12 +243,10 @@ class PPO:
         length = max(len(rollout.reply_ids) for rollout in rollouts)
         shape = (len(rollouts), length)
         mask = torch.zeros(shape, dtype=torch.bool, device=self.device)
-        tokens = torch.zeros(shape, dtype=torch.long, device=self.device)
         old, reference = torch.zeros(shape, device=self.device), torch.zeros(shape, device=self.device)
         for row, rollout in enumerate(rollouts):
             columns = slice(length - len(rollout.reply_ids), length)
             mask[row, columns] = True
-            tokens[row, columns] = torch.tensor(rollout.reply_ids, device=self.device)
             old[row, columns] = torch.tensor(rollout.log_probabilities, device=self.device)
         states: Tensor | None = None
         with self.peft.disable_adapter():
@@ -283,7 +281,7 @@ class PPO:
         mean = self._mean(advantages * mask, count)
         deviation = math.sqrt(self._variance(advantages, mask, count))
         advantages = (advantages - mean) / (deviation + 1e-8) * mask  # whitened over the tokens of the whole batch, in all processes
-        return Experience(rollouts, mask, tokens, old, states, values, advantages, returns), metrics
+        return Experience(rollouts, mask, old, states, values, advantages, returns), metrics
 
     def update(self, number: int, experience: Experience) -> dict[str, float]:
         """The passes of one step over its replies: first the policy's, then the critic's, which need no pass through the model."""

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from trainers.policy.adapters import LoRASettings
 
@@ -28,7 +28,7 @@ class PPOSettings(LoRASettings):
     score_clip : largest absolute scaled score
     truncation_penalty : what a reply gets that did not end within ``max_tokens``, instead of a score
     temperature, max_tokens : of sampling
-    max_length : maximum tokens of prompt and reply
+    max_length : maximum tokens of prompt and reply; a longer prompt loses its oldest turns
     least_prompts : minimum number of distinct prompts to train on
     governor_every, governor_prompts, governor_alpha : steps between checks by :mod:`trainers.policy.governor`, the prompts that are set
         aside for it, and the probability of stopping a training that does not get worse; 0 steps is never
@@ -70,3 +70,9 @@ class PPOSettings(LoRASettings):
     checkpoints: Annotated[int, Field(ge=1)] = 8
     gradient_checkpointing: bool | None = None
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _room_for_a_prompt(self) -> "PPOSettings":
+        if self.max_tokens >= self.max_length:
+            raise ValueError(f"max_tokens = {self.max_tokens} leaves no room for a prompt in max_length = {self.max_length}")
+        return self

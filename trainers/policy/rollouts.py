@@ -37,14 +37,17 @@ def sample_rollouts(
     temperature: float,
     max_tokens: int,
     seed: int,
+    max_length: int | None = None,
     numbers: Sequence[int] | None = None,
     batch: int = 64,
 ) -> list[Rollout]:
     """One reply to each prompt.
 
     Reply i uses random numbers that depend on ``seed`` and ``numbers[i]`` (by default i) only, so that a resumed training draws the same,
-    and so do several processes that share a batch. Prompts too long for the model lose their oldest turns.
+    and so do several processes that share a batch. Prompts that leave less than ``max_tokens`` of ``max_length``, or of the model's window,
+    lose their oldest turns.
     """
+    window = policy.window if max_length is None else min(max_length, policy.window)
     texts = [""] * len(prompts)
 
     def collect(i: int, item: str | Reply | Exception) -> None:
@@ -54,7 +57,7 @@ def sample_rollouts(
 
     draws = []
     for i, prompt in enumerate(prompts):
-        ids = policy.chat.fitted_ids(prompt, policy.window - max_tokens)
+        ids = policy.chat.fitted_ids(prompt, window - max_tokens)
         own = derived_id("rollout", seed, i if numbers is None else numbers[i]).int % 2**63
         sampling = Sampling(temperature=temperature, top_p=1.0, max_tokens=max_tokens, seed=own)
         draws.append(Draw(ids, sampling, max_tokens, partial(collect, i), pieces=False, traced=True))
