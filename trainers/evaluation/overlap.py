@@ -1,0 +1,121 @@
+"""BLEU, chrF and ROUGE-L of the replies against the replies that recruiters chose or wrote.
+
+Such overlap is weak evidence in dialogue: many replies are right and share few words, and metrics of overlap hardly follow people's
+judgments of responses (Liu et al. 2016, "How NOT To Evaluate Your Dialogue System", arXiv:1603.08023). The chosen replies were mostly
+sampled from the champion or the base model, which favours models that are near these. They are reported because they are asked for.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from storage.events import Message
+from trainers.audits.statistics.intervals import Interval
+from trainers.data.demonstration import Demonstration
+from trainers.data.preference import Preference
+from trainers.evaluation import bootstrap
+from trainers.evaluation.measure import Measure, Measured, Model, Names, Rows, with_bounds
+from trainers.evaluation.rouge import rouge_l
+
+if TYPE_CHECKING:
+    from trainers.evaluation.subject import Subject
+
+References = Mapping[tuple[Message, ...], tuple[str, ...]]
+
+
+class ModelOverlap(Measured):
+    """Of one model, with 95% intervals over prompts: corpus BLEU and chrF from 0 to 100, and the mean ROUGE-L from 0 to 1."""
+
+    bleu: Interval
+    chrf: Interval
+    rouge_l: Interval
+
+
+class Overlap(Measured):
+    """Overlap on the ``prompts`` with a reference; ``signatures`` are sacrebleu's, which say how the scores were computed."""
+
+    prompts: int
+    references: int
+    challenger: ModelOverlap
+    champion: ModelOverlap
+    base: ModelOverlap
+    signatures: dict[str, str]
+
+
+def references_of(preferences: Sequence[Preference], demonstrations: Sequence[Demonstration]) -> References:
+    """The chosen replies and rewrites of the evaluation stratum by prompt, without repeats; ties have no chosen reply."""
+    found: dict[tuple[Message, ...], dict[str, None]] = {}
+    for each in preferences:
+        if each.stratum == "evaluation" and each.choice in ("A", "B") and each.chosen.strip():
+            found.setdefault(each.prompt, {})[each.chosen] = None
+    for written in demonstrations:
+        if written.stratum == "evaluation" and written.reply.strip():
+            found.setdefault(written.prompt, {})[written.reply] = None
+    return {prompt: tuple(texts) for prompt, texts in found.items()}
+
+
+def measure(subject: "Subject") -> Overlap | None:
+    replies, references = subject.trial.replies, references_of(subject.data.preferences, subject.data.demonstrations)
+    at = [i for i, prompt in enumerate(replies.prompts) if prompt in references]
+    if not at:
+        return None
+    of_prompt = [references[replies.prompts[i]] for i in at]
+    resamples, seed = subject.settings.resamples, subject.settings.seed
+    models: dict[tuple[str, ...], ModelOverlap] = {}  # equal replies are scored once
+    for texts in (replies.challenger, replies.champion, replies.base):
+        if texts not in models:
+            models[texts] = overlap([texts[i] for i in at], of_prompt, resamples, seed)
+    return Overlap(
+        prompts=len(at),
+        references=sum(map(len, of_prompt)),
+        challenger=models[replies.challenger],
+        champion=models[replies.champion],
+        base=models[replies.base],
+        signatures={name: metric.get_signature().format() for name, metric in _metrics().items()},
+    )
+
+
+def overlap(replies: Sequence[str], references: Sequence[Sequence[str]], resamples: int, seed: int) -> ModelOverlap:
+    """The overlap of each reply with its references; at least one reference a reply.
+
+    The interval of BLEU and chrF is sacrebleu's own bootstrap: its mean and half of the distance between the percentiles.
+    """
+    most = max(map(len, references))
+    streams = [[texts[k] if k < len(texts) else None for texts in references] for k in range(most)]  # None: no further reference
+    scores: dict[str, Interval] = {}
+    for name, metric in _metrics().items():
+        scored = metric.corpus_score(list(replies), streams, n_bootstrap=resamples if len(replies) > 1 else 1)
+        scores[name] = _interval(scored, metric.get_signature().format(), len(replies))
+    values = np.array([rouge_l(reply, texts) for reply, texts in zip(replies, references, strict=True)])
+    return ModelOverlap(bleu=scores["bleu"], chrf=scores["chrf"], rouge_l=bootstrap.mean(values, resamples, seed))
+
+
+def _metrics() -> dict[str, Any]:
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
+
+    return {"bleu": BLEU(), "chrf": CHRF()}
+
+
+def _interval(score: Any, signature: str, n: int) -> Interval:
+    found = json.loads(score.format(width=6, is_json=True, signature=signature))
+    if "confidence_mean" not in found:
+        return Interval(figure=score.score, low=-np.inf, high=np.inf, n=n)
+    center, half = found["confidence_mean"], found["confidence_var"]
+    return Interval(figure=score.score, low=center - half, high=center + half, n=n)
+
+
+def rows(found: Overlap, names: Names) -> Rows:
+    shown: Rows = []
+    models: dict[Model, ModelOverlap] = {"challenger": found.challenger, "champion": found.champion}
+    if found.base not in models.values():
+        models["base"] = found.base
+    for name, one in models.items():
+        scores = f"BLEU {with_bounds(one.bleu, '.1f')}, chrF {with_bounds(one.chrf, '.1f')}, ROUGE-L {with_bounds(one.rouge_l)}"
+        shown.append((f"Overlap with chosen replies, {names.of(name)}", scores))
+    return shown
+
+
+MEASURE = Measure("overlap", Overlap, measure, rows)
