@@ -88,7 +88,7 @@ def test_alignment_and_overlap_are_measured_on_the_evaluation_stratum_only(evalu
     overlap = Overlap.model_validate(evaluated.measures["overlap"])
     assert overlap.prompts == len({each.prompt for each in held_out})
     assert overlap.champion == overlap.base
-    assert "version:" in overlap.signatures["bleu"]
+    assert "version:" in overlap.challenger.signatures["bleu"]
 
 
 def test_counts_of_zero_leave_a_measure_out_and_the_gates_stay(

@@ -26,22 +26,25 @@ References = Mapping[tuple[Message, ...], tuple[str, ...]]
 
 
 class ModelOverlap(Measured):
-    """Of one model, with 95% intervals over prompts: corpus BLEU and chrF from 0 to 100, and the mean ROUGE-L from 0 to 1."""
+    """Of one model, with 95% intervals over prompts: corpus BLEU and chrF from 0 to 100, and the mean ROUGE-L from 0 to 1.
+
+    ``signatures`` are sacrebleu's, which say how the scores were computed.
+    """
 
     bleu: Interval
     chrf: Interval
     rouge_l: Interval
+    signatures: dict[str, str]
 
 
 class Overlap(Measured):
-    """Overlap on the ``prompts`` with a reference; ``signatures`` are sacrebleu's, which say how the scores were computed."""
+    """Overlap on the ``prompts`` with a reference."""
 
     prompts: int
     references: int
     challenger: ModelOverlap
     champion: ModelOverlap
     base: ModelOverlap
-    signatures: dict[str, str]
 
 
 def references_of(preferences: Sequence[Preference], demonstrations: Sequence[Demonstration]) -> References:
@@ -73,7 +76,6 @@ def measure(subject: "Subject") -> Overlap | None:
         challenger=models[replies.challenger],
         champion=models[replies.champion],
         base=models[replies.base],
-        signatures={name: metric.get_signature().format() for name, metric in _metrics().items()},
     )
 
 
@@ -85,11 +87,13 @@ def overlap(replies: Sequence[str], references: Sequence[Sequence[str]], resampl
     most = max(map(len, references))
     streams = [[texts[k] if k < len(texts) else None for texts in references] for k in range(most)]  # None: no further reference
     scores: dict[str, Interval] = {}
+    signatures: dict[str, str] = {}
     for name, metric in _metrics().items():
         scored = metric.corpus_score(list(replies), streams, n_bootstrap=resamples if len(replies) > 1 else 1)
-        scores[name] = _interval(scored, metric.get_signature().format(), len(replies))
+        signatures[name] = metric.get_signature().format()
+        scores[name] = _interval(scored, signatures[name], len(replies))
     values = np.array([rouge_l(reply, texts) for reply, texts in zip(replies, references, strict=True)])
-    return ModelOverlap(bleu=scores["bleu"], chrf=scores["chrf"], rouge_l=bootstrap.mean(values, resamples, seed))
+    return ModelOverlap(bleu=scores["bleu"], chrf=scores["chrf"], rouge_l=bootstrap.mean(values, resamples, seed), signatures=signatures)
 
 
 def _metrics() -> dict[str, Any]:

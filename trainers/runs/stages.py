@@ -19,6 +19,7 @@ from trainers.audits.table import gate, measure, read_findings, verdict
 from trainers.audits.trial import ModelRef, Models, Replies, Trial
 from trainers.data.preference import decisive_training_rows
 from trainers.features.embedder import Embedder
+from trainers.features.embedding import Remembering
 from trainers.models.engine import generate
 from trainers.policy.training import TrainingInputs
 from trainers.policy.training_curve import CurvePoint
@@ -203,7 +204,7 @@ def trial_of(
     return Trial(
         Replies(tuple(prompts), sampled.challenger, sampled.champion, sampled.base),
         data.preferences,
-        Embedder.load(settings.features),
+        Remembering(Embedder.load(settings.features)),
         models,
         settings.evaluation,
         settings.learning,
