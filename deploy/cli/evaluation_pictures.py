@@ -93,7 +93,7 @@ def severity_html(found: Robustness, report: Report) -> str:
                 )  # fmt: skip
                 figure.add_trace(line, row=row, col=column)
         figure.update_yaxes(title=title, row=row, col=1)
-        figure.update_yaxes(tickformat=form, rangemode="normal" if "reward" in title else "tozero", row=row)
+        figure.update_yaxes(tickformat=form, range=_range([value for point in found.points if (value := read(point)) is not None]), row=row)
     figure.update_xaxes(tickvals=list(LEVELS), range=[-0.3, LEVELS[-1] + 0.3])
     figure.update_xaxes(title="severity", row=len(measured))
     prompts = found.points[0].prompts
@@ -101,7 +101,14 @@ def severity_html(found: Robustness, report: Report) -> str:
         "<b>Replies as prompts move away from the held-out ones</b>"
         f"<br><sup>severity 0: as held out; {prompts} prompts a point; error bars are 95% intervals{_marked(report)}</sup>"
     )
-    return _html(figure, title, "Robustness over severity", height=260 * len(measured) + 170)
+    return _html(figure, title, "Robustness over severity", height=190 * len(measured) + 170)
+
+
+def _range(values: Sequence[Interval]) -> list[float]:
+    """From 0, or the lowest bound below it, to the highest bound, with some room; plotly fits no axes that are shared by subplots."""
+    ends = [0.0, *(end for each in values for end in ((each.low, each.high) if each.bounded else (each.figure,)))]
+    room = 0.06 * (max(ends) - min(ends)) or 0.1
+    return [min(ends) - room, max(ends) + room]
 
 
 def _bars(values: Sequence[Interval], color: str) -> dict[str, Any]:
@@ -118,8 +125,9 @@ def _marked(report: Report) -> str:
 
 def _html(figure: Any, title: str, name: str, height: int) -> str:
     figure.update_layout(
-        title={"text": title, "x": 0.02}, template="plotly_white", height=height, width=1100, font={"family": FONT, "size": 13},
-        margin={"l": 80, "r": 30, "t": 130, "b": 60}, legend={"orientation": "h", "x": 0, "y": 1.04, "yanchor": "bottom"},
+        title={"text": title, "x": 0.02, "y": 0.97, "yanchor": "top"}, template="plotly_white", height=height, width=1100,
+        font={"family": FONT, "size": 13}, margin={"l": 80, "r": 30, "t": 110, "b": 60},
+        legend={"orientation": "h", "x": 1, "xanchor": "right", "yref": "container", "y": 0.965, "yanchor": "top"},
     )  # fmt: skip
     html: str = figure.to_html(full_html=True, include_plotlyjs=True, config={"displaylogo": False, "plotlyServerURL": ""})
     return html.replace("<head>", f'<head><meta name="viewport" content="width=device-width"><title>{name}</title>', 1)

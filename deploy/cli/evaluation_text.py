@@ -35,7 +35,8 @@ def _of_gates(report: Report) -> Rows:
         if win.equal_length is not None:
             rows.append((f"Win rate at equal length ({1 - win.alpha:.0%} interval)", with_bounds(win.equal_length)))
     if isinstance(moved, Divergences):
-        rows.append((f"KL from {report.champion}, nats a reply", _moved(moved.champion)))
+        if moved.champion != moved.base:
+            rows.append((f"KL from {report.champion}, nats a reply", _moved(moved.champion)))
         rows.append(("KL from the base model, nats a reply", _moved(moved.base)))
     return rows
 

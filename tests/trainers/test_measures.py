@@ -8,7 +8,7 @@ import pytest
 
 from storage.settings import Settings
 from trainers.api import evaluate_policy, train_policy
-from trainers.evaluation import bootstrap
+from trainers.evaluation import intervals
 from trainers.evaluation.measure import Names, with_bounds
 from trainers.evaluation.overlap import Overlap
 from trainers.evaluation.policies import PolicyRewards, elsewhere, preferred
@@ -102,14 +102,24 @@ def test_counts_of_zero_leave_a_measure_out_and_the_gates_stay(
 
 def test_a_bootstrap_interval_of_a_mean_agrees_with_the_normal_one() -> None:
     values = np.random.default_rng(0).normal(2, 3, 400)
-    found = bootstrap.mean(values, 4_000, 0)
+    found = intervals.mean(values, 4_000, 0)
     half = 1.96 * values.std(ddof=1) / 20
     assert found.figure == pytest.approx(values.mean())
     assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.02)
-    assert bootstrap.mean(values, 4_000, 0) == found
-    assert not bootstrap.mean(values[:1], 200, 0).bounded
-    assert with_bounds(bootstrap.mean(values[:1], 200, 0), ".1f").endswith("(no interval: 1)")
-    assert with_bounds(bootstrap.mean(values[:0], 200, 0)) == "–"
+    assert intervals.mean(values, 4_000, 0) == found
+    assert not intervals.mean(values[:1], 200, 0).bounded
+    assert with_bounds(intervals.mean(values[:1], 200, 0), ".1f").endswith("(no interval: 1)")
+    assert with_bounds(intervals.mean(values[:0], 200, 0)) == "–"
+
+
+def test_the_interval_of_a_share_is_the_exact_one_and_has_a_width_where_nothing_was_found() -> None:
+    # the bound solves P(X = 0) = .025 of the binomial distribution
+    none = intervals.share([False] * 20)
+    assert (none.figure, none.low) == (0.0, 0.0)
+    assert (1 - none.high) ** 20 == pytest.approx(0.025)
+    every = intervals.share([True] * 20)
+    assert (every.figure, every.high) == (1.0, 1.0)
+    assert every.low == pytest.approx(1 - none.high)
 
 
 def test_the_random_policy_never_answers_its_own_prompt() -> None:

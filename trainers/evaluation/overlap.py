@@ -15,7 +15,7 @@ from storage.events import Message
 from trainers.audits.statistics.intervals import Interval
 from trainers.data.demonstration import Demonstration
 from trainers.data.preference import Preference
-from trainers.evaluation import bootstrap
+from trainers.evaluation import intervals
 from trainers.evaluation.measure import Measure, Measured, Model, Names, Rows, with_bounds
 from trainers.evaluation.rouge import rouge_l
 
@@ -93,7 +93,7 @@ def overlap(replies: Sequence[str], references: Sequence[Sequence[str]], resampl
         signatures[name] = metric.get_signature().format()
         scores[name] = _interval(scored, signatures[name], len(replies))
     values = np.array([rouge_l(reply, texts) for reply, texts in zip(replies, references, strict=True)])
-    return ModelOverlap(bleu=scores["bleu"], chrf=scores["chrf"], rouge_l=bootstrap.mean(values, resamples, seed), signatures=signatures)
+    return ModelOverlap(bleu=scores["bleu"], chrf=scores["chrf"], rouge_l=intervals.mean(values, resamples, seed), signatures=signatures)
 
 
 def _metrics() -> dict[str, Any]:

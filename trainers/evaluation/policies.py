@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from trainers.audits.statistics.intervals import Interval, logit_draws_interval
-from trainers.evaluation import bootstrap
+from trainers.evaluation import intervals
 from trainers.evaluation.measure import CONFIDENCE, Measure, Measured, Names, Rows, with_bounds
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _rewards(subject: "Subject", prompts: "Prompts", texts: dict[str, Sequence[s
     return tuple(
         PolicyReward(
             name=name,
-            reward=bootstrap.mean(rewards[name] - rewards[SFT], resamples, seed),
+            reward=intervals.mean(rewards[name] - rewards[SFT], resamples, seed),
             preferred=preferred(panel, vectors[name] - vectors[SFT], resamples, seed),
         )
         for name in order

@@ -14,7 +14,7 @@ from pydantic import Field
 from trainers.audits.content.facts import Values, facts_of, unsupported, values_of
 from trainers.audits.judgments.attributes import read
 from trainers.audits.statistics.intervals import Interval
-from trainers.evaluation import bootstrap
+from trainers.evaluation import intervals
 from trainers.evaluation.deflections import deflects
 from trainers.evaluation.measure import Measure, Measured, Model, Names, Rows, with_bounds
 from trainers.evaluation.severity import AXES, LEVELS, Axis, Hard, at_level
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Point(Measured):
-    """One model on one axis at one level, with 95% intervals from a bootstrap over prompts.
+    """One model on one axis at one level, with 95% intervals over prompts: exact ones of shares, from a bootstrap of means.
 
     Attributes
     ----------
@@ -68,7 +68,8 @@ def measure(subject: "Subject") -> Robustness | None:
     cells = [(AXES[0], 0), *((axis, level) for axis in AXES for level in LEVELS[1:])]  # level 0 is the same on every axis
     hard = [at_level(axis, prompt, level, i, seed) for axis, level in cells for i, prompt in enumerate(prompts)]
     shown = [each.prompt for each in hard]
-    replies = subject.replies(shown, [i % n for i in range(len(hard))])
+    first = len(subject.trial.prompts) - n  # level 0 gets the random numbers, and so the replies, that the gates looked at
+    replies = subject.replies(shown, [first + i % n for i in range(len(hard))])
     rewards = subject.rewards(shown, replies)
     values = values_of(prompts)
 
@@ -96,17 +97,17 @@ def _point(
 ) -> Point:
     resamples, seed = subject.settings.resamples, subject.settings.seed
     pairs = list(zip(hard, replies, strict=True))
-    wrong = [float(bool(unsupported(each.held_against, reply, values))) for each, reply in pairs if facts_of(each.held_against)]
-    away = [float(deflects(reply) or bool(read(reply)["refusal"])) for reply in replies]
+    wrong = [bool(unsupported(each.held_against, reply, values)) for each, reply in pairs if facts_of(each.held_against)]
+    away = [deflects(reply) or bool(read(reply)["refusal"]) for reply in replies]
     return Point(
         axis=axis,
         severity=severity,
         model=model,
         prompts=len(pairs),
-        reward=None if gain is None else bootstrap.mean(gain, resamples, seed),
-        unsupported=bootstrap.mean(np.array(wrong), resamples, seed) if wrong else None,
-        deflected=bootstrap.mean(np.array(away), resamples, seed),
-        length=bootstrap.mean(np.array([float(len(reply)) for reply in replies]), resamples, seed),
+        reward=None if gain is None else intervals.mean(gain, resamples, seed),
+        unsupported=intervals.share(wrong) if wrong else None,
+        deflected=intervals.share(away),
+        length=intervals.mean(np.array([float(len(reply)) for reply in replies]), resamples, seed),
     )
 
 
@@ -117,7 +118,8 @@ def rows(found: Robustness, names: Names) -> Rows:
         for model in found.models:
             line = found.line(axis.name, model)
             mild, worst = line[0], line[-1]
-            parts = [] if worst.reward is None or model == "base" else [f"reward {with_bounds(worst.reward, '+.2f')}"]
+            is_base = worst.reward is None or worst.reward.low == worst.reward.high == 0
+            parts = [] if worst.reward is None or is_base else [f"reward {with_bounds(worst.reward, '+.2f')}"]
             if worst.unsupported is not None and mild.unsupported is not None:
                 parts.append(f"unsupported facts {with_bounds(worst.unsupported, '.2f')}, before {mild.unsupported.figure:.2f}")
             parts.append(f"deflected {worst.deflected.figure:.2f}, before {mild.deflected.figure:.2f}")

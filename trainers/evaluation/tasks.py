@@ -12,8 +12,8 @@ import numpy as np
 
 from storage.events import Message
 from trainers.audits.statistics.intervals import Interval
-from trainers.evaluation import bootstrap
-from trainers.evaluation.measure import Measure, Measured, Names, Rows, with_bounds
+from trainers.evaluation import intervals
+from trainers.evaluation.measure import Measure, Measured, Model, Names, Rows, with_bounds
 
 if TYPE_CHECKING:
     from trainers.evaluation.subject import Subject
@@ -29,7 +29,7 @@ class TaskSet:
 
 
 class TaskSuccess(Measured):
-    """Shares of tasks done, and the challenger's minus the others' on the same conversations; 95% intervals over conversations."""
+    """Shares of tasks done with exact intervals, and the challenger's minus the others' on the same conversations with bootstrap ones."""
 
     world: str
     conversations: int
@@ -46,20 +46,20 @@ def measure(subject: "Subject") -> TaskSuccess | None:
     if tasks is None or not tasks.prompts:
         return None
     replies = subject.replies(tasks.prompts, range(len(tasks.prompts)))
-    done = {name: np.array([float(tasks.done(i, text)) for i, text in enumerate(texts)]) for name, texts in replies.items()}
-    resamples, seed = subject.settings.resamples, subject.settings.seed
+    done = {name: [tasks.done(i, text) for i, text in enumerate(texts)] for name, texts in replies.items()}
 
-    def interval(values: np.ndarray) -> Interval:
-        return bootstrap.mean(values, resamples, seed)
+    def over(other: Model) -> Interval:
+        differences = np.array(done["challenger"], float) - np.array(done[other], float)
+        return intervals.mean(differences, subject.settings.resamples, subject.settings.seed)
 
     return TaskSuccess(
         world=tasks.world,
         conversations=len(tasks.prompts),
-        challenger=interval(done["challenger"]),
-        champion=interval(done["champion"]),
-        base=interval(done["base"]),
-        over_champion=interval(done["challenger"] - done["champion"]),
-        over_base=interval(done["challenger"] - done["base"]),
+        challenger=intervals.share(done["challenger"]),
+        champion=intervals.share(done["champion"]),
+        base=intervals.share(done["base"]),
+        over_champion=over("champion"),
+        over_base=over("base"),
     )
 
 
