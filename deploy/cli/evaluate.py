@@ -78,11 +78,11 @@ def evaluated(
         from trainers.api import evaluate_policy
         from trainers.evaluation.settings import MeasureSettings
 
-        say(f"{ours.name} against {theirs.name}{', which is the same model' if ours.ref == theirs.ref else ''}")
         measures = settings.section("measures", MeasureSettings)
         tasks = simulated_tasks(measures.tasks, measures.seed)
         report = evaluate_policy(
             settings, records, ours, theirs, out, stage_progress(say), data_report(say), measures=measures, tasks=tasks
         )
     written = [out / "report.json", *write_pictures(report, out)]
-    return report, "\n".join([as_text(report), *(f"written: {path}" for path in written)])
+    same = ["both are the same model: its figures say something, their differences do not"] if ours.ref == theirs.ref else []
+    return report, "\n".join([as_text(report), *same, *(f"written: {path}" for path in written)])

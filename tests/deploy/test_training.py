@@ -32,6 +32,7 @@ def settings(tmp_path: Path, tiny_model: Path) -> Settings:  # noqa: F811
         common={"model": str(tiny_model), "home": tmp_path / "home"},
         dpo={"least_rows": 8, "batch": 16, "epochs": 1},
         evaluation={"max_tokens": 4, "names": 2, "kl_prompts": 2, "audit_pairs": 4, "audit_pairs_max": 4},
+        measures={"policy_prompts": 0, "severity_prompts": 0, "tasks": 0},
     )
 
 

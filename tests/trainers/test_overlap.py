@@ -62,6 +62,18 @@ def test_a_single_reply_has_figures_and_no_interval() -> None:
     assert [each.bounded for each in (found.bleu, found.chrf, found.rouge_l)] == [False] * 3
 
 
+def test_the_interval_is_that_of_scores_of_resampled_replies_and_replies_without_any_overlap_have_one_too() -> None:
+    replies, references = [*REPLIES, "xyz"] * 5, [*([text] for text in CHOSEN), ["nothing alike"]] * 5
+    found = overlap(replies, references, 300, 0)
+    rng, scores = np.random.default_rng(1), []
+    for _ in range(100):
+        at = rng.integers(20, size=20)
+        scores.append(corpus_chrf([replies[i] for i in at], [[references[i][0] for i in at]]).score)
+    assert (found.chrf.low, found.chrf.high) == pytest.approx(np.quantile(scores, (0.025, 0.975)), abs=4)
+    nothing = overlap(["xyz"] * 3, [["a b c"]] * 3, 200, 0)
+    assert (nothing.bleu.high, nothing.chrf.high, nothing.rouge_l.high) == (0, 0, 0)
+
+
 def test_references_are_the_chosen_replies_and_rewrites_of_the_evaluation_stratum() -> None:
     preferences = [
         judged("p", "good", "bad"),

@@ -5,7 +5,6 @@ judgments of responses (Liu et al. 2016, "How NOT To Evaluate Your Dialogue Syst
 sampled from the champion or the base model, which favours models that are near these. They are reported because they are asked for.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from trainers.audits.statistics.intervals import Interval
 from trainers.data.demonstration import Demonstration
 from trainers.data.preference import Preference
 from trainers.evaluation import intervals
-from trainers.evaluation.measure import Measure, Measured, Model, Names, Rows, with_bounds
+from trainers.evaluation.measure import CONFIDENCE, Measure, Measured, Model, Names, Rows, with_bounds
 from trainers.evaluation.rouge import rouge_l
 
 if TYPE_CHECKING:
@@ -80,18 +79,14 @@ def measure(subject: "Subject") -> Overlap | None:
 
 
 def overlap(replies: Sequence[str], references: Sequence[Sequence[str]], resamples: int, seed: int) -> ModelOverlap:
-    """The overlap of each reply with its references; at least one reference a reply.
-
-    The interval of BLEU and chrF is sacrebleu's own bootstrap: its mean and half of the distance between the percentiles.
-    """
+    """The overlap of each reply with its references; at least one reference a reply."""
     most = max(map(len, references))
     streams = [[texts[k] if k < len(texts) else None for texts in references] for k in range(most)]  # None: no further reference
     scores: dict[str, Interval] = {}
     signatures: dict[str, str] = {}
     for name, metric in _metrics().items():
-        scored = metric.corpus_score(list(replies), streams, n_bootstrap=resamples if len(replies) > 1 else 1)
+        scores[name] = _with_interval(metric, list(replies), streams, resamples, seed)
         signatures[name] = metric.get_signature().format()
-        scores[name] = _interval(scored, signatures[name], len(replies))
     values = np.array([rouge_l(reply, texts) for reply, texts in zip(replies, references, strict=True)])
     return ModelOverlap(bleu=scores["bleu"], chrf=scores["chrf"], rouge_l=intervals.mean(values, resamples, seed), signatures=signatures)
 
@@ -103,12 +98,19 @@ def _metrics() -> dict[str, Any]:
     return {"bleu": BLEU(), "chrf": CHRF()}
 
 
-def _interval(score: Any, signature: str, n: int) -> Interval:
-    found = json.loads(score.format(width=6, is_json=True, signature=signature))
-    if "confidence_mean" not in found:
-        return Interval(figure=score.score, low=-np.inf, high=np.inf, n=n)
-    center, half = found["confidence_mean"], found["confidence_var"]
-    return Interval(figure=score.score, low=center - half, high=center + half, n=n)
+def _with_interval(metric: Any, replies: list[str], streams: list[list[str | None]], resamples: int, seed: int) -> Interval:
+    """The corpus score with a percentile bootstrap over replies, from sacrebleu's statistics of each.
+
+    sacrebleu's own bootstrap ends with a TypeError where a resample scores zero (2.6.0: it averages a float among numpy's float32).
+    """
+    n, figure = len(replies), float(metric.corpus_score(replies, streams).score)
+    if n < 2:
+        return Interval(figure=figure, low=-np.inf, high=np.inf, n=n)
+    statistics = metric._extract_corpus_statistics(replies, streams)
+    chosen = np.random.default_rng(seed).integers(n, size=(resamples, n)).tolist()
+    scores = [float(metric._aggregate_and_compute([statistics[i] for i in each]).score) for each in chosen]
+    low, high = np.quantile(scores, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
+    return Interval(figure=figure, low=float(low), high=float(high), n=n)
 
 
 def rows(found: Overlap, names: Names) -> Rows:
