@@ -9,14 +9,19 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from storage.files import write_atomic
 from storage.settings import Settings
-from trainers.audits.trial import ModelRef, Models
+from trainers.audits.trial import Models
 from trainers.data.bad_lines import DataSummary
 from trainers.data.demonstration import Demonstration
 from trainers.data.rating import Rating
-from trainers.models.model_files import adapter_base, is_adapter
+from trainers.evaluation.contender import Contender, model_ref
+from trainers.evaluation.settings import MeasureSettings
+from trainers.evaluation.subject import Subject
+from trainers.evaluation.table import measure_all
+from trainers.evaluation.tasks import TaskSet
 from trainers.policy.train import train
 from trainers.policy.training import Trained, TrainingInputs
 from trainers.runs import stages
@@ -74,11 +79,14 @@ def train_policy(
 def evaluate_policy(
     settings: Settings,
     data: Path | RunData,
-    model: str,
-    champion: str,
+    model: str | Contender,
+    champion: str | Contender,
     out: Path,
     progress: Progress = no_progress,
     on_data: OnData | None = None,
+    *,
+    measures: MeasureSettings | None = None,
+    tasks: TaskSet | None = None,
 ) -> Report:
     """Evaluate ``model`` against ``champion`` on the evaluation stratum of ``data``, apply the gates and write ``out/report.json``.
 
@@ -87,6 +95,8 @@ def evaluate_policy(
     model, champion : the folder of an adapter or a model, a Hugging Face id, or ``shipped``. The KL budget is measured against the base
         model of the challenger's adapter, or against the champion if the challenger is not an adapter
     on_data : called with the counts of accepted and rejected records before any model is loaded
+    measures : how much to sample for the further figures of ``trainers.evaluation``; None for the gates only
+    tasks : conversations whose truth is known, for one of these figures
 
     Raises
     ------
@@ -97,20 +107,26 @@ def evaluate_policy(
     """
     run_settings = RunSettings.read(settings, None)
     run_data = _read(data, on_data)
-    folder = Path(model).expanduser()
-    base = adapter_base(folder) if is_adapter(folder) else None
-    models = Models(ModelRef(model), ModelRef(champion), ModelRef(base or champion))
+    ours, theirs = (each if isinstance(each, Contender) else Contender.of(each) for each in (model, champion))
+    models = Models(ours.ref, theirs.ref, theirs.ref if ours.is_whole else model_ref(ours.base))
     prompts = run_data.prompts(run_settings.evaluation.prompts)
     sampled = stages.sample(prompts, models, run_settings.evaluation, _stage("sample", progress))
-    evaluated = stages.evaluate(run_data, prompts, sampled, models, run_settings, 0, _stage("evaluate", progress))
+    progress_of_audits = _stage("evaluate", progress)
+    trial = stages.trial_of(run_data, prompts, sampled, models, run_settings, 0, progress_of_audits)
+    evaluated = stages.audited(trial, progress_of_audits)
+    found: dict[str, Any] = {}
+    if measures is not None:
+        measured = measure_all(Subject(trial, run_data, measures, tasks), lambda name: _stage(name, progress))
+        found = {name: each.model_dump(mode="json") for name, each in measured.items()}
     about = {
-        "run_id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{run_data.digest} {model} {champion}")),
-        "version": model,
-        "policy": None,
-        "base": base or model,
-        "champion": champion,
-        "champion_policy": None,
+        "run_id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{run_data.digest} {ours.name} {theirs.name}")),
+        "version": ours.name,
+        "policy": ours.policy,
+        "base": ours.base,
+        "champion": theirs.name,
+        "champion_policy": theirs.policy,
         "challengers_before": 0,
+        "measures": found,
     }
     report = stages.judge(run_data, None, sampled, evaluated, run_settings, about)
     out.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,11 @@
 """The table of measurements of ``benchmarks.policy``. A new one is a file beside this one and a row here."""
 
 from benchmarks.measurements import Measurement
-from benchmarks.policy import bandit, governor, off_topic, retrainings, tasks
+from benchmarks.policy import bandit, governor, retrainings, tasks
 
 MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement("bandit", bandit.figures),
     Measurement("governor", governor.figures),
-    Measurement("off_topic", off_topic.figures),
     Measurement("tasks", tasks.figures),
     Measurement("retrainings", retrainings.figures),
 )

@@ -19,9 +19,11 @@ import typer
 
 from deploy.cli.attest import attest
 from deploy.cli.audits import audit
+from deploy.cli.evaluate import evaluate
 from deploy.cli.gates import gates
 from deploy.cli.log_commands import quarantine, replay, schemas, topics
 from deploy.cli.runs import runs
+from deploy.cli.sources import Origin
 from deploy.endings import print_error, reason_of, run_process
 from deploy.own_processes import is_ready, lives, why_not_ready
 from deploy.supervisor import PROCESSES, Supervisor
@@ -44,6 +46,7 @@ app.add_typer(quarantine, name="quarantine")
 app.add_typer(runs, name="runs")
 app.add_typer(audit, name="audit")
 app.add_typer(gates, name="gates")
+app.command()(evaluate)
 app.command()(replay)
 app.command()(schemas)
 
@@ -56,13 +59,6 @@ class Until(StrEnum):
 class LogKind(StrEnum):
     sqlite = "sqlite"
     kafka = "kafka"
-
-
-class Origin(StrEnum):
-    product = "product"
-    simulation = "simulation"
-    imported = "import"
-    ai = "ai"
 
 
 class Format(StrEnum):
@@ -351,22 +347,6 @@ def train(
         found, text = train_phase(
             settings, chosen, records, base, folder, [origin.value for origin in source or ()], _print, swap_sides, of_kind
         )
-    _print(text)
-    _write_json(json_file, found)
-
-
-@app.command()
-def evaluate(
-    data: Annotated[Path, typer.Option(help="Preference records: both models answer the prompts; the judge is fitted to the judgments.")],
-    model: Annotated[str, typer.Option(help="The challenger: a folder with an adapter or a model, or an id.")],
-    champion: Annotated[str | None, typer.Option(help="The model to compare with; by default the configured one.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("out"),
-    json_file: JSONOption = None,
-) -> None:
-    """Evaluate a challenger against a champion on a file, through the same gates as in the loop."""
-    from deploy.cli.training import evaluate_model
-
-    found, text = evaluate_model(Settings.read(), data, model, champion, out, _print)
     _print(text)
     _write_json(json_file, found)
 

@@ -143,6 +143,14 @@ def impact_ratios(settings: Settings, since: date, until: date, sources: Sequenc
         return outcomes_table(warehouse, since, until, sources)
 
 
+@contextmanager
+def caught_up_warehouse(settings: Settings) -> Iterator[Warehouse]:
+    """The warehouse with everything that is on the log; only where no hub runs, which holds its lock."""
+    with _opened(settings) as (bus, warehouse):
+        _catch_up(settings, bus, warehouse)
+        yield warehouse
+
+
 def _bus(settings: Settings) -> Bus:
     settings.common.home.mkdir(parents=True, exist_ok=True)
     return bus_of(settings)

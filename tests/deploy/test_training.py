@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from deploy.cli.evaluate import evaluated
 from deploy.cli.records import import_records
-from deploy.cli.training import _progress, evaluate_model, train_phase
+from deploy.cli.stage_progress import stage_progress
+from deploy.cli.training import train_phase
 from storage.errors import DataRefused
 from storage.events import Message, Sampling
 from storage.settings import Settings
@@ -30,6 +32,7 @@ def settings(tmp_path: Path, tiny_model: Path) -> Settings:  # noqa: F811
         common={"model": str(tiny_model), "home": tmp_path / "home"},
         dpo={"least_rows": 8, "batch": 16, "epochs": 1},
         evaluation={"max_tokens": 4, "names": 2, "kl_prompts": 2, "audit_pairs": 4, "audit_pairs_max": 4},
+        measures={"policy_prompts": 0, "severity_prompts": 0, "tasks": 0},
     )
 
 
@@ -39,7 +42,7 @@ def command(request: pytest.FixtureRequest, settings: Settings, tmp_path: Path) 
 
     def run(data: Path, say: Callable[[str], None]) -> object:
         if request.param == "evaluate":
-            return evaluate_model(settings, data, settings.common.model, None, tmp_path / "out", say)
+            return evaluated(settings, settings.common.model, None, data, (), tmp_path / "out", say)
         return train_phase(settings, request.param, data, None, tmp_path / "out", (), say)
 
     return run
@@ -129,7 +132,7 @@ def test_a_trained_policy_names_its_rows_and_what_was_left_out(tmp_path: Path, s
 def test_progress_is_said_each_quarter_with_the_time_left_at_the_pace_so_far() -> None:
     said: list[str] = []
     now = [0.0]
-    report = _progress(said.append, lambda: now[0])
+    report = stage_progress(said.append, lambda: now[0])
     for step in range(9):
         report("train", step, 8, {"loss": 0.5} if step else {})
         now[0] += 60

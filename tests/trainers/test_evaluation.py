@@ -7,7 +7,16 @@ import pytest
 from scipy.stats import norm
 
 from benchmarks.gates.win_rate import last_in_a_row
-from trainers.audits.policy.win_rate import WinRate, WinRateLimits, gate, length_controlled, rows, spent_alpha, win_rate
+from trainers.audits.policy.win_rate import (
+    WinRate,
+    WinRateLimits,
+    gate,
+    length_controlled,
+    length_controlled_interval,
+    rows,
+    spent_alpha,
+    win_rate,
+)
 from trainers.audits.statistics.intervals import logit_draws_interval, mean_interval, other_recruiters_interval, paired_shares
 from trainers.reward.panel import Judged, PanelSettings
 
@@ -157,3 +166,43 @@ def test_the_interval_for_other_recruiters_is_the_clustered_students() -> None:
 def test_the_benchmark_starts_a_series_of_challengers_late_with_the_same_verdict() -> None:
     late, whole = (last_in_a_row(1, 0.60, 3, all_of_them=all_of_them) for all_of_them in (False, True))
     assert late == whole
+
+
+def test_a_preference_that_length_explains_is_one_half_at_equal_length_and_one_for_content_stays() -> None:
+    rng = np.random.default_rng(3)
+    lengths = rng.normal(0.4, 1, 3_000)
+    x = np.tanh(lengths / lengths.std())
+    by_length, by_content = 1 / (1 + np.exp(-1.5 * x)), 1 / (1 + np.exp(-0.7 - 1.5 * x))
+    found = length_controlled_interval(np.tile(by_length, (50, 1)), lengths, 0.05, 0)
+    assert by_length.mean() > 0.56
+    assert found.figure == pytest.approx(0.5, abs=1e-4)  # the regression is the truth here; its ridge moves it by less
+    assert (found.low, found.high) == pytest.approx((0.5, 0.5), abs=1e-4)  # a sure judge, and a fit without residuals
+    content = length_controlled_interval(np.tile(by_content, (50, 1)), lengths, 0.05, 0)
+    assert content.figure == pytest.approx(1 / (1 + np.exp(-0.7)), abs=1e-3)
+    assert content.low > 0.5
+
+
+def test_the_interval_at_equal_length_is_wide_where_the_judge_is_unsure_or_prompts_are_few() -> None:
+    rng = np.random.default_rng(4)
+    lengths = rng.normal(size=400)
+    chance = 1 / (1 + np.exp(-(0.3 + rng.normal(size=400))))
+    unsure = 1 / (1 + np.exp(-(np.log(chance / (1 - chance)) + rng.normal(size=(200, 1)))))
+    sure = np.tile(chance, (200, 1))
+
+    def width(draws: np.ndarray, n: int) -> float:
+        found = length_controlled_interval(draws[:, :n], lengths[:n], 0.05, 0)
+        return found.high - found.low
+
+    assert width(unsure, 400) > 2 * width(sure, 400)
+    assert width(sure, 50) > 1.5 * width(sure, 400)
+
+
+def test_the_weighted_regressions_agree_with_scikit_learn() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(5)
+    lengths = rng.normal(size=500)
+    wins = (rng.random(500) < 1 / (1 + np.exp(-0.4 - lengths))).astype(float)
+    x = np.tanh(lengths / lengths.std())[:, None]
+    fitted = LogisticRegression(C=1e6, tol=1e-10, max_iter=1_000).fit(x, wins)
+    assert length_controlled(wins, lengths) == pytest.approx(1 / (1 + np.exp(-fitted.intercept_[0])), abs=1e-4)

@@ -21,7 +21,7 @@ from trainers.models.policy import Policy, load_policy
 from trainers.reward.guarded import without_floor
 from trainers.reward.online.learn import Head
 from trainers.reward.online.settings import HeadSettings
-from trainers.reward.panel import Judged, Panel, fit_panel
+from trainers.reward.panel import Judged, Panel, fit_panel, scaled
 from trainers.reward.reward import Reward, spread_of
 
 EMBED_BATCH = 128  # texts embedded between two progress reports
@@ -131,6 +131,11 @@ class Trial:
         self._reward = reward
 
     @property
+    def has_own_reward(self) -> bool:
+        """Whether a reward model was passed, so that rewards are not those of the training stratum's head."""
+        return self._reward is not None
+
+    @property
     def prompts(self) -> tuple[tuple[Message, ...], ...]:
         return self.replies.prompts
 
@@ -174,6 +179,11 @@ class Trial:
     def panel(self) -> Panel:
         """The recruiters' tastes as fitted on the evaluation stratum."""
         return fit_panel(self.judged)
+
+    @cached_property
+    def calibrated_panel(self) -> Panel:
+        """The panel, scaled by its cross-validated slope where that is not 1."""
+        return scaled(self.panel)[0]
 
     @cached_property
     def reward_differences(self) -> np.ndarray:

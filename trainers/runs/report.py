@@ -76,6 +76,7 @@ class Report(_Part):
     Attributes
     ----------
     findings : what each audit measured, by its name, in the form of its own model
+    measures : further figures that no gate needs, by the name of the measure; only ``feedbackloop evaluate`` computes them
     reward_model : hash of the reward model that the run trained; None where the audits look at the head
     """
 
@@ -97,6 +98,12 @@ class Report(_Part):
     gates: tuple[GateResult, ...]
     verdict: Verdict
     reward_model: str | None = None
+    measures: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether some of the judgments are of the simulated world."""
+        return "simulation" in self.lineage.sources
 
 
 def read_report(artifacts: Artifacts, sha: str) -> Report:

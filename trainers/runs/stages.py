@@ -17,6 +17,7 @@ from trainers.audits.table import gate, measure, read_findings, verdict
 from trainers.audits.trial import ModelRef, Models, Replies, Trial
 from trainers.data.preference import decisive_training_rows
 from trainers.features.embedder import Embedder
+from trainers.features.embedding import Remembering
 from trainers.models.engine import generate
 from trainers.models.references import base_hash
 from trainers.policy.reply_samples import REPLIES
@@ -189,11 +190,24 @@ def evaluate(
     reward: Path | None = None,
 ) -> Evaluated:
     """Run every audit. ``reward`` is the folder of the run's own reward model, which is audited instead of the head."""
-    embedding = Embedder.load(settings.features)
-    trial = Trial(
+    return audited(trial_of(data, prompts, sampled, models, settings, challengers_before, progress, reward), progress)
+
+
+def trial_of(
+    data: RunData,
+    prompts: Sequence[tuple[Message, ...]],
+    sampled: Sampled,
+    models: Models,
+    settings: RunSettings,
+    challengers_before: int,
+    progress: StageProgress,
+    reward: Path | None = None,
+) -> Trial:
+    """The evidence of the audits; see :func:`evaluate`."""
+    return Trial(
         Replies(tuple(prompts), sampled.challenger, sampled.champion, sampled.base),
         data.preferences,
-        embedding,
+        Remembering(Embedder.load(settings.features)),
         models,
         settings.evaluation,
         settings.learning,
@@ -202,13 +216,17 @@ def evaluate(
         data.groups,
         guarded(reward_model(settings.evaluation.reward).load(reward, settings.as_settings()), reward) if reward is not None else None,
     )
+
+
+def audited(trial: Trial, progress: StageProgress) -> Evaluated:
+    """The findings of every audit on the trial."""
     findings = measure(trial, progress)
-    models.release()
+    trial.models.release()
     return Evaluated(
         findings={name: orjson.loads(finding.model_dump_json()) for name, finding in findings.items()},
-        replies=_side_by_side(trial.replies, trial.reward_differences, settings.evaluation.seed),
-        embedding=embedding.name,
-        embedding_hash=embedding.hash,
+        replies=_side_by_side(trial.replies, trial.reward_differences, trial.settings.seed),
+        embedding=trial.embedding.name,
+        embedding_hash=trial.embedding.hash,
         reward_head=trial.training_head.head_id,
     )
 

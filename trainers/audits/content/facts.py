@@ -81,6 +81,12 @@ def facts_of(prompt: Sequence[Message]) -> dict[str, str]:
     return {key.strip(): value for message in prompt if message.role == "system" for key, value in FACT.findall(message.content)}
 
 
+def is_topic_line(line: str) -> bool:
+    """Whether a line of a system message is a fact that names the topic, such as "Asked about: interview"."""
+    found = FACT.match(line)
+    return found is not None and _SUBJECT.search(found[1]) is not None
+
+
 @dataclass(frozen=True)
 class Values:
     """A pattern that matches every value of the facts in a set of prompts, longest first; None if there are none."""

@@ -9,7 +9,6 @@ The claim is about the recruiters who judged. A second, wider interval treats th
 """
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,8 +43,8 @@ class WinRate(Finding):
     ``rate`` is of this panel; ``others`` has the same figure and an interval for other recruiters. ``by_recruiter`` are the win rates of
     single recruiters, pulled towards each other where they have judged little. ``slope`` is the cross-validated slope of the head (1 is
     right, 0 is a coin); it scales the head if its interval excludes 1, and ``scaled`` says so. ``length_controlled`` is the rate at
-    equal length. Reports of earlier versions have no ``others``, ``by_recruiter`` and ``slope``, and their ``rate`` was a share of prompts;
-    only they have ``outside`` and ``null``.
+    equal length, ``equal_length`` the same with its interval. Reports of earlier versions have no ``equal_length``, ``others``,
+    ``by_recruiter`` and ``slope``, and their ``rate`` was a share of prompts; only they have ``outside`` and ``null``.
     """
 
     rate: Interval
@@ -54,6 +53,7 @@ class WinRate(Finding):
     judgments: int
     recruiters: int
     length_controlled: float
+    equal_length: Interval | None = None
     others: Interval | None = None
     by_recruiter: dict[str, float] = Field(default_factory=dict)
     slope: Interval | None = None
@@ -134,10 +134,8 @@ def rows(found: WinRate) -> Rows:
     if found.slope is not None:
         used = "used to scale the estimate" if found.scaled else "1 is right, 0 is a coin"
         shown.append(("Calibration slope", f"{found.slope.figure:.2f} ({found.slope.low:.2f} to {found.slope.high:.2f}); {used}"))
-    return [
-        *shown,
-        ("Win rate at equal length", f"{found.length_controlled:.1%}"),
-    ]
+    bounds = "" if found.equal_length is None else f" ({found.equal_length.low:.1%} to {found.equal_length.high:.1%})"
+    return [*shown, ("Win rate at equal length", f"{found.length_controlled:.1%}{bounds}")]
 
 
 AUDIT = Audit("win_rate", "Is it preferred to the champion?", WinRateLimits, WinRate, measure, gate, rows, needs, topic="preference")
@@ -190,30 +188,26 @@ def panel_win_rate(
     challengers_before : number of challengers that were judged against the same champion before, with sufficient evidence
     draws : number of draws from the posterior
     """
-    from trainers.reward.panel import cross_validated
+    from trainers.reward.panel import scaled
 
     between = np.asarray(challenger - champion, float)
-    calibration = cross_validated(fitted)
-    slope = calibration.interval(SLOPE_CONFIDENCE)
-    scaled = slope.low > 0 and not slope.low <= 1 <= slope.high
-    targeted = fitted.towards(between)
-    rates, by_prompt = (replace(targeted, slope=slope.figure) if scaled else targeted).win_rates(between, draws, seed)
+    calibrated, slope = scaled(fitted)
+    rates, by_prompt = calibrated.towards(between).win_rates(between, draws, seed)
     spent = spent_alpha(alpha, challengers_before + 1)
+    equal_length = length_controlled_interval(by_prompt, log_lengths, spent, seed)
     return WinRate(
         rate=logit_draws_interval(rates.mean(axis=1), spent, len(between)),
         alpha=spent,
         prompts=len(between),
         judgments=len(fitted.judged),
         recruiters=len(fitted.recruiters),
-        length_controlled=length_controlled(by_prompt, log_lengths),
+        length_controlled=equal_length.figure,
+        equal_length=equal_length,
         others=other_recruiters_interval(rates, spent),
         by_recruiter=dict(zip(fitted.recruiters, rates.mean(axis=0).tolist(), strict=True)),
         slope=slope,
-        scaled=scaled,
+        scaled=calibrated is not fitted,
     )
-
-
-SLOPE_CONFIDENCE = 0.90  # each bound is one-sided at 5%
 
 
 def spent_alpha(alpha: float, k: int) -> float:
@@ -226,16 +220,33 @@ def length_controlled(wins: np.ndarray, log_lengths: np.ndarray) -> float:
 
     After Dubois et al. (2024), "Length-Controlled AlpacaEval" (arXiv:2404.04475), with length as the only term.
     """
+    return float(_at_equal_length(wins[None], log_lengths, np.ones((1, len(wins))))[0])
+
+
+def length_controlled_interval(draws: np.ndarray, log_lengths: np.ndarray, alpha: float, seed: int) -> Interval:
+    """:func:`length_controlled` of the mean of the judge's ``draws``, ``(draws, m)``, with its interval.
+
+    Each draw weights the prompts anew (Rubin, 1981, "The Bayesian bootstrap"), so the interval has both what the judge does not know and
+    which prompts there happened to be.
+    """
+    weights = np.random.default_rng(seed).standard_exponential(draws.shape)
+    spread = _at_equal_length(draws, log_lengths, weights / weights.mean(axis=1, keepdims=True))
+    found = logit_draws_interval(spread, alpha, len(log_lengths))
+    return found.model_copy(update={"figure": length_controlled(draws.mean(axis=0), log_lengths)})
+
+
+def _at_equal_length(wins: np.ndarray, log_lengths: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The fitted chances at equal lengths, ``(k,)``, of k regressions with ``wins`` and ``weights``, ``(k, m)``, by Newton's method."""
     from scipy.special import expit
 
-    scale = float(log_lengths.std()) or 1.0
-    x = np.column_stack([np.ones(len(wins)), np.tanh(log_lengths / scale)])
-    weights = np.zeros(2)
+    x = np.column_stack([np.ones(wins.shape[1]), np.tanh(log_lengths / (float(log_lengths.std()) or 1.0))])
+    ridge = 1e-3  # bounds the intercept where one side always wins
+    found = np.zeros((len(wins), 2))
     for _ in range(50):
-        chance = expit(x @ weights)
-        information = (x * (chance * (1 - chance))[:, None]).T @ x + 1e-3 * np.eye(2)  # the ridge bounds it where one side always wins
-        step = np.linalg.solve(information, x.T @ (wins - chance) - 1e-3 * weights)
-        weights += step
+        chance = expit(found @ x.T)
+        information = np.einsum("km,mi,mj->kij", weights * chance * (1 - chance), x, x) + ridge * np.eye(2)
+        step = np.linalg.solve(information, ((weights * (wins - chance)) @ x - ridge * found)[..., None])[..., 0]
+        found += step
         if np.abs(step).max() < 1e-10:
             break
-    return float(expit(weights[0]))
+    return np.asarray(expit(found[:, 0]))

@@ -1,6 +1,6 @@
 """Does the panel's posterior predict judgments that it has not seen? The slope of answers on cross-validated predictions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import t
@@ -26,6 +26,16 @@ class Calibration:
             return Interval(figure=self.slope, low=-np.inf, high=np.inf, n=self.n)
         half_width = float(t.ppf((1 + confidence) / 2, self.n - 1)) * self.error
         return Interval(figure=self.slope, low=self.slope - half_width, high=self.slope + half_width, n=self.n)
+
+
+SLOPE_CONFIDENCE = 0.90  # each bound is one-sided at 5%
+
+
+def scaled(panel: Panel) -> tuple[Panel, Interval]:
+    """The panel with its cross-validated slope where the slope's interval lies above 0 and excludes 1, and the slope with the interval."""
+    slope = cross_validated(panel).interval(SLOPE_CONFIDENCE)
+    off = slope.low > 0 and not slope.low <= 1 <= slope.high
+    return (replace(panel, slope=slope.figure) if off else panel), slope
 
 
 def cross_validated(panel: Panel) -> Calibration:

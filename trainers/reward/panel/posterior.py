@@ -106,7 +106,7 @@ class Panel:
         return replace(self, direction=direction, sites=tuple(sites))
 
     def win_rates(self, differences: np.ndarray, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Each recruiter's win rate in each posterior draw, ``(draws, recruiters)``, and the panel's mean on each row, ``(m,)``.
+        """Each recruiter's win rate in each posterior draw, ``(draws, recruiters)``, and the panel's mean on each row, ``(draws, m)``.
 
         The win rate is the weighted mean of P(first preferred) + ½·P(tie), lapses included, over the rows of ``differences``, ``(m, d)``.
         Each draw weights the rows anew (Rubin, 1981, "The Bayesian bootstrap"), because the prompts are a sample too.
@@ -114,7 +114,7 @@ class Panel:
         rng = np.random.default_rng(seed)
         differences = np.asarray(differences, float)
         tie, total = self.cut_points[0], np.empty((draws, len(self.recruiters)))
-        by_row = np.zeros(len(differences))
+        by_row = np.empty((draws, len(differences)))
         for start, site, count in self._batches(draws, rng):
             tastes = self._tastes(site, count, rng)
             lapses = rng.beta(self.lapses[:, 0], self.lapses[:, 1], size=(count, len(self.recruiters)))
@@ -124,7 +124,7 @@ class Panel:
                 z = self.slope * (differences @ tastes[k].T)
                 wins = 0.5 + (1 - lapses[k]) * half_ties(z, tie)
                 total[start + k] = weights[k] @ wins
-                by_row += wins.mean(axis=1) / draws
+                by_row[start + k] = wins.mean(axis=1)
         return total, by_row
 
     def _batches(self, draws: int, rng: np.random.Generator) -> Iterator[tuple[int, Site, int]]:
