@@ -15,6 +15,7 @@ from trainers.audits.trial import ModelRef, Models
 from trainers.data.bad_lines import DataSummary
 from trainers.data.rating import Rating
 from trainers.models.model_files import adapter_base, is_adapter
+from trainers.policy.preflight import output_folder
 from trainers.policy.training import Trained, TrainingInputs
 from trainers.runs import stages
 from trainers.runs.data import RunData
@@ -61,7 +62,6 @@ def train_policy(
     run_data = _read(data, on_data)
     if ratings is not None:
         run_data = replace(run_data, rated=tuple(ratings))
-    out.mkdir(parents=True, exist_ok=True)
     training = TrainingInputs.of(model, run_data, run_settings.training, settings, out, _stage("train", progress))
     return run_settings.method.train(training)
 
@@ -90,6 +90,7 @@ def evaluate_policy(
     DataRefused
         No line of ``data`` is a valid record, or the evaluation stratum has no prompts or judgments.
     """
+    output_folder(out)
     run_settings = RunSettings.read(settings, None)
     run_data = _read(data, on_data)
     folder = Path(model).expanduser()
@@ -108,7 +109,6 @@ def evaluate_policy(
         "challengers_before": 0,
     }
     report = stages.judge(run_data, None, sampled, evaluated, run_settings, about)
-    out.mkdir(parents=True, exist_ok=True)
     write_atomic(out / "report.json", report.model_dump_json(indent=1).encode())
     return report
 

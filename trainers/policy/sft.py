@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from trainers.data.demonstration import Demonstration
 from trainers.data.preference import Preference
-from trainers.policy.fine_tuning import MIN_PROMPT_TOKENS, FineTuningSettings, Row, enough, fine_tune
+from trainers.policy.fine_tuning import FineTuningSettings, Row, enough, fine_tune, prompt_room
 from trainers.policy.training import Progress, Trained
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ def train_sft(
 
     def tokenized(example: tuple[tuple[object, ...], str], policy: "Policy") -> Row | None:
         reply = policy.chat.reply_ids(example[1])
-        room = settings.max_length - len(reply)
-        if room < MIN_PROMPT_TOKENS:
+        room = prompt_room(len(reply), policy, settings)
+        if room is None:
             return None
         prompt = policy.chat.fitted_ids(example[0], room)  # type: ignore[arg-type]
         return {"input_ids": [*prompt, *reply], "labels": [*[IGNORED] * len(prompt), *reply]}
