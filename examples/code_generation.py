@@ -67,7 +67,7 @@ def tiny_model(folder: Path, seed: int = 0) -> Path:
     for prompt in rng.choices(list(whats), k=6000):
         code = SOLUTIONS[whats[prompt]] if rng.random() < 0.3 else rng.choice(list(SOLUTIONS.values()))
         pairs.append((prompt, f"def f(a, b):\n    return {code}"))
-    return build(pairs, folder, seed=seed)
+    return build(pairs, folder, steps=150, seed=seed)
 
 
 def train(out: Path, model: str | None = None, data: Path | None = None, steps: int = 16, seed: int = 0) -> tuple[float, float]:

@@ -5,24 +5,26 @@ from pathlib import Path
 import pytest
 
 from examples import code_generation, recruiting_chatbot, summarisation
+from tests.profiles import NIGHTLY
 
 pytestmark = pytest.mark.training
 
 
 def test_functions_pass_more_of_their_unit_tests(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before, after = code_generation.train(tmp_path, steps=10)
-    assert after > before + 0.1
-    assert "step 10 of 10" in capsys.readouterr().out
+    before, after = code_generation.train(tmp_path, steps=8)
+    assert after > before + 0.15
+    assert "step  8 of 8" in capsys.readouterr().out
 
 
+@pytest.mark.skipif(not NIGHTLY, reason="the same training as that on unit tests, with another reward: it runs in make nightly")
 def test_summaries_keep_more_facts_in_fewer_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before, after = summarisation.train(tmp_path, steps=10)
+    before, after = summarisation.train(tmp_path, steps=8)
     assert after > before + 0.1
     assert "reward on fresh adverts" in capsys.readouterr().out
 
 
 def test_simulated_recruiters_prefer_the_trained_chatbot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert recruiting_chatbot.train(tmp_path, count=160, epochs=2) > 0.53
+    assert recruiting_chatbot.train(tmp_path, count=160) > 0.53
     assert "simulated judgments" in capsys.readouterr().out
 
 
