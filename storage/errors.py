@@ -17,7 +17,8 @@
     ├── ArtifactError           an artifact is missing or does not have the hash that names it
     ├── AttestationError        a promotion's record does not verify, or a key to sign with cannot be used
     ├── TrainingError           a run failed; names the stage
-    │   └── DataRefused         the snapshot failed an expectation, or holds too little to train on
+    │   ├── DataRefused         the snapshot failed an expectation, or holds too little to train on
+    │   └── Diverged            the loss or the weights are no longer finite numbers
     └── UpstreamError           the language model behind the chat API failed (502)
 
 :func:`temporary_reason` tells transient errors from those that need intervention.
@@ -125,6 +126,10 @@ class TrainingError(FeedbackLoopError):
 
 class DataRefused(TrainingError):
     """The snapshot failed an expectation, or holds too little to train on."""
+
+
+class Diverged(TrainingError):
+    """The loss or the weights of a training are no longer finite numbers."""
 
 
 class UpstreamError(FeedbackLoopError):

@@ -22,6 +22,7 @@ from trainers.evaluation.settings import MeasureSettings
 from trainers.evaluation.subject import Subject
 from trainers.evaluation.table import measure_all
 from trainers.evaluation.tasks import TaskSet
+from trainers.policy.preflight import output_folder
 from trainers.policy.train import train
 from trainers.policy.training import Trained, TrainingInputs
 from trainers.runs import stages
@@ -71,7 +72,6 @@ def train_policy(
         run_data = replace(run_data, rated=tuple(ratings))
     if rewrites is not None:
         run_data = replace(run_data, demonstrated=tuple(rewrites))
-    out.mkdir(parents=True, exist_ok=True)
     training = TrainingInputs.of(model, run_data, run_settings.training, settings, out, _stage("train", progress))
     return train(run_settings.method, training)
 
@@ -105,6 +105,7 @@ def evaluate_policy(
     DataRefused
         No line of ``data`` is a valid record, or the evaluation stratum has no prompts or judgments.
     """
+    output_folder(out)
     run_settings = RunSettings.read(settings, None)
     run_data = _read(data, on_data)
     ours, theirs = (each if isinstance(each, Contender) else Contender.of(each) for each in (model, champion))
@@ -129,7 +130,6 @@ def evaluate_policy(
         "measures": found,
     }
     report = stages.judge(run_data, None, sampled, evaluated, run_settings, about)
-    out.mkdir(parents=True, exist_ok=True)
     write_atomic(out / "report.json", report.model_dump_json(indent=1).encode())
     return report
 

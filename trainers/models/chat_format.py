@@ -28,7 +28,8 @@ class ChatFormat:
 
     Attributes
     ----------
-    end : the token that ends a reply: the one that the template writes after a reply, else the tokenizer's EOS
+    end : the token that ends a reply: the one that the template writes after a reply, else the tokenizer's EOS. A tokenizer without a token
+        to pad with gets it for that too
 
     Raises
     ------
@@ -53,6 +54,8 @@ class ChatFormat:
         if end is None:
             raise ModelNotFound(f"{name}: its tokenizer has no token that ends a reply; set eos_token in tokenizer_config.json")
         self.end: int = end
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.convert_ids_to_tokens(end)
 
     def prompt_ids(self, prompt: Sequence[Message]) -> list[int]:
         """Token ids of the prompt, up to where the reply begins.

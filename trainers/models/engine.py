@@ -15,7 +15,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicS
 
 from storage.errors import ConfigurationError
 from storage.events import Message, Sampling, derived_id
-from trainers.models.policy import Policy
+from trainers.models.policy import Policy, check_window
 from trainers.models.reply import Reply
 from trainers.models.sampler import Draw, choose
 
@@ -156,6 +156,7 @@ def generate(
     default i) only: the batch size does not change the replies, and rows of one number have common random numbers.
     ``progress(done, total)`` is called as replies are finished.
     """
+    check_window(policy.window, sampling.max_tokens)
     replies: list[str | None] = [None] * len(prompts)
 
     def collect(i: int, item: str | Reply | Exception) -> None:

@@ -24,6 +24,8 @@ from trainers.models.precision import precision_of, weights_dtype
 from trainers.models.references import layers
 from trainers.policy.workarounds import keep_four_bit_weights_differentiable
 
+MIN_PROMPT_TOKENS = 16  # that must fit into a window beside the reply
+
 
 @dataclass
 class Policy:
@@ -48,7 +50,38 @@ class Policy:
     @property
     def window(self) -> int:
         """Maximum number of tokens of prompt and reply together."""
-        return int(getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 1_000_000)
+        return window_of(self.model.config)
+
+
+def window_of(config: Any) -> int:
+    """The window of the model with this config."""
+    return int(getattr(config.get_text_config(), "max_position_embeddings", None) or 1_000_000)
+
+
+def check_window(window: int, reply_tokens: int) -> None:
+    """Refuse replies so long that no prompt fits into the model's window beside them.
+
+    Raises
+    ------
+    ConfigurationError
+        Says what to lower.
+    """
+    if window - reply_tokens < MIN_PROMPT_TOKENS:
+        left = f"{max(window - reply_tokens, 0)} of the model's window of {window} tokens"
+        raise ConfigurationError(f"max_tokens = {reply_tokens} leaves {left} for a prompt: lower it")
+
+
+def config_of(ref: str) -> Any:
+    """The config of the base model behind ``ref``.
+
+    Raises
+    ------
+    ModelNotFound
+        There is none, or it cannot be read.
+    """
+    base, below = layers(ref)
+    with naming_errors(_name(base, below)):
+        return AutoConfig.from_pretrained(base)
 
 
 def load_policy(
@@ -78,10 +111,7 @@ def load_policy(
         raise ModelNotFound(f"{base}: an adapter; fetch it with `hf download {base} --local-dir FOLDER` and give the folder")
     for folder in adapters:
         check_adapter(folder)
-    if quantization is not None and adapters:
-        raise ConfigurationError(
-            f"{ref}: an adapter cannot be merged into {quantization} weights; train on its base, or without quantization"
-        )
+    check_quantization(ref, quantization, adapter)
     tokenizer = load_tokenizer(ref)
     device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"  # a launcher gives each process a GPU
     options: dict[str, Any] = {"dtype": weights_dtype()}
@@ -95,7 +125,7 @@ def load_policy(
     for folder in adapters:
         from peft import PeftModel
 
-        with _naming_errors(str(folder)):
+        with naming_errors(str(folder)):
             model = PeftModel.from_pretrained(model, str(folder))
         if merge or folder is not adapter:
             model = model.merge_and_unload()
@@ -103,17 +133,33 @@ def load_policy(
     return Policy(placed.eval(), tokenizer, ref if adapter is None else f"{ref} + {adapter.name}")
 
 
+def check_quantization(ref: str, quantization: str | None, adapter: Path | None = None) -> None:
+    """Refuse to quantise without the library for it, or under an adapter.
+
+    Raises
+    ------
+    ConfigurationError
+        Says what to install, or what to train on instead.
+    """
+    if quantization is None:
+        return
+    if adapter is not None or layers(ref)[1]:
+        raise ConfigurationError(
+            f"{ref}: an adapter cannot be merged into {quantization} weights; train on its base, or without quantization"
+        )
+    if find_spec("bitsandbytes") is None:
+        raise ConfigurationError("quantization = '4bit' needs bitsandbytes, which is not installed: pip install 'feedbackloop[qlora]'")
+
+
 def _four_bit() -> Any:
     from transformers import BitsAndBytesConfig
 
-    if find_spec("bitsandbytes") is None:
-        raise ConfigurationError("quantization = '4bit' needs bitsandbytes, which is not installed: pip install 'feedbackloop[qlora]'")
     compute = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision_of(None)]
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=compute)  # type: ignore[no-untyped-call]
 
 
 def _load_model(place: str, name: str, options: dict[str, Any]) -> Any:
-    with _naming_errors(name):
+    with naming_errors(name):
         loaded: Any = AutoModelForCausalLM.from_pretrained(place, use_safetensors=True, output_loading_info=True, **options)
     model, found = loaded
     if missing := sorted(found["missing_keys"]):  # transformers would initialise them at random
@@ -129,7 +175,7 @@ def load_tokenizer(ref: str) -> Any:
     """The tokenizer of ``ref`` with a padding token; an adapter's own if its folder holds one."""
     base, adapters = layers(ref)
     own = next((str(folder) for folder in reversed(adapters) if (folder / "tokenizer_config.json").is_file()), None)
-    with _naming_errors(f"{own or _name(base, adapters)}, its tokenizer"):
+    with naming_errors(f"{own or _name(base, adapters)}, its tokenizer"):
         try:
             tokenizer = AutoTokenizer.from_pretrained(own or base, padding_side="left")
         except Exception as error:
@@ -138,7 +184,7 @@ def load_tokenizer(ref: str) -> Any:
             raise ValueError(f"tokenizer.json: {error}") from error
     _drop_empty_tokens(tokenizer)
     if tokenizer.eos_token is None:
-        with _naming_errors(ref):
+        with naming_errors(ref):
             end = AutoConfig.from_pretrained(base).get_text_config().eos_token_id
         end = end[0] if isinstance(end, list) else end
         tokenizer.eos_token = None if end is None else tokenizer.convert_ids_to_tokens(end)
@@ -160,7 +206,7 @@ def _drop_empty_tokens(tokenizer: Any) -> None:
 
 
 @contextlib.contextmanager
-def _naming_errors(ref: str) -> Iterator[None]:
+def naming_errors(ref: str) -> Iterator[None]:
     """Name the model in errors: transformers raises OSError for anything from a typo to a missing network."""
     try:
         yield

@@ -3,11 +3,14 @@
 import contextlib
 import json
 import shutil
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from trainers.policy.divergence import check_weights
 
 ADAPTER = "policy"  # folder of the finished adapter under a run's output
 
@@ -38,6 +41,8 @@ class LoRASettings(BaseModel):
         """The ``peft.LoraConfig``."""
         from peft import LoraConfig
 
+        # peft stores GPT-2's transposed weights correctly and warns once a layer that it does
+        warnings.filterwarnings("ignore", "fan_in_fan_out is set to False", UserWarning)
         return LoraConfig(
             r=self.lora_rank,
             lora_alpha=self.lora_alpha,
@@ -73,7 +78,14 @@ def merged(model: Any) -> Iterator[None]:
 
 
 def write_adapter(model: Any, base: str, folder: Path) -> Path:
-    """Save the adapter without a model card, so that the same training gives the same bytes; ``folder`` appears when it is complete."""
+    """Save the adapter without a model card, so that the same training gives the same bytes; ``folder`` appears when it is complete.
+
+    Raises
+    ------
+    Diverged
+        A weight is not finite.
+    """
+    check_weights(parameter for parameter in model.parameters() if parameter.requires_grad)
     partial = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(str(partial), safe_serialization=True)

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from trainers.data.preference import Preference
 from trainers.policy.comparisons import admissible
-from trainers.policy.fine_tuning import MIN_PROMPT_TOKENS, FineTuningSettings, Row, enough, fine_tune
+from trainers.policy.fine_tuning import FineTuningSettings, Row, enough, fine_tune, prompt_room
 from trainers.policy.training import Progress, Trained
 
 if TYPE_CHECKING:
@@ -70,8 +70,9 @@ def train_dpo(base: str, rows: Iterable[Preference], settings: DPOSettings, outp
     ModelNotFound
         ``base`` does not exist.
     """
-    selected = admissible(rows, settings.half_life_days)
-    enough(selected, "decisive comparisons", settings)
+    rows = list(rows)
+    selected, equal = admissible(rows, settings.half_life_days), sum(row.chosen == row.rejected for row in rows)
+    enough(selected, f"decisive comparisons{f' (without {equal} of two equal replies)' if equal else ''}", settings)
 
     from trl.trainer.dpo_config import DPOConfig
 
@@ -108,8 +109,8 @@ def _characters(row: Preference) -> int:
 def _tokenized(row: Preference, policy: "Policy", settings: DPOSettings) -> Row | None:
     """The row as token ids, without the oldest turns of a prompt that is too long; None if a reply alone is too long."""
     chosen, rejected = policy.chat.reply_ids(row.chosen), policy.chat.reply_ids(row.rejected)
-    room = settings.max_length - max(len(chosen), len(rejected))
-    if room < MIN_PROMPT_TOKENS:
+    room = prompt_room(max(len(chosen), len(rejected)), policy, settings)
+    if room is None:
         return None
     margin = settings.margins[row.strength - 1] if row.strength is not None else 0.0
     return {

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from storage.errors import DataRefused, TrainingError
+from storage.errors import DataRefused, Diverged, TrainingError
 from trainers.models.checkpoints import last_checkpoint
 from trainers.models.precision import Precision, precision_of
 from trainers.policy.adapters import ADAPTER, LoRASettings, write_adapter
+from trainers.policy.divergence import check_step
+from trainers.policy.preflight import preflight
 from trainers.policy.reply_samples import ReplySampler
 from trainers.policy.training import Progress, Trained
 from trainers.policy.workarounds import reply_logits_only, tqdm_disabled
@@ -30,7 +32,8 @@ class FineTuningSettings(LoRASettings):
     ----------
     learning_rate, epochs, batch, gradient_accumulation, warmup : of the optimiser; ``batch`` is per device, ``warmup`` a share of the steps
     least_rows : minimum number of rows to train on
-    max_length : maximum tokens per row; a longer prompt loses its oldest turns, a row whose reply does not fit is dropped and counted
+    max_length : maximum tokens per row, at most the model's window; a longer prompt loses its oldest turns, a row whose reply does not fit
+        is dropped and counted
     checkpoints : number of checkpoints per training, from which a killed run resumes
     seed : of row order and adapter initialisation
     precision : to compute in: ``bf16``, ``fp16`` or ``fp32``; None takes what the GPU does best, and fp32 on a CPU
@@ -79,7 +82,7 @@ def fine_tune(
     ModelNotFound
         ``base`` does not exist.
     TrainingError
-        The GPU's memory is too small.
+        The GPU's memory or the disk is too small, or the training diverged.
     """
     import torch
     from datasets import disable_progress_bars
@@ -87,6 +90,7 @@ def fine_tune(
 
     from trainers.models.policy import Policy, load_policy
 
+    preflight(base, settings, output)
     disable_progress_bars()
     set_seed(settings.seed)
     policy = load_policy(base, quantization=settings.quantization, device_map=settings.device_map)
@@ -94,10 +98,7 @@ def fine_tune(
     found = [row for each in rows if (row := tokenized(each, policy)) is not None]
     too_long = len(rows) - len(found)
     if len(found) < settings.least_rows:
-        raise DataRefused(
-            f"{too_long} of {len(rows)} rows do not fit into max_length = {settings.max_length} tokens, which leaves too few to train on; "
-            "raise max_length in the method's section"
-        )
+        raise DataRefused(f"{too_long} of {len(rows)} rows do not fit into {_limit(policy, settings)}, which leaves too few to train on")
     checkpoints = output / "checkpoints"
     reporter = _reporter(progress, metrics)
     sampler = ReplySampler((each.prompt for each in rows), settings.shown_prompts, output)
@@ -116,6 +117,9 @@ def fine_tune(
             training.add_callback(_replies_at_checkpoints(lambda step: sampler.sample(step, shown)))
         try:
             training.train(resume_from_checkpoint=last_checkpoint(checkpoints))
+        except Diverged:
+            shutil.rmtree(checkpoints, ignore_errors=True)  # of a training that was going wrong
+            raise
         except torch.OutOfMemoryError as error:
             raise TrainingError(
                 f"batch = {settings.batch} does not fit into the GPU's memory; set batch = {max(settings.batch // 2, 1)} and "
@@ -128,6 +132,18 @@ def fine_tune(
             shutil.rmtree(used, ignore_errors=True)
     training.accelerator.wait_for_everyone()
     return Trained(adapter, len(found), training.state.global_step, reporter.latest, too_long)
+
+
+def prompt_room(longest_reply: int, policy: "Policy", settings: FineTuningSettings) -> int | None:
+    """Tokens that are left for a row's prompt, within ``max_length`` and the model's window; None if too few for a prompt."""
+    room = min(settings.max_length, policy.window) - longest_reply
+    return room if room >= MIN_PROMPT_TOKENS else None
+
+
+def _limit(policy: "Policy", settings: FineTuningSettings) -> str:
+    if policy.window < settings.max_length:
+        return f"the model's window of {policy.window} tokens: shorten the replies, or take a model with a longer one"
+    return f"max_length = {settings.max_length} tokens: raise max_length in the method's section"
 
 
 def enough(rows: Sequence[Any], what: str, settings: FineTuningSettings) -> None:
@@ -177,6 +193,7 @@ def _arguments(settings: FineTuningSettings, folder: Path, rows: int) -> dict[st
         "save_total_limit": 2,
         "logging_strategy": "steps",
         "logging_steps": 1,
+        "logging_nan_inf_filter": False,  # it would report a loss that is not a number as 0
         "report_to": "none",
         "disable_tqdm": True,
         "seed": settings.seed,
@@ -191,6 +208,7 @@ def _reporter(progress: Progress, names: Mapping[str, str]) -> Any:
         latest: Mapping[str, float] = {}
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, float] | None = None, **kwargs: Any) -> None:
+            check_step(state.global_step, state.max_steps, logs or {}, args.learning_rate)
             metrics = {ours: float(logs[theirs]) for theirs, ours in names.items() if logs and theirs in logs}
             if metrics:
                 self.latest = metrics

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from storage.errors import DataRefused
 from trainers.data.rating import Rating
-from trainers.policy.fine_tuning import MIN_PROMPT_TOKENS, FineTuningSettings, Row, enough, fine_tune
+from trainers.policy.fine_tuning import FineTuningSettings, Row, enough, fine_tune, prompt_room
 from trainers.policy.training import Progress, Trained
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ def train_kto(base: str, ratings: Sequence[Rating], settings: KTOSettings, outpu
 
     def tokenized(row: Rating, policy: "Policy") -> Row | None:
         reply, elsewhere = policy.chat.reply_ids(row.reply), policy.chat.reply_ids(other[id(row)].reply)
-        room = settings.max_length - max(len(reply), len(elsewhere))
-        if room < MIN_PROMPT_TOKENS:
+        room = prompt_room(max(len(reply), len(elsewhere)), policy, settings)
+        if room is None:
             return None
         prompt = policy.chat.fitted_ids(row.prompt, room)
         return {"prompt_ids": prompt, "completion_ids": reply, "KL_completion_ids": elsewhere, "label": row.good}

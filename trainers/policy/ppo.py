@@ -27,13 +27,14 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
-from storage.errors import DataRefused, TrainingError
+from storage.errors import DataRefused, Diverged, TrainingError
 from storage.events import Message
 from trainers.models.policy import Policy, load_policy
 from trainers.models.scoring import forward_parameters
 from trainers.policy.adapters import ADAPTER, merged, write_adapter
 from trainers.policy.governor import Governor
 from trainers.policy.ppo_settings import PPOSettings
+from trainers.policy.preflight import preflight
 from trainers.policy.reply_samples import ReplySampler
 from trainers.policy.reward_sources import RewardFunction, reward_function
 from trainers.policy.rollouts import Rollout, sample_rollouts
@@ -176,7 +177,7 @@ class PPO:
         self.critic = Critic(output.weight.shape[1]).to(self.device)
         output.register_forward_pre_hook(self._keep_states)
         self._states: Tensor | None = None
-        self._accepted = forward_parameters(self.policy.model)
+        self._accepted = forward_parameters(self.policy)
         self.adapter = [parameter for parameter in self.peft.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(
             [
@@ -186,6 +187,7 @@ class PPO:
             eps=1e-5,
             weight_decay=0.0,
         )
+        self.number = 0  # of the step that is being taken
         self.kl = KLController(settings.kl_coefficient, settings.kl_target, settings.kl_horizon)
         self.moments = RunningMoments()
         half = output.weight.dtype == torch.float16
@@ -199,6 +201,7 @@ class PPO:
         TrainingError
             The reward or the loss is not a finite number, or the GPU's memory is too small for ``micro_batch``.
         """
+        self.number = number + 1
         rollouts = self.sample(number, prompts)
         metrics: dict[str, float] = {}
         try:
@@ -260,6 +263,8 @@ class PPO:
                 states = states if states is not None else found.new_zeros(*shape, found.shape[-1])
                 states[rows, length - width :] = found
         assert states is not None
+        if not bool(reference[mask].isfinite().all()):
+            raise Diverged("the base model gives no finite numbers; check its weights, or load it in another number format")
         values = self.critic(states) * mask
         raw, finished = self._scores(rollouts, reward)
         self.moments.update(self.accelerator.gather(raw)[self.accelerator.gather(finished)])  # in all processes
@@ -345,12 +350,17 @@ class PPO:
     def _apply_gradients(self, parameters: Sequence[nn.Parameter], sums: Tensor, name: str, scaler: torch.amp.GradScaler) -> list[float]:
         """Sum the gradients over processes, clip their norm and update; return the sums over processes, the first of which is the loss."""
         found: list[float] = self._sum(sums).tolist()
-        if not math.isfinite(found[0]):
-            raise TrainingError(f"the loss of the {name} is {found[0]}: lower its learning rate or kl_coefficient in [ppo]")
         self._reduce_gradients(parameters)
         scaler.unscale_(self.optimizer)
-        torch.nn.utils.clip_grad_norm_(parameters, self.settings.max_gradient_norm)
-        scaler.step(self.optimizer)  # a disabled scaler just steps
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.settings.max_gradient_norm))
+        if not math.isfinite(found[0]) or (math.isnan(norm) and not scaler.is_enabled()):
+            rate = f"learning_rate = {self.settings.learning_rate:g} or kl_coefficient = {self.settings.kl_coefficient:g}"
+            rate = rate if name == "policy" else f"critic_learning_rate = {self.settings.critic_learning_rate:g}"
+            raise Diverged(
+                f"the loss of the {name} is {found[0]} at step {self.number} of {self.settings.steps}; no adapter was written: "
+                f"lower {rate} in [ppo] and start again"
+            )
+        scaler.step(self.optimizer)  # leaves out a step whose gradients overflowed in fp16; a disabled scaler just steps
         scaler.update()
         return found
 
@@ -456,6 +466,7 @@ def train_on_judgments(training: TrainingInputs) -> Trained:
         There are too few judgments or prompts, or a reward model has not passed its checks.
     """
     settings: PPOSettings = training.settings
+    preflight(training.base, settings, training.folder, settings.max_tokens)
     halves = split(training.preferences) if settings.governor_every else None
     fitted_to = halves.first if halves is not None else training.preferences
     with PartialState(cpu=not torch.cuda.is_available()).main_process_first():  # the others read what it has fitted
@@ -503,6 +514,7 @@ def train_ppo(
     watched, trained_on = [distinct[i] for i in order[:aside]], [distinct[i] for i in order[aside:]]
     if len(trained_on) < settings.least_prompts:
         raise DataRefused(f"{len(trained_on)} distinct prompts are too few to train on; at least {settings.least_prompts} are needed")
+    preflight(base, settings, folder, settings.max_tokens)
     governor = None
     if aside:
         checks = 1 + settings.steps // settings.governor_every
@@ -521,7 +533,11 @@ def train_ppo(
     for number, batch in enumerate(_batches(trained_on, settings, trainer.accelerator), 1):
         if number <= start:
             continue
-        metrics = trainer.step(number - 1, batch, reward)
+        try:
+            metrics = trainer.step(number - 1, batch, reward)
+        except Diverged:
+            shutil.rmtree(kept, ignore_errors=True)  # of a training that was going wrong
+            raise
         if governor is not None and number % settings.governor_every == 0:
             stopped = _watch(governor, trainer, number, base, best)
             metrics |= _measured(governor)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from storage.events import Message
 from trainers.data.demonstration import Demonstration
 from trainers.data.preference import Preference
-from trainers.policy.fine_tuning import MIN_PROMPT_TOKENS, FineTuningSettings, Row, enough, fine_tune
+from trainers.policy.fine_tuning import FineTuningSettings, Row, enough, fine_tune, prompt_room
 from trainers.policy.training import Progress, Trained
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ def train_sft(
 
     def tokenized(example: _Example, policy: "Policy") -> Row | None:
         reply = policy.chat.reply_ids(example.reply)
-        room = settings.max_length - len(reply)
-        if room < MIN_PROMPT_TOKENS:
+        room = prompt_room(len(reply), policy, settings)
+        if room is None:
             return None
         prompt = policy.chat.fitted_ids(example.prompt, room)
         return {"input_ids": [*prompt, *reply], "labels": [*[IGNORED] * len(prompt), *reply]}

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from trainers.policy.launch import launched, processes_of
 from trainers.policy.methods import Method
+from trainers.policy.preflight import output_folder
 from trainers.policy.scalars import Scalars
 from trainers.policy.training import Trained, TrainingInputs
 from trainers.policy.training_manifest import write_manifest
@@ -29,7 +30,7 @@ def train(method: Method, training: TrainingInputs) -> Trained:
     if os.environ.get("RANK", "0") != "0":  # one of several processes that somebody else started: the first one records
         return method.train(training)
     processes = processes_of(training.settings)
-    training.folder.mkdir(parents=True, exist_ok=True)
+    output_folder(training.folder)
     with Scalars(training.folder / "tensorboard") as scalars:
 
         def progress(step: int, steps: int, metrics: Mapping[str, float]) -> None:

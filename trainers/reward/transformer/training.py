@@ -65,16 +65,20 @@ def train_transformer(
 
     place = scorer_place(settings.model)
     tokenizer = load_scorer_tokenizer(place)
-    inputs = inputs_for(tokenizer, settings.max_length, place)
+    window = min(settings.max_length, tokenizer.model_max_length)
+    inputs = inputs_for(tokenizer, window, place)
     aside = [each for each in preferences if _left_out(each, settings.calibration_share)]
     kept = [each for each in preferences if not _left_out(each, settings.calibration_share)]
     encoded = {id(each): row for each in preferences if (row := _row(each, inputs, settings)) is not None}
     rows = [encoded[id(each)] for each in kept if id(each) in encoded]
     too_long = len(preferences) - len(encoded)
     if len(rows) < settings.least_rows:
+        limit = (
+            f"max_length = {window} tokens: raise it in [transformer]" if window == settings.max_length else f"the model's {window} tokens"
+        )
         raise DataRefused(
             f"{len(rows)} preferences to train on, of {len(preferences)}; at least {settings.least_rows} are needed"
-            + (f"; {too_long} do not fit into max_length = {settings.max_length} tokens: raise it in [transformer]" if too_long else "")
+            + (f"; {too_long} do not fit into {limit}" if too_long else "")
         )
     set_seed(settings.seed)  # of the new output layer
     checkpoints = folder / "checkpoints"
@@ -85,7 +89,7 @@ def train_transformer(
     model = trainer.accelerator.unwrap_model(trainer.model)
     model = model.merge_and_unload() if settings.lora_rank else model
     about = {"model": settings.model or "all-MiniLM-L6-v2", "rows": len(rows), "too_long": too_long, "steps": trainer.state.global_step}
-    found = TransformerReward(model, tokenizer, TransformerCard(max_length=settings.max_length, about=about), place)
+    found = TransformerReward(model, tokenizer, TransformerCard(max_length=window, about=about), place)
     return _calibrated(found, [each for each in aside if id(each) in encoded], place)
 
 
@@ -167,6 +171,7 @@ def _arguments(settings: TransformerSettings, folder: Path, rows: int) -> Any:
         save_total_limit=2,
         logging_strategy="steps",
         logging_steps=1,
+        logging_nan_inf_filter=False,  # it would report a loss that is not a number as 0
         report_to="none",
         disable_tqdm=True,
         seed=settings.seed,

@@ -10,6 +10,7 @@ from transformers import TrainerCallback
 from trl.trainer.reward_trainer import DataCollatorForPreference, RewardTrainer
 
 from trainers.models.length_batches import LengthBatches
+from trainers.policy.divergence import check_step
 from trainers.reward.transformer.training import pair_loss
 
 
@@ -54,6 +55,7 @@ def reporter(progress: Callable[[int, int, Mapping[str, float]], None]) -> Train
 
     class Reporter(TrainerCallback):
         def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, float] | None = None, **kwargs: Any) -> None:
+            check_step(state.global_step, state.max_steps, logs or {}, args.learning_rate)
             if metrics := {name: float(logs[name]) for name in ("loss", "accuracy") if logs and name in logs}:
                 progress(state.global_step, state.max_steps, metrics)
 
