@@ -1,9 +1,13 @@
 """The table of measurements of ``benchmarks.policy``. A new one is a file beside this one and a row here."""
 
 from benchmarks.measurements import Measurement
-from benchmarks.policy import bandit, governor
+from benchmarks.policy import bandit, dpo, governor, memory, ppo, ppo_quality
 
 MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement("bandit", bandit.figures),
     Measurement("governor", governor.figures),
+    Measurement("dpo", dpo.figures),
+    Measurement("ppo", ppo.figures),
+    Measurement("ppo_quality", ppo_quality.figures),
+    Measurement("memory", memory.figures),
 )
