@@ -80,3 +80,20 @@ def test_rows_with_nothing_in_common_pass_as_they_are(tiny_model: Path) -> None:
     expected = model(input_ids=ids, attention_mask=mask).logits
     SharedPrompts(model)
     assert torch.equal(model(input_ids=ids, attention_mask=mask).logits, expected)
+
+
+def test_rows_longer_than_the_attention_window_pass_as_they_are() -> None:
+    from transformers import MistralConfig, MistralForCausalLM
+
+    ids, mask = batch(PAIRS)
+    for window, shared in ((4, False), (64, True)):
+        torch.manual_seed(0)
+        config = MistralConfig(
+            vocab_size=100, hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+            sliding_window=window,
+        )  # fmt: skip
+        model: Any = MistralForCausalLM(config)  # type: ignore[no-untyped-call]
+        expected = model(input_ids=ids, attention_mask=mask).logits
+        sharing = SharedPrompts(model)
+        assert torch.allclose(model(input_ids=ids, attention_mask=mask).logits * mask[..., None], expected * mask[..., None], atol=1e-5)
+        assert bool(sharing.usable) is shared

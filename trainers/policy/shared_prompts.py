@@ -19,15 +19,18 @@ TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2, torch.float16: 1e-2}  # 
 class SharedPrompts:
     """Replaces the forward pass of a model's trunk, the layers below the language model's head.
 
-    A batch with little to share passes as it is. So do all batches if the trunk takes no position ids or masks of its own, or if the
-    states of the first pair turn out to depend on how they were computed.
+    A batch with little to share passes as it is, and so does one that is longer than a layer's attention window. So do all batches if the
+    trunk takes no position ids or masks, or if the states of the first pair turn out to depend on how they were computed.
     """
 
     LEAST_SAVED = 0.1  # share of the tokens, padding included
 
     def __init__(self, model: Any) -> None:
         trunk = model.base_model
-        attention = getattr(model.config.get_text_config(), "_attn_implementation", None)
+        config = model.config.get_text_config()
+        attention = getattr(config, "_attn_implementation", None)
+        windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
+        self._longest = min((window for window in windows if window), default=None)
         self._forward = trunk.forward
         self._boolean = attention == "sdpa"  # eager attention adds its mask to the logits
         self.usable: bool | None = None if attention in ("sdpa", "eager") else False
@@ -37,7 +40,13 @@ class SharedPrompts:
         """The trunk's output, with the states of all rows."""
         pairs = len(input_ids) // 2
         options = {name: value for name, value in options.items() if value is not None}
-        if self.usable is False or len(input_ids) != 2 * pairs or "position_ids" in options or not bool(attention_mask[:, 0].all()):
+        if (
+            self.usable is False
+            or len(input_ids) != 2 * pairs
+            or "position_ids" in options
+            or (self._longest is not None and input_ids.shape[1] > self._longest)
+            or not bool(attention_mask[:, 0].all())  # padded on the left
+        ):
             return self._forward(input_ids=input_ids, attention_mask=attention_mask, **options)
         if self.usable is None:
             self.usable = self._agrees(input_ids[::pairs], attention_mask[::pairs], options)
