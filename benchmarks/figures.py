@@ -1,6 +1,7 @@
 """The form of every benchmark's result, written as JSON and printed as a table.
 
-``python -m benchmarks.figures FILE …`` puts results on the page ``benchmarks/RESULTS.md``; other benchmarks' sections stay.
+``python -m benchmarks.figures FILE …`` puts results on the page ``benchmarks/RESULTS.md``; other benchmarks' sections stay, and so
+do the rows of a benchmark that was run in part.
 """
 
 import argparse
@@ -95,8 +96,19 @@ def with_results(page: str, results: Sequence[dict[str, Any]]) -> str:
     """``page`` with each result's section in place of its benchmark's earlier one, or at the end where there was none."""
     head, *sections = re.split(r"^(?=## )", page, flags=re.MULTILINE)
     by_name = {each.splitlines()[0].removeprefix("## "): each.strip() + "\n" for each in sections}
-    by_name |= {found["benchmark"]: section(found) for found in results}
+    for found in results:
+        text, earlier = section(found), by_name.get(found["benchmark"], "")
+        by_name[found["benchmark"]] = text + _other_rows(earlier, text) if found.get("partial") else text
     return "\n".join([head.strip() + "\n", *by_name.values()])
+
+
+def _other_rows(earlier: str, text: str) -> str:
+    """The rows of an earlier section whose figures ``text`` does not have: those that were not measured this time."""
+
+    def rows(of: str) -> dict[str, str]:
+        return {line.split("|")[1].strip(): line for line in of.splitlines() if line.startswith("| ")}
+
+    return "".join(f"{line}\n" for name, line in rows(earlier).items() if name not in rows(text))
 
 
 def main() -> None:

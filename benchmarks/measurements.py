@@ -37,7 +37,8 @@ def run(benchmark: str, rows: Sequence[Measurement], packages: Sequence[str], ab
     def found() -> dict[str, object]:
         figures = [figure for row in rows for figure in done.get(row.name, [])]
         by_row = {name: [vars(figure) for figure in each] for name, each in done.items()}
-        return result(benchmark, figures, packages, rows=by_row, commits=commits, commit=" and ".join(sorted(set(commits.values()))))
+        commit_of_all = " and ".join(sorted(set(commits.values())))
+        return result(benchmark, figures, packages, rows=by_row, commits=commits, commit=commit_of_all, partial=len(done) < len(rows))
 
     for row in rows:
         if row.name in done or (arguments.only and row.name not in arguments.only):

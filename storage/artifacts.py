@@ -14,7 +14,7 @@ import orjson
 
 from storage.errors import ArtifactError, ConfigurationError
 from storage.files import file_hash
-from storage.places import shown
+from storage.places import shown, user_cache
 
 MANIFEST = "folder.json"  # stored with a folder's files: {relative path: SHA-256}; its own hash is the folder's hash
 CHUNK = 1 << 20
@@ -225,5 +225,4 @@ def _sync(folder: Path) -> None:
 
 
 def _default_cache(url: str) -> Path:
-    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return home / "feedbackloop" / hashlib.sha256(url.encode()).hexdigest()[:16]
+    return user_cache() / hashlib.sha256(url.encode()).hexdigest()[:16]

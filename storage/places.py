@@ -24,6 +24,11 @@ def full_path(path: str | Path) -> Path:
     return Path(os.path.abspath(expanded))
 
 
+def user_cache() -> Path:
+    """The folder for files that can be fetched or computed again: ``$XDG_CACHE_HOME/feedbackloop``, by default in ``~/.cache``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "feedbackloop"
+
+
 def full_place(text: str) -> str:
     """Make a path, ``sqlite:///`` or ``file://`` URL absolute; other URLs and the empty string are returned unchanged."""
     if text.startswith(SQLITE):

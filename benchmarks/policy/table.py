@@ -1,11 +1,15 @@
 """The table of measurements of ``benchmarks.policy``. A new one is a file beside this one and a row here."""
 
 from benchmarks.measurements import Measurement
-from benchmarks.policy import bandit, governor, retrainings, tasks
+from benchmarks.policy import bandit, dpo, governor, memory, ppo, ppo_quality, retrainings, tasks
 
 MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement("bandit", bandit.figures),
     Measurement("governor", governor.figures),
     Measurement("tasks", tasks.figures),
     Measurement("retrainings", retrainings.figures),
+    Measurement("dpo", dpo.figures),
+    Measurement("ppo", ppo.figures),
+    Measurement("ppo_quality", ppo_quality.figures),
+    Measurement("memory", memory.figures),
 )

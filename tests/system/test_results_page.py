@@ -18,3 +18,13 @@ def test_a_benchmark_without_a_section_is_added_at_the_end() -> None:
     updated = with_results("# Results\n\nWritten by a program.\n", [result("sink", [Figure("hits", 1, None, None, "1")], [])])
     assert updated.splitlines()[4] == "## sink"
     assert "| hits | 1 |  | 1 |  |  |" in updated
+
+
+def test_a_benchmark_that_was_run_in_part_keeps_its_other_rows() -> None:
+    both = result("policy", [Figure("first", 1, None, None, "s"), Figure("second", 2, None, None, "s")], ())
+    part = result("policy", [Figure("second", 3, None, None, "s")], (), partial=True)
+    updated = with_results(with_results("# Results\n", [both]), [part])
+    assert "| second | 3 |" in updated
+    assert "| first | 1 |" in updated
+    assert "| second | 2 |" not in updated
+    assert with_results(updated, [part]) == updated

@@ -56,6 +56,7 @@ def test_the_variable_turns_the_progress_bar_of_trl_off(
     trained(tiny_model, tmp_path / "without-a-bar")
     assert "reference log probs" not in capfd.readouterr().err
     monkeypatch.setattr(fine_tuning, "tqdm_disabled", contextlib.nullcontext)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # where the reference's log-probabilities are not known yet
     trained(tiny_model, tmp_path / "with-a-bar")
     assert "reference log probs" in capfd.readouterr().err
 

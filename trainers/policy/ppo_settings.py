@@ -44,7 +44,7 @@ class PPOSettings(LoRASettings):
     batch: Annotated[int, Field(ge=2)] = 64
     epochs: Annotated[int, Field(ge=1)] = 2
     minibatch: Annotated[int, Field(ge=2)] = 32
-    micro_batch: Annotated[int, Field(ge=1)] = 32
+    micro_batch: Annotated[int, Field(ge=1)] = 8
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     critic_learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     kl_coefficient: Annotated[float, Field(ge=0)] = 0.05

@@ -1,16 +1,20 @@
-"""TRL's trainers on pre-tokenized rows, batched by length.
+"""TRL's trainers on pre-tokenized rows, batched by length, with log-probabilities of the reference that other runs have computed.
 
-TRL has no setting for either, so private methods are overridden; training fails if TRL removes them.
+TRL has no setting for these, so private methods are overridden; training fails if TRL removes them.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from accelerate.utils import broadcast_object_list
 from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.kto_trainer import KTOTrainer
 from trl.trainer.sft_trainer import SFTTrainer
 
 from trainers.models.length_batches import LengthBatches
+from trainers.policy.reference_cache import ReferenceCache, key_of, reference_hash
+from trainers.policy.shared_prompts import SharedPrompts
 
 
 class _Tokenized:
@@ -37,18 +41,53 @@ class TokenizedSFT(_Tokenized, SFTTrainer):
         return np.array([len(ids) for ids in rows["input_ids"]])
 
 
-class TokenizedDPO(_Tokenized, DPOTrainer):
-    """Rows of ``prompt_ids``, ``chosen_ids``, ``rejected_ids`` and ``margin``, in units of the log-ratio.
+class _Referenced(_Tokenized):
+    """Computes the reference's log-probabilities of those rows only that :class:`ReferenceCache` does not have.
+
+    ``replies`` names the column of the reply's tokens for each column of log-probabilities.
+    """
+
+    replies: Mapping[str, str]
+    model: Any
+    accelerator: Any
+
+    def _precompute_ref_logps(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        compute: Any = super()._precompute_ref_logps  # type: ignore[misc]
+        cache = ReferenceCache(reference_hash(self.model, str(self.accelerator.mixed_precision)))
+        keys = {name: [key_of(*row) for row in zip(dataset["prompt_ids"], dataset[ids], strict=True)] for name, ids in self.replies.items()}
+        shared: list[Any] = [{name: cache.get(each) for name, each in keys.items()}]
+        broadcast_object_list(shared)  # all processes compute the same rows
+        known: dict[str, list[float | None]] = shared[0]
+        missing = [i for i, row in enumerate(zip(*known.values(), strict=True)) if None in row]
+        if missing:
+            computed = compute(dataset.select(missing), *args, **kwargs)
+            found = {name: dict(zip(missing, np.array(computed[name], np.float32).tolist(), strict=True)) for name in known}
+            if self.accelerator.is_main_process:
+                cache.add({keys[name][i]: value for name, values in found.items() for i, value in values.items()})
+            known = {name: [found[name].get(i, value) for i, value in enumerate(values)] for name, values in known.items()}
+        for name, values in known.items():
+            dataset = dataset.add_column(name, np.array(values, np.float32))
+        return dataset
+
+
+class TokenizedDPO(_Referenced, DPOTrainer):
+    """Rows of ``prompt_ids``, ``chosen_ids``, ``rejected_ids`` and ``margin``, in units of the log-ratio. A prompt is computed once.
 
     A margin is subtracted from the difference of the log-ratios, by adding it to the reference's log-probability of the chosen reply.
     """
+
+    replies: Mapping[str, str] = {"ref_chosen_logps": "chosen_ids", "ref_rejected_logps": "rejected_ids"}
+
+    def __init__(self, model: Any, **options: Any) -> None:
+        SharedPrompts(model)
+        super().__init__(model=model, **options)
 
     def _precompute_ref_logps(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         margins = np.array(dataset["margin"], np.float32)
         found = super()._precompute_ref_logps(dataset, *args, **kwargs)
         if not margins.any():
             return found
-        shifted = (np.array(found["ref_chosen_logps"], np.float32) + margins).tolist()
+        shifted = np.array(found["ref_chosen_logps"], np.float32) + margins
         return found.remove_columns("ref_chosen_logps").add_column("ref_chosen_logps", shifted)
 
     def _lengths(self, rows: Any) -> np.ndarray:
@@ -56,8 +95,10 @@ class TokenizedDPO(_Tokenized, DPOTrainer):
         return np.array([len(prompt) + max(len(chosen), len(rejected)) for prompt, chosen, rejected in zip(*columns, strict=True)])
 
 
-class TokenizedKTO(_Tokenized, KTOTrainer):
+class TokenizedKTO(_Referenced, KTOTrainer):
     """Rows of ``prompt_ids``, ``completion_ids``, ``KL_completion_ids`` and ``label``."""
+
+    replies: Mapping[str, str] = {"ref_logps": "completion_ids", "ref_KL_logps": "KL_completion_ids"}
 
     def _lengths(self, rows: Any) -> np.ndarray:
         return np.array([len(prompt) + len(reply) for prompt, reply in zip(rows["prompt_ids"], rows["completion_ids"], strict=True)])
