@@ -2,8 +2,10 @@
 
 from benchmarks.measurements import Measurement
 from benchmarks.policy import bandit, governor
+from benchmarks.policy.smollm2 import measure as smollm2
 
 MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement("bandit", bandit.figures),
     Measurement("governor", governor.figures),
+    Measurement("smollm2", smollm2.figures),
 )

@@ -15,6 +15,7 @@ from storage.errors import ConfigurationError, DataRefused
 from storage.events import Source
 from storage.settings import Settings
 from trainers.data.bad_lines import DataSummary
+from trainers.models.references import fetch_model
 from trainers.phases import RewardPhase
 from trainers.phases import phase as phase_named
 
@@ -47,6 +48,7 @@ def train_phase(
 
         read: list[DataSummary] = []
         base = model or settings.common.model
+        fetch_model(base, say)
 
         def on_data(summary: DataSummary) -> None:
             _report_data(say, read.append)(summary)
@@ -111,6 +113,8 @@ def evaluate_model(settings: Settings, data: Path, model: str, champion: str | N
         raise ConfigurationError(f"{data}: there is no such file")
     from trainers.api import evaluate_policy
 
+    for each in (model, champion or settings.common.model):
+        fetch_model(each, say)
     report = evaluate_policy(settings, data, model, champion or settings.common.model, out, _progress(say), _report_data(say))
     found = json.loads(report.model_dump_json())
     return found, gates_as_text(found["gates"], report.verdict) + f"\nreport: {out / 'report.json'}"

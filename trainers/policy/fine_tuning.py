@@ -17,6 +17,7 @@ from trainers.policy.workarounds import reply_logits_only, tqdm_disabled
 if TYPE_CHECKING:
     from trainers.models.policy import Policy
 
+LARGE = 100_000_000  # weights
 MIN_PROMPT_TOKENS = 16  # that must fit into max_length beside the reply
 Row = dict[str, Any]
 
@@ -31,7 +32,8 @@ class FineTuningSettings(LoRASettings):
     max_length : maximum tokens per row; a longer prompt loses its oldest turns, a row whose reply does not fit is dropped and counted
     checkpoints : number of checkpoints per training, from which a killed run resumes
     seed : of row order and adapter initialisation
-    bf16, gradient_checkpointing : None enables them on a GPU and disables them on a CPU, where they only add cost
+    bf16 : None enables it on a GPU, and for a large model on a CPU that multiplies bfloat16 natively; elsewhere it only adds cost
+    gradient_checkpointing : None enables it on a GPU and disables it on a CPU
     """
 
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
@@ -100,7 +102,7 @@ def fine_tune(
     with tqdm_disabled(), reply_logits_only():
         training = trainer(
             model=policy.model,
-            args=arguments(**_arguments(settings, checkpoints, len(found)), **options),
+            args=arguments(**_arguments(settings, checkpoints, len(found), policy.model.num_parameters()), **options),
             train_dataset=Dataset.from_list(found),
             processing_class=policy.tokenizer,
             peft_config=settings.lora(),
@@ -125,7 +127,7 @@ def enough(rows: Sequence[Any], what: str, settings: FineTuningSettings) -> None
         raise DataRefused(f"{len(rows)} {what} are too few to train on; at least {settings.least_rows} are needed")
 
 
-def _arguments(settings: FineTuningSettings, folder: Path, rows: int) -> dict[str, Any]:
+def _arguments(settings: FineTuningSettings, folder: Path, rows: int, weights: int) -> dict[str, Any]:
     import torch
 
     gpu = torch.cuda.is_available()
@@ -140,7 +142,7 @@ def _arguments(settings: FineTuningSettings, folder: Path, rows: int) -> dict[st
         "gradient_accumulation_steps": settings.gradient_accumulation,
         "max_length": None,  # the rows have been cut to it already, at the start of their prompts
         "use_cpu": not gpu,
-        "bf16": gpu if settings.bf16 is None else settings.bf16,
+        "bf16": (gpu or (weights > LARGE and _native_bf16())) if settings.bf16 is None else settings.bf16,
         "gradient_checkpointing": gpu if settings.gradient_checkpointing is None else settings.gradient_checkpointing,
         "dataloader_pin_memory": gpu,
         "dataloader_num_workers": 0,  # tokenised rows in memory: a worker process costs more than it saves
@@ -155,6 +157,14 @@ def _arguments(settings: FineTuningSettings, folder: Path, rows: int) -> dict[st
         "seed": settings.seed,
         "data_seed": settings.seed,
     }
+
+
+def _native_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 natively. SmolLM2 trains twice as fast with it, the shipped model slower."""
+    import torch
+
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
 def _reporter(progress: Progress, names: Mapping[str, str]) -> Any:
