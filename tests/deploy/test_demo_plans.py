@@ -12,6 +12,7 @@ from deploy.demo_start import starting_model
 from storage.errors import FeedbackLoopError
 from storage.settings import Settings, sections
 from trainers.audits.table import audits
+from trainers.models.references import layers, resolve_model
 
 WITH_DEMONSTRATIONS = DemoPlan("shipped", 4, {"sft": {"epochs": 2}}, demonstrations=3)
 
@@ -68,6 +69,15 @@ def test_a_model_is_trained_on_demonstrations_once_for_each_seed(tmp_path: Path,
     assert len(commands) == 2
     assert said[-1] == f"trained on 3 demonstrations before: {first}"
     assert starting_model(WITH_DEMONSTRATIONS, 1, tmp_path, {}, said.append) != first
+
+
+@pytest.mark.training
+def test_the_training_on_demonstrations_gives_an_adapter(tmp_path: Path) -> None:
+    plan = DemoPlan("shipped", 4, demonstrations=48)
+    environment = {"FEEDBACKLOOP_SFT__EPOCHS": "1", "OMP_NUM_THREADS": "1"}
+    adapter = starting_model(plan, 0, tmp_path / "models", environment, lambda line: None)
+    base, adapters = layers(adapter)
+    assert (base, adapters) == (resolve_model("shipped"), (Path(adapter),))
 
 
 def test_a_training_that_fails_ends_the_demo(tmp_path: Path) -> None:
