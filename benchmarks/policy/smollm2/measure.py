@@ -130,8 +130,8 @@ def figures_of(found: Measured) -> list[Figure]:
     n = len(found.prompts)
     rng = np.random.default_rng(0)
     figures = [
-        _ratio("smollm2_facts_ratio", found.wrong("dpo"), found.wrong("base"), rng, "<=0.5"),
-        _ratio("smollm2_facts_ratio_by_gate", found.wrong_by_gate("dpo"), found.wrong_by_gate("base"), rng),
+        ratio("smollm2_facts_ratio", found.wrong("dpo"), found.wrong("base"), rng, "<=0.5"),
+        ratio("smollm2_facts_ratio_by_gate", found.wrong_by_gate("dpo"), found.wrong_by_gate("base"), rng),
     ]
     for arm in ARMS:
         readings = found.readings(arm)
@@ -184,7 +184,7 @@ def _mean(name: str, values: np.ndarray, rng: np.random.Generator, unit: str) ->
     return Figure(name, float(values.mean()), float(low), float(high), unit)
 
 
-def _ratio(name: str, after: np.ndarray, before: np.ndarray, rng: np.random.Generator, reach: str = "") -> Figure:
+def ratio(name: str, after: np.ndarray, before: np.ndarray, rng: np.random.Generator, reach: str = "") -> Figure:
     """The ratio of two shares on the same prompts, resampled together."""
     rows = (rng.integers(0, len(after), len(after)) for _ in range(RESAMPLES))
     ratios = [after[row].mean() / max(before[row].mean(), 1 / len(row)) for row in rows]
