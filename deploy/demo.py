@@ -13,6 +13,8 @@ from datetime import datetime
 from typing import Any, Literal
 
 from deploy.cli.latency import Latencies, LiveFeed, judgment_to_dashboard, judgment_to_reward
+from deploy.demo_plans import DemoPlan, plan_for
+from deploy.demo_start import starting_model
 from deploy.own_processes import client, is_ready
 from deploy.people import People
 from deploy.supervisor import Supervisor
@@ -34,28 +36,26 @@ from streams.bus.open import bus_of
 from streams.bus.protocol import Bus, Partition
 from streams.bus.quarantine import decoded
 from streams.bus.topics import FROZEN, PROGRESS, REQUESTED, TOPICS, VERSIONS
+from trainers.models.references import fetch_model
 
 Until = Literal["review", "promoted"]
 
-JUDGMENTS_TO_TRAIN = 480  # of the training stratum; a quarter as many again goes to the evaluation stratum
 DUEL_TIMEOUT = 600  # seconds
-PAIRED_SHARE = 0.16  # gives more than 900 prompts of the evaluation stratum with 480 training judgments; the gates need 800
 
 
 @dataclass(frozen=True)
 class Demo:
-    """Options of the demo."""
+    """Options of the demo; ``model`` None for the configured one."""
 
+    model: str | None = None
     until: Until | None = None
     seed: int = 0
     controls: frozenset[str] = frozenset()  # of "null", "null-panel", "plant", "drift"; see the command's options
     bus: Literal["sqlite", "kafka"] = "sqlite"
-    judgments: int = JUDGMENTS_TO_TRAIN
-    give_up_after: float = 900.0  # seconds
 
     @property
     def is_control(self) -> bool:
-        """Whether the version is not expected to pass."""
+        """Whether recruiters are such that the version is not expected to pass."""
         return bool(self.controls & {"null", "null-panel", "plant"})
 
 
@@ -70,14 +70,10 @@ class Clock:
         self.seconds.setdefault(milestone, round(time.monotonic() - self.started, 1))
 
 
-def demo_settings(settings: Settings, demo: Demo) -> Settings:
-    """The user's settings, changed for the demo: a new home, simulated judgments as training source, one threshold."""
+def demo_settings(settings: Settings, plan: DemoPlan) -> Settings:
+    """The user's settings, changed for the demo: a new home, simulated judgments as training source, what the plan sets."""
     home = settings.common.home / "demo" / time.strftime("%Y%m%d-%H%M%S")
-    return settings.with_values(
-        {"home": home, "sources": ("simulation",)},
-        retraining={"every": demo.judgments},
-        serving={"pairing_share": PAIRED_SHARE},
-    )
+    return plan.applied(settings).with_values({"home": home})
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
@@ -96,10 +92,17 @@ def run(demo: Demo, settings: Settings, report: Callable[[str], None], on_summar
 
     Without ``demo.until`` the loop stays up after the summary until it is interrupted.
     """
-    clock = Clock()
-    settings = demo_settings(settings, demo)
+    if demo.model is not None:
+        settings = settings.with_values({"model": demo.model})
+    plan, models = plan_for(settings), settings.common.home / "demo" / "models"
+    if plan.notice:
+        report(plan.notice)
+    fetch_model(settings.common.model, report)
+    settings = demo_settings(settings, plan)
+    model = starting_model(plan, demo.seed, models, environment_of(settings), report) if plan.demonstrations else settings.common.model
+    settings, clock = settings.with_values({"model": model}), Clock()
     with _kafka(settings, report) if demo.bus == "kafka" else contextlib.nullcontext(settings) as settings:
-        _run(demo, settings, clock, report, on_summary)
+        _run(demo, plan, settings, clock, report, on_summary)
 
 
 @contextlib.contextmanager
@@ -114,7 +117,14 @@ def _kafka(settings: Settings, report: Callable[[str], None]) -> Iterator[Settin
         yield settings.with_values({"bus": broker.url}, kafka={"security": "PLAINTEXT"})  # overrides the settings of the user's own broker
 
 
-def _run(demo: Demo, settings: Settings, clock: Clock, report: Callable[[str], None], on_summary: Callable[[dict[str, Any]], None]) -> None:
+def _run(
+    demo: Demo,
+    plan: DemoPlan,
+    settings: Settings,
+    clock: Clock,
+    report: Callable[[str], None],
+    on_summary: Callable[[dict[str, Any]], None],
+) -> None:
     serving, hub = url_of(settings, "serving"), url_of(settings, "hub")
     with (
         Supervisor(settings, environment_of(settings), report) as supervisor,
@@ -127,10 +137,10 @@ def _run(demo: Demo, settings: Settings, clock: Clock, report: Callable[[str], N
         report(f"first chat answered after {clock.seconds['first_chat']:.0f} s")
         supervisor.wait_ready(("hub", "serving", "processor", "trainer"), 120)
         clock.reached("all_ready")
-        people.start(pace="fast")
+        people.start(pace=plan.pace)
         with contextlib.closing(bus_of(settings)) as bus, LiveFeed(hub) as feed:
-            evaluated = _until_evaluated(demo, supervisor, people, bus, feed, clock, report)
-            summary = _summary(bus, evaluated, hub, clock, feed.seen)
+            evaluated = _until_evaluated(plan, supervisor, people, bus, feed, clock, report)
+            summary = _summary(bus, evaluated, hub, clock, feed.seen) | {"may_pass": plan.may_pass and not demo.is_control}
             if demo.until == "promoted":
                 summary["promoted"] = _until_promoted(evaluated, people, supervisor, bus, serving, clock, report)
         on_summary(summary)
@@ -162,14 +172,14 @@ def _chat(serving: str, conversation: str) -> dict[str, Any]:
 
 
 def _until_evaluated(
-    demo: Demo, supervisor: Supervisor, people: "People", bus: Bus, feed: "LiveFeed", clock: Clock, report: Callable[[str], None]
+    plan: DemoPlan, supervisor: Supervisor, people: "People", bus: Bus, feed: "LiveFeed", clock: Clock, report: Callable[[str], None]
 ) -> ModelEvaluated:
-    deadline = time.monotonic() + demo.give_up_after
+    deadline = time.monotonic() + plan.give_up_after
     reported_at, progress = 0.0, None
     for event in _follow(bus, (REQUESTED.name, FROZEN.name, PROGRESS.name, VERSIONS.name)):
         supervisor.check()
         if time.monotonic() > deadline:
-            raise FeedbackLoopError(f"no model was evaluated within {demo.give_up_after:.0f} s; see {supervisor.home / 'logs'}")
+            raise FeedbackLoopError(f"no model was evaluated within {plan.give_up_after:.0f} s; see {supervisor.home / 'logs'}")
         if isinstance(event, TrainingRequested):
             clock.reached("training_requested")
             report(f"threshold reached after {clock.seconds['training_requested']:.0f} s: a run is requested")

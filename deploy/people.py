@@ -31,7 +31,7 @@ class People:
         if self._log is not None:
             self._log.close()
 
-    def start(self, pace: Literal["fast", "duel", "calm"]) -> None:
+    def start(self, pace: Literal["fast", "slow", "duel", "calm"]) -> None:
         self._process = self._launch("people", "--pace", pace)
 
     def review(self, version: str) -> None:

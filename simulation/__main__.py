@@ -1,18 +1,22 @@
-"""``python -m simulation people | review``: the simulated people as a program, for the demo and for trying out a server.
+"""``python -m simulation people | review | demonstrations``: the simulated people as a program, for the demo and for trying out a server.
 
-``people`` runs until it is stopped: ``--pace fast`` and ``duel`` as fast as the servers answer, each in its own conversations; ``calm``
-leaves pairs for a person who rates along.
+``people`` runs until it is stopped: ``--pace fast`` and ``duel`` as fast as the servers answer, each in its own conversations; ``slow``
+with few conversations at once, for a language model that takes its time; ``calm`` leaves pairs for a person who rates along.
+``demonstrations`` writes replies as recruiters would write them, in TRL's columns.
 """
 
 import argparse
 import asyncio
+import json
 import signal
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 
 from simulation.calls import HUB, SERVING, client
+from simulation.demonstrations import draw_demonstrations
 from simulation.people import Chats, Judgments, candidates_chat, recruiters_judge, reviewer_decides
 from simulation.recruiters import Recruiter
 from simulation.world import World
@@ -37,6 +41,7 @@ class Pace:
 
 PACES = {
     "fast": Pace(6000, 24, None, None, 0),
+    "slow": Pace(6000, 6, None, None, 0),
     "duel": Pace(6000, 24, None, None, 2 * MANY),
     "calm": Pace(6000, 4, 0.7, 0.1, MANY),
 }
@@ -44,16 +49,29 @@ PACES = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m simulation", description="Simulated candidates, recruiters and a reviewer.")
-    parser.add_argument("what", choices=("people", "review"))
+    parser.add_argument("what", choices=("people", "review", "demonstrations"))
     parser.add_argument("--serving", default=SERVING)
     parser.add_argument("--hub", default=HUB)
     parser.add_argument("--seed", type=int, default=0, help="seed of the world and its recruiters' taste")
     parser.add_argument("--pace", choices=tuple(PACES), default="fast")
     parser.add_argument("--version", help="review: the version to decide on")
+    parser.add_argument("--out", type=Path, help="demonstrations: the JSONL file to write")
+    parser.add_argument("--count", type=int, default=480, help="demonstrations: how many")
     for control in ("null", "null-panel", "plant", "drift"):
         parser.add_argument(f"--{control}", action="store_true")
     arguments = parser.parse_args()
+    if arguments.what == "demonstrations":
+        if arguments.out is None:
+            parser.error("demonstrations: name the file to write with --out")
+        _write_demonstrations(arguments.out, arguments.seed, arguments.count)
+        return
     sys.exit(asyncio.run(_people(arguments) if arguments.what == "people" else _review(arguments)))
+
+
+def _write_demonstrations(file: Path, seed: int, count: int) -> None:
+    drawn = draw_demonstrations(seed, count)
+    lines = (json.dumps({"prompt": each.prompt, "completion": each.reply}) for each in drawn)
+    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 async def _people(arguments: argparse.Namespace) -> int:

@@ -19,12 +19,19 @@ class ProcessorSettings(BaseModel):
 
 @section("trainer")
 class TrainerSettings(BaseModel):
-    """The section ``[trainer]``: the address of its health endpoints."""
+    """The section ``[trainer]``.
+
+    Attributes
+    ----------
+    host, port : the address of its health endpoints
+    threads : torch threads of a run; 1 by default, since processes share the machine's cores
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8052
+    threads: Annotated[int, Field(ge=1)] = 1
 
 
 @section("feedback")

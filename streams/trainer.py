@@ -77,9 +77,12 @@ def training(settings: Settings) -> Train:
 
 def train(settings: Settings, work: Work, progress: Progress) -> Outcome:
     """Run the pipeline with the artifacts and settings of this installation."""
+    import torch
+
     from trainers.runs.job import Job
     from trainers.runs.pipeline import run as run_pipeline
 
+    torch.set_num_threads(settings.section("trainer", TrainerSettings).threads)
     artifacts = Artifacts(settings.common.artifacts_url)
     frozen, request = work.run.frozen, work.run.request
     assert frozen is not None

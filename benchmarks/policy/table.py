@@ -2,6 +2,7 @@
 
 from benchmarks.measurements import Measurement
 from benchmarks.policy import bandit, dpo, governor, memory, ppo, ppo_quality, retrainings, tasks
+from benchmarks.policy.smollm2 import measure as smollm2
 
 MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement("bandit", bandit.figures),
@@ -12,4 +13,5 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement("ppo", ppo.figures),
     Measurement("ppo_quality", ppo_quality.figures),
     Measurement("memory", memory.figures),
+    Measurement("smollm2", smollm2.figures),
 )

@@ -66,7 +66,10 @@ def evaluated(
     """
     from deploy.cli.contenders import ModelNames
     from deploy.cli.evaluation_data import evaluation_data
+    from trainers.models.references import fetch_model
 
+    for name in filter(None, (settings.common.model, version, against)):
+        fetch_model(name, say)
     names = ModelNames(settings)
     ours = names.find(version)
     theirs = names.opponent(ours) if against is None else names.find(against)

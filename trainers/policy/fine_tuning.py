@@ -36,7 +36,8 @@ class FineTuningSettings(LoRASettings):
         is dropped and counted
     checkpoints : number of checkpoints per training, from which a killed run resumes
     seed : of row order and adapter initialisation
-    precision : to compute in: ``bf16``, ``fp16`` or ``fp32``; None takes what the GPU does best, and fp32 on a CPU
+    precision : to compute in: ``bf16``, ``fp16`` or ``fp32``; None takes what the GPU does best, and on a CPU bf16 for a large model where
+        it is native, else fp32
     gradient_checkpointing : None enables it on a GPU and disables it on a CPU, where it only adds cost
     """
 
@@ -105,7 +106,7 @@ def fine_tune(
     with tqdm_disabled(), reply_logits_only():
         training = trainer(
             model=policy.model,
-            args=arguments(**_arguments(settings, checkpoints, len(found)), **options),
+            args=arguments(**_arguments(settings, checkpoints, len(found), policy.model.num_parameters()), **options),
             train_dataset=_dataset(found, output / "rows"),
             processing_class=policy.tokenizer,
             peft_config=settings.lora(),
@@ -167,10 +168,10 @@ def _dataset(rows: Sequence[Row], folder: Path) -> Any:
     return load_from_disk(str(folder))
 
 
-def _arguments(settings: FineTuningSettings, folder: Path, rows: int) -> dict[str, Any]:
+def _arguments(settings: FineTuningSettings, folder: Path, rows: int, weights: int) -> dict[str, Any]:
     import torch
 
-    gpu, precision = torch.cuda.is_available(), precision_of(settings.precision)
+    gpu, precision = torch.cuda.is_available(), precision_of(settings.precision, weights)
     steps = math.ceil(math.ceil(rows / settings.batch) / settings.gradient_accumulation) * settings.epochs
     return {
         "output_dir": str(folder),

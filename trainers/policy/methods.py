@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from storage.tables import row_named
 from trainers.data.preference import decisive_training_rows
+from trainers.models.precision import LARGE
 from trainers.models.references import parameter_count
 from trainers.policy.dpo import DPOSettings, train_dpo
 from trainers.policy.kto import KTOSettings, train_kto
@@ -15,7 +16,6 @@ from trainers.policy.ppo_settings import PPOSettings
 from trainers.policy.sft import SFTSettings, train_sft
 from trainers.policy.training import Trained, TrainingInputs
 
-LARGE = 100_000_000  # weights
 ADAPTER_OF_A_LARGE_MODEL = {"lora_rank": 16, "lora_alpha": 32}
 
 
