@@ -104,7 +104,7 @@ def adapters_of_the_shipped_model(folder: Path, count: int) -> list[Path]:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    from trainers.models.policy import resolve_model
+    from trainers.models.references import resolve_model
 
     config = LoraConfig(r=8, lora_alpha=1, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(resolve_model("shipped")), config)

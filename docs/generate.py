@@ -74,10 +74,9 @@ def _keys(model: type[BaseModel]) -> Iterator[str]:
 
 
 def attributes(model: type[Any]) -> dict[str, str]:
-    """The descriptions in the "Attributes" section of a numpydoc docstring, by name."""
-    doc = inspect.getdoc(model) or ""
-    _, _, body = doc.partition("Attributes\n----------\n")
-    found: dict[str, str] = {}
+    """The descriptions in the "Attributes" section of a numpydoc docstring, and of those that it inherits from, by name."""
+    found = attributes(model.__base__) if model.__base__ is not None else {}
+    _, _, body = inspect.cleandoc(model.__doc__ or "").partition("Attributes\n----------\n")
     names: list[str] = []
     for line in body.split("\n\n")[0].splitlines():
         head = re.match(r"^([\w, ]+) : (.*)", line)

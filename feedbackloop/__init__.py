@@ -15,25 +15,38 @@ if TYPE_CHECKING:
     from feedbackloop.client import APIError as APIError
     from feedbackloop.client import ChatReply as ChatReply
     from feedbackloop.client import Client as Client
-    from trainers.api import DPOConfig as DPOConfig
-    from trainers.api import DPOTrainer as DPOTrainer
-    from trainers.api import RLHFConfig as RLHFConfig
-    from trainers.api import RLHFTrainer as RLHFTrainer
     from trainers.reward.model import RewardModel as RewardModel
+    from trainers.rlhf import DPOConfig as DPOConfig
+    from trainers.rlhf import DPOTrainer as DPOTrainer
+    from trainers.rlhf import PPOConfig as PPOConfig
+    from trainers.rlhf import RLHFConfig as RLHFConfig
+    from trainers.rlhf import RLHFTrainer as RLHFTrainer
 
 # Public name -> module that defines it.
 _NAMES = {
     "APIError": "feedbackloop.client",
     "ChatReply": "feedbackloop.client",
     "Client": "feedbackloop.client",
-    "DPOConfig": "trainers.api",
-    "DPOTrainer": "trainers.api",
-    "RLHFConfig": "trainers.api",
-    "RLHFTrainer": "trainers.api",
+    "DPOConfig": "trainers.rlhf",
+    "DPOTrainer": "trainers.rlhf",
+    "PPOConfig": "trainers.rlhf",
+    "RLHFConfig": "trainers.rlhf",
+    "RLHFTrainer": "trainers.rlhf",
     "RewardModel": "trainers.reward.model",
 }
 
-__all__ = ["APIError", "ChatReply", "Client", "DPOConfig", "DPOTrainer", "RLHFConfig", "RLHFTrainer", "RewardModel", "__version__"]
+__all__ = [
+    "APIError",
+    "ChatReply",
+    "Client",
+    "DPOConfig",
+    "DPOTrainer",
+    "PPOConfig",
+    "RLHFConfig",
+    "RLHFTrainer",
+    "RewardModel",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:

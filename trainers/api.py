@@ -1,30 +1,26 @@
-"""Train and evaluate from Python, without a bus or hub. ``feedbackloop train`` and ``feedbackloop evaluate`` call these functions.
+"""Train and evaluate without a bus or hub. ``feedbackloop train`` and ``feedbackloop evaluate`` call these functions, and so does the
+Python API in :mod:`trainers.rlhf`.
 
-Data is a file of preference records (JSONL, gzipped or not, or Parquet) or a snapshot's folder. Nothing is published; results are written
-to the given output folder. The work is done by the pipeline's stages.
+Data is a file of records (JSONL, gzipped or not, or Parquet), a snapshot's folder, or records that are read already. Nothing is published;
+results are written to the given output folder. The work is done by the pipeline's stages.
 """
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from storage.events import Identifier
-from storage.settings import Common, Settings
+from storage.settings import Settings
 from trainers.audits.trial import ModelRef, Models
 from trainers.data.bad_lines import DataSummary
-from trainers.data.preference import decisive_training_rows
+from trainers.data.rating import Rating
 from trainers.models.model_files import adapter_base, is_adapter
-from trainers.policy.dpo import DPOSettings, Trained
+from trainers.policy.training import Trained, TrainingInputs
 from trainers.runs import stages
 from trainers.runs.data import RunData
 from trainers.runs.pipeline import write_atomic
 from trainers.runs.report import Report
 from trainers.runs.settings import RunSettings
-
-DPOConfig = DPOSettings  # public alias, named as in TRL
 
 Progress = Callable[[str, int, int, dict[str, float]], None]
 OnData = Callable[[DataSummary], None]
@@ -36,13 +32,14 @@ def no_progress(stage: str, step: int, steps: int, metrics: dict[str, float]) ->
 
 def train_policy(
     settings: Settings,
-    data: Path,
+    data: Path | RunData,
     model: str,
     out: Path,
     progress: Progress = no_progress,
     on_data: OnData | None = None,
     *,
     method: str = "dpo",
+    ratings: Sequence[Rating] | None = None,
 ) -> Trained:
     """Train an adapter for ``model`` on the training stratum of ``data`` and write it to ``out/policy``.
 
@@ -50,6 +47,7 @@ def train_policy(
     ----------
     on_data : called with the counts of accepted and rejected records before training starts
     method : name of a row in ``trainers.policy.methods``
+    ratings : of single replies; None for those in ``data``
 
     Raises
     ------
@@ -58,18 +56,19 @@ def train_policy(
     DataRefused
         No line of ``data`` is a valid record, or there are too few to train on.
     """
-    run_settings = RunSettings.read(settings, method)
+    run_settings = RunSettings.read(settings, method, model)
     assert run_settings.method is not None
     run_data = _read(data, on_data)
+    if ratings is not None:
+        run_data = replace(run_data, rated=tuple(ratings))
     out.mkdir(parents=True, exist_ok=True)
-    return run_settings.method.train(
-        model, decisive_training_rows(run_data.preferences), run_settings.training, out, _stage("train", progress)
-    )
+    training = TrainingInputs.of(model, run_data, run_settings.training, settings, out, _stage("train", progress))
+    return run_settings.method.train(training)
 
 
 def evaluate_policy(
     settings: Settings,
-    data: Path,
+    data: Path | RunData,
     model: str,
     champion: str,
     out: Path,
@@ -114,8 +113,8 @@ def evaluate_policy(
     return report
 
 
-def _read(data: Path, on_data: OnData | None) -> RunData:
-    run_data = RunData.read(data)
+def _read(data: Path | RunData, on_data: OnData | None) -> RunData:
+    run_data = RunData.read(data) if isinstance(data, Path) else data
     if on_data is not None:
         on_data(run_data.summary)
     return run_data
@@ -126,61 +125,3 @@ def _stage(name: str, progress: Progress) -> stages.StageProgress:
         progress(name, step, steps, dict(metrics or {}))
 
     return report
-
-
-class RLHFConfig(BaseModel):
-    """Model, method and settings of a training.
-
-    Attributes
-    ----------
-    model : a folder, a Hugging Face id, or ``shipped``
-    method : name of a row in ``trainers.policy.methods``
-    sections : settings that override the defaults, by section, as in ``feedbackloop.toml``: ``{"evaluation": {"prompts": 200}}``
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: str = "shipped"
-    method: Identifier = "dpo"
-    sections: dict[str, dict[str, Any]] = Field(default_factory=dict)
-
-    @property
-    def settings(self) -> Settings:
-        return Settings(Common(model=self.model), self.sections)
-
-
-class RLHFTrainer:
-    """Trains a policy on preferences and evaluates it against the model it was trained from."""
-
-    def __init__(self, config: RLHFConfig | None = None) -> None:
-        self.config = config or RLHFConfig()
-
-    def train(self, data: str | Path, out: str | Path, progress: Progress = no_progress) -> Report:
-        """Train, evaluate and return the report; the adapter is in ``out/policy``, the report in ``out/report.json``.
-
-        Raises
-        ------
-        ConfigurationError, ModelNotFound, DataRefused
-            As :func:`train_policy` and :func:`evaluate_policy`.
-        """
-        run_settings, model = self.config.settings, self.config.model
-        trained = train_policy(run_settings, Path(data), model, Path(out), progress, method=self.config.method)
-        return evaluate_policy(run_settings, Path(data), str(trained.adapter), model, Path(out), progress)
-
-
-class DPOTrainer:
-    """Trains an adapter by direct preference optimisation."""
-
-    def __init__(self, config: DPOConfig | None = None) -> None:
-        self.config = config or DPOConfig()
-
-    def train(self, data: str | Path, out: str | Path, model: str = "shipped", progress: Progress = no_progress) -> Trained:
-        """Train an adapter for ``model`` on the training stratum of a file or snapshot folder and write it to ``out/policy``.
-
-        Raises
-        ------
-        ConfigurationError, ModelNotFound, DataRefused
-            As :func:`train_policy`.
-        """
-        run_settings = Settings(Common(model=model), {"dpo": self.config.model_dump()})
-        return train_policy(run_settings, Path(data), model, Path(out), progress)

@@ -1,8 +1,9 @@
 """How well does a transformer predict the less harmful reply, and do it and the head do better together? The folds of ``harmless``.
 
 The shipped encoder with all weights trained, about twelve minutes a fold on two cores. ``FEEDBACKLOOP_DECODER`` names the folder of a
-decoder, which is measured as well, with LoRA. A finished fold's margins are kept in ``build/benchmarks``, and used again by the next run
-with the same settings. Head and transformer together are the mean of their log-odds.
+decoder, which is measured as well, with LoRA and in bfloat16, on the first ``FEEDBACKLOOP_DECODER_FOLDS`` of the folds. A finished fold's
+margins are kept in ``build/benchmarks``, and used again by the next run with the same settings. Head and transformer together are the
+mean of their log-odds.
 """
 
 import hashlib
@@ -26,7 +27,7 @@ from trainers.reward.transformer.training import train_transformer
 from trainers.reward.validation import margins_of
 
 KEPT = Path("build/benchmarks")
-DECODER = "FEEDBACKLOOP_DECODER"
+DECODER, DECODER_FOLDS = "FEEDBACKLOOP_DECODER", "FEEDBACKLOOP_DECODER_FOLDS"
 
 
 def figures(quick: bool) -> Sequence[Figure]:
@@ -37,8 +38,8 @@ def figures(quick: bool) -> Sequence[Figure]:
     folds = range(1 if quick else FOLDS)
     found = _rows("transformer", TransformerSettings(epochs=1) if quick else TransformerSettings(), decisive, head, folds)
     if os.environ.get(DECODER):
-        settings = TransformerSettings(model=os.environ[DECODER], lora_rank=16, lora_alpha=32, learning_rate=2e-4, epochs=1)
-        found += _rows("decoder", settings, decisive, head, folds)
+        settings = TransformerSettings(model=os.environ[DECODER], lora_rank=16, lora_alpha=32, learning_rate=2e-4, epochs=1, bf16=True)
+        found += _rows("decoder", settings, decisive, head, range(int(os.environ.get(DECODER_FOLDS, len(folds)))))
     return found
 
 

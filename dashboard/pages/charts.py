@@ -4,7 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import plotly.graph_objects as go
+
+from trainers.policy.training_curve import CurvePoint, fitted_law, law
 
 CONFIG: Any = {"displayModeBar": False, "staticPlot": False, "responsive": True}
 BLUE = "#4c6ef5"
@@ -102,6 +105,48 @@ def wealth(judgments: Sequence[int], values: Sequence[float], needed: float) -> 
     ticks = [step * 10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1) for step in steps]
     figure.update_yaxes(type="log", title="evidence", range=[math.log10(low) - 0.1, math.log10(high) + 0.1])
     figure.update_yaxes(tickmode="array", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
+    return figure
+
+
+def overoptimisation(points: Sequence[CurvePoint]) -> go.Figure:
+    """Both rewards of a training over its distance from the reference, sqrt(KL), with the fitted law of the first and the kept policy."""
+    distances = [math.sqrt(max(point.kl, 0.0)) for point in points]
+    proxy, second = [point.proxy for point in points], [point.second for point in points]
+    figure = go.Figure()
+    try:
+        alpha, beta = fitted_law(distances, proxy)
+    except ValueError:
+        pass
+    else:
+        x = np.linspace(0, max(distances), 60)
+        fitted = law(x, alpha, beta)
+        name = f"x ({alpha:.2f} {'−' if beta >= 0 else '+'} {abs(beta):.2f} ln x)"
+        figure.add_scatter(
+            x=x.tolist(), y=fitted.tolist(), mode="lines", line={"color": BLUE, "width": 1, "dash": "dot"}, name=name, hoverinfo="skip"
+        )
+    for name, values, colour in (("optimised", proxy, BLUE), ("second", second, ORANGE)):
+        if all(value is not None for value in values):
+            figure.add_scatter(
+                x=distances,
+                y=values,
+                mode="lines+markers",
+                line={"color": colour, "width": 2},
+                marker={"size": 6},
+                name=name,
+                customdata=[point.step for point in points],
+                hovertemplate="%{y:.2f} after step %{customdata}",
+            )
+    kept = next((i for i, point in enumerate(points) if point.kept), None)
+    if kept is not None:
+        figure.add_vline(x=distances[kept], line={"color": GREY, "width": 1, "dash": "dash"})
+        figure.add_annotation(
+            x=distances[kept], y=1, yref="paper", text="kept", showarrow=False, xanchor="left", yanchor="top", font={"color": GREY}
+        )
+    figure = _plain(figure)
+    figure.update_layout(showlegend=True, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0})
+    figure.update_layout(margin={"t": 36})
+    figure.update_xaxes(title="√KL from the base, in nats per reply", rangemode="tozero")
+    figure.update_yaxes(title="gain, in deviations", nticks=6)
     return figure
 
 

@@ -20,7 +20,12 @@ STATES = {
     "evaluated": "Finished",
     "failed": "Failed",
 }
-METRICS = (("loss", "Loss", charts.BLUE), ("reward_margin", "Reward margin", charts.ORANGE))
+METRICS = (
+    ("loss", "Loss", charts.BLUE),
+    ("reward_margin", "Reward margin", charts.ORANGE),
+    ("reward", "Reward", charts.BLUE),
+    ("kl", "KL per reply", charts.ORANGE),
+)
 START = "start"  # what the trainer says before the first stage
 STAGES = ("check", "train", "sample", "evaluate", "gates")
 

@@ -21,6 +21,7 @@ from deploy.cli.attest import attest
 from deploy.cli.audits import audit
 from deploy.cli.gates import gates
 from deploy.cli.log_commands import quarantine, replay, schemas, topics
+from deploy.cli.runs import runs
 from deploy.endings import print_error, reason_of, run_process
 from deploy.own_processes import is_ready, lives, why_not_ready
 from deploy.supervisor import PROCESSES, Supervisor
@@ -40,6 +41,7 @@ app = typer.Typer(
 app.add_typer(attest, name="attest")
 app.add_typer(topics, name="topics")
 app.add_typer(quarantine, name="quarantine")
+app.add_typer(runs, name="runs")
 app.add_typer(audit, name="audit")
 app.add_typer(gates, name="gates")
 app.command()(replay)
@@ -247,17 +249,6 @@ def status(json_file: JSONOption = None) -> None:
 
 
 @app.command()
-def runs(json_file: JSONOption = None) -> None:
-    """Training runs, the newest first."""
-    from deploy.cli.client import get
-    from deploy.cli.summary import runs_as_text
-
-    found = get(Settings.read(), "/v1/runs")
-    _print(runs_as_text(found["runs"]))
-    _write_json(json_file, found)
-
-
-@app.command()
 def rollback(
     reviewer: Annotated[str, typer.Option(help="Who decides.")],
     reason: Annotated[str, typer.Option(help="Why.")],
@@ -321,11 +312,16 @@ def export(
 
 @app.command()
 def train(
-    phase: Annotated[str, typer.Option(help="What to train: reward for a reward model, or a training method such as dpo for a policy.")],
-    data: Annotated[Path | None, typer.Option(help="Preference records; by default the warehouse's judgments.")] = None,
-    model: Annotated[str | None, typer.Option(help="Folder or id of the language model (dpo).")] = None,
-    kind: Annotated[str, typer.Option(help="reward: head, transformer, or ensemble of both.")] = "head",
-    out: Annotated[Path, typer.Option(help="Folder for what is trained.")] = Path("out"),
+    phase: Annotated[str | None, typer.Option(help="What to train: reward, sft, dpo, kto, ppo, or all of them.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML or TOML file with these options and with sections of settings.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Records: preferences, for sft demonstrations, for kto ratings; by default the warehouse's judgments."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Folder or id of the language model to train.")] = None,
+    kind: Annotated[str | None, typer.Option(help="reward: head (the default), transformer, mixture or ensemble.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for what is trained; by default out.")] = None,
+    override: Annotated[list[str] | None, typer.Option("--set", help="SECTION.KEY=VALUE overrides a setting; may be repeated.")] = None,
     source: Annotated[
         list[Origin] | None, typer.Option(help="Sources of the warehouse's judgments; by default the configured sources and imports.")
     ] = None,
@@ -334,10 +330,26 @@ def train(
     ] = False,
     json_file: JSONOption = None,
 ) -> None:
-    """Train one phase on a file or on the warehouse, without bus or hub."""
-    from deploy.cli.training import train_phase
+    """Train one phase, or all, on a file or on the warehouse, without bus or hub."""
+    from deploy.cli.run_config import RunConfig
+    from deploy.cli.training import ALL, train_all, train_phase
+    from storage.errors import ConfigurationError
+    from trainers.phases import phase as phase_named
 
-    found, text = train_phase(Settings.read(), phase, data, model, out, [origin.value for origin in source or ()], _print, swap_sides, kind)
+    run = RunConfig.read(config, override or ())
+    chosen = phase or run.options.get("phase")
+    if chosen is None:
+        raise ConfigurationError("say what to train: --phase reward, sft, dpo, kto, ppo or all, or phase in the --config file")
+    settings = run.applied(Settings.read(), [phase_named(name) for name in (ALL if chosen == "all" else (chosen,))])
+    records = data or (Path(run.options["data"]) if "data" in run.options else None)
+    base, folder = model or run.options.get("model"), out or Path(run.options.get("out", "out"))
+    of_kind = kind or run.options.get("kind", "head")
+    if chosen == "all":
+        found, text = train_all(settings, records, base, folder, [origin.value for origin in source or ()], _print, of_kind)
+    else:
+        found, text = train_phase(
+            settings, chosen, records, base, folder, [origin.value for origin in source or ()], _print, swap_sides, of_kind
+        )
     _print(text)
     _write_json(json_file, found)
 

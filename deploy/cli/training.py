@@ -3,14 +3,15 @@
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from deploy.cli.records import export_bytes, warehouse_ratings
 from deploy.cli.summary import figures_as_text, gates_as_text
-from storage.errors import ConfigurationError
+from storage.errors import ConfigurationError, DataRefused
 from storage.events import Source
 from storage.settings import Settings
 from trainers.data.bad_lines import DataSummary
@@ -18,6 +19,7 @@ from trainers.phases import RewardPhase
 from trainers.phases import phase as phase_named
 
 Result = tuple[dict[str, Any], str]  # for the JSON file, and as text
+ALL = ("sft", "reward", "dpo", "kto", "ppo")  # the order of ``--phase all``
 
 
 def train_phase(
@@ -34,17 +36,23 @@ def train_phase(
     """Train one phase: a reward model into ``out/reward``, validated on held-out prompts, or a policy into ``out/policy``."""
     row = phase_named(phase)
     with _data(settings, data, sources) as file:
+        ratings = warehouse_ratings(settings, _sources(settings, sources)) if data is None else None
         if isinstance(row, RewardPhase):
             from trainers.reward.validation import train_reward
 
-            ratings = warehouse_ratings(settings, _sources(settings, sources)) if data is None else None
             report = train_reward(file, settings, kind, out=out, swap_sides=swap_sides, ratings=ratings, on_data=_report_data(say))
             return json.loads(report.model_dump_json()), report.as_text()
         from trainers.api import train_policy
+        from trainers.policy.methods import sized
 
         read: list[DataSummary] = []
         base = model or settings.common.model
-        done = train_policy(settings, file, base, out, _progress(say), _report_data(say, read.append), method=row.name)
+
+        def on_data(summary: DataSummary) -> None:
+            _report_data(say, read.append)(summary)
+            say(f"[{row.name}] " + _line(sized(row, settings.section(row.name, row.settings), base).model_dump(mode="json")))
+
+        done = train_policy(settings, file, base, out, _progress(say), on_data, method=row.name, ratings=ratings)
     found = {
         "adapter": str(done.adapter),
         "rows": done.rows,
@@ -54,7 +62,47 @@ def train_phase(
         "steps": done.steps,
         "metrics": dict(done.metrics),
     }
+    if done.stopped is not None:
+        found["stopped"] = done.stopped
     return found, figures_as_text([(name, value) for name, value in found.items() if name != "metrics"] + list(done.metrics.items()))
+
+
+def train_all(
+    settings: Settings,
+    data: Path | None,
+    model: str | None,
+    out: Path,
+    sources: Sequence[Source],
+    say: Callable[[str], None],
+    kind: str = "head",
+) -> Result:
+    """Train every phase that the data are enough for, each into ``out/PHASE``: SFT first, and the others on its result.
+
+    Where the reward model has passed its checks, PPO is trained against it, unless ``[ppo.rewards]`` says otherwise.
+    """
+    results: dict[str, Any] = {}
+    texts, base = [], model or settings.common.model
+    for name in ALL:
+        say(f"--- {name}")
+        reward = out / "reward" / "reward"
+        chosen = settings
+        if name == "ppo" and reward.is_dir() and "rewards" not in settings.sections.get("ppo", {}):
+            chosen = settings.with_values(ppo={"rewards": {str(reward): 1.0}})
+        try:
+            found, text = train_phase(chosen, name, data, base, out / name, sources, say, kind=kind)
+        except DataRefused as error:
+            found, text = {"skipped": str(error)}, f"skipped: {error}"
+        results[name] = found
+        texts.append(f"--- {name}\n{text}")
+        if name == "sft" and "adapter" in found:
+            base = found["adapter"]
+    if all("skipped" in found for found in results.values()):
+        raise DataRefused("nothing could be trained: " + "; ".join(f"{name}: {found['skipped']}" for name, found in results.items()))
+    return results, "\n".join(texts)
+
+
+def _line(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} = {json.dumps(value)}" for name, value in values.items())
 
 
 def evaluate_model(settings: Settings, data: Path, model: str, champion: str | None, out: Path, say: Callable[[str], None]) -> Result:
@@ -104,15 +152,24 @@ def _sources(settings: Settings, sources: Sequence[Source]) -> Sequence[Source]:
     return sources or tuple(dict.fromkeys((*settings.common.sources, "import")))
 
 
-def _progress(say: Callable[[str], None]) -> Callable[[str, int, int, dict[str, float]], None]:
-    """Print a line for each quarter of a stage."""
+def _progress(say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> Callable[[str, int, int, dict[str, float]], None]:
+    """Print a line for each quarter of a stage, with the time that is left of it at the pace so far."""
     reported: set[tuple[str, int]] = set()
+    started: dict[str, tuple[float, int]] = {}
 
     def report(stage: str, step: int, steps: int, metrics: dict[str, float]) -> None:
+        since, first = started.setdefault(stage, (clock(), step))
         quarter = 4 * step // max(steps, 1)
         if (stage, quarter) not in reported:
             reported.add((stage, quarter))
             figures = "  ".join(f"{name} {value:.3g}" for name, value in metrics.items())
-            say(f"{stage}: {step} of {steps}  {figures}".rstrip())
+            left = (steps - step) * (clock() - since) / (step - first) if step > first else 0.0
+            say(f"{stage}: {step} of {steps}{f', {_duration(left)} left' if left >= 1 else ''}  {figures}".rstrip())
 
     return report
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
-from dashboard.pages.review import claim, findings, gates
+from dashboard.pages import charts
+from dashboard.pages.review import claim, evidence, findings, gates
 from dashboard.pages.review.shortfall import takes
 from dashboard.status.contrasts import families
 from storage.events import GateResult
 from tests.dashboard.evaluated import gate_results, report_on
 from trainers.audits.policy.win_rate import spent_alpha
 from trainers.audits.table import AUDITS
+from trainers.policy.training_curve import CurvePoint
 from trainers.runs.report import Report
 
 
@@ -97,3 +99,31 @@ def test_contrasts_have_the_limits_of_their_run() -> None:
     assert widest.reach == max(abs(widest.interval.low), abs(widest.interval.high))
     assert not by_key["disability"].excludes(widest)
     assert all(by_key["judgments"].excludes(each) for each in by_key["judgments"].contrasts)
+
+
+def curve() -> tuple[CurvePoint, ...]:
+    rows = [(0, 0.0, 0.0, 0.0), (5, 1.0, 1.0, 0.8), (10, 4.0, 1.6, 0.9), (15, 9.0, 2.0, 0.1)]
+    return tuple(
+        CurvePoint(step=step, kl=kl, proxy=proxy, second=second, length=50, entropy=0.2, wrong_facts=0.01, kept=step == 10)
+        for step, kl, proxy, second in rows
+    )
+
+
+def test_the_picture_of_a_training_shows_both_rewards_over_the_distance_and_which_policy_was_kept() -> None:
+    figure = charts.overoptimisation(curve())
+    law, first, second = figure.data
+    assert list(first.x) == [0, 1, 2, 3]
+    assert list(first.y) == [0, 1, 1.6, 2]
+    assert list(second.y) == [0, 0.8, 0.9, 0.1]
+    assert law.name.startswith("x (")
+    assert [annotation.text for annotation in figure.layout.annotations] == ["kept"]
+    trained = report().training
+    assert trained is not None
+    with_curve = report().model_copy(
+        update={"training": trained.model_copy(update={"curve": curve(), "stopped": "the second reward fell"})}
+    )
+    said = text(evidence.replies(with_curve))
+    assert "Was the reward gamed?" in said
+    assert "Stopped early: the second reward fell." in said
+    assert "after step 10" in said
+    assert "Was the reward gamed?" not in text(evidence.replies(report()))

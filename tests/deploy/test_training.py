@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from deploy.cli.records import import_records
-from deploy.cli.training import evaluate_model, train_phase
+from deploy.cli.training import _progress, evaluate_model, train_phase
 from storage.errors import DataRefused
 from storage.events import Message, Sampling
 from storage.settings import Settings
@@ -107,3 +107,19 @@ def test_a_trained_policy_names_its_rows_and_what_was_left_out(tmp_path: Path, s
     found, text = train_phase(settings, "dpo", data, None, tmp_path / "out", (), print)
     assert (found["rows"], found["held_out"], found["refused"]) == (40 - held_out, held_out, 7)
     assert "held_out" in text
+
+
+def test_progress_is_said_each_quarter_with_the_time_left_at_the_pace_so_far() -> None:
+    said: list[str] = []
+    now = [0.0]
+    report = _progress(said.append, lambda: now[0])
+    for step in range(9):
+        report("train", step, 8, {"loss": 0.5} if step else {})
+        now[0] += 60
+    assert said == [
+        "train: 0 of 8",
+        "train: 2 of 8, 6 min left  loss 0.5",
+        "train: 4 of 8, 4 min left  loss 0.5",
+        "train: 6 of 8, 2 min left  loss 0.5",
+        "train: 8 of 8  loss 0.5",
+    ]

@@ -53,6 +53,26 @@ def test_the_reward_notebook_runs_and_finds_what_it_says() -> None:
 
 
 @pytest.mark.training
+@pytest.mark.skipif(not NIGHTLY, reason="a minute: it runs in make nightly")
+def test_the_ppo_notebook_runs_and_finds_what_it_says() -> None:
+    names = executed("02_ppo.ipynb")
+    assert names["advantages"].flatten().tolist() == pytest.approx([1.64768, 1.094, 1.7])
+    assert names["gain"] > 0.2
+    assert names["asking"][1] > names["asking"][0]
+    assert len(names["curve"]) == 6
+
+
+@pytest.mark.training
+@pytest.mark.skipif(not NIGHTLY, reason="a minute: it runs in make nightly")
+def test_the_dpo_notebook_runs_and_finds_what_it_says() -> None:
+    names = executed("03_dpo.ipynb")
+    assert len(names["judgments"]) > 80
+    assert names["win_rate"] - 1.96 * names["spread"] > 0.5
+    margins = [each["reward_margin"] for each in names["steps"]]
+    assert sum(margins[-10:]) / 10 > 0.2  # a step has eight judgments
+
+
+@pytest.mark.training
 def test_the_evidence_notebook_runs_and_finds_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
     names = executed("04_evidence.ipynb")
     assert names["result"].verdict == "passed"

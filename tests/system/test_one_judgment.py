@@ -5,7 +5,10 @@ short and the limits of the gates are so low that every version awaits review.
 """
 
 import inspect
+import os
 import re
+import shlex
+import subprocess
 import sys
 import threading
 import time
@@ -21,6 +24,7 @@ from fastapi.testclient import TestClient
 
 from dashboard.hub import Hub
 from serving.app import create_app
+from storage.artifacts import Artifacts
 from storage.settings import Settings
 from streams.bus.open import open_bus
 from streams.processor import start_consumers
@@ -148,23 +152,57 @@ def test_a_judgment_passes_the_stations_in_the_order_of_the_architecture_page(se
     assert trace.missing_after(way) == []
 
 
+@pytest.mark.training
+def test_a_run_by_ppo_that_the_trigger_started_reaches_the_reviewer(settings: Settings) -> None:
+    settings = settings.with_values(
+        retraining={"every": JUDGMENTS, "method": "ppo"},
+        ppo={
+            "rewards": {"length": 1.0, "facts": 1.0}, "steps": 3, "batch": 8, "minibatch": 8, "epochs": 1, "max_tokens": 32,
+            "least_prompts": 1, "governor_every": 1, "critic_warmup": 1,
+        },
+    )  # fmt: skip
+    stop = threading.Event()
+    with closing(open_bus(settings.common.bus_url)) as bus, Hub(settings) as hub:
+        runner = Runner(stop)
+        hub.streams.start()
+        start_consumers(runner, bus, settings, Embedder.load(settings.section("features", FeatureSettings)), stop)
+        runner.start("trainer", lambda: Trainer(bus, settings.common.home, "trainer-1", partial(train, settings), stop))
+        try:
+            with TestClient(hub.app, LOCAL) as pages, TestClient(create_app(settings, bus=bus), LOCAL) as chat:
+                judged_until_a_run_is_evaluated(chat, pages, Trace([]))
+                (evaluated,) = pages.get("/v1/versions").json()["versions"]
+                report = pages.get(f"/v1/versions/{evaluated['version']}/report").json()
+        finally:
+            stop.set()
+            runner.join(10)
+    assert evaluated["verdict"] == "passed", [gate["words"] for gate in evaluated["gates"] if gate["verdict"] != "passed"]
+    assert report["settings"]["ppo"]["steps"] == 3
+    the_printed_command_repeats_the_training(settings, evaluated)
+    assert [point["step"] for point in report["training"]["curve"]] in ([], [0, 1, 2, 3])
+
+
+def the_printed_command_repeats_the_training(settings: Settings, evaluated: dict[str, Any]) -> None:
+    environment = {**os.environ, "FEEDBACKLOOP_HOME": str(settings.common.home), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+    def run(*command: str) -> str:
+        line = [sys.executable, "-m", "deploy.cli", *command]
+        done = subprocess.run(line, cwd=settings.common.home, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+
+    shown = run("runs", "show", evaluated["run_id"][:8])
+    (command,) = [line.removeprefix("repeat").strip() for line in shown.splitlines() if line.startswith("repeat")]
+    words = shlex.split(command)
+    assert words[0] == "feedbackloop"
+    run(*words[1:])
+    again = Artifacts(str(settings.common.home / "scratch")).put(settings.common.home / words[-1] / "policy")
+    assert f"policy       {again}" in shown
+
+
 def walk(chat: TestClient, pages: TestClient, trace: Trace, hub: Hub) -> None:
     """Chat, judge until the threshold is crossed, approve, prefer the new version in its duel, and wait until it serves."""
-    until(lambda: chat.get("/readyz").status_code == 200)
-    judged = 0
-    while counted(pages)["judgments_seen"] < JUDGMENTS:
-        asked = [{"role": "system", "content": FACTS}, {"role": "user", "content": f"{QUESTIONS[judged % 4]} I am number {judged}."}]
-        body = {"model": "champion", "messages": asked}
-        assert chat.post("/v1/chat/completions", json=body, headers=SIMULATED).status_code == 200
-        pairs = until(lambda: pages.get("/v1/queue", params={"recruiter": "one", "limit": 1}).json()["pairs"])
-        if counted(pages)["judgments_seen"] == JUDGMENTS - 1:
-            trace.passed.clear()  # trace the next judgment, which crosses the threshold if it is in the training stratum
-        said = {"type": "comparison", "pair_id": pairs[0]["pair_id"], "recruiter": "one", "choice": "AB"[judged % 2], "strength": 2}
-        assert chat.post("/v1/feedback", json=said, headers=SIMULATED).status_code == 200
-        judged += 1
-        station = "learnt" if pairs[0]["stratum"] == "training" else "preferences"
-        until(partial(reached, pages, station, judged))
-    (evaluated,) = until(lambda: pages.get("/v1/versions").json()["versions"])
+    judged = judged_until_a_run_is_evaluated(chat, pages, trace)
+    (evaluated,) = pages.get("/v1/versions").json()["versions"]
     assert evaluated["verdict"] == "passed", [gate["words"] for gate in evaluated["gates"] if gate["verdict"] != "passed"]
     version = evaluated["version"]
     decision = {"decision": "approve", "reviewer": "a reviewer", "reason": "It reads well."}
@@ -184,6 +222,26 @@ def walk(chat: TestClient, pages: TestClient, trace: Trace, hub: Hub) -> None:
                 "choice": "A" if drawn["a_version"] == version else "B",
             }
             assert chat.post("/v1/feedback", json=said, headers=SIMULATED).status_code == 200
+
+
+def judged_until_a_run_is_evaluated(chat: TestClient, pages: TestClient, trace: Trace) -> int:
+    """Chat and judge until the threshold is crossed, and wait for the version; returns the number of judgments."""
+    until(lambda: chat.get("/readyz").status_code == 200)
+    judged = 0
+    while counted(pages)["judgments_seen"] < JUDGMENTS:
+        asked = [{"role": "system", "content": FACTS}, {"role": "user", "content": f"{QUESTIONS[judged % 4]} I am number {judged}."}]
+        body = {"model": "champion", "messages": asked}
+        assert chat.post("/v1/chat/completions", json=body, headers=SIMULATED).status_code == 200
+        pairs = until(lambda: pages.get("/v1/queue", params={"recruiter": "one", "limit": 1}).json()["pairs"])
+        if counted(pages)["judgments_seen"] == JUDGMENTS - 1:
+            trace.passed.clear()  # trace the next judgment, which crosses the threshold if it is in the training stratum
+        said = {"type": "comparison", "pair_id": pairs[0]["pair_id"], "recruiter": "one", "choice": "AB"[judged % 2], "strength": 2}
+        assert chat.post("/v1/feedback", json=said, headers=SIMULATED).status_code == 200
+        judged += 1
+        station = "learnt" if pairs[0]["stratum"] == "training" else "preferences"
+        until(partial(reached, pages, station, judged))
+    until(lambda: pages.get("/v1/versions").json()["versions"])
+    return judged
 
 
 def reached(pages: TestClient, station: str, number: int) -> bool:

@@ -93,7 +93,7 @@ def test_a_loop_from_the_first_judgment_to_its_verification(loop: Loop) -> None:
 
 
 def readme_examples_store_a_judgment(loop: Loop) -> None:
-    lines, client, _reward_model = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    lines, client, _reward_model, _policy = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
     assert len(lines.strip().splitlines()) <= 10
     names: dict[str, Any] = {}
     exec(lines.replace("http://127.0.0.1:8000", loop.url("serving")), names)

@@ -112,5 +112,5 @@ def test_rows_whose_reply_does_not_fit_are_counted_and_the_others_end_with_one_e
     settings = DPOSettings(epochs=1, least_rows=8, max_length=128)
     trained = train_dpo(str(tiny_model), rows, settings, tmp_path / "out", lambda *_: None)
     assert (trained.rows, trained.too_long) == (12, 4)
-    with pytest.raises(DataRefused, match=r"16 of 16 comparisons do not fit.*raise max_length"):
+    with pytest.raises(DataRefused, match=r"16 of 16 rows do not fit.*raise max_length"):
         train_dpo(str(tiny_model), rows, settings.model_copy(update={"max_length": 32}), tmp_path / "none", lambda *_: None)

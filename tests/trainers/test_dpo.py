@@ -15,7 +15,8 @@ from trainers.audits.policy.kl_budget import kl
 from trainers.data.preference import Preference
 from trainers.models.policy import load_policy
 from trainers.models.scoring import log_probabilities
-from trainers.policy.dpo import DPOSettings, admissible, train_dpo
+from trainers.policy.comparisons import admissible
+from trainers.policy.dpo import DPOSettings, train_dpo
 
 pytestmark = pytest.mark.training
 

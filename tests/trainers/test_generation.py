@@ -9,7 +9,8 @@ import torch
 from storage.errors import ModelNotFound
 from storage.events import Message, Sampling
 from trainers.models.engine import Batch, generate
-from trainers.models.policy import Policy, load_policy, resolve_model
+from trainers.models.policy import Policy, load_policy
+from trainers.models.references import resolve_model
 from trainers.models.sampler import Draw, choose
 from trainers.models.scoring import log_probabilities
 

@@ -20,7 +20,6 @@ def written(folder: Path, text: str, name: str = "records.jsonl", encoding: str 
 @pytest.mark.parametrize(
     ("record", "words"),
     [
-        ({"prompt": "x", "completion": "a", "label": True}, "label single replies"),
         ({"system": "s", "question": "x", "chosen": "a", "rejected": "b"}, "its records have system, question, chosen, rejected"),
         ({"anweisung": "x", "gut": "a", "schlecht": "b"}, "its records have anweisung, gut, schlecht"),
     ],

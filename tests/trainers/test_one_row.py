@@ -31,8 +31,8 @@ METHOD = '''
 
 from pydantic import BaseModel
 
-from trainers.policy.dpo import Trained
 from trainers.policy.methods import Method
+from trainers.policy.training import Trained
 
 
 class StillSettings(BaseModel):
@@ -46,14 +46,15 @@ class StillSettings(BaseModel):
     rank: int = 2
 
 
-def train(base, preferences, settings, folder, progress):
+def train(training):
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), LoraConfig(r=settings.rank, target_modules="all-linear"))
-    model.save_pretrained(folder / "policy")
-    progress(1, 1, {"loss": 0.0})
-    return Trained(folder / "policy", sum(1 for _ in preferences), 1, {"loss": 0.0})
+    lora = LoraConfig(r=training.settings.rank, target_modules="all-linear")
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(training.base), lora)
+    model.save_pretrained(training.folder / "policy")
+    training.progress(1, 1, {"loss": 0.0})
+    return Trained(training.folder / "policy", len(training.preferences), 1, {"loss": 0.0})
 
 
 METHOD = Method("still", StillSettings, train)
@@ -212,5 +213,5 @@ def test_a_reward_model_is_trained_by_its_name_and_configured_by_its_section(tmp
 
 def test_two_rows_with_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(methods, "METHODS", (*methods.METHODS, *methods.METHODS))
-    with pytest.raises(ConfigurationError, match="two rows of the table of training phases are named 'dpo': rename one of them"):
+    with pytest.raises(ConfigurationError, match="two rows of the table of training phases are named 'sft': rename one of them"):
         phases()

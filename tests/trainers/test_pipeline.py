@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,7 @@ def test_the_report_says_what_was_found_and_on_what(finished: tuple[Path, Artifa
     report = Report.model_validate_json(artifacts.read(outcome.report))
     assert (report.version, report.champion, report.run_id) == (outcome.version, "base", RUN)
     assert report.gates == outcome.gates
+    assert report.lineage.versions["torch"] == version("torch")
     assert len(report.replies) == 10
     assert [reply.chosen_as for reply in report.replies] == ["worst"] * 5 + ["random"] * 5
     worst = [reply.reward_difference for reply in report.replies[:5]]

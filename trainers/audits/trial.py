@@ -39,29 +39,41 @@ class ModelRef:
 
 
 class Models:
-    """The three models of a trial, loaded on first use. Equal references share one object."""
+    """The three models of a trial, loaded when they are used. Equal references share one object.
+
+    At most ``LOADED`` are in memory at a time, as many as an audit compares: a third takes the place of the one that was not used longest.
+    """
+
+    LOADED = 2
 
     def __init__(self, challenger: ModelRef, champion: ModelRef, base: ModelRef) -> None:
-        self._refs = {"challenger": challenger, "champion": champion, "base": base}
-        self._loaded: dict[ModelRef, Policy] = {}
+        self.refs = {"challenger": challenger, "champion": champion, "base": base}
+        self._loaded: dict[ModelRef, Policy] = {}  # the last used one last
 
-    def _get(self, name: str) -> Policy:
-        ref = self._refs[name]
-        if ref not in self._loaded:
-            self._loaded[ref] = ref.load()
+    def get(self, name: str) -> Policy:
+        """The model named ``challenger``, ``champion`` or ``base``; do not keep it beyond its use."""
+        ref = self.refs[name]
+        policy = self._loaded.pop(ref, None)
+        while policy is None and len(self._loaded) >= self.LOADED:
+            del self._loaded[next(iter(self._loaded))]
+        self._loaded[ref] = policy if policy is not None else ref.load()
         return self._loaded[ref]
+
+    def release(self) -> None:
+        """Free the models at the end of a stage."""
+        self._loaded.clear()
 
     @property
     def challenger(self) -> Policy:
-        return self._get("challenger")
+        return self.get("challenger")
 
     @property
     def champion(self) -> Policy:
-        return self._get("champion")
+        return self.get("champion")
 
     @property
     def base(self) -> Policy:
-        return self._get("base")
+        return self.get("base")
 
 
 @dataclass(frozen=True)

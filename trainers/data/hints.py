@@ -11,7 +11,6 @@ from trainers.data.layouts.table import recognised
 
 HEAD = 1 << 20  # bytes of a file that are examined
 
-UNPAIRED = (("completion", "label"),)  # KTO's layout, which labels single replies
 PROMPTS = {"question", "instruction", "input", "query"}  # names of the prompt in other tools' files
 PRETTY_PRINTED = "the file is JSON over several lines, not one record a line; `jq -c . FILE` makes one line of each record"
 
@@ -53,8 +52,6 @@ def _of_text(text: str) -> str | None:
 def _of_fields(fields: list[str]) -> str | None:
     outer = [field for field in fields if "." not in field]
     otherwise_named = "prompt" not in outer and not PROMPTS.isdisjoint(outer)
-    if any(set(names) <= set(outer) for names in UNPAIRED):
-        return "its records label single replies; write prompt, chosen and rejected of each comparison"
     if recognised(fields) is not None and not otherwise_named:
         return None
     shown = ", ".join(name if name.isprintable() else ascii(name) for name in (field[:40] for field in outer[:12]))

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 
 from storage.events import Message, Prompt, unpack
 from storage.snapshots.snapshot import Snapshot, open_snapshot
+from trainers.data.demonstration import Demonstration
 from trainers.data.preference import Features, Preference
 from trainers.data.rating import Rating
 
@@ -35,6 +36,21 @@ def ratings_of(snapshot: Snapshot) -> list[Rating]:
             source=row["source"],
         )
         for row in snapshot.admitted_ratings.to_pylist()
+    ]
+
+
+def rewrites_of(snapshot: Snapshot) -> list[Demonstration]:
+    """The recruiters' rewrites of replies that they preferred to the original, without training rows that overlap with evaluation."""
+    return [
+        Demonstration(
+            prompt=_MESSAGES.validate_json(row["prompt"]),
+            reply=row["a"] if row["choice"] == "A" else row["b"],
+            stratum=row["stratum"],
+            conversation_id=row["conversation_id"],
+            source=row["source"],
+        )
+        for row in snapshot.admitted.to_pylist()
+        if row["objective"] == "overall" and row["drawn"] == "edited" and row["choice"] in ("A", "B")
     ]
 
 

@@ -168,6 +168,12 @@ def generate(
         ids = policy.chat.fitted_ids(prompt, policy.window - sampling.max_tokens)
         row_sampling = sampling.model_copy(update={"seed": derived_id("draw", seed, i if numbers is None else numbers[i]).int % 2**63})
         draws.append(Draw(ids, row_sampling, sampling.max_tokens, partial(collect, i), pieces=False))
+    run_draws(policy, draws, batch, progress)
+    return [reply or "" for reply in replies]
+
+
+def run_draws(policy: Policy, draws: Sequence[Draw], batch: int, progress: Callable[[int, int], None] | None = None) -> None:
+    """Sample all draws, at most ``batch`` at a time, prompts of similar length together; each is delivered as soon as it is finished."""
     waiting = sorted(draws, key=lambda draw: len(draw.ids))
     rows, reported = Batch(policy, batch), 0
     while waiting or rows.draws:
@@ -180,7 +186,6 @@ def generate(
         if progress is not None and (done - reported >= batch or done == len(draws) > reported):
             reported = done
             progress(done, len(draws))
-    return [reply or "" for reply in replies]
 
 
 def _grouped_by_length(draws: Sequence[Draw]) -> list[list[Draw]]:

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from storage.errors import ModelNotFound
+from storage.errors import ConfigurationError, ModelNotFound
 from trainers.models.chat_format import ChatFormat
-from trainers.models.model_files import adapter_base, check_adapter, check_model, is_adapter
-
-SHIPPED = "shipped"
+from trainers.models.model_files import check_adapter, check_model
+from trainers.models.references import layers
+from trainers.policy.workarounds import keep_four_bit_weights_differentiable
 
 
 @dataclass
@@ -48,61 +49,22 @@ class Policy:
         return int(getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 1_000_000)
 
 
-def resolve_model(ref: str) -> str:
-    """The folder or Hugging Face id behind ``ref``; ``shipped`` is the model that comes with the distribution.
-
-    Raises
-    ------
-    ModelNotFound
-        ``ref`` is a path that holds no model.
-    """
-    if ref == SHIPPED:
-        folder = Path(__file__).resolve().parent / "shipped"
-        if not (folder / "config.json").is_file():
-            raise ModelNotFound(
-                "the shipped model is missing from this installation: build it with `python -m simulation.base_model.build`"
-            )
-        return str(folder)
-    folder = Path(ref).expanduser()
-    if folder.is_dir():
-        if not is_adapter(folder) and not (folder / "config.json").is_file():
-            raise ModelNotFound(f"{ref}: the folder holds no config.json; give the folder that `save_pretrained` wrote")
-        return str(folder)
-    if folder.is_absolute() or ref.startswith((".", "~")) or ref.count("/") > 1:
-        raise ModelNotFound(f"{ref}: there is no such folder; give a model's folder, a Hugging Face id, or 'shipped'")
-    return ref
-
-
-def layers(ref: str) -> tuple[str, tuple[Path, ...]]:
-    """The base model's folder or id behind ``ref``, and the adapters to apply in that order if ``ref`` is an adapter's folder.
-
-    Raises
-    ------
-    ModelNotFound
-        ``ref``, or the base that an adapter names, is a path that does not exist.
-    """
-    place, adapters = resolve_model(ref), list[Path]()
-    while is_adapter(folder := Path(place).resolve()):
-        if folder in adapters:
-            raise ModelNotFound(f"{folder}: this adapter is its own base; set base_model_name_or_path in its adapter_config.json")
-        adapters.insert(0, folder)
-        base = adapter_base(folder)
-        try:
-            place = resolve_model(base)
-        except ModelNotFound as error:
-            raise ModelNotFound(
-                f"{folder}: its base model is not there ({error}); set base_model_name_or_path in its adapter_config.json"
-            ) from error
-    return place, tuple(adapters)
-
-
-def load_policy(ref: str, adapter: Path | None = None, *, merge: bool = True) -> Policy:
+def load_policy(
+    ref: str, adapter: Path | None = None, *, merge: bool = True, quantization: str | None = None, device_map: str | None = None
+) -> Policy:
     """Load ``ref`` with an optional LoRA adapter, merged into its weights (fastest to sample from) or kept separate.
 
     ``ref`` may itself be an adapter's folder; its base is the one named in its ``adapter_config.json``.
 
+    Parameters
+    ----------
+    quantization : ``4bit`` loads the linear layers as 4-bit NormalFloat (Dettmers et al. 2023, arXiv:2305.14314), to train an adapter on
+    device_map : as in ``transformers``: ``auto`` spreads the layers over all GPUs; None puts them on one
+
     Raises
     ------
+    ConfigurationError
+        bitsandbytes is not installed, or ``ref`` is an adapter and is to be quantised.
     ModelNotFound
         The model or the adapter is missing, is damaged, contains a pickle, or could not be fetched.
     """
@@ -114,9 +76,20 @@ def load_policy(ref: str, adapter: Path | None = None, *, merge: bool = True) ->
         raise ModelNotFound(f"{base}: an adapter; fetch it with `hf download {base} --local-dir FOLDER` and give the folder")
     for folder in adapters:
         check_adapter(folder)
+    if quantization is not None and adapters:
+        raise ConfigurationError(
+            f"{ref}: an adapter cannot be merged into {quantization} weights; train on its base, or without quantization"
+        )
     tokenizer = load_tokenizer(ref)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = _load_model(base, _name(base, below), "auto" if device == "cuda" else torch.float32)
+    options: dict[str, Any] = {"dtype": "auto" if device == "cuda" else torch.float32}
+    if quantization is not None:
+        options |= {"quantization_config": _four_bit(), "device_map": device_map or device}
+    elif device_map is not None:
+        options["device_map"] = device_map
+    model = _load_model(base, _name(base, below), options)
+    if quantization is not None:
+        keep_four_bit_weights_differentiable(model)
     for folder in adapters:
         from peft import PeftModel
 
@@ -124,12 +97,22 @@ def load_policy(ref: str, adapter: Path | None = None, *, merge: bool = True) ->
             model = PeftModel.from_pretrained(model, str(folder))
         if merge or folder is not adapter:
             model = model.merge_and_unload()
-    return Policy(model.to(device).eval(), tokenizer, ref if adapter is None else f"{ref} + {adapter.name}")
+    placed = model if "device_map" in options else model.to(device)
+    return Policy(placed.eval(), tokenizer, ref if adapter is None else f"{ref} + {adapter.name}")
 
 
-def _load_model(place: str, name: str, dtype: Any) -> Any:
+def _four_bit() -> Any:
+    from transformers import BitsAndBytesConfig
+
+    if find_spec("bitsandbytes") is None:
+        raise ConfigurationError("quantization = '4bit' needs bitsandbytes, which is not installed: pip install 'feedbackloop[qlora]'")
+    compute = torch.bfloat16 if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else torch.float32
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=compute)  # type: ignore[no-untyped-call]
+
+
+def _load_model(place: str, name: str, options: dict[str, Any]) -> Any:
     with _naming_errors(name):
-        loaded: Any = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, use_safetensors=True, output_loading_info=True)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(place, use_safetensors=True, output_loading_info=True, **options)
     model, found = loaded
     if missing := sorted(found["missing_keys"]):  # transformers would initialise them at random
         raise ModelNotFound(f"{name}: {len(missing)} of its weights are missing, {missing[0]} the first; copy or download it again")

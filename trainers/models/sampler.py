@@ -24,9 +24,11 @@ class Draw:
     ids : the prompt's tokens
     limit : maximum tokens of the reply; at most what the model's window leaves
     deliver : called on the engine's thread with each piece of text if ``pieces`` is set, and finally with the reply or the error
+    traced : keep the log-probability of each token, for training. The reply may then be empty: no token is excluded, so that the
+        tokens are samples of the policy itself
     """
 
-    def __init__(self, ids: Sequence[int], sampling: Sampling, limit: int, deliver: Deliver, *, pieces: bool) -> None:
+    def __init__(self, ids: Sequence[int], sampling: Sampling, limit: int, deliver: Deliver, *, pieces: bool, traced: bool = False) -> None:
         self.ids = ids
         self.sampling = sampling
         self.deliver = deliver
@@ -38,6 +40,8 @@ class Draw:
         self._text = ""
         self._delivered = 0
         self.tokens: list[int] = []  # without the end token
+        self.end: int | None = None  # the end token that was drawn
+        self.log_probabilities: list[float] | None = [] if traced else None  # of the tokens and the end token
 
     def uniform(self) -> float:
         """The next random number in [0, 1) of this reply; depends on its seed only."""
@@ -46,11 +50,12 @@ class Draw:
     @property
     def blank(self) -> bool:
         """Whether there is no text yet, so that the reply must not end here: an empty reply is useless."""
-        return not self._text or self._text.isspace()
+        return self.log_probabilities is None and (not self._text or self._text.isspace())
 
     def take(self, token: int, ends: frozenset[int], tokenizer: Any) -> str | None:
         """Add a token; return the finish reason, ``stop`` or ``length``, or None while the reply goes on."""
         if token in ends:
+            self.end = token
             return "stop"
         self.tokens.append(token)
         before = len(self._text)
@@ -103,7 +108,7 @@ def choose(logits: torch.Tensor, draws: Sequence[Draw], ends: torch.Tensor) -> l
         logits[torch.tensor(blank, device=logits.device)[:, None], ends] = -torch.inf
     greedy = [draw.sampling.temperature == 0 for draw in draws]
     if all(greedy):
-        return logits.argmax(-1).tolist()
+        return logits.argmax(-1).tolist()  # a traced draw has a temperature
     temperatures = torch.tensor([draw.sampling.temperature or 1.0 for draw in draws], device=logits.device)
     probabilities = (logits / temperatures[:, None]).softmax(-1)
     if any(draw.sampling.top_p < 1 for draw in draws):
@@ -118,4 +123,9 @@ def choose(logits: torch.Tensor, draws: Sequence[Draw], ends: torch.Tensor) -> l
     chosen = torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True).clamp(max=logits.shape[-1] - 1)
     if any(greedy):
         chosen = torch.where(torch.tensor(greedy, device=logits.device)[:, None], logits.argmax(-1, keepdim=True), chosen)
+    if any(draw.log_probabilities is not None for draw in draws):
+        found = probabilities.gather(-1, chosen).log().flatten().tolist()
+        for draw, value in zip(draws, found, strict=True):
+            if draw.log_probabilities is not None:
+                draw.log_probabilities.append(value)
     return chosen.flatten().tolist()

@@ -27,7 +27,7 @@ def reply_logits(
     """Yield, for each batch, its row indices and each row's float32 logits that predict the reply's tokens, ``(tokens, vocabulary)``."""
     rows = [[*policy.chat.fitted_ids(prompt, policy.window - len(reply)), *reply] for prompt, reply in zip(prompts, replies, strict=True)]
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    accepted = _forward_parameters(policy)
+    accepted = forward_parameters(policy)
     for start in range(0, len(order), batch):
         chunk = order[start : start + batch]
         inputs, mask = _left_padded([rows[i] for i in chunk], policy)
@@ -48,7 +48,7 @@ def _left_padded(rows: Sequence[Sequence[int]], policy: Policy) -> tuple[torch.T
     return inputs.to(device), mask.to(device)
 
 
-def _forward_parameters(policy: Policy) -> set[str]:
+def forward_parameters(policy: Policy) -> set[str]:
     """Parameter names of the model's forward: not every architecture takes ``position_ids`` or ``logits_to_keep``."""
     model = policy.model.get_base_model() if hasattr(policy.model, "get_base_model") else policy.model
     return set(inspect.signature(type(model).forward).parameters)

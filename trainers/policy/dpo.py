@@ -2,127 +2,55 @@
 
 Rows come from a snapshot's training stratum or a preference file; the adapter goes to the artifact store. Every run starts from the base
 model, which is also the reference; runs are never stacked.
+
+The loss of a row, with the log-ratio h = beta (log pi(chosen) / ref(chosen) - log pi(rejected) / ref(rejected)) and the margin m of its
+strength, is -log sigmoid(h - m) - w log pi(chosen). With label smoothing it is the unbiased estimate of Chowdhury et al. 2024
+(arXiv:2403.00409), or the squared loss of IPO (Azar et al. 2023, arXiv:2310.12036).
 """
 
-import hashlib
-import json
-import math
-import shutil
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, model_validator
 
-from storage.errors import DataRefused
-from storage.events import Message
 from trainers.data.preference import Preference
-from trainers.models.checkpoints import last_checkpoint
-from trainers.policy.workarounds import reply_logits_only, tqdm_disabled
+from trainers.policy.comparisons import admissible
+from trainers.policy.fine_tuning import MIN_PROMPT_TOKENS, FineTuningSettings, Row, enough, fine_tune
+from trainers.policy.training import Progress, Trained
 
 if TYPE_CHECKING:
-    from trainers.models.chat_format import ChatFormat
+    from trainers.models.policy import Policy
 
-Progress = Callable[[int, int, Mapping[str, float]], None]  # step, steps, metrics
-MIN_PROMPT_TOKENS = 16
-ADAPTER = "policy"  # folder of the finished adapter under a run's output
+Margin = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+METRICS = {"loss": "loss", "rewards/margins": "reward_margin", "rewards/accuracies": "reward_accuracy"}
 
 
-class DPOSettings(BaseModel):
-    """Hyperparameters of DPO training. The defaults were tuned on the shipped model.
+class DPOSettings(FineTuningSettings):
+    """Hyperparameters of DPO training.
 
     Attributes
     ----------
     beta : strength of the KL penalty towards the reference
+    loss : ``sigmoid`` or ``ipo``
+    label_smoothing : share of judgments that are expected to be flipped
+    margins : by how much, in log-odds, a negligible, slight, clear and significant preference has to win; ``sigmoid`` only
     sft_weight : weight of the chosen reply's negative log-likelihood in the loss; it keeps copied facts correct
-    learning_rate, epochs, batch, gradient_accumulation, warmup : of the optimiser; ``batch`` is per device, ``warmup`` a share of the steps
-    lora_rank, lora_alpha, lora_modules : of the adapter; ``lora_modules`` are module names, or ``all-linear``
     half_life_days : a judgment this much older than the newest is kept with probability 1/2, twice as old with 1/4, ...; None keeps all
-    least_rows : minimum number of decisive comparisons to train on
-    max_length : maximum tokens per row; a longer prompt loses its oldest turns, a row whose reply does not fit is dropped and counted
-    checkpoints : number of checkpoints per training, from which a killed run resumes
-    seed : of row order and adapter initialisation
-    bf16, gradient_checkpointing : None enables them on a GPU and disables them on a CPU, where they only add cost
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     beta: Annotated[float, Field(gt=0)] = 0.3
+    loss: Literal["sigmoid", "ipo"] = "sigmoid"
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    margins: tuple[Margin, Margin, Margin, Margin] = (0.0, 0.0, 0.0, 0.0)
     sft_weight: Annotated[float, Field(ge=0)] = 1.0
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    epochs: Annotated[int, Field(ge=1)] = 3
-    batch: Annotated[int, Field(ge=1)] = 8
-    gradient_accumulation: Annotated[int, Field(ge=1)] = 1
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    lora_rank: Annotated[int, Field(ge=1)] = 8
-    lora_alpha: Annotated[int, Field(ge=1)] = 16
-    lora_modules: str | tuple[str, ...] = "all-linear"
-    max_length: Annotated[int, Field(ge=32)] = 1024
     half_life_days: Annotated[float, Field(gt=0)] | None = 180
-    least_rows: Annotated[int, Field(ge=1)] = 32
-    checkpoints: Annotated[int, Field(ge=1)] = 4
-    bf16: bool | None = None
-    gradient_checkpointing: bool | None = None
-    seed: int = 0
 
-
-@dataclass(frozen=True)
-class Trained:
-    """The finished adapter, the number of rows and steps, and the last logged metrics.
-
-    ``too_long`` rows were dropped, because a reply and ``MIN_PROMPT_TOKENS`` of its prompt do not fit into ``max_length`` together.
-    """
-
-    adapter: Path
-    rows: int
-    steps: int
-    metrics: Mapping[str, float]
-    too_long: int = 0
-
-
-def admissible(rows: Iterable[Preference], half_life_days: float | None) -> list[Preference]:
-    """The rows to train on: deduplicated to one per pair of replies, old ones downsampled.
-
-    If several people judged a pair, the majority decides and an even split gives no row. Of the rows ``h`` half-lives older than the newest
-    a share of 2^-h is kept, selected by a hash of the row, so the selection is stable across runs.
-    """
-    votes: Counter[tuple[tuple[Message, ...], str, str]] = Counter()
-    latest: dict[tuple[tuple[Message, ...], str, str], Preference] = {}
-    for row in rows:
-        if row.chosen == row.rejected:
-            continue
-        key = (row.prompt, row.chosen, row.rejected)
-        votes[key] += 1
-        previous = latest.get(key)
-        if previous is None or _later(row.occurred_at, previous.occurred_at):
-            latest[key] = row
-    agreed = [row for key, row in latest.items() if votes[key] > votes[key[0], key[2], key[1]]]
-    moments = [row.occurred_at for row in agreed if row.occurred_at is not None]
-    if half_life_days is None or not moments:
-        return agreed
-    newest = max(moments)
-    return [
-        row
-        for row in agreed
-        if row.occurred_at is None or _hash_fraction(row) < 0.5 ** ((newest - row.occurred_at) / timedelta(half_life_days))
-    ]
-
-
-def _characters(row: Preference) -> int:
-    return sum(len(message.content) for message in row.prompt) + max(len(row.chosen), len(row.rejected))
-
-
-def _later(moment: datetime | None, other: datetime | None) -> bool:
-    return moment is not None and (other is None or moment > other)
-
-
-def _hash_fraction(row: Preference) -> float:
-    """A number in [0, 1) derived from the row's hash."""
-    text = "\x1e".join([*(f"{m.role}\x1f{m.content}" for m in row.prompt), row.chosen, row.rejected])
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
+    @model_validator(mode="after")
+    def _margins_and_smoothing_are_of_the_sigmoid(self) -> "DPOSettings":
+        if self.loss == "ipo" and (self.label_smoothing or any(self.margins)):
+            raise ValueError("label_smoothing and margins need loss = 'sigmoid'")
+        return self
 
 
 def train_dpo(base: str, rows: Iterable[Preference], settings: DPOSettings, output: Path, progress: Progress) -> Trained:
@@ -130,7 +58,7 @@ def train_dpo(base: str, rows: Iterable[Preference], settings: DPOSettings, outp
 
     Parameters
     ----------
-    base : the base model, as accepted by :func:`trainers.models.policy.resolve_model`; also the reference
+    base : the base model, as accepted by :func:`trainers.models.references.resolve_model`; also the reference
     rows : decisive comparisons, filtered by :func:`admissible`
     output : a folder for this training only; its checkpoints are removed at the end
     progress : called with step, steps and the metrics ``loss``, ``reward_margin`` and ``reward_accuracy``
@@ -143,127 +71,50 @@ def train_dpo(base: str, rows: Iterable[Preference], settings: DPOSettings, outp
         ``base`` does not exist.
     """
     selected = admissible(rows, settings.half_life_days)
-    if len(selected) < settings.least_rows:
-        raise DataRefused(f"{len(selected)} decisive comparisons are too few to train on; at least {settings.least_rows} are needed")
+    enough(selected, "decisive comparisons", settings)
 
-    from datasets import Dataset, disable_progress_bars
-    from peft import LoraConfig
-    from transformers import PrinterCallback, set_seed
-
-    from trainers.models.policy import load_policy
-    from trainers.policy.batching import TokenizedDPO
-
-    disable_progress_bars()
-    set_seed(settings.seed)
-    policy = load_policy(base)
-    policy.tokenizer.padding_side = "right"
-    tokenized = [_tokenized(row, policy.chat, settings.max_length) for row in sorted(selected, key=_characters)]
-    rows_of_ids = [row for row in tokenized if row is not None]
-    too_long = len(tokenized) - len(rows_of_ids)
-    if len(rows_of_ids) < settings.least_rows:
-        raise DataRefused(
-            f"{too_long} of {len(selected)} comparisons do not fit into max_length = {settings.max_length} tokens, which leaves too few to"
-            " train on; raise max_length in the method's section"
-        )
-    dataset = Dataset.from_list(rows_of_ids)  # sorted by length: less padding in the reference pass
-    checkpoints = output / "checkpoints"
-    reporter = _reporter(progress)
-    with tqdm_disabled(), reply_logits_only():
-        trainer = TokenizedDPO(
-            model=policy.model,
-            args=_arguments(settings, checkpoints, len(rows_of_ids)),
-            train_dataset=dataset,
-            processing_class=policy.tokenizer,
-            peft_config=LoraConfig(
-                r=settings.lora_rank,
-                lora_alpha=settings.lora_alpha,
-                lora_dropout=0.0,
-                target_modules=settings.lora_modules if isinstance(settings.lora_modules, str) else list(settings.lora_modules),
-                task_type="CAUSAL_LM",
-            ),
-            callbacks=[reporter],
-        )
-        trainer.remove_callback(PrinterCallback)  # it prints every step's metrics
-        trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))
-    adapter = _write_adapter(trainer.model, base, output / ADAPTER)
-    shutil.rmtree(checkpoints, ignore_errors=True)
-    return Trained(adapter, len(rows_of_ids), trainer.state.global_step, reporter.latest, too_long)
-
-
-def _tokenized(row: Preference, chat: "ChatFormat", max_length: int) -> dict[str, list[int]] | None:
-    """The row as token ids, without the oldest turns of a prompt that is too long; None if a reply alone is too long."""
-    chosen, rejected = chat.reply_ids(row.chosen), chat.reply_ids(row.rejected)
-    room = max_length - max(len(chosen), len(rejected))
-    if room < MIN_PROMPT_TOKENS:
-        return None
-    return {"prompt_ids": chat.fitted_ids(row.prompt, room), "chosen_ids": chosen, "rejected_ids": rejected}
-
-
-def _arguments(settings: DPOSettings, folder: Path, rows: int) -> Any:
-    import torch
     from trl.trainer.dpo_config import DPOConfig
 
-    gpu = torch.cuda.is_available()
-    steps = math.ceil(math.ceil(rows / settings.batch) / settings.gradient_accumulation) * settings.epochs
-    losses = {"sigmoid": 1.0, "sft": settings.sft_weight} if settings.sft_weight else {"sigmoid": 1.0}
-    return DPOConfig(
-        output_dir=str(folder),
+    from trainers.policy.trl_trainers import TokenizedDPO
+
+    def tokenized(row: Preference, policy: "Policy") -> Row | None:
+        return _tokenized(row, policy, settings)
+
+    losses = {("robust" if settings.label_smoothing else settings.loss): 1.0} | (
+        {"sft": settings.sft_weight} if settings.sft_weight else {}
+    )
+    return fine_tune(
+        base,
+        sorted(selected, key=_characters),  # less padding in the reference pass
+        tokenized,
+        TokenizedDPO,
+        DPOConfig,
+        METRICS,
+        settings,
+        output,
+        progress,
         beta=settings.beta,
         loss_type=list(losses),
         loss_weights=list(losses.values()),
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=math.ceil(settings.warmup * steps),
-        num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.batch,
-        gradient_accumulation_steps=settings.gradient_accumulation,
-        max_length=None,  # _tokenized has truncated the rows, at the start of their prompts
+        label_smoothing=settings.label_smoothing,
         precompute_ref_log_probs=True,
-        use_cpu=not gpu,
-        bf16=gpu if settings.bf16 is None else settings.bf16,
-        gradient_checkpointing=gpu if settings.gradient_checkpointing is None else settings.gradient_checkpointing,
-        dataloader_pin_memory=gpu,
-        dataloader_num_workers=0,  # tokenised rows in memory: a worker process costs more than it saves
-        eval_strategy="no",
-        save_strategy="steps",
-        save_steps=max(1, math.ceil(steps / settings.checkpoints)),
-        save_total_limit=2,
-        logging_strategy="steps",
-        logging_steps=1,
-        report_to="none",
-        disable_tqdm=True,
-        seed=settings.seed,
-        data_seed=settings.seed,
     )
 
 
-def _reporter(progress: Progress) -> Any:
-    from transformers import TrainerCallback
-
-    class Reporter(TrainerCallback):
-        latest: Mapping[str, float] = {}
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, float] | None = None, **kwargs: Any) -> None:
-            names = {"loss": "loss", "rewards/margins": "reward_margin", "rewards/accuracies": "reward_accuracy"}
-            metrics = {ours: float(logs[theirs]) for theirs, ours in names.items() if logs and theirs in logs}
-            if metrics:
-                self.latest = metrics
-                progress(state.global_step, state.max_steps, metrics)
-
-    return Reporter()
+def _characters(row: Preference) -> int:
+    return sum(len(message.content) for message in row.prompt) + max(len(row.chosen), len(row.rejected))
 
 
-def _write_adapter(model: Any, base: str, folder: Path) -> Path:
-    """Save the adapter without a model card, so that the same training gives the same bytes."""
-    partial = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(str(partial), safe_serialization=True)
-    (partial / "README.md").unlink(missing_ok=True)
-    config = json.loads((partial / "adapter_config.json").read_text(encoding="utf-8"))
-    config["base_model_name_or_path"] = base  # as given by the caller, not the resolved path
-    if isinstance(config.get("target_modules"), list):
-        config["target_modules"] = sorted(config["target_modules"])
-    (partial / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-    return folder
+def _tokenized(row: Preference, policy: "Policy", settings: DPOSettings) -> Row | None:
+    """The row as token ids, without the oldest turns of a prompt that is too long; None if a reply alone is too long."""
+    chosen, rejected = policy.chat.reply_ids(row.chosen), policy.chat.reply_ids(row.rejected)
+    room = settings.max_length - max(len(chosen), len(rejected))
+    if room < MIN_PROMPT_TOKENS:
+        return None
+    margin = settings.margins[row.strength - 1] if row.strength is not None else 0.0
+    return {
+        "prompt_ids": policy.chat.fitted_ids(row.prompt, room),
+        "chosen_ids": chosen,
+        "rejected_ids": rejected,
+        "margin": margin / settings.beta,
+    }

@@ -47,3 +47,14 @@ def tqdm_disabled() -> Iterator[None]:
             del os.environ["TQDM_DISABLE"]
         else:
             os.environ["TQDM_DISABLE"] = before
+
+
+def keep_four_bit_weights_differentiable(model: Any) -> None:
+    """Keep bitsandbytes 0.50 from repacking the 4-bit weights of ``model`` in its first pass without gradients on a CPU.
+
+    On a CPU with bfloat16 it repacks them for inference, for good. A later training pass then runs through a kernel without a gradient, and
+    the adapters of earlier layers get wrong ones, with a warning at most.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False

@@ -8,10 +8,11 @@ from pathlib import Path
 from storage.events import Message, Source
 from storage.snapshots.snapshot import Snapshot, open_snapshot
 from trainers.data.bad_lines import BadLines, DataSummary
+from trainers.data.demonstration import Demonstration
 from trainers.data.preference import Preference
 from trainers.data.rating import Rating
-from trainers.data.records import read_preferences
-from trainers.data.snapshots import preferences_of, ratings_of, trial_prompts, trial_prompts_among
+from trainers.data.records import read_file
+from trainers.data.snapshots import preferences_of, ratings_of, rewrites_of, trial_prompts, trial_prompts_among
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class RunData:
     Attributes
     ----------
     preferences : both strata, without training rows that also occur in the evaluation stratum (``overlap`` counts them)
+    rated, demonstrated : a file's ratings and demonstrations; see :attr:`ratings` and :attr:`demonstrations`
     bad : invalid lines of a file
     layout : name of the layout of the file's records
     digest : SHA-256 of the snapshot's manifest, or of the file
@@ -32,6 +34,8 @@ class RunData:
     layout: str
     digest: str
     snapshot: Snapshot | None
+    rated: tuple[Rating, ...] = ()
+    demonstrated: tuple[Demonstration, ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> "RunData":
@@ -42,13 +46,13 @@ class RunData:
         ConfigurationError
             There is nothing readable at ``path``.
         DataRefused
-            No line of the file is a preference record.
+            No line of the file is a record.
         """
         if path.is_dir():
             snapshot = open_snapshot(path)
             return cls(tuple(preferences_of(snapshot)), BadLines(path), "a snapshot", data_hash(path), snapshot)
-        data = read_preferences(path)
-        return cls(data.preferences, data.bad, data.layout, data_hash(path), None)
+        data = read_file(path)
+        return cls(data.preferences, data.bad, data.layout, data_hash(path), None, data.ratings, data.demonstrations)
 
     def prompts(self, most: int) -> list[tuple[Message, ...]]:
         """The newest prompts of the evaluation stratum, at most ``most``, oldest first."""
@@ -56,8 +60,13 @@ class RunData:
 
     @property
     def ratings(self) -> tuple[Rating, ...]:
-        """Thumbs and "neither", without training rows that overlap with the evaluation stratum; a file has none."""
-        return tuple(ratings_of(self.snapshot)) if self.snapshot is not None else ()
+        """Thumbs and "neither" of a snapshot, without training rows that overlap with the evaluation stratum; or a file's ratings."""
+        return tuple(ratings_of(self.snapshot)) if self.snapshot is not None else self.rated
+
+    @property
+    def demonstrations(self) -> tuple[Demonstration, ...]:
+        """The recruiters' rewrites in a snapshot, or a file's demonstrations."""
+        return tuple(rewrites_of(self.snapshot)) if self.snapshot is not None else self.demonstrated
 
     @property
     def groups(self) -> Mapping[str, Mapping[str, str]]:
@@ -79,12 +88,16 @@ class RunData:
     def sources(self) -> tuple[Source, ...]:
         if self.snapshot is not None:
             return tuple(self.snapshot.manifest.sources)
-        return tuple(sorted({each.source for each in self.preferences}))
+        return tuple(sorted({each.source for each in self._records}))
 
     @property
     def summary(self) -> DataSummary:
         """The summary that is reported before a run starts."""
-        return DataSummary.of(self.preferences, self.bad, self.layout)
+        return DataSummary.of(self._records, self.bad, self.layout)
+
+    @property
+    def _records(self) -> "tuple[Preference | Rating | Demonstration, ...]":
+        return (*self.preferences, *self.rated, *self.demonstrated)
 
 
 def data_hash(path: Path) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import orjson
 
 from trainers.audits.trial import ModelRef
+from trainers.models.references import layers
 from trainers.runs.data import data_hash, file_hash
 from trainers.runs.settings import RunSettings
 
@@ -45,8 +46,6 @@ def base_hash(ref: str) -> str | None:
 
     For an adapter's folder, over its own files and those of its base.
     """
-    from trainers.models.policy import layers
-
     base, adapters = layers(ref)
     files = {
         f"{number}/{path.name}" if number else path.name: file_hash(path)

@@ -6,11 +6,12 @@ It is written by the pipeline, stored as an artifact and shown in the dashboard,
 from typing import Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from storage.artifacts import Artifacts
 from storage.errors import ArtifactError
 from storage.events import GateResult, Message, Sampling, Verdict, problems
+from trainers.policy.training_curve import CurvePoint
 
 
 class _Part(BaseModel):
@@ -18,7 +19,7 @@ class _Part(BaseModel):
 
 
 class Lineage(_Part):
-    """The report's inputs by hash. ``snapshot`` is the hash of the manifest, or of the file."""
+    """The report's inputs by hash. ``snapshot`` is the hash of the manifest, or of the file; ``versions`` are those of the libraries."""
 
     snapshot: str
     through_sequence: int | None
@@ -27,6 +28,7 @@ class Lineage(_Part):
     embedding_hash: str
     reward_head: str
     base_hash: str | None  # of the base model's files, if they are in a local folder
+    versions: dict[str, str] = Field(default_factory=dict)
 
 
 class Data(_Part):
@@ -45,12 +47,17 @@ class Data(_Part):
 
 
 class Training(_Part):
-    """Size and last logged metrics of the training; ``too_long`` rows were dropped."""
+    """Size and last logged metrics of the training; ``too_long`` rows were dropped.
+
+    ``curve`` is what a governor measured on the way; ``stopped`` says why it ended the training early.
+    """
 
     rows: int
     steps: int
     metrics: dict[str, float]
     too_long: int = 0
+    curve: tuple[CurvePoint, ...] = ()
+    stopped: str | None = None
 
 
 class PairedReply(_Part):

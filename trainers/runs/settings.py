@@ -11,7 +11,7 @@ from trainers.audits.duel import DuelRule
 from trainers.audits.settings import EvaluationSettings
 from trainers.audits.table import audits, gates_section
 from trainers.features.settings import FeatureSettings
-from trainers.policy.methods import Method, method
+from trainers.policy.methods import Method, method, sized
 from trainers.reward.online.settings import HeadSettings
 from trainers.reward.table import HEAD, REWARD_MODELS, reward_model
 from trainers.runs.frozen import FrozenSettings
@@ -25,7 +25,7 @@ class RunSettings:
     Attributes
     ----------
     method, training : the training method and its own section; None where nothing is trained
-    rewards : the sections of the reward models besides the head; empty where the run trains none
+    rewards : the sections of the reward models besides the head; empty where the run trains none, for its evaluation or for its method
     gates : the limits of every audit
     """
 
@@ -40,8 +40,10 @@ class RunSettings:
     review: ReviewRule
 
     @classmethod
-    def read(cls, settings: Settings, name: str | None) -> "RunSettings":
+    def read(cls, settings: Settings, name: str | None, base: str | None = None) -> "RunSettings":
         """This installation's settings for a run of the method ``name``, or for an evaluation only if it is None.
+
+        Defaults of the method depend on the size of ``base``, by default the installation's model.
 
         Raises
         ------
@@ -50,10 +52,12 @@ class RunSettings:
         """
         row = method(name) if name is not None else None
         evaluation = settings.section("evaluation", EvaluationSettings)
-        kinds = REWARD_MODELS if reward_model(evaluation.reward).name != HEAD else ()
+        training = sized(row, settings.section(row.name, row.settings), base or settings.common.model) if row is not None else None
+        trains_rewards = reward_model(evaluation.reward).name != HEAD or hasattr(training, "rewards")
+        kinds = REWARD_MODELS if trains_rewards else ()
         return cls(
             method=row,
-            training=settings.section(row.name, row.settings) if row is not None else None,
+            training=training,
             evaluation=evaluation,
             rewards={kind.section: settings.section(kind.section, kind.settings) for kind in kinds if kind.name != HEAD},
             gates=settings.section("gates", gates_section()),

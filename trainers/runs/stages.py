@@ -1,7 +1,9 @@
 """The stages of a run: functions from inputs to a record that the pipeline stores. No stage reads another's files."""
 
+import platform
 import tempfile
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,10 +16,12 @@ from storage.errors import DataRefused
 from storage.events import GateResult, Message, Verdict
 from trainers.audits.settings import EvaluationSettings
 from trainers.audits.table import gate, measure, read_findings, verdict
-from trainers.audits.trial import Models, Replies, Trial
+from trainers.audits.trial import ModelRef, Models, Replies, Trial
 from trainers.data.preference import decisive_training_rows
 from trainers.features.embedder import Embedder
 from trainers.models.engine import generate
+from trainers.policy.training import TrainingInputs
+from trainers.policy.training_curve import CurvePoint
 from trainers.policy.workarounds import keep_freed_memory
 from trainers.reward.guarded import guarded
 from trainers.reward.table import reward_model
@@ -26,6 +30,8 @@ from trainers.runs.data import RunData
 from trainers.runs.job import base_hash
 from trainers.runs.report import Data, Lineage, PairedReply, Report, Training
 from trainers.runs.settings import RunSettings
+
+LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate")  # that decide what a training gives
 
 
 class StageProgress(Protocol):
@@ -57,6 +63,8 @@ class TrainedPolicy(_Record):
     steps: int
     metrics: dict[str, float]
     too_long: int = 0
+    curve: tuple[CurvePoint, ...] = ()
+    stopped: str | None = None
 
 
 class TrainedReward(_Record):
@@ -119,7 +127,8 @@ def train(base: str, data: RunData, settings: RunSettings, folder: Path, artifac
     """Train the challenger from the base model with the run's method, and store its adapter."""
     assert settings.method is not None
     keep_freed_memory()
-    trained = settings.method.train(base, decisive_training_rows(data.preferences), settings.training, folder, progress)
+    training = TrainingInputs.of(base, data, settings.training, settings.as_settings(), folder, progress)
+    trained = settings.method.train(training)
     policy = artifacts.put(trained.adapter)
     return TrainedPolicy(
         policy=policy,
@@ -128,6 +137,8 @@ def train(base: str, data: RunData, settings: RunSettings, folder: Path, artifac
         steps=trained.steps,
         metrics=dict(trained.metrics),
         too_long=trained.too_long,
+        curve=trained.curve,
+        stopped=trained.stopped,
     )
 
 
@@ -150,19 +161,18 @@ def sample(prompts: Sequence[tuple[Message, ...]], models: Models, settings: Eva
     independent ones do (Glasserman and Yao 1992, "Some guidelines and guarantees for common random numbers").
     """
     keep_freed_memory()
-    policies = (models.challenger, models.champion, models.base)
-    distinct = list({id(policy): policy for policy in policies}.values())
-    steps = len(distinct) * len(prompts)
+    names = {ref: name for name, ref in models.refs.items()}  # one of each reference
+    steps = len(names) * len(prompts)
     progress(0, steps)
-    sampled: dict[int, tuple[str, ...]] = {}
-    for policy in distinct:
+    sampled: dict[ModelRef, tuple[str, ...]] = {}
+    for ref, name in names.items():
 
         def report_progress(done: int, _: int, before: int = len(sampled) * len(prompts)) -> None:
             progress(before + done, steps)
 
-        sampled[id(policy)] = tuple(generate(policy, prompts, settings.sampling, settings.seed, progress=report_progress))
-    challenger, champion, base = (sampled[id(policy)] for policy in policies)
-    return Sampled(challenger=challenger, champion=champion, base=base)
+        sampled[ref] = tuple(generate(models.get(name), prompts, settings.sampling, settings.seed, progress=report_progress))
+    models.release()
+    return Sampled(**{name: sampled[ref] for name, ref in models.refs.items()})
 
 
 def evaluate(
@@ -190,6 +200,7 @@ def evaluate(
         guarded(reward_model(settings.evaluation.reward).load(reward, settings.as_settings()), reward) if reward is not None else None,
     )
     findings = measure(trial, progress)
+    models.release()
     return Evaluated(
         findings={name: orjson.loads(finding.model_dump_json()) for name, finding in findings.items()},
         replies=_side_by_side(trial.replies, trial.reward_differences, settings.evaluation.seed),
@@ -215,6 +226,7 @@ def judge(
             embedding_hash=evaluated.embedding_hash,
             reward_head=evaluated.reward_head,
             base_hash=base_hash(about["base"]),
+            versions={"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
         ),
         data=Data(
             training_judgments=len(data.preferences) - len(held_out),
@@ -225,9 +237,7 @@ def judge(
             prompts=len(sampled.challenger),
             overlap=data.overlap,
         ),
-        training=Training(rows=trained.rows, steps=trained.steps, metrics=trained.metrics, too_long=trained.too_long)
-        if trained is not None
-        else None,
+        training=Training.model_validate(trained.model_dump(exclude={"policy", "version"})) if trained is not None else None,
         sampling=settings.evaluation.sampling,
         settings=settings.as_json(),
         findings=evaluated.findings,

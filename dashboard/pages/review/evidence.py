@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from dash import html
+from dash import dcc, html
 
-from dashboard.pages import words
+from dashboard.pages import charts, words
 from dashboard.pages.shell import table
 from dashboard.status.reports import findings_of
 from trainers.audits.table import audits
@@ -25,6 +25,7 @@ def replies(report: Report) -> Any:
             if others
             else []
         ),
+        *_training(report),
         _other_figures(report),
     ]
 
@@ -61,6 +62,31 @@ def _side(name: str, text: str) -> Any:
     return html.Div([html.H3(name), html.P(text, className="pre")], className="pairing-side")
 
 
+def _training(report: Report) -> list[Any]:
+    """How far the training moved from the base and what it gained, if a governor measured it."""
+    found = report.training
+    if found is None or len(found.curve) < 2:
+        return []
+    kept = next((point for point in found.curve if point.kept), found.curve[-1])
+    end = f"Stopped early: {found.stopped}." if found.stopped is not None else "It ran to its end."
+    graph = dcc.Graph(
+        figure=charts.overoptimisation(found.curve), config=charts.CONFIG, responsive=True, className="chart", style={"height": 300}
+    )
+    last = [
+        ("Policy that was kept", f"after step {kept.step}"),
+        ("KL from the base", f"{kept.kl:.2f} nats per reply"),
+        ("Length of a reply", f"{kept.length:.0f} tokens"),
+        *([("Replies with a wrong fact", f"{100 * kept.wrong_facts:.1f}%")] if kept.wrong_facts is not None else []),
+    ]
+    hint = (
+        "The training raised the first reward. The second has other features and other recruiters’ judgments, and nothing optimised it: "
+        "where it falls, the first is being gamed."
+    )
+    return [
+        html.Section([html.H2("Was the reward gamed?"), html.P(hint, className="hint"), graph, html.P(end), table(last)], className="card")
+    ]
+
+
 def _other_figures(report: Report) -> Any:
     """How much data the version was trained and evaluated on, and, folded, the figures of each audit that have no gate."""
     data, by_gate = report.data, audits()
@@ -72,6 +98,8 @@ def _other_figures(report: Report) -> Any:
             f"{words.count(data.evaluation_judgments)}, by {words.plural(data.evaluation_recruiters, 'recruiter')}",
         ),
     ]
+    if report.lineage.versions:
+        rows.append(("Trained with", ", ".join(f"{name} {number}" for name, number in report.lineage.versions.items())))
     folded = [
         html.Details([html.Summary(words.gate(name)), table(found)], className="facts-block")
         for name, finding in findings_of(report).items()

@@ -42,7 +42,7 @@ def measure(trial: "Trial") -> Divergences:
     prompts, replies = trial.prompts[some], trial.replies.challenger[some]
     models = trial.models
     base = champion = kl(models.challenger, models.base, prompts, replies)
-    if models.champion is not models.base:
+    if models.refs["champion"] != models.refs["base"]:
         champion = kl(models.challenger, models.champion, prompts, replies)
     return Divergences(base=base, champion=champion)
 

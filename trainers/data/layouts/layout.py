@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
 from storage.errors import InputRefused
 from storage.events import Message, Text
+from trainers.data.demonstration import Demonstration
 from trainers.data.messages import messages_in
 from trainers.data.preference import Preference
+from trainers.data.rating import Rating
 
+Parsed = Preference | Rating | tuple[Demonstration, ...]
 Record = Mapping[str, Any]
 
 _TEXT: TypeAdapter[str] = TypeAdapter(Text)
@@ -28,12 +31,14 @@ class Layout:
         inside ``chosen``, or inside the first of its messages
     columns : patterns of the required columns; of Parquet only these are read
     read : parses a record; raises ``InputRefused`` with the invalid field
+    holds : what its records are
     """
 
     name: str
     known_by: tuple[tuple[str, ...], ...]
     columns: tuple[str, ...]
-    read: Callable[[Record], Preference]
+    read: Callable[[Record], Parsed]
+    holds: Literal["preferences", "demonstrations", "ratings"] = "preferences"
 
 
 def required(record: Record, name: str) -> Any:

@@ -14,14 +14,15 @@ _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "ass
 def read(record: Record) -> Preference:
     """``conversations`` or ``prompt`` hold the prompt, ``system`` an optional system message; replies are messages or lists of them."""
     asked = record.get("conversations")
-    prompt = _messages(asked if asked is not None else record.get("prompt"), "conversations")
+    prompt = messages_of(asked if asked is not None else record.get("prompt"), "conversations")
     if isinstance(system := record.get("system"), str) and system.strip():
         prompt = [{"role": "system", "content": system}, *(prompt or [])]
-    chosen, rejected = (_messages(required(record, name), name) for name in ("chosen", "rejected"))
+    chosen, rejected = (messages_of(required(record, name), name) for name in ("chosen", "rejected"))
     return trl.read({"prompt": prompt or None, "chosen": chosen, "rejected": rejected})
 
 
-def _messages(value: Any, field: str) -> Any:
+def messages_of(value: Any, field: str) -> Any:
+    """Messages with ``from`` and ``value`` in the form with role and content; any other value unchanged."""
     if isinstance(value, Mapping):
         value = [value]
     if not isinstance(value, list | tuple):

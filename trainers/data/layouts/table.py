@@ -3,7 +3,19 @@
 from collections.abc import Collection
 from fnmatch import fnmatchcase
 
-from trainers.data.layouts import arena, argilla, label_studio, openai, pku_saferlhf, sharegpt, shp, trl
+from trainers.data.layouts import (
+    arena,
+    argilla,
+    chat,
+    instructions,
+    label_studio,
+    openai,
+    pku_saferlhf,
+    sharegpt,
+    shp,
+    trl,
+    unpaired,
+)
 from trainers.data.layouts.layout import Layout
 
 LAYOUTS: tuple[Layout, ...] = (
@@ -15,6 +27,9 @@ LAYOUTS: tuple[Layout, ...] = (
     arena.LAYOUT,
     label_studio.LAYOUT,
     argilla.LAYOUT,
+    unpaired.LAYOUT,
+    chat.LAYOUT,
+    instructions.LAYOUT,
 )
 
 

@@ -8,7 +8,8 @@ from transformers import AutoModelForSequenceClassification
 from storage.errors import ModelNotFound
 from trainers.features.encoder import shipped_folder
 from trainers.models.model_files import check_model, is_adapter
-from trainers.models.policy import load_tokenizer, resolve_model
+from trainers.models.policy import load_tokenizer
+from trainers.models.references import resolve_model
 
 
 def scorer_place(model: str | None) -> str:

@@ -1,0 +1,172 @@
+"""What the trainings with a trainer of TRL share: settings, arguments, progress, and how they resume and end."""
+
+import math
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from storage.errors import DataRefused, TrainingError
+from trainers.models.checkpoints import last_checkpoint
+from trainers.policy.adapters import ADAPTER, LoRASettings, write_adapter
+from trainers.policy.training import Progress, Trained
+from trainers.policy.workarounds import reply_logits_only, tqdm_disabled
+
+if TYPE_CHECKING:
+    from trainers.models.policy import Policy
+
+MIN_PROMPT_TOKENS = 16  # that must fit into max_length beside the reply
+Row = dict[str, Any]
+
+
+class FineTuningSettings(LoRASettings):
+    """Settings that SFT, DPO and KTO share. The defaults were tuned on the shipped model.
+
+    Attributes
+    ----------
+    learning_rate, epochs, batch, gradient_accumulation, warmup : of the optimiser; ``batch`` is per device, ``warmup`` a share of the steps
+    least_rows : minimum number of rows to train on
+    max_length : maximum tokens per row; a longer prompt loses its oldest turns, a row whose reply does not fit is dropped and counted
+    checkpoints : number of checkpoints per training, from which a killed run resumes
+    seed : of row order and adapter initialisation
+    bf16, gradient_checkpointing : None enables them on a GPU and disables them on a CPU, where they only add cost
+    """
+
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    epochs: Annotated[int, Field(ge=1)] = 3
+    batch: Annotated[int, Field(ge=1)] = 8
+    gradient_accumulation: Annotated[int, Field(ge=1)] = 1
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    max_length: Annotated[int, Field(ge=32)] = 1024
+    least_rows: Annotated[int, Field(ge=1)] = 32
+    checkpoints: Annotated[int, Field(ge=1)] = 4
+    bf16: bool | None = None
+    gradient_checkpointing: bool | None = None
+    seed: int = 0
+
+
+def fine_tune(
+    base: str,
+    rows: Sequence[Any],
+    tokenized: Callable[[Any, "Policy"], Row | None],
+    trainer: Callable[..., Any],
+    arguments: Callable[..., Any],
+    metrics: Mapping[str, str],
+    settings: FineTuningSettings,
+    output: Path,
+    progress: Progress,
+    **options: Any,
+) -> Trained:
+    """Train an adapter on ``base`` and write it to ``output/policy``; an interrupted training resumes from its last checkpoint.
+
+    Parameters
+    ----------
+    rows : what to train on, in an order that does not depend on when it was read
+    tokenized : a row's token ids; None if it does not fit into ``settings.max_length``
+    trainer, arguments : TRL's trainer for tokenised rows, and its config
+    metrics : our names of what TRL logs
+    options : of the config
+
+    Raises
+    ------
+    DataRefused
+        Fewer rows are left than ``settings.least_rows``.
+    ModelNotFound
+        ``base`` does not exist.
+    TrainingError
+        The GPU's memory is too small.
+    """
+    import torch
+    from datasets import Dataset, disable_progress_bars
+    from transformers import PrinterCallback, set_seed
+
+    from trainers.models.policy import load_policy
+
+    disable_progress_bars()
+    set_seed(settings.seed)
+    policy = load_policy(base, quantization=settings.quantization, device_map=settings.device_map)
+    policy.tokenizer.padding_side = "right"
+    found = [row for each in rows if (row := tokenized(each, policy)) is not None]
+    too_long = len(rows) - len(found)
+    if len(found) < settings.least_rows:
+        raise DataRefused(
+            f"{too_long} of {len(rows)} rows do not fit into max_length = {settings.max_length} tokens, which leaves too few to train on; "
+            "raise max_length in the method's section"
+        )
+    checkpoints = output / "checkpoints"
+    reporter = _reporter(progress, metrics)
+    with tqdm_disabled(), reply_logits_only():
+        training = trainer(
+            model=policy.model,
+            args=arguments(**_arguments(settings, checkpoints, len(found)), **options),
+            train_dataset=Dataset.from_list(found),
+            processing_class=policy.tokenizer,
+            peft_config=settings.lora(),
+            callbacks=[reporter],
+        )
+        training.remove_callback(PrinterCallback)  # it prints every step's metrics
+        try:
+            training.train(resume_from_checkpoint=last_checkpoint(checkpoints))
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(
+                f"batch = {settings.batch} does not fit into the GPU's memory; set batch = {max(settings.batch // 2, 1)} and "
+                f"gradient_accumulation = {2 * settings.gradient_accumulation}, which gives the same steps, or quantization = '4bit'"
+            ) from error
+    adapter = write_adapter(training.model, base, output / ADAPTER)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return Trained(adapter, len(found), training.state.global_step, reporter.latest, too_long)
+
+
+def enough(rows: Sequence[Any], what: str, settings: FineTuningSettings) -> None:
+    """Refuse fewer rows than ``settings.least_rows``, before a model is loaded."""
+    if len(rows) < settings.least_rows:
+        raise DataRefused(f"{len(rows)} {what} are too few to train on; at least {settings.least_rows} are needed")
+
+
+def _arguments(settings: FineTuningSettings, folder: Path, rows: int) -> dict[str, Any]:
+    import torch
+
+    gpu = torch.cuda.is_available()
+    steps = math.ceil(math.ceil(rows / settings.batch) / settings.gradient_accumulation) * settings.epochs
+    return {
+        "output_dir": str(folder),
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": math.ceil(settings.warmup * steps),
+        "num_train_epochs": settings.epochs,
+        "per_device_train_batch_size": settings.batch,
+        "gradient_accumulation_steps": settings.gradient_accumulation,
+        "max_length": None,  # the rows have been cut to it already, at the start of their prompts
+        "use_cpu": not gpu,
+        "bf16": gpu if settings.bf16 is None else settings.bf16,
+        "gradient_checkpointing": gpu if settings.gradient_checkpointing is None else settings.gradient_checkpointing,
+        "dataloader_pin_memory": gpu,
+        "dataloader_num_workers": 0,  # tokenised rows in memory: a worker process costs more than it saves
+        "eval_strategy": "no",
+        "save_strategy": "steps",
+        "save_steps": max(1, math.ceil(steps / settings.checkpoints)),
+        "save_total_limit": 2,
+        "logging_strategy": "steps",
+        "logging_steps": 1,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "seed": settings.seed,
+        "data_seed": settings.seed,
+    }
+
+
+def _reporter(progress: Progress, names: Mapping[str, str]) -> Any:
+    from transformers import TrainerCallback
+
+    class Reporter(TrainerCallback):
+        latest: Mapping[str, float] = {}
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, float] | None = None, **kwargs: Any) -> None:
+            metrics = {ours: float(logs[theirs]) for theirs, ours in names.items() if logs and theirs in logs}
+            if metrics:
+                self.latest = metrics
+                progress(state.global_step, state.max_steps, metrics)
+
+    return Reporter()

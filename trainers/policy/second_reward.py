@@ -1,0 +1,104 @@
+"""A second opinion on the policy during training: a reward of other features, fitted to judgments that the first one has not seen.
+
+It is never optimised, so a policy that gains by the first reward's errors does not gain by it. The features are words and pairs of words of
+the reply, weighted by TF-IDF, and its length; the weights are a logistic regression on differences (Bradley and Terry 1952).
+
+A hundred judgments say little about a thousand words, so the model is fitted to resampled judgments too: what these fits disagree about is
+not known.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trainers.data.preference import Preference
+from trainers.features.embedding import Item
+
+SHARE = 1 / 3  # of the recruiters, or of the conversations, that are held out
+LEAST_RECRUITERS = 4  # fewer are not split: the judgments are, by conversation
+LEAST_JUDGMENTS = 40
+RESAMPLED = 30  # fits to judgments drawn with replacement
+
+
+@dataclass(frozen=True)
+class Halves:
+    """The judgments of the first reward, and those held out for the second; ``by`` is what they were split by."""
+
+    first: tuple[Preference, ...]
+    held_out: tuple[Preference, ...]
+    by: str
+
+
+def split(preferences: Sequence[Preference]) -> Halves:
+    """Hold out about a third of the recruiters, the same ones whatever the order; where there are fewer than four, of the conversations."""
+    recruiters = sorted({each.recruiter for each in preferences if each.recruiter}, key=_hashed)
+    if len(recruiters) >= LEAST_RECRUITERS:
+        chosen = set(recruiters[: max(1, round(SHARE * len(recruiters)))])
+        held_out = [each.recruiter in chosen for each in preferences]
+        by = "recruiters"
+    else:
+        held_out = [_hashed(each.conversation_id) < SHARE for each in preferences]
+        by = "conversations"
+    return Halves(
+        tuple(each for each, out in zip(preferences, held_out, strict=True) if not out),
+        tuple(each for each, out in zip(preferences, held_out, strict=True) if out),
+        by,
+    )
+
+
+class SecondReward:
+    """The fitted model; ``weights`` is ``(1 + RESAMPLED, features)``, the fit to all judgments first."""
+
+    def __init__(self, words: Any, weights: np.ndarray) -> None:
+        self._words, self._weights = words, weights
+
+    @classmethod
+    def fit(cls, preferences: Sequence[Preference], seed: int = 0) -> "SecondReward | None":
+        """Fit to decisive preferences; None where there are fewer than ``LEAST_JUDGMENTS``."""
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
+
+        decisive = [each for each in preferences if each.choice in ("A", "B")]
+        if len(decisive) < LEAST_JUDGMENTS:
+            return None
+        words = TfidfVectorizer(ngram_range=(1, 2), min_df=3, sublinear_tf=True, token_pattern=r"(?u)\b\w+\b|[?!]")
+        words.fit([text for each in decisive for text in (each.a, each.b)])
+        found = cls(words, np.empty((0, 0)))
+        flipped = np.where(np.arange(len(decisive)) % 2 == 0, 1.0, -1.0)  # both classes are needed
+        differences = found._features([each.chosen for each in decisive]) - found._features([each.rejected for each in decisive])
+        differences *= flipped[:, None]
+        chosen = LogisticRegressionCV(
+            Cs=np.logspace(-2, 2, 9),
+            cv=5,
+            l1_ratios=(0.0,),
+            fit_intercept=False,
+            scoring="neg_log_loss",
+            max_iter=2_000,
+            use_legacy_attributes=False,
+        )
+        chosen.fit(differences, flipped > 0)
+        rng, fits = np.random.default_rng(seed), [chosen.coef_[0]]
+        while len(fits) <= RESAMPLED:
+            rows = rng.integers(len(decisive), size=len(decisive))
+            if len(set(flipped[rows])) == 2:
+                model = LogisticRegression(C=float(chosen.C_), fit_intercept=False, max_iter=2_000)
+                fits.append(model.fit(differences[rows], flipped[rows] > 0).coef_[0])
+        found._weights = np.array(fits)
+        return found
+
+    def scores(self, items: Sequence[Item]) -> np.ndarray:
+        """Rewards of (prompt, reply) pairs in log-odds by each fit, ``(1 + RESAMPLED, n)``."""
+        return np.asarray(self._weights @ self._features([reply for _, reply in items]).T)
+
+    def _features(self, replies: Sequence[str]) -> np.ndarray:
+        counts = self._words.transform(replies).toarray()
+        lengths = np.log1p([len(reply.split()) for reply in replies])[:, None]
+        return np.hstack([counts, lengths])
+
+
+def _hashed(text: str) -> float:
+    """A number in [0, 1) derived from the text."""
+    return int.from_bytes(hashlib.sha256(f"second reward {text}".encode()).digest()[:8], "big") / 2**64
