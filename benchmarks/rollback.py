@@ -28,7 +28,7 @@ from benchmarks.processes import Process, kafka, publish, wait_for
 from storage.home import open_home
 from storage.settings import Settings
 from streams.bus.open import bus_of
-from trainers.runs.job import base_hash
+from trainers.models.references import base_hash
 
 PROCESSES = 3
 PAUSE = 0.2  # seconds between a reply and the next request of a client

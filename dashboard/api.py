@@ -283,6 +283,12 @@ def _record_routes(router: APIRouter, services: Services) -> None:
         raw = await run_in_threadpool(services.exporter.ratings, tuple(source or ()))
         return _file(raw, "application/x-ndjson", "ratings.jsonl")
 
+    @router.get("/export/rewrites")
+    async def export_rewrites(source: Annotated[list[Source] | None, Query()] = None) -> Response:
+        """Recruiters' rewrites that are preferred to the original, as JSON lines in TRL's column messages."""
+        raw = await run_in_threadpool(services.exporter.rewrites, tuple(source or ()))
+        return _file(raw, "application/x-ndjson", "rewrites.jsonl")
+
 
 def _fairness_routes(router: APIRouter, services: Services) -> None:
     @router.get("/fairness/impact-ratios")

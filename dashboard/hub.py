@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import lru_cache, partial
 from types import TracebackType
 
 import pyarrow as pa
@@ -53,6 +53,7 @@ from streams.stations.settings import RetrainingRule
 from streams.stations.trigger import RunPlan
 from streams.versions import Versions
 from trainers.audits.outcomes.tables import outcomes_table
+from trainers.policy.reply_samples import ReplySamples
 from trainers.reward.mixing import MixingSettings
 from trainers.runs.report import Report, read_report
 from trainers.runs.terms import ReviewRule
@@ -201,7 +202,12 @@ def create_app(
     def report_of(version: str) -> Report:
         return read_report(services.artifacts, services.reviews.find(version).evaluated.report)
 
-    pages = mount(app, Parts(services.live, services.reviews, report_of, services.impact_ratios, services.reward, services.ranker))
+    @lru_cache(maxsize=16)
+    def replies_of(sha: str) -> ReplySamples:
+        return ReplySamples.model_validate_json(services.artifacts.read(sha))
+
+    parts = Parts(services.live, services.reviews, report_of, services.impact_ratios, services.reward, services.ranker, replies_of)
+    pages = mount(app, parts)
     policy = content_policy(pages)
     app.add_middleware(RequestGuard, allowed_hosts=allowed_hosts, page_policy=policy)
     return app

@@ -151,7 +151,7 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
 
 def _admission(settings: Settings) -> Admission:
     def base_hash() -> str | None:
-        from trainers.runs.job import base_hash as hash_of  # imports torch
+        from trainers.models.references import base_hash as hash_of  # imports torch
 
         return hash_of(settings.common.model)
 

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 import orjson
 
 from storage.errors import ArtifactError, ConfigurationError
+from storage.files import file_hash
 from storage.places import shown
 
 MANIFEST = "folder.json"  # stored with a folder's files: {relative path: SHA-256}; its own hash is the folder's hash
@@ -42,10 +43,10 @@ class Artifacts:
         """Store a copy of the file or folder and return its hash. A no-op if it is already stored."""
         path = Path(path)
         if path.is_file():
-            return self._put_file(path, _hash_file(path))
+            return self._put_file(path, file_hash(path))
         if not path.is_dir():
             raise ArtifactError(f"{path} is neither a file nor a folder: nothing to store")
-        files = {file.relative_to(path).as_posix(): _hash_file(file) for file in sorted(path.rglob("*")) if file.is_file()}
+        files = {file.relative_to(path).as_posix(): file_hash(file) for file in sorted(path.rglob("*")) if file.is_file()}
         listed = files.pop(MANIFEST, None)  # a folder copied from one store to another keeps its hash
         listing = orjson.dumps(files, option=orjson.OPT_SORT_KEYS)
         if listed not in (None, hashlib.sha256(listing).hexdigest()):
@@ -56,7 +57,7 @@ class Artifacts:
                 staged = Path(scratch) / sha
                 for name, expected in files.items():
                     _copy(path / name, staged / name)
-                    if _hash_file(staged / name) != expected:
+                    if file_hash(staged / name) != expected:
                         raise ArtifactError(f"{path / name} changed while it was being stored: store it when nothing writes there")
                 (staged / MANIFEST).write_bytes(listing)
                 self._move_into_place(staged, sha)
@@ -112,7 +113,7 @@ class Artifacts:
             with self._new_folder() as scratch:
                 staged = Path(scratch) / sha
                 _copy(file, staged)
-                if _hash_file(staged) != sha:
+                if file_hash(staged) != sha:
                     raise ArtifactError(f"{file} changed while it was being stored: store it when nothing writes there")
                 self._move_into_place(staged, sha)
         self._push(sha)
@@ -147,17 +148,17 @@ class Artifacts:
     def _check(self, path: Path, sha: str) -> str | None:
         """Describe what is wrong with the artifact at ``path``; None if it is intact."""
         if path.is_file():
-            return None if _hash_file(path) == sha else "its content has another hash"
+            return None if file_hash(path) == sha else "its content has another hash"
         listing = path / MANIFEST
         if not listing.is_file():
             return f"{MANIFEST} is missing"
-        if _hash_file(listing) != sha:
+        if file_hash(listing) != sha:
             return f"{MANIFEST} has another hash"
         files: dict[str, str] = orjson.loads(listing.read_bytes())
         present = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()} - {MANIFEST}
         for name in sorted(files.keys() ^ present):
             return f"{name} is {'missing' if name in files else 'not part of it'}"
-        return next((f"{name} has another hash" for name, expected in files.items() if _hash_file(path / name) != expected), None)
+        return next((f"{name} has another hash" for name, expected in files.items() if file_hash(path / name) != expected), None)
 
 
 class _Remote:
@@ -205,11 +206,6 @@ class _Remote:
 def _require_hash(sha: str) -> None:
     if len(sha) != 64 or not set(sha) <= set("0123456789abcdef"):
         raise ArtifactError(f"{sha[:80]!r} is not a SHA-256 in lower-case hex")
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _copy(source: Path, target: Path) -> None:

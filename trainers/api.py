@@ -10,15 +10,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from storage.files import write_atomic
 from storage.settings import Settings
 from trainers.audits.trial import ModelRef, Models
 from trainers.data.bad_lines import DataSummary
+from trainers.data.demonstration import Demonstration
 from trainers.data.rating import Rating
 from trainers.models.model_files import adapter_base, is_adapter
+from trainers.policy.train import train
 from trainers.policy.training import Trained, TrainingInputs
 from trainers.runs import stages
 from trainers.runs.data import RunData
-from trainers.runs.pipeline import write_atomic
 from trainers.runs.report import Report
 from trainers.runs.settings import RunSettings
 
@@ -40,6 +42,7 @@ def train_policy(
     *,
     method: str = "dpo",
     ratings: Sequence[Rating] | None = None,
+    rewrites: Sequence[Demonstration] | None = None,
 ) -> Trained:
     """Train an adapter for ``model`` on the training stratum of ``data`` and write it to ``out/policy``.
 
@@ -47,7 +50,7 @@ def train_policy(
     ----------
     on_data : called with the counts of accepted and rejected records before training starts
     method : name of a row in ``trainers.policy.methods``
-    ratings : of single replies; None for those in ``data``
+    ratings, rewrites : thumbs on single replies, and replies to imitate; None for those in ``data``
 
     Raises
     ------
@@ -61,9 +64,11 @@ def train_policy(
     run_data = _read(data, on_data)
     if ratings is not None:
         run_data = replace(run_data, rated=tuple(ratings))
+    if rewrites is not None:
+        run_data = replace(run_data, demonstrated=tuple(rewrites))
     out.mkdir(parents=True, exist_ok=True)
     training = TrainingInputs.of(model, run_data, run_settings.training, settings, out, _stage("train", progress))
-    return run_settings.method.train(training)
+    return train(run_settings.method, training)
 
 
 def evaluate_policy(

@@ -6,12 +6,14 @@
 >>> result.adapter
 """
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from storage.errors import ConfigurationError
@@ -24,7 +26,8 @@ from trainers.models.references import SHIPPED
 from trainers.policy.dpo import DPOSettings
 from trainers.policy.methods import method, sized
 from trainers.policy.ppo_settings import PPOSettings
-from trainers.policy.training import Trained
+from trainers.policy.train import train
+from trainers.policy.training import Trained, TrainingInputs
 from trainers.runs.data import RunData
 from trainers.runs.report import Report
 
@@ -181,18 +184,23 @@ class RLHFTrainer:
     def _train_on_prompts(
         self, prompts: Sequence[tuple[Message, ...]], reward: "RewardFunction", num_epochs: int | None, progress: Progress
     ) -> TrainingResult:
-        """PPO against a function; nothing is held out, and there is no second reward to watch it."""
+        """PPO against a function, which one process calls; nothing is held out, and there is no second reward to watch it."""
         from trainers.policy.ppo import train_ppo
 
         config = self.config if num_epochs is None else self.config.model_copy(update={"num_epochs": num_epochs})
         base, row = self._base(), method("ppo")
         settings = config.settings(len(set(prompts))).section("ppo", PPOSettings)
-        chosen = PPOSettings.model_validate(sized(row, settings, base).model_dump())
+        chosen = PPOSettings.model_validate(sized(row, settings, base).model_dump() | {"processes": 1})
 
         def report(step: int, steps: int, metrics: Mapping[str, float]) -> None:
             progress("train", step, steps, dict(metrics))
 
-        trained = train_ppo(base, prompts, reward, chosen, config.output_dir, report)
+        def optimise(given: TrainingInputs) -> Trained:
+            return train_ppo(base, prompts, reward, chosen, given.folder, given.progress)
+
+        digest = hashlib.sha256(orjson.dumps([[message.model_dump() for message in prompt] for prompt in prompts])).hexdigest()
+        inputs = TrainingInputs(base, (), (), (), digest, chosen, Settings(Common(), {}), config.output_dir, report)
+        trained = train(replace(row, train=optimise), inputs)
         return TrainingResult(trained.adapter, trained)
 
     def _base(self) -> str:

@@ -38,7 +38,9 @@ def figures(quick: bool) -> Sequence[Figure]:
     folds = range(1 if quick else FOLDS)
     found = _rows("transformer", TransformerSettings(epochs=1) if quick else TransformerSettings(), decisive, head, folds)
     if os.environ.get(DECODER):
-        settings = TransformerSettings(model=os.environ[DECODER], lora_rank=16, lora_alpha=32, learning_rate=2e-4, epochs=1, bf16=True)
+        settings = TransformerSettings(
+            model=os.environ[DECODER], lora_rank=16, lora_alpha=32, learning_rate=2e-4, epochs=1, precision="bf16"
+        )
         found += _rows("decoder", settings, decisive, head, range(int(os.environ.get(DECODER_FOLDS, len(folds)))))
     return found
 

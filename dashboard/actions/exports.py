@@ -1,4 +1,4 @@
-"""Exports the warehouse's preferences and ratings as training records."""
+"""Exports the warehouse's preferences, ratings and rewrites as training records."""
 
 import io
 from collections.abc import Sequence
@@ -16,15 +16,14 @@ EVERY_SOURCE: tuple[Source, ...] = ("product", "simulation", "import", "ai")
 
 
 class Exporter:
-    """Answers ``/v1/export`` and ``/v1/export/ratings``."""
+    """Answers ``/v1/export``, ``/v1/export/ratings`` and ``/v1/export/rewrites``."""
 
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
 
     def export(self, form: Literal["jsonl", "parquet"], sources: Sequence[Source]) -> bytes:
         """The decisive preferences in TRL's columns, oldest first; of every source if ``sources`` is empty."""
-        parameters = {"sources": list(sources or EVERY_SOURCE), "through_sequence": self._warehouse.last_sequence}
-        records = [record for row in self._warehouse.query("preferences_export", parameters).to_pylist() if (record := as_record(row))]
+        records = [record for row in self._preferences(sources) if (record := as_record(row))]
         if form == "jsonl":
             return b"".join(orjson.dumps(record) + b"\n" for record in records)
         out = io.BytesIO()
@@ -35,6 +34,16 @@ class Exporter:
         """Thumbs, and both replies of pairs judged "neither", as JSON lines, oldest first; of every source if ``sources`` is empty."""
         rows = current_ratings(self._warehouse, sources or EVERY_SOURCE).to_pylist()
         return b"".join(orjson.dumps(as_unpaired(row)) + b"\n" for row in rows)
+
+    def rewrites(self, sources: Sequence[Source]) -> bytes:
+        """The recruiters' rewrites that are preferred to the original, as conversations in JSON lines, oldest first."""
+        rows = [row for row in self._preferences(sources) if row["drawn"] == "edited" and row["objective"] == "overall"]
+        return b"".join(orjson.dumps(as_conversation(record)) + b"\n" for row in rows if (record := as_record(row)))
+
+    def _preferences(self, sources: Sequence[Source]) -> list[dict[str, Any]]:
+        parameters = {"sources": list(sources or EVERY_SOURCE), "through_sequence": self._warehouse.last_sequence}
+        rows: list[dict[str, Any]] = self._warehouse.query("preferences_export", parameters).to_pylist()
+        return rows
 
 
 def as_unpaired(row: dict[str, Any]) -> dict[str, Any]:
@@ -48,6 +57,12 @@ def as_unpaired(row: dict[str, Any]) -> dict[str, Any]:
         "stratum": row["stratum"],
         "source": row["source"],
     }
+
+
+def as_conversation(record: dict[str, Any]) -> dict[str, Any]:
+    """An exported preference's prompt and chosen reply in TRL's format for conversations."""
+    kept = {name: record[name] for name in ("conversation_id", "stratum", "source")}
+    return {"messages": [*record["prompt"], *record["chosen"]], **kept}
 
 
 def as_record(row: dict[str, Any]) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from dashboard.status.reward import RewardReadings
 from dashboard.status.serving_version import Ranker
 from storage.events import Source
 from trainers.audits.outcomes.tables import OutcomesTable
+from trainers.policy.reply_samples import ReplySamples
 from trainers.runs.report import Report
 
 
@@ -26,6 +27,7 @@ class Parts:
     impact_ratios : returns the tables of the decisions recorded between two days, of these sources
     reward : makes readings of what is known of the reward model
     ranker : returns what serving ranks by; None if it does not say
+    replies_of : returns the replies of a training from the artifact of this hash
     """
 
     live: ReadingFeed
@@ -34,6 +36,7 @@ class Parts:
     impact_ratios: Callable[[date, date, Sequence[Source]], OutcomesTable]
     reward: RewardReadings
     ranker: Callable[[], Ranker | None]
+    replies_of: Callable[[str], ReplySamples]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from dashboard.pages import charts, words
 from dashboard.pages.markup import aria
 from dashboard.pages.page import Page, Parts
 from dashboard.pages.shell import empty, heading
+from dashboard.pages.training_replies import training_replies
 from dashboard.status.models import Run
 
 STATES = {
@@ -52,10 +53,13 @@ def register(app: Dash, parts: Parts) -> None:
                 ],
                 "runs",
             )
-        return [card(run, newest=position == 0) for position, run in enumerate(runs)]
+        return [card(run, newest=position == 0, replies=_replies(run) if position < 3 else None) for position, run in enumerate(runs)]
+
+    def _replies(run: Run) -> Any:
+        return training_replies(parts.replies_of(run.artifacts["replies"])) if "replies" in run.artifacts else None
 
 
-def card(run: Run, *, newest: bool) -> Any:
+def card(run: Run, *, newest: bool, replies: Any = None) -> Any:
     why = {
         "count": f"requested at the {ordinal(run.k)} threshold of judgments",
         "time": "requested for the time since the last run",
@@ -106,6 +110,8 @@ def card(run: Run, *, newest: bool) -> Any:
         body.append(html.Div([metric(name, value) for name, value in run.metrics.items()], className="metrics"))
     if newest and run.history:
         body.append(curves(run))
+    if replies is not None:
+        body.append(replies)
     if run.version:
         body.append(
             html.P(

@@ -25,7 +25,7 @@ from deploy.cli.runs import runs
 from deploy.endings import print_error, reason_of, run_process
 from deploy.own_processes import is_ready, lives, why_not_ready
 from deploy.supervisor import PROCESSES, Supervisor
-from storage.errors import exit_code
+from storage.errors import ConfigurationError, exit_code
 from storage.settings import Settings
 from streams.addresses import url_of
 
@@ -79,6 +79,8 @@ def main() -> None:
     """Entry point of ``feedbackloop``."""
     os.umask(0o077)  # files may hold people's messages: readable by their owner only
     try:
+        if "LOCAL_RANK" in os.environ:  # several trainers would claim the same run
+            raise ConfigurationError("feedbackloop starts a process for each GPU itself: run it without accelerate launch or torchrun")
         app(args=[_expand_home(word) for word in sys.argv[1:]], standalone_mode=True)
     except Exception as error:
         if (reason := reason_of(error)) is None:
@@ -333,7 +335,6 @@ def train(
     """Train one phase, or all, on a file or on the warehouse, without bus or hub."""
     from deploy.cli.run_config import RunConfig
     from deploy.cli.training import ALL, train_all, train_phase
-    from storage.errors import ConfigurationError
     from trainers.phases import phase as phase_named
 
     run = RunConfig.read(config, override or ())

@@ -29,6 +29,7 @@ from streams.stations.runner import HandlerStation
 from streams.stations.sink import Sink
 from streams.stations.table import consumer
 from trainers.audits.outcomes.tables import OutcomesTable, outcomes_table
+from trainers.data.demonstration import Demonstration
 from trainers.data.messages import messages_in
 from trainers.data.rating import Rating
 
@@ -95,17 +96,33 @@ def export_bytes(settings: Settings, form: str, sources: Sequence[Source]) -> by
 
 def warehouse_ratings(settings: Settings, sources: Sequence[Source]) -> list[Rating]:
     """The warehouse's thumbs and both replies of pairs judged "neither", with strata by prompt, as those of exported preferences."""
-    if hub_runs(settings):
-        raw = get_bytes(settings, "/v1/export/ratings", source=list(sources))
-    else:
-        with _opened(settings) as (bus, warehouse):
-            _catch_up(settings, bus, warehouse)
-            raw = Exporter(warehouse).ratings(sources)
-    records = [orjson.loads(line) for line in raw.splitlines()]
+    records = _exported(settings, "ratings", Exporter.ratings, sources)
     return [
         Rating.of_reply(messages_in(each["prompt"], "prompt"), each["completion"][0]["content"], each["label"], each["recruiter"])
         for each in records
     ]
+
+
+def warehouse_rewrites(settings: Settings, sources: Sequence[Source]) -> list[Demonstration]:
+    """The recruiters' rewrites in the warehouse that are preferred to the original, with strata as those of exported preferences."""
+    records = _exported(settings, "rewrites", Exporter.rewrites, sources)
+    return [
+        Demonstration.of_reply(messages_in(each["messages"][:-1], "messages"), each["messages"][-1]["content"], each["source"])
+        for each in records
+    ]
+
+
+def _exported(
+    settings: Settings, name: str, export: Callable[[Exporter, Sequence[Source]], bytes], sources: Sequence[Source]
+) -> list[dict[str, Any]]:
+    """The records of ``/v1/export/NAME``, which ``export`` makes."""
+    if hub_runs(settings):
+        raw = get_bytes(settings, f"/v1/export/{name}", source=list(sources))
+    else:
+        with _opened(settings) as (bus, warehouse):
+            _catch_up(settings, bus, warehouse)
+            raw = export(Exporter(warehouse), sources)
+    return [orjson.loads(line) for line in raw.splitlines()]
 
 
 def verified(settings: Settings) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from deploy.cli.records import export_bytes, warehouse_ratings
+from deploy.cli.records import export_bytes, warehouse_ratings, warehouse_rewrites
 from deploy.cli.summary import figures_as_text, gates_as_text
 from storage.errors import ConfigurationError, DataRefused
 from storage.events import Source
@@ -52,7 +52,8 @@ def train_phase(
             _report_data(say, read.append)(summary)
             say(f"[{row.name}] " + _line(sized(row, settings.section(row.name, row.settings), base).model_dump(mode="json")))
 
-        done = train_policy(settings, file, base, out, _progress(say), on_data, method=row.name, ratings=ratings)
+        rewrites = warehouse_rewrites(settings, _sources(settings, sources)) if data is None else None
+        done = train_policy(settings, file, base, out, _progress(say), on_data, method=row.name, ratings=ratings, rewrites=rewrites)
     found = {
         "adapter": str(done.adapter),
         "rows": done.rows,

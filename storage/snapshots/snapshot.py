@@ -4,7 +4,6 @@ The hub calls ``freeze`` for each requested run; the trainer opens the folder th
 number or a log offset and totally ordered, so that freezing again gives the same bytes.
 """
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from storage.errors import ArtifactError, WarehouseError
 from storage.events import Sha256, Source
+from storage.files import file_hash
 from storage.warehouse.warehouse import Warehouse
 
 MANIFEST = "manifest.json"
@@ -237,7 +237,7 @@ def open_snapshot(folder: Path) -> Snapshot:
     except ValidationError as error:
         raise ArtifactError(f"{folder / MANIFEST} is not a manifest that this program can read: {error.errors()[0]['msg']}") from error
     for name, expected in manifest.files.items():
-        if not (folder / name).is_file() or _hash(folder / name) != expected.sha256:
+        if not (folder / name).is_file() or file_hash(folder / name) != expected.sha256:
             raise ArtifactError(f"{folder / name} does not match the manifest: freeze the run's data again")
     return Snapshot(folder, manifest)
 
@@ -279,7 +279,7 @@ def _write(warehouse: Warehouse, query: str, parameters: dict[str, Any], path: P
             for batch in _regrouped(reader):
                 writer.write_table(batch, row_group_size=ROW_GROUP_SIZE)
                 rows += batch.num_rows
-    return FrozenFile(sha256=_hash(path), rows=rows)
+    return FrozenFile(sha256=file_hash(path), rows=rows)
 
 
 def _regrouped(reader: pa.RecordBatchReader) -> Iterator[pa.Table]:
@@ -294,8 +294,3 @@ def _regrouped(reader: pa.RecordBatchReader) -> Iterator[pa.Table]:
         count += batch.num_rows
     if count:
         yield pa.Table.from_batches(held)
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

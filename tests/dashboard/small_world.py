@@ -45,6 +45,7 @@ from streams.bus.protocol import Bus, records_of
 from streams.health import listen
 from streams.versions import verdict_of, version_name
 from tests.dashboard.evaluated import gate_results, report_on
+from trainers.policy.reply_samples import RepliesAt, ReplySamples
 from trainers.runs.frozen import FIRST_REQUIRED, FrozenSettings
 
 EMBEDDING = "0" * 64
@@ -184,6 +185,11 @@ class SmallWorld:
         return request
 
     def train(self, request: TrainingRequested, upto: int, of: int = 120) -> None:
+        replies = ReplySamples(
+            prompts=((Message(role="user", content="When do I hear from you?"),),),
+            samples=(RepliesAt(step=0, replies=("See the portal.",)), RepliesAt(step=upto, replies=("We will write by Friday.",))),
+        )
+        stored = Artifacts(self.settings.common.artifacts_url).put_bytes(replies.model_dump_json().encode())
         steps = [
             TrainingProgress(
                 source="simulation",
@@ -192,6 +198,7 @@ class SmallWorld:
                 stage="train",
                 step=step,
                 steps=of,
+                artifacts={"replies": stored},
                 metrics={"loss": 0.25 + 0.44 * 0.97**step + 0.02 * np.sin(step), "reward_margin": 0.02 * step + 0.1 * np.sin(step / 3)},
             )
             for step in range(2, upto + 1, 2)

@@ -53,6 +53,13 @@ def test_a_broken_settings_file_is_one_line_and_exit_code_2(tmp_path: Path) -> N
     assert "feedbackloop.toml" in one_line(done.stderr)
 
 
+def test_a_launcher_is_refused_because_each_of_its_processes_would_claim_the_run(tmp_path: Path) -> None:
+    for command in (["trainer"], ["train", "--phase", "dpo"]):
+        done = feedbackloop(tmp_path, *command, LOCAL_RANK="1")
+        assert done.returncode == 2
+        assert "starts a process for each GPU itself: run it without accelerate launch" in one_line(done.stderr)
+
+
 def test_an_unknown_section_is_named(tmp_path: Path) -> None:
     (tmp_path / "feedbackloop.toml").write_text("[servng]\nport = 1")
     done = feedbackloop(tmp_path, "status")

@@ -100,6 +100,23 @@ def test_a_reward_model_of_the_warehouse_has_an_absolute_term_from_its_ratings(
     assert (tmp_path / "out" / "reward" / "absolute.json").is_file()
 
 
+def test_sft_imitates_the_rewrites_in_the_warehouse(tmp_path: Path, settings: Settings, tiny_encoder: dict[str, Path]) -> None:
+    of_home = settings.with_values(features=tiny_encoder, hub={"port": 1}, sft={"least_rows": 8, "epochs": 1})
+    prompts = [(Message(role="user", content=f"Question {i}?"),) for i in range(30)]
+    with closing(bus_of(of_home)) as bus:
+        intake = Intake(bus, b"key")
+        for i, prompt in enumerate(prompts):
+            intake.edit(
+                conversation_id=f"c-{i}", prompt=prompt, original={"text": f"Some day {i}.", "version": "base"},
+                edited=f"On day {i}, dear candidate.", recruiter="Ana",
+            )  # fmt: skip
+    training = sum(stratum_of(conversation_of(prompt)) == "training" for prompt in prompts)
+    found, _ = train_phase(of_home, "sft", None, None, tmp_path / "out", (), print)
+    assert found["rows"] == training
+    manifest = json.loads((tmp_path / "out" / "policy" / "training.json").read_text())
+    assert manifest["sources"]["product"] >= training
+
+
 def test_a_trained_policy_names_its_rows_and_what_was_left_out(tmp_path: Path, settings: Settings) -> None:
     data = tmp_path / "records.jsonl"
     data.write_text("\n".join([*records(40), *["nothing"] * 7]))

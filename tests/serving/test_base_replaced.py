@@ -10,7 +10,7 @@ from storage.settings import Settings
 from streams.bus.open import bus_of
 from streams.bus.protocol import records_of
 from tests.serving.conftest import Start
-from trainers.runs.job import base_hash
+from trainers.models.references import base_hash
 
 pytestmark = pytest.mark.training
 

@@ -19,9 +19,8 @@ from storage.settings import Settings
 from trainers.api import evaluate_policy, train_policy
 from trainers.models.engine import generate
 from trainers.models.policy import Policy, load_policy
-from trainers.models.references import layers
+from trainers.models.references import base_hash, layers
 from trainers.models.scoring import log_probabilities
-from trainers.runs.job import base_hash
 
 pytestmark = pytest.mark.training
 

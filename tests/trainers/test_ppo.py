@@ -286,9 +286,11 @@ SHARED = """
     import sys
     from pathlib import Path
     import torch
+    from accelerate import PartialState
     from tests.trainers.test_ppo import FAST, exclamations, prompts
     from trainers.policy.ppo import train_ppo
 
+    assert PartialState(cpu=True).num_processes == int(sys.argv[3])
     torch.set_num_threads(1)
     settings = FAST.model_copy(update={"minibatch": 16, "critic_warmup": 0, "governor_every": 2, "learning_rate": 1e-4})
     train_ppo(sys.argv[1], prompts(40), exclamations, settings, Path(sys.argv[2]), lambda *said: print("step", said[0]), exclamations)
@@ -300,11 +302,11 @@ def test_two_processes_train_the_same_policy_as_one(tiny_model: Path, tmp_path: 
     """Each has half of every batch: the replies are the same, and sums of gradients equal up to rounding. One reports."""
     script = tmp_path / "shared.py"
     script.write_text(textwrap.dedent(SHARED))
-    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
     adapters = []
     for processes in (1, 2):
         folder = tmp_path / str(processes)
-        command = [sys.executable, *launch, "--num_processes", str(processes), str(script), str(tiny_model), str(folder)]
+        command = [sys.executable, *launch, str(processes), str(script), str(tiny_model), str(folder), str(processes)]
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-3000:]

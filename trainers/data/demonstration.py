@@ -22,7 +22,7 @@ class Demonstration:
     source: Source = "import"
 
     @classmethod
-    def of_reply(cls, prompt: tuple[Message, ...], reply: str) -> "Demonstration":
+    def of_reply(cls, prompt: tuple[Message, ...], reply: str, source: Source = "import") -> "Demonstration":
         """From a record without a conversation; the first user message decides the stratum, as for preferences."""
         conversation = conversation_of(prompt)
-        return cls(prompt, reply, stratum_of(conversation), conversation)
+        return cls(prompt, reply, stratum_of(conversation), conversation, source)

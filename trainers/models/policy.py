@@ -4,6 +4,7 @@ Models come from a setting (``shipped``, a folder or a Hugging Face id) and adap
 """
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from storage.errors import ConfigurationError, ModelNotFound
 from trainers.models.chat_format import ChatFormat
 from trainers.models.model_files import check_adapter, check_model
+from trainers.models.precision import precision_of, weights_dtype
 from trainers.models.references import layers
 from trainers.policy.workarounds import keep_four_bit_weights_differentiable
 
@@ -81,8 +83,8 @@ def load_policy(
             f"{ref}: an adapter cannot be merged into {quantization} weights; train on its base, or without quantization"
         )
     tokenizer = load_tokenizer(ref)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    options: dict[str, Any] = {"dtype": "auto" if device == "cuda" else torch.float32}
+    device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"  # a launcher gives each process a GPU
+    options: dict[str, Any] = {"dtype": weights_dtype()}
     if quantization is not None:
         options |= {"quantization_config": _four_bit(), "device_map": device_map or device}
     elif device_map is not None:
@@ -106,7 +108,7 @@ def _four_bit() -> Any:
 
     if find_spec("bitsandbytes") is None:
         raise ConfigurationError("quantization = '4bit' needs bitsandbytes, which is not installed: pip install 'feedbackloop[qlora]'")
-    compute = torch.bfloat16 if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else torch.float32
+    compute = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision_of(None)]
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=compute)  # type: ignore[no-untyped-call]
 
 

@@ -1,11 +1,14 @@
 """What a model's name in a setting refers to: ``shipped``, a folder, an adapter on a base, or a Hugging Face id. Imports no torch."""
 
+import hashlib
 import math
 from pathlib import Path
 
+import orjson
 from safetensors import SafetensorError, safe_open
 
 from storage.errors import ModelNotFound
+from storage.files import file_hash
 from trainers.models.model_files import adapter_base, is_adapter
 
 SHIPPED = "shipped"
@@ -57,6 +60,22 @@ def layers(ref: str) -> tuple[str, tuple[Path, ...]]:
                 f"{folder}: its base model is not there ({error}); set base_model_name_or_path in its adapter_config.json"
             ) from error
     return place, tuple(adapters)
+
+
+def base_hash(ref: str) -> str | None:
+    """SHA-256 over the files of a model's folder; None for a Hugging Face id, whose files are not hashed.
+
+    For an adapter's folder, over its own files and those of its base.
+    """
+    base, adapters = layers(ref)
+    files = {
+        f"{number}/{path.name}" if number else path.name: file_hash(path)
+        for number, folder in enumerate((Path(base), *adapters))
+        if folder.is_dir()
+        for path in sorted(folder.iterdir())
+        if path.suffix in (".json", ".safetensors", ".bin", ".model")
+    }
+    return hashlib.sha256(orjson.dumps(files, option=orjson.OPT_SORT_KEYS)).hexdigest() if files else None
 
 
 def parameter_count(ref: str) -> int | None:

@@ -20,6 +20,8 @@ class LoRASettings(BaseModel):
     lora_rank, lora_alpha, lora_modules : of the adapter; ``lora_modules`` are module names, or ``all-linear``
     quantization : ``4bit`` trains the adapter on a base model in four bits (QLoRA); needs the extra ``qlora``
     device_map : ``auto`` spreads the base model's layers over all GPUs, for models that do not fit on one
+    processes : that train together; None starts one for each GPU, unless ``device_map`` spreads the model over all of them
+    shown_prompts : number of prompts that are answered before, during and after the training, to show what it does; 0 is none
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,6 +31,8 @@ class LoRASettings(BaseModel):
     lora_modules: str | tuple[str, ...] = "all-linear"
     quantization: Literal["4bit"] | None = None
     device_map: Literal["auto"] | None = None
+    processes: Annotated[int, Field(ge=1)] | None = None
+    shown_prompts: Annotated[int, Field(ge=0)] = 3
 
     def lora(self) -> Any:
         """The ``peft.LoraConfig``."""

@@ -10,7 +10,9 @@ from pydantic import Field
 
 from storage.errors import DataRefused, TrainingError
 from trainers.models.checkpoints import last_checkpoint
+from trainers.models.precision import Precision, precision_of
 from trainers.policy.adapters import ADAPTER, LoRASettings, write_adapter
+from trainers.policy.reply_samples import ReplySampler
 from trainers.policy.training import Progress, Trained
 from trainers.policy.workarounds import reply_logits_only, tqdm_disabled
 
@@ -31,7 +33,8 @@ class FineTuningSettings(LoRASettings):
     max_length : maximum tokens per row; a longer prompt loses its oldest turns, a row whose reply does not fit is dropped and counted
     checkpoints : number of checkpoints per training, from which a killed run resumes
     seed : of row order and adapter initialisation
-    bf16, gradient_checkpointing : None enables them on a GPU and disables them on a CPU, where they only add cost
+    precision : to compute in: ``bf16``, ``fp16`` or ``fp32``; None takes what the GPU does best, and fp32 on a CPU
+    gradient_checkpointing : None enables it on a GPU and disables it on a CPU, where it only adds cost
     """
 
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
@@ -42,7 +45,7 @@ class FineTuningSettings(LoRASettings):
     max_length: Annotated[int, Field(ge=32)] = 1024
     least_rows: Annotated[int, Field(ge=1)] = 32
     checkpoints: Annotated[int, Field(ge=1)] = 4
-    bf16: bool | None = None
+    precision: Precision | None = None
     gradient_checkpointing: bool | None = None
     seed: int = 0
 
@@ -79,10 +82,10 @@ def fine_tune(
         The GPU's memory is too small.
     """
     import torch
-    from datasets import Dataset, disable_progress_bars
+    from datasets import disable_progress_bars
     from transformers import PrinterCallback, set_seed
 
-    from trainers.models.policy import load_policy
+    from trainers.models.policy import Policy, load_policy
 
     disable_progress_bars()
     set_seed(settings.seed)
@@ -97,16 +100,20 @@ def fine_tune(
         )
     checkpoints = output / "checkpoints"
     reporter = _reporter(progress, metrics)
+    sampler = ReplySampler((each.prompt for each in rows), settings.shown_prompts, output)
     with tqdm_disabled(), reply_logits_only():
         training = trainer(
             model=policy.model,
             args=arguments(**_arguments(settings, checkpoints, len(found)), **options),
-            train_dataset=Dataset.from_list(found),
+            train_dataset=_dataset(found, output / "rows"),
             processing_class=policy.tokenizer,
             peft_config=settings.lora(),
             callbacks=[reporter],
         )
         training.remove_callback(PrinterCallback)  # it prints every step's metrics
+        shown = Policy(training.model.get_base_model(), policy.tokenizer, policy.name)  # with the adapter's layers in place
+        if training.accelerator.is_main_process:
+            training.add_callback(_replies_at_checkpoints(lambda step: sampler.sample(step, shown)))
         try:
             training.train(resume_from_checkpoint=last_checkpoint(checkpoints))
         except torch.OutOfMemoryError as error:
@@ -114,8 +121,12 @@ def fine_tune(
                 f"batch = {settings.batch} does not fit into the GPU's memory; set batch = {max(settings.batch // 2, 1)} and "
                 f"gradient_accumulation = {2 * settings.gradient_accumulation}, which gives the same steps, or quantization = '4bit'"
             ) from error
-    adapter = write_adapter(training.model, base, output / ADAPTER)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    adapter = output / ADAPTER
+    if training.accelerator.is_main_process:
+        write_adapter(training.model, base, adapter)
+        for used in (checkpoints, output / "rows"):
+            shutil.rmtree(used, ignore_errors=True)
+    training.accelerator.wait_for_everyone()
     return Trained(adapter, len(found), training.state.global_step, reporter.latest, too_long)
 
 
@@ -125,10 +136,25 @@ def enough(rows: Sequence[Any], what: str, settings: FineTuningSettings) -> None
         raise DataRefused(f"{len(rows)} {what} are too few to train on; at least {settings.least_rows} are needed")
 
 
+def _dataset(rows: Sequence[Row], folder: Path) -> Any:
+    """The rows in memory or, for several processes, in ``folder``: beside it TRL keeps what the processes compute together."""
+    from accelerate import PartialState
+    from datasets import Dataset, load_from_disk
+
+    state = PartialState()
+    if state.num_processes == 1:
+        return Dataset.from_list(list(rows))
+    if state.is_main_process:
+        shutil.rmtree(folder, ignore_errors=True)
+        Dataset.from_list(list(rows)).save_to_disk(str(folder))
+    state.wait_for_everyone()
+    return load_from_disk(str(folder))
+
+
 def _arguments(settings: FineTuningSettings, folder: Path, rows: int) -> dict[str, Any]:
     import torch
 
-    gpu = torch.cuda.is_available()
+    gpu, precision = torch.cuda.is_available(), precision_of(settings.precision)
     steps = math.ceil(math.ceil(rows / settings.batch) / settings.gradient_accumulation) * settings.epochs
     return {
         "output_dir": str(folder),
@@ -140,7 +166,8 @@ def _arguments(settings: FineTuningSettings, folder: Path, rows: int) -> dict[st
         "gradient_accumulation_steps": settings.gradient_accumulation,
         "max_length": None,  # the rows have been cut to it already, at the start of their prompts
         "use_cpu": not gpu,
-        "bf16": gpu if settings.bf16 is None else settings.bf16,
+        "bf16": precision == "bf16",
+        "fp16": precision == "fp16",
         "gradient_checkpointing": gpu if settings.gradient_checkpointing is None else settings.gradient_checkpointing,
         "dataloader_pin_memory": gpu,
         "dataloader_num_workers": 0,  # tokenised rows in memory: a worker process costs more than it saves
@@ -170,3 +197,18 @@ def _reporter(progress: Progress, names: Mapping[str, str]) -> Any:
                 progress(state.global_step, state.max_steps, metrics)
 
     return Reporter()
+
+
+def _replies_at_checkpoints(sample: Callable[[int], None]) -> Any:
+    from transformers import TrainerCallback
+
+    class Replies(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step == 0:
+                sample(0)
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step % args.save_steps == 0 or state.global_step == state.max_steps:
+                sample(state.global_step)
+
+    return Replies()

@@ -34,6 +34,7 @@ from trainers.models.scoring import forward_parameters
 from trainers.policy.adapters import ADAPTER, merged, write_adapter
 from trainers.policy.governor import Governor
 from trainers.policy.ppo_settings import PPOSettings
+from trainers.policy.reply_samples import ReplySampler
 from trainers.policy.reward_sources import RewardFunction, reward_function
 from trainers.policy.rollouts import Rollout, sample_rollouts
 from trainers.policy.second_reward import SecondReward, split
@@ -187,6 +188,8 @@ class PPO:
         )
         self.kl = KLController(settings.kl_coefficient, settings.kl_target, settings.kl_horizon)
         self.moments = RunningMoments()
+        half = output.weight.dtype == torch.float16
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=half)  # small gradients would vanish in fp16
 
     def step(self, number: int, prompts: Sequence[Sequence[Message]], reward: RewardFunction) -> dict[str, float]:
         """Sample, score and update; return the step's metrics.
@@ -320,11 +323,11 @@ class PPO:
             mask, old, advantages = (each[micro, -width:] for each in (experience.mask, experience.old, experience.advantages))
             ratio = ((log_probabilities - old) * mask).exp()
             loss = -(surrogate(ratio, advantages, self.settings.clip) * mask).sum()
-            (loss / count).backward()  # type: ignore[no-untyped-call]
+            self.scaler.scale(loss / count).backward()  # type: ignore[no-untyped-call]
             beyond = ((ratio.detach() - 1).abs() > self.settings.clip) & mask
             sums += torch.stack([loss.detach(), beyond.sum()])
             drift = max(drift, float((ratio.detach() - 1).abs().max()))
-        loss_per_token, clipped = self._apply_gradients(self.adapter, sums / count, "policy")
+        loss_per_token, clipped = self._apply_gradients(self.adapter, sums / count, "policy", self.scaler)
         return loss_per_token, clipped, drift
 
     def _update_critic(self, experience: Experience, rows: Sequence[int]) -> float:
@@ -335,17 +338,20 @@ class PPO:
         values = self.critic(experience.states[rows])
         loss = (value_loss(values, experience.values[rows], experience.returns[rows], self.settings.value_clip) * mask).sum()
         (loss / count).backward()  # type: ignore[no-untyped-call]
-        (loss_per_token,) = self._apply_gradients(list(self.critic.parameters()), loss.detach().double()[None] / count, "critic")
+        parameters, unscaled = list(self.critic.parameters()), torch.amp.GradScaler(self.device.type, enabled=False)
+        (loss_per_token,) = self._apply_gradients(parameters, loss.detach().double()[None] / count, "critic", unscaled)
         return loss_per_token
 
-    def _apply_gradients(self, parameters: Sequence[nn.Parameter], sums: Tensor, name: str) -> list[float]:
+    def _apply_gradients(self, parameters: Sequence[nn.Parameter], sums: Tensor, name: str, scaler: torch.amp.GradScaler) -> list[float]:
         """Sum the gradients over processes, clip their norm and update; return the sums over processes, the first of which is the loss."""
         found: list[float] = self._sum(sums).tolist()
         if not math.isfinite(found[0]):
             raise TrainingError(f"the loss of the {name} is {found[0]}: lower its learning rate or kl_coefficient in [ppo]")
         self._reduce_gradients(parameters)
+        scaler.unscale_(self.optimizer)
         torch.nn.utils.clip_grad_norm_(parameters, self.settings.max_gradient_norm)
-        self.optimizer.step()
+        scaler.step(self.optimizer)  # a disabled scaler just steps
+        scaler.update()
         return found
 
     def _too_large(self, rollouts: Sequence[Rollout]) -> str:
@@ -503,11 +509,14 @@ def train_ppo(
         governor = Governor(watched, reward, second, checks, settings.governor_alpha)
     trainer = PPO(load_policy(base, quantization=settings.quantization, device_map=settings.device_map), settings)
     kept, best = folder / "checkpoints", folder / "best"
+    sampler = ReplySampler(trained_on, settings.shown_prompts, folder)
     state = last_state(kept)
     start = load_state(state, trainer, governor) if state is not None else 0
     every = max(1, math.ceil(settings.steps / settings.checkpoints))
     metrics: dict[str, float] = {}
     stopped = _watch(governor, trainer, 0, base, best) if start == 0 else None
+    if start == 0 and trainer.accelerator.is_main_process:
+        sampler.sample(0, trainer.policy)
     number = start
     for number, batch in enumerate(_batches(trained_on, settings, trainer.accelerator), 1):
         if number <= start:
@@ -517,6 +526,8 @@ def train_ppo(
             stopped = _watch(governor, trainer, number, base, best)
             metrics |= _measured(governor)
         if trainer.accelerator.is_main_process:
+            if number % every == 0 or stopped is not None or number == settings.steps:
+                sampler.sample(number, trainer.policy)
             if number % every == 0:
                 save_state(kept, trainer, governor, number)
             progress(number, settings.steps, metrics)

@@ -6,8 +6,9 @@ token weighs the same whatever batch it is in. Rows are batched by length and pa
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from storage.events import Message
 from trainers.data.demonstration import Demonstration
 from trainers.data.preference import Preference
 from trainers.policy.fine_tuning import MIN_PROMPT_TOKENS, FineTuningSettings, Row, enough, fine_tune
@@ -55,9 +56,9 @@ def train_sft(
     ModelNotFound
         ``base`` does not exist.
     """
-    examples = [(each.prompt, each.reply) for each in demonstrations]
+    examples = [_Example(each.prompt, each.reply) for each in demonstrations]
     if settings.chosen:
-        examples += [(each.prompt, each.chosen) for each in preferences if each.choice in ("A", "B")]
+        examples += [_Example(each.prompt, each.chosen) for each in preferences if each.choice in ("A", "B")]
     examples = list(dict.fromkeys(examples))
     chosen = "" if settings.chosen else " (rewrites; set chosen = true in [sft] to use the preferred replies of comparisons too)"
     enough(examples, f"demonstrations{chosen}", settings)
@@ -66,12 +67,17 @@ def train_sft(
 
     from trainers.policy.trl_trainers import TokenizedSFT
 
-    def tokenized(example: tuple[tuple[object, ...], str], policy: "Policy") -> Row | None:
-        reply = policy.chat.reply_ids(example[1])
+    def tokenized(example: _Example, policy: "Policy") -> Row | None:
+        reply = policy.chat.reply_ids(example.reply)
         room = settings.max_length - len(reply)
         if room < MIN_PROMPT_TOKENS:
             return None
-        prompt = policy.chat.fitted_ids(example[0], room)  # type: ignore[arg-type]
+        prompt = policy.chat.fitted_ids(example.prompt, room)
         return {"input_ids": [*prompt, *reply], "labels": [*[IGNORED] * len(prompt), *reply]}
 
     return fine_tune(base, examples, tokenized, TokenizedSFT, SFTConfig, METRICS, settings, output, progress)
+
+
+class _Example(NamedTuple):
+    prompt: tuple[Message, ...]
+    reply: str

@@ -27,6 +27,7 @@ class TrainingInputs:
     preferences : comparisons, ties included
     ratings : thumbs and "neither"
     demonstrations : replies to imitate, such as recruiters' rewrites
+    digest : SHA-256 of the data: of the snapshot's manifest, or of the file
     settings : of the method's own section
     sections : all other settings, such as those of the reward model that PPO trains against
     folder : for this training only; the adapter is written to ``folder/policy``, an interrupted training resumes from what lies there
@@ -37,6 +38,7 @@ class TrainingInputs:
     preferences: Sequence[Preference]
     ratings: Sequence[Rating]
     demonstrations: Sequence[Demonstration]
+    digest: str
     settings: Any
     sections: Settings
     folder: Path
@@ -50,6 +52,7 @@ class TrainingInputs:
             [each for each in data.preferences if each.stratum == "training"],
             [each for each in data.ratings if each.stratum == "training"],
             [each for each in data.demonstrations if each.stratum == "training"],
+            data.digest,
             settings,
             sections,
             folder,

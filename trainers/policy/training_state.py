@@ -35,6 +35,7 @@ def save_state(folder: Path, trainer: "PPO", governor: "Governor | None", steps:
         tensors |= {f"optimizer.{i}.{name}": torch.as_tensor(state[name]) for name in _MOMENTS if name in state}
     save_file({name: tensor.contiguous().cpu().clone() for name, tensor in tensors.items()}, partial / "tensors.safetensors")
     about: dict[str, Any] = {"steps": steps, "kl_coefficient": trainer.kl.coefficient, "moments": vars(trainer.moments)}
+    about["scaler"] = trainer.scaler.state_dict()
     if governor is not None:
         about["governor"] = governor.state()
     (partial / "state.json").write_bytes(orjson.dumps(about))
@@ -63,6 +64,7 @@ def load_state(path: Path, trainer: "PPO", governor: "Governor | None") -> int:
             trainer.optimizer.state[parameter] = {n: t if n == "step" else t.to(parameter.device) for n, t in found.items()}
     trainer.kl.coefficient = about["kl_coefficient"]
     trainer.moments = type(trainer.moments)(**about["moments"])
+    trainer.scaler.load_state_dict(about["scaler"])
     if governor is not None:
         governor.restore(about["governor"])
     return int(about["steps"])

@@ -1,11 +1,11 @@
 """The data that a run trains on and is evaluated with: a frozen snapshot's folder, or a file of preference records."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from storage.events import Message, Source
+from storage.files import file_hash
 from storage.snapshots.snapshot import Snapshot, open_snapshot
 from trainers.data.bad_lines import BadLines, DataSummary
 from trainers.data.demonstration import Demonstration
@@ -103,9 +103,3 @@ class RunData:
 def data_hash(path: Path) -> str:
     """SHA-256 of a snapshot's manifest, which names its files by hash, or of a file."""
     return file_hash(path / "manifest.json" if path.is_dir() else path)
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

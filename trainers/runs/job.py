@@ -6,9 +6,10 @@ from pathlib import Path
 
 import orjson
 
+from storage.files import file_hash
 from trainers.audits.trial import ModelRef
-from trainers.models.references import layers
-from trainers.runs.data import data_hash, file_hash
+from trainers.models.references import base_hash
+from trainers.runs.data import data_hash
 from trainers.runs.settings import RunSettings
 
 
@@ -39,19 +40,3 @@ class Job:
             self.settings.freeze().hash(),
         ]  # fmt: skip
         return hashlib.sha256(orjson.dumps(inputs, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
-def base_hash(ref: str) -> str | None:
-    """SHA-256 over the files of a model's folder; None for a Hugging Face id, whose files are not hashed.
-
-    For an adapter's folder, over its own files and those of its base.
-    """
-    base, adapters = layers(ref)
-    files = {
-        f"{number}/{path.name}" if number else path.name: file_hash(path)
-        for number, folder in enumerate((Path(base), *adapters))
-        if folder.is_dir()
-        for path in sorted(folder.iterdir())
-        if path.suffix in (".json", ".safetensors", ".bin", ".model")
-    }
-    return hashlib.sha256(orjson.dumps(files, option=orjson.OPT_SORT_KEYS)).hexdigest() if files else None

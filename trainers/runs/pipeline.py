@@ -5,7 +5,6 @@ is not repeated, so that a killed run resumes where it was. The policy and the r
 """
 
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -18,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from storage.artifacts import Artifacts
 from storage.errors import TrainingError
 from storage.events import GateResult, Message, Verdict, problems
+from storage.files import write_atomic
 from trainers.audits.trial import ModelRef, Models
 from trainers.runs import stages as stage
 from trainers.runs.data import RunData
@@ -171,13 +171,3 @@ class _Stages:
         record = {"job": self._job, "seconds": self.seconds[name], "artifacts": stored, "result": orjson.loads(result.model_dump_json())}
         write_atomic(path, orjson.dumps(record))
         return result
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file atomically and durably."""
-    partial = path.with_name(f"{path.name}.part")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

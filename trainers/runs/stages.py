@@ -1,9 +1,7 @@
 """The stages of a run: functions from inputs to a record that the pipeline stores. No stage reads another's files."""
 
-import platform
 import tempfile
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,18 +18,19 @@ from trainers.audits.trial import ModelRef, Models, Replies, Trial
 from trainers.data.preference import decisive_training_rows
 from trainers.features.embedder import Embedder
 from trainers.models.engine import generate
+from trainers.models.references import base_hash
+from trainers.policy.reply_samples import REPLIES
+from trainers.policy.train import train as train_policy
 from trainers.policy.training import TrainingInputs
 from trainers.policy.training_curve import CurvePoint
+from trainers.policy.training_manifest import library_versions
 from trainers.policy.workarounds import keep_freed_memory
 from trainers.reward.guarded import guarded
 from trainers.reward.table import reward_model
 from trainers.reward.validation import MODEL, RewardReport, fitted_and_validated
 from trainers.runs.data import RunData
-from trainers.runs.job import base_hash
 from trainers.runs.report import Data, Lineage, PairedReply, Report, Training
 from trainers.runs.settings import RunSettings
-
-LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate")  # that decide what a training gives
 
 
 class StageProgress(Protocol):
@@ -127,8 +126,12 @@ def train(base: str, data: RunData, settings: RunSettings, folder: Path, artifac
     """Train the challenger from the base model with the run's method, and store its adapter."""
     assert settings.method is not None
     keep_freed_memory()
-    training = TrainingInputs.of(base, data, settings.training, settings.as_settings(), folder, progress)
-    trained = settings.method.train(training)
+    samples = folder / REPLIES
+
+    def report(step: int, steps: int, metrics: Mapping[str, float]) -> None:
+        progress(step, steps, metrics, {"replies": artifacts.put(samples)} if samples.is_file() else None)
+
+    trained = train_policy(settings.method, TrainingInputs.of(base, data, settings.training, settings.as_settings(), folder, report))
     policy = artifacts.put(trained.adapter)
     return TrainedPolicy(
         policy=policy,
@@ -226,7 +229,7 @@ def judge(
             embedding_hash=evaluated.embedding_hash,
             reward_head=evaluated.reward_head,
             base_hash=base_hash(about["base"]),
-            versions={"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+            versions=library_versions(),
         ),
         data=Data(
             training_judgments=len(data.preferences) - len(held_out),

@@ -5,8 +5,6 @@ and sequence number are in one file, so a learner killed at any moment resumes e
 """
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialise
 
 from storage.errors import ArtifactError
+from storage.files import write_atomic
 from trainers.reward.online.head import FORMULATION, Head, Taste
 from trainers.reward.online.history import STORED, History, Part, row_type
 from trainers.reward.online.recruiters import Recruiter
@@ -37,7 +36,7 @@ def save_hashed(head: Head, path: Path) -> str:
     named = {part_file(path, part.digest).name: part for part in head.history.parts}
     for name, part in named.items():
         if not (folder / name).exists():
-            _write_atomic(folder / name, part.as_file())
+            write_atomic(folder / name, part.as_file())
     lower = np.tril_indices(head.dimension + 1)
     prior = Taste.prior(head.settings, head.dimension)
     learnt = {name: taste for name, taste in head.tastes.items() if not _equal(taste, prior)}
@@ -68,7 +67,7 @@ def save_hashed(head: Head, path: Path) -> str:
         "settled": head.history.settled_part.digest if len(head.history.settled) else None,
     }
     content = serialise(tensors, {"head": orjson.dumps(about).decode()})
-    _write_atomic(path, content)
+    write_atomic(path, content)
     for stale in folder.glob("*.safetensors"):
         if stale.name not in named:
             stale.unlink()
@@ -156,17 +155,3 @@ def _part(path: Path, digest: str) -> Part:
     if part.digest != digest:
         raise ArtifactError(f"{path}: its content has the hash {part.digest}; learn the preferences from sequence 1 again")
     return part
-
-
-def _write_atomic(path: Path, data: bytes) -> None:
-    """Write ``path`` atomically and durably."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

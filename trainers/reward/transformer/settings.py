@@ -4,6 +4,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from trainers.models.precision import Precision
+
 Margin = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -23,7 +25,8 @@ class TransformerSettings(BaseModel):
     least_rows : minimum number of preferences to train on
     checkpoints : number of checkpoints per training, from which a killed training resumes
     seed : of the new output layer, dropout and row order
-    bf16, gradient_checkpointing : None enables them on a GPU and disables them on a CPU
+    precision : to compute in: ``bf16``, ``fp16`` or ``fp32``; None takes what the GPU does best, and fp32 on a CPU
+    gradient_checkpointing : None enables it on a GPU and disables it on a CPU
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,5 +46,5 @@ class TransformerSettings(BaseModel):
     least_rows: Annotated[int, Field(ge=1)] = 32
     checkpoints: Annotated[int, Field(ge=1)] = 3
     seed: int = 0
-    bf16: bool | None = None
+    precision: Precision | None = None
     gradient_checkpointing: bool | None = None

@@ -16,6 +16,7 @@ from storage.errors import DataRefused
 from storage.settings import Settings
 from trainers.data.preference import Preference
 from trainers.models.checkpoints import last_checkpoint
+from trainers.models.precision import precision_of
 from trainers.reward.reward import Progress, no_progress
 from trainers.reward.transformer.calibration import Calibration
 from trainers.reward.transformer.inputs import Inputs, inputs_for
@@ -141,7 +142,7 @@ def _arguments(settings: TransformerSettings, folder: Path, rows: int) -> Any:
     import torch
     from trl.trainer.reward_config import RewardConfig
 
-    gpu = torch.cuda.is_available()
+    gpu, precision = torch.cuda.is_available(), precision_of(settings.precision)
     steps = math.ceil(math.ceil(rows / settings.batch) / settings.gradient_accumulation) * settings.epochs
     return RewardConfig(
         output_dir=str(folder),
@@ -155,7 +156,8 @@ def _arguments(settings: TransformerSettings, folder: Path, rows: int) -> Any:
         max_length=None,  # _row has truncated the prompts
         remove_unused_columns=False,  # TRL does not know our column "target"
         use_cpu=not gpu,
-        bf16=gpu if settings.bf16 is None else settings.bf16,
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
         gradient_checkpointing=gpu if settings.gradient_checkpointing is None else settings.gradient_checkpointing,
         dataloader_pin_memory=gpu,
         dataloader_num_workers=0,
