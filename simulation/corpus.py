@@ -159,11 +159,19 @@ def every_word() -> tuple[str, ...]:
 
 def blurred(rng: random.Random, ask: str) -> str:
     """``ask`` with some words replaced by beginnings of others or by invented ones: real candidates use words that are in no list."""
+    return " ".join(_other_word(rng) if rng.random() < 0.25 else word for word in ask.split())
 
-    def other() -> str:
-        return rng.choice(_seen_words())[: rng.randint(1, 9)] if rng.random() < 0.6 else rng.choice(invented()).lower()
 
-    return " ".join(other() if rng.random() < 0.25 else word for word in ask.split())
+def unheard(rng: random.Random) -> str:
+    """A question of which no word helps: unknown words throughout, or one that is about something else."""
+    if rng.random() < 0.4:
+        return _as_typed(rng, rng.choice(questions("sft")))
+    return " ".join(_other_word(rng) for _ in range(rng.randint(3, 14))).capitalize() + rng.choice(("?", "?", ".", ""))
+
+
+def _other_word(rng: random.Random) -> str:
+    """The beginning of a word of the corpus, or an invented one."""
+    return rng.choice(_seen_words())[: rng.randint(1, 9)] if rng.random() < 0.6 else rng.choice(invented()).lower()
 
 
 @cache

@@ -23,7 +23,7 @@ from simulation.base_model.card import write_card
 from simulation.base_model.copying import start_with_copying
 from simulation.base_model.figures import draw_pairs, measure, write_hashes
 from simulation.base_model.tokenizer import END, START, train_tokenizer
-from simulation.corpus import blurred, draw_deflection, draw_recital, draw_reply, every_word, invented_words, subject_of
+from simulation.corpus import blurred, draw_deflection, draw_recital, draw_reply, every_word, invented_words, subject_of, unheard
 from simulation.off_topic import misspelt
 from simulation.world import Conversation, Message, conversation_about, draw_conversation, facts_message
 
@@ -49,6 +49,7 @@ class Recipe:
     off_topic: float = 0.15  # share of dialogues that end with a question which no facts answer
     blurred: float = 0.2  # share of the others in which some of the candidate's words are unknown
     misspelt: float = 0.2  # and in which some are misspelt
+    unheard: float = 0.15  # and in which all are unknown or about something else: the topic in the facts decides what is answered
     fact_weight: float = 4.0  # loss weight of copied tokens: most errors at temperature 1 are there
     sharpness: float = 1.6  # factor on the final logits after training, so that temperature 1 samples less from the far tail
     invented: float = 0.6  # share of dialogues with invented names, roles and employers
@@ -116,14 +117,16 @@ def draw_example(rng: random.Random, recipe: Recipe, tokenizer: PreTrainedTokeni
         return encode(tokenizer, draw_deflection(rng, conversation), (), recipe.fact_weight)
     else:
         messages = dialogue(rng, conversation)
-        draw, day = rng.random(), record.asked_day or "?"
+        draw, day, known = rng.random(), record.asked_day or "?", recipe.blurred + recipe.misspelt
         for message in messages:
             if message["role"] != "user":
                 continue
             if draw < recipe.blurred and day not in message["content"]:
                 message["content"] = blurred(rng, message["content"])
-            elif recipe.blurred <= draw < recipe.blurred + recipe.misspelt:
+            elif recipe.blurred <= draw < known:
                 message["content"] = misspelt(rng, message["content"])
+            elif known <= draw < known + recipe.unheard and day not in message["content"]:
+                message["content"] = unheard(rng)
     stated = (
         record.candidate,
         record.role,
