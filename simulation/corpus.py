@@ -8,14 +8,15 @@ import re
 from collections.abc import Sequence
 from functools import cache
 
+from simulation.off_topic import WORK, Kind, deflections, misspelt, off_topic, questions
 from simulation.phrases import phrases, variants
-from simulation.world import Record
+from simulation.world import OTHER, Conversation, Message, Record, facts_message
 
 SLIPS = 0.004  # share of each kind of slip: a slot that is not free, a promise, an unlawful question
 
 
 def draw_reply(rng: random.Random, record: Record) -> str:
-    """A reply to the turn behind ``record``: opening, content, next step and closing, and two spare sentences."""
+    """A reply to the turn behind ``record``: an opening, a lead to the content, the content, the next step, an aside, and a closing."""
 
     def one(part: str, *values: str) -> str:
         return rng.choice(variants(part, rng.choice(values), record.matter))
@@ -29,37 +30,77 @@ def draw_reply(rng: random.Random, record: Record) -> str:
         closing = rng.choice(phrases()["slips"]["promise"])
     elif 2 * SLIPS <= slip < 3 * SLIPS:
         closing = rng.choice(phrases()["slips"]["unlawful"])
-    spare = [one("spare", "filler", "detail"), one("spare", "filler", "detail")]
-    while spare[0] == spare[1]:
-        spare[1] = one("spare", "filler", "detail")
     parts = [
         one("opening", "warm", "plain"),
-        spare[0],
+        one("lead", "filler", "detail"),
         one("content", "concrete", "vague"),
         one("next", "dated", "pointer"),
+        one("aside", "filler", "detail"),
         closing,
-        spare[1],
     ]
     return fill(" ".join(parts), record, slot)
 
 
+def draw_deflection(rng: random.Random, conversation: Conversation) -> list[Message]:
+    """A dialogue that ends with a question which no facts answer, and the reply that turns it down.
+
+    Some stand in ``conversation``, after its facts, with the topic "other", and perhaps after a turn of it. Most are what a visitor types
+    without any facts: something off-topic, something about work with us, or a candidate's own question, which nothing answers then.
+    """
+    if rng.random() < 0.2:
+        record = conversation.records[0]
+        messages = [facts_message(record, [record.matter], topic=OTHER)]
+        if rng.random() < 0.3:
+            messages += [
+                {"role": "user", "content": conversation.asks[0]},
+                {"role": "assistant", "content": draw_reply(rng, record)},
+            ]
+        return messages + _turned_down(rng, rng.choice(questions("sft")), "off_topic")
+    messages = [{"role": "system", "content": rng.choice(off_topic()["systems"]["sft"])}] if rng.random() < 0.15 else []
+    for _ in range(rng.choice((1, 1, 1, 1, 2, 3))):
+        draw = rng.random()
+        if draw < 0.75:
+            messages += _turned_down(rng, rng.choice(questions("sft")), "off_topic")
+        else:
+            messages += _turned_down(rng, rng.choice(off_topic()["sft"][WORK]) if draw < 0.82 else conversation.asks[0], "general")
+    return messages
+
+
+def _turned_down(rng: random.Random, question: str, kind: Kind) -> list[Message]:
+    return [{"role": "user", "content": _as_typed(rng, question)}, {"role": "assistant", "content": rng.choice(deflections(kind))}]
+
+
+def _as_typed(rng: random.Random, question: str) -> str:
+    """``question`` as a visitor may type it: misspelt, without capitals or marks, with a greeting, or with words that nobody has seen."""
+    draw = rng.random()
+    if draw < 0.25:
+        question = misspelt(rng, question, share=0.4)
+    elif draw < 0.45:
+        question = " ".join(rng.choice(invented()).lower() if rng.random() < 0.4 else word for word in question.split())
+    if rng.random() < 0.3:
+        question = question.lower().rstrip(".?!") or question
+    if rng.random() < 0.1:
+        question = f"{rng.choice(('Hi,', 'Hello,', 'Hey,', 'Please,', 'So,', 'Ok,'))} {question}"
+    return question
+
+
 def draw_recital(rng: random.Random, record: Record) -> str:
     """Each of the record's facts once, in random order: trains copying alone, without style."""
-    cues = list(_CUES)
+    cues = [rng.choice(cue) for cue in _CUES]
     rng.shuffle(cues)
     return fill(f"{rng.choice(_GREETINGS)} {', '.join(cues)}.", record, rng.choice(record.slots))
 
 
 _GREETINGS = ("Hello {name},", "Dear {name},", "Thank you so much for writing, {name}!", "To {name},", "I hope you are well, {name}!")
-_CUES = (
-    "for {role}",
-    "at {employer}",
-    "the stage {stage}",
-    "on {slot}",
-    "your {first} and {second}",
-    "in {starts}",
-    "working from home {remote} a week",
-    "by {by}",
+_CUES = (  # in each a fact, among the words that stand next to it in replies
+    ("for {role}", "for {role} at {employer}", "as {role}", "your {role} application", "the {role} interview", "the {role} role"),
+    ("at {employer}", "at {employer} in {starts}"),
+    ("the stage {stage}", "has reached the {stage}", "now at the {stage}"),
+    ("on {slot}", "will be on {slot}"),
+    ("your {first} and {second}",),
+    ("in {starts}",),
+    ("working from home {remote} a week",),
+    ("by {by}", "will follow by {by}"),
 )
 
 
@@ -117,15 +158,27 @@ def every_word() -> tuple[str, ...]:
 
 
 def blurred(rng: random.Random, ask: str) -> str:
-    """``ask`` with some words replaced: real candidates use words that are in no list."""
-    return " ".join(rng.choice(_seen_words())[: rng.randint(1, 9)] if rng.random() < 0.25 else word for word in ask.split())
+    """``ask`` with some words replaced by beginnings of others or by invented ones: real candidates use words that are in no list."""
+    return " ".join(_other_word(rng) if rng.random() < 0.25 else word for word in ask.split())
+
+
+def unheard(rng: random.Random) -> str:
+    """A question of which no word helps: unknown words throughout, or one that is about something else."""
+    if rng.random() < 0.4:
+        return _as_typed(rng, rng.choice(questions("sft")))
+    return " ".join(_other_word(rng) for _ in range(rng.randint(3, 14))).capitalize() + rng.choice(("?", "?", ".", ""))
+
+
+def _other_word(rng: random.Random) -> str:
+    """The beginning of a word of the corpus, or an invented one."""
+    return rng.choice(_seen_words())[: rng.randint(1, 9)] if rng.random() < 0.6 else rng.choice(invented()).lower()
 
 
 @cache
 def _seen_words() -> tuple[str, ...]:
     """The words of the corpus's sentences and of the "sft" lists, in lower case."""
     words = phrases()
-    parts = ("opening", "content", "next", "closing", "spare")
+    parts = ("opening", "lead", "content", "next", "aside", "closing")
     texts = [sentence for part in parts for value in words[part].values() for sentences in value.values() for sentence in sentences]
     texts += [ask for asks in words["asks"].values() for ask in asks["sft"]] + words["roles"]["sft"] + words["employers"]["sft"]
     return tuple(sorted(set(re.findall(r"(?<![{\w])[a-z]{3,}(?![}\w])", " ".join(texts).lower()))))

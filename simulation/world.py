@@ -19,6 +19,7 @@ from simulation.taste import Taste, utility
 Message = dict[str, str]  # {"role": …, "content": …}, as the chat API takes it
 
 INSTRUCTION = "Answer the candidate by these facts."
+OTHER = "other"  # topic of a question that is about none of the matters
 TURNS = (0.65, 0.25, 0.10)  # shares of conversations with one, two and three turns
 _MATTERS: dict[str, tuple[Matter, ...]] = {
     "open": ("booking", "booking", "status", "documents", "remote"),
@@ -63,8 +64,7 @@ class Conversation:
 
     def prompt(self, replies: Sequence[str] = ()) -> list[Message]:
         """The chat messages of turn ``len(replies)``, after the chatbot's earlier ``replies``."""
-        block = facts(self.records[len(replies)], {record.matter for record in self.records})
-        messages = [{"role": "system", "content": f"{INSTRUCTION}\n{block}"}]
+        messages = [facts_message(self.records[len(replies)], {record.matter for record in self.records})]
         for number, ask in enumerate(self.asks[: len(replies) + 1]):
             messages.append({"role": "user", "content": ask})
             if number < len(replies):
@@ -76,10 +76,11 @@ class Conversation:
         return self.records[sum(message["role"] == "user" for message in prompt) - 1]
 
 
-def facts(record: Record, matters: Collection[Matter]) -> str:
-    """The facts block of the system message: the facts on these matters, one a line, and the topic of the last question.
+def facts_message(record: Record, matters: Collection[Matter], topic: str | None = None) -> Message:
+    """The system message: the instruction, the facts on these matters, one a line, and the topic of the last question.
 
-    The product that sends the prompt knows the topic (its own forms ask for it), so that the model need not guess it.
+    The product that sends the prompt knows the topic (its own forms ask for it), so that the model need not guess it. By default it is
+    the record's matter.
     """
     lines = [f"Candidate: {record.candidate}", f"Role: {record.role}", f"Employer: {record.employer}", f"Stage: {record.stage}"]
     if "booking" in matters:
@@ -90,7 +91,8 @@ def facts(record: Record, matters: Collection[Matter]) -> str:
         lines.append(f"Starts: in {record.starts}")
     if "remote" in matters:
         lines.append(f"Remote: {record.remote}")
-    return "\n".join([*lines, f"Next news: by {record.by}", f"Asked about: {phrases()['topics'][record.matter]}"])
+    lines += [f"Next news: by {record.by}", f"Asked about: {topic or phrases()['topics'][record.matter]}"]
+    return {"role": "system", "content": "\n".join([INSTRUCTION, *lines])}
 
 
 class World:

@@ -23,8 +23,9 @@ from simulation.base_model.card import write_card
 from simulation.base_model.copying import start_with_copying
 from simulation.base_model.figures import draw_pairs, measure, write_hashes
 from simulation.base_model.tokenizer import END, START, train_tokenizer
-from simulation.corpus import blurred, draw_recital, draw_reply, every_word, invented_words, subject_of
-from simulation.world import INSTRUCTION, Conversation, Message, conversation_about, draw_conversation, facts
+from simulation.corpus import blurred, draw_deflection, draw_recital, draw_reply, every_word, invented_words, subject_of, unheard
+from simulation.off_topic import misspelt
+from simulation.world import Conversation, Message, conversation_about, draw_conversation, facts_message
 
 Example = tuple[list[int], list[float]]  # token ids; each token's weight in the loss
 
@@ -38,14 +39,17 @@ class Recipe:
     layers: int = 3
     heads: int = 4
     intermediate: int = 384
-    steps: int = 2300
+    steps: int = 2800
     batch: int = 16
     learning_rate: float = 3e-3
     warmup: int = 50
     weight_decay: float = 0.02
     recital_steps: int = 150  # initial steps that train on recitals only, to learn copying
     recitals: float = 0.15  # share of recitals after that
-    blurred: float = 0.2  # share of dialogues in which some of the candidate's words are unknown
+    off_topic: float = 0.15  # share of dialogues that end with a question which no facts answer
+    blurred: float = 0.2  # share of the others in which some of the candidate's words are unknown
+    misspelt: float = 0.2  # and in which some are misspelt
+    unheard: float = 0.15  # and in which all are unknown or about something else: the topic in the facts decides what is answered
     fact_weight: float = 4.0  # loss weight of copied tokens: most errors at temperature 1 are there
     sharpness: float = 1.6  # factor on the final logits after training, so that temperature 1 samples less from the far tail
     invented: float = 0.6  # share of dialogues with invented names, roles and employers
@@ -104,19 +108,25 @@ def draw_example(rng: random.Random, recipe: Recipe, tokenizer: PreTrainedTokeni
     conversation = conversation_about(rng, "sft", *subject_of(rng, every_word())) if recital else draw_subject(rng, recipe.invented)
     record = conversation.records[0]
     if recital:
-        block = facts(record, ("booking", "documents", "offer", "remote"))
         messages = [
-            {"role": "system", "content": f"{INSTRUCTION}\n{block}"},
+            facts_message(record, ("booking", "documents", "offer", "remote")),
             {"role": "user", "content": "Say all of it."},
             {"role": "assistant", "content": draw_recital(rng, record)},
         ]
+    elif rng.random() < recipe.off_topic:
+        return encode(tokenizer, draw_deflection(rng, conversation), (), recipe.fact_weight)
     else:
         messages = dialogue(rng, conversation)
-        if rng.random() < recipe.blurred:
-            day = record.asked_day or "?"
-            for message in messages:
-                if message["role"] == "user" and day not in message["content"]:
-                    message["content"] = blurred(rng, message["content"])
+        draw, day, known = rng.random(), record.asked_day or "?", recipe.blurred + recipe.misspelt
+        for message in messages:
+            if message["role"] != "user":
+                continue
+            if draw < recipe.blurred and day not in message["content"]:
+                message["content"] = blurred(rng, message["content"])
+            elif recipe.blurred <= draw < known:
+                message["content"] = misspelt(rng, message["content"])
+            elif known <= draw < known + recipe.unheard and day not in message["content"]:
+                message["content"] = unheard(rng)
     stated = (
         record.candidate,
         record.role,
@@ -149,7 +159,9 @@ def texts(recipe: Recipe, count: int) -> Iterator[str]:
     rng = random.Random(f"tokenizer {recipe.seed}")
     for _ in range(count):
         yield " " + " ".join(rng.choices(every_word(), k=24))
-        yield from (message["content"] for message in dialogue(rng, draw_subject(rng, invented=1.0)))
+        conversation = draw_subject(rng, invented=1.0)
+        messages = draw_deflection(rng, conversation) if rng.random() < recipe.off_topic else dialogue(rng, conversation)
+        yield from (message["content"] for message in messages)
 
 
 def train(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
@@ -192,8 +204,9 @@ def train(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalL
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        fact_loss = losses[weight > 1].mean().item()
-        running = fact_loss if step == 0 else 0.95 * running + 0.05 * fact_loss
+        if (weight > 1).any():
+            fact_loss = losses[weight > 1].mean().item()
+            running = fact_loss if step == 0 else 0.95 * running + 0.05 * fact_loss
         if step % 50 == 0 or step == recipe.steps - 1:
             print(f"step {step:5d}  loss {loss.item():.4f}  on facts {running:.4f}  {time.perf_counter() - started:6.1f} s", flush=True)
     with torch.no_grad():
@@ -236,7 +249,7 @@ def encode(tokenizer: PreTrainedTokenizerFast, messages: Sequence[Message], fact
     """Token ids of a dialogue and each token's loss weight: 1 in the last reply, ``fact_weight`` on the facts it copies, 0 elsewhere."""
     ids: list[int] = []
     weights: list[float] = []
-    copied = re.compile("|".join(rf"(?<=\s){re.escape(fact)}" for fact in facts))
+    copied = re.compile("|".join(rf"(?<=\s){re.escape(fact)}" for fact in facts) or r"(?!)")  # without facts it matches nothing
     for number, message in enumerate(messages):
         head = tokenizer.encode(("\n" if number else "") + f"{START}{message['role']}\n", add_special_tokens=False)
         body = tokenizer(f"{message['content']}{END}", add_special_tokens=False, return_offsets_mapping=True)

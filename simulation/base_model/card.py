@@ -14,6 +14,12 @@ ROWS = (
     ("tasks_done", "bookings and status questions answered rightly"),
     ("different_replies", "replies that were drawn once only"),
     ("unfinished", "replies cut off at 96 tokens"),
+    ("off_topic_ok", "held-out off-topic questions without facts that are turned down by a reply of the corpus (at least .95)"),
+    ("off_topic_recognised", "the same by a reply to what is off-topic, not by one to a question about an application"),
+    ("off_topic_ok_beside_facts", "the same beside a candidate's facts with the topic `other`"),
+    ("no_facts_ok", "candidates' questions without facts that are turned down so"),
+    ("misspelt_deflected", "misspelt recruiting questions beside their facts that are turned down (at most .03)"),
+    ("misspelt_wrong_facts", "replies to misspelt recruiting questions that state something the facts do not"),
     ("tokens_a_prompt", "tokens a prompt, mean"),
     ("tokens_a_reply", "tokens a reply, mean"),
 )
@@ -30,7 +36,7 @@ def write_card(folder: Path, figures: dict[str, Any]) -> None:
             vocabulary=f"{figures['vocabulary']:,}",
             minutes=round(figures["training_seconds"] / 60, 1),
             steps=f"{figures['recipe']['steps']:,}",
-            **{key: figures["recipe"][key] for key in ("hidden", "layers", "heads", "seed", "batch", "invented", "sharpness")},
+            **{key: figures["recipe"][key] for key in ("hidden", "layers", "heads", "seed", "batch", "invented", "off_topic", "sharpness")},
         ),
         encoding="utf-8",
     )
@@ -62,7 +68,10 @@ temperature 1 of this model is temperature 1/{sharpness} of the trained one: a s
 
 Replies of the corpus are concrete or vague, dated or pointing elsewhere, warm or plain, asking back or not, with 0 to 2 empty
 sentences, each independently and at about half; about one in a hundred carries a slip (a taken slot, a promise, an unlawful
-question). No preference of anybody went in: what recruiters value is drawn later, per seed, and is never seen here.
+question). A reply greets, leads up to its answer, answers, names the next step, adds an aside and closes. A share of {off_topic} of the
+dialogues ends with a question which no facts answer (`simulation/off_topic.toml`: knowledge, small talk, code, other languages,
+typing errors and the like, most of them without facts); the reply then says in a sentence or two that it can only help with the
+application. No preference of anybody went in: what recruiters value is drawn later, per seed, and is never seen here.
 
 ## Figures
 
@@ -76,7 +85,9 @@ employers and questions that stood in no training dialogue, later turns after th
 ## Limits
 
 English, six matters (booking, status, rejection, offer, documents, remote work), names and wordings like those of the lists. It copies
-facts that stand in the system message in the form `Key: value` and makes up those that are missing. Names come from lists
+facts that stand in the system message in the form `Key: value` and makes up those that are missing there; without any it says that it
+cannot see the application. Beside facts it goes by the topic that the system message names: one of the six matters is answered
+whatever the words, `other` is turned down. Names come from lists
 by group; the group is independent of everything in the corpus, and a test holds that. `SHA256SUMS` fixes the files by hash: a
 recipe tuned on this model is tuned on exactly this one.
 """

@@ -13,8 +13,10 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from simulation.checker import ATTRIBUTES, read
+from simulation.handwritten import handwritten
+from simulation.off_topic import Kind, deflections, misspelt, off_topic, questions
 from simulation.phrases import Split
-from simulation.world import Conversation, Message, draw_conversation
+from simulation.world import OTHER, Conversation, Message, draw_conversation, facts_message
 
 HASHED = (
     "model.safetensors",
@@ -74,7 +76,41 @@ def measure(model: Any, tokenizer: PreTrainedTokenizerFast, count: int, *, seed:
         "tokens_a_reply": round(statistics.mean(lengths), 1),
         "tokens_a_prompt": round(statistics.mean(len(tokenizer.encode(rendered(tokenizer, p))) for _, p, _ in turns), 1),
         "replies_a_second": round(len(turns) / seconds, 1),
+        **measure_deflections(model, tokenizer, seed=seed),
     }
+
+
+def measure_deflections(model: Any, tokenizer: PreTrainedTokenizerFast, *, seed: int) -> dict[str, Any]:
+    """What becomes of held-out questions off the topic, and of recruiting questions that are misspelt or stand without facts.
+
+    A deflection counts if the whole reply is one of the corpus's, so that it is grammatical and states no fact.
+    """
+    rng = random.Random(f"deflections {seed}")
+    torch.manual_seed(seed + 2)
+    asked = [{"role": "user", "content": question} for question in questions("held_out")]
+    systems = [{"role": "system", "content": text} for text in off_topic()["systems"]["held_out"]]
+    drawn = [draw_conversation(rng, "held_out", turns=1) for _ in range(10 * len(asked))]
+    bare = [[question] for question in asked] + [[rng.choice(systems), question] for question in asked]
+    records = [conversation.records[0] for conversation in drawn]
+    beside = [[facts_message(record, [record.matter], OTHER), question] for record, question in zip(records, asked * 2, strict=False)]
+    candidates = [*drawn[-500:], *(c for c in handwritten() for _ in range(4))]
+    slips = [[c.prompt()[0], {"role": "user", "content": misspelt(rng, c.asks[0])}] for c in candidates]
+    answers = sample(model, tokenizer, slips)
+    alone = sample(model, tokenizer, [c.prompt()[1:] for c in candidates])
+    turned_down = sample(model, tokenizer, bare)
+    return {
+        "off_topic_ok": share(is_deflection(reply, "off_topic", "general") for reply in turned_down),
+        "off_topic_recognised": share(is_deflection(reply, "off_topic") for reply in turned_down),
+        "off_topic_ok_beside_facts": share(is_deflection(reply, "off_topic") for reply in sample(model, tokenizer, beside)),
+        "no_facts_ok": share(is_deflection(reply, "general", "off_topic") for reply in alone),
+        "misspelt_deflected": share(is_deflection(reply, "general", "off_topic") for reply in answers),
+        "misspelt_wrong_facts": share(bool(read(c.records[0], reply).wrong_facts) for c, reply in zip(candidates, answers, strict=True)),
+    }
+
+
+def is_deflection(reply: str, *kinds: Kind) -> bool:
+    """Whether the whole reply is one of the corpus's deflections of these kinds."""
+    return any(reply in deflections(kind) for kind in kinds)
 
 
 def draw_pairs(model: Any, tokenizer: PreTrainedTokenizerFast, count: int, *, seed: int, split: Split = "sft") -> Iterator[dict[str, Any]]:

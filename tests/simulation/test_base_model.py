@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from simulation.base_model.figures import HASHED, hashes, sample
+from simulation.base_model.figures import HASHED, hashes, is_deflection, sample
 from simulation.checker import read
+from simulation.off_topic import questions
 from simulation.world import draw_conversation
 
 pytestmark = pytest.mark.training
@@ -35,6 +36,15 @@ def test_the_measured_figures_are_within_limits_and_the_weights_are_small() -> N
     assert (FOLDER / "model.safetensors").stat().st_size <= 5_000_000
 
 
+def test_off_topic_questions_are_turned_down_and_misspelt_recruiting_questions_are_not() -> None:
+    figures = json.loads((FOLDER / "figures.json").read_text("utf-8"))
+    assert figures["off_topic_ok"] >= 0.95
+    assert figures["no_facts_ok"] >= 0.95
+    assert figures["off_topic_ok_beside_facts"] >= 0.95
+    assert figures["misspelt_deflected"] <= 0.03
+    assert figures["misspelt_wrong_facts"] <= 0.04
+
+
 @pytest.fixture(scope="module")
 def loaded() -> Loaded:
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -59,6 +69,18 @@ def test_it_loads_by_the_auto_classes_and_ends_its_replies(loaded: Loaded) -> No
     assert sum(bool(r.wrong_facts) for r in readings) <= 6  # at a rate of 2% of 96, P(more than 6) < 0.005
     assert sum(reply.endswith((".", "?", "!")) for reply in replies) >= 94
     assert len(set(replies)) >= 90
+
+
+def test_a_visitors_question_without_facts_gets_a_grammatical_answer(loaded: Loaded) -> None:
+    import torch
+
+    model, tokenizer = loaded
+    torch.manual_seed(1)
+    replies = sample(model, tokenizer, [[{"role": "user", "content": question}] for question in questions("held_out")])
+    assert sum(is_deflection(reply, "off_topic", "general") for reply in replies) >= 0.95 * len(replies)
+    assert sum(is_deflection(reply, "off_topic") for reply in replies) >= 0.75 * len(replies)  # the others as if about an application
+    own = sample(model, tokenizer, [[{"role": "user", "content": "When is my interview?"}]] * 20)
+    assert sum(is_deflection(reply, "general", "off_topic") for reply in own) >= 18
 
 
 def test_the_chat_template_puts_line_breaks_between_messages_only(loaded: Loaded) -> None:

@@ -8,9 +8,9 @@ import pytest
 from scipy.stats import chi2_contingency
 
 from simulation.checker import ATTRIBUTES, Reading, read
-from simulation.corpus import SLIPS, draw_reply
+from simulation.corpus import SLIPS, draw_reply, fill
 from simulation.handwritten import handwritten
-from simulation.phrases import phrases
+from simulation.phrases import phrases, variants
 from simulation.taste import Taste, utility
 from simulation.world import Record, World, draw_conversation
 
@@ -62,6 +62,44 @@ def test_a_replys_length_in_characters_is_independent_of_its_utility(corpus: Cor
         taste = Taste.draw(seed)
         worth = [utility(taste, record, reading) for record, _, reading in corpus]
         assert abs(np.corrcoef([len(reply) for _, reply, _ in corpus], worth)[0, 1]) <= 0.1
+
+
+READ = {  # what a sentence of the corpus says, and nothing else
+    "warm": ("warm", True),
+    "plain": ("warm", False),
+    "concrete": ("concrete", True),
+    "vague": ("concrete", False),
+    "dated": ("dated", True),
+    "pointer": ("dated", False),
+    "question": ("question", True),
+    "statement": ("question", False),
+    "filler": ("filler", 1),
+    "detail": ("filler", 0),
+}
+
+
+def test_every_sentence_of_the_corpus_is_read_as_what_it_is(corpus: Corpus) -> None:
+    by_matter = {record.matter: record for record, *_ in corpus}
+    for part in ("opening", "lead", "content", "next", "aside", "closing"):
+        for value in phrases()[part]:
+            for matter, record in by_matter.items():
+                for sentence in variants(part, value, matter):
+                    text = fill(sentence, record, record.slots[0])
+                    reading = read(record, text)
+                    found = {name: getattr(reading, name) for name in (*ATTRIBUTES, "filler")}
+                    name, expected = READ[value]
+                    assert found == dict.fromkeys((*ATTRIBUTES, "filler"), 0) | {name: expected}, text
+                    assert not reading.wrong_facts, text
+                    assert not reading.unlawful, text
+
+
+def test_the_two_values_of_an_attribute_are_as_long_as_each_other(corpus: Corpus) -> None:
+    records = [record for record, *_ in corpus]
+    for part in ("opening", "lead", "content", "next", "aside", "closing"):
+        means = []
+        for value in phrases()[part]:
+            means.append(np.mean([len(fill(s, r, r.slots[0])) for r in records[:600] for s in variants(part, value, r.matter)]))
+        assert abs(means[0] - means[1]) < 1.5, part
 
 
 def test_slips_are_rare_and_of_each_kind(corpus: Corpus) -> None:

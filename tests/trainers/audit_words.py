@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from simulation.off_topic import off_topic
 from simulation.phrases import phrases
 
-SECTIONS = ("before", "after", "asks", "opening", "content", "next", "closing", "spare", "slips")
+SECTIONS = ("before", "after", "asks", "opening", "lead", "content", "next", "aside", "closing", "slips")
 
 
 def simulated_names() -> set[str]:
@@ -26,8 +27,8 @@ def simulated_employers() -> set[str]:
 
 def simulated_sentences() -> set[str]:
     """Every sentence that a simulated candidate or a reply of the training text may hold, in a form that ignores what is filled in."""
-    texts = [text for section in SECTIONS for text in _texts(phrases()[section])] + [row["ask"] for row in _handwritten()]
-    return set(sentences(texts))
+    texts = [text for section in SECTIONS for text in _texts(phrases()[section])]
+    return set(sentences([*texts, *_texts(off_topic()), *(row["ask"] for row in _handwritten())]))
 
 
 def sentences(texts: Iterable[str]) -> Iterator[str]:

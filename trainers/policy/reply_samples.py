@@ -69,6 +69,7 @@ def greedy_replies(policy: "Policy", prompts: Sequence[tuple[Message, ...]]) -> 
     training = policy.model.training
     policy.model.eval()
     try:
-        return tuple(generate(policy, prompts, Sampling(temperature=0.0, top_p=1.0, max_tokens=MAX_TOKENS), seed=0))
+        most = min(MAX_TOKENS, policy.window // 2)
+        return tuple(generate(policy, prompts, Sampling(temperature=0.0, top_p=1.0, max_tokens=most), seed=0))
     finally:
         policy.model.train(training)
