@@ -98,17 +98,21 @@ def with_results(page: str, results: Sequence[dict[str, Any]]) -> str:
     by_name = {each.splitlines()[0].removeprefix("## "): each.strip() + "\n" for each in sections}
     for found in results:
         text, earlier = section(found), by_name.get(found["benchmark"], "")
-        by_name[found["benchmark"]] = text + _other_rows(earlier, text) if found.get("partial") else text
+        by_name[found["benchmark"]] = _with_earlier(text, earlier) if found.get("partial") and earlier else text
     return "\n".join([head.strip() + "\n", *by_name.values()])
 
 
-def _other_rows(earlier: str, text: str) -> str:
-    """The rows of an earlier section whose figures ``text`` does not have: those that were not measured this time."""
+def _with_earlier(text: str, earlier: str) -> str:
+    """A section of some rows with the rows of the earlier section that were not measured this time; its head names all commits."""
 
     def rows(of: str) -> dict[str, str]:
         return {line.split("|")[1].strip(): line for line in of.splitlines() if line.startswith("| ")}
 
-    return "".join(f"{line}\n" for name, line in rows(earlier).items() if name not in rows(text))
+    others = {name: line for name, line in rows(earlier).items() if name not in rows(text)}
+    commits = re.compile(r"commit ([^;]+);")
+    before = [commit for found in commits.findall(earlier) for commit in found.split(" and ")] if others else []
+    named = dict.fromkeys([*commits.findall(text)[0].split(" and "), *before])
+    return commits.sub(f"commit {' and '.join(named)};", text, count=1) + "".join(f"{line}\n" for line in others.values())
 
 
 def main() -> None:

@@ -21,9 +21,10 @@ def test_a_benchmark_without_a_section_is_added_at_the_end() -> None:
 
 
 def test_a_benchmark_that_was_run_in_part_keeps_its_other_rows() -> None:
-    both = result("policy", [Figure("first", 1, None, None, "s"), Figure("second", 2, None, None, "s")], ())
-    part = result("policy", [Figure("second", 3, None, None, "s")], (), partial=True)
+    both = result("policy", [Figure("first", 1, None, None, "s"), Figure("second", 2, None, None, "s")], (), commit="aaa")
+    part = result("policy", [Figure("second", 3, None, None, "s")], (), partial=True, commit="bbb")
     updated = with_results(with_results("# Results\n", [both]), [part])
+    assert "commit bbb and aaa;" in updated
     assert "| second | 3 |" in updated
     assert "| first | 1 |" in updated
     assert "| second | 2 |" not in updated
