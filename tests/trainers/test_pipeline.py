@@ -50,7 +50,7 @@ def finished(
     for stage in (*STAGES[1:], "nowhere"):
 
         def progress(at: str, step: int, steps: int, metrics: dict[str, float], made: dict[str, str], stage: str = stage) -> None:
-            calls.append(at if not made else f"{at} {made['data_docs']}")
+            calls.append(f"{at} {made['data_docs']}" if "data_docs" in made else at)
             if at == stage:
                 raise Killed
 
@@ -115,7 +115,8 @@ def test_a_stage_in_the_form_of_an_older_version_is_done_again_with_those_after_
     (resumed / "sample.json").write_text(json.dumps(old))
     started: list[str] = []
     again = run(job(run_settings, snapshot), resumed, artifacts, lambda stage, *_: started.append(stage))
-    assert list(dict.fromkeys(started)) == ["check", "sample", "evaluate", "gates"]  # check reports its artifact
+    assert list(dict.fromkeys(started)) == ["check", "train", "sample", "evaluate", "gates"]  # the first two report their artifacts
+    assert started.count("train") == 1
     assert (again.policy, again.gates) == (outcome.policy, outcome.gates)
 
 

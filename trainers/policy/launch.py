@@ -19,6 +19,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from storage.errors import FeedbackLoopError, TrainingError
 from storage.files import write_atomic
 from trainers.policy.adapters import LoRASettings
@@ -30,12 +32,12 @@ STOP_TIMEOUT = 10.0  # seconds that the processes may take to end
 LAST_OUTPUT = 2_000  # characters of the output of processes that crashed
 
 
-def processes_of(settings: LoRASettings) -> int:
+def processes_of(settings: BaseModel) -> int:
     """How many processes train: ``settings.processes``, or one for each GPU that is seen; one where a model is spread over all of them.
 
     Within a process that was started by a launcher it is one.
     """
-    if "LOCAL_RANK" in os.environ or settings.device_map is not None:
+    if "LOCAL_RANK" in os.environ or not isinstance(settings, LoRASettings) or settings.device_map is not None:
         return 1
     if settings.processes is not None:
         return settings.processes

@@ -16,7 +16,6 @@ from storage.files import file_hash, write_atomic
 from trainers.data.demonstration import Demonstration
 from trainers.data.preference import Preference
 from trainers.data.rating import Rating
-from trainers.models.model_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from trainers.models.references import base_hash
 from trainers.policy.training import Trained, TrainingInputs
 
@@ -77,7 +76,7 @@ def write_manifest(method: str, training: TrainingInputs, trained: Trained) -> N
         metrics=dict(trained.metrics),
         settings=training.settings.model_dump(mode="json"),
         versions=library_versions(),
-        files={name: file_hash(trained.adapter / name) for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)},
+        files={path.name: file_hash(path) for path in sorted(trained.adapter.iterdir()) if path.name not in (MANIFEST, CARD)},
     )
     write_atomic(trained.adapter / MANIFEST, found.model_dump_json(indent=1).encode() + b"\n")
     write_atomic(trained.adapter / CARD, _card(found).encode())
