@@ -69,7 +69,7 @@ def train(
     data: Path | None = None,
     rewrites: Path | None = None,
     count: int = 400,
-    epochs: int = 2,
+    epochs: int = 4,
     seed: int = 0,
 ) -> float:
     """Train, show replies before and after to fresh questions, and return the simulated win rate against the model before."""
@@ -104,6 +104,6 @@ if __name__ == "__main__":
     parser.add_argument("--data", type=Path, help="comparisons; by default simulated ones")
     parser.add_argument("--rewrites", type=Path, help="conversations to imitate first")
     parser.add_argument("--count", type=int, default=400, help="pairs that simulated recruiters judge")
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     train(**vars(parser.parse_args()))

@@ -24,7 +24,7 @@ def test_summaries_keep_more_facts_in_fewer_words(tmp_path: Path, capsys: pytest
 
 
 def test_simulated_recruiters_prefer_the_trained_chatbot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert recruiting_chatbot.train(tmp_path, count=160) > 0.53
+    assert recruiting_chatbot.train(tmp_path, count=160, epochs=5) > 0.53  # .54 to .61 over three seeds
     assert "simulated judgments" in capsys.readouterr().out
 
 
