@@ -1,6 +1,7 @@
 """What can be known to be wrong before a training: checked in seconds, before a reward model is fitted or weights are loaded."""
 
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,8 @@ def output_folder(folder: Path) -> Path:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".probe"
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=folder):  # of a name of its own: several processes may ask at once
+            pass
     except OSError as error:
         raise ConfigurationError(f"{folder}: it cannot be written to ({error.strerror}); name another folder") from error
     return folder
