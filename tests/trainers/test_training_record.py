@@ -137,7 +137,7 @@ def test_two_processes_train_what_one_does_on_the_same_batches(name: str, tiny_m
     trained: list[Trained] = []
     reported: list[list[int]] = []
     for processes in (1, 2):
-        common = {"epochs": 1, "least_rows": 8, "learning_rate": 1e-3, "batch": 4, "processes": processes, "warmup": 0.0}
+        common = {"epochs": 1, "least_rows": 8, "learning_rate": 1e-3, "batch": 4, "processes": processes, "warmup": 0.5}
         common |= {"gradient_accumulation": 2 // processes}
         settings = SFTSettings(**common) if name == "sft" else DPOSettings(**common, half_life_days=None)
         given = inputs(tiny_model, tmp_path / str(processes), settings)

@@ -1,6 +1,7 @@
 """What the trainings with a trainer of TRL share: settings, arguments, progress, and how they resume and end."""
 
 import math
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -172,7 +173,8 @@ def _arguments(settings: FineTuningSettings, folder: Path, rows: int, weights: i
     import torch
 
     gpu, precision = torch.cuda.is_available(), precision_of(settings.precision, weights)
-    steps = math.ceil(math.ceil(rows / settings.batch) / settings.gradient_accumulation) * settings.epochs
+    processes = int(os.environ.get("WORLD_SIZE", "1"))  # set by a launcher
+    steps = math.ceil(math.ceil(rows / settings.batch / processes) / settings.gradient_accumulation) * settings.epochs
     return {
         "output_dir": str(folder),
         "learning_rate": settings.learning_rate,
