@@ -1,7 +1,7 @@
 """Log-probabilities of replies under the reference, kept between runs: most comparisons of a retraining were in the last one too.
 
-One file a reference, in the user's cache folder. A key is the hash of a prompt's and a reply's tokens; the reference's name is the hash of
-its weights and of everything else that decides its numbers. So a wrong entry cannot be found, only none.
+One file a reference, in the user's cache folder. A key is the hash of a row's tokens; the reference's name is the hash of its weights and
+of everything else that decides its numbers. So a wrong entry cannot be found, only none.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from storage.places import user_cache
 
 log = logging.getLogger(__name__)
 
-FORMULATION = 1  # bump on every change that alters the log-probabilities of the same tokens
+FORMULATION = 2  # bump on every change that alters the log-probabilities of the same tokens
 ENTRIES = 200_000  # of a reference, 36 bytes each; the oldest are dropped
 REFERENCES = 8  # files; those longest unused are removed
 
@@ -81,17 +81,20 @@ class ReferenceCache:
         return dict(zip(map(bytes, keys), values.tolist(), strict=True))
 
 
-def key_of(prompt_ids: Sequence[int], reply_ids: Sequence[int]) -> bytes:
-    """The key of a reply to a prompt."""
-    return hashlib.sha256(np.array([len(prompt_ids), *prompt_ids, *reply_ids], np.int64).tobytes()).digest()
+def key_of(found: str, *token_ids: Sequence[int]) -> bytes:
+    """The key of what was ``found`` for the columns of a row."""
+    lengths = [len(each) for each in token_ids]
+    flat = np.array([token for each in token_ids for token in each], np.int64)
+    return hashlib.sha256(repr((found, lengths)).encode() + flat.tobytes()).digest()
 
 
 def reference_hash(model: Any, precision: str) -> str:
-    """SHA-256 of a model without its adapter: weights, configuration, device, libraries and ``precision``, the arithmetic around it."""
+    """SHA-256 of a model without its adapter: weights, configuration, libraries, and what else decides how its numbers are rounded."""
     configuration = {name: value for name, value in model.config.to_dict().items() if name != "_name_or_path"}
     device = next(model.parameters()).device.type
+    arithmetic = [precision, device, torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()]
     libraries = [f"{name} {version(name)}" for name in ("torch", "transformers")]
-    digest = hashlib.sha256(repr([FORMULATION, precision, device, libraries, sorted(configuration.items())]).encode())
+    digest = hashlib.sha256(repr([FORMULATION, arithmetic, libraries, sorted(configuration.items())]).encode())
     for name, tensor in sorted(model.state_dict().items()):
         if "lora_" not in name:
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

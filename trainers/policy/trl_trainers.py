@@ -1,9 +1,11 @@
 """TRL's trainers on pre-tokenized rows, batched by length, with log-probabilities of the reference that other runs have computed.
 
+The reference sees one row at a time: its numbers do not depend on which rows are new, so a training repeats to the last bit.
+
 TRL has no setting for these, so private methods are overridden; training fails if TRL removes them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,29 +46,32 @@ class TokenizedSFT(_Tokenized, SFTTrainer):
 class _Referenced(_Tokenized):
     """Computes the reference's log-probabilities of those rows only that :class:`ReferenceCache` does not have.
 
-    ``replies`` names the column of the reply's tokens for each column of log-probabilities.
+    ``depends_on`` names the columns of token ids that decide each column of log-probabilities.
     """
 
-    replies: Mapping[str, str]
+    depends_on: Mapping[str, Sequence[str]]
     model: Any
     accelerator: Any
 
-    def _precompute_ref_logps(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+    def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
         compute: Any = super()._precompute_ref_logps  # type: ignore[misc]
         cache = ReferenceCache(reference_hash(self.model, str(self.accelerator.mixed_precision)))
-        keys = {name: [key_of(*row) for row in zip(dataset["prompt_ids"], dataset[ids], strict=True)] for name, ids in self.replies.items()}
-        shared: list[Any] = [{name: cache.get(each) for name, each in keys.items()}]
+        keys = {
+            found: [key_of(found, *ids) for ids in zip(*(dataset[column] for column in columns), strict=True)]
+            for found, columns in self.depends_on.items()
+        }
+        shared: list[Any] = [{found: cache.get(each) for found, each in keys.items()}]
         broadcast_object_list(shared)  # all processes compute the same rows
         known: dict[str, list[float | None]] = shared[0]
         missing = [i for i, row in enumerate(zip(*known.values(), strict=True)) if None in row]
         if missing:
-            computed = compute(dataset.select(missing), *args, **kwargs)
-            found = {name: dict(zip(missing, np.array(computed[name], np.float32).tolist(), strict=True)) for name in known}
+            rows = compute(dataset.select(missing), name, 1)
+            computed = {found: dict(zip(missing, np.array(rows[found], np.float32).tolist(), strict=True)) for found in known}
             if self.accelerator.is_main_process:
-                cache.add({keys[name][i]: value for name, values in found.items() for i, value in values.items()})
-            known = {name: [found[name].get(i, value) for i, value in enumerate(values)] for name, values in known.items()}
-        for name, values in known.items():
-            dataset = dataset.add_column(name, np.array(values, np.float32))
+                cache.add({keys[found][i]: value for found, values in computed.items() for i, value in values.items()})
+            known = {found: [computed[found].get(i, value) for i, value in enumerate(values)] for found, values in known.items()}
+        for found, values in known.items():
+            dataset = dataset.add_column(found, np.array(values, np.float32))
         return dataset
 
 
@@ -76,15 +81,18 @@ class TokenizedDPO(_Referenced, DPOTrainer):
     A margin is subtracted from the difference of the log-ratios, by adding it to the reference's log-probability of the chosen reply.
     """
 
-    replies: Mapping[str, str] = {"ref_chosen_logps": "chosen_ids", "ref_rejected_logps": "rejected_ids"}
+    # the two replies are computed in one row, and the last bits of one depend on where the other ends
+    depends_on: Mapping[str, Sequence[str]] = dict.fromkeys(
+        ("ref_chosen_logps", "ref_rejected_logps"), ("prompt_ids", "chosen_ids", "rejected_ids")
+    )
 
     def __init__(self, model: Any, **options: Any) -> None:
         SharedPrompts(model)
         super().__init__(model=model, **options)
 
-    def _precompute_ref_logps(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+    def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
         margins = np.array(dataset["margin"], np.float32)
-        found = super()._precompute_ref_logps(dataset, *args, **kwargs)
+        found = super()._precompute_ref_logps(dataset, name, batch_size)
         if not margins.any():
             return found
         shifted = np.array(found["ref_chosen_logps"], np.float32) + margins
@@ -98,7 +106,10 @@ class TokenizedDPO(_Referenced, DPOTrainer):
 class TokenizedKTO(_Referenced, KTOTrainer):
     """Rows of ``prompt_ids``, ``completion_ids``, ``KL_completion_ids`` and ``label``."""
 
-    replies: Mapping[str, str] = {"ref_logps": "completion_ids", "ref_KL_logps": "KL_completion_ids"}
+    depends_on: Mapping[str, Sequence[str]] = {
+        "ref_logps": ("prompt_ids", "completion_ids"),
+        "ref_KL_logps": ("prompt_ids", "KL_completion_ids"),
+    }
 
     def _lengths(self, rows: Any) -> np.ndarray:
         return np.array([len(prompt) + len(reply) for prompt, reply in zip(rows["prompt_ids"], rows["completion_ids"], strict=True)])
