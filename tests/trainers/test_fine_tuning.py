@@ -16,10 +16,9 @@ from tests.trainers.test_dpo import preferred
 from trainers.data.demonstration import Demonstration
 from trainers.data.rating import Rating
 from trainers.models.policy import load_policy
-from trainers.models.precision import Precision
+from trainers.models.precision import Precision, precision_of
 from trainers.models.scoring import log_probabilities
 from trainers.policy.dpo import DPOSettings, train_dpo
-from trainers.policy.fine_tuning import _arguments
 from trainers.policy.kto import KTOSettings, train_kto
 from trainers.policy.sft import SFTSettings, train_sft
 
@@ -58,11 +57,11 @@ def likelihood(model: Path, adapter: Path | None, rows: list[Demonstration]) -> 
     (900_000, False, "bf16", True),
 ])  # fmt: skip
 def test_bfloat16_is_for_large_models_on_a_cpu_that_has_it(
-    weights: int, native: bool, asked: Precision | None, used: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    weights: int, native: bool, asked: Precision | None, used: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": native})
-    assert _arguments(SFTSettings(precision=asked), tmp_path, 8, weights)["bf16"] is used
+    assert (precision_of(asked, weights) == "bf16") is used
 
 
 def test_sft_makes_demonstrations_likelier_and_reports_the_loss(tiny_model: Path, tmp_path: Path) -> None:

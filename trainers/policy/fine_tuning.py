@@ -1,6 +1,5 @@
 """What the trainings with a trainer of TRL share: settings, arguments, progress, and how they resume and end."""
 
-import math
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +11,7 @@ from pydantic import Field
 from storage.errors import DataRefused, Diverged, TrainingError
 from trainers.models.checkpoints import last_checkpoint
 from trainers.models.precision import Precision, precision_of
+from trainers.models.trl_arguments import trl_arguments
 from trainers.policy.adapters import ADAPTER, LoRASettings, write_adapter
 from trainers.policy.divergence import check_step
 from trainers.policy.preflight import preflight
@@ -104,10 +104,13 @@ def fine_tune(
     checkpoints = output / "checkpoints"
     reporter = _reporter(progress, metrics)
     sampler = ReplySampler((each.prompt for each in rows), settings.shown_prompts, output)
+    precision = precision_of(settings.precision, policy.model.num_parameters())
+    processes = int(os.environ.get("WORLD_SIZE", "1"))  # set by a launcher
+    shared = trl_arguments(settings, checkpoints, len(found), precision, processes)
     with tqdm_disabled(), reply_logits_only():
         training = trainer(
             model=policy.model,
-            args=arguments(**_arguments(settings, checkpoints, len(found), policy.model.num_parameters()), **options),
+            args=arguments(**shared, lr_scheduler_type="cosine", **options),
             train_dataset=_dataset(found, output / "rows"),
             processing_class=policy.tokenizer,
             peft_config=settings.lora(),
@@ -167,41 +170,6 @@ def _dataset(rows: Sequence[Row], folder: Path) -> Any:
         Dataset.from_list(list(rows)).save_to_disk(str(folder))
     state.wait_for_everyone()
     return load_from_disk(str(folder))
-
-
-def _arguments(settings: FineTuningSettings, folder: Path, rows: int, weights: int) -> dict[str, Any]:
-    import torch
-
-    gpu, precision = torch.cuda.is_available(), precision_of(settings.precision, weights)
-    processes = int(os.environ.get("WORLD_SIZE", "1"))  # set by a launcher
-    steps = math.ceil(math.ceil(rows / settings.batch / processes) / settings.gradient_accumulation) * settings.epochs
-    return {
-        "output_dir": str(folder),
-        "learning_rate": settings.learning_rate,
-        "lr_scheduler_type": "cosine",
-        "warmup_steps": math.ceil(settings.warmup * steps),
-        "num_train_epochs": settings.epochs,
-        "per_device_train_batch_size": settings.batch,
-        "gradient_accumulation_steps": settings.gradient_accumulation,
-        "max_length": None,  # the rows have been cut to it already, at the start of their prompts
-        "use_cpu": not gpu,
-        "bf16": precision == "bf16",
-        "fp16": precision == "fp16",
-        "gradient_checkpointing": gpu if settings.gradient_checkpointing is None else settings.gradient_checkpointing,
-        "dataloader_pin_memory": gpu,
-        "dataloader_num_workers": 0,  # tokenised rows in memory: a worker process costs more than it saves
-        "eval_strategy": "no",
-        "save_strategy": "steps",
-        "save_steps": max(1, math.ceil(steps / settings.checkpoints)),
-        "save_total_limit": 2,
-        "logging_strategy": "steps",
-        "logging_steps": 1,
-        "logging_nan_inf_filter": False,  # it would report a loss that is not a number as 0
-        "report_to": "none",
-        "disable_tqdm": True,
-        "seed": settings.seed,
-        "data_seed": settings.seed,
-    }
 
 
 def _reporter(progress: Progress, names: Mapping[str, str]) -> Any:

@@ -93,8 +93,9 @@ def run(job: Job, folder: Path, artifacts: Artifacts, progress: Progress) -> Out
     evaluated = stages.do(
         "evaluate",
         stage.Evaluated,
-        lambda report_progress: stage.evaluate(
-            data(), prompts(), sampled, models, settings, job.challengers_before, report_progress, reward_folder
+        lambda report_progress: stage.audited(
+            stage.trial_of(data(), prompts(), sampled, models, settings, job.challengers_before, report_progress, reward_folder),
+            report_progress,
         ),
     )
 

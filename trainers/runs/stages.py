@@ -179,20 +179,6 @@ def sample(prompts: Sequence[tuple[Message, ...]], models: Models, settings: Eva
     return Sampled(**{name: sampled[ref] for name, ref in models.refs.items()})
 
 
-def evaluate(
-    data: RunData,
-    prompts: Sequence[tuple[Message, ...]],
-    sampled: Sampled,
-    models: Models,
-    settings: RunSettings,
-    challengers_before: int,
-    progress: StageProgress,
-    reward: Path | None = None,
-) -> Evaluated:
-    """Run every audit. ``reward`` is the folder of the run's own reward model, which is audited instead of the head."""
-    return audited(trial_of(data, prompts, sampled, models, settings, challengers_before, progress, reward), progress)
-
-
 def trial_of(
     data: RunData,
     prompts: Sequence[tuple[Message, ...]],
@@ -203,7 +189,7 @@ def trial_of(
     progress: StageProgress,
     reward: Path | None = None,
 ) -> Trial:
-    """The evidence of the audits; see :func:`evaluate`."""
+    """The evidence of the audits. ``reward`` is the folder of the run's own reward model, which is audited instead of the head."""
     return Trial(
         Replies(tuple(prompts), sampled.challenger, sampled.champion, sampled.base),
         data.preferences,

@@ -6,7 +6,6 @@ ties as half a win. After training, :mod:`trainers.reward.transformer.calibratio
 """
 
 import hashlib
-import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from storage.settings import Settings
 from trainers.data.preference import Preference
 from trainers.models.checkpoints import last_checkpoint
 from trainers.models.precision import precision_of
+from trainers.models.trl_arguments import trl_arguments
 from trainers.reward.reward import Progress, no_progress
 from trainers.reward.transformer.calibration import Calibration
 from trainers.reward.transformer.inputs import Inputs, inputs_for
@@ -120,6 +120,7 @@ def _row(preference: Preference, inputs: Inputs, settings: TransformerSettings) 
 def _trainer(model: Any, tokenizer: Any, rows: Sequence[Row], settings: TransformerSettings, folder: Path, progress: Progress) -> Any:
     from datasets import Dataset, disable_progress_bars
     from peft import LoraConfig, TaskType
+    from trl.trainer.reward_config import RewardConfig
 
     from trainers.policy.workarounds import tqdm_disabled
     from trainers.reward.transformer.trl_trainer import PairCollator, PairTrainer, reporter
@@ -133,47 +134,15 @@ def _trainer(model: Any, tokenizer: Any, rows: Sequence[Row], settings: Transfor
     with tqdm_disabled():
         return PairTrainer(
             model=model,
-            args=_arguments(settings, folder, len(rows)),
+            args=RewardConfig(
+                **trl_arguments(settings, folder, len(rows), precision_of(settings.precision)),
+                lr_scheduler_type="linear",
+                weight_decay=settings.weight_decay,
+                remove_unused_columns=False,  # TRL does not know our column "target"
+            ),
             data_collator=PairCollator(pad_token_id=tokenizer.pad_token_id),
             train_dataset=Dataset.from_list(list(rows)),
             processing_class=tokenizer,
             peft_config=lora,
             callbacks=[reporter(progress)],
         )
-
-
-def _arguments(settings: TransformerSettings, folder: Path, rows: int) -> Any:
-    import torch
-    from trl.trainer.reward_config import RewardConfig
-
-    gpu, precision = torch.cuda.is_available(), precision_of(settings.precision)
-    steps = math.ceil(math.ceil(rows / settings.batch) / settings.gradient_accumulation) * settings.epochs
-    return RewardConfig(
-        output_dir=str(folder),
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type="linear",
-        warmup_steps=math.ceil(settings.warmup * steps),
-        weight_decay=settings.weight_decay,
-        num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.batch,
-        gradient_accumulation_steps=settings.gradient_accumulation,
-        max_length=None,  # _row has truncated the prompts
-        remove_unused_columns=False,  # TRL does not know our column "target"
-        use_cpu=not gpu,
-        bf16=precision == "bf16",
-        fp16=precision == "fp16",
-        gradient_checkpointing=gpu if settings.gradient_checkpointing is None else settings.gradient_checkpointing,
-        dataloader_pin_memory=gpu,
-        dataloader_num_workers=0,
-        eval_strategy="no",
-        save_strategy="steps",
-        save_steps=max(1, math.ceil(steps / settings.checkpoints)),
-        save_total_limit=2,
-        logging_strategy="steps",
-        logging_steps=1,
-        logging_nan_inf_filter=False,  # it would report a loss that is not a number as 0
-        report_to="none",
-        disable_tqdm=True,
-        seed=settings.seed,
-        data_seed=settings.seed,
-    )
