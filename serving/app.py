@@ -14,6 +14,7 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
 from serving.api import routes
 from serving.duel import CurrentDuel, Duel
@@ -21,10 +22,13 @@ from serving.models.backend import Backend
 from serving.models.local import ChallengerModel, LocalBackend
 from serving.models.scheduler import Served
 from serving.models.table import upstream
+from serving.models.upstream_settings import UpstreamSettings
+from serving.openai.exchange import Service
+from serving.openai.table import openai_routes
 from serving.pairing import Pairing, PairingRule
 from serving.promotion import Challenger, Promotions
 from serving.reranking import Reranker
-from serving.responses import REFUSALS
+from serving.responses import EXPOSED_HEADERS, REFUSALS
 from serving.second_choice import SecondChoice
 from serving.settings import ServingSettings
 from storage.artifacts import Artifacts
@@ -101,8 +105,9 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
     backend: Backend
     promotions: Promotions | None = None
     duel = CurrentDuel()
-    if section.upstream_url:
-        backend = upstream(section.upstream).build(section)
+    first, other = (settings.section(name, UpstreamSettings) for name in ("upstream", "second_upstream"))
+    if first.url:
+        backend = upstream(first)
     else:
         backend = local = LocalBackend(capacity=section.capacity, most_waiting=section.most_waiting)
         promotions = Promotions(
@@ -123,7 +128,11 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
         choice = SecondChoice(
             CurrentHead.of(settings, bus).newest, settings.section("features", FeatureSettings), section.pairing_candidates
         )
-    pairing = Pairing(backend, intake, rule, duel, ranker, choice)
+    second = upstream(other) if other.url else None
+    pairing = Pairing(backend, intake, rule, duel, ranker, choice, second)
+    service = Service(
+        backend, intake, pairing, section.max_tokens, duel, ranker, section.best_of, unlogged_prompts=section.unlogged_prompts
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -136,16 +145,27 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
         if promotions is not None:
             stopping.append(asyncio.to_thread(promotions.stop))
         await asyncio.gather(*stopping)
-        await backend.close()
+        for each in (backend, second):
+            if each is not None:
+                await each.close()
         if outlet is not bus:
             await asyncio.to_thread(outlet.close)
         bus.close()
 
     app = FastAPI(title="Serving", docs_url=None, redoc_url=None, lifespan=lifespan)
     app.include_router(health_router({"model": backend.why_not_ready}))
-    app.include_router(routes(backend, intake, pairing, section.max_tokens, duel, ranker, section.best_of))
+    app.include_router(routes(intake, pairing, ranker, section.best_of))
+    app.include_router(openai_routes(service, settings.section("features", FeatureSettings)))
     answer_errors(app, REFUSALS)
-    app.add_middleware(RequestGuard, allowed_hosts=settings.common.allowed_hosts)
+    if section.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=section.cors_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=EXPOSED_HEADERS,
+        )
+    app.add_middleware(RequestGuard, allowed_hosts=settings.common.allowed_hosts, allowed_origins=section.cors_origins)
     return app
 
 

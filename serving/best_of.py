@@ -6,50 +6,52 @@ recorded with the reply's sampling parameters, and a challenger in a duel draws 
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from starlette.concurrency import run_in_threadpool
 
-from serving.models.backend import Answering, NotReady
+from serving.models.backend import Answer, Answering, Delta, NotReady, Question, token_counts
 from serving.reranking import MayNotRank, Reranker
-from storage.events import Message, Sampling, derived_id
-from trainers.models.reply import Reply
+from storage.events import derived_id
 
 log = logging.getLogger(__name__)
 
 
-async def best_reply(model: Answering, ranker: Reranker, prompt: Sequence[Message], sampling: Sampling, *, patient: bool = False) -> Reply:
+async def best_answer(model: Answering, ranker: Reranker, question: Question, *, patient: bool = False) -> Answer:
     """The best of ``sampling.best_of`` replies, with the tokens of all of them; the first one that is not empty if nothing may rank.
 
     Raises what :meth:`Answering.complete` raises.
     """
-    if sampling.best_of == 1:
-        return await model.complete(prompt, sampling, patient=patient)
-    draws = (model.complete(prompt, _nth(sampling, attempt), patient=patient) for attempt in range(sampling.best_of))
-    drawn = await asyncio.gather(*draws)
-    replies = [reply for reply in drawn if reply.text.strip() and reply.version == drawn[0].version] or drawn[:1]
-    chosen = replies[0]
-    if len({reply.text for reply in replies}) > 1:
+    count = question.sampling.best_of
+    if count == 1:
+        return await model.complete(question, patient=patient)
+    drawn = await asyncio.gather(*(model.complete(_nth(question, attempt), patient=patient) for attempt in range(count)))
+    answers = [answer for answer in drawn if answer.text.strip() and answer.version == drawn[0].version] or drawn[:1]
+    chosen = answers[0]
+    if len({answer.text for answer in answers}) > 1:
         try:
-            chosen = replies[await run_in_threadpool(ranker.best, prompt, [reply.text for reply in replies])]
+            chosen = answers[await run_in_threadpool(ranker.best, question.prompt, [answer.text for answer in answers])]
         except (MayNotRank, NotReady) as reason:
-            log.warning("the first of %d replies is sent: %s", len(replies), reason)
-    return replace(chosen, completion_tokens=sum(reply.completion_tokens for reply in drawn))
+            log.warning("the first of %d replies is sent: %s", len(answers), reason)
+    completion = sum(answer.usage.get("completion_tokens", 0) for answer in drawn)
+    return replace(chosen, usage=token_counts(chosen.usage.get("prompt_tokens", 0), completion))
 
 
-async def stream_best(model: Answering, ranker: Reranker, prompt: Sequence[Message], sampling: Sampling) -> AsyncIterator[str | Reply]:
+async def stream_best(model: Answering, ranker: Reranker, question: Question) -> AsyncIterator[Delta | Answer]:
     """As :meth:`Answering.stream`; the best of several replies comes in one piece, when all of them are there."""
-    if sampling.best_of == 1:
-        async for item in model.stream(prompt, sampling):
+    if question.sampling.best_of == 1:
+        async for item in model.stream(question):
             yield item
         return
-    reply = await best_reply(model, ranker, prompt, sampling)
-    yield reply.text
-    yield reply
+    answer = await best_answer(model, ranker, question)
+    yield Delta({"role": "assistant", "content": answer.text})
+    yield answer
 
 
-def _nth(sampling: Sampling, attempt: int) -> Sampling:
-    """The parameters of one draw: with a seed of its own where the request has one."""
-    seed = None if sampling.seed is None else derived_id("best of", sampling.seed, attempt).int % 2**63
-    return sampling.model_copy(update={"seed": seed, "best_of": 1})
+def _nth(question: Question, attempt: int) -> Question:
+    """One draw: with a seed of its own where the request has one."""
+    seed = question.sampling.seed
+    if seed is None:
+        return replace(question, sampling=question.sampling.model_copy(update={"best_of": 1}))
+    return question.again(derived_id("best of", seed, attempt).int % 2**63, temperature=None)

@@ -1,8 +1,9 @@
 """Second responses: which replies get one, and generating it after the candidate has been answered.
 
 Takes a durable ``ReplySent`` from the chat API, requests another reply to the same prompt at low priority, and publishes both as a
-``PairDrawn``. During a duel the other policy writes it, at the same sampling parameters. If the process is killed, only second responses
-that were not generated yet are lost.
+``PairDrawn``. A second upstream writes it where one is set; during a duel the other policy does, at the same sampling parameters. Where
+the client asked for several choices, the first two that differ are the pair. If the process is killed, only second responses that were not
+generated yet are lost.
 """
 
 import asyncio
@@ -18,21 +19,20 @@ from uuid import UUID
 
 from starlette.concurrency import run_in_threadpool
 
-from serving.best_of import best_reply
+from serving.best_of import best_answer
 from serving.duel import CurrentDuel, Duel
-from serving.models.backend import Answering, Backend, NotReady, Unavailable
+from serving.models.backend import Answer, Answering, Backend, NotReady, Question, Unavailable
 from serving.reranking import Reranker
 from serving.second_choice import SecondChoice
 from storage.errors import InputRefused, Overloaded, UpstreamError
 from storage.events import ReplySent, Response, derived_id
 from streams.intake import Intake
-from trainers.models.reply import Reply
 
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-MAX_KNOWN_PAIRS = 100_000  # pairs whose state the feedback API can report
+MAX_KNOWN_PAIRS = 100_000  # pairs whose state the feedback API can report, and that are not drawn again
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class PairingRule:
     ----------
     share : fraction of replies, chosen by a hash of the reply's id; recorded in the event as its probability
     waiting : maximum number of second responses outstanding; beyond it replies get none
-    draws : attempts to get a text that differs from the first; if all are equal, there is no pair
+    draws : attempts to get a text that differs from the first; if all are equal, or the pair was drawn before, there is no pair
     temperature : minimum temperature, since two replies of one policy at temperature 0 are the same
     """
 
@@ -64,17 +64,20 @@ class Pairing:
         duel: CurrentDuel | None = None,
         ranker: Reranker | None = None,
         choice: SecondChoice | None = None,
+        second: Backend | None = None,
     ) -> None:
         self._backend = backend
+        self._second_backend = second
         self._ranker = ranker or Reranker(None)
         self._choice = choice
         self._duel = duel or CurrentDuel()
         self._intake = intake
         self._rule = rule
-        self._queue: asyncio.Queue[ReplySent] = asyncio.Queue()
+        self._queue: asyncio.Queue[tuple[ReplySent, Question]] = asyncio.Queue()
         self._outstanding = 0
         self._workers: list[asyncio.Task[None]] = []
         self._known: OrderedDict[UUID, bool] = OrderedDict()  # pair id → whether the pair is on the log
+        self._drawn: OrderedDict[bytes, None] = OrderedDict()  # hashes of pairs that are on the log
 
     def start(self) -> None:
         self._workers = [asyncio.create_task(self._work(), name=f"pairing-{i}") for i in range(self._backend.width)]
@@ -87,15 +90,21 @@ class Pairing:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
 
-    def offer(self, reply: ReplySent) -> UUID | None:
+    def offer(self, reply: ReplySent, question: Question) -> UUID | None:
         """Queue a second response to ``reply`` if it is chosen and the queue has room; return the id of the future pair, or None."""
         if not chosen(reply.event_id, self._rule.share) or self._outstanding >= self._rule.waiting:
             return None
         pair_id = pair_of(reply.event_id)
         self.remember(pair_id, drawn=False)
         self._outstanding += 1
-        self._queue.put_nowait(reply)
+        self._queue.put_nowait((reply, question))
         return pair_id
+
+    async def shown(self, reply: ReplySent, other: str) -> UUID | None:
+        """Make a pair of two choices of one answer; return its id, or None if the pair was drawn before."""
+        pair_id = pair_of(reply.event_id)
+        pair = Response(text=reply.reply, version=reply.version), Response(text=other, version=reply.version)
+        return pair_id if await self._publish(reply, pair, "shown", 1.0) else None
 
     def remember(self, pair_id: UUID, *, drawn: bool) -> None:
         self._known[pair_id] = drawn
@@ -109,9 +118,9 @@ class Pairing:
 
     async def _work(self) -> None:
         while True:
-            reply = await self._queue.get()
+            reply, question = await self._queue.get()
             try:
-                await self._draw(reply)
+                await self._draw(reply, question)
             except (UpstreamError, InputRefused, Unavailable) as error:
                 self._known.pop(pair_of(reply.event_id), None)
                 log.warning("no second response to reply %s: %s", reply.event_id, error)
@@ -121,30 +130,43 @@ class Pairing:
                 self._outstanding -= 1
                 self._queue.task_done()
 
-    async def _draw(self, reply: ReplySent) -> None:
-        pair_id = pair_of(reply.event_id)
+    async def _draw(self, reply: ReplySent, question: Question) -> None:
         duel = self._duel.now
         if duel is not None and not duel.second_of(reply):
             duel = None
         probability, drawn = self._rule.share, "sampled"
         if duel is None and self._choice is not None and reply.stratum == "training":
-            second, chance = await self._chosen(reply, self._choice)
+            second, chance = await self._chosen(reply, question, self._choice)
             probability, drawn = probability * chance, "thompson"
         else:
-            second = await self._second(reply, duel)
+            second = await self._second(reply, question, duel)
+            drawn = "sampled" if self._second_backend is None else "upstream"
         if second is None:
-            self._known.pop(pair_id, None)
+            self._known.pop(pair_of(reply.event_id), None)
             return
         if duel is not None:
             drawn = "canary" if reply.version == duel.version else "duel"
-        responses = Response(text=reply.reply, version=reply.version), Response(text=second.text, version=second.version)
-        if duel is not None and pair_id.int % 2:  # blind: the sides do not tell who wrote which
-            responses = responses[::-1]
+        await self._publish(
+            reply,
+            (Response(text=reply.reply, version=reply.version), Response(text=second.text, version=second.version)),
+            drawn,
+            probability,
+        )
+
+    async def _publish(self, reply: ReplySent, pair: tuple[Response, Response], drawn: str, probability: float) -> bool:
+        """Publish the pair, unless it was drawn before; its two sides do not tell who wrote which."""
+        pair_id = pair_of(reply.event_id)
+        known = _hash_of(reply, pair)
+        if known in self._drawn:
+            self._known.pop(pair_id, None)
+            return False
+        if pair[0].version != pair[1].version and pair_id.int % 2:
+            pair = pair[::-1]
         publish = partial(
             self._intake.pair,
             prompt=reply.prompt,
-            a=responses[0],
-            b=responses[1],
+            a=pair[0],
+            b=pair[1],
             conversation_id=reply.conversation_id,
             drawn=drawn,
             probability=probability,
@@ -153,14 +175,18 @@ class Pairing:
         )
         await _retry_while_overloaded(partial(run_in_threadpool, publish))
         self.remember(pair_id, drawn=True)
+        self._drawn[known] = None
+        if len(self._drawn) > MAX_KNOWN_PAIRS:
+            self._drawn.popitem(last=False)
+        return True
 
-    async def _chosen(self, reply: ReplySent, choice: SecondChoice) -> tuple[Reply | None, float]:
+    async def _chosen(self, reply: ReplySent, question: Question, choice: SecondChoice) -> tuple[Answer | None, float]:
         """One of several other texts than the reply's, and the probability with which it was chosen."""
-        found: dict[str, Reply] = {}
+        found: dict[str, Answer] = {}
         for attempt in range(self._rule.draws + choice.candidates - 1):
             if len(found) == choice.candidates:
                 break
-            second = await self._draw_once(self._backend, reply, self._temperature(reply), attempt)
+            second = await self._draw_once(self._other, reply, question, self._temperature(question), attempt)
             if second is not None:
                 found.setdefault(second.text.strip(), second)
         if not found:
@@ -170,27 +196,35 @@ class Pairing:
         place, chance = await run_in_threadpool(choice.choose, reply.prompt, texts, pair_of(reply.event_id))
         return seconds[place], chance
 
-    async def _second(self, reply: ReplySent, duel: Duel | None) -> Reply | None:
+    async def _second(self, reply: ReplySent, question: Question, duel: Duel | None) -> Answer | None:
         """Another text than the reply's, by the other policy of a duel; None if all draws gave the same text, or an empty one."""
-        model: Answering = self._backend
-        temperature, best_of = self._temperature(reply), 1
+        model, temperature, best_of = self._other, self._temperature(question), 1
         if duel is not None:
             model = self._backend if reply.version == duel.version else duel.challenger
-            temperature, best_of = reply.sampling.temperature, reply.sampling.best_of
+            temperature, best_of = question.sampling.temperature, question.sampling.best_of
         for attempt in range(self._rule.draws):
-            if (second := await self._draw_once(model, reply, temperature, attempt, best_of)) is not None:
+            if (second := await self._draw_once(model, reply, question, temperature, attempt, best_of)) is not None:
                 return second
         return None
 
-    def _temperature(self, reply: ReplySent) -> float:
-        return max(reply.sampling.temperature, self._rule.temperature)
+    @property
+    def _other(self) -> Answering:
+        """The model that writes second responses outside of a duel."""
+        return self._backend if self._second_backend is None else self._second_backend
 
-    async def _draw_once(self, model: Answering, reply: ReplySent, temperature: float, attempt: int, best_of: int = 1) -> Reply | None:
+    def _temperature(self, question: Question) -> float | None:
+        """At least the rule's; None if an upstream chooses it."""
+        given = question.sampling.temperature
+        return None if given is None else max(given, self._rule.temperature)
+
+    async def _draw_once(
+        self, model: Answering, reply: ReplySent, question: Question, temperature: float | None, attempt: int, best_of: int = 1
+    ) -> Answer | None:
         """One more reply to the prompt; None if it is empty or the same text."""
         # a new seed: the request's would give the same reply again
         seed = derived_id("second response", reply.event_id, attempt).int % 2**63
-        sampling = reply.sampling.model_copy(update={"temperature": temperature, "seed": seed, "best_of": best_of})
-        second = await _retry_while_overloaded(partial(best_reply, model, self._ranker, reply.prompt, sampling, patient=True))
+        again = question.again(seed, temperature=temperature, best_of=best_of)
+        second = await _retry_while_overloaded(partial(best_answer, model, self._ranker, again, patient=True))
         return second if second.text.strip() and second.text.strip() != reply.reply.strip() else None
 
 
@@ -203,6 +237,11 @@ def chosen(reply_id: UUID, share: float) -> bool:
 def pair_of(reply_id: UUID) -> UUID:
     """The id of the pair made from a reply, known before the second response exists."""
     return derived_id("PairDrawn", reply_id)
+
+
+def _hash_of(reply: ReplySent, pair: tuple[Response, Response]) -> bytes:
+    texts = sorted(response.text for response in pair)
+    return hashlib.sha256(repr(([(message.role, message.content) for message in reply.prompt], texts)).encode()).digest()
 
 
 async def _retry_while_overloaded(call: Callable[[], Awaitable[Result]]) -> Result:

@@ -1,107 +1,21 @@
-"""Request models, and :func:`read`, which parses a body and names the field at fault.
-
-The chat request is OpenAI's. A field is accepted if this service implements it, or if the value sent is its neutral default; a value that
-would have to be ignored is refused rather than dropped silently.
-"""
+"""Request models, and :func:`read`, which parses a body and names the field at fault. The chat request is in ``serving.openai``."""
 
 import json
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, Discriminator, Field, Tag, TypeAdapter, ValidationError, model_validator
+import orjson
+from pydantic import BaseModel, Discriminator, Field, Tag, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
 from serving.feedback.kind import Shape
 from storage.errors import InputRefused
-from storage.events import Finite, Identifier, Moment, Name, Sampling, Text
+from storage.events import Finite, Identifier, Moment, Name, Text
 from storage.events.outcomes import Groups
-from trainers.data.messages import ONE, SEVERAL, ChatMessages, field_path, one_or_several
+from trainers.data.messages import ChatMessages, field_path
 
-Stop = Annotated[str, Field(min_length=1, max_length=1000)]  # a single line break is common
-EmptyList = Annotated[list[Any], Field(max_length=0)]
 Body = TypeVar("Body")
-
-
-class StreamOptions(Shape):
-    include_usage: bool | None = None
-    include_obfuscation: Literal[False] | None = None
-
-
-class TextFormat(Shape):
-    type: Literal["text"]
-
-
-class ChatRequest(Shape):
-    """The body of ``POST /v1/chat/completions``."""
-
-    model: Name
-    messages: ChatMessages
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    max_tokens: Annotated[int, Field(ge=1, le=8192)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1, le=8192)] | None = None
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
-    stop: (
-        Annotated[Annotated[Stop, Tag(ONE)] | Annotated[tuple[Stop, ...], Field(max_length=4), Tag(SEVERAL)], Discriminator(one_or_several)]
-        | None
-    ) = None
-    user: Name | None = None
-    metadata: Annotated[dict[str, str], Field(max_length=16)] | None = None
-    # Hints: accepted and ignored.
-    prompt_cache_key: str | None = None
-    safety_identifier: str | None = None
-    service_tier: Literal["auto", "default"] | None = None
-    parallel_tool_calls: bool | None = None
-    # Accepted only with the value that is in effect anyway.
-    n: Literal[1] | None = None
-    store: Literal[False] | None = None
-    frequency_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
-    presence_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
-    logit_bias: Annotated[dict[str, float], Field(max_length=0)] | None = None
-    logprobs: Literal[False] | None = None
-    top_logprobs: Literal[0] | None = None
-    modalities: tuple[Literal["text"]] | None = None
-    response_format: TextFormat | None = None
-    tools: EmptyList | None = None
-    tool_choice: Literal["none", "auto"] | None = None
-    functions: EmptyList | None = None
-    function_call: Literal["none", "auto"] | None = None
-    reasoning_effort: Literal["none"] | None = None
-    verbosity: Literal["medium"] | None = None
-    audio: None = None
-    moderation: None = None
-    prediction: None = None
-    prompt_cache_options: None = None
-    prompt_cache_retention: None = None
-    web_search_options: None = None
-
-    @model_validator(mode="after")
-    def _agrees(self) -> "ChatRequest":
-        if self.stream_options is not None and not self.stream:
-            raise _field_error("stream_options", "only for a request with stream = true")
-        if None not in (self.max_tokens, self.max_completion_tokens) and self.max_tokens != self.max_completion_tokens:
-            raise _field_error("max_tokens", "differs from max_completion_tokens; give one of them")
-        if self.conversation_id is not None and not _is_identifier(self.conversation_id):
-            raise _field_error("metadata.conversation_id", "letters, digits and _.:- only, at most 128, a letter or digit first")
-        return self
-
-    @property
-    def conversation_id(self) -> str | None:
-        return (self.metadata or {}).get("conversation_id")
-
-    def sampling(self, default_tokens: int, best_of: int = 1) -> Sampling:
-        """Sampling parameters of the reply, with OpenAI's defaults."""
-        return Sampling(
-            temperature=1.0 if self.temperature is None else self.temperature,
-            top_p=1.0 if self.top_p is None else self.top_p,
-            max_tokens=self.max_completion_tokens or self.max_tokens or default_tokens,
-            seed=self.seed,
-            stop=(self.stop,) if isinstance(self.stop, str) else self.stop or (),
-            best_of=best_of,
-        )
 
 
 class PairRequest(Shape):
@@ -169,7 +83,6 @@ class RerankRequest(Shape):
 
 
 _IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
-CHAT = TypeAdapter(ChatRequest)
 PAIR = TypeAdapter(PairRequest)
 OUTCOME = TypeAdapter(OutcomeRequest)
 RERANK = TypeAdapter(RerankRequest)
@@ -196,6 +109,15 @@ def read(shape: TypeAdapter[Body], raw: bytes, *, discriminated: bool = False) -
     if first["type"] == "json_invalid":
         raise _not_json(raw, first["msg"])
     raise _field_refused(first, discriminated)
+
+
+def loaded(raw: bytes) -> dict[str, Any]:
+    """The fields of a body that :func:`read` has accepted, as they were sent; raises :class:`FieldRefused` for NaN, which is not JSON."""
+    try:
+        fields: dict[str, Any] = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise FieldRefused(f"body: not JSON in UTF-8 ({error})", "body", "invalid_json") from error
+    return fields
 
 
 def documented(shape: TypeAdapter[Any]) -> dict[str, Any]:
@@ -234,7 +156,8 @@ def _field_refused(error: Any, discriminated: bool) -> FieldRefused:
     return FieldRefused(f"{field or 'body'}: {message}", field or "body", code)
 
 
-def _is_identifier(text: str) -> bool:
+def is_identifier(text: str) -> bool:
+    """Whether the text is an :data:`Identifier`."""
     try:
         _IDENTIFIER.validate_python(text)
     except ValidationError:
@@ -242,7 +165,8 @@ def _is_identifier(text: str) -> bool:
     return True
 
 
-def _field_error(field: str, message: str) -> PydanticCustomError:
+def field_error(field: str, message: str) -> PydanticCustomError:
+    """The error of a validator that concerns another field than its own."""
     return PydanticCustomError("field_refused", "{message}", {"field": field, "message": message})
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from storage.places import FullPath
 from storage.settings import section
@@ -15,17 +15,15 @@ class ServingSettings(BaseModel):
     Attributes
     ----------
     host, port : where the API listens; loopback only, since there is no authentication
-    upstream : kind of upstream server, a row of ``serving.models.table``
-    upstream_url : base URL of an OpenAI-compatible server, with ``/v1``; if empty, the configured model runs in this process
-    upstream_key, upstream_model : its API key (put it into ``.env``) and the model to request
-    upstream_timeout : read timeout of the upstream, seconds
     capacity : maximum batch size, in replies
-    most_waiting : maximum queue length; beyond it 503
+    most_waiting : maximum queue length, in replies; beyond it 429
     threads : torch threads; 1 by default, since processes share the machine's cores
     reward_model : folder of a reward model that `feedbackloop train --phase reward` wrote, for ``POST /v1/rerank`` and ``best_of``
     best_of : replies that are drawn for each answer, of which the reward model's best is sent; 1 sends the first
     pairing_candidates : second responses that are drawn, of which the online head chooses one worth judging; 1 takes the first
-    max_tokens : maximum tokens of a reply if the request does not set it
+    max_tokens : maximum tokens of a reply of the local model if the request does not set it
+    cors_origins : origins whose pages may call this API from a browser, such as ``https://chat.example.com``
+    unlogged_prompts : a request whose last message begins so is answered and not logged: a client's own requests for titles and tags
     pairing_share : fraction of replies that get a second response
     pairing_waiting : maximum number of second responses outstanding
     pairing_draws : attempts at a second response that differs from the first
@@ -36,17 +34,14 @@ class ServingSettings(BaseModel):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    upstream: str = "openai"
-    upstream_url: str = ""
-    upstream_key: SecretStr = SecretStr("")
-    upstream_model: str = ""
-    upstream_timeout: Annotated[float, Field(gt=0)] = 60.0
     capacity: Annotated[int, Field(ge=1, le=512)] = 32
     most_waiting: Annotated[int, Field(ge=1)] = 256
     threads: Annotated[int, Field(ge=1)] = 1
     reward_model: FullPath | None = None
     best_of: Annotated[int, Field(ge=1, le=64)] = 1
     max_tokens: Annotated[int, Field(ge=1, le=8192)] = 128
+    cors_origins: tuple[Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.\-\[\]:]+$")], ...] = ()
+    unlogged_prompts: tuple[Annotated[str, Field(min_length=1)], ...] = ("### Task:",)
     pairing_share: Annotated[float, Field(ge=0, le=1)] = 1.0
     pairing_waiting: Annotated[int, Field(ge=0)] = 1000
     pairing_draws: Annotated[int, Field(ge=1)] = 4

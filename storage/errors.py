@@ -9,6 +9,7 @@
     │   └── NotReachable        a hub or server that this command needs does not answer
     ├── InputRefused            a client's request is invalid (4xx, names the field)
     ├── Overloaded              a resource is temporarily unavailable: the log, a full disk (503; exit code 75)
+    │   └── QueueFull           too many requests wait for a model (429)
     ├── EventError              an event or offset on the bus
     │   ├── EventUnreadable     bytes that are not an event: quarantine it and continue
     │   ├── SchemaTooNew        written by a newer program: the reader stops and reports it
@@ -90,6 +91,10 @@ class Overloaded(FeedbackLoopError):
     def __init__(self, message: str, retry_after: int = 5) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class QueueFull(Overloaded):
+    """Too many requests wait for a model; retry after ``retry_after`` seconds."""
 
 
 class EventError(FeedbackLoopError):

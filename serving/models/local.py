@@ -6,15 +6,15 @@ Champion and challenger of a duel are loaded together; each has batches of its o
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from serving.models.backend import ALIASES, NotReady, Unavailable
+from serving.models.backend import ALIASES, Answer, Choice, Delta, NotReady, Question, Unavailable, token_counts
 from serving.models.scheduler import Asked, Policies, Scheduler, Served
-from storage.errors import InputRefused, Overloaded
-from storage.events import Message, Sampling
-from trainers.models.reply import Reply
+from storage.errors import InputRefused, QueueFull
+from storage.events import Message, derived_id
+from trainers.models.reply import Piece, Reply, TokenLogprob
 
 # torch and transformers take seconds to import: the thread that loads the first policy imports them while /healthz already answers
 if TYPE_CHECKING:
@@ -22,9 +22,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+HONOURED = frozenset(
+    (
+        *("model", "messages", "stream", "stream_options", "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "stop"),
+        *("n", "logprobs", "top_logprobs", "frequency_penalty", "presence_penalty", "user", "metadata", "store"),
+    )
+)
+
 
 class LocalBackend:
     """The ``Backend`` for a transformers model, which :meth:`install` sets and replaces."""
+
+    honoured: frozenset[str] | None = HONOURED
 
     def __init__(self, *, capacity: int, most_waiting: int) -> None:
         self.width = capacity
@@ -75,46 +84,47 @@ class LocalBackend:
     def names(self) -> tuple[str, ...]:
         return ALIASES if self._policies is None else (self._policies.champion.version, *ALIASES)
 
-    async def complete(self, prompt: Sequence[Message], sampling: Sampling, *, patient: bool = False) -> Reply:
-        return await self.complete_as(None, prompt, sampling, patient=patient)
+    async def complete(self, question: Question, *, patient: bool = False) -> Answer:
+        return await self.complete_as(None, question, patient=patient)
 
-    def stream(self, prompt: Sequence[Message], sampling: Sampling) -> AsyncIterator[str | Reply]:
-        return self.stream_as(None, prompt, sampling)
+    def stream(self, question: Question) -> AsyncIterator[Delta | Answer]:
+        return self.stream_as(None, question)
 
-    async def complete_as(self, version: str | None, prompt: Sequence[Message], sampling: Sampling, *, patient: bool) -> Reply:
-        """A reply of the challenger ``version``; of the champion if it is None."""
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Reply] = loop.create_future()
-
-        def resolve(item: str | Reply | Exception) -> None:
-            if answer.done():
-                return
-            if isinstance(item, Exception):
-                answer.set_exception(item)
-            elif isinstance(item, Reply):
-                answer.set_result(item)
-
-        draw = await self._submit(prompt, sampling, _call_in(loop, resolve), pieces=False, patient=patient, version=version)
+    async def complete_as(self, version: str | None, question: Question, *, patient: bool) -> Answer:
+        """The answer of the challenger ``version``; of the champion if it is None."""
+        items: asyncio.Queue[tuple[int, Item]] = asyncio.Queue()
+        draws = await self._submit(question, items, pieces=False, patient=patient, version=version)
+        replies: dict[int, Reply] = {}
         try:
-            return await answer
-        finally:
-            draw.cancelled = True
-
-    async def stream_as(self, version: str | None, prompt: Sequence[Message], sampling: Sampling) -> AsyncIterator[str | Reply]:
-        """The same, in pieces."""
-        items: asyncio.Queue[str | Reply | Exception] = asyncio.Queue()
-        deliver = _call_in(asyncio.get_running_loop(), items.put_nowait)
-        draw = await self._submit(prompt, sampling, deliver, pieces=True, patient=False, version=version)
-        try:
-            while True:
-                item = await items.get()
+            while len(replies) < question.n:
+                index, item = await items.get()
                 if isinstance(item, Exception):
                     raise item
-                yield item
                 if isinstance(item, Reply):
-                    return
+                    replies[index] = item
+            return _answer([replies[index] for index in range(question.n)])
         finally:
-            draw.cancelled = True  # the client may have disconnected: free its row at the next step
+            _cancel(draws)
+
+    async def stream_as(self, version: str | None, question: Question) -> AsyncIterator[Delta | Answer]:
+        """The same, in parts."""
+        items: asyncio.Queue[tuple[int, Item]] = asyncio.Queue()
+        draws = await self._submit(question, items, pieces=True, patient=False, version=version)
+        replies: dict[int, Reply] = {}
+        try:
+            for index in range(question.n):
+                yield Delta({"role": "assistant", "content": ""}, index)
+            while len(replies) < question.n:
+                index, item = await items.get()
+                if isinstance(item, Exception):
+                    raise item
+                if isinstance(item, Reply):
+                    replies[index] = item
+                else:
+                    yield Delta({"content": item.text}, index, _logprobs(item.logprobs or None))
+            yield _answer([replies[index] for index in range(question.n)])
+        finally:
+            _cancel(draws)  # the client may have disconnected: free the rows at the next step
 
     async def close(self) -> None:
         with self._changed:
@@ -123,8 +133,8 @@ class LocalBackend:
         await asyncio.to_thread(self._thread.join, 5)
 
     async def _submit(
-        self, prompt: Sequence[Message], sampling: Sampling, deliver: "Deliver", *, pieces: bool, patient: bool, version: str | None
-    ) -> "Draw":
+        self, question: Question, items: "asyncio.Queue[tuple[int, Item]]", *, pieces: bool, patient: bool, version: str | None
+    ) -> "list[Draw]":
         policies = self._policies
         if policies is None:
             raise NotReady(f"no reply yet: {self._reason}")
@@ -132,11 +142,12 @@ class LocalBackend:
         if served is None:
             raise Unavailable(f"{version} does not reply: its duel has ended, or it is not loaded")
         waiting = self._scheduler.patient if patient else self._scheduler.waiting
-        if len(waiting) + self._reserved[patient] >= self._most_waiting:
-            raise Overloaded(f"the queue is full: {self._most_waiting} requests are waiting for a reply", retry_after=1)
-        self._reserved[patient] += 1  # before the await, so that concurrent requests see the slot taken
+        if len(waiting) + self._reserved[patient] + question.n > self._most_waiting:
+            raise QueueFull(f"the queue is full: {self._most_waiting} replies are waiting to be generated", retry_after=1)
+        self._reserved[patient] += question.n  # before the await, so that concurrent requests see the slots taken
         try:
-            ids = await asyncio.to_thread(self._tokens, served, prompt)
+            _check(question.sent)
+            ids = await asyncio.to_thread(self._tokens, served, question.prompt)
             room = served.policy.window - len(ids)
             if room < 1:
                 raise InputRefused(
@@ -144,13 +155,20 @@ class LocalBackend:
                 )
             from trainers.models.sampler import Draw
 
-            draw = Draw(ids, sampling, min(sampling.max_tokens, room), deliver, pieces=pieces)
+            loop = asyncio.get_running_loop()
+            draws = []
+            for index in range(question.n):
+                deliver = _call_in(loop, items, index)
+                sampling, limit = question.sampling, min(question.sampling.max_tokens or room, room)
+                if index and sampling.seed is not None:
+                    sampling = sampling.model_copy(update={"seed": derived_id("choice", sampling.seed, index).int % 2**63})
+                draws.append(Draw(ids, sampling, limit, deliver, pieces=pieces, top_logprobs=question.top_logprobs))
             with self._changed:
-                waiting.append(Asked(draw, version))
+                waiting.extend(Asked(draw, version) for draw in draws)
                 self._changed.notify()
-            return draw
+            return draws
         finally:
-            self._reserved[patient] -= 1
+            self._reserved[patient] -= question.n
 
     def _tokens(self, served: Served, prompt: Sequence[Message]) -> list[int]:
         tokenizer = served.policy.tokenizer
@@ -186,18 +204,69 @@ class ChallengerModel:
     def __init__(self, backend: LocalBackend, version: str) -> None:
         self._backend, self.version = backend, version
 
-    async def complete(self, prompt: Sequence[Message], sampling: Sampling, *, patient: bool = False) -> Reply:
-        return await self._backend.complete_as(self.version, prompt, sampling, patient=patient)
+    async def complete(self, question: Question, *, patient: bool = False) -> Answer:
+        return await self._backend.complete_as(self.version, question, patient=patient)
 
-    def stream(self, prompt: Sequence[Message], sampling: Sampling) -> AsyncIterator[str | Reply]:
-        return self._backend.stream_as(self.version, prompt, sampling)
+    def stream(self, question: Question) -> AsyncIterator[Delta | Answer]:
+        return self._backend.stream_as(self.version, question)
 
 
-def _call_in(loop: asyncio.AbstractEventLoop, receive: Callable[[str | Reply | Exception], None]) -> "Deliver":
-    """Wrap ``receive`` so that another thread can call it in ``loop``; a no-op once the loop is closed."""
+def _check(sent: Mapping[str, Any]) -> None:
+    """Refuse what would change the meaning of the answer and what this engine cannot do; everything else may be ignored."""
+    choice = sent.get("tool_choice", sent.get("function_call"))
+    if choice not in (None, "auto", "none") and (sent.get("tools") or sent.get("functions")):
+        raise InputRefused("tool_choice: the local model answers in text and cannot be made to call a tool; use 'auto'", "tool_choice")
+    form = sent.get("response_format")
+    if isinstance(form, Mapping) and form.get("type") not in (None, "text"):
+        raise InputRefused(
+            f"response_format: the local model cannot be held to {str(form.get('type'))[:40]!r}; ask for text, or set upstream_url "
+            "in [serving] to a server that can",
+            "response_format",
+        )
+    if "audio" in (sent.get("modalities") or ()):
+        raise InputRefused("modalities: the local model writes text only", "modalities")
+    for index, message in enumerate(sent.get("messages") or ()):
+        content = message.get("content") if isinstance(message, Mapping) else None
+        for part in content if isinstance(content, list) else ():
+            kind = part.get("type") if isinstance(part, Mapping) else None
+            if kind not in ("text", "refusal"):
+                raise InputRefused(
+                    f"messages.{index}.content: the local model reads text only, not {str(kind)[:40]!r}", f"messages.{index}.content"
+                )
 
-    def deliver(item: str | Reply | Exception) -> None:
+
+def _answer(replies: Sequence[Reply]) -> Answer:
+    choices = [Choice(reply.text, reply.finish_reason, {}, _logprobs(reply.logprobs)) for reply in replies]
+    return Answer(replies[0].version, choices, token_counts(replies[0].prompt_tokens, sum(reply.completion_tokens for reply in replies)))
+
+
+def _logprobs(tokens: Sequence[TokenLogprob] | None) -> dict[str, Any] | None:
+    """OpenAI's ``logprobs`` of a choice."""
+    if tokens is None:
+        return None
+    content = [
+        _of_token(each.token, each.logprob) | {"top_logprobs": [_of_token(token, value) for token, value in each.top]} for each in tokens
+    ]
+    return {"content": content, "refusal": None}
+
+
+def _of_token(token: str, logprob: float) -> dict[str, Any]:
+    return {"token": token, "logprob": logprob, "bytes": None if "\ufffd" in token else list(token.encode())}
+
+
+def _cancel(draws: "Sequence[Draw]") -> None:
+    for draw in draws:
+        draw.cancelled = True
+
+
+Item = Piece | Reply | Exception
+
+
+def _call_in(loop: asyncio.AbstractEventLoop, items: "asyncio.Queue[tuple[int, Item]]", index: int) -> "Deliver":
+    """A function that puts what another thread delivers into the queue, in ``loop``; a no-op once the loop is closed."""
+
+    def deliver(item: Item) -> None:
         with suppress(RuntimeError):
-            loop.call_soon_threadsafe(receive, item)
+            loop.call_soon_threadsafe(items.put_nowait, (index, item))
 
     return deliver

@@ -1,68 +1,50 @@
-"""Backend for any server that speaks OpenAI's chat protocol; streams are passed through chunk by chunk.
+"""Upstreams that speak OpenAI's chat protocol. A request goes on as the client sent it; only the model's name is ours."""
 
-The API key is sent in one header and appears nowhere else: upstream error messages are passed on with the key redacted.
-"""
-
-import logging
-import os
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-import httpx
-import orjson
-from pydantic import SecretStr
+from serving.models.backend import ALIASES, Answer, Choice, Delta, Question
+from serving.models.connection import Connection
+from serving.models.upstream_settings import UpstreamSettings
+from storage.errors import ConfigurationError, UpstreamError
+from storage.events import MAX_TEXT
 
-from serving.models.backend import ALIASES
-from serving.settings import ServingSettings
-from storage.errors import ConfigurationError, InputRefused, Overloaded, UpstreamError
-from storage.events import MAX_TEXT, Message, Sampling
-from streams.health import is_loopback
-from trainers.models.reply import Reply
-
-log = logging.getLogger(__name__)
-
-PROXY_AND_CA_VARS = ("SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
-CLIENT_ERRORS = (400, 413, 422)  # the client's request is at fault, not the upstream
+OURS = ("conversation_id", "feedback")  # keys of ``metadata`` that this service reads
+LIMITS = ("max_tokens", "max_completion_tokens")
+BODY_FIELDS = ("system_fingerprint", "service_tier")  # of a response, which are passed on
 
 
-def build(section: ServingSettings) -> "UpstreamBackend":
-    """Build the backend from the settings.
-
-    Raises
-    ------
-    ConfigurationError
-        ``upstream_model`` is missing, or ``upstream_url`` is not a usable URL.
-    """
-    if not section.upstream_model:
-        raise ConfigurationError("[serving] upstream_url is set but upstream_model is not; name the model to request")
-    return UpstreamBackend(
-        url=section.upstream_url, key=section.upstream_key, model=section.upstream_model, timeout=section.upstream_timeout
-    )
+def build(settings: UpstreamSettings) -> "OpenAIUpstream":
+    """Build the backend for any server with ``/chat/completions``."""
+    require(settings)
+    key = settings.key.get_secret_value()
+    url = f"{settings.url.rstrip('/')}/chat/completions"
+    return OpenAIUpstream(Connection(url, {"Authorization": f"Bearer {key}"} if key else {}, settings), settings)
 
 
-class UpstreamBackend:
-    """The ``Backend`` for the server at ``url`` (including ``/v1``)."""
+def build_azure(settings: UpstreamSettings) -> "OpenAIUpstream":
+    """Build the backend for a deployment of Azure OpenAI."""
+    require(settings, "api_version")
+    url = f"{settings.url.rstrip('/')}/openai/deployments/{settings.model}/chat/completions?api-version={settings.api_version}"
+    return OpenAIUpstream(Connection(url, {"api-key": settings.key.get_secret_value()}, settings), settings)
 
-    def __init__(self, *, url: str, key: SecretStr, model: str, timeout: float, width: int = 4) -> None:
+
+def require(settings: UpstreamSettings, *more: str) -> None:
+    """Raise :class:`ConfigurationError` for a missing key of the section."""
+    for name in ("model", *more):
+        if not getattr(settings, name):
+            raise ConfigurationError(f"[upstream] url is set but {name} is not; set it for kind = {settings.kind!r}")
+
+
+class OpenAIUpstream:
+    """The ``Backend`` for the server behind ``connection``."""
+
+    honoured: frozenset[str] | None = None
+
+    def __init__(self, connection: Connection, settings: UpstreamSettings, width: int = 4) -> None:
         self.width = width
-        self._model = model
-        self._key = key
-        headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key.get_secret_value() else {}
-        self._url, self._shown = _parse_url(url)
-        try:
-            self._client = httpx.AsyncClient(
-                headers=headers,
-                timeout=httpx.Timeout(timeout, connect=min(timeout, 5.0)),
-                limits=httpx.Limits(max_connections=256, max_keepalive_connections=64),
-                trust_env=not is_loopback(self._url.host),  # proxies and CAs from the environment apply to other hosts only
-            )
-        except (OSError, ValueError) as error:
-            named = [name for name in PROXY_AND_CA_VARS if os.environ.get(name)]
-            raise ConfigurationError(
-                f"the CA or proxy settings in {', '.join(named) or 'the environment'} cannot be used for the upstream"
-                f" ({_reason(error)}); correct or unset it"
-            ) from error
+        self._model, self._token_field = settings.model, settings.token_field
+        self._connection = connection
 
     def why_not_ready(self) -> str | None:
         return None
@@ -70,139 +52,123 @@ class UpstreamBackend:
     def names(self) -> tuple[str, ...]:
         return (self._model, *ALIASES)
 
-    async def complete(self, prompt: Sequence[Message], sampling: Sampling, *, patient: bool = False) -> Reply:
-        async with self._request(prompt, sampling, stream=False) as answer:
-            body = self._json(await answer.aread())
-        choice = _first_choice(body)
-        text = _text(choice.get("message"))
-        return self._reply(text, choice.get("finish_reason"), body.get("usage"))
+    async def complete(self, question: Question, *, patient: bool = False) -> Answer:
+        async with self._connection.post(self._body(question, stream=False)) as response:
+            body = self._connection.loads(await response.aread())
+        choices = [self._choice(each) for each in _choices(body)]
+        if not choices:
+            raise UpstreamError("the upstream server's response has no choices")
+        return self._answer(choices, body.get("usage"), body)
 
-    async def stream(self, prompt: Sequence[Message], sampling: Sampling) -> AsyncIterator[str | Reply]:
-        text, reason, usage = "", None, None
-        async with self._request(prompt, sampling, stream=True) as answer:
-            if "text/event-stream" not in answer.headers.get("content-type", ""):
-                raise self._bad_response()
-            async for line in answer.aiter_lines():
+    async def stream(self, question: Question) -> AsyncIterator[Delta | Answer]:
+        states: dict[int, _Streamed] = {}
+        usage: Mapping[str, Any] | None = None
+        about: dict[str, Any] = {}
+        done = False
+        async with self._connection.post(self._body(question, stream=True)) as response:
+            if "text/event-stream" not in response.headers.get("content-type", ""):
+                raise self._connection.bad_response()
+            async for line in response.aiter_lines():
                 if not line.startswith("data:"):
-                    continue
+                    continue  # a comment that keeps the connection alive, an empty line, or another field of the event
                 data = line.removeprefix("data:").strip()
                 if data == "[DONE]":
+                    done = True
                     break
-                chunk = self._json(data)
-                if "error" in chunk:
-                    raise UpstreamError(self._redact(f"the upstream server aborted the stream: {chunk['error']}"))
+                if not data:
+                    continue
+                chunk = self._connection.loads(data)
+                if chunk.get("error"):
+                    raise UpstreamError(self._connection.redact(f"the upstream server aborted the stream: {chunk['error']}"))
                 usage = chunk.get("usage") or usage
-                for choice in chunk.get("choices") or ():
-                    piece = _text(choice.get("delta"))
-                    text, reason = text + piece, choice.get("finish_reason") or reason
-                    if piece:
-                        yield piece
-        if reason is None:
+                about |= {name: chunk[name] for name in BODY_FIELDS if chunk.get(name) is not None}
+                for each in _choices(chunk):
+                    index = each.get("index") or 0
+                    state = states.setdefault(index, _Streamed())
+                    if delta := state.add(each):
+                        yield Delta(delta, index, each.get("logprobs"))
+        if not states or not (done or all(state.reason for state in states.values())):
             raise UpstreamError("the upstream server closed the stream before the end of the reply")
-        yield self._reply(text, reason, usage)
+        yield self._answer([states[index].choice() for index in sorted(states)], usage, about)
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._connection.close()
 
-    @asynccontextmanager
-    async def _request(self, prompt: Sequence[Message], sampling: Sampling, *, stream: bool) -> AsyncIterator[httpx.Response]:
-        body: dict[str, Any] = {
-            "model": self._model,
-            "messages": [{"role": message.role, "content": message.content} for message in prompt],
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "max_tokens": sampling.max_tokens,
-        }
-        if sampling.seed is not None:
-            body["seed"] = sampling.seed
-        if sampling.stop:
-            body["stop"] = list(sampling.stop)
+    def _body(self, question: Question, *, stream: bool) -> dict[str, Any]:
+        body = {name: value for name, value in question.sent.items() if name not in ("stream", "stream_options")} | {"model": self._model}
+        if isinstance(metadata := body.get("metadata"), Mapping):
+            body["metadata"] = {key: value for key, value in metadata.items() if key not in OURS}
+            if not body["metadata"]:
+                del body["metadata"]
+        if self._token_field:
+            given = [value for name in LIMITS if (value := body.pop(name, None)) is not None]
+            if given:
+                body[self._token_field] = given[-1]
         if stream:
-            body |= {"stream": True, "stream_options": {"include_usage": True}}
-        try:
-            async with self._client.stream("POST", self._url, json=body) as answer:
-                if not answer.is_success:
-                    await answer.aread()
-                    raise self._failure(answer)
-                yield answer
-        except httpx.TimeoutException as error:
-            raise UpstreamError(
-                f"the upstream server {self._shown} did not answer in time; try again, or raise upstream_timeout"
-            ) from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            why = self._redact(str(error) or type(error).__name__)
-            raise UpstreamError(
-                f"the upstream server {self._shown} does not answer ({why}); start it or set upstream_url in [serving]"
-            ) from error
-
-    def _failure(self, answer: httpx.Response) -> Exception:
-        status = answer.status_code
-        if status in (401, 403):  # these responses may echo parts of the key
-            return UpstreamError(f"the upstream server rejects the API key ({status}); set upstream_key in [serving] or .env")
-        message = self._redact(_error_message(answer))
-        if status in (429, 503):
-            wait = answer.headers.get("retry-after", "")
-            return Overloaded(f"the upstream server is busy ({status}): {message}", retry_after=int(wait) if wait.isdigit() else 5)
-        if status in CLIENT_ERRORS:
-            return InputRefused(f"the upstream server rejects the request ({status}): {message}", "messages")
-        return UpstreamError(f"the upstream server failed ({status}): {message}")
-
-    def _reply(self, text: str, reason: str | None, usage: dict[str, Any] | None) -> Reply:
-        if len(text) > MAX_TEXT:
-            raise UpstreamError(f"the upstream server's reply has {len(text):,} characters; the maximum is {MAX_TEXT:,}")
-        counts = usage or {}
-        return Reply(text, self._model, reason or "stop", int(counts.get("prompt_tokens") or 0), int(counts.get("completion_tokens") or 0))
-
-    def _json(self, data: bytes | str) -> dict[str, Any]:
-        try:
-            body = orjson.loads(data)
-        except orjson.JSONDecodeError as error:
-            raise self._bad_response() from error
-        if not isinstance(body, dict):
-            raise self._bad_response()
+            body["stream"] = True
+            if question.sent.get("stream_options") is not None:
+                body["stream_options"] = question.sent["stream_options"]
         return body
 
-    def _bad_response(self) -> UpstreamError:
-        return UpstreamError(f"the upstream server {self._shown} did not respond in OpenAI's format; check upstream_url")
+    def _choice(self, given: Mapping[str, Any]) -> Choice:
+        message = given.get("message")
+        if not isinstance(message, Mapping):
+            message = {}
+        more = {name: value for name, value in message.items() if name not in ("role", "content") and value is not None}
+        return Choice(text_of(message.get("content")), str(given.get("finish_reason") or "stop"), more, given.get("logprobs"))
 
-    def _redact(self, text: str) -> str:
-        key = self._key.get_secret_value()
-        return (text.replace(key, "***") if key else text)[:500]
-
-
-def _parse_url(url: str) -> tuple[httpx.URL, str]:
-    """The request URL, and the same without credentials and query, for messages."""
-    try:
-        parsed = httpx.URL(f"{url.rstrip('/')}/chat/completions")
-    except httpx.InvalidURL as error:
-        raise ConfigurationError(f"upstream_url is not a URL ({error}); use the form https://host/v1") from error
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ConfigurationError("upstream_url is not a URL; use the form https://host/v1")
-    return parsed, str(parsed.copy_with(userinfo=b"", query=None))
+    def _answer(self, choices: list[Choice], usage: Mapping[str, Any] | None, body: Mapping[str, Any]) -> Answer:
+        if any(len(choice.text) > MAX_TEXT for choice in choices):
+            raise UpstreamError(f"the upstream server's reply has more than {MAX_TEXT:,} characters")
+        counts = dict(usage) if isinstance(usage, Mapping) else {}
+        return Answer(self._model, choices, counts, {name: body[name] for name in BODY_FIELDS if body.get(name) is not None})
 
 
-def _reason(error: Exception) -> str:
-    reason = error.strerror if isinstance(error, OSError) else None  # other messages may contain a proxy URL with its password
-    return reason or type(error).__name__
+class _Streamed:
+    """What has arrived of one choice."""
+
+    def __init__(self) -> None:
+        self.text, self.reason = "", ""
+        self._more: dict[str, Any] = {}
+        self._calls: dict[int, dict[str, Any]] = {}
+
+    def add(self, choice: Mapping[str, Any]) -> dict[str, Any]:
+        """Take a chunk's choice; return its delta with the content as text."""
+        self.reason = str(choice.get("finish_reason") or self.reason)
+        delta = choice.get("delta")
+        if not isinstance(delta, Mapping):
+            return {}
+        found = {name: value for name, value in delta.items() if value is not None}
+        if "content" in found:
+            found["content"] = text_of(found["content"])
+            self.text += found["content"]
+            if not found["content"] and len(found) == 1:
+                return {}
+        for call in found.get("tool_calls") or ():
+            known = self._calls.setdefault(
+                call.get("index") or 0, {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
+            )
+            known["id"] = call.get("id") or known["id"]
+            for name, part in (call.get("function") or {}).items():
+                known["function"][name] = known["function"].get(name, "") + (part or "")
+        for name in ("reasoning_content", "refusal"):
+            if isinstance(found.get(name), str):
+                self._more[name] = self._more.get(name, "") + found[name]
+        return found
+
+    def choice(self) -> Choice:
+        calls = {"tool_calls": [self._calls[index] for index in sorted(self._calls)]} if self._calls else {}
+        return Choice(self.text, self.reason or "stop", self._more | calls)
 
 
-def _first_choice(body: dict[str, Any]) -> dict[str, Any]:
+def text_of(content: Any) -> str:
+    """The text of a message's content, which may be a list of parts; thinking is left out, and NUL, which events do not accept."""
+    if isinstance(content, list):
+        parts = (part.get("text") for part in content if isinstance(part, Mapping) and part.get("type") in ("text", "output_text"))
+        content = "".join(text for text in parts if isinstance(text, str))
+    return content.replace("\x00", "") if isinstance(content, str) else ""
+
+
+def _choices(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     choices = body.get("choices")
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        raise UpstreamError("the upstream server's response has no choices")
-    return choices[0]
-
-
-def _text(message: dict[str, Any] | None) -> str:
-    """The content of a message or delta, without NUL characters, which events do not accept."""
-    return str((message or {}).get("content") or "").replace("\x00", "")
-
-
-def _error_message(answer: httpx.Response) -> str:
-    """The error message in the response, on one line."""
-    try:
-        error = orjson.loads(answer.content).get("error", {})
-        message = error.get("message", "") if isinstance(error, dict) else str(error)
-    except (orjson.JSONDecodeError, AttributeError):
-        message = answer.text
-    return " ".join(str(message).split()) or "no reason given"
+    return [each for each in choices if isinstance(each, Mapping)] if isinstance(choices, list) else []

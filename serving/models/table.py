@@ -3,29 +3,33 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from serving.models import openai
+from serving.models import anthropic, openai
 from serving.models.backend import Backend
-from serving.settings import ServingSettings
+from serving.models.upstream_settings import UpstreamSettings
 from storage.tables import row_named
 
 
 @dataclass(frozen=True)
 class Upstream:
-    """One row of the table: ``name`` is the value of ``[serving] upstream``, ``build`` makes the backend from the section."""
+    """One row of the table: ``name`` is the value of ``kind``, ``build`` makes the backend from the section."""
 
     name: str
-    build: Callable[[ServingSettings], Backend]
+    build: Callable[[UpstreamSettings], Backend]
 
 
-UPSTREAMS: tuple[Upstream, ...] = (Upstream("openai", openai.build),)
+UPSTREAMS: tuple[Upstream, ...] = (
+    Upstream("openai", openai.build),
+    Upstream("azure", openai.build_azure),
+    Upstream("anthropic", anthropic.build),
+)
 
 
-def upstream(name: str) -> Upstream:
-    """Look up a row by name.
+def upstream(settings: UpstreamSettings) -> Backend:
+    """Build the upstream of a section.
 
     Raises
     ------
     ConfigurationError
-        No row has that name.
+        There is no such kind, a key is missing or ``url`` is not a usable URL.
     """
-    return row_named(name, "kind of upstream", UPSTREAMS)
+    return row_named(settings.kind, "kind of upstream", UPSTREAMS).build(settings)

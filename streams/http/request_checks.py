@@ -29,12 +29,13 @@ class Refused(Exception):
         self.body = error_body(message, CLIENT, param=param, code=code)
 
 
-def objection(scope: Scope, headers: Headers, hosts: frozenset[str]) -> Refused | None:
-    """The first check that the request's headers fail, or None."""
+def objection(scope: Scope, headers: Headers, hosts: frozenset[str], origins: frozenset[str] = frozenset()) -> Refused | None:
+    """The first check that the request's headers fail, or None. Pages of ``origins`` may send requests as our own may."""
     try:
         _check_host(headers, hosts)
-        _check_origin(headers)
-        _check_site(scope, headers)
+        if [origin.lower() for origin in headers.getlist("origin")] not in [[each] for each in origins]:
+            _check_origin(headers)
+            _check_site(scope, headers)
         if scope["type"] == "http" and scope["method"] in ("POST", "PUT", "PATCH"):
             _check_content_type(headers)
     except Refused as refused:

@@ -45,12 +45,21 @@ class RequestGuard:
     Parameters
     ----------
     allowed_hosts : host names allowed besides loopback
+    allowed_origins : origins besides our own whose pages may send requests
     page_policy : Content-Security-Policy of pages and scripts; other responses get ``NO_PAGE``
     body_time : seconds within which a body has to arrive
     """
 
-    def __init__(self, app: ASGIApp, allowed_hosts: Collection[str] = (), page_policy: str = NO_PAGE, body_time: float = BODY_TIME) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        allowed_hosts: Collection[str] = (),
+        page_policy: str = NO_PAGE,
+        body_time: float = BODY_TIME,
+        allowed_origins: Collection[str] = (),
+    ) -> None:
         self._app = app
+        self._origins = frozenset(origin.lower() for origin in allowed_origins)
         self._hosts = frozenset(host.lower() for host in allowed_hosts)
         self._page_policy = page_policy
         self._body_time = body_time
@@ -65,7 +74,7 @@ class RequestGuard:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        refused = objection(scope, headers, self._hosts)
+        refused = objection(scope, headers, self._hosts, self._origins)
         expects = headers.get("expect", "").lower() == "100-continue"
         body: bytes | None = b""
         if _has_body(headers) and not (expects and (refused or _content_length(headers) > MAX_BODY)):
@@ -91,7 +100,7 @@ class RequestGuard:
             await answer_failure(error, scope, receive, send)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refused = objection(scope, Headers(scope=scope), self._hosts)
+        refused = objection(scope, Headers(scope=scope), self._hosts, self._origins)
         if refused is not None:
             await receive()
             log_refusal(scope, refused.status, str(refused))

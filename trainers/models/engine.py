@@ -16,7 +16,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicS
 from storage.errors import ConfigurationError
 from storage.events import Message, Sampling, derived_id
 from trainers.models.policy import Policy, check_window
-from trainers.models.reply import Reply
+from trainers.models.reply import Piece, Reply
 from trainers.models.sampler import Draw, choose
 
 COLUMN_BLOCK = 64  # columns by which a buffer grows, and of common padding before it is trimmed
@@ -156,19 +156,20 @@ def generate(
     default i) only: the batch size does not change the replies, and rows of one number have common random numbers.
     ``progress(done, total)`` is called as replies are finished.
     """
-    check_window(policy.window, sampling.max_tokens)
+    limit = sampling.max_tokens or Sampling().max_tokens or 1
+    check_window(policy.window, limit)
     replies: list[str | None] = [None] * len(prompts)
 
-    def collect(i: int, item: str | Reply | Exception) -> None:
+    def collect(i: int, item: Piece | Reply | Exception) -> None:
         if isinstance(item, Exception):
             raise item
-        replies[i] = item.text.strip() if isinstance(item, Reply) else item
+        replies[i] = item.text.strip()
 
     draws = []
     for i, prompt in enumerate(prompts):
-        ids = policy.chat.fitted_ids(prompt, policy.window - sampling.max_tokens)
+        ids = policy.chat.fitted_ids(prompt, policy.window - limit)
         row_sampling = sampling.model_copy(update={"seed": derived_id("draw", seed, i if numbers is None else numbers[i]).int % 2**63})
-        draws.append(Draw(ids, row_sampling, sampling.max_tokens, partial(collect, i), pieces=False))
+        draws.append(Draw(ids, row_sampling, limit, partial(collect, i), pieces=False))
     run_draws(policy, draws, batch, progress)
     return [reply or "" for reply in replies]
 

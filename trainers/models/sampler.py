@@ -4,6 +4,7 @@ Chat requests and evaluation create draws, the engine adds their tokens, and the
 """
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,9 +12,9 @@ import torch
 from tokenizers.decoders import DecodeStream
 
 from storage.events import MAX_TEXT, Sampling
-from trainers.models.reply import Reply
+from trainers.models.reply import Piece, Reply, TokenLogprob
 
-Deliver = Callable[[str | Reply | Exception], None]
+Deliver = Callable[[Piece | Reply | Exception], None]
 
 
 class Draw:
@@ -26,11 +27,28 @@ class Draw:
     deliver : called on the engine's thread with each piece of text if ``pieces`` is set, and finally with the reply or the error
     traced : keep the log-probability of each token, for training. The reply may then be empty: no token is excluded, so that the
         tokens are samples of the policy itself
+    top_logprobs : return the log-probability of each token and of so many likeliest ones; None returns none
     """
 
-    def __init__(self, ids: Sequence[int], sampling: Sampling, limit: int, deliver: Deliver, *, pieces: bool, traced: bool = False) -> None:
+    def __init__(
+        self,
+        ids: Sequence[int],
+        sampling: Sampling,
+        limit: int,
+        deliver: Deliver,
+        *,
+        pieces: bool,
+        traced: bool = False,
+        top_logprobs: int | None = None,
+    ) -> None:
         self.ids = ids
         self.sampling = sampling
+        self.temperature = 1.0 if sampling.temperature is None else sampling.temperature
+        self.top_p = 1.0 if sampling.top_p is None else sampling.top_p
+        self.penalised = bool(sampling.frequency_penalty or sampling.presence_penalty)
+        self.counts: Counter[int] = Counter()  # of the reply's tokens, for the penalties
+        self.top_logprobs = top_logprobs
+        self.likeliest: tuple[float, list[tuple[int, float]]] | None = None  # of the token that was drawn last
         self.deliver = deliver
         self.cancelled = False
         self._limit = limit
@@ -39,6 +57,8 @@ class Draw:
         self._decode = DecodeStream(skip_special_tokens=True)
         self._text = ""
         self._delivered = 0
+        self._logprobs: list[TokenLogprob] = []
+        self._logprobs_delivered = 0
         self.tokens: list[int] = []  # without the end token
         self.end: int | None = None  # the end token that was drawn
         self.log_probabilities: list[float] | None = [] if traced else None  # of the tokens and the end token
@@ -58,6 +78,11 @@ class Draw:
             self.end = token
             return "stop"
         self.tokens.append(token)
+        if self.penalised:
+            self.counts[token] += 1
+        if self.likeliest is not None:
+            logprob, top = self.likeliest
+            self._logprobs.append(TokenLogprob(tokenizer.decode([token]), logprob, tuple((tokenizer.decode([t]), p) for t, p in top)))
         before = len(self._text)
         # Drop NUL, which a byte-level vocabulary can produce and text stores reject.
         self._text += (self._decode.step(tokenizer, token) or "").replace("\x00", "")
@@ -75,12 +100,13 @@ class Draw:
     def finish(self, reason: str, version: str) -> None:
         if self._pieces:
             self._deliver_text(len(self._text))
-        self.deliver(Reply(self._text, version, reason, len(self.ids), len(self.tokens)))
+        logprobs = None if self.top_logprobs is None else tuple(self._logprobs)
+        self.deliver(Reply(self._text, version, reason, len(self.ids), len(self.tokens), logprobs))
 
     def _deliver_text(self, upto: int) -> None:
         if upto > self._delivered:
-            self.deliver(self._text[self._delivered : upto])
-            self._delivered = upto
+            self.deliver(Piece(self._text[self._delivered : upto], tuple(self._logprobs[self._logprobs_delivered :])))
+            self._delivered, self._logprobs_delivered = upto, len(self._logprobs)
 
     def _stop_position(self, before: int) -> int | None:
         """The start of the earliest stop text, if the last token has completed one."""
@@ -93,7 +119,7 @@ class Draw:
 
 
 def choose(logits: torch.Tensor, draws: Sequence[Draw], ends: torch.Tensor) -> list[int]:
-    """The next token of each draw, by its own temperature, ``top_p`` and random number.
+    """The next token of each draw, by its own temperature, ``top_p``, penalties and random number.
 
     The cumulative distribution is inverted at one uniform number a row, so that a row's choice does not depend on the other rows.
 
@@ -103,16 +129,32 @@ def choose(logits: torch.Tensor, draws: Sequence[Draw], ends: torch.Tensor) -> l
     ends : the tokens that end a reply, shape ``(e,)``
     """
     logits = logits.float()
+    wanted = [i for i, draw in enumerate(draws) if draw.top_logprobs is not None]
+    own = logits[wanted].log_softmax(-1) if wanted else None  # before penalties
+    chosen = _chosen(logits, draws, ends)
+    if own is not None:
+        for row, i in zip(own, wanted, strict=True):
+            values, tokens = row.topk(min(draws[i].top_logprobs or 0, len(row)))
+            draws[i].likeliest = float(row[chosen[i]]), list(zip(tokens.tolist(), values.tolist(), strict=True))
+    return chosen
+
+
+def _chosen(logits: torch.Tensor, draws: Sequence[Draw], ends: torch.Tensor) -> list[int]:
+    for i, draw in enumerate(draws):
+        if draw.counts:
+            tokens = torch.tensor(list(draw.counts), device=logits.device)
+            times = torch.tensor(list(draw.counts.values()), device=logits.device)
+            logits[i, tokens] -= draw.sampling.frequency_penalty * times + draw.sampling.presence_penalty
     blank = [i for i, draw in enumerate(draws) if draw.blank]
     if blank:
         logits[torch.tensor(blank, device=logits.device)[:, None], ends] = -torch.inf
-    greedy = [draw.sampling.temperature == 0 for draw in draws]
+    greedy = [draw.temperature == 0 for draw in draws]
     if all(greedy):
         return logits.argmax(-1).tolist()  # a traced draw has a temperature
-    temperatures = torch.tensor([draw.sampling.temperature or 1.0 for draw in draws], device=logits.device)
+    temperatures = torch.tensor([draw.temperature or 1.0 for draw in draws], device=logits.device)
     probabilities = (logits / temperatures[:, None]).softmax(-1)
-    if any(draw.sampling.top_p < 1 for draw in draws):
-        nucleus = torch.tensor([draw.sampling.top_p for draw in draws], device=logits.device)
+    if any(draw.top_p < 1 for draw in draws):
+        nucleus = torch.tensor([draw.top_p for draw in draws], device=logits.device)
         ranked, order = probabilities.sort(-1, descending=True)
         ranked = ranked.masked_fill(ranked.cumsum(-1) - ranked >= nucleus[:, None], 0.0)
         # restore the vocabulary's order, so that one row's top_p does not change what another draws

@@ -1,0 +1,207 @@
+"""Upstreams that speak Anthropic's Messages protocol (``POST /messages``, version 2023-06-01)."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any
+
+from serving.models.backend import ALIASES, Answer, Choice, Delta, Question, token_counts
+from serving.models.connection import Connection
+from serving.models.openai import require, text_of
+from serving.models.upstream_settings import UpstreamSettings
+from storage.errors import InputRefused, UpstreamError
+from storage.events import MAX_TEXT
+
+VERSION = "2023-06-01"
+HONOURED = frozenset(
+    (
+        *("model", "messages", "stream", "stream_options", "temperature", "top_p", "max_tokens", "max_completion_tokens", "stop", "n"),
+        *("tools", "tool_choice", "parallel_tool_calls", "user", "metadata", "store"),
+    )
+)
+REASONS = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "tool_use": "tool_calls", "refusal": "content_filter"}
+
+
+def build(settings: UpstreamSettings) -> "AnthropicUpstream":
+    """Build the backend."""
+    require(settings, "key")
+    headers = {"x-api-key": settings.key.get_secret_value(), "anthropic-version": VERSION}
+    return AnthropicUpstream(Connection(f"{settings.url.rstrip('/')}/messages", headers, settings), settings)
+
+
+class AnthropicUpstream:
+    """The ``Backend`` for Anthropic's API. Several choices are several requests."""
+
+    honoured: frozenset[str] | None = HONOURED
+
+    def __init__(self, connection: Connection, settings: UpstreamSettings, width: int = 4) -> None:
+        self.width = width
+        self._model, self._max_tokens = settings.model, settings.max_tokens
+        self._connection = connection
+
+    def why_not_ready(self) -> str | None:
+        return None
+
+    def names(self) -> tuple[str, ...]:
+        return (self._model, *ALIASES)
+
+    async def complete(self, question: Question, *, patient: bool = False) -> Answer:
+        answers = await asyncio.gather(*(self._one(question) for _ in range(question.n)))
+        usage = token_counts(answers[0].usage["prompt_tokens"], sum(each.usage["completion_tokens"] for each in answers))
+        return Answer(self._model, [each.choices[0] for each in answers], usage)
+
+    async def stream(self, question: Question) -> AsyncIterator[Delta | Answer]:
+        if question.n > 1:  # the choices come one after the other
+            answer = await self.complete(question)
+            for index, choice in enumerate(answer.choices):
+                yield Delta(choice.message, index)
+            yield answer
+            return
+        text, reason, calls, counts = "", "", list[dict[str, Any]](), {"input_tokens": 0, "output_tokens": 0}
+        async with self._connection.post(self._body(question) | {"stream": True}) as response:
+            if "text/event-stream" not in response.headers.get("content-type", ""):
+                raise self._connection.bad_response()
+            yield Delta({"role": "assistant", "content": ""})
+            async for line in response.aiter_lines():
+                if not line.startswith("data:"):
+                    continue
+                event = self._connection.loads(line.removeprefix("data:").strip())
+                kind = event.get("type")
+                if kind == "error":
+                    raise UpstreamError(self._connection.redact(f"the upstream server aborted the stream: {event.get('error')}"))
+                counts |= _usage(event.get("usage") or (event.get("message") or {}).get("usage"))
+                if kind == "content_block_start" and (event.get("content_block") or {}).get("type") == "tool_use":
+                    block = event["content_block"]
+                    calls.append(_call(block.get("id"), block.get("name"), ""))
+                    yield Delta({"tool_calls": [{"index": len(calls) - 1, **calls[-1]}]})
+                delta = event.get("delta") or {}
+                if delta.get("type") == "text_delta":
+                    piece = text_of(delta.get("text"))
+                    text += piece
+                    yield Delta({"content": piece})
+                elif delta.get("type") == "input_json_delta" and calls:
+                    part = str(delta.get("partial_json") or "")
+                    calls[-1]["function"]["arguments"] += part
+                    yield Delta({"tool_calls": [{"index": len(calls) - 1, "function": {"arguments": part}}]})
+                reason = delta.get("stop_reason") or reason
+                if kind == "message_stop":
+                    break
+        if not reason:
+            raise UpstreamError("the upstream server closed the stream before the end of the reply")
+        yield self._answer(text, reason, calls, counts)
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    async def _one(self, question: Question) -> Answer:
+        async with self._connection.post(self._body(question)) as response:
+            body = self._connection.loads(await response.aread())
+        blocks = [block for block in body.get("content") or () if isinstance(block, Mapping)]
+        calls = [
+            _call(block.get("id"), block.get("name"), json.dumps(block.get("input") or {}))
+            for block in blocks
+            if block.get("type") == "tool_use"
+        ]
+        return self._answer(text_of(blocks), str(body.get("stop_reason") or "end_turn"), calls, _usage(body.get("usage")))
+
+    def _answer(self, text: str, reason: str, calls: list[dict[str, Any]], counts: Mapping[str, int]) -> Answer:
+        if len(text) > MAX_TEXT:
+            raise UpstreamError(f"the upstream server's reply has more than {MAX_TEXT:,} characters")
+        choice = Choice(text, REASONS.get(reason, "stop"), {"tool_calls": calls} if calls else {})
+        return Answer(self._model, [choice], token_counts(counts.get("input_tokens", 0), counts.get("output_tokens", 0)))
+
+    def _body(self, question: Question) -> dict[str, Any]:
+        sent = question.sent
+        form = sent.get("response_format")
+        if isinstance(form, Mapping) and form.get("type") not in (None, "text"):
+            raise InputRefused(
+                f"response_format: {str(form.get('type'))[:40]!r} cannot be asked of this upstream; ask for text, or use a tool",
+                "response_format",
+            )
+        messages = [message for message in sent.get("messages") or () if isinstance(message, Mapping)]
+        system = [text for message in messages if message.get("role") in ("system", "developer") and (text := _plain(message))]
+        body: dict[str, Any] = {
+            "model": self._model,
+            "max_tokens": sent.get("max_completion_tokens") or sent.get("max_tokens") or self._max_tokens,
+            "messages": _turns(messages),
+        }
+        if system:
+            body["system"] = "\n\n".join(system)
+        if sent.get("temperature") is not None:
+            body["temperature"] = min(sent["temperature"], 1.0)  # Anthropic's range ends there
+        if sent.get("top_p") is not None:
+            body["top_p"] = sent["top_p"]
+        if stop := sent.get("stop"):
+            body["stop_sequences"] = [stop] if isinstance(stop, str) else list(stop)
+        if sent.get("user"):
+            body["metadata"] = {"user_id": sent["user"]}
+        return body | _tools(sent)
+
+
+def _turns(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    turns: list[dict[str, Any]] = []
+    for message in messages:
+        role = message.get("role")
+        if role in ("system", "developer"):
+            continue
+        blocks: list[dict[str, Any]] = []
+        if role == "tool":
+            blocks.append({"type": "tool_result", "tool_use_id": message.get("tool_call_id") or "", "content": _plain(message)})
+        else:
+            if text := _plain(message):
+                blocks.append({"type": "text", "text": text})
+            for call in message.get("tool_calls") or ():
+                function = call.get("function") or {}
+                try:
+                    given = json.loads(function.get("arguments") or "{}")
+                except ValueError as error:
+                    raise InputRefused("messages: the arguments of a tool call are not JSON", "messages") from error
+                blocks.append({"type": "tool_use", "id": call.get("id") or "", "name": function.get("name") or "", "input": given})
+        if not blocks:
+            continue
+        side = "assistant" if role == "assistant" else "user"
+        if turns and turns[-1]["role"] == side:
+            turns[-1]["content"] += blocks
+        else:
+            turns.append({"role": side, "content": blocks})
+    return turns
+
+
+def _plain(message: Mapping[str, Any]) -> str:
+    content = message.get("content")
+    if isinstance(content, list) and any(isinstance(part, Mapping) and part.get("type") not in ("text", "refusal") for part in content):
+        raise InputRefused("messages: only text can be sent to this upstream", "messages")
+    return text_of(content)
+
+
+def _tools(sent: Mapping[str, Any]) -> dict[str, Any]:
+    functions = [
+        tool["function"] for tool in sent.get("tools") or () if isinstance(tool, Mapping) and isinstance(tool.get("function"), dict)
+    ]
+    if not functions:
+        return {}
+    found: dict[str, Any] = {
+        "tools": [
+            {"name": each.get("name"), "input_schema": each.get("parameters") or {"type": "object", "properties": {}}}
+            | ({"description": each["description"]} if each.get("description") else {})
+            for each in functions
+        ]
+    }
+    choice = sent.get("tool_choice")
+    if isinstance(choice, Mapping):
+        found["tool_choice"] = {"type": "tool", "name": (choice.get("function") or {}).get("name")}
+    elif choice in ("auto", "none", "required"):
+        found["tool_choice"] = {"type": "any" if choice == "required" else choice}
+    if sent.get("parallel_tool_calls") is False:
+        found.setdefault("tool_choice", {"type": "auto"})["disable_parallel_tool_use"] = True
+    return found
+
+
+def _call(name_of_call: Any, function: Any, arguments: str) -> dict[str, Any]:
+    return {"id": str(name_of_call or ""), "type": "function", "function": {"name": str(function or ""), "arguments": arguments}}
+
+
+def _usage(given: Any) -> dict[str, int]:
+    if not isinstance(given, Mapping):
+        return {}
+    return {name: given[name] for name in ("input_tokens", "output_tokens") if isinstance(given.get(name), int)}

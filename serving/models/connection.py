@@ -1,0 +1,202 @@
+"""The HTTP connection to an upstream server: time-outs, retries, circuit breaker, and its failures as exceptions of ours.
+
+The API key is sent in one header and appears nowhere else: messages of the server are passed on with the key redacted.
+"""
+
+import asyncio
+import logging
+import os
+import random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import orjson
+from pydantic import SecretStr
+
+from serving.models.circuit_breaker import CircuitBreaker
+from serving.models.upstream_settings import UpstreamSettings
+from storage.errors import ConfigurationError, FeedbackLoopError, InputRefused, Overloaded, QueueFull, UpstreamError
+from streams.health import is_loopback
+
+log = logging.getLogger(__name__)
+
+PROXY_AND_CA_VARS = ("SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
+CLIENT_ERRORS = (400, 413, 422)  # the client's request is at fault, not the upstream
+TRANSIENT = (408, 409, 429, 500, 502, 503, 504, 529)
+FIRST_WAIT, LONGEST_WAIT = 0.2, 4.0  # seconds before a retry; a server that asks for a longer wait is not retried
+
+
+class Connection:
+    """POST requests to one URL of an upstream.
+
+    Parameters
+    ----------
+    url : where requests go, with the path
+    headers : of each request, the one with the key among them
+    """
+
+    def __init__(self, url: str, headers: Mapping[str, str], settings: UpstreamSettings) -> None:
+        self._url, self.shown = _parsed(url)
+        self._key: SecretStr = settings.key
+        self._retries = settings.retries
+        self._breaker = CircuitBreaker(settings.breaker_failures, settings.breaker_seconds)
+        try:
+            self._client = httpx.AsyncClient(
+                headers=dict(headers),
+                timeout=httpx.Timeout(settings.timeout, connect=min(settings.timeout, settings.connect_timeout)),
+                limits=httpx.Limits(max_connections=1024, max_keepalive_connections=128),
+                trust_env=not is_loopback(self._url.host),  # proxies and CAs from the environment apply to other hosts only
+            )
+        except (OSError, ValueError) as error:
+            named = [name for name in PROXY_AND_CA_VARS if os.environ.get(name)]
+            raise ConfigurationError(
+                f"the CA or proxy settings in {', '.join(named) or 'the environment'} cannot be used for the upstream"
+                f" ({_reason(error)}); correct or unset it"
+            ) from error
+
+    @asynccontextmanager
+    async def post(self, body: Mapping[str, Any]) -> AsyncIterator[httpx.Response]:
+        """The response to ``body``, which has succeeded; its content is not read yet.
+
+        Raises
+        ------
+        InputRefused
+            The server refuses the request.
+        QueueFull, Overloaded
+            It is busy, or has failed so often that it is not asked now.
+        UpstreamError
+            It does not answer, fails, or rejects the key.
+        """
+        answer = await self._open(body)
+        try:
+            yield answer
+        except (httpx.HTTPError, httpx.StreamError) as error:
+            self._breaker.failed()
+            raise self._unreachable(error) from error
+        finally:
+            await answer.aclose()
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    def redact(self, text: str) -> str:
+        """The text without the key, cut to 500 characters."""
+        key = self._key.get_secret_value()
+        return (text.replace(key, "***") if key else text)[:500]
+
+    def loads(self, data: bytes | str) -> dict[str, Any]:
+        """A JSON object of the server."""
+        try:
+            body = orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            raise self.bad_response() from error
+        if not isinstance(body, dict):
+            raise self.bad_response()
+        return body
+
+    def bad_response(self) -> UpstreamError:
+        return UpstreamError(f"the upstream server {self.shown} did not respond in the expected format; check url and kind in [upstream]")
+
+    async def _open(self, body: Mapping[str, Any]) -> httpx.Response:
+        """Send the request, again after a transient failure; the wait doubles, with jitter, and heeds ``Retry-After``."""
+        content = orjson.dumps(body)
+        for attempt in range(self._retries + 1):
+            self._breaker.check(f"the upstream server {self.shown}")
+            wait = random.uniform(0.5, 1.5) * FIRST_WAIT * 2**attempt
+            failure: FeedbackLoopError
+            try:
+                request = self._client.build_request("POST", self._url, content=content, headers={"Content-Type": "application/json"})
+                answer = await self._client.send(request, stream=True)
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                self._breaker.failed()
+                failure = self._unreachable(error)
+                transient = isinstance(error, httpx.NetworkError | httpx.ConnectTimeout | httpx.RemoteProtocolError)
+            else:
+                if answer.is_success:
+                    self._breaker.succeeded()
+                    return answer
+                await _read(answer)
+                if answer.status_code >= 500:
+                    self._breaker.failed()
+                else:
+                    self._breaker.succeeded()
+                failure, transient = self._failure(answer), answer.status_code in TRANSIENT
+                asked = _seconds(answer.headers.get("retry-after", ""))
+                wait = wait if asked is None else max(wait, asked)
+            if not transient or attempt == self._retries or wait > LONGEST_WAIT:
+                raise failure
+            log.info("%s; attempt %d of %d follows in %.1f s", failure, attempt + 2, self._retries + 1, wait)
+            await asyncio.sleep(wait)
+        raise AssertionError("the last attempt has raised")
+
+    def _unreachable(self, error: Exception) -> UpstreamError:
+        if isinstance(error, httpx.TimeoutException):
+            return UpstreamError(f"the upstream server {self.shown} did not answer in time; try again, or raise timeout in [upstream]")
+        why = self.redact(str(error) or type(error).__name__)
+        return UpstreamError(f"the upstream server {self.shown} does not answer ({why}); start it or set url in [upstream]")
+
+    def _failure(self, answer: httpx.Response) -> FeedbackLoopError:
+        status = answer.status_code
+        if status in (401, 403):  # these responses may echo parts of the key
+            return UpstreamError(f"the upstream server rejects the API key ({status}); set key in [upstream] or .env")
+        message = self.redact(_error_message(answer))
+        busy = f"the upstream server is busy ({status}): {message}"
+        wait = _seconds(answer.headers.get("retry-after", ""))
+        if status == 429:
+            return QueueFull(busy, retry_after=5 if wait is None else wait)
+        if status in (503, 529):
+            return Overloaded(busy, retry_after=5 if wait is None else wait)
+        if status in CLIENT_ERRORS:
+            return InputRefused(f"the upstream server rejects the request ({status}): {message}", _param(answer))
+        return UpstreamError(f"the upstream server failed ({status}): {message}")
+
+
+async def _read(answer: httpx.Response) -> None:
+    try:
+        await answer.aread()
+    except httpx.HTTPError:
+        log.info("the upstream's error response broke off")
+        answer._content = b""
+    finally:
+        await answer.aclose()
+
+
+def _parsed(url: str) -> tuple[httpx.URL, str]:
+    """The request URL, and the same without credentials and query, for messages."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ConfigurationError(f"url in [upstream] is not a URL ({error}); use the form https://host/v1") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise ConfigurationError("url in [upstream] is not a URL; use the form https://host/v1")
+    return parsed, str(parsed.copy_with(userinfo=b"", query=None))
+
+
+def _reason(error: Exception) -> str:
+    reason = error.strerror if isinstance(error, OSError) else None  # other messages may contain a proxy URL with its password
+    return reason or type(error).__name__
+
+
+def _seconds(retry_after: str) -> int | None:
+    return int(retry_after) if retry_after.isdigit() else None
+
+
+def _error_of(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        error = orjson.loads(answer.content).get("error", {})
+    except (orjson.JSONDecodeError, AttributeError):
+        return {"message": answer.text}
+    return error if isinstance(error, dict) else {"message": str(error)}
+
+
+def _error_message(answer: httpx.Response) -> str:
+    """The error message in the response, on one line."""
+    return " ".join(str(_error_of(answer).get("message") or "").split()) or "no reason given"
+
+
+def _param(answer: httpx.Response) -> str:
+    """The field at fault, if the server names it."""
+    param = _error_of(answer).get("param")
+    return param[:100] if isinstance(param, str) and param else "messages"

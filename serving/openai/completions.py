@@ -1,0 +1,103 @@
+"""``POST /v1/completions``, the older endpoint: the prompt becomes the user's message of a chat request."""
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter
+
+from serving import responses
+from serving.models.backend import Answer, Delta
+from serving.openai.exchange import Exchange, Service
+from serving.openai.messages import AnyText
+from serving.openai.request import ChatRequest
+from serving.openai.streaming import opened, sse
+from serving.requests import documented, loaded, read
+from serving.sources import source_of
+from storage.errors import InputRefused
+from storage.events import new_id
+from trainers.data.messages import ONE, SEVERAL, one_or_several
+
+NOT_OF_CHAT = ("prompt", "suffix", "echo", "best_of", "logprobs")  # fields that a chat request does not have, or that mean another thing
+
+
+class CompletionRequest(BaseModel):
+    """The fields that differ from those of a chat request."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+
+    prompt: Annotated[
+        Annotated[AnyText, Tag(ONE)] | Annotated[tuple[AnyText, ...], Field(min_length=1, max_length=1), Tag(SEVERAL)],
+        Discriminator(one_or_several),
+    ]
+    stream: bool | None = None
+    echo: bool | None = None
+    suffix: str | None = None
+
+
+COMPLETION = TypeAdapter(CompletionRequest)
+
+
+def router(service: Service) -> APIRouter:
+    """The route."""
+    api = APIRouter()
+
+    @api.post("/v1/completions", openapi_extra=documented(COMPLETION))
+    async def completions(request: Request) -> Response:
+        """OpenAI text completion, streamed or not, answered as a chat; one prompt as text."""
+        raw = await request.body()
+        asked = read(COMPLETION, raw)
+        if asked.suffix:
+            raise InputRefused("suffix: not supported, since the model continues a conversation; leave it out", "suffix")
+        prompt = asked.prompt if isinstance(asked.prompt, str) else asked.prompt[0]
+        sent = {name: value for name, value in loaded(raw).items() if name not in NOT_OF_CHAT}
+        chat = ChatRequest.made(sent | {"messages": [{"role": "user", "content": prompt}]})
+        exchange = Exchange(service, chat, source_of(request))
+        body = _Body(prompt if asked.echo else "", service.backend.names()[0])
+        if not asked.stream:
+            answer, ids = await exchange.answer()
+            return responses.json(body.complete(answer, ids), headers=exchange.headers | responses.headers(ids))
+        first, rest = await opened(exchange)
+        return StreamingResponse(
+            sse(body.chunks(first, rest)), media_type="text/event-stream", headers=exchange.headers | responses.STREAM_HEADERS
+        )
+
+    return api
+
+
+class _Body:
+    """The bodies of one response: one object, or chunks that share an id."""
+
+    def __init__(self, echoed: str, model: str) -> None:
+        self._echoed, self._model = echoed, model
+        self._id, self._created = f"cmpl-{new_id().hex}", int(time.time())
+
+    def complete(self, answer: Answer, ids: Mapping[str, str | None]) -> bytes:
+        self._model = answer.version
+        choices = [self._choice(self._echoed + choice.text, i, choice.finish_reason) for i, choice in enumerate(answer.choices)]
+        return orjson.dumps(self._body(choices) | {"usage": dict(answer.usage), "feedbackloop": ids})
+
+    async def chunks(self, first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+        """The events; the last is sent once the reply is on the log."""
+        item = first
+        begun: set[int] = set()
+        while isinstance(item, Delta):
+            if text := item.fields.get("content"):
+                yield responses.event(self._body([self._choice(text if item.index in begun else self._echoed + text, item.index, None)]))
+                begun.add(item.index)
+            item = await anext(rest)
+        answer, ids = item
+        self._model = answer.version
+        for index, choice in enumerate(answer.choices):
+            more = {"usage": dict(answer.usage), "feedbackloop": ids} if index == len(answer.choices) - 1 else {}
+            yield responses.event(self._body([self._choice("", index, choice.finish_reason)]) | more)
+        yield responses.DONE
+
+    def _choice(self, text: str, index: int, reason: str | None) -> dict[str, Any]:
+        return {"index": index, "text": text, "logprobs": None, "finish_reason": reason}
+
+    def _body(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"id": self._id, "object": "text_completion", "created": self._created, "model": self._model, "choices": choices}

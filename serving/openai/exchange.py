@@ -1,0 +1,166 @@
+"""One chat request, from what the client asked to the event on the log; the endpoints of OpenAI's API differ only in their bodies."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from starlette.concurrency import run_in_threadpool
+
+from serving import responses
+from serving.best_of import best_answer, stream_best
+from serving.duel import CurrentDuel
+from serving.models.backend import Answer, Answering, Backend, Delta, Question, Unavailable
+from serving.openai.messages import as_text
+from serving.openai.request import ChatRequest
+from serving.pairing import Pairing
+from serving.requests import FieldRefused
+from serving.reranking import Reranker
+from serving.sources import ClientSource
+from storage.events import derived_id
+from streams.intake import Intake
+
+UNLOGGED_MODEL = "unlogged"  # the champion, for requests that are no feedback material, such as a client's titles and tags
+
+
+@dataclass(frozen=True)
+class Service:
+    """What chat requests need: the model, where replies are logged, and how they are answered.
+
+    Attributes
+    ----------
+    default_tokens : limit of a reply of the local model where the client sets none
+    best_of : replies that are drawn for each answer in the training stratum
+    unlogged_prompts : beginnings of a last message that mark a request as no feedback material
+    """
+
+    backend: Backend
+    intake: Intake
+    pairing: Pairing
+    default_tokens: int
+    duel: CurrentDuel = field(default_factory=CurrentDuel)
+    ranker: Reranker = field(default_factory=lambda: Reranker(None))
+    best_of: int = 1
+    unlogged_prompts: tuple[str, ...] = ()
+
+    def names(self) -> tuple[str, ...]:
+        """Model names that a client may request."""
+        return (*self.backend.names(), UNLOGGED_MODEL)
+
+
+class Exchange:
+    """The state of one request.
+
+    Attributes
+    ----------
+    logged : whether the reply is logged and may be judged
+    ignored : fields of the request that have no effect
+
+    Raises
+    ------
+    FieldRefused, InputRefused
+        There is no such model, or the request is invalid.
+    """
+
+    def __init__(self, service: Service, asked: ChatRequest, source: ClientSource) -> None:
+        self._service, self._asked, self._source = service, asked, source
+        if asked.model not in service.names():
+            known = ", ".join(service.names())
+            raise FieldRefused(f"model: {asked.model!r} does not exist; choose one of {known}", "model", "model_not_found")
+        self.prompt = as_text(asked.messages)
+        self.conversation_id = asked.conversation_id or self._derived_conversation()
+        self.logged = (
+            asked.is_feedback_material
+            and asked.model != UNLOGGED_MODEL
+            and not self.prompt[-1].content.lstrip().startswith(service.unlogged_prompts or ("\x00",))
+        )
+        self.ignored = asked.ignored(service.backend.honoured)
+        local = service.backend.honoured is not None
+        self.question = Question(
+            self.prompt,
+            asked.sampling(complete=local, default_tokens=service.default_tokens, best_of=self._draws()),
+            asked.n or 1,
+            (asked.top_logprobs or 0) if asked.logprobs else None,
+            asked.sent,
+        )
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers that are known before the answer."""
+        ignored = {"X-FeedbackLoop-Ignored": ", ".join(self.ignored)[:1000]} if self.ignored else {}
+        return responses.headers(responses.extension(self.conversation_id, None, None)) | {
+            name: value.encode("ascii", "replace").decode() for name, value in ignored.items()
+        }
+
+    async def answer(self) -> tuple[Answer, dict[str, str | None]]:
+        """The whole answer, and the ids by which it can be judged; it is on the log."""
+        answer = await self._from_canary_or_champion()
+        return answer, await self._record(answer)
+
+    async def stream(self) -> AsyncIterator[Delta | tuple[Answer, dict[str, str | None]]]:
+        """The parts of the answer as they are generated, then what :meth:`answer` returns."""
+        async for item in self._parts():
+            if isinstance(item, Answer):
+                yield item, await self._record(item)
+            else:
+                yield item
+
+    async def _from_canary_or_champion(self) -> Answer:
+        service = self._service
+        try:
+            return await best_answer(self._canary or service.backend, service.ranker, self.question)
+        except Unavailable:  # the canary has just ended
+            return await best_answer(service.backend, service.ranker, self.question)
+
+    async def _parts(self) -> AsyncIterator[Delta | Answer]:
+        service, started = self._service, False
+        try:
+            async for item in stream_best(self._canary or service.backend, service.ranker, self.question):
+                started = True
+                yield item
+            return
+        except Unavailable:
+            if started:
+                raise
+        async for item in stream_best(service.backend, service.ranker, self.question):  # the canary has just ended
+            yield item
+
+    @property
+    def _canary(self) -> Answering | None:
+        return self._service.duel.answering(self.conversation_id)
+
+    def _draws(self) -> int:
+        """Replies of which the reward model takes the best; one where the client asks for more than a text, or the stratum is not ours."""
+        service, asked = self._service, self._asked
+        plain = self.logged and (asked.n or 1) == 1 and not asked.logprobs and not asked.tools
+        if not plain or service.ranker.refusal is not None or service.intake.stratum(self.conversation_id) != "training":
+            return 1
+        return service.best_of
+
+    def _derived_conversation(self) -> str:
+        """Id for a conversation without one: a hash of the messages up to the first user message, which stay the same as it grows."""
+        first = next((i for i, message in enumerate(self.prompt) if message.role == "user"), len(self.prompt) - 1)
+        candidate = "" if self._asked.user is None else self._service.intake.pseudonym("candidate", self._asked.user)
+        opening = "\x1e".join(f"{message.role}\x1f{message.content}" for message in self.prompt[: first + 1])
+        digest = hashlib.sha256(opening.encode()).hexdigest()[:32]
+        return f"chat-{derived_id('conversation', candidate, f'prompt-{digest}').hex}"
+
+    async def _record(self, answer: Answer) -> dict[str, str | None]:
+        """Make the reply durable and offer it for pairing; return the ids by which it can be judged."""
+        if not self.logged or not answer.text.strip():  # nothing, or the call of a tool
+            return responses.extension(self.conversation_id, None, None)
+        event = await run_in_threadpool(
+            self._service.intake.reply,
+            conversation_id=self.conversation_id,
+            prompt=self.prompt,
+            reply=answer.text,
+            version=answer.version,
+            sampling=self.question.sampling,
+            candidate=self._asked.user,
+            source=self._source,
+        )
+        others = [choice.text for choice in answer.choices[1:] if choice.text.strip() and choice.text.strip() != answer.text.strip()]
+        if others:
+            pair_id = await self._service.pairing.shown(event, others[0])
+        else:
+            pair_id = self._service.pairing.offer(event, self.question)
+        return responses.extension(self.conversation_id, event.event_id, pair_id)

@@ -1,0 +1,207 @@
+"""``POST /v1/responses``, stateless: answered as a chat, with the objects and stream events of OpenAI's Responses API."""
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
+
+from serving import responses
+from serving.models.backend import Answer, Choice, Delta
+from serving.openai.exchange import Exchange, Service
+from serving.openai.responses_request import RESPONSES, as_chat, without_effect
+from serving.openai.streaming import opened, sse
+from serving.requests import documented
+from serving.sources import source_of
+from storage.events import new_id
+
+ECHOED: dict[str, Any] = {  # fields of the request that the response repeats, with what they are if the client left them out
+    "instructions": None,
+    "max_output_tokens": None,
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "temperature": None,
+    "top_p": None,
+    "tool_choice": "auto",
+    "tools": [],
+    "text": {"format": {"type": "text"}},
+    "truncation": "disabled",
+    "user": None,
+    "reasoning": {"effort": None, "summary": None},
+}
+
+
+def router(service: Service) -> APIRouter:
+    """The route."""
+    api = APIRouter()
+
+    @api.post("/v1/responses", openapi_extra=documented(RESPONSES))
+    async def create_response(request: Request) -> Response:
+        """OpenAI response, streamed or not, of a conversation that the client sends whole; nothing is kept under its id."""
+        asked, sent, chat = as_chat(await request.body())
+        exchange = Exchange(service, chat, source_of(request))
+        exchange.ignored = sorted({*exchange.ignored, *without_effect(asked, sent)})
+        body = _Body(sent, service.backend.names()[0])
+        if not asked.stream:
+            answer, ids = await exchange.answer()
+            return responses.json(orjson.dumps(body.complete(answer, ids)), headers=exchange.headers | responses.headers(ids))
+        first, rest = await opened(exchange)
+        events = sse(body.events(first, rest), body.error)
+        return StreamingResponse(events, media_type="text/event-stream", headers=exchange.headers | responses.STREAM_HEADERS)
+
+    return api
+
+
+class _Body:
+    """The bodies of one response: one object, or numbered events."""
+
+    def __init__(self, sent: Mapping[str, Any], model: str) -> None:
+        self._model = model
+        self._echoed = {name: value if sent.get(name) is None else sent[name] for name, value in ECHOED.items()}
+        self._id, self._created = f"resp_{new_id().hex}", int(time.time())
+        self._sequence = 0
+        self._message_id: str | None = None
+        self._text = ""
+        self._calls: list[dict[str, Any]] = []
+        self._order: list[Any] = []  # items in the order in which they began: None for the message, or a call's number
+
+    def complete(self, answer: Answer, ids: Mapping[str, str | None]) -> dict[str, Any]:
+        """The response object of a whole answer."""
+        choice = answer.choices[0]
+        self._model = answer.version
+        self._text = choice.text
+        if choice.text:
+            self._begin_message()
+        for call in choice.more.get("tool_calls") or ():
+            self._begin_call(call)
+        return self._finished(answer, choice, ids)
+
+    async def events(self, first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+        """The events; the last is sent once the reply is on the log."""
+        yield self._event("response.created", response=self._object("in_progress"))
+        yield self._event("response.in_progress", response=self._object("in_progress"))
+        item = first
+        while isinstance(item, Delta):
+            for event in self._delta(item.fields):
+                yield event
+            item = await anext(rest)
+        answer, ids = item
+        self._model = answer.version
+        for event in self._closing():
+            yield event
+        body = self._finished(answer, answer.choices[0], ids)
+        yield self._event(f"response.{body['status']}", response=body)
+
+    def error(self, body: Mapping[str, Any]) -> bytes:
+        """The event of a failure."""
+        error = body["error"]
+        return self._event("error", code=error["code"], message=error["message"], param=error["param"])
+
+    def _delta(self, fields: Mapping[str, Any]) -> list[bytes]:
+        events = []
+        if text := fields.get("content"):
+            if self._message_id is None:
+                place = self._begin_message()
+                item = self._message("in_progress") | {"content": []}
+                events.append(self._event("response.output_item.added", output_index=place, item=item))
+                events.append(self._event("response.content_part.added", **self._of_part(), part=_part("")))
+            self._text += text
+            events.append(self._event("response.output_text.delta", **self._of_part(), delta=text, logprobs=[]))
+        for call in fields.get("tool_calls") or ():
+            function = call.get("function") or {}
+            number = call.get("index") or 0
+            if number >= len(self._calls):
+                place = self._begin_call(call | {"function": {"name": function.get("name"), "arguments": ""}})
+                events.append(self._event("response.output_item.added", output_index=place, item=self._call(-1, "in_progress")))
+                number = len(self._calls) - 1
+            if part := function.get("arguments"):
+                self._calls[number]["arguments"] += part
+                where = {"item_id": self._calls[number]["id"], "output_index": self._order.index(number)}
+                events.append(self._event("response.function_call_arguments.delta", **where, delta=part))
+        return events
+
+    def _closing(self) -> list[bytes]:
+        events = []
+        for place, each in enumerate(self._order):
+            if each is None:
+                events.append(self._event("response.output_text.done", **self._of_part(), text=self._text, logprobs=[]))
+                events.append(self._event("response.content_part.done", **self._of_part(), part=_part(self._text)))
+                events.append(self._event("response.output_item.done", output_index=place, item=self._message("completed")))
+            else:
+                item = self._call(each, "completed")
+                where = {"item_id": item["id"], "output_index": place}
+                events.append(self._event("response.function_call_arguments.done", **where, arguments=item["arguments"], name=item["name"]))
+                events.append(self._event("response.output_item.done", output_index=place, item=item))
+        return events
+
+    def _begin_message(self) -> int:
+        self._message_id = f"msg_{new_id().hex}"
+        self._order.append(None)
+        return len(self._order) - 1
+
+    def _begin_call(self, call: Mapping[str, Any]) -> int:
+        function = call.get("function") or {}
+        self._calls.append(
+            {
+                "id": f"fc_{new_id().hex}",
+                "call_id": str(call.get("id") or ""),
+                "name": str(function.get("name") or ""),
+                "arguments": str(function.get("arguments") or ""),
+            }
+        )
+        self._order.append(len(self._calls) - 1)
+        return len(self._order) - 1
+
+    def _of_part(self) -> dict[str, Any]:
+        return {"item_id": self._message_id, "output_index": self._order.index(None), "content_index": 0}
+
+    def _message(self, status: str) -> dict[str, Any]:
+        return {"id": self._message_id, "type": "message", "role": "assistant", "status": status, "content": [_part(self._text)]}
+
+    def _call(self, number: int, status: str) -> dict[str, Any]:
+        return {"type": "function_call", "status": status, **self._calls[number]}
+
+    def _finished(self, answer: Answer, choice: Choice, ids: Mapping[str, str | None]) -> dict[str, Any]:
+        cut = choice.finish_reason == "length"
+        body = self._object("incomplete" if cut else "completed")
+        body["output"] = [self._message("completed") if each is None else self._call(each, "completed") for each in self._order]
+        if cut:
+            body["incomplete_details"] = {"reason": "max_output_tokens"}
+        given, written = answer.usage.get("prompt_tokens", 0), answer.usage.get("completion_tokens", 0)
+        cached = (answer.usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)
+        thought = (answer.usage.get("completion_tokens_details") or {}).get("reasoning_tokens", 0)
+        body["usage"] = {
+            "input_tokens": given,
+            "input_tokens_details": {"cached_tokens": cached},
+            "output_tokens": written,
+            "output_tokens_details": {"reasoning_tokens": thought},
+            "total_tokens": given + written,
+        }
+        return body | {"feedbackloop": ids}
+
+    def _object(self, status: str) -> dict[str, Any]:
+        return {
+            "id": self._id,
+            "object": "response",
+            "created_at": self._created,
+            "status": status,
+            "model": self._model,
+            "output": [],
+            "error": None,
+            "incomplete_details": None,
+            "previous_response_id": None,
+            "store": False,
+            "usage": None,
+            **self._echoed,
+        }
+
+    def _event(self, kind: str, **fields: Any) -> bytes:
+        body = orjson.dumps({"type": kind, "sequence_number": self._sequence, **fields})
+        self._sequence += 1
+        return b"event: " + kind.encode() + b"\ndata: " + body + b"\n\n"
+
+
+def _part(text: str) -> dict[str, Any]:
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
