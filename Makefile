@@ -1,4 +1,4 @@
-# make setup | demo ARGS=… | test ARGS=… | quick | nightly | lint | docs | kafka | lock
+# make setup | demo ARGS=… | clients | test ARGS=… | quick | nightly | lint | docs | kafka | lock
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 # Most containers disable bytecode; each process would then compile our files again: 15 seconds of each test run.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo test quick nightly lint docs kafka lock
+.PHONY: setup demo clients test quick nightly lint docs kafka lock
 
 setup: $(STAMP)
 
@@ -21,6 +21,18 @@ $(STAMP): requirements.lock pyproject.toml
 
 demo: setup
 	$(BIN)/feedbackloop demo $(ARGS)
+
+# Clients of the chat API for tests/clients, apart from our own environment: LangChain, LlamaIndex, and those for Node.
+CLIENTS := build/clients
+clients: $(CLIENTS)/complete
+
+$(CLIENTS)/complete: $(STAMP) tests/clients/requirements.txt tests/clients/package-lock.json
+	mkdir -p $(CLIENTS)
+	test -x $(CLIENTS)/python/bin/python || $(BIN)/uv venv --quiet $(CLIENTS)/python
+	VIRTUAL_ENV=$(CURDIR)/$(CLIENTS)/python $(BIN)/uv pip sync --quiet --require-hashes tests/clients/requirements.txt
+	cp tests/clients/package.json tests/clients/package-lock.json $(CLIENTS)
+	npm ci --prefix $(CLIENTS) --no-audit --no-fund --loglevel=error
+	touch $@
 
 # Two test processes, one file at a time each; one thread each, so that they do not compete for cores.
 test: setup
@@ -52,3 +64,5 @@ kafka: setup
 
 lock:
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --extra dev pyproject.toml --output-file requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header tests/clients/requirements.in --output-file tests/clients/requirements.txt
+	cd tests/clients && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund --loglevel=error
