@@ -16,6 +16,7 @@ from fastapi.responses import HTMLResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
+from dashboard.actions.chat import ChatDesk, ServedModel, TwoReplies
 from dashboard.actions.exports import Exporter
 from dashboard.actions.manual_runs import ManualRuns
 from dashboard.actions.rating_queue import RatingQueue
@@ -78,6 +79,11 @@ class RollbackBody(Body):
     reason: str
 
 
+class ChatBody(Body):
+    model: Annotated[str, Field(min_length=1, max_length=200)]
+    messages: Annotated[list[dict[str, str]], Field(min_length=1, max_length=200)]
+
+
 class FreezeBody(Body):
     method: str = "dpo"
     requested_by: str | None = None
@@ -100,6 +106,7 @@ class Services:
     impact_ratios: Callable[[date, date, Sequence[Source]], OutcomesTable]
     reward: RewardReadings
     ranker: Callable[[], Ranker | None]
+    chat: ChatDesk
 
 
 def add_routes(app: FastAPI, services: Services) -> None:
@@ -107,6 +114,7 @@ def add_routes(app: FastAPI, services: Services) -> None:
     router = APIRouter(prefix="/v1", responses=DOCUMENTED)
     _status_routes(router, services)
     _rating_routes(router, services)
+    _chat_routes(router, services)
     _review_routes(router, services)
     _record_routes(router, services)
     _fairness_routes(router, services)
@@ -224,6 +232,18 @@ def _rating_routes(router: APIRouter, services: Services) -> None:
         event = services.intake.judgment(**body.model_dump(), source=x_feedbackloop_source, caller=caller)
         services.queue.judged(event.recruiter, str(event.pair_id), opinion=event.choice != "skip")
         return _accepted(event)
+
+
+def _chat_routes(router: APIRouter, services: Services) -> None:
+    @router.get("/chat/models")
+    def chat_models() -> dict[str, list[ServedModel]]:
+        """The versions that answer candidates now, and what they are."""
+        return {"models": services.chat.models()}
+
+    @router.post("/chat")
+    def chat(body: ChatBody) -> TwoReplies:
+        """Two replies of a served version; they are logged, and judged as a pair by ``/v1/judgments``."""
+        return services.chat.ask(body.model, body.messages)
 
 
 def _review_routes(router: APIRouter, services: Services) -> None:

@@ -3,13 +3,14 @@
 from typing import Any
 
 from dashboard.actions.reviews import Conflict, NotFound
-from storage.errors import ArtifactError
+from storage.errors import ArtifactError, UpstreamError
 from streams.http.errors import KINDS, ErrorAnswer, Kind, Kinds
 
 REFUSALS: Kinds = {
     **KINDS,
     NotFound: Kind(404, "not_found"),
     Conflict: Kind(409, "conflict"),
+    UpstreamError: Kind(502, "serving_failed", "upstream_error"),
     ArtifactError: Kind(404, "not_found", own_files=True),
 }
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import uvicorn
 from fastapi import FastAPI
 
+from dashboard.actions.chat import ChatDesk
 from dashboard.actions.exports import Exporter
 from dashboard.actions.manual_runs import ManualRuns
 from dashboard.actions.ranking import Ranking
@@ -35,6 +36,7 @@ from storage.events import JudgmentGiven
 from storage.home import open_home
 from storage.settings import Settings
 from storage.warehouse.warehouse import Applied, Warehouse
+from streams.addresses import url_of
 from streams.asking import AskingSettings
 from streams.bus.open import bus_of, outlet_of
 from streams.bus.topics import TOPICS
@@ -111,6 +113,7 @@ class Hub:
 
         reviews = Reviews(self.bus, folded, artifacts, check_reviewer_key(attestation.reviewer_key))
         manual_runs = ManualRuns(self.bus, self.warehouse, lambda method: RunPlan.of(settings, method, artifacts), named=review.four_eyes)
+        self.chat = ChatDesk(own.serving_url or url_of(settings, "serving"), lambda: self.live.reading.versions, common.model)
         services = Services(
             live=self.live,
             queue=self.queue,
@@ -124,6 +127,7 @@ class Hub:
             manual_runs=manual_runs,
             impact_ratios=partial(outcomes_table, self.warehouse),
             ranker=lambda: self.serving.ranker,
+            chat=self.chat,
             reward=RewardReadings(self.warehouse, partial(heads.newest, history=True), settings.section("reward", MixingSettings)),
         )
         self.app = create_app(services, self.streams, self._fail, common.allowed_hosts)
@@ -136,6 +140,7 @@ class Hub:
     def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
         self.serving.stop()
         self.ranking.stop()
+        self.chat.close()
         if not self.streams.stop():
             log.warning("a consumer did not finish its step in time; uncommitted entries are read again at the next start")
         self.warehouse.close()

@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
+from serving import online_reward
 from serving.api import routes
 from serving.duel import CurrentDuel, Duel
 from serving.models.backend import Backend
@@ -23,6 +24,7 @@ from serving.models.local import ChallengerModel, LocalBackend
 from serving.models.scheduler import Served
 from serving.models.table import upstream
 from serving.models.upstream_settings import UpstreamSettings
+from serving.online_reward import OnlineReward
 from serving.openai.exchange import Service
 from serving.openai.table import openai_routes
 from serving.pairing import Pairing, PairingRule
@@ -123,11 +125,8 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
         )
     rule = PairingRule(section.pairing_share, section.pairing_waiting, section.pairing_draws, section.pairing_temperature)
     ranker = Reranker(section.reward_model, settings)
-    choice = None
-    if section.pairing_candidates > 1:
-        choice = SecondChoice(
-            CurrentHead.of(settings, bus).newest, settings.section("features", FeatureSettings), section.pairing_candidates
-        )
+    reward = OnlineReward(CurrentHead.of(settings, bus).newest, settings.section("features", FeatureSettings))
+    choice = SecondChoice(reward, section.pairing_candidates) if section.pairing_candidates > 1 else None
     second = upstream(other) if other.url else None
     pairing = Pairing(backend, intake, rule, duel, ranker, choice, second)
     service = Service(
@@ -155,6 +154,7 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
     app = FastAPI(title="Serving", docs_url=None, redoc_url=None, lifespan=lifespan)
     app.include_router(health_router({"model": backend.why_not_ready}))
     app.include_router(routes(intake, pairing, ranker, section.best_of))
+    app.include_router(online_reward.router(reward))
     app.include_router(openai_routes(service, settings.section("features", FeatureSettings)))
     answer_errors(app, REFUSALS)
     if section.cors_origins:

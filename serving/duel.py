@@ -45,6 +45,11 @@ class CurrentDuel:
     def __init__(self) -> None:
         self.now: Duel | None = None
 
+    def named(self, version: str) -> Answering | None:
+        """The challenger, if it has this name: people may talk to it before it answers candidates."""
+        duel = self.now
+        return duel.challenger if duel is not None and duel.version == version else None
+
     def answering(self, conversation_id: str) -> Answering | None:
         """The challenger, if it answers this conversation."""
         duel = self.now

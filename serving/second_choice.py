@@ -6,19 +6,15 @@ uncertain is too. One draw in ten takes a candidate at random, and the probabili
 """
 
 import logging
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
 import numpy as np
 
 from serving.models.backend import NotReady
+from serving.online_reward import OnlineReward
 from storage.errors import FeedbackLoopError
 from storage.events import Message
-from trainers.features.embedding import Embedding
-from trainers.features.settings import FeatureSettings
-from trainers.reward.online.head import Head
-from trainers.reward.online.settings import OVERALL
 
 log = logging.getLogger(__name__)
 
@@ -27,12 +23,10 @@ DRAWS = 2_000  # posterior draws from which the probability of a choice is estim
 
 
 class SecondChoice:
-    """Chooses among ``candidates`` second responses by the newest head that ``head`` returns."""
+    """Chooses among ``candidates`` second responses by the online head."""
 
-    def __init__(self, head: Callable[[], Head | None], features: FeatureSettings, candidates: int) -> None:
-        self._head, self._settings, self.candidates = head, features, candidates
-        self._lock = threading.Lock()
-        self._embedding: Embedding | None = None
+    def __init__(self, reward: OnlineReward, candidates: int) -> None:
+        self._reward, self.candidates = reward, candidates
 
     def choose(self, prompt: Sequence[Message], texts: Sequence[str], pair_id: UUID) -> tuple[int, float]:
         """The place of the chosen text and the probability with which it was chosen; the same for the same pair, texts and head.
@@ -54,20 +48,9 @@ class SecondChoice:
 
     def _draws(self, prompt: Sequence[Message], texts: Sequence[str], rng: np.random.Generator) -> np.ndarray | None:
         """Rewards of the texts under weights from the posterior, ``(DRAWS, n)``."""
-        head = self._head()
-        if head is None or not head.judgments_seen:
+        found = self._reward.posterior(prompt, texts)
+        if found is None:
             return None
-        with self._lock:
-            if self._embedding is None:
-                from trainers.features.embedder import Embedder
-
-                self._embedding = Embedder.load(self._settings)
-            if self._embedding.hash != head.embedding_hash:
-                return None
-            features = self._embedding.features([(tuple(prompt), text) for text in texts]).astype(float)
-        taste = head.tastes[OVERALL]
-        lower = np.tril(taste.covariance[:-1, :-1])
-        between = features @ (lower + np.tril(lower, -1).T) @ features.T
-        value, vector = np.linalg.eigh(between)
+        value, vector = np.linalg.eigh(found.covariance)
         root = vector * np.sqrt(np.maximum(value, 0))
-        return np.asarray(features @ taste.weights + rng.standard_normal((DRAWS, len(texts))) @ root.T)
+        return np.asarray(found.mean + rng.standard_normal((DRAWS, len(texts))) @ root.T)

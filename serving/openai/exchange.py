@@ -44,7 +44,8 @@ class Service:
 
     def names(self) -> tuple[str, ...]:
         """Model names that a client may request."""
-        return (*self.backend.names(), UNLOGGED_MODEL)
+        challenger = self.duel.now
+        return (*self.backend.names(), *([challenger.version] if challenger is not None else []), UNLOGGED_MODEL)
 
 
 class Exchange:
@@ -126,7 +127,8 @@ class Exchange:
 
     @property
     def _canary(self) -> Answering | None:
-        return self._service.duel.answering(self.conversation_id)
+        duel = self._service.duel
+        return duel.named(self._asked.model) or duel.answering(self.conversation_id)
 
     def _draws(self) -> int:
         """Replies of which the reward model takes the best; one where the client asks for more than a text, or the stratum is not ours."""

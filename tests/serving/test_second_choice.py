@@ -6,6 +6,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
+from serving.online_reward import OnlineReward
 from serving.second_choice import UNIFORM, SecondChoice
 from storage.errors import Overloaded
 from storage.events import Message
@@ -32,7 +33,7 @@ class Known:
 
 
 def choice_of(head: Head | None, features: np.ndarray, digest: str = EMBEDDING) -> SecondChoice:
-    choice = SecondChoice(lambda: head, FeatureSettings(), 3)
+    choice = SecondChoice(OnlineReward(lambda: head, FeatureSettings()), 3)
     choice._embedding = Known(digest, features)  # type: ignore[assignment]
     return choice
 
@@ -74,4 +75,4 @@ def test_a_log_that_cannot_be_read_costs_no_pair() -> None:
     def head() -> Head | None:
         raise Overloaded("the log is away", retry_after=1)
 
-    assert SecondChoice(head, FeatureSettings(), 3).choose(PROMPT, TEXTS, uuid4())[1] == 1 / 3
+    assert SecondChoice(OnlineReward(head, FeatureSettings()), 3).choose(PROMPT, TEXTS, uuid4())[1] == 1 / 3
