@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapt
 from serving import responses
 from serving.models.backend import Answer, Delta
 from serving.openai.exchange import Exchange, Service
+from serving.openai.field_names import renamed
 from serving.openai.messages import AnyText
 from serving.openai.request import ChatRequest
 from serving.openai.streaming import opened, sse, unless_gone
@@ -24,6 +25,7 @@ from trainers.data.messages import ONE, SEVERAL, one_or_several
 
 NOT_OF_CHAT = ("prompt", "suffix", "echo", "best_of", "logprobs")  # fields that a chat request does not have, or that mean another thing
 MAX_LOGPROBS = 5
+REASONS = (None, "stop", "length", "content_filter")
 
 
 class CompletionRequest(BaseModel):
@@ -52,13 +54,15 @@ def router(service: Service) -> APIRouter:
     @api.post("/v1/completions", openapi_extra=documented(COMPLETION))
     async def completions(request: Request) -> Response:
         """OpenAI text completion, streamed or not, answered as a chat; one prompt as text."""
+        with renamed({"messages": "prompt"}):
+            return await answered(request)
+
+    async def answered(request: Request) -> Response:
         raw = await request.body()
         asked = read(COMPLETION, raw)
         if asked.suffix:
             raise InputRefused("suffix: not supported, since the model continues a conversation; leave it out", "suffix")
         prompt = asked.prompt if isinstance(asked.prompt, str) else asked.prompt[0]
-        if not prompt.strip():
-            raise InputRefused("prompt: has no text", "prompt")
         sent = {name: value for name, value in loaded(raw).items() if name not in NOT_OF_CHAT}
         if asked.logprobs is not None:
             sent |= {"logprobs": True, "top_logprobs": asked.logprobs}
@@ -113,7 +117,8 @@ class _Body:
     def _choice(
         self, text: str, index: int, reason: str | None, logprobs: Mapping[str, Any] | None = None, offset: int = 0
     ) -> dict[str, Any]:
-        return {"index": index, "text": text, "logprobs": _older(logprobs, offset), "finish_reason": reason}
+        known = reason if reason in REASONS else "stop"
+        return {"index": index, "text": text, "logprobs": _older(logprobs, offset), "finish_reason": known}
 
     def _body(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
         return {"id": self._id, "object": "text_completion", "created": self._created, "model": self._model, "choices": choices}

@@ -11,8 +11,9 @@ from fastapi.responses import StreamingResponse
 from serving import responses
 from serving.models.backend import Answer, Choice, Delta
 from serving.openai.exchange import Exchange, Service
+from serving.openai.field_names import renamed
 from serving.openai.recent_items import RecentItems
-from serving.openai.responses_request import RESPONSES, as_chat, without_effect
+from serving.openai.responses_request import OF_CHAT, RESPONSES, as_chat, without_effect
 from serving.openai.streaming import opened, sse, unless_gone
 from serving.requests import documented
 from serving.sources import source_of
@@ -42,6 +43,10 @@ def router(service: Service) -> APIRouter:
     @api.post("/v1/responses", openapi_extra=documented(RESPONSES))
     async def create_response(request: Request) -> Response:
         """OpenAI response, streamed or not, of a conversation that the client sends whole; nothing is kept under its id."""
+        with renamed(OF_CHAT):
+            return await answered(request)
+
+    async def answered(request: Request) -> Response:
         asked, sent, chat = as_chat(await request.body(), recent)
         exchange = Exchange(service, chat, source_of(request))
         exchange.ignored = sorted({*exchange.ignored, *without_effect(asked, sent)})
@@ -115,7 +120,7 @@ class _Body:
             self._text += text
             logprobs = _logprobs(item.logprobs)
             self._logprobs += logprobs
-            events.append(self._event("response.output_text.delta", **self._of_part(), delta=text, logprobs=logprobs))
+            events.append(self._event("response.output_text.delta", **self._of_part(), delta=text, logprobs=_without_bytes(logprobs)))
         for call in fields.get("tool_calls") or ():
             function = call.get("function") or {}
             number = self._places.setdefault(call.get("index") or 0, len(self._calls))
@@ -132,13 +137,14 @@ class _Body:
         events = []
         for place, each in enumerate(self._order):
             if each is None:
-                events.append(self._event("response.output_text.done", **self._of_part(), text=self._text, logprobs=self._logprobs))
+                logprobs = _without_bytes(self._logprobs)
+                events.append(self._event("response.output_text.done", **self._of_part(), text=self._text, logprobs=logprobs))
                 events.append(self._event("response.content_part.done", **self._of_part(), part=self._part()))
                 events.append(self._event("response.output_item.done", output_index=place, item=self._message(status)))
             else:
                 item = self._call(each, status)
                 where = {"item_id": item["id"], "output_index": place}
-                events.append(self._event("response.function_call_arguments.done", **where, arguments=item["arguments"], name=item["name"]))
+                events.append(self._event("response.function_call_arguments.done", **where, arguments=item["arguments"]))
                 events.append(self._event("response.output_item.done", output_index=place, item=item))
         return events
 
@@ -203,7 +209,6 @@ class _Body:
             "error": None,
             "incomplete_details": None,
             "previous_response_id": None,
-            "store": False,
             "usage": None,
             **self._echoed,
         }
@@ -224,6 +229,15 @@ def _logprobs(of_chat: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
         _with_bytes(each) | {"top_logprobs": [_with_bytes(top) for top in each.get("top_logprobs") or ()]}
         for each in (of_chat or {}).get("content") or ()
     ]
+
+
+def _without_bytes(logprobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The same in the form of events."""
+
+    def plain(token: Mapping[str, Any]) -> dict[str, Any]:
+        return {"token": token["token"], "logprob": token["logprob"]}
+
+    return [plain(each) | {"top_logprobs": [plain(top) for top in each["top_logprobs"]]} for each in logprobs]
 
 
 def _with_bytes(token: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapt
 from serving.openai.messages import MAX_TURNS, TEXT_PARTS, AnyText
 from serving.openai.recent_items import RecentItems
 from serving.openai.request import ChatRequest
-from serving.requests import FieldRefused, loaded, read
+from serving.requests import loaded, read
 from storage.errors import InputRefused
 from storage.events import Name
 from trainers.data.messages import ONE, SEVERAL, one_or_several
@@ -22,7 +22,7 @@ SAME = (  # fields that a chat request has under the same name
     *("safety_identifier", "prompt_cache_key", "top_logprobs"),
 )
 RENAMED = {"max_output_tokens": "max_completion_tokens"}
-OF_CHAT = {"messages": "input", "max_completion_tokens": "max_output_tokens", "response_format": "text.format"}  # in refusals
+OF_CHAT = {"messages": "input", "max_completion_tokens": "max_output_tokens", "response_format": "text.format"}  # and their names here
 WITH_LOGPROBS = "message.output_text.logprobs"  # in ``include``
 STATEFUL = {"previous_response_id": "input", "conversation": "input", "prompt": "input"}  # and the field to use instead
 READ = frozenset((*SAME, *RENAMED, *STATEFUL, "input", "instructions", "tools", "tool_choice", "text", "reasoning", "include"))
@@ -87,14 +87,7 @@ def as_chat(raw: bytes, recent: RecentItems) -> tuple[ResponsesRequest, Mapping[
         chat["reasoning_effort"] = asked.reasoning["effort"]
     if chat.get("top_logprobs") or WITH_LOGPROBS in (asked.include or ()):
         chat["logprobs"] = True
-    try:
-        return asked, sent, ChatRequest.made(chat)
-    except FieldRefused as error:
-        head, _, rest = (error.field or "").partition(".")
-        if head not in OF_CHAT:
-            raise
-        field = OF_CHAT[head] if head == "messages" else ".".join(filter(None, (OF_CHAT[head], rest)))
-        raise FieldRefused(f"{field}: {str(error).partition(': ')[2]}", field, error.code) from error
+    return asked, sent, ChatRequest.made(chat)
 
 
 def without_effect(asked: ResponsesRequest, sent: Mapping[str, Any]) -> list[str]:
