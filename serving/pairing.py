@@ -160,6 +160,9 @@ class Pairing:
         if known in self._drawn:
             self._known.pop(pair_id, None)
             return False
+        self._drawn[known] = None  # before the await, so that the same pair cannot be published beside this one
+        if len(self._drawn) > MAX_KNOWN_PAIRS:
+            self._drawn.popitem(last=False)
         if pair[0].version != pair[1].version and pair_id.int % 2:
             pair = pair[::-1]
         publish = partial(
@@ -173,11 +176,12 @@ class Pairing:
             pair_id=pair_id,
             source=reply.source,
         )
-        await _retry_while_overloaded(partial(run_in_threadpool, publish))
+        try:
+            await _retry_while_overloaded(partial(run_in_threadpool, publish))
+        except BaseException:
+            self._drawn.pop(known, None)
+            raise
         self.remember(pair_id, drawn=True)
-        self._drawn[known] = None
-        if len(self._drawn) > MAX_KNOWN_PAIRS:
-            self._drawn.popitem(last=False)
         return True
 
     async def _chosen(self, reply: ReplySent, question: Question, choice: SecondChoice) -> tuple[Answer | None, float]:

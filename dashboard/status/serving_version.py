@@ -14,7 +14,7 @@ POLL_INTERVAL = 5.0  # seconds
 
 def serving_url(settings: Settings) -> str:
     """Serving's address by these settings; empty if it forwards chats to an upstream and has no version of its own."""
-    return "" if settings.sections.get("serving", {}).get("upstream_url") else url_of(settings, "serving")
+    return "" if settings.sections.get("upstream", {}).get("url") else url_of(settings, "serving")
 
 
 class Ranker(BaseModel):

@@ -7,8 +7,9 @@ from typing import Any
 
 from serving.models.backend import ALIASES, Answer, Choice, Delta, Question, token_counts
 from serving.models.connection import Connection
-from serving.models.openai import require, text_of
+from serving.models.openai import mapping, require, text_of
 from serving.models.upstream_settings import UpstreamSettings
+from serving.openai.messages import TEXT_PARTS, THOUGHTS
 from storage.errors import InputRefused, UpstreamError
 from storage.events import MAX_TEXT
 
@@ -54,41 +55,48 @@ class AnthropicUpstream:
         if question.n > 1:  # the choices come one after the other
             answer = await self.complete(question)
             for index, choice in enumerate(answer.choices):
-                yield Delta(choice.message, index)
+                calls = [{"index": place, **call} for place, call in enumerate(choice.more.get("tool_calls") or ())]
+                yield Delta({"role": "assistant", "content": choice.text} | ({"tool_calls": calls} if calls else {}), index)
             yield answer
             return
-        text, reason, calls, counts = "", "", list[dict[str, Any]](), {"input_tokens": 0, "output_tokens": 0}
+        text, reason, made, counts = "", "", list[dict[str, Any]](), {"input_tokens": 0, "output_tokens": 0}
         async with self._connection.post(self._body(question) | {"stream": True}) as response:
-            if "text/event-stream" not in response.headers.get("content-type", ""):
-                raise self._connection.bad_response()
-            yield Delta({"role": "assistant", "content": ""})
-            async for line in response.aiter_lines():
-                if not line.startswith("data:"):
-                    continue
-                event = self._connection.loads(line.removeprefix("data:").strip())
+            events = self._connection.events(response)
+            begun = False
+            async for data in events:
+                event = self._connection.loads(data)
                 kind = event.get("type")
                 if kind == "error":
-                    raise UpstreamError(self._connection.redact(f"the upstream server aborted the stream: {event.get('error')}"))
-                counts |= _usage(event.get("usage") or (event.get("message") or {}).get("usage"))
-                if kind == "content_block_start" and (event.get("content_block") or {}).get("type") == "tool_use":
-                    block = event["content_block"]
-                    calls.append(_call(block.get("id"), block.get("name"), ""))
-                    yield Delta({"tool_calls": [{"index": len(calls) - 1, **calls[-1]}]})
-                delta = event.get("delta") or {}
+                    error = mapping(event.get("error")).get("message") or event.get("error")
+                    raise UpstreamError(self._connection.redact(f"the upstream server aborted the reply: {error}"))
+                if not begun:  # an error comes before it, so that it still sets the status
+                    begun = True
+                    yield Delta({"role": "assistant", "content": ""})
+                counts |= _usage(event.get("usage") or mapping(event.get("message")).get("usage"))
+                block = mapping(event.get("content_block"))
+                if kind == "content_block_start" and block.get("type") == "tool_use":
+                    made.append(_call(block.get("id"), block.get("name"), ""))
+                    yield Delta({"tool_calls": [{"index": len(made) - 1, **_call(block.get("id"), block.get("name"), "")}]})
+                delta = mapping(event.get("delta"))
                 if delta.get("type") == "text_delta":
                     piece = text_of(delta.get("text"))
                     text += piece
                     yield Delta({"content": piece})
-                elif delta.get("type") == "input_json_delta" and calls:
+                elif delta.get("type") == "input_json_delta" and made:
                     part = str(delta.get("partial_json") or "")
-                    calls[-1]["function"]["arguments"] += part
-                    yield Delta({"tool_calls": [{"index": len(calls) - 1, "function": {"arguments": part}}]})
+                    made[-1]["function"]["arguments"] += part
+                    yield Delta({"tool_calls": [{"index": len(made) - 1, "function": {"arguments": part}}]})
                 reason = delta.get("stop_reason") or reason
                 if kind == "message_stop":
+                    await self._connection.finish(events)
                     break
-        if not reason:
-            raise UpstreamError("the upstream server closed the stream before the end of the reply")
-        yield self._answer(text, reason, calls, counts)
+            if not reason:
+                raise UpstreamError("the upstream server closed the stream before the end of the reply")
+        for place, call in enumerate(made):
+            if not call["function"]["arguments"]:  # a call without arguments has no delta
+                call["function"]["arguments"] = "{}"
+                yield Delta({"tool_calls": [{"index": place, "function": {"arguments": "{}"}}]})
+        yield self._answer(text, str(reason), made, counts)
 
     async def close(self) -> None:
         await self._connection.close()
@@ -96,7 +104,9 @@ class AnthropicUpstream:
     async def _one(self, question: Question) -> Answer:
         async with self._connection.post(self._body(question)) as response:
             body = self._connection.loads(await response.aread())
-        blocks = [block for block in body.get("content") or () if isinstance(block, Mapping)]
+            if not isinstance(body.get("content"), list):
+                raise self._connection.bad_response()
+        blocks = [block for block in body["content"] if isinstance(block, Mapping)]
         calls = [
             _call(block.get("id"), block.get("name"), json.dumps(block.get("input") or {}))
             for block in blocks
@@ -112,8 +122,8 @@ class AnthropicUpstream:
 
     def _body(self, question: Question) -> dict[str, Any]:
         sent = question.sent
-        form = sent.get("response_format")
-        if isinstance(form, Mapping) and form.get("type") not in (None, "text"):
+        form = mapping(sent.get("response_format"))
+        if form.get("type") not in (None, "text"):
             raise InputRefused(
                 f"response_format: {str(form.get('type'))[:40]!r} cannot be asked of this upstream; ask for text, or use a tool",
                 "response_format",
@@ -151,11 +161,8 @@ def _turns(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             if text := _plain(message):
                 blocks.append({"type": "text", "text": text})
             for call in message.get("tool_calls") or ():
-                function = call.get("function") or {}
-                try:
-                    given = json.loads(function.get("arguments") or "{}")
-                except ValueError as error:
-                    raise InputRefused("messages: the arguments of a tool call are not JSON", "messages") from error
+                function = mapping(call.get("function"))
+                given = _arguments(function.get("arguments"))
                 blocks.append({"type": "tool_use", "id": call.get("id") or "", "name": function.get("name") or "", "input": given})
         if not blocks:
             continue
@@ -167,9 +174,20 @@ def _turns(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return turns
 
 
+def _arguments(given: Any) -> dict[str, Any]:
+    """The arguments of a tool call as the object that their text stands for."""
+    try:
+        found = given if isinstance(given, dict) else json.loads(given or "{}")
+    except (ValueError, TypeError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise InputRefused("messages: the arguments of a tool call are not a JSON object", "messages")
+    return found
+
+
 def _plain(message: Mapping[str, Any]) -> str:
     content = message.get("content")
-    if isinstance(content, list) and any(isinstance(part, Mapping) and part.get("type") not in ("text", "refusal") for part in content):
+    if isinstance(content, list) and any(mapping(part).get("type") not in (*TEXT_PARTS, *THOUGHTS) for part in content):
         raise InputRefused("messages: only text can be sent to this upstream", "messages")
     return text_of(content)
 
@@ -189,8 +207,8 @@ def _tools(sent: Mapping[str, Any]) -> dict[str, Any]:
     }
     choice = sent.get("tool_choice")
     if isinstance(choice, Mapping):
-        found["tool_choice"] = {"type": "tool", "name": (choice.get("function") or {}).get("name")}
-    elif choice in ("auto", "none", "required"):
+        found["tool_choice"] = {"type": "tool", "name": mapping(choice.get("function")).get("name")}
+    elif isinstance(choice, str) and choice in ("auto", "none", "required"):
         found["tool_choice"] = {"type": "any" if choice == "required" else choice}
     if sent.get("parallel_tool_calls") is False:
         found.setdefault("tool_choice", {"type": "auto"})["disable_parallel_tool_use"] = True

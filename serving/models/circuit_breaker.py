@@ -17,7 +17,7 @@ class CircuitBreaker:
 
     def check(self, server: str) -> None:
         """Raise :class:`Overloaded` while the breaker is open."""
-        if self._failed < self._limit:
+        if not self.is_open:
             return
         now = self._clock()
         if now < self._next_trial:
@@ -26,6 +26,10 @@ class CircuitBreaker:
                 retry_after=math.ceil(self._next_trial - now),
             )
         self._next_trial = now + self._seconds  # this request is the trial; the others wait for its result
+
+    @property
+    def is_open(self) -> bool:
+        return self._failed >= self._limit
 
     def succeeded(self) -> None:
         """The server has answered."""

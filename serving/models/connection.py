@@ -5,10 +5,12 @@ The API key is sent in one header and appears nowhere else: messages of the serv
 
 import asyncio
 import logging
+import math
 import os
 import random
+import re
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import httpx
@@ -17,6 +19,7 @@ from pydantic import SecretStr
 
 from serving.models.circuit_breaker import CircuitBreaker
 from serving.models.upstream_settings import UpstreamSettings
+from serving.requests import FieldRefused
 from storage.errors import ConfigurationError, FeedbackLoopError, InputRefused, Overloaded, QueueFull, UpstreamError
 from streams.health import is_loopback
 
@@ -26,6 +29,10 @@ PROXY_AND_CA_VARS = ("SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY
 CLIENT_ERRORS = (400, 413, 422)  # the client's request is at fault, not the upstream
 TRANSIENT = (408, 409, 429, 500, 502, 503, 504, 529)
 FIRST_WAIT, LONGEST_WAIT = 0.2, 4.0  # seconds before a retry; a server that asks for a longer wait is not retried
+DRAIN = 0.05  # seconds for the end of a stream after its last event
+
+_SECONDS = re.compile(r"\d{1,6}(\.\d{1,6})?")
+_CODE = re.compile(r"[a-z0-9_]{1,64}")
 
 
 class Connection:
@@ -75,8 +82,36 @@ class Connection:
         except (httpx.HTTPError, httpx.StreamError) as error:
             self._breaker.failed()
             raise self._unreachable(error) from error
+        except UpstreamError:
+            self._breaker.failed()
+            raise
+        else:
+            self._breaker.succeeded()
         finally:
             await answer.aclose()
+
+    async def events(self, response: httpx.Response) -> AsyncIterator[bytes]:
+        """The data of each server-sent event of a stream; comments, other fields and empty events are left out.
+
+        Lines end at line feeds only: ``aiter_lines`` also splits at U+2028, which JSON may contain.
+        """
+        if "text/event-stream" not in response.headers.get("content-type", ""):
+            raise self.bad_response()
+        rest = b""
+        async for part in response.aiter_bytes():
+            *lines, rest = (rest + part).split(b"\n")
+            for line in lines:
+                if data := _data(line):
+                    yield data
+        if data := _data(rest):
+            yield data
+
+    async def finish(self, events: AsyncIterator[bytes]) -> None:
+        """Read to the end of a stream whose last event has come, so that its connection can be used again; not for long."""
+        with suppress(TimeoutError, httpx.HTTPError):
+            async with asyncio.timeout(DRAIN):
+                async for _ in events:
+                    pass
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -101,9 +136,12 @@ class Connection:
 
     async def _open(self, body: Mapping[str, Any]) -> httpx.Response:
         """Send the request, again after a transient failure; the wait doubles, with jitter, and heeds ``Retry-After``."""
-        content = orjson.dumps(body)
+        try:
+            content = orjson.dumps(body)
+        except TypeError as error:
+            raise InputRefused(f"body: cannot be sent to the upstream server ({error})", "body") from error
+        self._breaker.check(f"the upstream server {self.shown}")
         for attempt in range(self._retries + 1):
-            self._breaker.check(f"the upstream server {self.shown}")
             wait = random.uniform(0.5, 1.5) * FIRST_WAIT * 2**attempt
             failure: FeedbackLoopError
             try:
@@ -115,8 +153,7 @@ class Connection:
                 transient = isinstance(error, httpx.NetworkError | httpx.ConnectTimeout | httpx.RemoteProtocolError)
             else:
                 if answer.is_success:
-                    self._breaker.succeeded()
-                    return answer
+                    return answer  # whether it is a success is known at its end
                 await _read(answer)
                 if answer.status_code >= 500:
                     self._breaker.failed()
@@ -125,7 +162,7 @@ class Connection:
                 failure, transient = self._failure(answer), answer.status_code in TRANSIENT
                 asked = _seconds(answer.headers.get("retry-after", ""))
                 wait = wait if asked is None else max(wait, asked)
-            if not transient or attempt == self._retries or wait > LONGEST_WAIT:
+            if not transient or attempt == self._retries or wait > LONGEST_WAIT or self._breaker.is_open:
                 raise failure
             log.info("%s; attempt %d of %d follows in %.1f s", failure, attempt + 2, self._retries + 1, wait)
             await asyncio.sleep(wait)
@@ -149,7 +186,7 @@ class Connection:
         if status in (503, 529):
             return Overloaded(busy, retry_after=5 if wait is None else wait)
         if status in CLIENT_ERRORS:
-            return InputRefused(f"the upstream server rejects the request ({status}): {message}", _param(answer))
+            return FieldRefused(f"the upstream server rejects the request ({status}): {message}", *_field_and_code(answer))
         return UpstreamError(f"the upstream server failed ({status}): {message}")
 
 
@@ -180,7 +217,11 @@ def _reason(error: Exception) -> str:
 
 
 def _seconds(retry_after: str) -> int | None:
-    return int(retry_after) if retry_after.isdigit() else None
+    return math.ceil(float(retry_after)) if _SECONDS.fullmatch(retry_after) else None
+
+
+def _data(line: bytes) -> bytes:
+    return line[5:].strip() if line.startswith(b"data:") else b""
 
 
 def _error_of(answer: httpx.Response) -> dict[str, Any]:
@@ -196,7 +237,11 @@ def _error_message(answer: httpx.Response) -> str:
     return " ".join(str(_error_of(answer).get("message") or "").split()) or "no reason given"
 
 
-def _param(answer: httpx.Response) -> str:
-    """The field at fault, if the server names it."""
-    param = _error_of(answer).get("param")
-    return param[:100] if isinstance(param, str) and param else "messages"
+def _field_and_code(answer: httpx.Response) -> tuple[str, str]:
+    """The field at fault and the code of the error, if the server names them."""
+    error = _error_of(answer)
+    field, code = error.get("param"), error.get("code")
+    return (
+        field[:100] if isinstance(field, str) and field else "messages",
+        code if isinstance(code, str) and _CODE.fullmatch(code) else "invalid_value",
+    )

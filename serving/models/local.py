@@ -11,7 +11,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from serving.models.backend import ALIASES, Answer, Choice, Delta, NotReady, Question, Unavailable, token_counts
+from serving.models.openai import mapping
 from serving.models.scheduler import Asked, Policies, Scheduler, Served
+from serving.openai.messages import TEXT_PARTS, THOUGHTS
+from serving.requests import FieldRefused
 from storage.errors import InputRefused, QueueFull
 from storage.events import Message, derived_id
 from trainers.models.reply import Piece, Reply, TokenLogprob
@@ -150,8 +153,10 @@ class LocalBackend:
             ids = await asyncio.to_thread(self._tokens, served, question.prompt)
             room = served.policy.window - len(ids)
             if room < 1:
-                raise InputRefused(
-                    f"messages: {len(ids)} tokens do not fit the context window of {served.policy.window}; shorten them", "messages"
+                raise FieldRefused(
+                    f"messages: {len(ids)} tokens do not fit the context window of {served.policy.window}; shorten them",
+                    "messages",
+                    "context_length_exceeded",
                 )
             from trainers.models.sampler import Draw
 
@@ -216,20 +221,20 @@ def _check(sent: Mapping[str, Any]) -> None:
     choice = sent.get("tool_choice", sent.get("function_call"))
     if choice not in (None, "auto", "none") and (sent.get("tools") or sent.get("functions")):
         raise InputRefused("tool_choice: the local model answers in text and cannot be made to call a tool; use 'auto'", "tool_choice")
-    form = sent.get("response_format")
-    if isinstance(form, Mapping) and form.get("type") not in (None, "text"):
+    form = mapping(sent.get("response_format"))
+    if form.get("type") not in (None, "text"):
         raise InputRefused(
-            f"response_format: the local model cannot be held to {str(form.get('type'))[:40]!r}; ask for text, or set upstream_url "
-            "in [serving] to a server that can",
+            f"response_format: the local model cannot be held to {str(form.get('type'))[:40]!r}; ask for text, or set url in [upstream] "
+            "to a server that can",
             "response_format",
         )
-    if "audio" in (sent.get("modalities") or ()):
+    if isinstance(kinds := sent.get("modalities"), list) and "audio" in kinds:
         raise InputRefused("modalities: the local model writes text only", "modalities")
     for index, message in enumerate(sent.get("messages") or ()):
-        content = message.get("content") if isinstance(message, Mapping) else None
+        content = mapping(message).get("content")
         for part in content if isinstance(content, list) else ():
-            kind = part.get("type") if isinstance(part, Mapping) else None
-            if kind not in ("text", "refusal"):
+            kind = mapping(part).get("type")
+            if kind not in (*TEXT_PARTS, *THOUGHTS):
                 raise InputRefused(
                     f"messages.{index}.content: the local model reads text only, not {str(kind)[:40]!r}", f"messages.{index}.content"
                 )

@@ -55,10 +55,10 @@ class OpenAIUpstream:
     async def complete(self, question: Question, *, patient: bool = False) -> Answer:
         async with self._connection.post(self._body(question, stream=False)) as response:
             body = self._connection.loads(await response.aread())
-        choices = [self._choice(each) for each in _choices(body)]
-        if not choices:
-            raise UpstreamError("the upstream server's response has no choices")
-        return self._answer(choices, body.get("usage"), body)
+            given = sorted(_choices(body), key=_index)
+            if not given:
+                raise self._failed(body) or UpstreamError("the upstream server's response has no choices")
+        return self._answer([self._choice(each) for each in given], body.get("usage"), body)
 
     async def stream(self, question: Question) -> AsyncIterator[Delta | Answer]:
         states: dict[int, _Streamed] = {}
@@ -66,29 +66,24 @@ class OpenAIUpstream:
         about: dict[str, Any] = {}
         done = False
         async with self._connection.post(self._body(question, stream=True)) as response:
-            if "text/event-stream" not in response.headers.get("content-type", ""):
-                raise self._connection.bad_response()
-            async for line in response.aiter_lines():
-                if not line.startswith("data:"):
-                    continue  # a comment that keeps the connection alive, an empty line, or another field of the event
-                data = line.removeprefix("data:").strip()
-                if data == "[DONE]":
+            events = self._connection.events(response)
+            async for data in events:
+                if data == b"[DONE]":
                     done = True
+                    await self._connection.finish(events)
                     break
-                if not data:
-                    continue
                 chunk = self._connection.loads(data)
-                if chunk.get("error"):
-                    raise UpstreamError(self._connection.redact(f"the upstream server aborted the stream: {chunk['error']}"))
+                if failure := self._failed(chunk):
+                    raise failure
                 usage = chunk.get("usage") or usage
                 about |= {name: chunk[name] for name in BODY_FIELDS if chunk.get(name) is not None}
                 for each in _choices(chunk):
-                    index = each.get("index") or 0
+                    index = _index(each)
                     state = states.setdefault(index, _Streamed())
                     if delta := state.add(each):
                         yield Delta(delta, index, each.get("logprobs"))
-        if not states or not (done or all(state.reason for state in states.values())):
-            raise UpstreamError("the upstream server closed the stream before the end of the reply")
+            if not states or not (done or all(state.reason for state in states.values())):
+                raise UpstreamError("the upstream server closed the stream before the end of the reply")
         yield self._answer([states[index].choice() for index in sorted(states)], usage, about)
 
     async def close(self) -> None:
@@ -110,17 +105,22 @@ class OpenAIUpstream:
                 body["stream_options"] = question.sent["stream_options"]
         return body
 
+    def _failed(self, body: Mapping[str, Any]) -> UpstreamError | None:
+        """The error that a response with status 200 contains."""
+        if not body.get("error"):
+            return None
+        error = mapping(body["error"]).get("message") or body["error"]
+        return UpstreamError(self._connection.redact(f"the upstream server aborted the reply: {error}"))
+
     def _choice(self, given: Mapping[str, Any]) -> Choice:
-        message = given.get("message")
-        if not isinstance(message, Mapping):
-            message = {}
+        message = mapping(given.get("message"))
         more = {name: value for name, value in message.items() if name not in ("role", "content") and value is not None}
         return Choice(text_of(message.get("content")), str(given.get("finish_reason") or "stop"), more, given.get("logprobs"))
 
     def _answer(self, choices: list[Choice], usage: Mapping[str, Any] | None, body: Mapping[str, Any]) -> Answer:
         if any(len(choice.text) > MAX_TEXT for choice in choices):
             raise UpstreamError(f"the upstream server's reply has more than {MAX_TEXT:,} characters")
-        counts = dict(usage) if isinstance(usage, Mapping) else {}
+        counts = {name: count for name, count in mapping(usage).items() if isinstance(count, int | dict)}
         return Answer(self._model, choices, counts, {name: body[name] for name in BODY_FIELDS if body.get(name) is not None})
 
 
@@ -144,21 +144,32 @@ class _Streamed:
             self.text += found["content"]
             if not found["content"] and len(found) == 1:
                 return {}
-        for call in found.get("tool_calls") or ():
-            known = self._calls.setdefault(
-                call.get("index") or 0, {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
-            )
-            known["id"] = call.get("id") or known["id"]
-            for name, part in (call.get("function") or {}).items():
-                known["function"][name] = known["function"].get(name, "") + (part or "")
+        if "tool_calls" in found:
+            calls = found["tool_calls"] if isinstance(found["tool_calls"], list) else []
+            found["tool_calls"] = [self._add_call(call) for call in calls if isinstance(call, Mapping)]
         for name in ("reasoning_content", "refusal"):
             if isinstance(found.get(name), str):
                 self._more[name] = self._more.get(name, "") + found[name]
         return found
 
+    def _add_call(self, call: Mapping[str, Any]) -> dict[str, Any]:
+        """Take a part of a tool call; return it with the place of the call, which some servers leave out or send as 0 for each."""
+        place, own_id = call.get("index"), call.get("id")
+        if not isinstance(place, int):
+            place = len(self._calls) if own_id else max(0, len(self._calls) - 1)
+        elif own_id and self._calls.get(place, {"id": own_id})["id"] not in ("", own_id):
+            place = next((at for at, known in self._calls.items() if known["id"] == own_id), max(self._calls) + 1)
+        known = self._calls.setdefault(place, {"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
+        known["id"] = own_id or known["id"]
+        function = mapping(call.get("function"))
+        for name in ("name", "arguments"):
+            if isinstance(part := function.get(name), str):
+                known["function"][name] += part
+        return {**call, "index": place}
+
     def choice(self) -> Choice:
         calls = {"tool_calls": [self._calls[index] for index in sorted(self._calls)]} if self._calls else {}
-        return Choice(self.text, self.reason or "stop", self._more | calls)
+        return Choice(self.text, self.reason or ("tool_calls" if calls else "stop"), self._more | calls)
 
 
 def text_of(content: Any) -> str:
@@ -167,6 +178,16 @@ def text_of(content: Any) -> str:
         parts = (part.get("text") for part in content if isinstance(part, Mapping) and part.get("type") in ("text", "output_text"))
         content = "".join(text for text in parts if isinstance(text, str))
     return content.replace("\x00", "") if isinstance(content, str) else ""
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """The value if it is an object, else an empty one."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _index(choice: Mapping[str, Any]) -> int:
+    index = choice.get("index")
+    return index if isinstance(index, int) else 0
 
 
 def _choices(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:

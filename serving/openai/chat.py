@@ -13,7 +13,7 @@ from serving import responses
 from serving.models.backend import Answer, Choice, Delta
 from serving.openai.exchange import Exchange, Service
 from serving.openai.request import CHAT, ChatRequest
-from serving.openai.streaming import opened, sse
+from serving.openai.streaming import opened, sse, unless_gone
 from serving.requests import documented
 from serving.sources import source_of
 from storage.events import new_id
@@ -32,9 +32,9 @@ def router(service: Service) -> APIRouter:
         exchange = Exchange(service, asked, source_of(request))
         body = _Body(service.backend.names()[0])
         if not asked.stream:
-            answer, ids = await exchange.answer()
+            answer, ids = await unless_gone(request, exchange.answer())
             return responses.json(body.complete(answer, ids), headers=exchange.headers | responses.headers(ids))
-        first, rest = await opened(exchange)
+        first, rest = await opened(request, exchange)
         usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
         return StreamingResponse(
             sse(body.chunks(first, rest, usage)), media_type="text/event-stream", headers=exchange.headers | responses.STREAM_HEADERS

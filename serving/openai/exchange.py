@@ -1,6 +1,7 @@
 """One chat request, from what the client asked to the event on the log; the endpoints of OpenAI's API differ only in their bodies."""
 
 import hashlib
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -10,16 +11,18 @@ from serving import responses
 from serving.best_of import best_answer, stream_best
 from serving.duel import CurrentDuel
 from serving.models.backend import Answer, Answering, Backend, Delta, Question, Unavailable
-from serving.openai.messages import as_text
+from serving.openai.messages import as_text, newest
 from serving.openai.request import ChatRequest
 from serving.pairing import Pairing
 from serving.requests import FieldRefused
 from serving.reranking import Reranker
 from serving.sources import ClientSource
-from storage.events import derived_id
+from storage.events import Message, derived_id
 from streams.intake import Intake
 
 UNLOGGED_MODEL = "unlogged"  # the champion, for requests that are no feedback material, such as a client's titles and tags
+
+_UNPRINTABLE = re.compile(r"[^!-+\--~]+")  # in a header, or a comma
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,9 @@ class Exchange:
         if asked.model not in service.names():
             known = ", ".join(service.names())
             raise FieldRefused(f"model: {asked.model!r} does not exist; choose one of {known}", "model", "model_not_found")
-        self.prompt = as_text(asked.messages)
-        self.conversation_id = asked.conversation_id or self._derived_conversation()
+        conversation = as_text(asked.messages)
+        self.prompt = newest(conversation)
+        self.conversation_id = asked.conversation_id or self._derived_conversation(conversation)
         self.logged = (
             asked.is_feedback_material
             and asked.model != UNLOGGED_MODEL
@@ -87,10 +91,10 @@ class Exchange:
     @property
     def headers(self) -> dict[str, str]:
         """Headers that are known before the answer."""
-        ignored = {"X-FeedbackLoop-Ignored": ", ".join(self.ignored)[:1000]} if self.ignored else {}
-        return responses.headers(responses.extension(self.conversation_id, None, None)) | {
-            name: value.encode("ascii", "replace").decode() for name, value in ignored.items()
-        }
+        names = ", ".join(_UNPRINTABLE.sub("?", name) for name in self.ignored)[:1000]
+        return responses.headers(responses.extension(self.conversation_id, None, None)) | (
+            {"X-FeedbackLoop-Ignored": names} if names else {}
+        )
 
     async def answer(self) -> tuple[Answer, dict[str, str | None]]:
         """The whole answer, and the ids by which it can be judged; it is on the log."""
@@ -133,16 +137,16 @@ class Exchange:
     def _draws(self) -> int:
         """Replies of which the reward model takes the best; one where the client asks for more than a text, or the stratum is not ours."""
         service, asked = self._service, self._asked
-        plain = self.logged and (asked.n or 1) == 1 and not asked.logprobs and not asked.tools
+        plain = self.logged and (asked.n or 1) == 1 and not asked.logprobs and not asked.tools and not asked.sent.get("functions")
         if not plain or service.ranker.refusal is not None or service.intake.stratum(self.conversation_id) != "training":
             return 1
         return service.best_of
 
-    def _derived_conversation(self) -> str:
+    def _derived_conversation(self, messages: tuple[Message, ...]) -> str:
         """Id for a conversation without one: a hash of the messages up to the first user message, which stay the same as it grows."""
-        first = next((i for i, message in enumerate(self.prompt) if message.role == "user"), len(self.prompt) - 1)
+        first = next((i for i, message in enumerate(messages) if message.role == "user"), len(messages) - 1)
         candidate = "" if self._asked.user is None else self._service.intake.pseudonym("candidate", self._asked.user)
-        opening = "\x1e".join(f"{message.role}\x1f{message.content}" for message in self.prompt[: first + 1])
+        opening = "\x1e".join(f"{message.role}\x1f{message.content}" for message in messages[: first + 1])
         digest = hashlib.sha256(opening.encode()).hexdigest()[:32]
         return f"chat-{derived_id('conversation', candidate, f'prompt-{digest}').hex}"
 

@@ -16,6 +16,8 @@ from streams.client_events import MAX_PROMPT
 from trainers.data.messages import MAX_MESSAGES, ONE, SEVERAL, one_or_several
 
 MAX_TURNS = 2_000  # messages of a request; events hold fewer
+TEXT_PARTS = ("text", "refusal", "input_text", "output_text")  # types of content parts
+THOUGHTS = ("thinking", "reasoning")  # parts that reasoning models wrote for themselves, which clients send back
 
 AnyText = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 
@@ -38,7 +40,7 @@ AnyMessages = Annotated[tuple[AnyMessage, ...], Field(min_length=1, max_length=M
 
 
 def as_text(messages: Sequence[AnyMessage]) -> tuple[Message, ...]:
-    """The conversation as text: its newest turns, as many as an event may hold. Messages without any text are left out.
+    """The conversation as text. Messages without any text are left out.
 
     Raises
     ------
@@ -67,12 +69,12 @@ def as_text(messages: Sequence[AnyMessage]) -> tuple[Message, ...]:
             found.append(Message(role=role, content=text[:MAX_TEXT].replace("\x00", "")))
     if not found:
         raise InputRefused("messages: no message has a text", "messages")
-    return tuple(_newest(found))
+    return tuple(found)
 
 
-def _newest(messages: list[Message]) -> list[Message]:
+def newest(messages: Sequence[Message]) -> tuple[Message, ...]:
     """The leading system message and as many of the newest others as an event may hold; at least one."""
-    first = messages[:1] if messages[0].role == "system" and len(messages) > 1 else []
+    first = list(messages[:1] if messages[0].role == "system" and len(messages) > 1 else ())
     characters = sum(len(message.content) for message in first)
     kept: list[Message] = []
     for message in reversed(messages[len(first) :]):
@@ -80,7 +82,7 @@ def _newest(messages: list[Message]) -> list[Message]:
         if kept and (characters > MAX_PROMPT or len(first) + len(kept) == MAX_MESSAGES):
             break
         kept.append(message)
-    return first + kept[::-1]
+    return (*first, *kept[::-1])
 
 
 def _content(message: AnyMessage) -> str:
@@ -90,8 +92,8 @@ def _content(message: AnyMessage) -> str:
     for part in message.content:
         kind = part.get("type")
         text = part.get("text", part.get("refusal"))
-        if kind in ("text", "refusal", "input_text", "output_text") and isinstance(text, str):
+        if kind in TEXT_PARTS and isinstance(text, str):
             parts.append(text)
-        elif kind not in ("text", "refusal", "input_text", "output_text", "thinking", "reasoning"):
+        elif kind not in (*TEXT_PARTS, *THOUGHTS):
             parts.append(f"[{json.dumps(kind)[1:41].rstrip(chr(34))}]")
     return "\n".join(parts)

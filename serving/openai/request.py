@@ -18,6 +18,14 @@ from trainers.data.messages import ONE, SEVERAL, one_or_several
 Stop = Annotated[str, Field(max_length=1000)]  # a single line break is common
 MAX_CHOICES = 16
 UNLOGGED = "off"  # the value of metadata.feedback
+NEUTRAL: Mapping[str, Any] = {  # values that ask for nothing else than what holds without the field
+    "tool_choice": "auto",
+    "function_call": "auto",
+    "parallel_tool_calls": True,
+    "response_format": {"type": "text"},
+    "modalities": ["text"],
+    "service_tier": "auto",
+}
 
 
 class StreamOptions(BaseModel):
@@ -96,7 +104,11 @@ class ChatRequest(BaseModel):
         """The fields that have a value and no effect on a backend that honours these; all fields have one on an upstream (None)."""
         if honoured is None:
             return []
-        return sorted(name for name, value in self.sent.items() if name not in honoured and value not in (None, False, [], {}, "", "none"))
+        return sorted(
+            name
+            for name, value in self.sent.items()
+            if name not in honoured and value not in (None, False, [], {}, "", "none") and value != NEUTRAL.get(name)
+        )
 
     def sampling(self, *, complete: bool, default_tokens: int, best_of: int = 1) -> Sampling:
         """How to draw. If ``complete``, what the client left out has our defaults; else None, since an upstream has its own."""

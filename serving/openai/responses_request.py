@@ -1,6 +1,7 @@
 """The body of ``POST /v1/responses``, and the chat request that stands for it.
 
-The endpoint is stateless: nothing is kept under the response's id, so the client sends the whole conversation as ``input``.
+The endpoint is stateless: nothing is kept under the response's id, so the client sends the whole conversation as ``input``. References to
+single items of recent responses are resolved.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,7 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter
 
-from serving.openai.messages import MAX_TURNS, AnyText
+from serving.openai.messages import MAX_TURNS, TEXT_PARTS, AnyText
+from serving.openai.recent_items import RecentItems
 from serving.openai.request import ChatRequest
 from serving.requests import loaded, read
 from storage.errors import InputRefused
@@ -20,9 +22,10 @@ SAME = (  # fields that a chat request has under the same name
     *("safety_identifier", "prompt_cache_key", "top_logprobs"),
 )
 RENAMED = {"max_output_tokens": "max_completion_tokens"}
+OF_CHAT = {"messages": "input", "max_completion_tokens": "max_output_tokens", "response_format": "text.format"}  # and their names here
+WITH_LOGPROBS = "message.output_text.logprobs"  # in ``include``
 STATEFUL = {"previous_response_id": "input", "conversation": "input", "prompt": "input"}  # and the field to use instead
-TEXT_PARTS = ("input_text", "output_text", "text", "refusal")
-READ = frozenset((*SAME, *RENAMED, *STATEFUL, "input", "instructions", "tools", "tool_choice", "text", "reasoning"))
+READ = frozenset((*SAME, *RENAMED, *STATEFUL, "input", "instructions", "tools", "tool_choice", "text", "reasoning", "include"))
 
 
 class ResponsesRequest(BaseModel):
@@ -41,13 +44,14 @@ class ResponsesRequest(BaseModel):
     tool_choice: str | dict[str, Any] | None = None
     text: dict[str, Any] | None = None
     reasoning: dict[str, Any] | None = None
+    include: tuple[str, ...] | None = None
     background: bool | None = None
 
 
 RESPONSES = TypeAdapter(ResponsesRequest)
 
 
-def as_chat(raw: bytes) -> tuple[ResponsesRequest, Mapping[str, Any], ChatRequest]:
+def as_chat(raw: bytes, recent: RecentItems) -> tuple[ResponsesRequest, Mapping[str, Any], ChatRequest]:
     """The request, its fields as they were sent, and the chat request.
 
     Raises
@@ -64,7 +68,10 @@ def as_chat(raw: bytes) -> tuple[ResponsesRequest, Mapping[str, Any], ChatReques
         raise InputRefused("background: not supported; leave it out, or set stream", "background")
     chat: dict[str, Any] = {name: sent[name] for name in SAME if sent.get(name) is not None}
     chat |= {new: sent[old] for old, new in RENAMED.items() if sent.get(old) is not None}
-    chat["messages"] = [*([{"role": "system", "content": asked.instructions}] if asked.instructions else []), *_messages(asked.input)]
+    chat["messages"] = [
+        *([{"role": "system", "content": asked.instructions}] if asked.instructions else []),
+        *_messages(asked.input, recent),
+    ]
     if tools := [_tool(each) for each in asked.tools or () if each.get("type") == "function"]:
         chat["tools"] = tools
     if isinstance(asked.tool_choice, dict):
@@ -78,7 +85,7 @@ def as_chat(raw: bytes) -> tuple[ResponsesRequest, Mapping[str, Any], ChatReques
             chat["verbosity"] = asked.text["verbosity"]
     if asked.reasoning is not None and asked.reasoning.get("effort") is not None:
         chat["reasoning_effort"] = asked.reasoning["effort"]
-    if chat.get("top_logprobs"):
+    if chat.get("top_logprobs") or WITH_LOGPROBS in (asked.include or ()):
         chat["logprobs"] = True
     return asked, sent, ChatRequest.made(chat)
 
@@ -86,21 +93,30 @@ def as_chat(raw: bytes) -> tuple[ResponsesRequest, Mapping[str, Any], ChatReques
 def without_effect(asked: ResponsesRequest, sent: Mapping[str, Any]) -> list[str]:
     """Fields that have no counterpart in a chat request, and tools that are not functions."""
     fields = [name for name, value in sent.items() if name not in READ and value not in (None, False, [], {}, "", "disabled")]
+    fields += [f"include.{each}" for each in asked.include or () if each != WITH_LOGPROBS]
     return sorted(fields + [f"tools.{each.get('type')}" for each in asked.tools or () if each.get("type") != "function"])
 
 
-def _messages(given: str | Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _messages(given: str | Sequence[Mapping[str, Any]], recent: RecentItems) -> list[dict[str, Any]]:
     if isinstance(given, str):
         return [{"role": "user", "content": given}]
     messages: list[dict[str, Any]] = []
     for index, item in enumerate(given):
-        kind = item.get("type", "message")
+        kind = item.get("type") or ("item_reference" if set(item) == {"id"} else "message")
+        if kind == "item_reference":
+            known = recent.find(item.get("id"))
+            if known is None:
+                raise InputRefused(
+                    f"input.{index}.id: this server does not know {str(item.get('id'))[:80]!r} any more; send the item itself",
+                    f"input.{index}.id",
+                )
+            item, kind = known, known["type"]
         if kind == "message":
             messages.append({"role": item.get("role"), "content": _content(item.get("content"))})
         elif kind == "function_call":
             call = {"id": item.get("call_id"), "type": "function"}
             call["function"] = {"name": item.get("name"), "arguments": item.get("arguments")}
-            if not messages or messages[-1]["role"] != "assistant":
+            if not messages or messages[-1].get("role") != "assistant":
                 messages.append({"role": "assistant", "content": None})
             messages[-1].setdefault("tool_calls", []).append(call)
         elif kind == "function_call_output":

@@ -1,8 +1,12 @@
-"""Server-sent events: the first part of an answer decides the HTTP status, and an error after it becomes the last event."""
+"""Sending answers: events whose first part decides the HTTP status, and an end to the work when the client has gone."""
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
+
+from fastapi import Request
+from starlette.requests import ClientDisconnect
 
 from serving import responses
 from serving.openai.exchange import Exchange
@@ -13,10 +17,38 @@ from streams.http.visible_text import one_line
 log = logging.getLogger(__name__)
 
 
-async def opened(exchange: Exchange) -> tuple[Any, AsyncIterator[Any]]:
+Result = TypeVar("Result")
+
+
+async def unless_gone(request: Request, work: Awaitable[Result]) -> Result:
+    """The result of ``work``, which is cancelled when the client disconnects, so that nothing is generated for nobody.
+
+    Raises
+    ------
+    ClientDisconnect
+        The client has gone.
+    """
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
+
+
+async def opened(request: Request, exchange: Exchange) -> tuple[Any, AsyncIterator[Any]]:
     """The first item of the stream and the rest; an error before the first one still sets the status."""
     rest = exchange.stream()
-    return await anext(rest), rest
+    return await unless_gone(request, anext(rest)), rest
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def sse(events: AsyncIterator[bytes], error_event: Callable[[dict[str, Any]], bytes] = responses.event) -> AsyncIterator[bytes]:

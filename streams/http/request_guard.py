@@ -117,6 +117,8 @@ class RequestGuard:
             await send({"type": "websocket.close", "code": 1011})
 
     def _hardened(self, scope: Scope, send: Send) -> Send:
+        origin = Headers(scope=scope).get("origin", "")
+
         async def sent(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
@@ -124,6 +126,9 @@ class RequestGuard:
                     headers[name] = value
                 page = headers.get("content-type", "").partition(";")[0] in PAGES
                 headers.setdefault("Content-Security-Policy", self._page_policy if page else NO_PAGE)  # routes may set a stricter one
+                if origin.lower() in self._origins and "access-control-allow-origin" not in headers:
+                    headers["Access-Control-Allow-Origin"] = origin  # on refusals of this middleware too: the page may read them
+                    headers.add_vary_header("Origin")
                 if "etag" not in headers:  # assets have an ETag or their own Cache-Control
                     headers.setdefault("Cache-Control", "no-store")
             await send(message)

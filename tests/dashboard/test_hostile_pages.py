@@ -105,9 +105,7 @@ class Products:
 
 @contextmanager
 def running_serving(home: Path, asked: list[str]) -> Iterator[tuple[str, Bus]]:
-    settings = Settings.read(home, environ={}).with_values(
-        {"home": home}, serving={"upstream_url": "http://127.0.0.1:9/v1", "upstream_model": "none"}
-    )
+    settings = Settings.read(home, environ={}).with_values({"home": home}, upstream={"url": "http://127.0.0.1:9/v1", "model": "none"})
     app = create_app(settings)
 
     async def noted(scope: Any, receive: Any, send: Any) -> None:

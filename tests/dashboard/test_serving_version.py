@@ -90,7 +90,7 @@ def test_a_serving_with_an_upstream_has_no_version_to_ask_for(tmp_path: Path) ->
     settings = Settings.read(tmp_path, {})
     assert serving_url(settings) == "http://127.0.0.1:8000"
     assert serving_url(settings.with_values(serving={"host": "localhost", "port": 8100})) == "http://localhost:8100"
-    upstream = settings.with_values(serving={"upstream_url": "https://models.example/v1", "upstream_model": "m"})
+    upstream = settings.with_values(upstream={"url": "https://models.example/v1", "model": "m"})
     assert serving_url(upstream) == ""
     silent = ServingVersion(serving_url(upstream), lambda: None)
     silent.start()

@@ -106,7 +106,7 @@ def test_a_settings_file_that_is_named_and_not_there_is_exit_code_2(tmp_path: Pa
 
 
 def test_a_password_that_begins_like_json_is_a_password(tmp_path: Path) -> None:
-    secret = {"FEEDBACKLOOP_KAFKA__PASSWORD": "[hush", "FEEDBACKLOOP_SERVING__UPSTREAM_KEY": "{hush"}
+    secret = {"FEEDBACKLOOP_KAFKA__PASSWORD": "[hush", "FEEDBACKLOOP_UPSTREAM__KEY": "{hush"}
     done = feedbackloop(tmp_path, "quarantine", "list", **secret)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -146,7 +146,7 @@ def test_a_file_for_tls_that_is_not_there_is_one_line(tmp_path: Path, key: str) 
 
 
 def test_a_wrong_ca_file_in_the_environment_stops_serving_with_one_line_if_an_upstream_needs_it(tmp_path: Path) -> None:
-    upstream = {"FEEDBACKLOOP_SERVING__UPSTREAM_URL": "https://example.org/v1", "FEEDBACKLOOP_SERVING__UPSTREAM_MODEL": "m"}
+    upstream = {"FEEDBACKLOOP_UPSTREAM__URL": "https://example.org/v1", "FEEDBACKLOOP_UPSTREAM__MODEL": "m"}
     done = feedbackloop(tmp_path, "serving", FEEDBACKLOOP_SERVING__PORT="0", SSL_CERT_FILE="/nowhere/ca.pem", **upstream)
     assert done.returncode == 2
     assert "SSL_CERT_FILE" in one_line(done.stderr)

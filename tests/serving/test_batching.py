@@ -3,7 +3,8 @@
 import asyncio
 import random
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,16 +12,18 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from serving.api import routes
+from serving.models.backend import Answer, Delta, Question
+from serving.openai.chat import router
+from serving.openai.exchange import Service
 from serving.pairing import Pairing, PairingRule
 from serving.responses import REFUSALS
-from storage.errors import Overloaded
+from storage.errors import QueueFull
 from storage.events import Message, Sampling
 from streams.bus.sqlite import SQLiteBus
 from streams.http.errors import answer_errors
 from streams.intake import Intake
 from tests.serving.conftest import StartApp
-from trainers.models.reply import Reply
+from trainers.models.reply import Piece, Reply
 
 pytestmark = pytest.mark.training
 
@@ -37,6 +40,10 @@ def served(tiny_model: Path) -> "Served":
     return Served("base", load_policy(str(tiny_model)))
 
 
+def asked(tokens: int) -> Question:
+    return Question((Message(role="user", content="yes ?"),), Sampling(max_tokens=tokens))
+
+
 def drawn(ids: list[int], seed: int, tokens: int, receive: "Deliver") -> "Draw":
     from trainers.models.sampler import Draw
 
@@ -47,7 +54,7 @@ def drawn(ids: list[int], seed: int, tokens: int, receive: "Deliver") -> "Draw":
 def keeping(said: dict[int, Reply], number: int) -> "Deliver":
     """Store the reply under its request's number."""
 
-    def deliver(item: str | Reply | Exception) -> None:
+    def deliver(item: Piece | Reply | Exception) -> None:
         assert isinstance(item, Reply)
         said[number] = item
 
@@ -100,8 +107,11 @@ def test_a_request_beyond_the_queue_limit_is_refused_at_once(served: "Served") -
         backend = LocalBackend(capacity=2, most_waiting=3)
         backend._policies = Policies(served)  # the thread is not notified, so the queue stays full
         backend._scheduler.waiting.extend(Asked(drawn([5, 6], seed, 5, print), None) for seed in range(3))
-        with pytest.raises(Overloaded):
-            await backend.complete([Message(role="user", content="yes ?")], Sampling())
+        with pytest.raises(QueueFull):
+            await backend.complete(asked(5))
+        backend._scheduler.waiting.pop()
+        with pytest.raises(QueueFull):
+            await backend.complete(replace(asked(5), n=2))
         backend._scheduler.waiting.clear()
         await backend.close()
 
@@ -111,16 +121,13 @@ def test_a_request_beyond_the_queue_limit_is_refused_at_once(served: "Served") -
 def test_concurrent_requests_never_exceed_the_queue_limit(served: "Served") -> None:
     from serving.models.local import LocalBackend
 
-    prompt = [Message(role="user", content="yes ?")]
-
     async def course() -> None:
         backend = LocalBackend(capacity=2, most_waiting=5)
         backend.install(served)
-        asked = [backend.complete(prompt, Sampling(max_tokens=2)) for _ in range(200)]
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-        refused = [each for each in answers if isinstance(each, Overloaded)]
+        answers = await asyncio.gather(*(backend.complete(asked(2)) for _ in range(200)), return_exceptions=True)
+        refused = [each for each in answers if isinstance(each, QueueFull)]
         assert len(answers) - len(refused) == 5, "all asked before the first was tokenized"
-        assert (await backend.complete(prompt, Sampling(max_tokens=2))).completion_tokens, "each place was given back"
+        assert (await backend.complete(asked(2))).usage["completion_tokens"], "each place was given back"
         await backend.close()
 
     asyncio.run(course())
@@ -130,16 +137,14 @@ def test_a_generation_failure_reaches_its_requests_and_later_ones_are_served(ser
     from serving.models.local import LocalBackend
     from trainers.models.engine import Batch
 
-    prompt = [Message(role="user", content="yes ?")]
-
     async def course() -> None:
         backend = LocalBackend(capacity=2, most_waiting=9)
         backend.install(served)
         with monkeypatch.context() as patch:
             patch.setattr(Batch, "step", lambda self: 1 / 0)
             with pytest.raises(ZeroDivisionError):
-                await backend.complete(prompt, Sampling(max_tokens=5))
-        assert (await backend.complete(prompt, Sampling(max_tokens=5))).text
+                await backend.complete(asked(5))
+        assert (await backend.complete(asked(5))).text
         await backend.close()
 
     asyncio.run(course())
@@ -149,6 +154,7 @@ class Endless:
     """A backend whose stream never ends, and that records when it is closed."""
 
     width = 1
+    honoured: frozenset[str] | None = None
 
     def __init__(self) -> None:
         self.left = threading.Event()
@@ -159,29 +165,36 @@ class Endless:
     def names(self) -> tuple[str, ...]:
         return ("endless",)
 
-    async def complete(self, prompt: Sequence[Message], sampling: Sampling, *, patient: bool = False) -> Reply:
-        raise NotImplementedError("only streams")
+    async def complete(self, question: Question, *, patient: bool = False) -> Answer:
+        async for _ in self.stream(question):
+            pass
+        raise AssertionError("the stream has ended")
 
     async def close(self) -> None: ...
 
-    async def stream(self, prompt: Sequence[Message], sampling: Sampling) -> AsyncIterator[str | Reply]:
+    async def stream(self, question: Question) -> AsyncIterator[Delta | Answer]:
         try:
             while True:
-                yield "and on "
+                yield Delta({"content": "and on "})
                 await asyncio.sleep(0.001)
         finally:
             self.left.set()
 
 
-def test_a_client_that_disconnects_mid_stream_stops_generation(start_app: StartApp, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stream", [True, False])
+def test_generation_stops_when_the_client_disconnects(start_app: StartApp, tmp_path: Path, stream: bool) -> None:
     with SQLiteBus(tmp_path / "bus.sqlite") as bus:
         backend, intake = Endless(), Intake(bus, b"k" * 32)
         app = FastAPI()
-        app.include_router(routes(backend, intake, Pairing(backend, intake, PairingRule(1.0, 1, 1, 1.0)), 10))
+        app.include_router(router(Service(backend, intake, Pairing(backend, intake, PairingRule(1.0, 1, 1, 1.0)), 10)))
         answer_errors(app, REFUSALS)
-        body = {"model": "endless", "messages": [{"role": "user", "content": "go on"}], "stream": True}
+        body = {"model": "endless", "messages": [{"role": "user", "content": "go on"}], "stream": stream}
         with start_app(app) as url:
-            with httpx.stream("POST", f"{url}/v1/chat/completions", json=body) as answer:
-                next(answer.iter_lines())
+            if stream:
+                with httpx.stream("POST", f"{url}/v1/chat/completions", json=body) as answer:
+                    next(answer.iter_lines())
+            else:
+                with pytest.raises(httpx.ReadTimeout):
+                    httpx.post(f"{url}/v1/chat/completions", json=body, timeout=0.2)
             assert backend.left.wait(10)
         assert bus.read(dict.fromkeys(bus.bounds(["chat.replies"]), -1), limit=1, wait=0) == []

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from serving.best_of import best_reply, stream_best
+from serving.best_of import best_answer, stream_best
+from serving.models.backend import Answer, Choice, Delta, Question, token_counts
 from serving.reranking import Reranker
 from serving.settings import ServingSettings
 from storage.events import Message, Sampling
-from trainers.models.reply import Reply
 from trainers.reward.model import Ranked
 
 PROMPT = (Message(role="user", content="When is it?"),)
@@ -25,13 +25,13 @@ class Drawing:
     texts: list[str]
     asked: list[Sampling] = field(default_factory=list)
 
-    async def complete(self, prompt: Sequence[Message], sampling: Sampling, *, patient: bool = False) -> Reply:
-        self.asked.append(sampling)
-        return Reply(self.texts[len(self.asked) - 1], "base", "stop", 5, 3)
+    async def complete(self, question: Question, *, patient: bool = False) -> Answer:
+        self.asked.append(question.sampling)
+        return Answer("base", [Choice(self.texts[len(self.asked) - 1], "stop")], token_counts(5, 3))
 
-    async def stream(self, prompt: Sequence[Message], sampling: Sampling) -> AsyncIterator[str | Reply]:
-        yield "piece"
-        yield await self.complete(prompt, sampling)
+    async def stream(self, question: Question) -> AsyncIterator[Delta | Answer]:
+        yield Delta({"content": "piece"})
+        yield await self.complete(question)
 
 
 class Longest:
@@ -49,8 +49,8 @@ def ranker(model: Any = Longest(), refusal: str | None = None) -> Reranker:
 
 def test_the_reward_models_choice_is_sent_with_the_tokens_of_all_draws() -> None:
     model = Drawing(["On Monday.", "On Monday at nine.", "Soon."])
-    reply = asyncio.run(best_reply(model, ranker(), PROMPT, Sampling(best_of=3, seed=4)))
-    assert (reply.text, reply.completion_tokens, reply.prompt_tokens) == ("On Monday at nine.", 9, 5)
+    answer = asyncio.run(best_answer(model, ranker(), Question(PROMPT, Sampling(best_of=3, seed=4))))
+    assert (answer.text, answer.usage) == ("On Monday at nine.", token_counts(5, 9))
     seeds = [each.seed for each in model.asked]
     assert len(set(seeds)) == 3
     assert [each.best_of for each in model.asked] == [1, 1, 1]
@@ -58,30 +58,31 @@ def test_the_reward_models_choice_is_sent_with_the_tokens_of_all_draws() -> None
 
 def test_one_draw_is_sent_as_it_is() -> None:
     model = Drawing(["On Monday."])
-    assert asyncio.run(best_reply(model, ranker(None, "no model"), PROMPT, Sampling(seed=4))).text == "On Monday."
+    assert asyncio.run(best_answer(model, ranker(None, "no model"), Question(PROMPT, Sampling(seed=4)))).text == "On Monday."
     assert model.asked == [Sampling(seed=4)]
 
 
 def test_empty_replies_are_never_chosen() -> None:
-    assert asyncio.run(best_reply(Drawing(["  ", "Yes."]), ranker(), PROMPT, Sampling(best_of=2))).text == "Yes."
-    assert asyncio.run(best_reply(Drawing(["", " "]), ranker(), PROMPT, Sampling(best_of=2))).text == ""
+    assert asyncio.run(best_answer(Drawing(["  ", "Yes."]), ranker(), Question(PROMPT, Sampling(best_of=2)))).text == "Yes."
+    assert asyncio.run(best_answer(Drawing(["", " "]), ranker(), Question(PROMPT, Sampling(best_of=2)))).text == ""
 
 
 @pytest.mark.parametrize("model", [None, Longest()])
 def test_a_model_that_may_not_rank_costs_no_reply(model: Any, caplog: pytest.LogCaptureFixture) -> None:
     refusal = None if model is None else "its checks have failed"
-    assert asyncio.run(best_reply(Drawing(["a", "bb"]), ranker(model, refusal), PROMPT, Sampling(best_of=2))).text == "a"
+    assert asyncio.run(best_answer(Drawing(["a", "bb"]), ranker(model, refusal), Question(PROMPT, Sampling(best_of=2)))).text == "a"
     assert "the first of 2 replies is sent" in caplog.text
 
 
 def test_a_stream_of_one_draw_comes_in_pieces_and_of_several_in_one() -> None:
-    async def pieces(best_of: int) -> list[str | Reply]:
-        return [item async for item in stream_best(Drawing(["a", "bb"]), ranker(), PROMPT, Sampling(best_of=best_of))]
+    async def pieces(best_of: int) -> list[Delta | Answer]:
+        return [item async for item in stream_best(Drawing(["a", "bb"]), ranker(), Question(PROMPT, Sampling(best_of=best_of)))]
 
-    assert asyncio.run(pieces(1))[0] == "piece"
-    text, reply = asyncio.run(pieces(2))
-    assert isinstance(reply, Reply)
-    assert text == reply.text == "bb"
+    assert asyncio.run(pieces(1))[0] == Delta({"content": "piece"})
+    piece, answer = asyncio.run(pieces(2))
+    assert isinstance(answer, Answer)
+    assert piece == Delta({"role": "assistant", "content": "bb"})
+    assert answer.text == "bb"
 
 
 def test_without_a_reward_model_the_setting_is_refused() -> None:

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from serving.duel import CurrentDuel, Duel
-from serving.models.backend import Unavailable
+from serving.models.backend import Answer, Choice, Delta, Question, Unavailable, token_counts
 from serving.pairing import Pairing, PairingRule
 from storage.events import Event, Message, PairDrawn, Sampling
 from storage.strata import stratum_of
 from streams.bus.sqlite import SQLiteBus
 from streams.intake import Intake
-from trainers.models.reply import Reply
 
 if TYPE_CHECKING:
     from serving.models.scheduler import Served
@@ -30,10 +29,11 @@ class Model:
     """Replies with its name and a number."""
 
     width = 2
+    honoured: frozenset[str] | None = None
 
     def __init__(self, name: str, gone: bool = False) -> None:
         self.name, self.gone = name, gone
-        self.temperatures: list[float] = []
+        self.temperatures: list[float | None] = []
 
     def why_not_ready(self) -> None:
         return None
@@ -41,13 +41,13 @@ class Model:
     def names(self) -> tuple[str, ...]:
         return (self.name,)
 
-    async def complete(self, prompt: Sequence[Message], sampling: Sampling, *, patient: bool = False) -> Reply:
+    async def complete(self, question: Question, *, patient: bool = False) -> Answer:
         if self.gone:
             raise Unavailable("its duel has ended")
-        self.temperatures.append(sampling.temperature)
-        return Reply(f"{self.name} {len(self.temperatures)}", self.name, "stop", 1, 1)
+        self.temperatures.append(question.sampling.temperature)
+        return Answer(self.name, [Choice(f"{self.name} {len(self.temperatures)}", "stop")], token_counts(1, 1))
 
-    def stream(self, prompt: Sequence[Message], sampling: Sampling) -> AsyncIterator[str | Reply]:
+    def stream(self, question: Question) -> AsyncIterator[Delta | Answer]:
         raise NotImplementedError
 
     async def close(self) -> None: ...
@@ -73,12 +73,12 @@ def pairs_of(
     async def course() -> None:
         pairing = Pairing(champion, intake, RULE, duel)
         pairing.start()
+        sampling = Sampling(temperature=0.3)
         for name in conversations:
-            pairing.offer(
-                await asyncio.to_thread(
-                    intake.reply, conversation_id=name, prompt=ASKED, reply="first", version=version, sampling=Sampling(temperature=0.3)
-                )
+            reply = await asyncio.to_thread(
+                intake.reply, conversation_id=name, prompt=ASKED, reply="first", version=version, sampling=sampling
             )
+            pairing.offer(reply, Question(reply.prompt, sampling))
         await pairing.stop(within=10)
 
     asyncio.run(course())
@@ -140,16 +140,20 @@ def test_champion_and_challenger_reply_from_batches_of_their_own_and_an_ended_du
         backend = LocalBackend(capacity=4, most_waiting=20)
         backend.install(served)
         backend.install_challenger(Served("v-1", load_policy(str(tiny_model))))
-        challenger, prompt = ChallengerModel(backend, "v-1"), [Message(role="user", content="yes ?")]
-        asked = [model.complete(prompt, Sampling(max_tokens=6, seed=n)) for n in range(3) for model in (backend, challenger)]
+        challenger = ChallengerModel(backend, "v-1")
+
+        def question(seed: int) -> Question:
+            return Question((Message(role="user", content="yes ?"),), Sampling(max_tokens=6, seed=seed))
+
+        asked = [model.complete(question(n)) for n in range(3) for model in (backend, challenger)]
         replies = await asyncio.gather(*asked)
         assert [reply.version for reply in replies] == ["base", "v-1"] * 3
-        pieces = [piece async for piece in challenger.stream(prompt, Sampling(max_tokens=6, seed=1))]
-        assert isinstance(pieces[-1], Reply)
+        pieces = [piece async for piece in challenger.stream(question(1))]
+        assert isinstance(pieces[-1], Answer)
         assert pieces[-1].version == "v-1"
         backend.install_challenger(None)
         with pytest.raises(Unavailable, match="v-1"):
-            await challenger.complete(prompt, Sampling())
+            await challenger.complete(question(2))
         backend.install(Served("v-1", served.policy))  # promoted
         assert (backend.names()[0], backend.challenger) == ("v-1", None)
         await backend.close()

@@ -11,7 +11,7 @@ from serving.app import create_app
 from storage.settings import Settings
 from streams.bus.sqlite import SQLiteBus
 from tests.serving.conftest import StartApp
-from tests.serving.test_upstream import Upstream
+from tests.serving.openai.stand_in import StandIn
 
 pytestmark = pytest.mark.processes
 
@@ -26,10 +26,10 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def url(start_app: StartApp, settings: Settings) -> Iterator[str]:
-    upstream = Upstream()
+    upstream = StandIn()
     with start_app(upstream.app()) as behind:
-        section = {"upstream_url": f"{behind}/v1/", "upstream_model": "great-1"}
-        with start_app(create_app(settings.with_values(serving=section))) as running:
+        section = {"url": f"{behind}/v1/", "model": "great-1"}
+        with start_app(create_app(settings.with_values(upstream=section))) as running:
             yield running
 
 

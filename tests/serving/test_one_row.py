@@ -8,6 +8,7 @@ import pytest
 
 from serving.feedback import table as feedback
 from serving.models import table as upstreams
+from serving.models.upstream_settings import UpstreamSettings
 from storage.errors import ConfigurationError
 from storage.events import ResponseRated
 from storage.settings import Settings
@@ -42,12 +43,13 @@ KIND = FeedbackKind("stars", Stars, publish)
 UPSTREAM = '''
 """Says one thing."""
 
+from serving.models.backend import Answer, Choice, token_counts
 from serving.models.table import Upstream
-from trainers.models.reply import Reply
 
 
 class Parrot:
     width = 1
+    honoured = None
 
     def names(self):
         return ("parrot",)
@@ -55,8 +57,8 @@ class Parrot:
     def why_not_ready(self):
         return None
 
-    async def complete(self, prompt, sampling, *, patient=False):
-        return Reply("hello", "parrot", "stop", 1, 1)
+    async def complete(self, question, *, patient=False):
+        return Answer("parrot", [Choice("hello", "stop")], token_counts(1, 1))
 
     async def close(self):
         pass
@@ -89,8 +91,8 @@ def test_a_kind_of_feedback_is_taken_recorded_and_documented(
 def test_an_upstream_is_chosen_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings, start: Start) -> None:
     row = added(tmp_path, monkeypatch, "parrot_upstream", UPSTREAM).UPSTREAM
     monkeypatch.setattr(upstreams, "UPSTREAMS", (*upstreams.UPSTREAMS, row))
-    with start(settings.with_values(serving={"upstream": "parrot", "upstream_url": "http://127.0.0.1:9"})) as server:
+    with start(settings.with_values(upstream={"kind": "parrot", "url": "http://127.0.0.1:9"})) as server:
         reply = server.whole(model="parrot", messages=[{"role": "user", "content": "hi"}])
         assert reply.choices[0].message.content == "hello"
-    with pytest.raises(ConfigurationError, match="choose one of openai, parrot"):
-        upstreams.upstream("owl")
+    with pytest.raises(ConfigurationError, match="choose one of openai, azure, anthropic, parrot"):
+        upstreams.upstream(UpstreamSettings(kind="owl"))

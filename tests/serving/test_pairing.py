@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import settings as trying
 from hypothesis import strategies as st
 
+from serving.models.backend import Answer, Choice, Delta, Question, token_counts
 from serving.pairing import Pairing, PairingRule, chosen, pair_of
-from storage.events import Event, Message, PairDrawn, Sampling, new_id
+from storage.events import Event, PairDrawn, Sampling, new_id
 from streams.bus.sqlite import SQLiteBus
 from streams.intake import Intake
 from tests.profiles import examples
@@ -39,10 +40,11 @@ class Scripted:
     """A backend that returns the given texts once ``open`` is set."""
 
     width = 2
+    honoured: frozenset[str] | None = None
 
     def __init__(self, *texts: str) -> None:
         self.texts = list(texts)
-        self.asked: list[tuple[float, int | None]] = []
+        self.asked: list[tuple[float | None, int | None]] = []
         self.open = threading.Event()
 
     def why_not_ready(self) -> None:
@@ -51,18 +53,20 @@ class Scripted:
     def names(self) -> tuple[str, ...]:
         return ("scripted",)
 
-    async def complete(self, prompt: Sequence[Message], sampling: Sampling, *, patient: bool = False) -> Reply:
-        self.asked.append((sampling.temperature, sampling.seed))
+    async def complete(self, question: Question, *, patient: bool = False) -> Answer:
+        self.asked.append((question.sampling.temperature, question.sampling.seed))
         await asyncio.to_thread(self.open.wait, 10)
-        return Reply(self.texts.pop(0), "scripted", "stop", 1, 1)
+        return Answer("scripted", [Choice(self.texts.pop(0), "stop")], token_counts(1, 1))
 
-    def stream(self, prompt: Sequence[Message], sampling: Sampling) -> AsyncIterator[str | Reply]:
+    def stream(self, question: Question) -> AsyncIterator[Delta | Answer]:
         raise NotImplementedError("second responses are drawn whole")
 
     async def close(self) -> None: ...
 
 
-def drawn_pairs(tmp_path: Path, backend: Scripted, rule: PairingRule, replies: int = 1) -> tuple[list[UUID | None], list[PairDrawn]]:
+def drawn_pairs(
+    tmp_path: Path, backend: Scripted, rule: PairingRule, replies: int = 1, second: Scripted | None = None
+) -> tuple[list[UUID | None], list[PairDrawn]]:
     bus = SQLiteBus(tmp_path / "bus.sqlite")
     intake = Intake(bus, b"k" * 32)
     published: list[Event] = []
@@ -75,7 +79,7 @@ def drawn_pairs(tmp_path: Path, backend: Scripted, rule: PairingRule, replies: i
     intake.publish = noted  # type: ignore[method-assign]
 
     async def course() -> list[UUID | None]:
-        pairing = Pairing(backend, intake, rule)
+        pairing = Pairing(backend, intake, rule, second=second)
         pairing.start()
         offered = []
         asked = Sampling(temperature=0, seed=7)
@@ -83,7 +87,7 @@ def drawn_pairs(tmp_path: Path, backend: Scripted, rule: PairingRule, replies: i
             reply = await asyncio.to_thread(
                 intake.reply, conversation_id=f"c-{i}", prompt=ASKED, reply="first", version="scripted", sampling=asked
             )
-            offered.append(pairing.offer(reply))
+            offered.append(pairing.offer(reply, Question(reply.prompt, asked)))
         backend.open.set()
         await pairing.stop(within=10)
         return offered
@@ -110,6 +114,21 @@ def test_a_reply_whose_second_response_is_always_identical_gets_no_pair(tmp_path
     _, pairs = drawn_pairs(tmp_path, backend, RULE)
     assert pairs == []
     assert backend.texts == ["never asked for"]
+
+
+def test_a_pair_is_not_drawn_twice(tmp_path: Path) -> None:
+    backend = Scripted("second", "second", "third")
+    offered, pairs = drawn_pairs(tmp_path, backend, RULE, replies=3)
+    assert None not in offered
+    assert sorted(pair.b.text for pair in pairs) == ["second", "third"]
+
+
+def test_a_second_upstream_writes_the_second_response(tmp_path: Path) -> None:
+    backend, second = Scripted("never asked for"), Scripted("from elsewhere")
+    second.open.set()
+    _, [pair] = drawn_pairs(tmp_path, backend, RULE, second=second)
+    assert ({pair.a.text, pair.b.text}, pair.drawn) == ({"first", "from elsewhere"}, "upstream")
+    assert backend.asked == []
 
 
 def test_replies_beyond_the_queue_limit_get_no_pair_id(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def check_layers(policy: Policy) -> None:
     if any(type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers):
         raise ConfigurationError(
             f"model = {policy.name!r}: its layers cache more than keys and values, which this engine cannot batch; "
-            "run it on another server and set upstream_url in [serving]"
+            "run it on another server and set url in [upstream]"
         )
 
 

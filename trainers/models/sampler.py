@@ -99,12 +99,12 @@ class Draw:
 
     def finish(self, reason: str, version: str) -> None:
         if self._pieces:
-            self._deliver_text(len(self._text))
+            self._deliver_text(len(self._text), final=True)
         logprobs = None if self.top_logprobs is None else tuple(self._logprobs)
         self.deliver(Reply(self._text, version, reason, len(self.ids), len(self.tokens), logprobs))
 
-    def _deliver_text(self, upto: int) -> None:
-        if upto > self._delivered:
+    def _deliver_text(self, upto: int, *, final: bool = False) -> None:
+        if upto > self._delivered or (final and len(self._logprobs) > self._logprobs_delivered):
             self.deliver(Piece(self._text[self._delivered : upto], tuple(self._logprobs[self._logprobs_delivered :])))
             self._delivered, self._logprobs_delivered = upto, len(self._logprobs)
 
