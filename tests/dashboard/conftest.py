@@ -6,8 +6,9 @@ import pytest
 
 from tests.dashboard.in_browser import browser, driver, errors, shoot
 from tests.dashboard.small_world import RunningHub, running_hub
+from tests.serving.conftest import tiny_model
 
-__all__ = ["browser", "driver", "errors", "hub", "shoot"]
+__all__ = ["browser", "driver", "errors", "hub", "shoot", "tiny_model"]
 
 
 @pytest.fixture(scope="module")

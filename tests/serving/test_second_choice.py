@@ -33,9 +33,9 @@ class Known:
 
 
 def choice_of(head: Head | None, features: np.ndarray, digest: str = EMBEDDING) -> SecondChoice:
-    choice = SecondChoice(OnlineReward(lambda: head, FeatureSettings()), 3)
-    choice._embedding = Known(digest, features)  # type: ignore[assignment]
-    return choice
+    reward = OnlineReward(lambda: head, FeatureSettings())
+    reward._embedding = Known(digest, features)  # type: ignore[assignment]
+    return SecondChoice(reward, 3)
 
 
 @pytest.fixture(scope="module")
