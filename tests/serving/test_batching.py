@@ -1,9 +1,10 @@
 """Continuous batching: a row's reply does not depend on the other rows, and cancelled rows free their slot."""
 
 import asyncio
+import json
 import random
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from serving.models.backend import Answer, Delta, Question
+from serving.models.backend import Answer, Choice, Delta, Question, token_counts
 from serving.openai.chat import router
 from serving.openai.exchange import Service
 from serving.pairing import Pairing, PairingRule
@@ -22,7 +23,7 @@ from storage.events import Message, Sampling
 from streams.bus.sqlite import SQLiteBus
 from streams.http.errors import answer_errors
 from streams.intake import Intake
-from tests.serving.conftest import StartApp
+from tests.serving.conftest import StartApp, WaitUntil
 from trainers.models.reply import Piece, Reply
 
 pytestmark = pytest.mark.training
@@ -181,6 +182,25 @@ class Endless:
             self.left.set()
 
 
+def test_a_stream_that_is_left_frees_its_rows(served: "Served", wait_until: WaitUntil) -> None:
+    from serving.models.local import LocalBackend
+
+    async def course() -> None:
+        backend = LocalBackend(capacity=4, most_waiting=9)
+        backend.install(served)
+        stream = backend.stream(replace(asked(200), n=3))
+        while not isinstance(item := await anext(stream), Delta) or not item.fields["content"]:
+            pass
+        assert backend._scheduler.busy()
+        assert isinstance(stream, AsyncGenerator)
+        await stream.aclose()
+        await asyncio.to_thread(wait_until, lambda: not backend._scheduler.busy())
+        assert (await backend.complete(asked(2))).text
+        await backend.close()
+
+    asyncio.run(course())
+
+
 @pytest.mark.parametrize("stream", [True, False])
 def test_generation_stops_when_the_client_disconnects(start_app: StartApp, tmp_path: Path, stream: bool) -> None:
     with SQLiteBus(tmp_path / "bus.sqlite") as bus:
@@ -198,3 +218,46 @@ def test_generation_stops_when_the_client_disconnects(start_app: StartApp, tmp_p
                     httpx.post(f"{url}/v1/chat/completions", json=body, timeout=0.2)
             assert backend.left.wait(10)
         assert bus.read(dict.fromkeys(bus.bounds(["chat.replies"]), -1), limit=1, wait=0) == []
+
+
+class Idle(Endless):
+    """A backend whose streams begin and then wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.going = asyncio.Event()
+
+    async def stream(self, question: Question) -> AsyncIterator[Delta | Answer]:
+        yield Delta({"content": "wait"})
+        if question.prompt[0].content == "wait":
+            await self.going.wait()
+        yield Answer("idle", [Choice("wait", "stop")], token_counts(1, 1))
+
+
+def test_idle_streams_do_not_keep_others_waiting(start_app: StartApp, tmp_path: Path) -> None:
+    with SQLiteBus(tmp_path / "bus.sqlite") as bus:
+        backend, intake = Idle(), Intake(bus, b"k" * 32)
+        app = FastAPI()
+        app.include_router(router(Service(backend, intake, Pairing(backend, intake, PairingRule(0.0, 1, 1, 1.0)), 10)))
+
+        def body(text: str) -> bytes:
+            return json.dumps({"model": "endless", "stream": True, "messages": [{"role": "user", "content": text}]}).encode()
+
+        async def opened(port: int) -> asyncio.StreamWriter:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(
+                b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n" % len(body("wait")) + body("wait")
+            )
+            await reader.readuntil(b"wait")
+            return writer
+
+        async def course(url: str) -> None:
+            writers = await asyncio.gather(*(opened(int(url.rpartition(":")[2])) for _ in range(300)))
+            for _ in range(10):
+                answer = await asyncio.to_thread(httpx.post, f"{url}/v1/chat/completions", content=body("go on"), timeout=5)
+                assert answer.text.endswith("data: [DONE]\n\n")
+            for writer in writers:
+                writer.close()
+
+        with start_app(app) as url:
+            asyncio.run(course(url))
