@@ -161,9 +161,11 @@ def openapi() -> dict[str, dict[str, Any]]:
     """The OpenAPI documents of serving and of the hub. Routes use their services only on requests, so placeholders suffice."""
     from dashboard.api import add_routes
     from serving.api import routes
+    from serving.feedback.routes import feedback_routes
 
     serving, hub = FastAPI(title="Serving"), FastAPI(title="Hub")
     nothing = cast(Any, None)
+    serving.include_router(feedback_routes(nothing, nothing))
     serving.include_router(routes(nothing, nothing, nothing, 128))
     add_routes(hub, nothing)
     return {"Serving, port 8000": serving.openapi(), "The hub, port 8050": hub.openapi()}

@@ -1,15 +1,12 @@
-"""HTTP routes for products: OpenAI-compatible chat completions, and feedback on the replies.
+"""HTTP routes for products: OpenAI-compatible chat completions, models and reranking. Feedback is in ``serving.feedback.routes``.
 
-A 2xx response is sent only after its event is durable: a reply before the response (or before the last chunk of a stream), feedback before
-its receipt. Second responses are generated afterwards by ``pairing``.
+A reply is on the log before the response is sent, or before the last chunk of a stream. Second responses are generated afterwards by
+``pairing``.
 """
 
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Callable
-from functools import partial
-from typing import Any, Literal, TypeVar, get_args
-from uuid import UUID
+from collections.abc import AsyncIterator
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
@@ -18,13 +15,13 @@ from starlette.concurrency import run_in_threadpool
 from serving import reranking, responses
 from serving.best_of import best_reply, stream_best
 from serving.duel import CurrentDuel
-from serving.feedback.table import adapter, kind_of
+from serving.intake_calls import ClientSource, request_fields, source_of
 from serving.models.backend import Answering, Backend, Unavailable
 from serving.pairing import Pairing
-from serving.requests import CHAT, OUTCOME, PAIR, RERANK, ChatRequest, FieldRefused, documented, read
+from serving.requests import CHAT, RERANK, ChatRequest, FieldRefused, documented, read
 from serving.reranking import Reranker
 from serving.responses import Completion
-from storage.errors import FeedbackLoopError, InputRefused
+from storage.errors import FeedbackLoopError
 from storage.events import Sampling, derived_id
 from streams.client_events import messages
 from streams.http.errors import FAILED, SERVER, error_body, refusal
@@ -33,12 +30,6 @@ from streams.intake import Intake
 from trainers.models.reply import Reply
 
 log = logging.getLogger(__name__)
-
-ClientSource = Literal["product", "simulation"]
-SOURCES: tuple[ClientSource, ...] = get_args(ClientSource)
-SOURCE_HEADER = "X-FeedbackLoop-Source"
-
-Result = TypeVar("Result")
 
 
 class Chat:
@@ -58,7 +49,7 @@ class Chat:
         self._pairing = pairing
         self._asked = asked
         self._source = source
-        with _request_fields({"prompt": "messages"}):
+        with request_fields({"prompt": "messages"}):
             self.prompt = messages([message.plain() for message in asked.messages])
         if asked.model not in backend.names():
             known = ", ".join(backend.names())
@@ -136,7 +127,7 @@ def routes(
     async def chat_completions(request: Request) -> Response:
         """OpenAI chat completion, streamed or not; the field ``feedbackloop`` holds the ids by which the reply can be judged."""
         asked = read(CHAT, await request.body())
-        chat = Chat(asked, _source(request), backend, intake, pairing, default_tokens, best_of if ranking.refusal is None else 1)
+        chat = Chat(asked, source_of(request), backend, intake, pairing, default_tokens, best_of if ranking.refusal is None else 1)
         canary = current.answering(chat.conversation_id)
         if asked.stream:
             first, rest = await _first_of(canary, backend, chat, ranking)
@@ -162,40 +153,6 @@ def routes(
             raise FieldRefused(f"model: {name!r} does not exist", "model", "model_not_found")
         return responses.json(responses.models((name,))["data"][0])
 
-    @router.post("/v1/pairs", openapi_extra=documented(PAIR))
-    async def pairs(request: Request) -> Response:
-        """Submit two of the product's own responses to one prompt for recruiters to compare. Durable once acknowledged."""
-        asked = read(PAIR, await request.body())
-        sides = [{"text": text, "version": version} for text, version in zip(asked.responses, asked.versions, strict=True)]
-        publish = partial(
-            intake.pair,
-            prompt=[message.plain() for message in asked.prompt],
-            a=sides[0],
-            b=sides[1],
-            conversation_id=asked.conversation_id,
-            pair_id=asked.pair_id,
-            priority=asked.priority,
-            opinions=asked.opinions,
-            source=_source(request),
-        )
-        pair = await _published(publish, {"a": "responses.0", "b": "responses.1"})
-        pairing.remember(pair.pair_id, drawn=True)
-        return responses.json(
-            {"status": "accepted", "event_id": str(pair.event_id), "pair_id": str(pair.pair_id), "conversation_id": pair.conversation_id}
-        )
-
-    @router.post("/v1/feedback", openapi_extra=documented(adapter()))
-    async def feedback(request: Request) -> Response:
-        """Submit a recruiter's feedback on a pair or a reply, of the kind named by ``type``. Durable once acknowledged."""
-        body = read(adapter(), await request.body(), discriminated=True)
-        caller = request.client.host if request.client else ""
-        done = await _published(partial(kind_of(body).publish, intake, body, _source(request), caller), {})
-        if done.pair_id is None:
-            return responses.json({"status": "accepted", "event_id": str(done.event_id)})
-        if done.with_pair:
-            pairing.remember(done.pair_id, drawn=True)
-        return _receipt(done.event_id, pairing, done.pair_id)
-
     @router.get("/v1/rerank")
     async def reranker() -> Response:
         """Which kind of reward model ranks and how many replies are drawn for each answer, or why none ranks."""
@@ -212,21 +169,6 @@ def routes(
         ranked = await run_in_threadpool(ranking.rank, asked.query, asked.texts, asked.top_n)
         return responses.json(reranking.body_of(ranked, asked.texts, bool(asked.return_documents)))
 
-    @router.post("/v1/outcomes", openapi_extra=documented(OUTCOME))
-    async def outcomes(request: Request) -> Response:
-        """Record the groups of a candidate, a decision about the candidate, or both. Only audits read them. Durable once acknowledged."""
-        asked = read(OUTCOME, await request.body())
-        outcome = None if asked.outcome is None else asked.outcome.model_dump()
-        publish = partial(intake.outcome, candidate=asked.candidate, groups=asked.groups, outcome=outcome, source=_source(request))
-        recorded, decided = await _published(publish, {})
-        body = {
-            "status": "accepted",
-            "groups_event_id": None if recorded is None else str(recorded.event_id),
-            "outcome_event_id": None if decided is None else str(decided.event_id),
-            "outcome_id": None if decided is None else decided.outcome_id,
-        }
-        return responses.json(body)
-
     return router
 
 
@@ -242,41 +184,3 @@ async def _first_of(
             pass
     rest = stream_best(backend, ranker, chat.prompt, chat.sampling)
     return await anext(rest), rest
-
-
-def _receipt(event_id: UUID, pairing: Pairing, pair_id: UUID) -> Response:
-    drawn = pairing.is_drawn(pair_id)
-    waiting = None if drawn is None else not drawn
-    body: dict[str, Any] = {"status": "accepted", "event_id": str(event_id), "pair_id": str(pair_id), "waiting": waiting}
-    return responses.json(body)
-
-
-async def _published(publish: Callable[[], Result], fields: dict[str, str]) -> Result:
-    with _request_fields(fields):
-        return await run_in_threadpool(publish)
-
-
-class _request_fields:
-    """Rename the field of an :class:`InputRefused` from the event's name to the request's."""
-
-    def __init__(self, fields: dict[str, str]) -> None:
-        self._fields = fields
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if not isinstance(error, InputRefused) or error.field is None:
-            return
-        head, dot, tail = error.field.partition(".")
-        if head in self._fields:
-            new = f"{self._fields[head]}{dot}{tail}"
-            message = str(error).removeprefix(error.field)
-            raise InputRefused(f"{new}{message}", new) from error
-
-
-def _source(request: Request) -> ClientSource:
-    given = request.headers.get(SOURCE_HEADER, "product")
-    for source in SOURCES:
-        if given == source:
-            return source
-    raise InputRefused(f"{SOURCE_HEADER}: {given[:80]!r} is neither product nor simulation", SOURCE_HEADER)

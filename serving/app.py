@@ -17,6 +17,7 @@ from fastapi import FastAPI
 
 from serving.api import routes
 from serving.duel import CurrentDuel, Duel
+from serving.feedback.routes import feedback_routes
 from serving.models.backend import Backend
 from serving.models.local import ChallengerModel, LocalBackend
 from serving.models.scheduler import Served
@@ -143,6 +144,7 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
 
     app = FastAPI(title="Serving", docs_url=None, redoc_url=None, lifespan=lifespan)
     app.include_router(health_router({"model": backend.why_not_ready}))
+    app.include_router(feedback_routes(intake, pairing))
     app.include_router(routes(backend, intake, pairing, section.max_tokens, duel, ranker, section.best_of))
     answer_errors(app, REFUSALS)
     app.add_middleware(RequestGuard, allowed_hosts=settings.common.allowed_hosts)

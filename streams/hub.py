@@ -44,7 +44,7 @@ class HubStreams:
         self._stations = {row.name: row.build(context) for row in consumers_of("hub")}
         self.sink: Sink = self._stations["sink"]
         self.coordinator: Coordinator = self._stations["coordinator"]
-        self.sink.listeners.append(self.coordinator.wake_for)
+        self.sink.listeners += [station.wake_for for station in self._stations.values() if hasattr(station, "wake_for")]
         metrics.reader_lag(GROUP, lambda: lag(bus, GROUP, consumer("sink").topics))
         metrics.waiting_judgments(lambda: warehouse.waiting)
 
