@@ -16,6 +16,7 @@ import orjson
 from storage.events import PairDrawn, ReplySent, Response, ResponseEdited, derived_id
 from storage.warehouse.entries import Applied
 from storage.warehouse.warehouse import Warehouse
+from streams.bus.lag import ends_of
 from streams.bus.protocol import Bus, records_of
 from streams.bus.topics import REPLIES
 from streams.stations.contexts import HubContext
@@ -81,9 +82,9 @@ class Rewrites:
 
     def _caught_up(self) -> bool:
         """Wait until the warehouse has the replies that are on the log now; False if that takes longer than ``CATCH_UP``."""
-        ends = {partition: following - 1 for partition, (_, following) in self._bus.bounds([REPLIES.name]).items()}
+        ends = ends_of(self._bus, (REPLIES,))
         deadline = monotonic() + CATCH_UP
-        while any(self._warehouse.offsets().get(partition, -1) < end for partition, end in ends.items()):
+        while not ends.reached_by(self._warehouse.offsets()):
             if monotonic() > deadline or self._stop.wait(0.02):
                 return False
         return True
