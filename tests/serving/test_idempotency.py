@@ -16,6 +16,7 @@ from streams.bus.quarantine import decoded
 from streams.bus.topics import TOPICS
 from tests.serving.conftest import Server, Start
 
+CLIENT = httpx.Client()
 PAIR = "0195f0a0-0000-7000-8000-000000000001"
 PROMPT = [{"role": "user", "content": "when is the interview ?"}]
 COMPARISON = {"type": "comparison", "pair_id": PAIR, "recruiter": "Ada", "choice": "A"}
@@ -36,7 +37,7 @@ REQUESTS: list[tuple[str, dict[str, Any]]] = [
 
 
 def send(server: Server, path: str, body: object, key: str | None = None, **headers: str) -> httpx.Response:
-    return httpx.post(f"{server.url}{path}", json=body, headers=headers | ({} if key is None else {"Idempotency-Key": key}))
+    return CLIENT.post(f"{server.url}{path}", json=body, headers=headers | ({} if key is None else {"Idempotency-Key": key}))
 
 
 def error_of(answer: httpx.Response, status: int = 400) -> dict[str, Any]:
@@ -85,11 +86,11 @@ def test_a_key_with_another_body_is_refused_and_one_of_a_refused_request_may_be_
 @pytest.mark.parametrize("key", ["", '""', "x" * 256, "caf\u00e9".encode(), "a\tb"])
 def test_a_malformed_key_is_refused(server: Server, key: str | bytes) -> None:
     before = server.sizes()
-    answer = httpx.post(
+    answer = CLIENT.post(
         f"{server.url}/v1/feedback", json=THUMB, headers={b"Idempotency-Key": key if isinstance(key, bytes) else key.encode()}
     )
     assert error_of(answer)["param"] == "Idempotency-Key"
-    twice = httpx.post(f"{server.url}/v1/feedback", json=THUMB, headers=[("Idempotency-Key", "a"), ("Idempotency-Key", "b")])
+    twice = CLIENT.post(f"{server.url}/v1/feedback", json=THUMB, headers=[("Idempotency-Key", "a"), ("Idempotency-Key", "b")])
     assert error_of(twice)["param"] == "Idempotency-Key"
     assert server.sizes() == before
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from dashboard.actions.exports import Exporter
 from storage.errors import WarehouseError
 from storage.events import ResponseRated
 from storage.snapshots.snapshot import Manifest, current_ratings, freeze, open_snapshot
@@ -201,3 +202,23 @@ def test_a_rating_by_the_replys_id_alone_is_of_that_reply_whichever_partition_ho
 def test_a_rating_that_contradicts_itself_is_no_event(values: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         thumb(1, **values)
+
+
+def test_comments_are_exported_with_their_replies_until_they_are_withdrawn(loop: tuple[Warehouse, Log]) -> None:
+    warehouse, log = loop
+
+    def comment(number: int, words: str | None, recruiter: str = "r-1", **values: Any) -> ResponseRated:
+        said = {"event_id": id_of("comment", number, words, recruiter), "thumb": None, "comment": words}
+        return thumb(number, recruiter=recruiter, minute=1).model_copy(update=said | values)
+
+    apply(warehouse, log, comment(20, "curt"), comment(20, None), comment(20, "still curt", reply_id=None), comment(20, "warm", "r-2"))
+    apply(
+        warehouse, log, comment(21, "taken back", reply_id=None), comment(21, None), thumb(22), comment(95, "early", conversation_id=None)
+    )
+    exporter = Exporter(warehouse)
+    rows = [json.loads(line) for line in exporter.comments(()).splitlines()]
+    assert [(row["comment"], row["recruiter"], row["reply"]) for row in rows] == [
+        ("still curt", "r-1", reply(20).reply), ("warm", "r-2", reply(20).reply), ("early", "r-1", None),
+    ]  # fmt: skip
+    assert rows[0]["prompt"] == [message.model_dump() for message in reply(20).prompt]
+    assert exporter.comments(("simulation",)) == b""
