@@ -13,14 +13,23 @@ from serving.intake_calls import request_fields, source_of
 from serving.pairing import Pairing
 from serving.requests import OUTCOME, PAIR, documented, read
 from storage.events import GroupsRecorded, OutcomeRecorded, PairDrawn
+from streams.http.errors import ErrorAnswer
 from streams.intake import Intake
 
 KEYED = {"parameters": [PARAMETER]}
+REFUSED: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorAnswer, "description": "Refused: `message` says why, `param` names the field. Nothing was recorded."},
+    422: {"model": ErrorAnswer, "description": "The idempotency key came with another body before."},
+    503: {"model": ErrorAnswer, "description": "The log cannot be written now; retry after `Retry-After` seconds."},
+}
+SOME_REFUSED: dict[int | str, dict[str, Any]] = {
+    207: {"description": "Some items were refused, as `results` says; the others are recorded."}
+}
 
 
 def feedback_routes(intake: Intake, pairing: Pairing) -> APIRouter:
     """Build the router."""
-    router = APIRouter()
+    router = APIRouter(responses=REFUSED)
     recorder = Recorder(intake)
 
     @router.post("/v1/feedback", openapi_extra=documented(adapter()) | KEYED)
@@ -33,7 +42,7 @@ def feedback_routes(intake: Intake, pairing: Pairing) -> APIRouter:
             request, raw, lambda view, _: kind_of(body).publish(view, body, source, caller), lambda done: (200, _receipt(done, pairing))
         )
 
-    @router.post("/v1/feedback/bulk", openapi_extra=documented_bulk() | KEYED)
+    @router.post("/v1/feedback/bulk", openapi_extra=documented_bulk() | KEYED, responses=SOME_REFUSED)
     async def bulk(request: Request) -> Response:
         """Submit up to 1,000 items of feedback in one commit. ``results`` has the receipt or the error of each, in order; 207 if any is
         refused, 503 if nothing could be recorded."""

@@ -44,11 +44,6 @@ class Deliveries:
         self._file.execute("PRAGMA synchronous = FULL")
         self._file.executescript(SCHEMA)
 
-    def endpoints(self) -> set[str]:
-        """The endpoints that notices have been added for."""
-        with self._guard:
-            return {name for (name,) in self._file.execute("SELECT name FROM endpoint")}
-
     def add(self, endpoint: str, notices: Sequence[Notice], kinds: Collection[str], now: float) -> int:
         """Add the notices that are not known yet; return how many wait now because of it.
 
