@@ -3,17 +3,28 @@
 import itertools
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
 
-from storage.events import Event, JudgmentGiven, PairDrawn, new_id
+from storage.artifacts import Artifacts
+from storage.events import Event, JudgmentGiven, PairDrawn, ResponseEdited, new_id
 from storage.events.wire import decode
+from storage.settings import Settings
+from storage.warehouse.contents import contents
+from storage.warehouse.verify import verify
 from storage.warehouse.warehouse import Warehouse
 from streams.bus.protocol import Record, records_of
-from streams.bus.topics import TOPIC_OF
+from streams.bus.quarantine import decoded
+from streams.bus.sqlite import SQLiteBus
+from streams.bus.topics import TOPIC_OF, TOPICS
+from streams.derived import check_derived
+from streams.hub import HubStreams
 from streams.intake import Intake
+from streams.replay import replay
 from streams.stations import rewrites
 from streams.stations.rewrites import Rewrites
 from streams.stations.sink import Sink
@@ -140,3 +151,32 @@ def test_many_rewrites_are_drawn_once_each(house: House) -> None:
     assert len(house.drawn()) == 10
     house.drawn()
     assert len(house.on(PairDrawn)) == 10
+
+
+def test_a_running_hub_draws_the_pair_and_its_warehouse_is_that_of_the_log(tmp_path: Path) -> None:
+    with closing(SQLiteBus(tmp_path / "bus.sqlite")) as bus, Warehouse.open(tmp_path / "warehouse.duckdb") as warehouse:
+        settings = Settings.read(tmp_path, {}).with_values({"home": tmp_path})
+        artifacts = Artifacts(settings.common.artifacts_url)
+        hub = HubStreams(bus, warehouse, artifacts, tmp_path)
+        hub.start()
+        intake, key = Intake(bus, b"k" * 32), new_id()
+        intake.reply(conversation_id="c-1", reply="Yes.", **SAID)
+        for _ in range(2):  # a client that repeats its request
+            edited, _ = intake.within(key).rewrite(edited="Yes, it is.", recruiter="Ada", conversation_id="c-1")
+        deadline = monotonic() + 10
+        while not (drawn := [event.pair_id for event in warehouse.events(PairDrawn) if isinstance(event, PairDrawn)]):
+            assert monotonic() < deadline
+            threading.Event().wait(0.02)
+        assert hub.stop(10)
+        assert drawn == [edited.pair_id]
+        assert [event.event_id for event in warehouse.events(ResponseEdited)] == [edited.event_id]
+        assert not any(hub.checks[name]() for name in ("rewrites", "webhooks", "sink"))
+        entries = everything(bus, *TOPICS)
+        warehouse.apply(decoded(entries, "sink").entries)  # the hub may have stopped before the last of them
+        assert verify(warehouse, [(e.partition.topic, e.partition.number, e.offset, e.value) for e in entries]).clean
+        assert check_derived(warehouse, artifacts, settings).findings == []
+        rebuilt = replay(bus, tmp_path / "again.duckdb", lambda done, total: None)
+        assert rebuilt == contents(warehouse)
+        warehouse.cursor().execute("UPDATE pair_drawn SET a_text = 'Never.'")
+        [finding] = check_derived(warehouse, artifacts, settings).findings
+        assert (finding.what, finding.where) == ("derived", f"pair {edited.pair_id}")
