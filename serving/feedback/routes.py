@@ -12,7 +12,7 @@ from serving.feedback.table import adapter, kind_of
 from serving.intake_calls import request_fields, source_of
 from serving.pairing import Pairing
 from serving.requests import OUTCOME, PAIR, documented, read
-from storage.events import GroupsRecorded, OutcomeRecorded, PairDrawn
+from storage.events import Event, PairDrawn
 from streams.http.errors import ErrorAnswer
 from streams.intake import Intake
 
@@ -96,7 +96,15 @@ def feedback_routes(intake: Intake, pairing: Pairing) -> APIRouter:
             request,
             raw,
             lambda view, _: view.outcome(candidate=asked.candidate, groups=asked.groups, outcome=outcome, source=source),
-            lambda done: (200, _outcome_receipt(*done)),
+            lambda done: (
+                200,
+                {
+                    "status": "accepted",
+                    "groups_event_id": _id(done[0]),
+                    "outcome_event_id": _id(done[1]),
+                    "outcome_id": None if done[1] is None else done[1].outcome_id,
+                },
+            ),
         )
 
     return router
@@ -117,13 +125,8 @@ def _receipt(done: Published, pairing: Pairing) -> dict[str, Any]:
     return body | {"pair_id": str(done.pair_id), "waiting": None if drawn is None else not drawn}
 
 
-def _outcome_receipt(recorded: GroupsRecorded | None, decided: OutcomeRecorded | None) -> dict[str, Any]:
-    return {
-        "status": "accepted",
-        "groups_event_id": None if recorded is None else str(recorded.event_id),
-        "outcome_event_id": None if decided is None else str(decided.event_id),
-        "outcome_id": None if decided is None else decided.outcome_id,
-    }
+def _id(event: Event | None) -> str | None:
+    return None if event is None else str(event.event_id)
 
 
 def _address(request: Request) -> str:
