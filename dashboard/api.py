@@ -299,7 +299,7 @@ def _record_routes(router: APIRouter, services: Services) -> None:
 
     @router.get("/export/ratings")
     async def export_ratings(source: Annotated[list[Source] | None, Query()] = None) -> Response:
-        """Thumbs, and both replies of pairs judged "neither", as JSON lines in TRL's columns prompt, completion and label."""
+        """Thumbs and scores, and both replies of pairs judged "neither", as JSON lines in TRL's columns prompt, completion and label."""
         raw = await run_in_threadpool(services.exporter.ratings, tuple(source or ()))
         return _file(raw, "application/x-ndjson", "ratings.jsonl")
 
@@ -308,6 +308,12 @@ def _record_routes(router: APIRouter, services: Services) -> None:
         """Recruiters' rewrites that are preferred to the original, as JSON lines in TRL's column messages."""
         raw = await run_in_threadpool(services.exporter.rewrites, tuple(source or ()))
         return _file(raw, "application/x-ndjson", "rewrites.jsonl")
+
+    @router.get("/export/comments")
+    async def export_comments(source: Annotated[list[Source] | None, Query()] = None) -> Response:
+        """Recruiters' comments on single replies, as JSON lines. They are for people: no training reads them."""
+        raw = await run_in_threadpool(services.exporter.comments, tuple(source or ()))
+        return _file(raw, "application/x-ndjson", "comments.jsonl")
 
 
 def _fairness_routes(router: APIRouter, services: Services) -> None:

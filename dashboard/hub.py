@@ -54,6 +54,7 @@ from streams.stations.runner import failure_of, stop_on_signals
 from streams.stations.settings import RetrainingRule
 from streams.stations.trigger import RunPlan
 from streams.versions import Versions
+from streams.webhooks.settings import WebhookSettings
 from trainers.audits.outcomes.tables import outcomes_table
 from trainers.policy.reply_samples import ReplySamples
 from trainers.reward.mixing import MixingSettings
@@ -86,7 +87,8 @@ class Hub:
         )
         artifacts = Artifacts(common.artifacts_url)
         attestation = settings.section("attestation", AttestationSettings)
-        self.streams = HubStreams(self.bus, self.warehouse, artifacts, common.home, attestation)
+        webhooks = settings.section("webhooks", WebhookSettings)
+        self.streams = HubStreams(self.bus, self.warehouse, artifacts, common.home, attestation, webhooks)
         run_artifacts = RunArtifacts(artifacts)
         self.serving = ServingVersion(own.serving_url or serving_url(settings), self._wake_pages)
         self.readings = Readings(

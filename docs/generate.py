@@ -160,14 +160,21 @@ def http() -> str:
 def openapi() -> dict[str, dict[str, Any]]:
     """The OpenAPI documents of serving and of the hub. Routes use their services only on requests, so placeholders suffice."""
     from dashboard.api import add_routes
-    from serving.api import routes
+    from serving import online_reward
+    from serving.feedback.routes import feedback_routes
     from serving.openai.table import openai_routes
+    from serving.rerank_routes import rerank_routes
     from trainers.features.settings import FeatureSettings
 
     serving, hub = FastAPI(title="Serving"), FastAPI(title="Hub")
     nothing = cast(Any, None)
-    serving.include_router(openai_routes(nothing, FeatureSettings()))
-    serving.include_router(routes(nothing, nothing, nothing))
+    for router in (
+        openai_routes(nothing, FeatureSettings()),
+        feedback_routes(nothing, nothing),
+        rerank_routes(nothing),
+        online_reward.router(nothing),
+    ):
+        serving.include_router(router)
     add_routes(hub, nothing)
     return {"Serving, port 8000": serving.openapi(), "The hub, port 8050": hub.openapi()}
 

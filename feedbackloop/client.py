@@ -10,6 +10,8 @@ from uuid import UUID
 import httpx
 from pydantic import BaseModel, ConfigDict, Field
 
+from feedbackloop.receipts import BulkReceipt, OutcomeReceipt, Pair, Receipt
+
 Message = Mapping[str, str]
 Choice = Literal["A", "B", "tie", "neither", "skip"]
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -47,36 +49,6 @@ class ChatReply(BaseModel):
     pair_id: UUID | None = None
 
 
-class Receipt(BaseModel):
-    """The feedback is durable on the server. ``waiting`` is True while the pair it refers to is not on the log yet."""
-
-    model_config = ConfigDict(frozen=True)
-
-    event_id: UUID
-    pair_id: UUID | None = None
-    waiting: bool | None = None
-
-
-class Pair(BaseModel):
-    """A pair of responses supplied by the product, ready to be judged."""
-
-    model_config = ConfigDict(frozen=True)
-
-    event_id: UUID
-    pair_id: UUID
-    conversation_id: str
-
-
-class OutcomeReceipt(BaseModel):
-    """The groups and the outcome are durable on the server. The ids are None for what was not given."""
-
-    model_config = ConfigDict(frozen=True)
-
-    groups_event_id: UUID | None = None
-    outcome_event_id: UUID | None = None
-    outcome_id: str | None = None
-
-
 class _ErrorBody(BaseModel):
     """Error body of serving and of the hub."""
 
@@ -89,8 +61,9 @@ class _ErrorBody(BaseModel):
 class Client:
     """Client for serving and the hub.
 
-    Every method may raise :class:`APIError`. Of several judgments by one recruiter on one pair the server keeps the last, so resending a
-    judgment is safe unless the recruiter has sent another in between.
+    Every method may raise :class:`APIError`. Of several judgments by one recruiter on one pair, and of several thumbs and scores of one
+    reply, the last holds. With the same ``idempotency_key`` (such as a UUID) a request may be sent again after a failure and is recorded
+    once.
 
     Parameters
     ----------
@@ -149,6 +122,7 @@ class Client:
         pair_id: UUID | None = None,
         priority: int = 0,
         opinions: int | None = None,
+        idempotency_key: UUID | str | None = None,
     ) -> Pair:
         """Submit two of the product's own responses to one prompt for recruiters to judge.
 
@@ -164,36 +138,96 @@ class Client:
             "pair_id": pair_id,
         }
         body |= {"priority": priority, "opinions": opinions}
-        return Pair.model_validate(_request(self._serving, "POST", "/v1/pairs", body))
+        return Pair.model_validate(_request(self._serving, "POST", "/v1/pairs", body, idempotency_key))
 
     def judge(
         self,
-        pair_id: UUID | str,
+        pair_id: UUID | str | None = None,
         *,
         recruiter: str,
+        reply_id: UUID | str | None = None,
         choice: Choice | None = None,
         objectives: Mapping[str, Choice] | None = None,
         strength: int | None = None,
         reason: str | None = None,
         shown_first: Literal["A", "B"] | None = None,
         seconds: float | None = None,
+        idempotency_key: UUID | str | None = None,
     ) -> Receipt:
-        """Record a recruiter's judgment of a pair, overall or per objective; ``strength`` is 1 (negligible) to 4 (significant)."""
-        fields = {"pair_id": pair_id, "recruiter": recruiter, "choice": choice, "objectives": dict(objectives or {}), "strength": strength}
-        return self._feedback("comparison", fields | {"reason": reason, "shown_first": shown_first, "seconds": seconds})
+        """Record a recruiter's judgment of a pair, overall or per objective; ``strength`` is 1 (negligible) to 4 (significant).
+
+        ``reply_id`` in place of ``pair_id`` names the pair that was drawn for a reply.
+        """
+        fields: dict[str, Any] = {"pair_id": pair_id, "reply_id": reply_id, "recruiter": recruiter, "choice": choice, "strength": strength}
+        fields |= {"objectives": dict(objectives or {}), "reason": reason, "shown_first": shown_first, "seconds": seconds}
+        return self._feedback("comparison", fields, idempotency_key)
 
     def rate(
         self,
-        conversation_id: str,
+        conversation_id: str | None,
         thumb: Literal["up", "down"],
         *,
         recruiter: str,
         reply_id: UUID | str | None = None,
         reason: str | None = None,
+        idempotency_key: UUID | str | None = None,
     ) -> Receipt:
-        """Record a thumb on one reply of a conversation; on its last reply if ``reply_id`` is None."""
+        """Record a thumb on one reply; on the last one of its conversation if ``reply_id`` is None."""
         fields = {"conversation_id": conversation_id, "thumb": thumb, "recruiter": recruiter, "reply_id": reply_id, "reason": reason}
-        return self._feedback("thumb", fields)
+        return self._feedback("thumb", fields, idempotency_key)
+
+    def score(
+        self,
+        score: float,
+        scale: tuple[float, float],
+        *,
+        recruiter: str,
+        reply_id: UUID | str | None = None,
+        conversation_id: str | None = None,
+        reason: str | None = None,
+        idempotency_key: UUID | str | None = None,
+    ) -> Receipt:
+        """Record a score of one reply, or of a conversation's last one; ``scale`` is the lowest and the highest score, such as ``(1, 5)``.
+
+        Above the middle of the scale it counts as a thumb up, below as a thumb down.
+        """
+        fields = {"score": score, "scale": list(scale), "recruiter": recruiter, "reply_id": reply_id}
+        return self._feedback("score", fields | {"conversation_id": conversation_id, "reason": reason}, idempotency_key)
+
+    def comment(
+        self,
+        comment: str,
+        *,
+        recruiter: str,
+        reply_id: UUID | str | None = None,
+        conversation_id: str | None = None,
+        idempotency_key: UUID | str | None = None,
+    ) -> Receipt:
+        """Record free text about one reply, or about a conversation's last one. It teaches nothing."""
+        fields = {"comment": comment, "recruiter": recruiter, "reply_id": reply_id, "conversation_id": conversation_id}
+        return self._feedback("comment", fields, idempotency_key)
+
+    def withdraw(
+        self,
+        *,
+        recruiter: str,
+        pair_id: UUID | str | None = None,
+        reply_id: UUID | str | None = None,
+        conversation_id: str | None = None,
+        reason: str | None = None,
+        idempotency_key: UUID | str | None = None,
+    ) -> Receipt:
+        """Withdraw what a recruiter has said of a pair or of a reply. A rewrite is withdrawn by the ``pair_id`` of its receipt."""
+        fields = {"recruiter": recruiter, "pair_id": pair_id, "reply_id": reply_id, "conversation_id": conversation_id, "reason": reason}
+        return self._feedback("withdrawal", fields, idempotency_key)
+
+    def bulk(self, items: Sequence[Mapping[str, Any]], *, idempotency_key: UUID | str | None = None) -> BulkReceipt:
+        """Record up to 1,000 items of feedback in one commit, each with the fields of ``POST /v1/feedback``, and ``type`` among them.
+
+        Some may be refused while the others are recorded: look at ``refused``.
+        """
+        plain = [{name: _plain(value) for name, value in item.items()} for item in items]
+        return BulkReceipt.model_validate(_request(self._serving, "POST", "/v1/feedback/bulk", {"items": plain}, idempotency_key))
 
     def edit(
         self,
@@ -205,19 +239,36 @@ class Client:
         version: str = "product",
         conversation_id: str | None = None,
         reason: str | None = None,
+        idempotency_key: UUID | str | None = None,
     ) -> Receipt:
         """Record a recruiter's rewrite of a reply, as a pair of both judged in favour of the rewrite."""
         given = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(message) for message in prompt]
         fields = {"prompt": given, "original": original, "edited": edited, "recruiter": recruiter, "version": version}
-        return self._feedback("edit", fields | {"conversation_id": conversation_id, "reason": reason})
+        return self._feedback("edit", fields | {"conversation_id": conversation_id, "reason": reason}, idempotency_key)
 
-    def record_groups(self, candidate: str, groups: Mapping[str, str]) -> OutcomeReceipt:
+    def rewrite(
+        self,
+        edited: str,
+        *,
+        recruiter: str,
+        reply_id: UUID | str | None = None,
+        conversation_id: str | None = None,
+        pair_id: UUID | str | None = None,
+        side: Literal["A", "B"] | None = None,
+        reason: str | None = None,
+        idempotency_key: UUID | str | None = None,
+    ) -> Receipt:
+        """As :meth:`edit`, of a response that the server knows: a reply, a conversation's last one, or a side of a pair."""
+        fields = {"edited": edited, "recruiter": recruiter, "reply_id": reply_id, "conversation_id": conversation_id}
+        return self._feedback("edit", fields | {"pair_id": pair_id, "side": side, "reason": reason}, idempotency_key)
+
+    def record_groups(self, candidate: str, groups: Mapping[str, str], *, idempotency_key: UUID | str | None = None) -> OutcomeReceipt:
         """Record a candidate's groups by attribute, such as ``{"sex": "female", "race_ethnicity": "Asian"}``.
 
         ``candidate`` is the id given to :meth:`chat` as ``user``. The groups replace those recorded before; an empty mapping withdraws
         them. Only audits read them.
         """
-        return self._outcomes({"candidate": candidate, "groups": dict(groups)})
+        return self._outcomes({"candidate": candidate, "groups": dict(groups)}, idempotency_key)
 
     def record_outcome(
         self,
@@ -230,6 +281,7 @@ class Client:
         outcome_id: str | None = None,
         decided_at: datetime | None = None,
         groups: Mapping[str, str] | None = None,
+        idempotency_key: UUID | str | None = None,
     ) -> OutcomeReceipt:
         """Record a decision about a candidate at a stage of a position, for the impact ratios.
 
@@ -239,7 +291,8 @@ class Client:
         when = None if decided_at is None else decided_at.isoformat()
         fields = {"position": position, "stage": stage, "selected": selected, "score": score, "outcome_id": outcome_id, "decided_at": when}
         outcome = {name: value for name, value in fields.items() if value is not None}
-        return self._outcomes({"candidate": candidate, "groups": None if groups is None else dict(groups), "outcome": outcome})
+        body = {"candidate": candidate, "groups": None if groups is None else dict(groups), "outcome": outcome}
+        return self._outcomes(body, idempotency_key)
 
     def status(self) -> dict[str, Any]:
         """Event counts per stage, reward model, retraining threshold and champion, as shown on the hub's overview page."""
@@ -265,12 +318,11 @@ class Client:
                 if line:
                     yield json.loads(line)
 
-    def _outcomes(self, body: Mapping[str, Any]) -> OutcomeReceipt:
-        return OutcomeReceipt.model_validate(_request(self._serving, "POST", "/v1/outcomes", body))
+    def _outcomes(self, body: Mapping[str, Any], key: UUID | str | None) -> OutcomeReceipt:
+        return OutcomeReceipt.model_validate(_request(self._serving, "POST", "/v1/outcomes", body, key))
 
-    def _feedback(self, kind: str, fields: Mapping[str, Any]) -> Receipt:
-        body = {"type": kind} | {name: value for name, value in fields.items() if value is not None}
-        return Receipt.model_validate(_request(self._serving, "POST", "/v1/feedback", body))
+    def _feedback(self, kind: str, fields: Mapping[str, Any], key: UUID | str | None) -> Receipt:
+        return Receipt.model_validate(_request(self._serving, "POST", "/v1/feedback", {"type": kind} | dict(fields), key))
 
 
 def _client(url: str, timeout: float) -> httpx.Client:
@@ -278,10 +330,13 @@ def _client(url: str, timeout: float) -> httpx.Client:
     return httpx.Client(base_url=url.rstrip("/"), timeout=timeout, trust_env=urlsplit(url).hostname not in LOOPBACK)
 
 
-def _request(client: httpx.Client, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+def _request(
+    client: httpx.Client, method: str, path: str, body: Mapping[str, Any] | None = None, idempotency_key: UUID | str | None = None
+) -> Any:
     sent = None if body is None else {name: _plain(value) for name, value in body.items() if value is not None}
+    headers = {} if idempotency_key is None else {"Idempotency-Key": str(idempotency_key)}
     try:
-        answer = client.request(method, path, json=sent)
+        answer = client.request(method, path, json=sent, headers=headers)
     except httpx.HTTPError as error:
         raise APIError(f"{str(client.base_url).rstrip('/')}{path} does not answer: {error}") from error
     if not answer.is_success:

@@ -17,8 +17,8 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from serving import online_reward
-from serving.api import routes
 from serving.duel import CurrentDuel, Duel
+from serving.feedback.routes import feedback_routes
 from serving.models.backend import Backend
 from serving.models.local import ChallengerModel, LocalBackend
 from serving.models.scheduler import Served
@@ -29,6 +29,7 @@ from serving.openai.exchange import Service
 from serving.openai.table import openai_routes
 from serving.pairing import Pairing, PairingRule
 from serving.promotion import Challenger, Promotions
+from serving.rerank_routes import rerank_routes
 from serving.reranking import Reranker
 from serving.responses import EXPOSED_HEADERS, REFUSALS
 from serving.second_choice import SecondChoice
@@ -153,7 +154,8 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
 
     app = FastAPI(title="Serving", docs_url=None, redoc_url=None, lifespan=lifespan)
     app.include_router(health_router({"model": backend.why_not_ready}))
-    app.include_router(routes(intake, pairing, ranker, section.best_of))
+    app.include_router(feedback_routes(intake, pairing))
+    app.include_router(rerank_routes(ranker, section.best_of))
     app.include_router(online_reward.router(reward))
     app.include_router(openai_routes(service, settings.section("features", FeatureSettings)))
     answer_errors(app, REFUSALS)

@@ -11,6 +11,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from storage.errors import InputRefused
 from storage.events import (
     Event,
+    Finite,
     Identifier,
     JudgmentGiven,
     Message,
@@ -43,6 +44,7 @@ TEXT: TypeAdapter[str] = TypeAdapter(Text)
 NAME: TypeAdapter[str] = TypeAdapter(Name)
 IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
 ID = TypeAdapter(UUID)
+NUMBER: TypeAdapter[float] = TypeAdapter(Finite)
 
 
 def messages(prompt: Messages) -> tuple[Message, ...]:
@@ -130,12 +132,13 @@ def make_judgment(
     )
 
 
-def make_outcome(candidate: str, outcome: Mapping[str, Any], source: Source) -> OutcomeRecorded:
+def make_outcome(candidate: str, outcome: Mapping[str, Any], source: Source, event_id: UUID) -> OutcomeRecorded:
     """The event of a decision about ``candidate``, given as a pseudonym."""
     given = {name: value for name, value in outcome.items() if value is not None}
     same = derived_id("outcome", candidate, given.get("position"), given.get("stage"))
     try:
-        event = event_of(OutcomeRecorded, **{"outcome_id": str(same), "decided_at": now()} | given, candidate=candidate, source=source)
+        fixed = {"event_id": event_id, "candidate": candidate, "source": source}
+        event = event_of(OutcomeRecorded, **{"outcome_id": str(same), "decided_at": now()} | given, **fixed)
     except InputRefused as error:
         raise InputRefused(f"outcome.{error}", f"outcome.{error.field}") from error
     if event.decided_at > now() + MAX_CLOCK_SKEW:

@@ -64,6 +64,7 @@ def check_derived(warehouse: Warehouse, artifacts: Artifacts, settings: Settings
     """Run all checks of this module on one home."""
     done = Verification()
     _check_preferences(warehouse, done)
+    _check_rewrites(warehouse, done)
     _check_reward(warehouse, settings, done)
     _check_versions(warehouse, artifacts, settings.common.home, done)
     return done
@@ -80,6 +81,13 @@ def _check_preferences(warehouse: Warehouse, done: Verification) -> None:
             for row in batch.to_pylist():
                 if str(derived_id(row["kind"], UUID(row["judgment_event_id"]))) != row["event_id"]:
                     done.add("derived", f"preference {row['sequence']}", row["event_id"], "its id is not derived from its judgment")
+
+
+def _check_rewrites(warehouse: Warehouse, done: Verification) -> None:
+    for row in _rows(warehouse, "rewrites_drawn_wrongly"):
+        done.add(
+            "derived", f"pair {row['pair_id']}", row["event_id"], "it does not follow from its rewrite and the response that this names"
+        )
 
 
 def _check_reward(warehouse: Warehouse, settings: Settings, done: Verification) -> None:

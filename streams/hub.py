@@ -24,6 +24,7 @@ from streams.stations.coordinator import Coordinator
 from streams.stations.runner import Runner
 from streams.stations.sink import GROUP, Listener, Sink
 from streams.stations.table import consumer, consumers_of
+from streams.webhooks.settings import WebhookSettings
 
 
 class HubStreams:
@@ -36,15 +37,16 @@ class HubStreams:
         artifacts: Artifacts,
         home: Path,
         attestation: AttestationSettings = AttestationSettings(),
+        webhooks: WebhookSettings = WebhookSettings(),
     ) -> None:
         self._stop = threading.Event()
         self._runner = Runner(self._stop)
         self.attestor = Attestor(artifacts, home, attestation)
-        context = HubContext(bus, warehouse, artifacts, home, self._stop, self.attestor)
+        context = HubContext(bus, warehouse, artifacts, home, self._stop, self.attestor, webhooks)
         self._stations = {row.name: row.build(context) for row in consumers_of("hub")}
         self.sink: Sink = self._stations["sink"]
         self.coordinator: Coordinator = self._stations["coordinator"]
-        self.sink.listeners.append(self.coordinator.wake_for)
+        self.sink.listeners += [station.wake_for for station in self._stations.values() if hasattr(station, "wake_for")]
         metrics.reader_lag(GROUP, lambda: lag(bus, GROUP, consumer("sink").topics))
         metrics.waiting_judgments(lambda: warehouse.waiting)
 

@@ -4,8 +4,9 @@ Events are durable when a method returns; a refused request leaves no trace on t
 there.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from storage.errors import InputRefused
@@ -17,20 +18,25 @@ from storage.events import (
     PairDrawn,
     ReplySent,
     Response,
+    ResponseEdited,
     ResponseRated,
     Sampling,
     Source,
     Stratum,
+    derived_id,
+    new_id,
     now,
 )
 from storage.strata import stratum_of
 from streams.asking import AskingSettings
-from streams.bus.protocol import Outlet, records_of
+from streams.bus.protocol import Outlet, Record, records_of
 from streams.caps import JudgmentLimiter
 from streams.client_events import (
+    ID,
     IDENTIFIER,
     MAX_CLOCK_SKEW,
     NAME,
+    NUMBER,
     RESPONSE,
     TEXT,
     Answer,
@@ -59,6 +65,18 @@ class Intake:
         self._key = key
         self._asking = asking or AskingSettings()
         self._limiter = JudgmentLimiter(caps or FeedbackCaps())
+        self._request: UUID | None = None
+        self._made = 0
+
+    def within(self, request: UUID | None, outlet: Outlet | None = None) -> Self:
+        """This intake for one request: the ids of its events derive from ``request``, so that the same calls give the same events.
+
+        A repeated request is thus one event in the warehouse, whichever process accepts it. ``outlet`` replaces the log, to publish the
+        events of several requests at once.
+        """
+        view = copy.copy(self)
+        view._request, view._made, view._outlet = request, 0, outlet or self._outlet
+        return view
 
     def reply(
         self,
@@ -113,7 +131,8 @@ class Intake:
             conversation_id=conversation_id,
             drawn=drawn,
             probability=probability,
-            pair_id=pair_id,
+            pair_id=self._new_id() if pair_id is None else pair_id,
+            event_id=self._new_id(),
             source=source,
             asking=self._asking,
             priority=priority,
@@ -151,6 +170,7 @@ class Intake:
             shown_first=shown_first,
             seconds=seconds,
             counts=counts,
+            event_id=self._new_id(),
             source=source,
         )
         self._limiter.admit(event.pair_id, event.recruiter, caller)
@@ -160,22 +180,72 @@ class Intake:
     def rating(
         self,
         *,
-        conversation_id: str,
         recruiter: str,
-        thumb: str,
+        conversation_id: str | None = None,
         reply_id: UUID | str | None = None,
+        thumb: str | None = None,
+        score: float | None = None,
+        scale: tuple[float, float] | None = None,
+        comment: str | None = None,
         reason: str | None = None,
         source: Source = "product",
     ) -> ResponseRated:
-        """Record a thumb on one reply of a conversation, on the last one if ``reply_id`` is absent."""
+        """Record a thumb, a score or a comment on one reply, or on the conversation's last one; the reply need not have arrived yet.
+
+        ``scale`` is the lowest and the highest possible score.
+        """
+        given = [name for name, value in (("thumb", thumb), ("score", score), ("comment", comment)) if value is not None]
+        if len(given) != 1:
+            at = given[-1] if given else "thumb"
+            raise InputRefused(f"{at}: give one of thumb, score and comment", at)
+        lowest, highest = _ends(score, scale)
+        return self._rated(
+            recruiter,
+            conversation_id,
+            reply_id,
+            source,
+            thumb=thumb,
+            score=score,
+            lowest=lowest,
+            highest=highest,
+            comment=comment,
+            reason=reason,
+        )
+
+    def withdrawal(
+        self,
+        *,
+        recruiter: str,
+        pair_id: UUID | str | None = None,
+        reply_id: UUID | str | None = None,
+        conversation_id: str | None = None,
+        reason: str | None = None,
+        source: Source = "product",
+        caller: str = "",
+    ) -> JudgmentGiven | ResponseRated:
+        """Withdraw what ``recruiter`` has said of a pair, or of a reply: it teaches nothing any more.
+
+        It is a later entry by the same recruiter about the same thing that says nothing, so it needs no other event to have arrived.
+        """
+        if pair_id is None:
+            return self._rated(recruiter, conversation_id, reply_id, source, reason=reason)
+        if reply_id is not None or conversation_id is not None:
+            raise InputRefused("pair_id: name a pair or a reply, not both", "pair_id")
+        return self.judgment(pair_id=pair_id, recruiter=recruiter, choice="skip", reason=reason, source=source, caller=caller)
+
+    def _rated(
+        self, recruiter: str, conversation_id: str | None, reply_id: UUID | str | None, source: Source, **said: Any
+    ) -> ResponseRated:
+        if conversation_id is None and reply_id is None:
+            raise InputRefused("reply_id: name the reply by reply_id, or its conversation by conversation_id", "reply_id")
         event = event_of(
             ResponseRated,
+            event_id=self._new_id(),
             conversation_id=conversation_id,
             reply_id=reply_id,
             recruiter=self.pseudonym("recruiter", recruiter),
-            thumb=thumb,
-            reason=reason,
             source=source,
+            **said,
         )
         self.publish([event])
         return event
@@ -204,12 +274,56 @@ class Intake:
             b=after,
             conversation_id=conversation_id,
             drawn="edited",
+            pair_id=self._new_id(),
+            event_id=self._new_id(),
             source=source,
             asking=self._asking,
         )
-        judgment = make_judgment(pair_id=pair.pair_id, recruiter=author, choice="B", reason=reason, source=source)
+        judgment = self._preferred(pair.pair_id, author, reason, source)
         self.publish([pair, judgment])
         return pair, judgment
+
+    def rewrite(
+        self,
+        *,
+        edited: str,
+        recruiter: str,
+        reply_id: UUID | str | None = None,
+        conversation_id: str | None = None,
+        pair_id: UUID | str | None = None,
+        side: str | None = None,
+        reason: str | None = None,
+        source: Source = "product",
+    ) -> tuple[ResponseEdited, JudgmentGiven]:
+        """As :meth:`edit`, of a response that the log holds or will: a reply, a conversation's last one, or a side of a pair.
+
+        The hub draws the pair of both once the original is there (``streams.stations.rewrites``); the judgment for the rewrite waits.
+        """
+        if (pair_id is None) != (side is None):
+            at = "side" if side is None else "pair_id"
+            raise InputRefused(f"{at}: missing; a response of a pair is named by pair_id and side", at)
+        if (pair_id is None) == (reply_id is None and conversation_id is None):
+            raise InputRefused("reply_id: name one response, by reply_id, by conversation_id, or by pair_id and side", "reply_id")
+        author = self.pseudonym("recruiter", recruiter)
+        event = event_of(
+            ResponseEdited,
+            event_id=self._new_id(),
+            pair_id=self._new_id(),
+            conversation_id=conversation_id,
+            reply_id=reply_id,
+            original_pair=None if pair_id is None else checked_as(ID, pair_id, "pair_id"),
+            side=side,
+            recruiter=author,
+            edited=edited,
+            source=source,
+        )
+        judgment = self._preferred(event.pair_id, author, reason, source)
+        self.publish([event, judgment])
+        return event, judgment
+
+    def _preferred(self, pair_id: UUID, author: str, reason: str | None, source: Source) -> JudgmentGiven:
+        """The judgment of a pair for its side B, the rewrite."""
+        return make_judgment(pair_id=pair_id, recruiter=author, choice="B", reason=reason, event_id=self._new_id(), source=source)
 
     def outcome(
         self,
@@ -227,8 +341,9 @@ class Intake:
         if groups is None and outcome is None:
             raise InputRefused("outcome: give groups, an outcome or both", "outcome")
         person = self.pseudonym("candidate", candidate)
-        recorded = None if groups is None else event_of(GroupsRecorded, candidate=person, groups=groups, source=source)
-        decided = None if outcome is None else make_outcome(person, outcome, source)
+        ids = self._new_id(), self._new_id()
+        recorded = None if groups is None else event_of(GroupsRecorded, event_id=ids[0], candidate=person, groups=groups, source=source)
+        decided = None if outcome is None else make_outcome(person, outcome, source, ids[1])
         self.publish([event for event in (recorded, decided) if event is not None])
         return recorded, decided
 
@@ -240,6 +355,11 @@ class Intake:
                 raise InputRefused(f"occurred_at: {stamp} lies in the future; correct the sender's clock", "occurred_at")
         self._outlet.publish(records_of(events), timeout=TIMEOUT)
 
+    def send(self, records: Sequence[Record]) -> None:
+        """Publish records that a view of this intake has collected, in one commit."""
+        if records:
+            self._outlet.publish(records, timeout=TIMEOUT)
+
     def stratum(self, conversation_id: str) -> Stratum:
         """The stratum of the conversation."""
         return stratum_of(checked_as(IDENTIFIER, conversation_id, "conversation_id"), self._key)
@@ -247,3 +367,24 @@ class Intake:
     def pseudonym(self, role: Role, name: str) -> str:
         """``r-…`` for a recruiter, ``c-…`` for a candidate; deterministic, and not reversible without the key."""
         return pseudonym(self._key, role, checked_as(NAME, name, role))
+
+    def _new_id(self) -> UUID:
+        if self._request is None:
+            return new_id()
+        self._made += 1
+        return derived_id("request", self._request, self._made)
+
+
+def _ends(score: float | None, scale: tuple[float, float] | None) -> tuple[float | None, float | None]:
+    """Both ends of the scale of ``score``."""
+    if score is None and scale is None:
+        return None, None
+    if score is None or scale is None:
+        at = "score" if score is None else "scale"
+        raise InputRefused(f"{at}: missing; a score is given with its scale, such as [1, 5]", at)
+    lowest, highest = (checked_as(NUMBER, end, f"scale.{at}") for at, end in enumerate(scale))
+    if not lowest < highest:
+        raise InputRefused(f"scale: {lowest:g} is not below {highest:g}; give the lowest and the highest score", "scale")
+    if not lowest <= checked_as(NUMBER, score, "score") <= highest:
+        raise InputRefused(f"score: {score:g} is not on the scale from {lowest:g} to {highest:g}", "score")
+    return lowest, highest

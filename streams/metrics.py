@@ -18,6 +18,7 @@ _QUARANTINED = Counter("feedbackloop_quarantined_total", "Entries that this proc
 _LAG = Gauge("feedbackloop_lag_entries", "Entries of its topics that a reader has not processed.", ["reader"])
 _LOCAL = Gauge("feedbackloop_local_log_entries", "Accepted events on this machine's disk that Kafka does not have yet.")
 _WAITING = Gauge("feedbackloop_judgments_waiting", "Judgments waiting for their pair or its features.")
+_WEBHOOKS = Counter("feedbackloop_webhooks_total", "Attempts to deliver webhooks, and those given up.", ["endpoint", "outcome"])
 
 
 def observe_latency(station: str, events: Iterable[Event]) -> None:
@@ -31,6 +32,11 @@ def observe_latency(station: str, events: Iterable[Event]) -> None:
 
 def count_quarantined(reader: str) -> None:
     _QUARANTINED.labels(reader).inc()
+
+
+def count_webhook(endpoint: str, outcome: str) -> None:
+    """``outcome``: delivered, failed (to be tried again) or given_up."""
+    _WEBHOOKS.labels(endpoint, outcome).inc()
 
 
 def reader_lag(reader: str, behind: Callable[[], int]) -> None:

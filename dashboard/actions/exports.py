@@ -1,4 +1,4 @@
-"""Exports the warehouse's preferences, ratings and rewrites as training records."""
+"""Exports the warehouse's preferences, ratings and rewrites as training records, and recruiters' comments."""
 
 import io
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ EVERY_SOURCE: tuple[Source, ...] = ("product", "simulation", "import", "ai")
 
 
 class Exporter:
-    """Answers ``/v1/export``, ``/v1/export/ratings`` and ``/v1/export/rewrites``."""
+    """Answers ``/v1/export`` and the paths below it: ``ratings``, ``rewrites`` and ``comments``."""
 
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
@@ -31,7 +31,7 @@ class Exporter:
         return out.getvalue()
 
     def ratings(self, sources: Sequence[Source]) -> bytes:
-        """Thumbs, and both replies of pairs judged "neither", as JSON lines, oldest first; of every source if ``sources`` is empty."""
+        """Thumbs, scores, and both replies of pairs judged "neither", as JSON lines, oldest first; by default of every source."""
         rows = current_ratings(self._warehouse, sources or EVERY_SOURCE).to_pylist()
         return b"".join(orjson.dumps(as_unpaired(row)) + b"\n" for row in rows)
 
@@ -39,6 +39,11 @@ class Exporter:
         """The recruiters' rewrites that are preferred to the original, as conversations in JSON lines, oldest first."""
         rows = [row for row in self._preferences(sources) if row["drawn"] == "edited" and row["objective"] == "overall"]
         return b"".join(orjson.dumps(as_conversation(record)) + b"\n" for row in rows if (record := as_record(row)))
+
+    def comments(self, sources: Sequence[Source]) -> bytes:
+        """Recruiters' comments with their replies as JSON lines, in log order."""
+        rows = self._warehouse.query("comments_export", {"sources": list(sources or EVERY_SOURCE)}).to_pylist()
+        return b"".join(orjson.dumps(row | {"prompt": row["prompt"] and orjson.loads(row["prompt"])}) + b"\n" for row in rows)
 
     def _preferences(self, sources: Sequence[Source]) -> list[dict[str, Any]]:
         parameters = {"sources": list(sources or EVERY_SOURCE), "through_sequence": self._warehouse.last_sequence}

@@ -44,6 +44,8 @@ def _plain(value: Any) -> Any:
         return str(value)
     if isinstance(value, str) and "://" in value:
         return shown(value)
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
     return value

@@ -1,4 +1,4 @@
-"""Feedback kind ``comparison``: a recruiter compares the two responses of a pair."""
+"""Feedback kind ``comparison``: a recruiter compares the two responses of a pair, named by its id or by the reply it was drawn for."""
 
 from typing import Annotated, Literal
 from uuid import UUID
@@ -6,6 +6,8 @@ from uuid import UUID
 from pydantic import Field
 
 from serving.feedback.kind import FeedbackKind, Published, Shape
+from serving.pairing import pair_of
+from storage.errors import InputRefused
 from storage.events import Choice, Identifier, Name, Side, Source, Text
 from streams.intake import Intake
 
@@ -14,8 +16,9 @@ class Comparison(Shape):
     """Request body."""
 
     type: Literal["comparison"]
-    pair_id: UUID
     recruiter: Name
+    pair_id: UUID | None = None
+    reply_id: UUID | None = None
     choice: Choice | None = None
     objectives: dict[Identifier, Choice] = Field(default_factory=dict)
     strength: Annotated[int, Field(ge=1, le=4)] | None = None
@@ -25,7 +28,10 @@ class Comparison(Shape):
 
 
 def publish(intake: Intake, given: Comparison, source: Source, caller: str) -> Published:
-    event = intake.judgment(**given.model_dump(exclude={"type"}), source=source, caller=caller)
+    pair_id = given.pair_id if given.reply_id is None else pair_of(given.reply_id)
+    if pair_id is None or (given.pair_id is not None and given.reply_id is not None):
+        raise InputRefused("pair_id: name the pair by pair_id, or by the reply_id of the reply that it was drawn for", "pair_id")
+    event = intake.judgment(pair_id=pair_id, **given.model_dump(exclude={"type", "pair_id", "reply_id"}), source=source, caller=caller)
     return Published(event.event_id, event.pair_id)
 
 

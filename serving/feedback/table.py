@@ -5,11 +5,11 @@ from typing import Annotated, Union
 
 from pydantic import Field, TypeAdapter
 
-from serving.feedback import comparison, edit, thumb
+from serving.feedback import comment, comparison, edit, score, thumb, withdrawal
 from serving.feedback.kind import FeedbackKind, Shape
 from storage.tables import by_name
 
-KINDS: tuple[FeedbackKind, ...] = (comparison.KIND, thumb.KIND, edit.KIND)
+KINDS: tuple[FeedbackKind, ...] = (comparison.KIND, thumb.KIND, score.KIND, comment.KIND, edit.KIND, withdrawal.KIND)
 
 
 def adapter() -> TypeAdapter[Shape]:

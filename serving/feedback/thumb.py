@@ -1,4 +1,4 @@
-"""Feedback kind ``thumb``: thumbs up or down on one reply."""
+"""Feedback kind ``thumb``: thumbs up or down on one reply, or on a conversation's last one."""
 
 from typing import Literal
 from uuid import UUID
@@ -12,10 +12,10 @@ class Thumb(Shape):
     """Request body."""
 
     type: Literal["thumb"]
-    conversation_id: Identifier
     recruiter: Name
     thumb: Literal["up", "down"]
     reply_id: UUID | None = None
+    conversation_id: Identifier | None = None
     reason: Text | None = None
 
 

@@ -10,12 +10,12 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from serving import responses
+from serving.intake_calls import source_of
 from serving.models.backend import Answer, Choice, Delta
 from serving.openai.exchange import Exchange, Service
 from serving.openai.request import CHAT, ChatRequest
 from serving.openai.streaming import opened, sse, unless_gone
 from serving.requests import documented
-from serving.sources import source_of
 from storage.events import new_id
 
 log = logging.getLogger(__name__)

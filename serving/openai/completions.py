@@ -11,6 +11,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter
 
 from serving import responses
+from serving.intake_calls import source_of
 from serving.models.backend import Answer, Delta
 from serving.openai.exchange import Exchange, Service
 from serving.openai.field_names import renamed
@@ -18,7 +19,6 @@ from serving.openai.messages import AnyText
 from serving.openai.request import ChatRequest
 from serving.openai.streaming import opened, sse, unless_gone
 from serving.requests import documented, loaded, read
-from serving.sources import source_of
 from storage.errors import InputRefused
 from storage.events import new_id
 from trainers.data.messages import ONE, SEVERAL, one_or_several

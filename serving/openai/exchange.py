@@ -10,13 +10,13 @@ from starlette.concurrency import run_in_threadpool
 from serving import responses
 from serving.best_of import best_answer, stream_best
 from serving.duel import CurrentDuel
+from serving.intake_calls import ClientSource
 from serving.models.backend import Answer, Answering, Backend, Delta, Question, Unavailable
 from serving.openai.messages import as_text, newest
 from serving.openai.request import ChatRequest
 from serving.pairing import Pairing
 from serving.requests import FieldRefused
 from serving.reranking import Reranker
-from serving.sources import ClientSource
 from storage.events import Message, derived_id
 from streams.intake import Intake
 

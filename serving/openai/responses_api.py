@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from serving import responses
+from serving.intake_calls import source_of
 from serving.models.backend import Answer, Choice, Delta
 from serving.openai.exchange import Exchange, Service
 from serving.openai.field_names import renamed
@@ -16,7 +17,6 @@ from serving.openai.recent_items import RecentItems
 from serving.openai.responses_request import OF_CHAT, RESPONSES, as_chat, without_effect
 from serving.openai.streaming import opened, sse, unless_gone
 from serving.requests import documented
-from serving.sources import source_of
 from storage.events import new_id
 
 ECHOED: dict[str, Any] = {  # fields of the request that the response repeats, with what they are if the client left them out

@@ -7,7 +7,7 @@ events.
 
 from storage.events.chat import Message, Prompt, ReplySent, Sampling
 from storage.events.event import Event, Kind, Part, assembled, forget_given, newest_version, problems
-from storage.events.feedback import JudgmentGiven, PairDrawn, PairEmbedded, Response, ResponseRated
+from storage.events.feedback import JudgmentGiven, PairDrawn, PairEmbedded, Response, ResponseEdited, ResponseRated
 from storage.events.fields import MAX_TEXT, Choice, Finite, Identifier, Moment, Name, Sha256, Side, Source, Stratum, Text, Verdict
 from storage.events.ids import derived_id, new_id, now
 from storage.events.outcomes import GroupsRecorded, OutcomeRecorded
@@ -24,6 +24,7 @@ EVENTS: dict[str, type[Event]] = {
         PairDrawn,
         JudgmentGiven,
         ResponseRated,
+        ResponseEdited,
         GroupsRecorded,
         OutcomeRecorded,
         PairEmbedded,
@@ -78,6 +79,7 @@ __all__ = [
     "Prompt",
     "ReplySent",
     "Response",
+    "ResponseEdited",
     "ResponseRated",
     "ReviewDecided",
     "RewardUpdated",

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from storage.events.chat import Prompt
 from storage.events.event import Event, Part
-from storage.events.fields import Choice, Identifier, Name, Sha256, Side, Stratum, Text
+from storage.events.fields import Choice, Finite, Identifier, Name, Sha256, Side, Stratum, Text
 from storage.events.vector import Vector
 
 
@@ -65,14 +65,72 @@ class JudgmentGiven(Event):
 
 
 class ResponseRated(Event):
-    """A thumb up or down on one reply of a conversation."""
+    """What a recruiter says of one reply: a thumb, a score on a scale, or a comment; with none of these, earlier ones are withdrawn.
+
+    The reply is named by ``reply_id`` (the event id of its ``ReplySent``) or is the last one of ``conversation_id`` at that time. A score
+    above the middle of its scale counts as a thumb up, one below as a thumb down, the middle as neither. Of a recruiter's thumbs and
+    scores of one reply the last on the log holds; comments leave them as they are.
+    """
 
     kind: Literal["ResponseRated"] = "ResponseRated"
-    conversation_id: Identifier
-    reply_id: UUID | None = None  # the ReplySent's event_id; the conversation's last reply where absent
+    schema_version: Literal[2] = 2  # type: ignore[assignment]
+    conversation_id: Identifier | None = None
+    reply_id: UUID | None = None
     recruiter: Identifier
-    thumb: Literal["up", "down"]
+    thumb: Literal["up", "down"] | None = None
+    score: Finite | None = None
+    lowest: Finite | None = None  # the ends of the score's scale
+    highest: Finite | None = None
+    comment: Text | None = None
     reason: Text | None = None
+
+    @property
+    def subject(self) -> str:
+        """Partition key: the conversation if it is known, otherwise the reply."""
+        return self.conversation_id or str(self.reply_id)
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "ResponseRated":
+        if self.conversation_id is None and self.reply_id is None:
+            raise ValueError("reply_id is missing: name the reply, or its conversation")
+        if (self.thumb is not None) + (self.score is not None) + (self.comment is not None) > 1:
+            raise ValueError("give one of thumb, score and comment")
+        if (self.score is None, self.score is None) != (self.lowest is None, self.highest is None):
+            raise ValueError("score, lowest and highest belong together")
+        if self.score is not None and not self.lowest <= self.score <= self.highest:  # type: ignore[operator]  # all are given
+            raise ValueError(f"score {self.score:g} is not on its scale from {self.lowest:g} to {self.highest:g}")
+        if self.lowest is not None and self.lowest == self.highest:
+            raise ValueError("the scale has only one value")
+        return self
+
+
+class ResponseEdited(Event):
+    """A recruiter's rewrite of a response that the log holds, or will: of a reply, of a conversation's last one, or of a side of a pair.
+
+    The hub publishes the pair ``pair_id`` of both once the original is there; the judgment for the rewrite is published with this event.
+    """
+
+    kind: Literal["ResponseEdited"] = "ResponseEdited"
+    pair_id: UUID
+    conversation_id: Identifier | None = None
+    reply_id: UUID | None = None
+    original_pair: UUID | None = None
+    side: Side | None = None
+    recruiter: Identifier
+    edited: Text
+
+    @property
+    def subject(self) -> str:
+        """Partition key: the conversation if it is known, otherwise the reply or the pair."""
+        return self.conversation_id or str(self.reply_id or self.original_pair)
+
+    @model_validator(mode="after")
+    def _names_one_response(self) -> "ResponseEdited":
+        if (self.original_pair is None) != (self.side is None):
+            raise ValueError("original_pair and side belong together")
+        if (self.original_pair is None) == (self.conversation_id is None and self.reply_id is None):
+            raise ValueError("name one response: reply_id, conversation_id, or original_pair with side")
+        return self
 
 
 class PairEmbedded(Event):

@@ -17,6 +17,7 @@ UPCASTERS: dict[tuple[str, int], Upcaster] = {
     ("PairDrawn", 2): lambda fields: fields | {"arm": "uniform", "priority": 0, "opinions": None},
     ("ReplySent", 1): lambda fields: fields,  # v2: its sampling has best_of, 1 by default
     ("ReplySent", 2): lambda fields: fields,  # v3: its sampling has penalties, 0 by default, and may lack what an upstream chose
+    ("ResponseRated", 1): lambda fields: fields,  # v2: a score or a comment instead of a thumb, or none; the conversation may be absent
     ("RewardUpdated", 1): lambda fields: fields | {"judged_at": None},
     ("TrainingProgress", 1): lambda fields: fields | {"artifacts": {}},
     ("TrainingRequested", 1): lambda fields: fields | {"settings": None},  # v2: method is any identifier

@@ -2,6 +2,9 @@
 
 The lower 64 bits of every stored id are kept in memory; they are random (UUIDv7) or a hash (UUIDv5). An id that is not among them is new;
 one that is, is looked up in the tables. Deduplication is thus exact over the whole log, and a batch without duplicates runs no query.
+
+A repeat has the content of the stored event. If its id is derived (UUIDv5), as for a request that a client has repeated with its
+idempotency key, the times that the server stamped may differ, and the stored ones hold.
 """
 
 import itertools
@@ -21,6 +24,7 @@ StoredRows = Callable[[type[Event], Collection[UUID]], Sequence[Mapping[str, Any
 
 
 MIN_RUN = 4_096  # shorter runs are merged
+STAMPED = frozenset({"occurred_at", "decided_at"})  # decided_at of an outcome is the time of the request if the client gives none
 LOW_64_BITS = 2**64 - 1
 
 
@@ -120,5 +124,6 @@ class Deduplicator:
 def _differing(known: tuple[type[Event], Mapping[str, Any]], kind: type[Event], row: Row) -> str | None:
     if known[0] is not kind:
         return f"then {known[0].__name__}, now {kind.__name__}"
-    columns = [name for name, value in row.items() if known[1][name] != value]
+    stamped = STAMPED if UUID(row["event_id"]).version == 5 else frozenset()
+    columns = [name for name, value in row.items() if known[1][name] != value and name not in stamped]
     return ", ".join(columns) or None

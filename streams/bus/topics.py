@@ -22,7 +22,7 @@ class Topic:
 REPLIES = Topic("chat.replies", (events.ReplySent,), "conversation_id", 8)
 PAIRS = Topic("feedback.pairs", (events.PairDrawn,), "pair_id", 8)
 JUDGMENTS = Topic("feedback.judgments", (events.JudgmentGiven,), "pair_id", 8)
-RATINGS = Topic("feedback.ratings", (events.ResponseRated,), "conversation_id", 8)
+RATINGS = Topic("feedback.ratings", (events.ResponseRated, events.ResponseEdited), "subject", 8)
 OUTCOMES = Topic("candidates.outcomes", (events.GroupsRecorded, events.OutcomeRecorded), "candidate", 8)  # only audits read it
 FEATURES = Topic("feedback.features", (events.PairEmbedded,), "pair_id", 8)
 PREFERENCES = Topic("feedback.preferences", (events.HubClaimed, events.PreferenceJoined, events.PreferenceRemoved), "", 1)

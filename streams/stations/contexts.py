@@ -10,6 +10,7 @@ from storage.settings import Settings
 from storage.warehouse.warehouse import Warehouse
 from streams.attestation.attestor import Attestor
 from streams.bus.protocol import Bus
+from streams.webhooks.settings import WebhookSettings
 from trainers.features.embedding import Embedding
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class HubContext:
     home: Path
     stop: threading.Event
     attestor: Attestor
+    webhooks: WebhookSettings
 
 
 @dataclass(frozen=True)

@@ -202,6 +202,7 @@ def test_ratings_are_exported_in_trls_unpaired_columns(hub: RunningHub) -> None:
     assert [row["completion"] for row in rows] == [[{"role": "assistant", "content": pair[side]}] for side in ("a", "b")]
     assert all(row["label"] is False and row["conversation_id"] == pair["conversation_id"] for row in rows)
     assert hub.client.get("/v1/export/ratings", params={"source": "import"}).text == ""
+    assert hub.client.get("/v1/export/comments").text == ""
 
 
 def test_export_gives_trl_columns_and_leaves_ties_out(hub: RunningHub) -> None:

@@ -1,15 +1,22 @@
 """Pairs and feedback sent by products, from the request to the log."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, TypeVar
+from uuid import UUID
 
 import httpx
 import pytest
 
 from storage.errors import Overloaded
-from storage.events import Event, JudgmentGiven, PairDrawn, ResponseRated, new_id
+from storage.events import Event, JudgmentGiven, Message, PairDrawn, ReplySent, ResponseRated, Sampling, new_id
 from storage.settings import Settings
+from storage.snapshots.snapshot import current_ratings
+from storage.warehouse.entries import Partition
+from storage.warehouse.warehouse import Warehouse
 from streams.bus.protocol import Position, Record
+from streams.bus.quarantine import decoded
 from streams.bus.sqlite import SQLiteBus
 from tests.serving.conftest import Server, Start
 
@@ -90,6 +97,34 @@ def test_an_edit_is_a_pair_and_a_judgment_for_the_rewrite(server: Server) -> Non
     assert (judgment.choice, judgment.recruiter) == ("B", pair.b.version)
 
 
+def test_of_ratings_sent_at_once_all_are_recorded_and_the_last_on_the_log_holds(server: Server, tmp_path: Path) -> None:
+    reply_id, pair_id = str(new_id()), str(new_id())
+    bodies = [{"type": "thumb", "reply_id": reply_id, "recruiter": "Ada", "thumb": way} for way in ("up", "down")] * 5
+    bodies += [{"type": "comparison", "pair_id": pair_id, "recruiter": "Ada", "choice": side} for side in ("A", "B")] * 5
+    before = {partition: end - 1 for partition, end in server.sizes().items()}
+    key = str(new_id())
+    with ThreadPoolExecutor(8) as pool, httpx.Client(base_url=server.url) as client:
+        receipts = list(pool.map(lambda body: client.post("/v1/feedback", json=body).json(), bodies))
+        keyed = list(pool.map(lambda _: client.post("/v1/feedback", json=bodies[0], headers={"Idempotency-Key": key}).json(), range(8)))
+    assert len({receipt["event_id"] for receipt in receipts}) == 20
+    assert len({receipt["event_id"] for receipt in keyed}) == 1
+    batch = decoded(server.bus.read(before, limit=1_000, wait=0), "sink")
+    said = ReplySent(
+        event_id=UUID(reply_id), source="product", conversation_id="c-1", prompt=(Message(role="user", content="when ?"),), reply="soon",
+        version="v-1", sampling=Sampling(), stratum="training",
+    )  # fmt: skip
+    with Warehouse.open(tmp_path / "warehouse.duckdb") as warehouse:
+        warehouse.apply([*batch.entries, (Partition("chat.replies", 0), 0, said)])
+        ratings = [event for event in warehouse.events(ResponseRated) if isinstance(event, ResponseRated)]
+        assert len(ratings) == 11
+        assert {str(event.event_id) for event in ratings} >= {receipt["event_id"] for receipt in receipts[:10]}
+        [row] = current_ratings(warehouse, ("product",)).to_pylist()
+        assert row["good"] is (ratings[-1].thumb == "up")
+        judgments = warehouse.events(JudgmentGiven)
+        held = warehouse.query("join_standing", {"ids": [pair_id]}).to_pylist()
+        assert [row["event_id"] for row in held] == [str(judgments[-1].event_id)]
+
+
 class FullBus(SQLiteBus):
     """A bus that refuses entries while ``full`` is set."""
 
@@ -112,7 +147,9 @@ def full(start: Start, settings: Settings) -> Iterator[Server]:
 def test_nothing_is_acknowledged_when_the_log_is_full(full: Server) -> None:
     chat = {"model": "champion", "messages": PROMPT, "max_tokens": 3}
     given = {"type": "comparison", "pair_id": str(new_id()), "recruiter": "Ada", "choice": "A"}
-    for path, body in (("/v1/chat/completions", chat), ("/v1/pairs", {"prompt": PROMPT, "responses": ["a", "b"]}), ("/v1/feedback", given)):
+    pair = {"prompt": PROMPT, "responses": ["a", "b"]}
+    requests = {"/v1/chat/completions": chat, "/v1/pairs": pair, "/v1/feedback": given, "/v1/feedback/bulk": {"items": [given] * 3}}
+    for path, body in requests.items():
         answer = httpx.post(f"{full.url}{path}", json=body)
         assert (answer.status_code, answer.headers["Retry-After"], answer.json()["error"]["code"]) == (503, "7", "overloaded")
 

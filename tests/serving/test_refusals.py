@@ -14,6 +14,10 @@ USER = {"role": "user", "content": "when is the interview ?"}
 CHAT = {"model": "champion", "messages": [USER]}
 COMPARISON = {"type": "comparison", "pair_id": PAIR, "recruiter": "Ada", "choice": "A"}
 THUMB = {"type": "thumb", "conversation_id": "c-1", "recruiter": "Ada", "thumb": "up"}
+SCORE = {"type": "score", "reply_id": PAIR, "recruiter": "Ada", "score": 4, "scale": [1, 5]}
+COMMENT = {"type": "comment", "reply_id": PAIR, "recruiter": "Ada", "comment": "too long"}
+WITHDRAWAL = {"type": "withdrawal", "pair_id": PAIR, "recruiter": "Ada"}
+REWRITE = {"type": "edit", "reply_id": PAIR, "edited": "yes", "recruiter": "Ada"}
 EDIT = {"type": "edit", "prompt": [USER], "original": "no", "edited": "yes", "recruiter": "Ada"}
 PAIRED = {"prompt": [USER], "responses": ["yes", "no"]}
 
@@ -99,9 +103,32 @@ FEEDBACK = [
     (COMPARISON | {"counts": False}, "counts"),
     (COMPARISON | {"objectives": {"helpful": "yes"}}, "objectives.helpful"),
     (COMPARISON | {"objectives": {"": "A"}}, "objectives"),
+    (THUMB | {"conversation_id": None}, "reply_id"),
     (THUMB | {"conversation_id": "no spaces"}, "conversation_id"),
     (THUMB | {"thumb": "sideways"}, "thumb"),
     (THUMB | {"reply_id": "7"}, "reply_id"),
+    (COMPARISON | {"reply_id": PAIR}, "pair_id"),
+    (COMPARISON | {"pair_id": None}, "pair_id"),
+    (SCORE | {"score": 6}, "score"),
+    (SCORE | {"score": "4"}, "score"),
+    (SCORE | {"score": float("nan")}, "score"),
+    (SCORE | {"scale": [5, 1]}, "scale"),
+    (SCORE | {"scale": [3, 3]}, "scale"),
+    (SCORE | {"scale": [1]}, "scale.1"),
+    (SCORE | {"scale": [1, "5"]}, "scale.1"),
+    (SCORE | {"reply_id": None}, "reply_id"),
+    (COMMENT | {"comment": " "}, "comment"),
+    (COMMENT | {"reply_id": None}, "reply_id"),
+    (WITHDRAWAL | {"pair_id": None}, "reply_id"),
+    (WITHDRAWAL | {"reply_id": PAIR}, "pair_id"),
+    (REWRITE | {"reply_id": None}, "reply_id"),
+    (REWRITE | {"pair_id": PAIR}, "side"),
+    (REWRITE | {"side": "A"}, "pair_id"),
+    (REWRITE | {"pair_id": PAIR, "side": "A"}, "reply_id"),
+    (REWRITE | {"edited": ""}, "edited"),
+    (REWRITE | {"original": "no"}, "prompt"),
+    (EDIT | {"reply_id": PAIR}, "reply_id"),
+    (EDIT | {"original": None}, "original"),
     (EDIT | {"edited": "no"}, "edited"),
     (EDIT | {"edited": ""}, "edited"),
     (EDIT | {"prompt": []}, "prompt"),

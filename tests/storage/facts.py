@@ -29,6 +29,7 @@ from storage.events import (
     PreferenceRemoved,
     ReplySent,
     Response,
+    ResponseEdited,
     ResponseRated,
     ReviewDecided,
     RewardUpdated,
@@ -54,6 +55,7 @@ TOPICS = {
     PairDrawn: "feedback.pairs",
     JudgmentGiven: "feedback.judgments",
     ResponseRated: "feedback.ratings",
+    ResponseEdited: "feedback.ratings",
     GroupsRecorded: "candidates.outcomes",
     OutcomeRecorded: "candidates.outcomes",
     PairEmbedded: "feedback.features",
@@ -208,7 +210,8 @@ def one_of_each() -> list[Event]:
         reply(1),
         pair(1),
         said,
-        ResponseRated(**common, conversation_id="c", reply_id=run, recruiter="r-1", thumb="down", reason="late"),
+        ResponseRated(**common, conversation_id="c", reply_id=run, recruiter="r-1", score=2.5, lowest=1, highest=5, reason="late"),
+        ResponseEdited(**common, pair_id=id_of("pair", 9), original_pair=id_of("pair", 1), side="B", recruiter="r-1", edited="Tomorrow."),
         GroupsRecorded(**common, candidate="c-1", groups={"sex": "female", "race_ethnicity": "Hispanic or Latino"}),
         OutcomeRecorded(
             **common, outcome_id="o-1", candidate="c-1", position="nurse", stage="screening", selected=True, score=0.5, decided_at=at(1)

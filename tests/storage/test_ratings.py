@@ -1,4 +1,4 @@
-"""A snapshot holds what recruiters said of single replies: each one's last thumb, and both replies of a pair judged "neither"."""
+"""A snapshot holds what recruiters said of single replies: each one's last thumb or score, and both replies of a pair judged "neither"."""
 
 import json
 from collections.abc import Iterator
@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
+from dashboard.actions.exports import Exporter
 from storage.errors import WarehouseError
+from storage.events import ResponseRated
 from storage.snapshots.snapshot import Manifest, current_ratings, freeze, open_snapshot
 from storage.strata import stratum_of
+from storage.warehouse.entries import Partition
 from storage.warehouse.warehouse import Warehouse
 from tests.storage.facts import Log, apply, features, id_of, judgment, pair, reply, thumb
 from trainers.runs.data import RunData
@@ -138,3 +142,83 @@ def test_ratings_of_what_the_evaluation_stratum_has_are_not_trained_on(loop: tup
     found = RunData.read(tmp_path / "s").ratings
     assert [(each.conversation_id, each.stratum) for each in found if each.stratum == "training"] == [(f"conversation-{kept}", "training")]
     assert [each.good for each in found] == [True, True]
+
+
+def score(number: int, value: float, recruiter: str = "r-1", minute: float = 0, **values: Any) -> ResponseRated:
+    scored = {"event_id": id_of("scored", number, value, recruiter, minute), "thumb": None, "score": value, "lowest": 1, "highest": 5}
+    return thumb(number, "up", recruiter, minute).model_copy(update=scored | values)
+
+
+def test_a_score_counts_by_the_middle_of_its_scale(loop: tuple[Warehouse, Log], tmp_path: Path) -> None:
+    warehouse, log = loop
+    apply(
+        warehouse, log, score(20, 4), score(21, 2), score(22, 3), score(23, 0, lowest=-1, highest=1), score(24, 0.1, lowest=-1, highest=1)
+    )
+    apply(warehouse, log, score(25, 5), score(26, 3.5, lowest=0, highest=10))
+    frozen(warehouse, tmp_path / "s")
+    found = {text: good for text, _, good, _ in rated(tmp_path / "s")}
+    assert found == {reply(20).reply: True, reply(21).reply: False, reply(24).reply: True, reply(25).reply: True, reply(26).reply: False}
+
+
+def test_the_last_thumb_or_score_of_a_recruiter_holds_and_a_withdrawal_leaves_none(loop: tuple[Warehouse, Log], tmp_path: Path) -> None:
+    warehouse, log = loop
+    nothing = {"thumb": None, "score": None, "lowest": None, "highest": None}
+    apply(warehouse, log, thumb(20, "up"), score(20, 2, minute=1), score(21, 5), score(21, 3, minute=1), thumb(22, "up"))
+    withdrawn = thumb(22, minute=1).model_copy(update=nothing | {"event_id": id_of("withdrawn", 22)})
+    comment = thumb(20, minute=2).model_copy(update=nothing | {"event_id": id_of("comment", 20), "comment": "curt"})
+    apply(warehouse, log, withdrawn, thumb(22, "down", "r-2"), comment)
+    # withdrawn before it was given, and before the reply is there
+    apply(warehouse, log, thumb(90).model_copy(update=nothing | {"event_id": id_of("early")}), thumb(90, "down", minute=1), reply(90))
+    frozen(warehouse, tmp_path / "s")
+    assert rated(tmp_path / "s") == [
+        (reply(20).reply, None, False, "r-1"), (reply(22).reply, None, False, "r-2"), (reply(90).reply, None, False, "r-1"),
+    ]  # fmt: skip
+
+
+def test_a_rating_by_the_replys_id_alone_is_of_that_reply_whichever_partition_holds_it(loop: tuple[Warehouse, Log], tmp_path: Path) -> None:
+    warehouse, log = loop
+    alone = thumb(20, "down", minute=5, conversation_id=None)
+    assert (alone.subject, thumb(20).subject) == (str(id_of("reply", 20)), "conversation-20")
+    apply(warehouse, log, thumb(91, "up", conversation_id=None), reply(91), thumb(20, "up", minute=1))
+    warehouse.apply(
+        [(Partition("feedback.ratings", 1), 0, alone), (Partition("feedback.ratings", 1), 1, thumb(21, conversation_id="other"))]
+    )
+    frozen(warehouse, tmp_path / "s")
+    assert rated(tmp_path / "s") == [(reply(20).reply, None, False, "r-1"), (reply(91).reply, None, True, "r-1")]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"conversation_id": None, "reply_id": None}, "reply_id is missing"),
+        ({"comment": "curt"}, "give one of thumb, score and comment"),
+        ({"thumb": None, "score": 1}, "belong together"),
+        ({"thumb": None, "score": 1, "lowest": 1}, "belong together"),
+        ({"lowest": 1, "highest": 5}, "belong together"),
+        ({"thumb": None, "score": 6, "lowest": 1, "highest": 5}, "not on its scale"),
+        ({"thumb": None, "score": 1, "lowest": 1, "highest": 1}, "only one value"),
+    ],
+)
+def test_a_rating_that_contradicts_itself_is_no_event(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        thumb(1, **values)
+
+
+def test_comments_are_exported_with_their_replies_until_they_are_withdrawn(loop: tuple[Warehouse, Log]) -> None:
+    warehouse, log = loop
+
+    def comment(number: int, words: str | None, recruiter: str = "r-1", **values: Any) -> ResponseRated:
+        said = {"event_id": id_of("comment", number, words, recruiter), "thumb": None, "comment": words}
+        return thumb(number, recruiter=recruiter, minute=1).model_copy(update=said | values)
+
+    apply(warehouse, log, comment(20, "curt"), comment(20, None), comment(20, "still curt", reply_id=None), comment(20, "warm", "r-2"))
+    apply(
+        warehouse, log, comment(21, "taken back", reply_id=None), comment(21, None), thumb(22), comment(95, "early", conversation_id=None)
+    )
+    exporter = Exporter(warehouse)
+    rows = [json.loads(line) for line in exporter.comments(()).splitlines()]
+    assert [(row["comment"], row["recruiter"], row["reply"]) for row in rows] == [
+        ("still curt", "r-1", reply(20).reply), ("warm", "r-2", reply(20).reply), ("early", "r-1", None),
+    ]  # fmt: skip
+    assert rows[0]["prompt"] == [message.model_dump() for message in reply(20).prompt]
+    assert exporter.comments(("simulation",)) == b""

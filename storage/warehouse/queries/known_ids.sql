@@ -4,6 +4,7 @@ SELECT (event_id::UHUGEINT & 18446744073709551615::UHUGEINT)::UBIGINT AS half FR
     UNION ALL SELECT event_id FROM pair_drawn
     UNION ALL SELECT event_id FROM judgment_given
     UNION ALL SELECT event_id FROM response_rated
+    UNION ALL SELECT event_id FROM response_edited
     UNION ALL SELECT event_id FROM groups_recorded
     UNION ALL SELECT event_id FROM outcome_recorded
     UNION ALL SELECT event_id FROM pair_embedded

@@ -1,26 +1,45 @@
--- The ratings of a snapshot, from $sources and both strata, totally ordered: each recruiter's last thumb on a reply, and both replies of
--- each pair that a recruiter's last judgment calls "neither". Cut at offsets: replies up to $cut, and thumbs, judgments and pairs up to
+-- The ratings of a snapshot, from $sources and both strata, totally ordered: each recruiter's last thumb or score of a reply (above the
+-- middle of its scale: good; below: not; the middle, or a withdrawal: no rating), and both replies of each pair that a recruiter's last judgment calls "neither". Cut at offsets: replies up to $cut, and thumbs, judgments and pairs up to
 -- $ratings_cut, $judgments_cut and $pairs_cut (lists of offsets parallel to $partitions, $ratings_partitions and so on). A "neither"
 -- after $through_sequence that replaces a preference of the snapshot is left out, because the snapshot still holds the preference.
 WITH called_neither AS (SELECT DISTINCT pair_id FROM judgment_given WHERE choice = 'neither'),
+rated AS (
+    SELECT *, coalesce(thumb, CASE WHEN 2 * score > lowest + highest THEN 'up' WHEN 2 * score < lowest + highest THEN 'down' END) AS said
+    FROM response_rated
+    WHERE "comment" IS NULL AND log_offset <= $ratings_cut[list_position($ratings_partitions, log_partition)]
+),
+replies AS (
+    SELECT event_id AS reply_id, conversation_id, prompt, reply, stratum, occurred_at AS replied_at, log_partition, log_offset
+    FROM reply_sent
+    WHERE log_offset <= $cut[list_position($partitions, log_partition)]
+),
 thumbs AS (
-    -- A thumb without a reply's id is on the conversation's last reply at that time.
     SELECT
-        rated.event_id, rated.recruiter, rated.thumb, rated.source, rated.occurred_at, rated.log_partition, rated.log_offset,
-        replies.event_id AS reply_id, conversation_id, replies.prompt, replies.reply, replies.stratum
-    FROM response_rated AS rated
-    JOIN reply_sent AS replies USING (conversation_id)
-    WHERE
-        rated.log_offset <= $ratings_cut[list_position($ratings_partitions, rated.log_partition)]
-        AND replies.log_offset <= $cut[list_position($partitions, replies.log_partition)]
-        AND CASE
-            WHEN rated.reply_id IS NULL THEN replies.occurred_at <= rated.occurred_at
-            ELSE replies.event_id = rated.reply_id
-        END
-    QUALIFY row_number() OVER (PARTITION BY rated.event_id ORDER BY replies.log_partition, replies.log_offset DESC) = 1
+        rated.event_id, rated.recruiter, rated.said, rated.source, rated.occurred_at, rated.log_partition, rated.log_offset,
+        replies.* EXCLUDE (replied_at, log_partition, log_offset)
+    FROM rated
+    JOIN replies ON replies.reply_id = rated.reply_id AND replies.conversation_id = coalesce(rated.conversation_id, replies.conversation_id)
+    UNION ALL
+    (
+        -- A rating without a reply's id is of the conversation's last reply at that time.
+        SELECT
+            rated.event_id, rated.recruiter, rated.said, rated.source, rated.occurred_at, rated.log_partition, rated.log_offset,
+            replies.* EXCLUDE (replied_at, log_partition, log_offset)
+        FROM rated
+        JOIN replies ON replies.conversation_id = rated.conversation_id
+        WHERE rated.reply_id IS NULL AND replies.replied_at <= rated.occurred_at
+        QUALIFY row_number() OVER (PARTITION BY rated.event_id ORDER BY replies.log_partition, replies.log_offset DESC) = 1
+    )
 ),
 standing_thumbs AS (
-    SELECT * FROM thumbs QUALIFY row_number() OVER (PARTITION BY reply_id, recruiter ORDER BY log_partition, log_offset DESC) = 1
+    -- The last on the log holds. Ratings of one reply are in two partitions where only some name its conversation; then the later holds.
+    SELECT *
+    FROM (
+        SELECT *
+        FROM thumbs
+        QUALIFY row_number() OVER (PARTITION BY reply_id, recruiter, log_partition ORDER BY log_offset DESC) = 1
+    )
+    QUALIFY row_number() OVER (PARTITION BY reply_id, recruiter ORDER BY occurred_at DESC, log_partition) = 1
 ),
 pairs AS (
     SELECT *
@@ -44,8 +63,9 @@ preferences AS (
         AND sequence NOT IN (SELECT removes FROM preference_removed WHERE preference_removed.sequence <= $through_sequence)
 ),
 ratings AS (
-    SELECT event_id, NULL::VARCHAR AS side, conversation_id, prompt, reply, thumb = 'up' AS good, recruiter, stratum, source, occurred_at
+    SELECT event_id, NULL::VARCHAR AS side, conversation_id, prompt, reply, said = 'up' AS good, recruiter, stratum, source, occurred_at
     FROM standing_thumbs
+    WHERE said IS NOT NULL
     UNION ALL
     SELECT
         said.event_id, side, pairs.conversation_id, pairs.prompt, CASE side WHEN 'A' THEN pairs.a_text ELSE pairs.b_text END, false,

@@ -1,0 +1,27 @@
+"""Feedback kind ``score``: a number on a scale for one reply; above the middle it counts as a thumb up, below as a thumb down."""
+
+from typing import Literal
+from uuid import UUID
+
+from serving.feedback.kind import FeedbackKind, Published, Shape
+from storage.events import Finite, Identifier, Name, Source, Text
+from streams.intake import Intake
+
+
+class Score(Shape):
+    """Request body. ``scale`` is the lowest and the highest possible score, such as ``[1, 5]``."""
+
+    type: Literal["score"]
+    recruiter: Name
+    score: Finite
+    scale: tuple[Finite, Finite]
+    reply_id: UUID | None = None
+    conversation_id: Identifier | None = None
+    reason: Text | None = None
+
+
+def publish(intake: Intake, given: Score, source: Source, caller: str) -> Published:
+    return Published(intake.rating(**given.model_dump(exclude={"type"}), source=source).event_id)
+
+
+KIND = FeedbackKind("score", Score, publish)

@@ -1,0 +1,27 @@
+"""Feedback kind ``withdrawal``: what a recruiter has said of a pair or of a reply teaches nothing any more."""
+
+from typing import Literal
+from uuid import UUID
+
+from serving.feedback.kind import FeedbackKind, Published, Shape
+from storage.events import Identifier, JudgmentGiven, Name, Source, Text
+from streams.intake import Intake
+
+
+class Withdrawal(Shape):
+    """Request body. A rewrite is withdrawn by the ``pair_id`` of its receipt."""
+
+    type: Literal["withdrawal"]
+    recruiter: Name
+    pair_id: UUID | None = None
+    reply_id: UUID | None = None
+    conversation_id: Identifier | None = None
+    reason: Text | None = None
+
+
+def publish(intake: Intake, given: Withdrawal, source: Source, caller: str) -> Published:
+    event = intake.withdrawal(**given.model_dump(exclude={"type"}), source=source, caller=caller)
+    return Published(event.event_id, event.pair_id if isinstance(event, JudgmentGiven) else None)
+
+
+KIND = FeedbackKind("withdrawal", Withdrawal, publish)
