@@ -1,13 +1,16 @@
 """Invalid requests: each is refused in OpenAI's error format with the field's name, and publishes nothing."""
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import pytest
 
-from tests.serving.conftest import Server
+from storage.settings import Settings
+from tests.serving.conftest import Server, run_serving
 
 PAIR = "0195f0a0-0000-7000-8000-000000000000"
 USER = {"role": "user", "content": "when is the interview ?"}
@@ -20,6 +23,17 @@ WITHDRAWAL = {"type": "withdrawal", "pair_id": PAIR, "recruiter": "Ada"}
 REWRITE = {"type": "edit", "reply_id": PAIR, "edited": "yes", "recruiter": "Ada"}
 EDIT = {"type": "edit", "prompt": [USER], "original": "no", "edited": "yes", "recruiter": "Ada"}
 PAIRED = {"prompt": [USER], "responses": ["yes", "no"]}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Server]:
+    """A server that draws no second responses: one to an earlier request would be written between two looks at the log."""
+    folder = tmp_path_factory.mktemp("refusals")
+    settings = Settings.read(folder, environ={}).with_values(
+        {"home": folder / "home", "model": str(tiny_model)}, serving={"max_tokens": 24, "pairing_share": 0.0}
+    )
+    with run_serving(settings) as running:
+        yield running
 
 
 def said(content: object) -> dict[str, Any]:
