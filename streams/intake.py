@@ -12,6 +12,7 @@ from storage.errors import InputRefused
 from storage.events import (
     Event,
     GroupsRecorded,
+    Intervention,
     JudgmentGiven,
     OutcomeRecorded,
     PairDrawn,
@@ -80,8 +81,9 @@ class Intake:
         sampling: Sampling | Mapping[str, Any],
         candidate: str | None = None,
         source: Source = "product",
+        interventions: Sequence[Intervention] = (),
     ) -> ReplySent:
-        """Record a reply of the chatbot to ``candidate`` (the product's own id, stored as a pseudonym)."""
+        """Record a reply of the chatbot to ``candidate`` (the product's own id, stored as a pseudonym), and what safety filters did."""
         event = event_of(
             ReplySent,
             conversation_id=conversation_id,
@@ -93,7 +95,7 @@ class Intake:
             stratum=self.stratum(conversation_id),
             source=source,
         )
-        self.publish([event])
+        self.publish([event, *(each.about(event) for each in interventions)])
         return event
 
     def pair(

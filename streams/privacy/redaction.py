@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar, Union, get_args, get_ori
 from pydantic import BaseModel
 
 from storage.errors import InputRefused
-from storage.events import MAX_TEXT, Event, InterventionMade, PairDrawn, Text, derived_id
+from storage.events import MAX_TEXT, Event, Intervention, PairDrawn, Text
 from streams.privacy.addresses import find_addresses
 from streams.privacy.birth_dates import find_birth_dates
 from streams.privacy.contacts import find_contacts
@@ -89,7 +89,7 @@ class Redactor:
             if isinstance(redacted, PairDrawn) and redacted.a.text == redacted.b.text:
                 raise InputRefused("b: differs from a in nothing but personal data, which is not logged; there is nothing to prefer", "b")
             result.append(redacted)
-            interventions += [intervention(event, kind, times) for kind, times in sorted(kinds.items())]
+            interventions += [Intervention("log", FILTER, "redact", kind, times).about(event) for kind, times in sorted(kinds.items())]
         return result + interventions
 
     def _find(self, text: str) -> list[Found]:
@@ -112,22 +112,6 @@ class Redactor:
         bare = _bare(written)
         domain = written.rpartition("@")[2].casefold()
         return bare in self._kept or (kind == "email" and any(domain == own or domain.endswith(f".{own}") for own in self._settings.keep))
-
-
-def intervention(event: Event, kind: str, times: int) -> InterventionMade:
-    """The record that ``times`` pieces of personal data of this kind were redacted from ``event``."""
-    return InterventionMade(
-        event_id=derived_id("InterventionMade", event.event_id, FILTER, kind),
-        occurred_at=event.occurred_at,
-        source=event.source,
-        conversation_id=getattr(event, "conversation_id", None),
-        about=event.event_id,
-        stage="log",
-        filter=FILTER,
-        action="redact",
-        finding=kind,
-        times=times,
-    )
 
 
 def with_texts(part: Part, change: Callable[[str], str]) -> Part:

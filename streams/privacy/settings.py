@@ -1,18 +1,8 @@
 """The section ``[privacy]``."""
 
-from typing import Annotated
-
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from storage.settings import section
-
-
-def _known_region(region: str) -> str:
-    from phonenumbers import SUPPORTED_REGIONS  # loads the table of all countries
-
-    if region not in SUPPORTED_REGIONS:
-        raise ValueError("not a country code such as US, GB or DE")
-    return region
 
 
 @section("privacy")
@@ -32,8 +22,8 @@ class PrivacySettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     redact: bool = True
-    regions: tuple[Annotated[str, AfterValidator(_known_region)], ...] = ("US", "GB", "DE", "FR", "ES", "IT", "NL", "IN")
-    keep: tuple[Annotated[str, Field(min_length=3)], ...] = ()
+    regions: tuple[str, ...] = ("US", "GB", "DE", "FR", "ES", "IT", "NL", "IN")
+    keep: tuple[str, ...] = ()
     presidio_model: str = ""
     presidio_entities: tuple[str, ...] = (
         "CREDIT_CARD",
@@ -47,3 +37,13 @@ class PrivacySettings(BaseModel):
         "US_PASSPORT",
         "US_SSN",
     )
+
+    @field_validator("regions")
+    @classmethod
+    def _known(cls, regions: tuple[str, ...]) -> tuple[str, ...]:
+        from phonenumbers import SUPPORTED_REGIONS  # loads the table of all countries
+
+        for region in regions:
+            if region not in SUPPORTED_REGIONS:
+                raise ValueError(f"{region[:20]!r} is no country code such as US, GB or DE")
+        return regions

@@ -197,6 +197,11 @@ def test_a_redacted_text_still_fits_into_an_event() -> None:
     assert "1.1.90" not in rating.reason
 
 
+def test_a_region_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="'UK' is no country code"):
+        PrivacySettings(regions=("UK",))
+
+
 def test_presidio_is_refused_where_it_is_not_installed() -> None:
     with pytest.raises(ConfigurationError, match="is not installed"):
         Redactor(PrivacySettings(presidio_model="en_core_web_lg"))
