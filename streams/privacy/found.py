@@ -19,5 +19,5 @@ Detector = Callable[[str], Iterator[Found]]
 def announced(cue: re.Pattern[str], text: str, start: int, within: int) -> bool:
     """Whether ``cue`` occurs in the ``within`` characters before ``start``, in the same sentence."""
     before = text[max(0, start - within) : start]
-    sentence = re.split(r"[!?\n]|\.\s", before)[-1]
+    sentence = re.split(r"[!?\n]|(?<![\s.]\w)(?<!No)\.\s", before)[-1]
     return cue.search(sentence) is not None

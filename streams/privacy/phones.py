@@ -11,8 +11,8 @@ from streams.privacy.found import Found, announced
 
 MAX_CHECKED = 200  # runs of digits in one text that are read by the numbering plans, which takes up to 3 ms each
 
-_DIGITS = re.compile(r"(?<![\w.,:/$€£@#-])\+?\(?\d[\d ()./\u00a0\u2010-\u2015-]{4,26}\d(?![\w%$€£]|[:,]\d)")
-_DATE = re.compile(r"\d{4}[-/. ]\d{1,2}[-/. ]\d{1,2}|\d{1,2}[-/. ]\d{1,2}[-/. ]\d{2,4}")
+_DIGITS = re.compile(r"(?<![\w.,:/$€£@#-])\+?\(?\d[\d ()./\u00a0\u2010-\u2015-]{4,26}\d(?:(?=[xX]\d{1,6}\b)|(?![\w%$€£]|[:,]\d))")
+_DATE = re.compile(r"(?:19|20)\d\d-\d{1,4}-\d{1,4}|\d{4}[-/. ]\d{1,2}[-/. ]\d{1,2}|\d{1,2}[-/. ]\d{1,2}[-/. ]\d{2,4}")
 _YEARS = re.compile(r"(?:19|20)\d\d ?[-/\u2010-\u2015] ?(?:19|20)\d\d")
 _GROUPED = re.compile(r"\d{1,3}(?:[. ]\d{3})+")  # 45 000
 _MONEY_BEFORE = re.compile(r"(?:[$€£]|\b(?:USD|EUR|GBP|CHF|Rs|salary|budget|pay|wage)\b\D{0,12})\s?$", re.I)
@@ -46,7 +46,7 @@ def find_phones(text: str, regions: Sequence[str]) -> Iterator[Found]:
         if sum(map(str.isdecimal, written)) < 7 or _is_other(text, match):
             continue
         cue = written.startswith("+") or announced(_CUE, text, match.start(), 60)
-        if not written.startswith(("+", "(", "0")) and not cue and written.isdecimal():
+        if not cue and _may_be_any_number(written) and not _is_a_line(text, match):
             continue
         checked += 1
         if checked > MAX_CHECKED:
@@ -55,13 +55,23 @@ def find_phones(text: str, regions: Sequence[str]) -> Iterator[Found]:
         yield from _numbers_in(written, match.start(), regions, cue)
 
 
+def _may_be_any_number(written: str) -> bool:
+    """Whether it is plain digits, or in groups of three like an amount, without the zero of a national number."""
+    return not written.startswith(("+", "(", "0")) and (written.isdecimal() or _GROUPED.fullmatch(written) is not None)
+
+
+def _is_a_line(text: str, match: re.Match[str]) -> bool:
+    """Whether there is nothing else on the line, as in the head of a CV."""
+    before, after = text[: match.start()].rpartition("\n")[2], text[match.end() :].partition("\n")[0]
+    return "\n" in text and not before.strip() and not after.strip()
+
+
 def _is_other(text: str, match: re.Match[str]) -> bool:
     """Whether it is a date, an amount of money, or an id that is named as such."""
     written, before = match.group(), text[max(0, match.start() - 40) : match.start()]
     return bool(
         _DATE.fullmatch(written)
         or _YEARS.fullmatch(written)
-        or (_GROUPED.fullmatch(written) and not written.startswith("0"))
         or _MONEY_BEFORE.search(before)
         or _MONEY_AFTER.match(text, match.end())
         or _OTHER_NUMBER.search(before)

@@ -98,7 +98,7 @@ class Redactor:
         found: list[Found] = []
         rest = text
         for detector in self._detectors:
-            for each in sorted(detector(rest)):
+            for each in sorted(detector(rest), key=lambda each: (each.start, -each.end)):
                 if _MASK in rest[each.start : each.end] or self._is_kept(text[each.start : each.end], each.kind):
                     continue
                 found.append(each)

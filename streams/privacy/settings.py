@@ -22,7 +22,7 @@ class PrivacySettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     redact: bool = True
-    regions: tuple[str, ...] = ("US", "GB", "DE", "FR", "ES", "IT", "NL", "IN")
+    regions: tuple[str, ...] = ("US", "GB", "DE", "FR", "ES", "IT", "NL", "PL", "SE", "IN")
     keep: tuple[str, ...] = ()
     presidio_model: str = ""
     presidio_entities: tuple[str, ...] = (
