@@ -22,7 +22,7 @@ from typing import get_args
 
 from benchmarks.figures import Figure, result, write
 from benchmarks.gates.conduct import lines
-from benchmarks.safety.personal import facts, planted
+from benchmarks.safety.personal import OTHERS, facts, planted
 from serving.safety import conduct, injection, insults
 from serving.safety.safety import Safety
 from serving.safety.sentences import cut
@@ -60,12 +60,14 @@ def _redaction(count: int, conversations: Sequence[Conversation]) -> list[Figure
         kinds.setdefault(each.kind, []).append(gone)
         right += gone
         wrong += max(0, sum(redacted.kinds.values()) - gone)
+    others = [not _shows(each.value, redactor.redact(each.text).text) for each in planted(SEED, count, OTHERS)]
     facts_taken = [bool(redactor.redact(text).kinds) for text in facts(SEED, 160 * count)]
     world_taken = [bool(redactor.redact(text).kinds) for text in _texts(conversations)]
     everything = [each for gone in kinds.values() for each in gone]
     return [
         _share("redaction_recall", everything, ">=0.9"),
         *[_share(f"redaction_recall_{kind}", gone) for kind, gone in kinds.items()],
+        _share("redaction_recall_other_countries", others),
         _share("redaction_precision", [True] * right + [False] * wrong, ">=0.95"),
         _share("redaction_false_alarms_facts", facts_taken, "<=0.02"),
         _share("redaction_false_alarms_world", world_taken, "<=0"),
