@@ -6,7 +6,7 @@ What filters do is returned as interventions, which ``Intake.reply`` records tog
 
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from serving.safety import injection, table
 from serving.safety.filter import Action, Filter, Finding, Stage
@@ -82,6 +82,35 @@ class Safety:
             result = _with_note(result)
         blocked = any(action == "block" for _, action, _ in counted)
         return Question(tuple(result), _interventions("question", counted), self.apology if blocked else None)
+
+    async def body(self, sent: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The body of a ``/v1/chat/completions`` request with the same messages quoted, for an upstream that gets it as it was sent.
+
+        Results of tools are read like what the candidate sent. What was done is counted by :meth:`question`.
+        """
+        messages = sent.get("messages")
+        if not isinstance(messages, list | tuple):
+            return sent
+        result = [await self._quoted_in_request(message) for message in messages]
+        if all(one is other for one, other in zip(result, messages, strict=True)):
+            return sent
+        return {**sent, "messages": [{"role": "system", "content": NOTE}, *result]}
+
+    async def _quoted_in_request(self, message: Any) -> Any:
+        """The message, or a copy with its texts quoted."""
+        if not isinstance(message, Mapping) or message.get("role") not in ("user", "tool", "function"):
+            return message
+        content = message.get("content")
+        texts = [content] if isinstance(content, str) else [part["text"] for part in content or () if _is_text(part)]
+        found = await self._find("question", [*texts, "\n".join(texts)] if texts else [], ())
+        if not any(action in ("replace", "block") for findings in found for _, action, _ in findings):
+            return message
+        if isinstance(content, str):
+            return {**message, "content": injection.quoted(content)}
+        return {
+            **message,
+            "content": [{**part, "text": injection.quoted(part["text"])} if _is_text(part) else part for part in content or ()],
+        }
 
     async def reply(self, text: str, conversation: Sequence[Message] = ()) -> CheckedReply:
         """Check a whole reply."""
@@ -175,6 +204,11 @@ async def checked_pieces(
         text.append(passed)
         yield passed
     yield CheckedReply("".join(text), stream.interventions, stream.refused)
+
+
+def _is_text(part: Any) -> bool:
+    """Whether it is a part of a message's content that holds text."""
+    return isinstance(part, Mapping) and isinstance(part.get("text"), str)
 
 
 def _interventions(stage: Stage, counted: Mapping[tuple[str, Action, str], int]) -> tuple[Intervention, ...]:
