@@ -137,6 +137,12 @@ class ReplyStream:
 
     At most ``sentences.MAX_SENTENCE`` characters and a few are held back. Where a filter may block, a reply is held back until its end,
     because what has been sent cannot be replaced. The text let through is that of ``Safety.reply``, whatever the pieces.
+
+    Attributes
+    ----------
+    fed : whether any piece has come before the end
+    sent : what :meth:`feed` let through
+    refused : whether the candidate gets the apology and nothing of the model's, once the reply has ended
     """
 
     def __init__(self, safety: Safety, conversation: Sequence[Message] = ()) -> None:
@@ -144,16 +150,19 @@ class ReplyStream:
         self._conversation = conversation
         self._rest = ""  # not yet a sentence
         self._kept: list[str] = []  # checked, and held back until the end
-        self._sent = False  # whether any text but white space has passed
+        self._spoken = False  # whether any text but white space has passed
         self._dropped = self._blocked = False
         self._counted: Counter[tuple[str, Action, str]] = Counter()
-        self.refused = False
+        self.fed = self.refused = False
+        self.sent = ""
 
     async def feed(self, piece: str) -> str:
         """Take the next piece of the reply; returns what may be sent now, often nothing."""
+        self.fed = True
         sentences, self._rest = cut(self._rest + piece, final=False)
         passed = await self._checked(sentences)
         if not self._safety.may_block:
+            self.sent += passed
             return passed
         self._kept.append(passed)
         return ""
@@ -162,7 +171,7 @@ class ReplyStream:
         """Take the last piece; returns the rest of what may be sent."""
         sentences, self._rest = cut(self._rest + piece, final=True)
         passed = "".join([*self._kept, await self._checked(sentences)])
-        if self._blocked or (self._dropped and not self._sent):
+        if self._blocked or (self._dropped and not self._spoken):
             self.refused = True
             return self._safety.apology
         return passed
@@ -182,10 +191,10 @@ class ReplyStream:
             if actions & {"replace", "block"}:
                 self._dropped = True
                 continue
-            if not self._sent:
+            if not self._spoken:
                 sentence = sentence.lstrip() if self._dropped else sentence
-                self._sent = bool(sentence.strip())
-                if self._dropped and not self._sent:
+                self._spoken = bool(sentence.strip())
+                if self._dropped and not self._spoken:
                     continue
             passed.append(sentence)
         return "".join(passed)

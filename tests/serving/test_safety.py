@@ -288,6 +288,7 @@ def test_a_stream_lets_through_what_the_whole_reply_does(text: str, sizes: list[
             sent += await stream.feed(text[position : position + size])
             position += size
             held = max(held, len(stream._rest))
+        assert stream.sent == sent
         sent += await stream.finish()
         return await safety.reply(text), sent, stream, held
 
