@@ -5,7 +5,7 @@ What filters do is returned as interventions, which ``Intake.reply`` records tog
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from serving.safety import injection, table
@@ -198,21 +198,6 @@ class ReplyStream:
                     continue
             passed.append(sentence)
         return "".join(passed)
-
-
-async def checked_pieces(
-    safety: Safety, pieces: AsyncIterator[str], conversation: Sequence[Message] = ()
-) -> AsyncIterator[str | CheckedReply]:
-    """The pieces of a stream that may be sent, none of them empty, and the checked reply at the end."""
-    stream, text = ReplyStream(safety, conversation), []
-    async for piece in pieces:
-        if passed := await stream.feed(piece):
-            text.append(passed)
-            yield passed
-    if passed := await stream.finish():
-        text.append(passed)
-        yield passed
-    yield CheckedReply("".join(text), stream.interventions, stream.refused)
 
 
 def _is_text(part: Any) -> bool:

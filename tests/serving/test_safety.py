@@ -17,7 +17,7 @@ from serving.safety import conduct, injection, insults
 from serving.safety.filter import ByRules, Finding
 from serving.safety.moderation import Moderation
 from serving.safety.normalisation import normalised
-from serving.safety.safety import NOTE, CheckedReply, ReplyStream, Safety, checked_pieces
+from serving.safety.safety import NOTE, CheckedReply, ReplyStream, Safety
 from serving.safety.sentences import MAX_SENTENCE, cut
 from serving.safety.settings import APOLOGY, safety_section
 from serving.safety.table import FILTERS, FilterRow
@@ -332,20 +332,6 @@ def test_where_a_filter_may_block_the_stream_waits_for_the_end() -> None:
         return [await stream.feed("Hello Ann. "), await stream.feed("You are late. "), await stream.finish()]
 
     assert run(streamed()) == ["", "", "Hello Ann. You are late. "]
-
-
-def test_the_pieces_of_a_generator_are_checked_and_the_whole_comes_last() -> None:
-    async def collected() -> list[str | CheckedReply]:
-        async def pieces() -> Any:
-            for piece in ("Hello. ", "Are you ", "married? ", "Bye."):
-                yield piece
-
-        return [each async for each in checked_pieces(Safety(), pieces())]
-
-    *sent, last = run(collected())
-    assert isinstance(last, CheckedReply)
-    assert "".join(map(str, sent)) == last.text == "Hello. Bye."
-    assert all(sent)
 
 
 # ---- the moderation endpoint
