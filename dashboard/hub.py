@@ -48,6 +48,8 @@ from streams.http.server import server_config
 from streams.http.visible_text import without_paths
 from streams.hub import HubStreams
 from streams.intake import Intake
+from streams.privacy.redaction import Redactor
+from streams.privacy.settings import PrivacySettings
 from streams.pseudonyms import pseudonym_key
 from streams.settings import FeedbackCaps
 from streams.stations.runner import failure_of, stop_on_signals
@@ -119,7 +121,13 @@ class Hub:
         services = Services(
             live=self.live,
             queue=self.queue,
-            intake=Intake(self.outlet, pseudonym_key(common), settings.section("feedback", FeedbackCaps), asking),
+            intake=Intake(
+                self.outlet,
+                pseudonym_key(common),
+                settings.section("feedback", FeedbackCaps),
+                asking,
+                Redactor(settings.section("privacy", PrivacySettings)),
+            ),
             reviews=reviews,
             records=Records(folded, artifacts),
             artifacts=artifacts,

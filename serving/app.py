@@ -50,6 +50,8 @@ from streams.http.errors import answer_errors
 from streams.http.request_guard import RequestGuard
 from streams.http.server import server_config
 from streams.intake import Intake
+from streams.privacy.redaction import Redactor
+from streams.privacy.settings import PrivacySettings
 from streams.pseudonyms import pseudonym_key
 from streams.settings import FeedbackCaps
 from trainers.features.settings import FeatureSettings
@@ -103,7 +105,11 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
     bus = bus or bus_of(settings)
     outlet = outlet_of(settings, bus, "serving")
     intake = Intake(
-        outlet, pseudonym_key(settings.common), settings.section("feedback", FeedbackCaps), settings.section("asking", AskingSettings)
+        outlet,
+        pseudonym_key(settings.common),
+        settings.section("feedback", FeedbackCaps),
+        settings.section("asking", AskingSettings),
+        Redactor(settings.section("privacy", PrivacySettings)),
     )
     backend: Backend
     promotions: Promotions | None = None

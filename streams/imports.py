@@ -22,6 +22,7 @@ from streams.bus.quarantine import event_in
 from streams.bus.scan import batches, beginning
 from streams.bus.topics import JUDGMENTS, PAIRS
 from streams.client_events import make_judgment, make_pair
+from streams.privacy.redaction import Redactor
 from trainers.data.bad_lines import BadLine, BadLines
 from trainers.data.preference import Preference
 from trainers.data.records import layout_of, read_records
@@ -54,6 +55,7 @@ def import_file(
     objective: str = "overall",
     counts: bool = False,
     max_lag: int = MAX_LAG,
+    redactor: Redactor | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ImportReport:
     """Import the preference records of a JSONL file (gzipped or not) or a Parquet file.
@@ -64,6 +66,7 @@ def import_file(
     objective : what the records were judged by; ``overall`` stores it as the judgment's choice, anything else under its objectives
     counts : whether the judgments count towards the retraining threshold
     max_lag : back-pressure: wait while the readers lag by more than this many entries, so that live traffic goes first
+    redactor : removes personal data from the records' texts; by default as the section ``[privacy]`` does without settings
     progress : called after every line with the numbers of processed and of rejected lines
 
     Raises
@@ -76,6 +79,7 @@ def import_file(
         None of its lines is a preference record.
     """
     _check_objective(objective)
+    redaction = redactor or Redactor()
     report, back_pressure = ImportReport(BadLines(path), layout_of(path).name), _BackPressure(bus, max_lag)
     known: set[UUID] | None = None
     fresh: list[Event] = []
@@ -87,13 +91,14 @@ def import_file(
             known = set(_imported(bus))
         try:
             pair, judgment = events_of(item, objective, counts, key)
+            logged_pair, logged_judgment = redaction.logged([pair]), redaction.logged([judgment])
         except InputRefused as error:
             report.bad.add(BadLine(number, str(error)))
             continue
         if judgment.event_id in known:
             report.present += 1
             continue
-        fresh += [judgment] if pair.event_id in known else [pair, judgment]
+        fresh += logged_judgment if pair.event_id in known else logged_pair + logged_judgment
         known |= {pair.event_id, judgment.event_id}
         report.added += 1
         if len(fresh) >= 2 * BATCH:

@@ -1,4 +1,4 @@
-"""Intake of client requests: validate, pseudonymise, publish. API, dashboard and import all go through it.
+"""Intake of client requests: validate, pseudonymise, redact, publish. API, dashboard and import all go through it.
 
 Events are durable when a method returns; a refused request leaves no trace on the log. The consumers in ``streams.stations`` take it from
 there.
@@ -13,6 +13,7 @@ from storage.errors import InputRefused
 from storage.events import (
     Event,
     GroupsRecorded,
+    Intervention,
     JudgmentGiven,
     OutcomeRecorded,
     PairDrawn,
@@ -48,6 +49,7 @@ from streams.client_events import (
     make_pair,
     messages,
 )
+from streams.privacy.redaction import Redactor
 from streams.pseudonyms import Role, pseudonym
 from streams.settings import FeedbackCaps
 
@@ -57,13 +59,22 @@ TIMEOUT = 5.0  # seconds to publish before the client gets a 503
 class Intake:
     """Turns client requests into events on ``outlet``; ``key`` is the secret for pseudonyms and for the split into strata.
 
-    Every method raises ``InputRefused``, naming the field, for invalid input, and ``Overloaded`` when the log cannot be written.
+    Every method raises ``InputRefused``, naming the field, for invalid input, and ``Overloaded`` when the log cannot be written. The events
+    that they return hold the texts as given, with which the conversation goes on; ``redactor`` removes personal data from those published.
     """
 
-    def __init__(self, outlet: Outlet, key: bytes, caps: FeedbackCaps | None = None, asking: AskingSettings | None = None) -> None:
+    def __init__(
+        self,
+        outlet: Outlet,
+        key: bytes,
+        caps: FeedbackCaps | None = None,
+        asking: AskingSettings | None = None,
+        redactor: Redactor | None = None,
+    ) -> None:
         self._outlet = outlet
         self._key = key
         self._asking = asking or AskingSettings()
+        self._redactor = redactor or Redactor()
         self._limiter = JudgmentLimiter(caps or FeedbackCaps())
         self._request: UUID | None = None
         self._made = 0
@@ -88,8 +99,9 @@ class Intake:
         sampling: Sampling | Mapping[str, Any],
         candidate: str | None = None,
         source: Source = "product",
+        interventions: Sequence[Intervention] = (),
     ) -> ReplySent:
-        """Record a reply of the chatbot to ``candidate`` (the product's own id, stored as a pseudonym)."""
+        """Record a reply of the chatbot to ``candidate`` (the product's own id, stored as a pseudonym), and what safety filters did."""
         event = event_of(
             ReplySent,
             conversation_id=conversation_id,
@@ -101,7 +113,7 @@ class Intake:
             stratum=self.stratum(conversation_id),
             source=source,
         )
-        self.publish([event])
+        self.publish([event, *(each.about(event) for each in interventions)])
         return event
 
     def pair(
@@ -348,12 +360,12 @@ class Intake:
         return recorded, decided
 
     def publish(self, events: Sequence[Event]) -> None:
-        """Publish validated events in one call; refuses events stamped more than ``MAX_CLOCK_SKEW`` in the future."""
+        """Redact and publish validated events in one call; refuses events stamped more than ``MAX_CLOCK_SKEW`` in the future."""
         for event in events:
             if event.occurred_at > now() + MAX_CLOCK_SKEW:
                 stamp = f"{event.occurred_at:%Y-%m-%d %H:%M:%S} UTC"
                 raise InputRefused(f"occurred_at: {stamp} lies in the future; correct the sender's clock", "occurred_at")
-        self._outlet.publish(records_of(events), timeout=TIMEOUT)
+        self._outlet.publish(records_of(self._redactor.logged(events)), timeout=TIMEOUT)
 
     def send(self, records: Sequence[Record]) -> None:
         """Publish records that a view of this intake has collected, in one commit."""

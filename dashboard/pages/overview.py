@@ -7,6 +7,7 @@ from dash import Dash, Input, Output, dcc, html
 from pydantic import validate_call
 
 from dashboard.pages import charts, words
+from dashboard.pages.interventions import interventions
 from dashboard.pages.markup import aria
 from dashboard.pages.page import Page, Parts
 from dashboard.pages.shell import empty, heading, status_of, table
@@ -33,7 +34,11 @@ def layout(_rest: str) -> Any:
                     className="card wide",
                 ),
                 html.Div(
-                    [html.Section(id="overview-champion", className="card"), html.Section(id="overview-waiting", className="card")],
+                    [
+                        html.Section(id="overview-champion", className="card"),
+                        html.Section(id="overview-waiting", className="card"),
+                        html.Section(id="overview-interventions", className="card"),
+                    ],
                     className="stack",
                 ),
             ],
@@ -48,6 +53,7 @@ def register(app: Dash, parts: Parts) -> None:
         Output("overview-loop", "children"),
         Output("overview-champion", "children"),
         Output("overview-waiting", "children"),
+        Output("overview-interventions", "children"),
         Input("live-status", "data"),
         Input("live-runs", "data"),
     )
@@ -55,9 +61,9 @@ def register(app: Dash, parts: Parts) -> None:
     def draw(data: Mapping[str, Any] | None, runs: Sequence[Mapping[str, Any]] | None) -> tuple[Any, ...]:
         status = status_of(data)
         if status is None:
-            return "Waiting for the first reading …", None, None, None
+            return "Waiting for the first reading …", None, None, None, None
         newest = Run.model_validate(runs[0]) if runs else None
-        return lead(status), loop(status, newest), champion(status), waiting(status)
+        return lead(status), loop(status, newest), champion(status), waiting(status), interventions(status.interventions)
 
     @app.callback(Output("overview-curve", "children"), Input("live-curve", "data"))
     @validate_call

@@ -6,11 +6,12 @@ The counts are read from the warehouse when the hub starts; after that, each com
 import threading
 from collections import Counter
 
-from dashboard.status.models import Stamp
+from dashboard.status.models import Intervened, Stamp
 from storage.events import (
     EVENTS,
     Event,
     EventQuarantined,
+    InterventionMade,
     JudgmentGiven,
     PairDrawn,
     PairEmbedded,
@@ -41,6 +42,7 @@ class Tally:
         at = {row["station"]: row["n"] for row in warehouse.query("counts").to_pylist()}
         self._counts = Counter({station: at[station] for station in STATIONS.values()})
         self._sources = Counter({(row["station"], row["source"]): row["n"] for row in warehouse.query("sources").to_pylist()})
+        self._interventions = Counter({(row["filter"], row["action"]): row["n"] for row in warehouse.query("interventions").to_pylist()})
         self._removed = at["removed"]
         newest = warehouse.query("recent_judgments", {"limit": 1}).to_pylist()
         self._newest = Stamp(id=str(newest[0]["event_id"]), occurred_at=newest[0]["occurred_at"]) if newest else None
@@ -53,6 +55,8 @@ class Tally:
                 if (station := STATIONS.get(type(event))) is not None:
                     self._counts[station] += 1
                     self._sources[station, event.source] += 1
+                if isinstance(event, InterventionMade):
+                    self._interventions[event.filter, event.action] += event.times
                 if isinstance(event, JudgmentGiven) and (self._newest is None or event.occurred_at >= self._newest.occurred_at):
                     self._newest = Stamp(id=str(event.event_id), occurred_at=event.occurred_at)
 
@@ -74,6 +78,12 @@ class Tally:
     def newest(self) -> Stamp | None:
         """The newest stored judgment."""
         return self._newest
+
+    @property
+    def interventions(self) -> tuple[Intervened, ...]:
+        """What safety filters did, by filter and action."""
+        with self._lock:
+            return tuple(Intervened(filter=name, action=action, n=n) for (name, action), n in sorted(self._interventions.items()))
 
     @property
     def simulated(self) -> bool:

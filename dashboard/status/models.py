@@ -35,6 +35,14 @@ class Counts(Shown):
     quarantined: int = 0
 
 
+class Intervened(Shown):
+    """How often a safety filter took an action."""
+
+    filter: str
+    action: str
+    n: int
+
+
 class Threshold(Shown):
     """Progress to the next training run: ``since`` of ``every`` judgments; ``k`` runs were requested by count so far."""
 
@@ -107,6 +115,7 @@ class Status(Shown):
     awaiting_review: tuple[str, ...]
     reward: Reward | None
     newest: Newest
+    interventions: tuple[Intervened, ...] = ()
     lag: dict[str, int]
     health: Health
 

@@ -138,6 +138,7 @@ class Readings:
                 judgment=tally.newest,
                 reward=shown.Stamp(id=str(reward.sequence), occurred_at=reward.occurred_at) if reward else None,
             ),
+            interventions=tally.interventions,
             lag=lag,
             health=shown.Health(ready=not problems, problems=problems),
         )

@@ -23,6 +23,8 @@ from streams.bus.open import bus_of
 from streams.bus.protocol import Bus
 from streams.bus.topics import PAIRS, TOPICS
 from streams.imports import ImportReport, import_file
+from streams.privacy.redaction import Redactor
+from streams.privacy.settings import PrivacySettings
 from streams.pseudonyms import pseudonym_key
 from streams.stations.embed import embed_pairs
 from streams.stations.runner import HandlerStation
@@ -43,8 +45,10 @@ def import_records(
     """Import a file's records; see :func:`streams.imports.import_file`."""
     if not file.is_file():
         raise ConfigurationError(f"{file}: there is no such file")
+    redactor = Redactor(settings.section("privacy", PrivacySettings))
     with closing(_bus(settings)) as bus:
-        return import_file(file, bus, pseudonym_key(settings.common), objective=objective, counts=count, progress=progress)
+        key = pseudonym_key(settings.common)
+        return import_file(file, bus, key, objective=objective, counts=count, redactor=redactor, progress=progress)
 
 
 def export_form(file: Path, form: str | None) -> str:

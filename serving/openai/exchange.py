@@ -2,8 +2,8 @@
 
 import hashlib
 import re
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from starlette.concurrency import run_in_threadpool
 
@@ -11,13 +11,14 @@ from serving import responses
 from serving.best_of import best_answer, stream_best
 from serving.duel import CurrentDuel
 from serving.intake_calls import ClientSource
-from serving.models.backend import Answer, Answering, Backend, Delta, Question, Unavailable
+from serving.models.backend import Answer, Answering, Backend, Choice, Delta, Question, Unavailable
 from serving.openai.messages import as_text, newest
 from serving.openai.request import ChatRequest
 from serving.pairing import Pairing
 from serving.requests import FieldRefused
 from serving.reranking import Reranker
-from storage.events import Message, derived_id
+from serving.safety.safety import ReplyStream, Safety
+from storage.events import Intervention, Message, derived_id
 from streams.intake import Intake
 
 UNLOGGED_MODEL = "unlogged"  # the champion, for requests that are no feedback material, such as a client's titles and tags
@@ -44,6 +45,7 @@ class Service:
     ranker: Reranker = field(default_factory=lambda: Reranker(None))
     best_of: int = 1
     unlogged_prompts: tuple[str, ...] = ()
+    safety: Safety = field(default_factory=Safety)
 
     def names(self) -> tuple[str, ...]:
         """Model names that a client may request."""
@@ -67,6 +69,8 @@ class Exchange:
 
     def __init__(self, service: Service, asked: ChatRequest, source: ClientSource) -> None:
         self._service, self._asked, self._source = service, asked, source
+        self._interventions: tuple[Intervention, ...] = ()
+        self._refused = False
         if asked.model not in service.names():
             known = ", ".join(service.names())
             raise FieldRefused(f"model: {asked.model!r} does not exist; choose one of {known}", "model", "model_not_found")
@@ -98,7 +102,10 @@ class Exchange:
 
     async def answer(self) -> tuple[Answer, dict[str, str | None]]:
         """The whole answer, and the ids by which it can be judged; it is on the log."""
-        answer = await self._from_canary_or_champion()
+        answer = await self._refusal()
+        if answer is None:
+            answer = await self._from_canary_or_champion()
+            answer = await self._checked(answer, [ReplyStream(self._service.safety, self.prompt) for _ in answer.choices])
         return answer, await self._record(answer)
 
     async def stream(self) -> AsyncIterator[Delta | tuple[Answer, dict[str, str | None]]]:
@@ -116,7 +123,48 @@ class Exchange:
         except Unavailable:  # the canary has just ended
             return await best_answer(service.backend, service.ranker, self.question)
 
+    async def _refusal(self) -> Answer | None:
+        """Let the safety filters read the question; an answer if the model must not be asked."""
+        safety = self._service.safety
+        read = await safety.question(self.prompt)
+        self._interventions, self.prompt = read.interventions, read.messages
+        self.question = replace(self.question, prompt=read.messages, sent=await safety.body(self.question.sent))
+        self._refused = read.refusal is not None
+        return None if read.refusal is None else Answer("safety", [Choice(read.refusal, "content_filter")], {})
+
+    async def _checked(self, answer: Answer, streams: Sequence[ReplyStream]) -> Answer:
+        """The answer without what filters object to."""
+        checked = []
+        for choice, stream in zip(answer.choices, streams, strict=True):
+            text = stream.sent + await stream.finish("" if stream.fed else choice.text)
+            checked.append(choice if text == choice.text else replace(choice, text=text, logprobs=None))
+            self._interventions += stream.interventions
+        self._refused = streams[0].refused
+        return replace(answer, choices=checked)
+
     async def _parts(self) -> AsyncIterator[Delta | Answer]:
+        refusal = await self._refusal()
+        if refusal is not None:
+            yield Delta({"role": "assistant", "content": refusal.text})
+            yield refusal
+            return
+        streams = [ReplyStream(self._service.safety, self.prompt) for _ in range(self.question.n)]
+        async for item in self._generated():
+            if isinstance(item, Answer):
+                before = [len(stream.sent) for stream in streams]
+                answer = await self._checked(item, streams)
+                for index, (choice, start) in enumerate(zip(answer.choices, before, strict=True)):
+                    if choice.text[start:]:
+                        yield Delta({"content": choice.text[start:]}, index)
+                yield answer
+            elif isinstance(item.fields.get("content"), str):
+                fields = {**item.fields, "content": await streams[item.index].feed(item.fields["content"])}
+                if fields["content"] or len(fields) > 1:
+                    yield Delta(fields, item.index)  # without log-probabilities, which are of other tokens
+            else:
+                yield item
+
+    async def _generated(self) -> AsyncIterator[Delta | Answer]:
         service, started = self._service, False
         try:
             async for item in stream_best(self._canary or service.backend, service.ranker, self.question):
@@ -163,7 +211,10 @@ class Exchange:
             sampling=self.question.sampling,
             candidate=self._asked.user,
             source=self._source,
+            interventions=self._interventions,
         )
+        if self._refused:  # the apology: nothing to compare
+            return responses.extension(self.conversation_id, event.event_id, None)
         others = [choice.text for choice in answer.choices[1:] if choice.text.strip() and choice.text.strip() != answer.text.strip()]
         if others:
             pair_id = await self._service.pairing.shown(event, others[0])

@@ -13,6 +13,7 @@ from storage.events.ids import derived_id, new_id, now
 from storage.events.outcomes import GroupsRecorded, OutcomeRecorded
 from storage.events.preferences import HubClaimed, Numbered, PreferenceJoined, PreferenceRemoved, SequenceGap, Watermark, advance
 from storage.events.quarantine import EventQuarantined
+from storage.events.safety import Intervention, InterventionMade
 from storage.events.training import DatasetFrozen, RewardUpdated, RunClaimed, TrainingFailed, TrainingProgress, TrainingRequested
 from storage.events.vector import Vector, pack, unpack
 from storage.events.versions import CanaryStarted, DuelDecided, GateResult, ModelEvaluated, ModelPromoted, ModelRolledBack, ReviewDecided
@@ -21,6 +22,7 @@ EVENTS: dict[str, type[Event]] = {
     kind.__name__: kind
     for kind in (
         ReplySent,
+        InterventionMade,
         PairDrawn,
         JudgmentGiven,
         ResponseRated,
@@ -61,6 +63,8 @@ __all__ = [
     "GroupsRecorded",
     "HubClaimed",
     "Identifier",
+    "Intervention",
+    "InterventionMade",
     "JudgmentGiven",
     "Kind",
     "Message",

@@ -20,6 +20,7 @@ class Topic:
 
 
 REPLIES = Topic("chat.replies", (events.ReplySent,), "conversation_id", 8)
+INTERVENTIONS = Topic("chat.interventions", (events.InterventionMade,), "conversation_id", 8)
 PAIRS = Topic("feedback.pairs", (events.PairDrawn,), "pair_id", 8)
 JUDGMENTS = Topic("feedback.judgments", (events.JudgmentGiven,), "pair_id", 8)
 RATINGS = Topic("feedback.ratings", (events.ResponseRated, events.ResponseEdited), "subject", 8)
@@ -49,6 +50,7 @@ TOPICS: dict[str, Topic] = {
     topic.name: topic
     for topic in (
         REPLIES,
+        INTERVENTIONS,
         PAIRS,
         JUDGMENTS,
         RATINGS,

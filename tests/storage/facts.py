@@ -17,6 +17,7 @@ from storage.events import (
     GateResult,
     GroupsRecorded,
     HubClaimed,
+    InterventionMade,
     JudgmentGiven,
     Message,
     ModelEvaluated,
@@ -52,6 +53,7 @@ VECTOR = pack(np.array([0.5, -1.25, 3.0], dtype="f4"))
 
 TOPICS = {
     ReplySent: "chat.replies",
+    InterventionMade: "chat.interventions",
     PairDrawn: "feedback.pairs",
     JudgmentGiven: "feedback.judgments",
     ResponseRated: "feedback.ratings",
@@ -208,6 +210,9 @@ def one_of_each() -> list[Event]:
     numbered: dict[str, Any] = {"epoch": 2, "sequence": 5}
     events = [
         reply(1),
+        InterventionMade(
+            **common, conversation_id="c-1", about=run, stage="reply", filter="conduct", action="replace", finding="question.age", times=2
+        ),
         pair(1),
         said,
         ResponseRated(**common, conversation_id="c", reply_id=run, recruiter="r-1", score=2.5, lowest=1, highest=5, reason="late"),

@@ -1,6 +1,7 @@
 -- The lower 64 bits of all event ids, for deduplication. Numbered preferences are deduplicated by their sequence numbers instead.
 SELECT (event_id::UHUGEINT & 18446744073709551615::UHUGEINT)::UBIGINT AS half FROM (
     SELECT event_id FROM reply_sent
+    UNION ALL SELECT event_id FROM intervention_made
     UNION ALL SELECT event_id FROM pair_drawn
     UNION ALL SELECT event_id FROM judgment_given
     UNION ALL SELECT event_id FROM response_rated
