@@ -41,11 +41,13 @@ class Question:
     sent: Mapping[str, Any] = field(default_factory=dict)
 
     def again(self, seed: int, *, temperature: float | None, best_of: int = 1) -> "Question":
-        """The same question for one other reply: with another seed where it has one, and at this temperature if it is not None."""
+        """The same question for one other reply in text: with another seed where it has one, and at this temperature if it is not None."""
         drawn: dict[str, Any] = {"seed": seed, "best_of": best_of}
         sent = {name: value for name, value in self.sent.items() if name not in ("n", "logprobs", "top_logprobs")}
         if sent.get("seed") is not None:
             sent["seed"] = seed % 2**31
+        if sent.get("tools"):
+            sent["tool_choice"] = "none"  # the call of a tool cannot be judged
         if temperature is not None:
             drawn["temperature"] = temperature
             if sent.get("temperature") is not None:

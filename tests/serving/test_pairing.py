@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from serving.models.backend import Answer, Choice, Delta, Question, token_counts
 from serving.pairing import Pairing, PairingRule, chosen, pair_of
-from storage.events import Event, PairDrawn, Sampling, new_id
+from storage.events import Event, Message, PairDrawn, Sampling, new_id
 from streams.bus.sqlite import SQLiteBus
 from streams.intake import Intake
 from tests.profiles import examples
@@ -129,6 +129,16 @@ def test_a_second_upstream_writes_the_second_response(tmp_path: Path) -> None:
     _, [pair] = drawn_pairs(tmp_path, backend, RULE, second=second)
     assert ({pair.a.text, pair.b.text}, pair.drawn) == ({"first", "from elsewhere"}, "upstream")
     assert backend.asked == []
+
+
+def test_another_reply_is_asked_for_as_the_client_asked_for_the_first() -> None:
+    prompt = (Message(role="user", content="when ?"),)
+    sent = {"model": "champion", "messages": ASKED, "max_tokens": 5}
+    assert Question(prompt, Sampling(), sent=sent).again(2**40 + 3, temperature=1.0).sent == sent
+    more = {"n": 2, "logprobs": True, "seed": 7, "temperature": 0, "tools": [{"type": "function"}], "tool_choice": "auto"}
+    again = Question(prompt, Sampling(seed=7, temperature=0), 2, 0, sent | more).again(2**40 + 3, temperature=0.9)
+    assert again.sent == sent | {"seed": 3, "temperature": 0.9, "tools": [{"type": "function"}], "tool_choice": "none"}
+    assert (again.n, again.top_logprobs, again.sampling) == (1, None, Sampling(seed=2**40 + 3, temperature=0.9))
 
 
 def test_replies_beyond_the_queue_limit_get_no_pair_id(tmp_path: Path) -> None:

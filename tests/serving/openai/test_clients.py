@@ -25,7 +25,7 @@ CALENDAR = {
 
 def chat(server: Server, **body: Any) -> httpx.Response:
     return httpx.post(
-        f"{server.url}/v1/chat/completions", json={"model": "champion", "messages": ASKED, "max_tokens": 4} | body, timeout=20
+        f"{server.url}/v1/chat/completions", json={"model": "champion", "messages": ASKED, "max_tokens": 4, "seed": 3} | body, timeout=20
     )
 
 
@@ -136,7 +136,9 @@ def test_a_wrong_completion_request_is_refused_by_the_name_of_its_field(server: 
 
 def test_the_vercel_ai_sdks_responses_are_answered_and_can_be_referred_to(server: Server) -> None:
     client = server.openai()
-    first = client.responses.create(model="champion", input="when is the interview ?", instructions="our team", max_output_tokens=5)
+    first = client.responses.create(
+        model="champion", input="when is the interview ?", instructions="our team", temperature=0, max_output_tokens=5
+    )
     assert first.output_text
     assert first.status in ("completed", "incomplete")
     assert first.model_extra is not None
@@ -151,13 +153,14 @@ def test_the_vercel_ai_sdks_responses_are_answered_and_can_be_referred_to(server
             {"type": "item_reference", "id": first.output[0].id or ""},
             {"role": "user", "content": "thanks !"},
         ],
+        temperature=0,
         max_output_tokens=5,
     )
     assert second.model_extra is not None
     found = logged(server, second.model_extra["feedbackloop"]["reply_id"])
     assert [message.content for message in found.prompt] == ["our team", "when is the interview ?", first.output_text, "thanks !"]
     assert found.conversation_id == reply.conversation_id
-    with client.responses.stream(model="champion", input="yes ?", max_output_tokens=5) as stream:
+    with client.responses.stream(model="champion", input="yes ?", temperature=0, max_output_tokens=5) as stream:
         events = list(stream)
         text = "".join(event.delta for event in events if event.type == "response.output_text.delta")
         [final] = [event.response for event in events if event.type in ("response.completed", "response.incomplete")]
@@ -171,7 +174,7 @@ def test_calls_of_functions_in_a_responses_input_become_messages(server: Server)
         {"type": "function_call", "call_id": "c1", "name": "calendar", "arguments": "{}"},
         {"type": "function_call_output", "call_id": "c1", "output": "noon"},
     ]
-    answer = httpx.post(f"{server.url}/v1/responses", json={"model": "champion", "input": items, "max_output_tokens": 4})
+    answer = httpx.post(f"{server.url}/v1/responses", json={"model": "champion", "input": items, "max_output_tokens": 4, "temperature": 0})
     assert answer.status_code == 200, answer.text
     reply = logged(server, answer.headers["X-FeedbackLoop-Reply"])
     assert [message.content for message in reply.prompt] == ["when ?", "[calls calendar({})]", "[calendar returned: noon]"]
@@ -199,7 +202,7 @@ def test_a_wrong_responses_request_is_refused_by_the_name_of_its_field(server: S
 
 def test_a_response_that_is_not_to_be_stored_cannot_be_referred_to(server: Server) -> None:
     client = server.openai()
-    first = client.responses.create(model="champion", input="when ?", max_output_tokens=3, store=False)
+    first = client.responses.create(model="champion", input="when ?", temperature=0, max_output_tokens=3, store=False)
     with pytest.raises(openai.BadRequestError, match="send the item itself"):
         client.responses.create(model="champion", input=[{"type": "item_reference", "id": first.output[0].id or ""}])
 
