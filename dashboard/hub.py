@@ -140,7 +140,7 @@ class Hub:
             chat=self.chat,
             reward=RewardReadings(self.warehouse, partial(heads.newest, history=True), settings.section("reward", MixingSettings)),
         )
-        self.app = create_app(services, self.streams, self._fail, common.allowed_hosts)
+        self.app = create_app(services, self.streams, self._fail, common.allowed_hosts, own.path_prefix)
 
     def __enter__(self) -> "Hub":
         self.serving.start()
@@ -184,7 +184,11 @@ class Hub:
 
 
 def create_app(
-    services: Services, streams: HubStreams, fail: Callable[[BaseException], None], allowed_hosts: Sequence[str] = ()
+    services: Services,
+    streams: HubStreams,
+    fail: Callable[[BaseException], None],
+    allowed_hosts: Sequence[str] = (),
+    path_prefix: str = "",
 ) -> FastAPI:
     """API, health checks and pages on one app, which takes readings while it runs.
 
@@ -192,6 +196,7 @@ def create_app(
     ----------
     fail : called with the exception that ended the reading task
     allowed_hosts : host names besides loopback that requests may use
+    path_prefix : path under which a reverse proxy publishes the pages
     """
 
     @asynccontextmanager
@@ -222,7 +227,7 @@ def create_app(
         return ReplySamples.model_validate_json(services.artifacts.read(sha))
 
     parts = Parts(services.live, services.reviews, report_of, services.impact_ratios, services.reward, services.ranker, replies_of)
-    pages = mount(app, parts)
+    pages = mount(app, parts, path_prefix)
     policy = content_policy(pages)
     app.add_middleware(RequestGuard, allowed_hosts=allowed_hosts, page_policy=policy)
     return app

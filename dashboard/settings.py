@@ -14,6 +14,7 @@ class HubSettings(BaseModel):
     Attributes
     ----------
     host, port : address of the API and the pages
+    path_prefix : path under which a reverse proxy publishes the hub, such as ``/feedbackloop``; the proxy strips it
     memory_limit, threads : limits for DuckDB
     opinions : how many recruiters judge a pair that does not say so itself
     serving_url : address of the serving process to ask which version answers candidates; if empty, taken from ``[serving]``
@@ -23,6 +24,7 @@ class HubSettings(BaseModel):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8050
+    path_prefix: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._-]+)*$")] = ""
     memory_limit: str = "1GB"
     threads: Annotated[int, Field(ge=1)] = 1
     opinions: Annotated[int, Field(ge=1)] = 1

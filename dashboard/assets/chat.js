@@ -49,7 +49,7 @@
   }
 
   async function call(path, body) {
-    const answer = await fetch(path, body === undefined ? undefined : { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+    const answer = await fetch(window.hubPath(path), body === undefined ? undefined : { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
     const found = await answer.json();
     if (!answer.ok) throw new Error(found.error.message);
     return found;

@@ -78,7 +78,7 @@
     state.fetching = true;
     const name = state.name;
     try {
-      const answer = await fetch("/v1/queue?limit=12&recruiter=" + encodeURIComponent(name));
+      const answer = await fetch(window.hubPath("/v1/queue?limit=12&recruiter=" + encodeURIComponent(name)));
       const body = await answer.json();
       if (!answer.ok) throw new Error(body.error.message);
       if (name === state.name) {
@@ -111,7 +111,7 @@
     if (!ids.length) return;
     let body;
     try {
-      const answer = await fetch("/v1/queue/renew", leaseRequest(name, ids));
+      const answer = await fetch(window.hubPath("/v1/queue/renew"), leaseRequest(name, ids));
       if (!answer.ok) return;
       body = await answer.json();
     } catch (_unreachable) {
@@ -135,7 +135,7 @@
   });
 
   function release(name, ids) {
-    if (ids.length) fetch("/v1/queue/release", leaseRequest(name, ids)).catch(() => undefined); // the leases expire in half a minute anyway
+    if (ids.length) fetch(window.hubPath("/v1/queue/release"), leaseRequest(name, ids)).catch(() => undefined); // the leases expire in half a minute anyway
   }
 
   window.addEventListener("pagehide", () => release(state.name, leased()));
@@ -156,7 +156,7 @@
     while (state.outbox.length) {
       const body = state.outbox[0];
       try {
-        const answer = await fetch("/v1/judgments", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+        const answer = await fetch(window.hubPath("/v1/judgments"), { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
         if (answer.status >= 500) throw new Error("the hub answered " + answer.status);
         if (!answer.ok) {
           const refused = await answer.json();

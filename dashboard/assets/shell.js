@@ -6,6 +6,12 @@
   const SILENCE = 13000; // milliseconds; the hub sends a heartbeat every eight seconds (dashboard/status/feed.py)
   let heard = 0;
 
+  // The address of a path of the hub, which a reverse proxy may publish under a prefix. For the other scripts too.
+  window.hubPath = function (path) {
+    const config = JSON.parse(document.getElementById("_dash-config").textContent);
+    return config.requests_pathname_prefix.replace(/\/$/, "") + path;
+  };
+
   clientside.counts = Object.assign(clientside.counts || {}, {
     rate: (status) => status.waiting.to_rate,
     runs: (_status, runs) => runs.filter((run) => ["requested", "frozen", "training"].includes(run.state)).length,
@@ -25,7 +31,7 @@
     fallback: async function () {
       if (heard && Date.now() - heard < SILENCE && !clientside.shell.slow) return noUpdate();
       try {
-        const [status, runs, versions, curve, duel] = await Promise.all(["status", "runs", "versions", "curve", "duel"].map((what) => fetch("/v1/" + what).then((r) => r.json())));
+        const [status, runs, versions, curve, duel] = await Promise.all(["status", "runs", "versions", "curve", "duel"].map((what) => fetch(window.hubPath("/v1/" + what)).then((r) => r.json())));
         window.dash_clientside.set_props("live-status", { data: status });
         window.dash_clientside.set_props("live-runs", { data: runs.runs });
         window.dash_clientside.set_props("live-versions", { data: versions });
@@ -39,7 +45,8 @@
     },
 
     where: function (path, pages) {
-      const here = "/" + ((path || "/").split("/")[1] || "");
+      const inside = (path || "/").slice(window.hubPath("/").length - 1);
+      const here = window.hubPath("/" + (inside.split("/")[1] || ""));
       const page = pages.find((each) => each.path === here);
       document.title = (page ? page.name : "Nothing here") + " · FeedbackLoop";
       return pages.map((each) => "nav-link" + (each === page ? " here" : ""));

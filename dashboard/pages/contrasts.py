@@ -6,7 +6,7 @@ from typing import Any
 from dash import dcc, html
 
 from dashboard.pages import charts, words
-from dashboard.pages.markup import aria
+from dashboard.pages.markup import aria, at
 from dashboard.status.contrasts import Contrast, Family
 from dashboard.status.models import VersionShown
 
@@ -17,7 +17,7 @@ COLUMNS = ("Difference", "90% interval", "n", "Would be seen", "Limit")
 
 def newest(version: VersionShown, found: Sequence[Family] | None) -> Any:
     """The families of the newest version: of each the contrast that decides, and, folded, all of them."""
-    address = f"/promotions/{version.version}"
+    address = at(f"/promotions/{version.version}")
     title = html.H2(["Newest version, ", dcc.Link(words.isolated(version.version), href=address, className="mono")])
     if not found:
         text = "Its report holds no contrasts that this program can read." if found is not None else "Its report cannot be read."

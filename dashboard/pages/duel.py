@@ -7,6 +7,7 @@ from dash import Dash, Input, Output, dcc, html
 from pydantic import validate_call
 
 from dashboard.pages import charts, words
+from dashboard.pages.markup import at
 from dashboard.pages.page import Page, Parts
 from dashboard.pages.shell import empty, heading, table
 from dashboard.status.models import DuelShown, Ending
@@ -40,7 +41,7 @@ def register(app: Dash, parts: Parts) -> None:
         if not data:
             return empty(
                 "No duel yet",
-                ["A version that a reviewer has approved on the page ", dcc.Link("Promotions", href="/promotions"), " starts one."],
+                ["A version that a reviewer has approved on the page ", dcc.Link("Promotions", href=at("/promotions")), " starts one."],
                 "duel",
             )
         duel = DuelShown.model_validate(data)
@@ -53,7 +54,7 @@ def standing(duel: DuelShown) -> Any:
     state, rule = duel.state, duel.rule
     name, kind = STATUSES.get(duel.status, (duel.status.capitalize(), "quiet"))
     title = [
-        dcc.Link(words.isolated(duel.version), href=f"/promotions/{duel.version}", className="mono"),
+        dcc.Link(words.isolated(duel.version), href=at(f"/promotions/{duel.version}"), className="mono"),
         " against ",
         words.isolated(duel.champion),
     ]
@@ -114,7 +115,7 @@ def groups(duel: DuelShown) -> Any:
 
 
 def ending(found: Ending, version: str) -> Any:
-    address = f"/v1/versions/{version}/duel-evidence?stage={found.stage}"
+    address = at(f"/v1/versions/{version}/duel-evidence?stage={found.stage}")
     download: list[Any] = [" ", html.A("Download the judgments", href=address, download="")] if found.evidence else []
     return html.P(
         [

@@ -12,6 +12,7 @@ from dash import Dash, Input, Output, dcc, html, no_update
 from pydantic import validate_call
 
 from dashboard.pages import contrasts, outcomes
+from dashboard.pages.markup import at
 from dashboard.pages.page import Page, Parts
 from dashboard.pages.shell import empty, heading
 from dashboard.status.contrasts import Family, families
@@ -83,7 +84,7 @@ def register(app: Dash, parts: Parts) -> None:
             return no_update
         listed = Versions.model_validate(data).versions
         if not listed:
-            text = ["When a ", dcc.Link("run", href="/runs"), " has finished, its contrasts between groups of candidates appear here."]
+            text = ["When a ", dcc.Link("run", href=at("/runs")), " has finished, its contrasts between groups of candidates appear here."]
             return empty("No version has been evaluated yet", text, "fairness")
         by_version = [(each, measured(each.version, each.report)) for each in listed[:TREND]]
         newest, found = by_version[0]

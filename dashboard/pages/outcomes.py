@@ -6,7 +6,7 @@ from typing import Any
 from dash import html
 
 from dashboard.pages import words
-from dashboard.pages.markup import aria
+from dashboard.pages.markup import aria, at
 from storage.events import Verdict
 from trainers.audits.outcomes.impact_ratio import CategoryRow, RatioTable
 from trainers.audits.outcomes.tables import OutcomesTable, StageTables
@@ -22,8 +22,8 @@ def tables(found: OutcomesTable, period: str) -> list[Any]:
         f"{words.count(found.without_groups)} of them without a recorded group" if found.without_groups else "all with recorded groups"
     )
     links = [
-        html.A("Impact ratios (CSV)", href=f"/v1/fairness/impact-ratios.csv?{period}", download=""),
-        html.A("Verdicts (CSV)", href=f"/v1/fairness/impact-ratios.csv?{period}&rows=tables", download=""),
+        html.A("Impact ratios (CSV)", href=at(f"/v1/fairness/impact-ratios.csv?{period}"), download=""),
+        html.A("Verdicts (CSV)", href=at(f"/v1/fairness/impact-ratios.csv?{period}&rows=tables"), download=""),
     ]
     summary = html.Div([html.Span(f"{count}, {unknown}."), html.Span(links, className="links")], className="outcomes-head")
     bounds = (

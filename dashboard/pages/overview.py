@@ -8,7 +8,7 @@ from pydantic import validate_call
 
 from dashboard.pages import charts, words
 from dashboard.pages.interventions import interventions
-from dashboard.pages.markup import aria
+from dashboard.pages.markup import aria, at
 from dashboard.pages.page import Page, Parts
 from dashboard.pages.shell import empty, heading, status_of, table
 from dashboard.status.models import Run, Status
@@ -70,7 +70,9 @@ def register(app: Dash, parts: Parts) -> None:
     def curve(points: Sequence[Mapping[str, Any]] | None) -> Any:
         if not points:
             return empty(
-                "No judgment learnt yet", ["Rate a pair on the page ", dcc.Link("Rate", href="/rate"), " and the curve starts."], "reward"
+                "No judgment learnt yet",
+                ["Rate a pair on the page ", dcc.Link("Rate", href=at("/rate")), " and the curve starts."],
+                "reward",
             )
         return dcc.Graph(
             id="curve", figure=charts.accuracy(points), config=charts.CONFIG, responsive=True, className="chart", style={"height": 420}
@@ -90,7 +92,7 @@ def lead(status: Status) -> Any:
     left = status.threshold.every - status.threshold.since
     text = f"The reward model has learnt from {words.plural(status.counts.judgments_seen, 'judgment')}. "
     if status.awaiting_review:
-        return [text, dcc.Link(f"{words.plural(len(status.awaiting_review), 'version')} waiting for a reviewer.", href="/promotions")]
+        return [text, dcc.Link(f"{words.plural(len(status.awaiting_review), 'version')} waiting for a reviewer.", href=at("/promotions"))]
     return text + f"{words.plural(left, 'more starts', 'more start')} the next training run."
 
 
@@ -140,7 +142,7 @@ def station(name: str, icon: str, figure: int | str, note: str, href: str) -> An
                 html.Span(words.isolated(figure), className="station-figure" + (" text" if not figure[:1].isdigit() else "")),
                 html.Span(words.isolated(note), className="station-note"),
             ],
-            href=href,
+            href=at(href),
             className=f"station station-{icon}",
         ),
         role="listitem",
@@ -194,7 +196,7 @@ def champion(status: Status) -> Any:
         ("Before it", words.isolated(held.previous) if held.previous else "nothing"),
         (
             "Awaiting review",
-            dcc.Link(words.isolated(", ".join(status.awaiting_review)), href=f"/promotions/{status.awaiting_review[0]}")
+            dcc.Link(words.isolated(", ".join(status.awaiting_review)), href=at(f"/promotions/{status.awaiting_review[0]}"))
             if status.awaiting_review
             else "none",
         ),
@@ -232,7 +234,7 @@ def champion(status: Status) -> Any:
 def waiting(status: Status) -> Any:
     waits = status.waiting
     rows = [
-        ("Pairs to rate", dcc.Link(words.count(waits.to_rate), href="/rate") if waits.to_rate else "0"),
+        ("Pairs to rate", dcc.Link(words.count(waits.to_rate), href=at("/rate")) if waits.to_rate else "0"),
         ("Judgments whose pair has not arrived", words.count(waits.judgments_without_pair)),
         ("Judgments whose pair is not embedded", words.count(waits.judgments_without_features)),
         ("Pairs not embedded", words.count(waits.pairs_without_features)),

@@ -11,7 +11,7 @@ from pydantic import validate_call
 
 from dashboard.actions.reviews import Conflict, NotFound
 from dashboard.pages import words
-from dashboard.pages.markup import aria
+from dashboard.pages.markup import aria, at
 from dashboard.pages.page import Page, Parts
 from dashboard.pages.review import claim, decision, evidence, findings, gates
 from dashboard.pages.shell import empty, heading
@@ -24,7 +24,7 @@ def layout(rest: str) -> Any:
     lead = "No version serves candidates before it has passed every gate, been approved by a person and, where required, won its duel."
     if rest:
         return [
-            dcc.Link([html.Span(className="icon icon-back"), "All versions"], href="/promotions", className="back"),
+            dcc.Link([html.Span(className="icon icon-back"), "All versions"], href=at("/promotions"), className="back"),
             heading(words.isolated(rest), lead),
             dcc.Store(id="promotion-version", data=rest),
             html.Div(id="promotion-claim", className="stack"),
@@ -42,7 +42,7 @@ def register(app: Dash, parts: Parts) -> None:
         if versions is None or not versions.versions:
             return empty(
                 "No challenger yet",
-                ["When a ", dcc.Link("run", href="/runs"), " has finished, its version appears here with its gates."],
+                ["When a ", dcc.Link("run", href=at("/runs")), " has finished, its version appears here with its gates."],
                 "promotions",
             ), "card hidden"
         return [
@@ -57,7 +57,7 @@ def register(app: Dash, parts: Parts) -> None:
             return no_update
         found = [each for each in Versions.model_validate(data).versions if each.version == name]
         if not found:
-            return empty("No such version", dcc.Link("All versions", href="/promotions"), "promotions")
+            return empty("No such version", dcc.Link("All versions", href=at("/promotions")), "promotions")
         return detail(found[0])
 
     @app.callback(Output("promotion-claim", "children"), Output("promotion-replies", "children"), Input("promotion-version", "data"))
@@ -139,7 +139,7 @@ def row(version: VersionShown) -> Any:
             status_badge(version),
             html.Span(words.clock(version.evaluated_at), className="hint when"),
         ],
-        href=f"/promotions/{version.version}",
+        href=at(f"/promotions/{version.version}"),
         className="version-row",
         id=f"version-{version.version}",
     )
@@ -188,7 +188,7 @@ def history(versions: Versions) -> Any:
         html.Tr(
             [
                 html.Td(words.clock(each.at), className="when"),
-                html.Td(dcc.Link(words.isolated(each.version), href=f"/promotions/{each.version}", className="mono")),
+                html.Td(dcc.Link(words.isolated(each.version), href=at(f"/promotions/{each.version}"), className="mono")),
                 html.Td(each.what.capitalize()),
                 html.Td([words.isolated(each.who), " ", html.Span("unverified", className="badge badge-quiet")] if each.who else "–"),
                 html.Td(words.isolated(each.reason or "")),
@@ -203,7 +203,7 @@ def history(versions: Versions) -> Any:
         "A promotion's record says which evidence it rests on, signed. Check one offline with ",
         html.Code("feedbackloop attest verify FILE"),
         "; the ",
-        html.A("public keys", href="/v1/keys", target="_blank"),
+        html.A("public keys", href=at("/v1/keys"), target="_blank"),
         " are for whoever verifies it elsewhere.",
     ]
     return html.Section(
@@ -218,7 +218,7 @@ def history(versions: Versions) -> Any:
 
 def _download(entry: HistoryEntry) -> Any:
     """What can be downloaded about an event: the record of a promotion, or the judgments that decided a duel or canary."""
-    address = f"/v1/versions/{entry.version}"
+    address = at(f"/v1/versions/{entry.version}")
     if entry.attested is False:
         return html.Span("Not attested", className="badge badge-insufficient")
     if entry.attested:

@@ -7,7 +7,7 @@ from dash import Dash, Input, Output, State, dcc, html, no_update
 from pydantic import validate_call
 
 from dashboard.pages import charts, words
-from dashboard.pages.markup import aria
+from dashboard.pages.markup import aria, at
 from dashboard.pages.page import Page, Parts
 from dashboard.pages.shell import empty, heading, status_of, table
 from dashboard.status.models import Versions, VersionShown
@@ -44,7 +44,7 @@ def register(app: Dash, parts: Parts) -> None:
     @validate_call
     def curve(points: Sequence[Mapping[str, Any]] | None) -> Any:
         if not points:
-            text = ["Rate a pair on the page ", dcc.Link("Rate", href="/rate"), " and the curve starts."]
+            text = ["Rate a pair on the page ", dcc.Link("Rate", href=at("/rate")), " and the curve starts."]
             return empty("No judgment learnt yet", text, "reward")
         return dcc.Graph(figure=charts.accuracy(points), config=charts.CONFIG, responsive=True, className="chart", style={"height": 300})
 
@@ -203,7 +203,7 @@ def _checks(versions: Sequence[VersionShown], ranker: Ranker | None) -> Any:
         return [html.Section([title, html.P(text, className="hint"), _ranking(ranker)], className="card", id="reward-may")]
     newest = versions[0]
     found = [gate for gate in newest.gates if gate.name in CHECKS]
-    link = dcc.Link(words.isolated(newest.version), href=f"/promotions/{newest.version}", className="mono")
+    link = dcc.Link(words.isolated(newest.version), href=at(f"/promotions/{newest.version}"), className="mono")
     hint: list[Any] = ["From the run of ", link, "."]
     return [
         html.Section(

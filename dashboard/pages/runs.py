@@ -7,7 +7,7 @@ from dash import Dash, Input, Output, dcc, html
 from pydantic import validate_call
 
 from dashboard.pages import charts, words
-from dashboard.pages.markup import aria
+from dashboard.pages.markup import aria, at
 from dashboard.pages.page import Page, Parts
 from dashboard.pages.shell import empty, heading
 from dashboard.pages.training_replies import training_replies
@@ -48,7 +48,7 @@ def register(app: Dash, parts: Parts) -> None:
                 "No run yet",
                 [
                     "A run starts by itself when enough judgments have been learnt. The ",
-                    dcc.Link("overview", href="/"),
+                    dcc.Link("overview", href=at("/")),
                     " shows how many are missing.",
                 ],
                 "runs",
@@ -104,7 +104,7 @@ def card(run: Run, *, newest: bool, replies: Any = None) -> Any:
             )
         )
     if "data_docs" in run.artifacts:
-        docs = html.A("data checks", href=f"/v1/runs/{run.run_id}/data-docs/index.html")
+        docs = html.A("data checks", href=at(f"/v1/runs/{run.run_id}/data-docs/index.html"))
         body.append(html.P(["See the ", docs], className="run-version"))
     if run.metrics:
         body.append(html.Div([metric(name, value) for name, value in run.metrics.items()], className="metrics"))
@@ -115,7 +115,7 @@ def card(run: Run, *, newest: bool, replies: Any = None) -> Any:
     if run.version:
         body.append(
             html.P(
-                ["Made ", words.isolated(run.version), " — ", dcc.Link("see its gates", href=f"/promotions/{run.version}")],
+                ["Made ", words.isolated(run.version), " — ", dcc.Link("see its gates", href=at(f"/promotions/{run.version}"))],
                 className="run-version",
             )
         )

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import Dash, Input, Output, State, ctx, dcc, html, set_props
+from dash import Dash, Input, Output, State, ctx, dcc, html, set_props, strip_relative_path
 from pydantic import validate_call
 
-from dashboard.pages.markup import aria, in_browser
+from dashboard.pages.markup import aria, at, in_browser
 from dashboard.pages.page import Page
 from dashboard.status.feed import ReadingFeed
 from dashboard.status.models import Reading, Status
@@ -47,7 +47,7 @@ def shell(pages: tuple[Page, ...]) -> Any:
                 html.Span(page.name),
                 html.Span(id=f"nav-count-{page.icon}", className="nav-count"),
             ],
-            href=page.path,
+            href=at(page.path),
             id=f"nav-{page.icon}",
             className="nav-link",
         )
@@ -73,11 +73,11 @@ def shell(pages: tuple[Page, ...]) -> Any:
         ],
         className="side-foot",
     )
-    brand = dcc.Link([html.Span(className="brand-mark"), html.Span("FeedbackLoop")], href="/", className="brand")
+    brand = dcc.Link([html.Span(className="brand-mark"), html.Span("FeedbackLoop")], href=at("/"), className="brand")
     return dmc.MantineProvider(
         [
             dcc.Location(id="address"),
-            dcc.Store(id="pages", data=[{"path": page.path, "name": page.name, "icon": page.icon} for page in pages]),
+            dcc.Store(id="pages", data=[{"path": at(page.path), "name": page.name, "icon": page.icon} for page in pages]),
             dcc.Store(id="live-status"),
             dcc.Store(id="live-curve"),
             dcc.Store(id="live-runs"),
@@ -143,11 +143,14 @@ def register(app: Dash, live: ReadingFeed, pages: tuple[Page, ...]) -> None:
     @app.callback(Output("page", "children"), Input("address", "pathname"))
     @validate_call
     def show(path: str | None) -> Any:
-        path = (path or "/").rstrip("/") or "/"
+        path = "/" + strip_relative_path(path or "/")  # type: ignore[no-untyped-call]
         for start in sorted(routes, key=len, reverse=True):
             if path == start or (start != "/" and path.startswith(start + "/")):
                 return routes[start].layout(path.removeprefix(start).strip("/"))
-        return [heading("Nothing here", "No page has this address."), empty("Page not found", dcc.Link("Back to the overview", href="/"))]
+        return [
+            heading("Nothing here", "No page has this address."),
+            empty("Page not found", dcc.Link("Back to the overview", href=at("/"))),
+        ]
 
     @app.callback(persistent=True, websocket=True)
     async def push() -> None:

@@ -19,12 +19,17 @@ from storage.tables import by_name
 log = logging.getLogger(__name__)
 
 
-def mount(api: FastAPI, parts: Parts) -> Dash:
-    """Add the pages to ``api``. Its own routes have to be there already: Dash adds a catch-all route."""
+def mount(api: FastAPI, parts: Parts, path_prefix: str = "") -> Dash:
+    """Add the pages to ``api``. Its own routes have to be there already: Dash adds a catch-all route.
+
+    Browsers reach the pages under ``path_prefix``, which a reverse proxy strips.
+    """
     api.add_middleware(PageCalls, pages=lambda: app)  # added first, so that it runs inside Dash's own middleware, which swallows errors
     app: Dash = Dash(
         __name__,
         server=api,  # type: ignore[arg-type]
+        routes_pathname_prefix="/",
+        requests_pathname_prefix=f"{path_prefix}/",
         assets_folder=str(Path(__file__).parents[1] / "assets"),
         index_string=shell.INDEX,
         title="FeedbackLoop",

@@ -6,6 +6,7 @@ import dash_mantine_components as dmc
 from dash import dcc, html
 
 from dashboard.pages import words
+from dashboard.pages.markup import at
 from dashboard.status.models import VersionShown
 
 
@@ -79,7 +80,7 @@ def _withdrawal(version: VersionShown) -> Any:
     """The form that ends a duel: a reviewer rejects the version."""
     text: list[Any] = [
         "Approved; it is now compared with the champion on the page ",
-        dcc.Link("Duel", href="/duel"),
+        dcc.Link("Duel", href=at("/duel")),
         ". You can still withdraw it.",
     ]
     return html.Section(
