@@ -2,8 +2,9 @@
 
 import hashlib
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
@@ -149,18 +150,21 @@ class Exchange:
             yield refusal
             return
         streams = [ReplyStream(self._service.safety, self.prompt) for _ in range(self.question.n)]
+        held = [_Held() for _ in streams]
         async for item in self._generated():
             if isinstance(item, Answer):
                 before = [len(stream.sent) for stream in streams]
                 answer = await self._checked(item, streams)
                 for index, (choice, start) in enumerate(zip(answer.choices, before, strict=True)):
                     if choice.text[start:]:
-                        yield Delta({"content": choice.text[start:]}, index)
+                        yield Delta({"content": choice.text[start:]}, index, held[index].taken(streams[index]))
                 yield answer
             elif isinstance(item.fields.get("content"), str):
-                fields = {**item.fields, "content": await streams[item.index].feed(item.fields["content"])}
-                if fields["content"] or len(fields) > 1:
-                    yield Delta(fields, item.index)  # without log-probabilities, which are of other tokens
+                passed = await streams[item.index].feed(item.fields["content"])
+                held[item.index].add(item.logprobs)
+                if passed or len(item.fields) > 1:
+                    logprobs = held[item.index].taken(streams[item.index]) if passed else None
+                    yield Delta({**item.fields, "content": passed}, item.index, logprobs)
             else:
                 yield item
 
@@ -221,3 +225,18 @@ class Exchange:
         else:
             pair_id = self._service.pairing.offer(event, self.question)
         return responses.extension(self.conversation_id, event.event_id, pair_id)
+
+
+class _Held:
+    """Log-probabilities of tokens whose text is held back. After a filter has left text out, they would be those of other tokens."""
+
+    def __init__(self) -> None:
+        self._content: list[Any] = []
+
+    def add(self, logprobs: Mapping[str, Any] | None) -> None:
+        self._content += (logprobs or {}).get("content") or ()
+
+    def taken(self, stream: ReplyStream) -> dict[str, Any] | None:
+        """Those of the text that is sent now."""
+        content, self._content = self._content, []
+        return None if stream.altered or not content else {"content": content, "refusal": None}

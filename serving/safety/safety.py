@@ -56,6 +56,7 @@ class Safety:
         self.apology = self._settings.apology
         on_error = self._settings.moderation == "off" or self._settings.moderation_on_error  # type: ignore[attr-defined]  # from the table
         self.may_block = on_error == "block" or any(action == "block" for _, action, _ in self._active["reply"])
+        self.may_change = self.may_block or any(action == "replace" for _, action, _ in self._active["reply"])
 
     @classmethod
     def of(cls, settings: Settings) -> "Safety":
@@ -136,7 +137,8 @@ class ReplyStream:
     """Lets a streamed reply through sentence by sentence, once each has been checked.
 
     At most ``sentences.MAX_SENTENCE`` characters and a few are held back. Where a filter may block, a reply is held back until its end,
-    because what has been sent cannot be replaced. The text let through is that of ``Safety.reply``, whatever the pieces.
+    because what has been sent cannot be replaced; where filters only record, nothing is held back. The text let through is that of
+    ``Safety.reply``, whatever the pieces.
 
     Attributes
     ----------
@@ -161,6 +163,8 @@ class ReplyStream:
         self.fed = True
         sentences, self._rest = cut(self._rest + piece, final=False)
         passed = await self._checked(sentences)
+        if not self._safety.may_change:
+            passed = piece
         if not self._safety.may_block:
             self.sent += passed
             return passed
@@ -170,11 +174,19 @@ class ReplyStream:
     async def finish(self, piece: str = "") -> str:
         """Take the last piece; returns the rest of what may be sent."""
         sentences, self._rest = cut(self._rest + piece, final=True)
+        if not self._safety.may_change:
+            await self._checked(sentences)
+            return piece
         passed = "".join([*self._kept, await self._checked(sentences)])
         if self._blocked or (self._dropped and not self._spoken):
             self.refused = True
             return self._safety.apology
         return passed
+
+    @property
+    def altered(self) -> bool:
+        """Whether anything of the reply has been left out or replaced so far."""
+        return self._dropped or self._blocked
 
     @property
     def interventions(self) -> tuple[Intervention, ...]:

@@ -221,7 +221,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterat
     """One server with the tiny model, shared by tests that do not change its state."""
     folder = tmp_path_factory.mktemp("serving")
     settings = Settings.read(folder, environ={}).with_values(
-        {"home": folder / "home", "model": str(tiny_model)}, serving={"max_tokens": 24}
+        {"home": folder / "home", "model": str(tiny_model)},
+        serving={"max_tokens": 24},
+        safety={"conduct": "flag", "insults": "flag"},  # record only, so that a stream is not held back by sentences
     )
     with run_serving(settings) as running:
         yield running

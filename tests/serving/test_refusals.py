@@ -30,7 +30,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterat
     """A server that draws no second responses: one to an earlier request would be written between two looks at the log."""
     folder = tmp_path_factory.mktemp("refusals")
     settings = Settings.read(folder, environ={}).with_values(
-        {"home": folder / "home", "model": str(tiny_model)}, serving={"max_tokens": 24, "pairing_share": 0.0}
+        {"home": folder / "home", "model": str(tiny_model)},
+        serving={"max_tokens": 24, "pairing_share": 0.0},
+        safety={"injection": "off"},  # it would hand the model's special tokens on as quoted text
     )
     with run_serving(settings) as running:
         yield running

@@ -33,8 +33,9 @@ def fresh(server: Server) -> Fresh:
 
 
 def settings_in(folder: Path) -> Settings:
-    """Settings without a model: an upstream answers."""
-    return Settings.read(folder, environ={}).with_values({"home": folder / "home"})
+    """Settings without a model, for an upstream that answers, and without safety filters, which send a stream by sentences."""
+    off = dict.fromkeys(("conduct", "insults", "injection"), "off")
+    return Settings.read(folder, environ={}).with_values({"home": folder / "home"}, safety=off)
 
 
 @pytest.fixture
