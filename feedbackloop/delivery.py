@@ -96,11 +96,11 @@ def deliver(call: Call[Result], retries: int, spool: "Spool | None") -> Flow[Res
         yield from catch_up(spool)
         return result
     if (yield Work(spool.waiting)):
-        done = yield from _drain(spool)
+        done = yield from _drain(spool, 0, DRAIN_SECONDS, DRAIN_TIMEOUT)
         if not done.emptied:
             yield Work(partial(spool.append, call))
             if done.busy:  # the other one may have finished before this call was there
-                yield from _drain(spool)
+                yield from _drain(spool, 0, DRAIN_SECONDS, DRAIN_TIMEOUT)
             return call.spooled
     try:
         return (yield from _sent(call, retries))
@@ -116,7 +116,7 @@ def catch_up(spool: "Spool") -> Flow[None]:
     """Send what waits, for a second at most. Failures are logged only."""
     try:
         if (yield Work(spool.waiting)):
-            yield from _drain(spool)
+            yield from _drain(spool, 0, DRAIN_SECONDS, DRAIN_TIMEOUT)
     except SpoolError as error:
         log.warning("%s", error)
 
@@ -131,7 +131,7 @@ def flush(spool: "Spool", retries: int) -> Flow[int]:
     """
     sent = 0
     while True:
-        done = yield from _drain(spool, retries, seconds=inf, timeout=None)
+        done = yield from _drain(spool, retries, inf, None)
         sent += done.sent
         if done.failure is not None:
             raise done.failure
@@ -140,7 +140,7 @@ def flush(spool: "Spool", retries: int) -> Flow[int]:
         yield Wait(POLL)
 
 
-def _drain(spool: "Spool", retries: int = 0, *, seconds: float = DRAIN_SECONDS, timeout: float | None = DRAIN_TIMEOUT) -> Flow[Drained]:
+def _drain(spool: "Spool", retries: int, seconds: float, timeout: float | None) -> Flow[Drained]:
     """Send what waits in its order, until the server cannot be reached or ``seconds`` have passed. What it refuses is set aside."""
     done = Drained()
     deadline = monotonic() + seconds

@@ -40,7 +40,9 @@ WAITING = "SELECT count(*) FROM calls WHERE reason IS NULL"
 REFUSED = "SELECT number, path, idempotency_key, body, spooled_at, status, reason FROM calls WHERE reason IS NOT NULL ORDER BY number"
 REMOVE = "DELETE FROM calls WHERE number = ?"
 SET_ASIDE = "UPDATE calls SET status = ?, reason = ?, body = ?, idempotency_key = ? WHERE number = ?"
-REQUEUE = "UPDATE calls SET number = (SELECT max(number) + 1 FROM calls), status = NULL, reason = NULL WHERE number = ?"
+REQUEUE = """
+UPDATE calls SET number = (SELECT max(number) + 1 FROM calls), status = NULL, reason = NULL WHERE number = ? AND reason IS NOT NULL
+"""
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ class Spool:
             database.execute(REMOVE, (call.number,))
 
     def requeue(self, call: SpooledCall) -> None:
-        """Queue a refused call again, behind those that wait, such as after a wrong address was corrected."""
+        """Queue a refused call again, behind those that wait, such as after a wrong address was corrected; no-op for one that waits."""
         with self._opened() as database:
             database.execute(REQUEUE, (call.number,))
 

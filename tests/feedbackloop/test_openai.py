@@ -98,6 +98,18 @@ def test_the_asynchronous_client_has_coroutines(running: ServingProcess, file: P
         assert [event.thumb for event in said_of(running, reply_id)] == ["up"]
 
 
+def test_the_asynchronous_client_marks_a_regenerated_reply(running: ServingProcess) -> None:
+    async def scenario() -> object:
+        async with wrap(official_async(running), on_regenerate="thumb_down") as client:
+            asked: dict[str, Any] = {"model": "champion", "metadata": {"conversation_id": "c-regenerated-async"}}
+            first: Any = await client.chat.completions.create(messages=ASKED, **asked)
+            stream: Any = await client.chat.completions.create(messages=iter(ASKED), stream=True, **asked)
+            assert [chunk async for chunk in stream]
+            return first.feedback.ids.reply_id
+
+    assert [event.thumb for event in said_of(running, asyncio.run(scenario()))] == ["down"]
+
+
 def test_a_reply_that_is_not_logged_cannot_be_judged(running: ServingProcess) -> None:
     completion = create(wrap(official(running)), store=False)
     with pytest.raises(ValueError, match="it was not logged"):
