@@ -95,7 +95,7 @@ def deliver(call: Call[Result], retries: int, spool: "Spool | None") -> Flow[Res
         result = yield from _sent(call, retries)
         yield from catch_up(spool)
         return result
-    if (yield Work(spool.waiting)):
+    if (yield Work(spool.first)) is not None:
         done = yield from _drain(spool, 0, DRAIN_SECONDS, DRAIN_TIMEOUT)
         if not done.emptied:
             yield Work(partial(spool.append, call))
@@ -115,7 +115,7 @@ def deliver(call: Call[Result], retries: int, spool: "Spool | None") -> Flow[Res
 def catch_up(spool: "Spool") -> Flow[None]:
     """Send what waits, for a second at most. Failures are logged only."""
     try:
-        if (yield Work(spool.waiting)):
+        if (yield Work(spool.first)) is not None:
             yield from _drain(spool, 0, DRAIN_SECONDS, DRAIN_TIMEOUT)
     except SpoolError as error:
         log.warning("%s", error)
@@ -144,7 +144,7 @@ def _drain(spool: "Spool", retries: int, seconds: float, timeout: float | None) 
     """Send what waits in its order, until the server cannot be reached or ``seconds`` have passed. What it refuses is set aside."""
     done = Drained()
     deadline = monotonic() + seconds
-    while (yield Work(spool.waiting)):  # again after the lock is free: another process may have added one and found it taken
+    while (yield Work(spool.first)) is not None:  # again after the lock is free: another process may have added one and found it taken
         with spool.draining() as mine:
             if not mine:
                 done.busy = True

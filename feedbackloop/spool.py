@@ -18,6 +18,7 @@ from feedbackloop.errors import APIError, SpoolError, SpoolFull
 
 MAX_BYTES = 64 * 2**20  # about 200,000 judgments
 BUSY_TIMEOUT = 10.0  # seconds to wait for another process's transaction
+READ = "BEGIN"  # a transaction that takes no write lock
 VERSION = 1  # of the schema, in SQLite's user_version
 
 CREATE = """
@@ -107,13 +108,13 @@ class Spool:
 
     def waiting(self) -> int:
         """How many calls are waiting to be sent."""
-        with self._opened() as database:
+        with self._opened(READ) as database:
             [count] = database.execute(WAITING).fetchone()
         return int(count)
 
     def refused(self) -> list[SpooledCall]:
         """The calls that the server refused, oldest first."""
-        with self._opened() as database:
+        with self._opened(READ) as database:
             return [SpooledCall(*row) for row in database.execute(REFUSED)]
 
     def forget(self, call: SpooledCall) -> None:
@@ -148,7 +149,7 @@ class Spool:
 
     def first(self) -> SpooledCall | None:
         """The oldest call that waits."""
-        with self._opened() as database:
+        with self._opened(READ) as database:
             row = database.execute(FIRST).fetchone()
         return None if row is None else SpooledCall(*row)
 
@@ -178,12 +179,12 @@ class Spool:
             os.close(file)
 
     @contextmanager
-    def _opened(self) -> Iterator[sqlite3.Connection]:
+    def _opened(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
         """A connection in a transaction, which is committed at the end."""
         try:
             with closing(sqlite3.connect(self.path, timeout=BUSY_TIMEOUT, isolation_level=None)) as database:
                 database.execute("PRAGMA synchronous = EXTRA")  # the removal of the journal is the commit
-                database.execute("BEGIN IMMEDIATE")
+                database.execute(begin)
                 with database:
                     yield database
         except sqlite3.Error as error:
