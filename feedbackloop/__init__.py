@@ -12,9 +12,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from feedbackloop.client import APIError as APIError
-    from feedbackloop.client import ChatReply as ChatReply
+    from feedbackloop.client import AsyncClient as AsyncClient
     from feedbackloop.client import Client as Client
+    from feedbackloop.errors import APIError as APIError
+    from feedbackloop.errors import SpoolError as SpoolError
+    from feedbackloop.errors import SpoolFull as SpoolFull
+    from feedbackloop.receipts import ChatReply as ChatReply
+    from feedbackloop.spool import Spool as Spool
     from trainers.reward.model import RewardModel as RewardModel
     from trainers.rlhf import DPOConfig as DPOConfig
     from trainers.rlhf import DPOTrainer as DPOTrainer
@@ -24,8 +28,9 @@ if TYPE_CHECKING:
 
 # Public name -> module that defines it.
 _NAMES = {
-    "APIError": "feedbackloop.client",
-    "ChatReply": "feedbackloop.client",
+    "APIError": "feedbackloop.errors",
+    "AsyncClient": "feedbackloop.client",
+    "ChatReply": "feedbackloop.receipts",
     "Client": "feedbackloop.client",
     "DPOConfig": "trainers.rlhf",
     "DPOTrainer": "trainers.rlhf",
@@ -33,10 +38,14 @@ _NAMES = {
     "RLHFConfig": "trainers.rlhf",
     "RLHFTrainer": "trainers.rlhf",
     "RewardModel": "trainers.reward.model",
+    "Spool": "feedbackloop.spool",
+    "SpoolError": "feedbackloop.errors",
+    "SpoolFull": "feedbackloop.errors",
 }
 
 __all__ = [
     "APIError",
+    "AsyncClient",
     "ChatReply",
     "Client",
     "DPOConfig",
@@ -45,6 +54,9 @@ __all__ = [
     "RLHFConfig",
     "RLHFTrainer",
     "RewardModel",
+    "Spool",
+    "SpoolError",
+    "SpoolFull",
     "__version__",
 ]
 

@@ -1,80 +1,139 @@
-"""HTTP client for a running loop: chat, feedback on replies, and the hub's status. Needs only httpx and pydantic, not the server."""
+"""HTTP clients for a running loop: chat, feedback on replies, and the hub's status. They need only httpx and pydantic, not the server.
 
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+A method is one of the functions in :mod:`feedbackloop.calls`, which make the request; both clients send it by the flows of
+:mod:`feedbackloop.delivery`.
+"""
+
+import asyncio
+import inspect
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from functools import partial, update_wrapper
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, get_args
 from urllib.parse import urlsplit
-from uuid import UUID
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field
 
-from feedbackloop.receipts import BulkReceipt, OutcomeReceipt, Pair, Receipt
+from feedbackloop import delivery
+from feedbackloop.calls import chat as chat_api
+from feedbackloop.calls import feedback, hub, outcomes
+from feedbackloop.calls.call import Call, error_of
+from feedbackloop.delivery import Flow, Send, Wait, Work
+from feedbackloop.errors import APIError as APIError
+from feedbackloop.errors import SpoolError
+from feedbackloop.receipts import ChatReply as ChatReply
 
-Message = Mapping[str, str]
-Choice = Literal["A", "B", "tie", "neither", "skip"]
+if TYPE_CHECKING:
+    from feedbackloop.spool import Spool
+
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
+P = ParamSpec("P")
+Result = TypeVar("Result")
+Method = TypeVar("Method", bound=Callable[..., Any])
+HTTP = TypeVar("HTTP", httpx.Client, httpx.AsyncClient)
 
-class APIError(Exception):
-    """The server refused a request or failed.
 
-    Attributes
-    ----------
-    status : HTTP status code; 0 if there was no response
-    code, param : error code and request field at fault, if the server names them
-    retry_after : seconds to wait before a retry, from ``Retry-After``; None if the header is absent
-    """
+def _method(make: Callable[P, Call[Result]]) -> "Callable[Concatenate[Client, P], Result]":
+    def method(self: "Client", /, *args: P.args, **kwargs: P.kwargs) -> Result:
+        return self.send(make(*args, **kwargs))
+
+    return described(method, make)
+
+
+def _async_method(make: Callable[P, Call[Result]]) -> "Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, Result]]":
+    async def method(self: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> Result:
+        return await self.send(make(*args, **kwargs))
+
+    return described(method, make)
+
+
+def described(method: Method, make: Callable[..., Call[Any]], *, skipped: int = 0) -> Method:
+    """Give a method the name, docstring and signature of the function that makes its call, but for the first ``skipped`` parameters."""
+    update_wrapper(method, make)
+    signature = inspect.signature(make)
+    parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY), *list(signature.parameters.values())[skipped:]]
+    [result] = get_args(signature.return_annotation)
+    method.__signature__ = signature.replace(parameters=parameters, return_annotation=result)  # type: ignore[attr-defined]
+    return method
+
+
+class _Connections(Generic[HTTP]):
+    """What both clients hold."""
 
     def __init__(
-        self, message: str, *, status: int = 0, code: str | None = None, param: str | None = None, retry_after: float | None = None
+        self,
+        make: Callable[..., HTTP],
+        urls: Mapping[str, str],
+        timeout: float,
+        retries: int,
+        spool: "Spool | str | os.PathLike[str] | None",
     ) -> None:
-        super().__init__(message)
-        self.status, self.code, self.param, self.retry_after = status, code, param, retry_after
+        if retries < 0:
+            raise ValueError(f"retries: {retries} is negative")
+        if isinstance(spool, str | os.PathLike):
+            from feedbackloop.spool import Spool
+
+            spool = Spool(spool)
+        self._retries, self.spool = retries, spool
+        self._settings: dict[str, Any] = {**urls, "timeout": timeout, "retries": retries, "spool": spool}
+        self._http: dict[str, HTTP] = {name: _http(make, url, timeout) for name, url in urls.items()}
+
+    def __reduce__(self) -> Any:
+        kind: Any = type(self)
+        return partial(kind, **self._settings), ()  # another client with the same settings
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def _request(self, step: Send) -> tuple[HTTP, dict[str, Any]]:
+        """The connections to the server of a call, and the arguments of ``request``."""
+        call = step.call
+        more = {} if step.timeout is None else {"timeout": step.timeout}
+        return self._http[call.server], {"method": call.method, "url": call.path, "content": call.body, "headers": call.headers} | more
+
+    def _flush(self) -> Flow[int]:
+        if self.spool is None:
+            raise ValueError("flush: this client has no spool; give it one, as in Client(spool='feedback.spool')")
+        return delivery.flush(self.spool, self._retries)
 
 
-class ChatReply(BaseModel):
-    """A reply, and the ids by which recruiters can judge it.
-
-    ``pair_id`` identifies the pair of this reply and a second response; None if no second response will be drawn.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    text: str
-    version: str
-    conversation_id: str
-    reply_id: UUID | None = None
-    pair_id: UUID | None = None
-
-
-class _ErrorBody(BaseModel):
-    """Error body of serving and of the hub."""
-
-    message: str
-    code: str | None = None
-    param: str | None = None
-    reasons: list[str] = Field(default_factory=list)
-
-
-class Client:
-    """Client for serving and the hub.
+class Client(_Connections[httpx.Client]):
+    """Client for serving and the hub. It may be used by several threads.
 
     Every method may raise :class:`APIError`. Of several judgments by one recruiter on one pair, and of several thumbs and scores of one
-    reply, the last holds. With the same ``idempotency_key`` (such as a UUID) a request may be sent again after a failure and is recorded
-    once.
+    reply, the last holds. Requests that record something carry an idempotency key, so that a retry is recorded once. With an
+    ``idempotency_key`` of your own (such as a UUID) you can also repeat the method.
 
     Parameters
     ----------
     serving, hub : base URLs, without ``/v1``
     timeout : seconds to wait for a response
+    retries : maximum number of retries after failures that are temporary
+    spool : file for feedback that cannot be delivered, sent later in its order; its receipts say ``spooled=True``. Or a :class:`Spool`
+
+    Attributes
+    ----------
+    spool : the :class:`Spool`, or None
     """
 
-    def __init__(self, serving: str = "http://127.0.0.1:8000", hub: str = "http://127.0.0.1:8050", *, timeout: float = 60.0) -> None:
-        self._serving, self._hub = (_client(url, timeout) for url in (serving, hub))
+    def __init__(
+        self,
+        serving: str = "http://127.0.0.1:8000",
+        hub: str = "http://127.0.0.1:8050",
+        *,
+        timeout: float = 60.0,
+        retries: int = 2,
+        spool: "Spool | str | os.PathLike[str] | None" = None,
+    ) -> None:
+        super().__init__(httpx.Client, {"serving": serving, "hub": hub}, timeout, retries, spool)
 
     def __enter__(self) -> Self:
+        if self.spool is not None:
+            self._run(delivery.catch_up(self.spool))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -82,282 +141,171 @@ class Client:
 
     def close(self) -> None:
         """Close the connections."""
-        self._serving.close()
-        self._hub.close()
+        for http in self._http.values():
+            http.close()
 
-    def chat(
-        self,
-        messages: str | Sequence[Message],
-        *,
-        model: str = "champion",
-        conversation_id: str | None = None,
-        user: str | None = None,
-        temperature: float | None = None,
-        max_tokens: int | None = None,
-        seed: int | None = None,
-    ) -> ChatReply:
-        """Get the champion's reply to a question, or to a list of messages with ``role`` and ``content``.
-
-        ``user`` is the product's id of the candidate; the server stores a pseudonym of it.
-        """
-        given = [{"role": "user", "content": messages}] if isinstance(messages, str) else [dict(message) for message in messages]
-        metadata = None if conversation_id is None else {"conversation_id": conversation_id}
-        body = {"model": model, "messages": given, "metadata": metadata, "user": user}
-        answer = _request(
-            self._serving, "POST", "/v1/chat/completions", body | {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}
-        )
-        return ChatReply(text=answer["choices"][0]["message"]["content"], version=answer["model"], **answer["feedbackloop"])
-
-    def models(self) -> list[str]:
-        """Names accepted as ``model`` by :meth:`chat`; the version that is serving comes first."""
-        return [model["id"] for model in _request(self._serving, "GET", "/v1/models")["data"]]
-
-    def add_pair(
-        self,
-        prompt: str | Sequence[Message],
-        responses: tuple[str, str],
-        *,
-        versions: tuple[str, str] = ("product", "product"),
-        conversation_id: str | None = None,
-        pair_id: UUID | None = None,
-        priority: int = 0,
-        opinions: int | None = None,
-        idempotency_key: UUID | str | None = None,
-    ) -> Pair:
-        """Submit two of the product's own responses to one prompt for recruiters to judge.
-
-        Pairs of a higher ``priority`` (0 to 9) are asked first. ``opinions`` is how many recruiters are asked; None for the server's
-        setting.
-        """
-        given = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(message) for message in prompt]
-        body: dict[str, Any] = {
-            "prompt": given,
-            "responses": responses,
-            "versions": versions,
-            "conversation_id": conversation_id,
-            "pair_id": pair_id,
-        }
-        body |= {"priority": priority, "opinions": opinions}
-        return Pair.model_validate(_request(self._serving, "POST", "/v1/pairs", body, idempotency_key))
-
-    def judge(
-        self,
-        pair_id: UUID | str | None = None,
-        *,
-        recruiter: str,
-        reply_id: UUID | str | None = None,
-        choice: Choice | None = None,
-        objectives: Mapping[str, Choice] | None = None,
-        strength: int | None = None,
-        reason: str | None = None,
-        shown_first: Literal["A", "B"] | None = None,
-        seconds: float | None = None,
-        idempotency_key: UUID | str | None = None,
-    ) -> Receipt:
-        """Record a recruiter's judgment of a pair, overall or per objective; ``strength`` is 1 (negligible) to 4 (significant).
-
-        ``reply_id`` in place of ``pair_id`` names the pair that was drawn for a reply.
-        """
-        fields: dict[str, Any] = {"pair_id": pair_id, "reply_id": reply_id, "recruiter": recruiter, "choice": choice, "strength": strength}
-        fields |= {"objectives": dict(objectives or {}), "reason": reason, "shown_first": shown_first, "seconds": seconds}
-        return self._feedback("comparison", fields, idempotency_key)
-
-    def rate(
-        self,
-        conversation_id: str | None,
-        thumb: Literal["up", "down"],
-        *,
-        recruiter: str,
-        reply_id: UUID | str | None = None,
-        reason: str | None = None,
-        idempotency_key: UUID | str | None = None,
-    ) -> Receipt:
-        """Record a thumb on one reply; on the last one of its conversation if ``reply_id`` is None."""
-        fields = {"conversation_id": conversation_id, "thumb": thumb, "recruiter": recruiter, "reply_id": reply_id, "reason": reason}
-        return self._feedback("thumb", fields, idempotency_key)
-
-    def score(
-        self,
-        score: float,
-        scale: tuple[float, float],
-        *,
-        recruiter: str,
-        reply_id: UUID | str | None = None,
-        conversation_id: str | None = None,
-        reason: str | None = None,
-        idempotency_key: UUID | str | None = None,
-    ) -> Receipt:
-        """Record a score of one reply, or of a conversation's last one; ``scale`` is the lowest and the highest score, such as ``(1, 5)``.
-
-        Above the middle of the scale it counts as a thumb up, below as a thumb down.
-        """
-        fields = {"score": score, "scale": list(scale), "recruiter": recruiter, "reply_id": reply_id}
-        return self._feedback("score", fields | {"conversation_id": conversation_id, "reason": reason}, idempotency_key)
-
-    def comment(
-        self,
-        comment: str,
-        *,
-        recruiter: str,
-        reply_id: UUID | str | None = None,
-        conversation_id: str | None = None,
-        idempotency_key: UUID | str | None = None,
-    ) -> Receipt:
-        """Record free text about one reply, or about a conversation's last one. It teaches nothing."""
-        fields = {"comment": comment, "recruiter": recruiter, "reply_id": reply_id, "conversation_id": conversation_id}
-        return self._feedback("comment", fields, idempotency_key)
-
-    def withdraw(
-        self,
-        *,
-        recruiter: str,
-        pair_id: UUID | str | None = None,
-        reply_id: UUID | str | None = None,
-        conversation_id: str | None = None,
-        reason: str | None = None,
-        idempotency_key: UUID | str | None = None,
-    ) -> Receipt:
-        """Withdraw what a recruiter has said of a pair or of a reply. A rewrite is withdrawn by the ``pair_id`` of its receipt."""
-        fields = {"recruiter": recruiter, "pair_id": pair_id, "reply_id": reply_id, "conversation_id": conversation_id, "reason": reason}
-        return self._feedback("withdrawal", fields, idempotency_key)
-
-    def bulk(self, items: Sequence[Mapping[str, Any]], *, idempotency_key: UUID | str | None = None) -> BulkReceipt:
-        """Record up to 1,000 items of feedback in one commit, each with the fields of ``POST /v1/feedback``, and ``type`` among them.
-
-        Some may be refused while the others are recorded: look at ``refused``.
-        """
-        plain = [{name: _plain(value) for name, value in item.items()} for item in items]
-        return BulkReceipt.model_validate(_request(self._serving, "POST", "/v1/feedback/bulk", {"items": plain}, idempotency_key))
-
-    def edit(
-        self,
-        prompt: str | Sequence[Message],
-        original: str,
-        edited: str,
-        *,
-        recruiter: str,
-        version: str = "product",
-        conversation_id: str | None = None,
-        reason: str | None = None,
-        idempotency_key: UUID | str | None = None,
-    ) -> Receipt:
-        """Record a recruiter's rewrite of a reply, as a pair of both judged in favour of the rewrite."""
-        given = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(message) for message in prompt]
-        fields = {"prompt": given, "original": original, "edited": edited, "recruiter": recruiter, "version": version}
-        return self._feedback("edit", fields | {"conversation_id": conversation_id, "reason": reason}, idempotency_key)
-
-    def rewrite(
-        self,
-        edited: str,
-        *,
-        recruiter: str,
-        reply_id: UUID | str | None = None,
-        conversation_id: str | None = None,
-        pair_id: UUID | str | None = None,
-        side: Literal["A", "B"] | None = None,
-        reason: str | None = None,
-        idempotency_key: UUID | str | None = None,
-    ) -> Receipt:
-        """As :meth:`edit`, of a response that the server knows: a reply, a conversation's last one, or a side of a pair."""
-        fields = {"edited": edited, "recruiter": recruiter, "reply_id": reply_id, "conversation_id": conversation_id}
-        return self._feedback("edit", fields | {"pair_id": pair_id, "side": side, "reason": reason}, idempotency_key)
-
-    def record_groups(self, candidate: str, groups: Mapping[str, str], *, idempotency_key: UUID | str | None = None) -> OutcomeReceipt:
-        """Record a candidate's groups by attribute, such as ``{"sex": "female", "race_ethnicity": "Asian"}``.
-
-        ``candidate`` is the id given to :meth:`chat` as ``user``. The groups replace those recorded before; an empty mapping withdraws
-        them. Only audits read them.
-        """
-        return self._outcomes({"candidate": candidate, "groups": dict(groups)}, idempotency_key)
-
-    def record_outcome(
-        self,
-        candidate: str,
-        *,
-        position: str,
-        stage: str,
-        selected: bool,
-        score: float | None = None,
-        outcome_id: str | None = None,
-        decided_at: datetime | None = None,
-        groups: Mapping[str, str] | None = None,
-        idempotency_key: UUID | str | None = None,
-    ) -> OutcomeReceipt:
-        """Record a decision about a candidate at a stage of a position, for the impact ratios.
-
-        The same ``outcome_id`` sent again replaces the earlier record; by default there is one for each candidate, position and stage.
-        ``decided_at`` needs a time zone; by default it is the time at which the server receives it.
-        """
-        when = None if decided_at is None else decided_at.isoformat()
-        fields = {"position": position, "stage": stage, "selected": selected, "score": score, "outcome_id": outcome_id, "decided_at": when}
-        outcome = {name: value for name, value in fields.items() if value is not None}
-        body = {"candidate": candidate, "groups": None if groups is None else dict(groups), "outcome": outcome}
-        return self._outcomes(body, idempotency_key)
-
-    def status(self) -> dict[str, Any]:
-        """Event counts per stage, reward model, retraining threshold and champion, as shown on the hub's overview page."""
-        return dict(_request(self._hub, "GET", "/v1/status"))
-
-    def runs(self) -> list[dict[str, Any]]:
-        """The training runs, newest first."""
-        return list(_request(self._hub, "GET", "/v1/runs")["runs"])
-
-    def versions(self) -> dict[str, Any]:
-        """The model versions with their gates and reviews, and the champion."""
-        return dict(_request(self._hub, "GET", "/v1/versions"))
+    chat = _method(chat_api.chat)
+    models = _method(chat_api.models)
+    add_pair = _method(feedback.add_pair)
+    judge = _method(feedback.judge)
+    rate = _method(feedback.rate)
+    score = _method(feedback.score)
+    comment = _method(feedback.comment)
+    withdraw = _method(feedback.withdraw)
+    edit = _method(feedback.edit)
+    rewrite = _method(feedback.rewrite)
+    bulk = _method(feedback.bulk)
+    record_groups = _method(outcomes.record_groups)
+    record_outcome = _method(outcomes.record_outcome)
+    status = _method(hub.status)
+    runs = _method(hub.runs)
+    versions = _method(hub.versions)
 
     def export(self) -> Iterator[dict[str, Any]]:
         """Stream the preference records in the format that training reads."""
-        import json
-
-        with self._hub.stream("GET", "/v1/export") as answer:
+        with self._http["hub"].stream("GET", "/v1/export") as answer:
             if not answer.is_success:
                 answer.read()
-                raise _error(answer)
+                raise error_of(answer)
             for line in answer.iter_lines():
                 if line:
                     yield json.loads(line)
 
-    def _outcomes(self, body: Mapping[str, Any], key: UUID | str | None) -> OutcomeReceipt:
-        return OutcomeReceipt.model_validate(_request(self._serving, "POST", "/v1/outcomes", body, key))
+    def flush(self) -> int:
+        """Send everything that waits in the spool; return how many calls were recorded.
 
-    def _feedback(self, kind: str, fields: Mapping[str, Any], key: UUID | str | None) -> Receipt:
-        return Receipt.model_validate(_request(self._serving, "POST", "/v1/feedback", {"type": kind} | dict(fields), key))
+        Raises :class:`APIError` if the server cannot be reached. What it refuses is in ``spool.refused()``.
+        """
+        return self._run(self._flush())
+
+    def send(self, call: Call[Result]) -> Result:
+        """Send a call of :mod:`feedbackloop.calls`."""
+        return self._run(delivery.deliver(call, self._retries, self.spool))
+
+    def _run(self, flow: Flow[Result]) -> Result:
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    answer = self._perform(step)
+                except (httpx.HTTPError, SpoolError) as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(answer)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        finally:
+            flow.close()
+
+    def _perform(self, step: Send | Wait | Work) -> Any:
+        match step:
+            case Send():
+                http, request = self._request(step)
+                return http.request(**request)
+            case Wait():
+                return time.sleep(step.seconds)
+            case Work():
+                return step.function()
 
 
-def _client(url: str, timeout: float) -> httpx.Client:
-    """Ignore proxies from the environment for loopback addresses."""
-    return httpx.Client(base_url=url.rstrip("/"), timeout=timeout, trust_env=urlsplit(url).hostname not in LOOPBACK)
-
-
-def _request(
-    client: httpx.Client, method: str, path: str, body: Mapping[str, Any] | None = None, idempotency_key: UUID | str | None = None
-) -> Any:
-    sent = None if body is None else {name: _plain(value) for name, value in body.items() if value is not None}
-    headers = {} if idempotency_key is None else {"Idempotency-Key": str(idempotency_key)}
-    try:
-        answer = client.request(method, path, json=sent, headers=headers)
-    except httpx.HTTPError as error:
-        raise APIError(f"{str(client.base_url).rstrip('/')}{path} does not answer: {error}") from error
-    if not answer.is_success:
-        raise _error(answer)
-    try:
-        return answer.json()
-    except ValueError as error:
-        raise APIError(f"{answer.url} did not return JSON; check the address", status=answer.status_code) from error
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, UUID) else value
-
-
-def _error(answer: httpx.Response) -> APIError:
-    wait = answer.headers.get("retry-after", "")
-    try:
-        body = _ErrorBody.model_validate(answer.json()["error"])
-    except (ValueError, KeyError, TypeError):
-        body = _ErrorBody(message=f"{answer.url} answered {answer.status_code}: {answer.text[:200]}")
-    message = body.message + "".join(f"\n- {reason}" for reason in body.reasons)
-    return APIError(
-        message, status=answer.status_code, code=body.code, param=body.param, retry_after=float(wait) if wait.isdigit() else None
+class AsyncClient(_Connections[httpx.AsyncClient]):
+    __doc__ = (
+        (Client.__doc__ or "").replace("Client for serving", "Asynchronous client for serving").replace("several threads", "several tasks")
     )
+
+    def __init__(
+        self,
+        serving: str = "http://127.0.0.1:8000",
+        hub: str = "http://127.0.0.1:8050",
+        *,
+        timeout: float = 60.0,
+        retries: int = 2,
+        spool: "Spool | str | os.PathLike[str] | None" = None,
+    ) -> None:
+        super().__init__(httpx.AsyncClient, {"serving": serving, "hub": hub}, timeout, retries, spool)
+
+    async def __aenter__(self) -> Self:
+        if self.spool is not None:
+            await self._run(delivery.catch_up(self.spool))
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for http in self._http.values():
+            await http.aclose()
+
+    chat = _async_method(chat_api.chat)
+    models = _async_method(chat_api.models)
+    add_pair = _async_method(feedback.add_pair)
+    judge = _async_method(feedback.judge)
+    rate = _async_method(feedback.rate)
+    score = _async_method(feedback.score)
+    comment = _async_method(feedback.comment)
+    withdraw = _async_method(feedback.withdraw)
+    edit = _async_method(feedback.edit)
+    rewrite = _async_method(feedback.rewrite)
+    bulk = _async_method(feedback.bulk)
+    record_groups = _async_method(outcomes.record_groups)
+    record_outcome = _async_method(outcomes.record_outcome)
+    status = _async_method(hub.status)
+    runs = _async_method(hub.runs)
+    versions = _async_method(hub.versions)
+
+    async def export(self) -> AsyncIterator[dict[str, Any]]:
+        """Stream the preference records in the format that training reads."""
+        async with self._http["hub"].stream("GET", "/v1/export") as answer:
+            if not answer.is_success:
+                await answer.aread()
+                raise error_of(answer)
+            async for line in answer.aiter_lines():
+                if line:
+                    yield json.loads(line)
+
+    async def flush(self) -> int:
+        """Send everything that waits in the spool; return how many calls were recorded.
+
+        Raises :class:`APIError` if the server cannot be reached. What it refuses is in ``spool.refused()``.
+        """
+        return await self._run(self._flush())
+
+    async def send(self, call: Call[Result]) -> Result:
+        """Send a call of :mod:`feedbackloop.calls`."""
+        return await self._run(delivery.deliver(call, self._retries, self.spool))
+
+    async def _run(self, flow: Flow[Result]) -> Result:
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    answer = await self._perform(step)
+                except (httpx.HTTPError, SpoolError) as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(answer)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        finally:
+            flow.close()
+
+    async def _perform(self, step: Send | Wait | Work) -> Any:
+        match step:
+            case Send():
+                http, request = self._request(step)
+                return await http.request(**request)
+            case Wait():
+                return await asyncio.sleep(step.seconds)
+            case Work():
+                return await asyncio.to_thread(step.function)
+
+
+def _http(make: Callable[..., HTTP], url: str, timeout: float) -> HTTP:
+    """Ignore proxies from the environment for loopback addresses."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{url!r} is not a URL such as http://127.0.0.1:8000")
+    return make(base_url=url.rstrip("/"), timeout=timeout, trust_env=parts.hostname not in LOOPBACK)

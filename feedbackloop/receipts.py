@@ -1,4 +1,8 @@
-"""What the server answers to feedback: each is durable there when the client has it."""
+"""What the clients' methods return: replies, and receipts of what was recorded.
+
+A receipt says that its subject is durable on the server, or with ``spooled=True`` in the client's spool; then what only the server knows
+is None.
+"""
 
 from typing import Any, Literal
 from uuid import UUID
@@ -6,14 +10,30 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 
 
-class Receipt(BaseModel):
-    """The feedback is durable on the server. ``waiting`` is True while the pair it refers to is not on the log yet, None if not known."""
+class ChatReply(BaseModel):
+    """A reply, and the ids by which recruiters can judge it.
+
+    ``pair_id`` identifies the pair of this reply and a second response; None if no second response will be drawn.
+    """
 
     model_config = ConfigDict(frozen=True)
 
-    event_id: UUID
+    text: str
+    version: str
+    conversation_id: str
+    reply_id: UUID | None = None
+    pair_id: UUID | None = None
+
+
+class Receipt(BaseModel):
+    """The feedback is durable. ``waiting`` is True while the pair it refers to is not on the log yet, None if not known."""
+
+    model_config = ConfigDict(frozen=True)
+
+    event_id: UUID | None = None
     pair_id: UUID | None = None
     waiting: bool | None = None
+    spooled: bool = False
 
 
 class BulkResult(BaseModel):
@@ -30,13 +50,14 @@ class BulkResult(BaseModel):
 
 
 class BulkReceipt(BaseModel):
-    """The results of a bulk, in the order of its items. The accepted ones are durable, all in one commit."""
+    """The results of a bulk, in the order of its items. The accepted ones are durable, all in one commit. A spooled bulk has none yet."""
 
     model_config = ConfigDict(frozen=True)
 
-    accepted: int
-    refused: int
-    results: tuple[BulkResult, ...]
+    accepted: int = 0
+    refused: int = 0
+    results: tuple[BulkResult, ...] = ()
+    spooled: bool = False
 
 
 class Pair(BaseModel):
@@ -44,16 +65,18 @@ class Pair(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    event_id: UUID
+    event_id: UUID | None = None
     pair_id: UUID
-    conversation_id: str
+    conversation_id: str | None = None
+    spooled: bool = False
 
 
 class OutcomeReceipt(BaseModel):
-    """The groups and the outcome are durable on the server. The ids are None for what was not given."""
+    """The groups and the outcome are durable. The ids are None for what was not given."""
 
     model_config = ConfigDict(frozen=True)
 
     groups_event_id: UUID | None = None
     outcome_event_id: UUID | None = None
     outcome_id: str | None = None
+    spooled: bool = False

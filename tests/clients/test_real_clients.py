@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from storage.events import ReplySent
+from storage.events import ReplySent, ResponseRated
 from storage.settings import Settings
 from tests.clients.stand_in import TEXT, USAGE, app
 from tests.serving.conftest import Server, run_app, run_serving
@@ -86,3 +87,17 @@ def test_vercels_ai_sdk_uses_responses_and_chat_with_tools_and_schemas(server: S
     assert found_by("ai_sdk_client.mjs", server) == {
         f"{api}{name}": value for api in ("responses", "chat") for name, value in of_each.items()
     }
+
+
+def test_the_callback_for_langchain_sends_thumbs_on_replies_and_on_streams(server: Server) -> None:
+    program = [str(INSTALLED / "python" / "bin" / "python"), str(ROOT / "examples" / "langchain_feedback.py"), server.url]
+    ran = subprocess.run(program, capture_output=True, text=True, timeout=120, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert ran.returncode == 0, ran.stderr
+    text, first, streamed, second = ran.stdout.split("\n")[:4]
+    assert (text, streamed) == (TEXT, TEXT)
+    ratings = {str(event.event_id): event for event in server.events("feedback.ratings") if isinstance(event, ResponseRated)}
+    assert (ratings[first].thumb, ratings[second].thumb) == ("up", "down")
+    replies = [event for event in server.events("chat.replies") if isinstance(event, ReplySent)]
+    assert ratings[first].reply_id == replies[-2].event_id
+    assert (ratings[second].reply_id, ratings[second].conversation_id) == (None, "langchain-1")
+    assert replies[-1].conversation_id == "langchain-1"

@@ -1,9 +1,11 @@
 """``feedbackloop.Client`` against a running server."""
 
+from uuid import UUID
+
 import pytest
 
 from feedbackloop import APIError, Client
-from storage.events import JudgmentGiven, PairDrawn, ResponseEdited, ResponseRated, new_id
+from storage.events import Event, JudgmentGiven, PairDrawn, ResponseEdited, ResponseRated, new_id
 from tests.serving.conftest import Server
 
 PROMPT = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "when is the interview ?"}]
@@ -23,7 +25,9 @@ def test_chat_and_every_kind_of_feedback_reach_the_log(server: Server) -> None:
         assert (judged.pair_id, judged.waiting) == (pair.pair_id, False)
         rated = client.rate("c-1", "down", recruiter="Ana", reply_id=reply.reply_id, reason="too vague")
         edited = client.edit(PROMPT, "soon", "on monday", recruiter="Ana")
-    events = {event.event_id: event for event in server.events("feedback.pairs", "feedback.judgments", "feedback.ratings")}
+    events: dict[UUID | None, Event] = {
+        event.event_id: event for event in server.events("feedback.pairs", "feedback.judgments", "feedback.ratings")
+    }
     drawn, judgment = events[pair.event_id], events[judged.event_id]
     assert isinstance(drawn, PairDrawn)
     assert (drawn.a.text, drawn.b.version) == ("on monday", "bot-2")
@@ -55,7 +59,7 @@ def test_feedback_by_the_ids_of_a_reply_reaches_the_log(server: Server) -> None:
     assert (done.accepted, done.refused, done.results[0].status) == (1, 1, "accepted")
     assert done.results[1].error is not None
     assert done.results[1].error["param"] == "type"
-    events = {event.event_id: event for event in server.events("feedback.judgments", "feedback.ratings")}
+    events: dict[UUID | None, Event] = {event.event_id: event for event in server.events("feedback.judgments", "feedback.ratings")}
     ratings = [events[receipt.event_id] for receipt in (scored, said, rated, taken_back[0])]
     assert [(e.thumb, e.score, e.lowest, e.highest, e.comment) for e in ratings if isinstance(e, ResponseRated)] == [
         (None, 4, 1, 5, None), (None, None, None, None, "good tone"), ("up", None, None, None, None), (None, None, None, None, None),
