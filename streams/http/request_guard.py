@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from streams.http.errors import FAILED, SERVER, error_body
-from streams.http.request_checks import Refused, objection
+from streams.http.request_checks import Refused, has_body, objection
 from streams.http.visible_text import one_line
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class RequestGuard:
         refused = objection(scope, headers, self._hosts, self._origins)
         expects = headers.get("expect", "").lower() == "100-continue"
         body: bytes | None = b""
-        if _has_body(headers) and not (expects and (refused or _content_length(headers) > MAX_BODY)):
+        if has_body(headers) and not (expects and (refused or _content_length(headers) > MAX_BODY)):
             try:  # read the body even when refusing: a client that is still sending would not read the response
                 body = await asyncio.wait_for(_read(receive, keep=refused is None), self._body_time)
             except TimeoutError:
@@ -93,7 +93,7 @@ class RequestGuard:
             await JSONResponse(refused.body, refused.status, close)(scope, receive, send)
             return
         try:
-            await self._app(scope, _replayed(body or b"", receive) if _has_body(headers) else receive, send)
+            await self._app(scope, _replayed(body or b"", receive) if has_body(headers) else receive, send)
         except ClientDisconnect:
             return
         except Exception as error:  # noqa: BLE001  the edge of the process: logged with traceback
@@ -199,10 +199,6 @@ def _error_message(body: bytes) -> str:
         return str(orjson.loads(body)["error"]["message"])
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return body[:200].decode("utf-8", "replace")
-
-
-def _has_body(headers: Headers) -> bool:
-    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
 def _content_length(headers: Headers) -> int:
