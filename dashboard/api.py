@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import orjson
-from fastapi import APIRouter, FastAPI, Header, HTTPException, Query, Request
+from fastapi import APIRouter, FastAPI, Header, Query, Request
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.concurrency import run_in_threadpool
@@ -32,8 +32,8 @@ from storage.artifacts import Artifacts
 from storage.attestation.keys import PublicKey
 from storage.events import Choice, Event, Identifier, Side, Source, Text
 from streams.http.documented import event_stream
-from streams.http.errors import DOCUMENTED, METHODS, allowed_methods, answer_errors
-from streams.http.fields import GivenName, Whole, given
+from streams.http.errors import DOCUMENTED, NoSuchRoute, answer_errors
+from streams.http.fields import WHOLE, GivenName, given
 from streams.intake import Intake
 from trainers.audits.outcomes.csv_files import categories_csv, tables_csv
 from trainers.audits.outcomes.tables import OutcomesTable
@@ -68,7 +68,7 @@ class JudgmentBody(Body):
     recruiter: GivenName
     choice: Choice | None = None
     objectives: dict[Identifier, Choice] | None = None
-    strength: Annotated[Whole, Field(ge=1, le=4)] | None = None
+    strength: Annotated[int, Field(ge=1, le=4), WHOLE] | None = None
     reason: Text | None = None
     shown_first: Side | None = None
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
@@ -152,16 +152,9 @@ def add_routes(app: FastAPI, services: Services) -> None:
     _record_routes(router, services)
     _fairness_routes(router, services)
 
-    known = list(router.routes)
-
-    @router.api_route("/{rest:path}", methods=METHODS, include_in_schema=False)
-    async def unknown_route(request: Request, rest: str) -> None:
-        if others := allowed_methods(known, request.scope):
-            raise HTTPException(405, "Method Not Allowed", {"Allow": ", ".join(others)})
-        raise NotFound(f"there is no route /v1/{rest}; /openapi.json lists the routes")
-
     answer_errors(app, REFUSALS)
     app.include_router(router)
+    app.router.routes.append(NoSuchRoute("/v1", router.routes))
 
 
 def _status_routes(router: APIRouter, services: Services) -> None:

@@ -14,7 +14,7 @@ from storage.errors import InputRefused
 from storage.events import Finite, Identifier, Moment, Text
 from storage.events.outcomes import Groups
 from streams.http.documented import whole_schema
-from streams.http.fields import GivenName, Whole, given
+from streams.http.fields import WHOLE, GivenName, given
 from trainers.data.messages import ChatMessages, field_path
 
 Body = TypeVar("Body")
@@ -31,8 +31,8 @@ class PairRequest(Shape):
     versions: tuple[GivenName, GivenName] = ("product", "product")
     conversation_id: Identifier | None = None
     pair_id: UUID | None = None
-    priority: Annotated[Whole, Field(ge=0, le=9)] = 0
-    opinions: Annotated[Whole, Field(ge=1, le=100)] | None = None
+    priority: Annotated[int, Field(ge=0, le=9), WHOLE] = 0
+    opinions: Annotated[int, Field(ge=1, le=100), WHOLE] | None = None
 
 
 class Outcome(Shape):
@@ -78,7 +78,7 @@ class RerankRequest(Shape):
         ],
         Field(min_length=1, max_length=1_000),
     ]
-    top_n: Annotated[Whole, Field(ge=1)] | None = None
+    top_n: Annotated[int, Field(ge=1), WHOLE] | None = None
     return_documents: bool | None = None
 
     @property

@@ -9,7 +9,7 @@ from serving.feedback.kind import FeedbackKind, Published, Shape
 from serving.pairing import pair_of
 from storage.errors import InputRefused
 from storage.events import Choice, Identifier, Side, Source, Text
-from streams.http.fields import GivenName, Whole, given
+from streams.http.fields import WHOLE, GivenName, given
 from streams.intake import Intake
 
 
@@ -31,7 +31,7 @@ class Comparison(Shape):
     reply_id: UUID | None = None
     choice: Choice | None = None
     objectives: dict[Identifier, Choice] = Field(default_factory=dict)
-    strength: Annotated[Whole, Field(ge=1, le=4)] | None = None
+    strength: Annotated[int, Field(ge=1, le=4), WHOLE] | None = None
     reason: Text | None = None
     shown_first: Side | None = None
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None

@@ -21,7 +21,7 @@ from serving.openai.request import ChatRequest, ChatSampled
 from serving.openai.streaming import opened, sse, unless_gone
 from serving.requests import documented, loaded, read
 from storage.events import new_id
-from streams.http.fields import Whole
+from streams.http.fields import WHOLE
 from trainers.data.messages import ONE, SEVERAL, one_or_several
 
 NOT_OF_CHAT = ("prompt", "suffix", "echo", "best_of", "logprobs")  # fields that a chat request does not have, or that mean another thing
@@ -38,8 +38,8 @@ class CompletionRequest(ChatSampled):
     ]
     echo: bool | None = None
     suffix: Annotated[str, Field(max_length=0)] | None = None  # the model continues a conversation: it cannot fill a gap
-    best_of: Whole | None = None
-    logprobs: Annotated[Whole, Field(ge=0, le=MAX_LOGPROBS)] | None = None
+    best_of: Annotated[int, WHOLE] | None = None
+    logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS), WHOLE] | None = None
 
 
 COMPLETION = TypeAdapter(CompletionRequest)

@@ -15,7 +15,7 @@ from serving.openai.bodies import EmbeddingList
 from serving.openai.messages import AnyText
 from serving.requests import FieldRefused, documented, read
 from storage.errors import InputRefused
-from streams.http.fields import GivenName, Whole
+from streams.http.fields import WHOLE, GivenName
 from trainers.data.messages import ONE, SEVERAL, one_or_several
 from trainers.features.settings import FeatureSettings
 
@@ -36,7 +36,7 @@ class EmbeddingRequest(BaseModel):
         Discriminator(one_or_several),
     ]
     encoding_format: Literal["float", "base64"] | None = None
-    dimensions: Whole | None = None
+    dimensions: Annotated[int, WHOLE] | None = None
 
 
 EMBEDDING = TypeAdapter(EmbeddingRequest)

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 from serving.openai.messages import AnyMessages
 from serving.requests import field_error, is_identifier, loaded, read
 from storage.events import Identifier, Sampling
-from streams.http.fields import GivenName, Whole
+from streams.http.fields import WHOLE, GivenName
 from trainers.data.messages import ONE, SEVERAL, one_or_several
 
 Stop = Annotated[str, Field(max_length=1000)]  # a single line break is common
@@ -53,8 +53,8 @@ Metadata = Annotated[
         }
     ),
 ]
-TokenLimit = Annotated[Whole, Field(ge=1, lt=2**31)]
-TopLogprobs = Annotated[Whole, Field(ge=0, le=20)]
+TokenLimit = Annotated[int, Field(ge=1, lt=2**31), WHOLE]
+TopLogprobs = Annotated[int, Field(ge=0, le=20), WHOLE]
 
 
 class Sampled(BaseModel):
@@ -77,14 +77,14 @@ class ChatSampled(Sampled):
     stream_options: StreamOptions | None = None
     max_tokens: TokenLimit | None = None
     max_completion_tokens: TokenLimit | None = None
-    seed: Annotated[Whole, Field(ge=-(2**63), lt=2**63)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63), WHOLE] | None = None
     stop: (
         Annotated[
             Annotated[Stop, Tag(ONE)] | Annotated[tuple[Stop, ...], Field(max_length=16), Tag(SEVERAL)], Discriminator(one_or_several)
         ]
         | None
     ) = None
-    n: Annotated[Whole, Field(ge=1, le=MAX_CHOICES)] | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES), WHOLE] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     tools: tuple[dict[str, Any], ...] | None = None

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import HTTPException as FastAPIError
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.routing import BaseRoute, Match
+from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
 from storage.errors import FeedbackLoopError, InputRefused, Overloaded
@@ -122,11 +121,29 @@ def answer_errors(app: FastAPI, kinds: Kinds) -> None:
         message = f"{request.method} {one_line(request.scope['path'])}: {error.detail}"
         code = "not_found" if error.status_code == 404 else None
         headers = dict(error.headers or {})
-        if error.status_code == 405 and not isinstance(error, FastAPIError):  # Starlette's own names the methods of the first route only
-            headers["Allow"] = ", ".join(allowed_methods(app.router.routes, request.scope))
+        if error.status_code == 405:  # Starlette names the methods of the first route only
+            headers["Allow"] = ", ".join(allowed_methods(request.scope))
         return JSONResponse(error_body(message, CLIENT, code=code), error.status_code, headers)
 
 
-def allowed_methods(routes: Sequence[BaseRoute], scope: Scope) -> list[str]:
-    """The methods that these routes have for the path of a request."""
+class NoSuchRoute(Route):
+    """Answers 404 for all paths below ``prefix`` that none of ``known`` has, and 405 for methods that they do not have."""
+
+    def __init__(self, prefix: str, known: Sequence[BaseRoute]) -> None:
+        super().__init__(f"{prefix}/{{rest:path}}", _no_such_route, methods=list(METHODS))
+        self.known = known
+
+
+def allowed_methods(scope: Scope) -> list[str]:
+    """The methods that routes of the app have for the path of a request."""
+    routes: Sequence[BaseRoute] = scope["app"].router.routes
+    for route in routes:
+        if isinstance(route, NoSuchRoute) and route.matches(scope)[0] is Match.FULL:
+            routes = route.known
     return [method for method in METHODS if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)]
+
+
+def _no_such_route(request: Request) -> Response:
+    if allowed_methods(request.scope):
+        raise HTTPException(405)
+    raise HTTPException(404, "there is no such route; /openapi.json lists the routes")

@@ -1,6 +1,5 @@
 """Types of fields in request bodies, whose published schemas say exactly what is accepted."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
@@ -12,7 +11,8 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Whole = Annotated[int, BeforeValidator(_whole)]  # JSON has one kind of number: 5.0 is an integer there
+# After the bounds of an int, so that its schema keeps them. JSON has one kind of number: 5.0 is an integer there.
+WHOLE = BeforeValidator(_whole)
 # A name of at most 200 characters, apart from spaces around it.
 GivenName = Annotated[Name, WithJsonSchema({"type": "string", "pattern": r"^\s*[^\s\x00-\x1f](?:[^\x00-\x1f]{0,198}[^\s\x00-\x1f])?\s*$"})]
 
@@ -22,6 +22,6 @@ def given(**types: str) -> dict[str, Any]:
     return {"required": list(types), "properties": {name: {"type": kind} for name, kind in types.items()}}
 
 
-def absent(*names: str) -> Mapping[str, Any]:
+def absent(*names: str) -> dict[str, Any]:
     """The JSON schema of objects in which these fields are null or left out."""
     return {"properties": {name: {"type": "null"} for name in names}}

@@ -36,8 +36,8 @@ def objection(scope: Scope, headers: Headers, hosts: frozenset[str], origins: fr
         if [origin.lower() for origin in headers.getlist("origin")] not in [[each] for each in origins]:
             _check_origin(headers)
             _check_site(scope, headers)
-        if scope["type"] == "http" and (scope["method"] == "POST" or (scope["method"] in ("PUT", "PATCH") and has_body(headers))):
-            _check_content_type(headers)  # without a body, only POST can be sent without a preflight
+        if scope["type"] == "http" and scope["method"] in ("POST", "PUT", "PATCH"):
+            _check_content_type(headers)
     except Refused as refused:
         return refused
     return None
@@ -94,10 +94,6 @@ def _check_content_type(headers: Headers) -> None:
     if len(given) != 1 or not _JSON.fullmatch(given[0].partition(";")[0].strip()):
         sent = one_line(", ".join(given)) or "none"
         raise Refused(415, "unsupported_media_type", f"Content-Type is {sent}; send JSON as application/json", "Content-Type")
-
-
-def has_body(headers: Headers) -> bool:
-    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
 def _is_loopback(name: str) -> bool:

@@ -15,8 +15,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
-from streams.http.errors import FAILED, SERVER, error_body
-from streams.http.request_checks import Refused, has_body, objection
+from streams.http.errors import FAILED, SERVER, allowed_methods, error_body
+from streams.http.request_checks import Refused, objection
 from streams.http.visible_text import one_line
 
 log = logging.getLogger(__name__)
@@ -75,9 +75,11 @@ class RequestGuard:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         refused = objection(scope, headers, self._hosts, self._origins)
+        if refused is not None and refused.status == 415 and "app" in scope and scope["method"] not in allowed_methods(scope):
+            refused = None  # no route gets the request: the answer is 404 or 405
         expects = headers.get("expect", "").lower() == "100-continue"
         body: bytes | None = b""
-        if has_body(headers) and not (expects and (refused or _content_length(headers) > MAX_BODY)):
+        if _has_body(headers) and not (expects and (refused or _content_length(headers) > MAX_BODY)):
             try:  # read the body even when refusing: a client that is still sending would not read the response
                 body = await asyncio.wait_for(_read(receive, keep=refused is None), self._body_time)
             except TimeoutError:
@@ -93,7 +95,7 @@ class RequestGuard:
             await JSONResponse(refused.body, refused.status, close)(scope, receive, send)
             return
         try:
-            await self._app(scope, _replayed(body or b"", receive) if has_body(headers) else receive, send)
+            await self._app(scope, _replayed(body or b"", receive) if _has_body(headers) else receive, send)
         except ClientDisconnect:
             return
         except Exception as error:  # noqa: BLE001  the edge of the process: logged with traceback
@@ -199,6 +201,10 @@ def _error_message(body: bytes) -> str:
         return str(orjson.loads(body)["error"]["message"])
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return body[:200].decode("utf-8", "replace")
+
+
+def _has_body(headers: Headers) -> bool:
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
 def _content_length(headers: Headers) -> int:

@@ -1152,10 +1152,6 @@ export interface components {
             shown_first?: ("A" | "B") | null;
             /** Seconds */
             seconds?: number | null;
-        } | {
-            choice: string;
-        } | {
-            objectives: Record<string, never>;
         };
         /**
          * Key
@@ -1965,8 +1961,6 @@ export interface components {
             unpublished: number;
             /** Not Covered */
             not_covered: string[];
-        } & {
-            [key: string]: unknown;
         };
         /**
          * VersionShown

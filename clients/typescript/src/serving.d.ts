@@ -290,8 +290,6 @@ export interface components {
             name: string;
             /** Arguments */
             arguments: string;
-        } & {
-            [key: string]: unknown;
         };
         /** ChatChoice */
         ChatChoice: {
@@ -301,8 +299,6 @@ export interface components {
             logprobs: components["schemas"]["Logprobs"] | null;
             /** Finish Reason */
             finish_reason: string;
-        } & {
-            [key: string]: unknown;
         };
         /**
          * ChatCompletion
@@ -324,8 +320,6 @@ export interface components {
             choices: components["schemas"]["ChatChoice"][];
             usage: components["schemas"]["Usage"];
             feedbackloop: components["schemas"]["Ids"];
-        } & {
-            [key: string]: unknown;
         };
         /** ChosenLogprob */
         ChosenLogprob: {
@@ -340,8 +334,6 @@ export interface components {
              * @default []
              */
             top_logprobs: components["schemas"]["TokenLogprob"][];
-        } & {
-            [key: string]: unknown;
         };
         /**
          * Document
@@ -362,8 +354,6 @@ export interface components {
             index: number;
             /** Embedding */
             embedding: number[] | string;
-        } & {
-            [key: string]: unknown;
         };
         /** EmbeddingList */
         EmbeddingList: {
@@ -377,8 +367,6 @@ export interface components {
             /** Model */
             model: string;
             usage: components["schemas"]["EmbeddingUsage"];
-        } & {
-            [key: string]: unknown;
         };
         /** EmbeddingUsage */
         EmbeddingUsage: {
@@ -386,8 +374,6 @@ export interface components {
             prompt_tokens: number;
             /** Total Tokens */
             total_tokens: number;
-        } & {
-            [key: string]: unknown;
         };
         /**
          * ErrorAnswer
@@ -443,15 +429,11 @@ export interface components {
             reply_id: string | null;
             /** Pair Id */
             pair_id: string | null;
-        } & {
-            [key: string]: unknown;
         };
         /** Logprobs */
         Logprobs: {
             /** Content */
             content: components["schemas"]["ChosenLogprob"][] | null;
-        } & {
-            [key: string]: unknown;
         };
         /** ModelItem */
         ModelItem: {
@@ -466,8 +448,6 @@ export interface components {
             created: number;
             /** Owned By */
             owned_by: string;
-        } & {
-            [key: string]: unknown;
         };
         /** ModelList */
         ModelList: {
@@ -478,8 +458,6 @@ export interface components {
             object: "list";
             /** Data */
             data: components["schemas"]["ModelItem"][];
-        } & {
-            [key: string]: unknown;
         };
         /** OlderLogprobs */
         OlderLogprobs: {
@@ -493,8 +471,6 @@ export interface components {
             }[];
             /** Text Offset */
             text_offset: number[];
-        } & {
-            [key: string]: unknown;
         };
         /**
          * OutcomeReceipt
@@ -533,8 +509,6 @@ export interface components {
             name: string;
             /** Arguments */
             arguments: string;
-        } & {
-            [key: string]: unknown;
         };
         /** OutputMessage */
         OutputMessage: {
@@ -557,8 +531,6 @@ export interface components {
             status: "completed" | "incomplete";
             /** Content */
             content: components["schemas"]["OutputText"][];
-        } & {
-            [key: string]: unknown;
         };
         /** OutputText */
         OutputText: {
@@ -573,8 +545,6 @@ export interface components {
             annotations: unknown[];
             /** Logprobs */
             logprobs: components["schemas"]["ChosenLogprob"][];
-        } & {
-            [key: string]: unknown;
         };
         /** PairReceipt */
         PairReceipt: {
@@ -628,8 +598,6 @@ export interface components {
             refusal: string | null;
             /** Tool Calls */
             tool_calls?: components["schemas"]["ToolCall"][] | null;
-        } & {
-            [key: string]: unknown;
         };
         /** ReplyReward */
         ReplyReward: {
@@ -692,18 +660,12 @@ export interface components {
             model: string;
             /** Output */
             output: (components["schemas"]["OutputMessage"] | components["schemas"]["OutputCall"])[];
-            /** Error */
-            error: null;
             /** Incomplete Details */
             incomplete_details: {
                 [key: string]: unknown;
             } | null;
-            /** Previous Response Id */
-            previous_response_id: null;
             usage: components["schemas"]["ResponseUsage"];
             feedbackloop: components["schemas"]["Ids"];
-        } & {
-            [key: string]: unknown;
         };
         /** ResponseUsage */
         ResponseUsage: {
@@ -713,8 +675,6 @@ export interface components {
             output_tokens: number;
             /** Total Tokens */
             total_tokens: number;
-        } & {
-            [key: string]: unknown;
         };
         /**
          * Rewards
@@ -740,8 +700,6 @@ export interface components {
              * @enum {string}
              */
             finish_reason: "stop" | "length" | "content_filter";
-        } & {
-            [key: string]: unknown;
         };
         /**
          * TextCompletion
@@ -766,8 +724,6 @@ export interface components {
                 [key: string]: unknown;
             };
             feedbackloop: components["schemas"]["Ids"];
-        } & {
-            [key: string]: unknown;
         };
         /** TokenLogprob */
         TokenLogprob: {
@@ -777,8 +733,6 @@ export interface components {
             logprob: number;
             /** Bytes */
             bytes?: number[] | null;
-        } & {
-            [key: string]: unknown;
         };
         /** ToolCall */
         ToolCall: {
@@ -790,8 +744,6 @@ export interface components {
              */
             type: "function";
             function: components["schemas"]["CalledFunction"];
-        } & {
-            [key: string]: unknown;
         };
         /** Usage */
         Usage: {
@@ -801,8 +753,6 @@ export interface components {
             completion_tokens: number;
             /** Total Tokens */
             total_tokens: number;
-        } & {
-            [key: string]: unknown;
         };
     };
     responses: never;
@@ -827,7 +777,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": ({
+                "application/json": {
                     /**
                      * Type
                      * @constant
@@ -853,15 +803,7 @@ export interface operations {
                     shown_first?: ("A" | "B") | null;
                     /** Seconds */
                     seconds?: number | null;
-                } & (({
-                    pair_id: string;
                 } | {
-                    reply_id: string;
-                }) & ({
-                    choice: string;
-                } | {
-                    objectives: unknown;
-                }))) | ({
                     /**
                      * Type
                      * @constant
@@ -881,10 +823,6 @@ export interface operations {
                     /** Reason */
                     reason?: string | null;
                 } | {
-                    reply_id: string;
-                } | {
-                    conversation_id: string;
-                }) | ({
                     /**
                      * Type
                      * @constant
@@ -906,10 +844,6 @@ export interface operations {
                     /** Reason */
                     reason?: string | null;
                 } | {
-                    reply_id: string;
-                } | {
-                    conversation_id: string;
-                }) | ({
                     /**
                      * Type
                      * @constant
@@ -924,10 +858,6 @@ export interface operations {
                     /** Conversation Id */
                     conversation_id?: string | null;
                 } | {
-                    reply_id: string;
-                } | {
-                    conversation_id: string;
-                }) | ({
                     /**
                      * Type
                      * @constant
@@ -954,14 +884,6 @@ export interface operations {
                             /** Text */
                             text: string;
                         }[];
-                        /** Refusal */
-                        refusal?: null;
-                        /** Audio */
-                        audio?: null;
-                        /** Function Call */
-                        function_call?: null;
-                        /** Tool Calls */
-                        tool_calls?: null;
                         /** Annotations */
                         annotations?: unknown[] | null;
                     }[] | null;
@@ -982,37 +904,7 @@ export interface operations {
                     side?: ("A" | "B") | null;
                     /** Reason */
                     reason?: string | null;
-                } & (({
-                    prompt: unknown[];
-                    original: string;
-                } & {
-                    reply_id?: null;
-                    pair_id?: null;
-                    side?: null;
-                }) | ({
-                    pair_id: string;
-                    side: string;
-                } & {
-                    prompt?: null;
-                    original?: null;
-                    reply_id?: null;
-                    conversation_id?: null;
-                }) | ({
-                    reply_id: string;
-                } & {
-                    prompt?: null;
-                    original?: null;
-                    pair_id?: null;
-                    side?: null;
-                }) | ({
-                    conversation_id: string;
-                } & {
-                    prompt?: null;
-                    original?: null;
-                    reply_id?: null;
-                    pair_id?: null;
-                    side?: null;
-                }))) | ({
+                } | {
                     /**
                      * Type
                      * @constant
@@ -1028,13 +920,7 @@ export interface operations {
                     conversation_id?: string | null;
                     /** Reason */
                     reason?: string | null;
-                } & ({
-                    pair_id: string;
-                } | ({
-                    reply_id: string;
-                } | {
-                    conversation_id: string;
-                })));
+                };
             };
         };
         responses: {
@@ -1088,7 +974,7 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": {
-                    items: ((({
+                    items: (({
                         /**
                          * Type
                          * @constant
@@ -1114,15 +1000,7 @@ export interface operations {
                         shown_first?: ("A" | "B") | null;
                         /** Seconds */
                         seconds?: number | null;
-                    } & (({
-                        pair_id: string;
                     } | {
-                        reply_id: string;
-                    }) & ({
-                        choice: string;
-                    } | {
-                        objectives: unknown;
-                    }))) | ({
                         /**
                          * Type
                          * @constant
@@ -1142,10 +1020,6 @@ export interface operations {
                         /** Reason */
                         reason?: string | null;
                     } | {
-                        reply_id: string;
-                    } | {
-                        conversation_id: string;
-                    }) | ({
                         /**
                          * Type
                          * @constant
@@ -1167,10 +1041,6 @@ export interface operations {
                         /** Reason */
                         reason?: string | null;
                     } | {
-                        reply_id: string;
-                    } | {
-                        conversation_id: string;
-                    }) | ({
                         /**
                          * Type
                          * @constant
@@ -1185,10 +1055,6 @@ export interface operations {
                         /** Conversation Id */
                         conversation_id?: string | null;
                     } | {
-                        reply_id: string;
-                    } | {
-                        conversation_id: string;
-                    }) | ({
                         /**
                          * Type
                          * @constant
@@ -1215,14 +1081,6 @@ export interface operations {
                                 /** Text */
                                 text: string;
                             }[];
-                            /** Refusal */
-                            refusal?: null;
-                            /** Audio */
-                            audio?: null;
-                            /** Function Call */
-                            function_call?: null;
-                            /** Tool Calls */
-                            tool_calls?: null;
                             /** Annotations */
                             annotations?: unknown[] | null;
                         }[] | null;
@@ -1243,37 +1101,7 @@ export interface operations {
                         side?: ("A" | "B") | null;
                         /** Reason */
                         reason?: string | null;
-                    } & (({
-                        prompt: unknown[];
-                        original: string;
-                    } & {
-                        reply_id?: null;
-                        pair_id?: null;
-                        side?: null;
-                    }) | ({
-                        pair_id: string;
-                        side: string;
-                    } & {
-                        prompt?: null;
-                        original?: null;
-                        reply_id?: null;
-                        conversation_id?: null;
-                    }) | ({
-                        reply_id: string;
-                    } & {
-                        prompt?: null;
-                        original?: null;
-                        pair_id?: null;
-                        side?: null;
-                    }) | ({
-                        conversation_id: string;
-                    } & {
-                        prompt?: null;
-                        original?: null;
-                        reply_id?: null;
-                        pair_id?: null;
-                        side?: null;
-                    }))) | ({
+                    } | {
                         /**
                          * Type
                          * @constant
@@ -1289,13 +1117,7 @@ export interface operations {
                         conversation_id?: string | null;
                         /** Reason */
                         reason?: string | null;
-                    } & ({
-                        pair_id: string;
-                    } | ({
-                        reply_id: string;
-                    } | {
-                        conversation_id: string;
-                    })))) | Record<string, never>)[];
+                    }) | Record<string, never>)[];
                 };
             };
         };
@@ -1378,14 +1200,6 @@ export interface operations {
                             /** Text */
                             text: string;
                         }[];
-                        /** Refusal */
-                        refusal?: null;
-                        /** Audio */
-                        audio?: null;
-                        /** Function Call */
-                        function_call?: null;
-                        /** Tool Calls */
-                        tool_calls?: null;
                         /** Annotations */
                         annotations?: unknown[] | null;
                     }[];
@@ -1490,10 +1304,6 @@ export interface operations {
                         /** Decided At */
                         decided_at?: string | null;
                     } | null;
-                } | {
-                    groups: Record<string, never>;
-                } | {
-                    outcome: Record<string, never>;
                 };
             };
         };
@@ -1662,14 +1472,6 @@ export interface operations {
                             /** Text */
                             text: string;
                         }[];
-                        /** Refusal */
-                        refusal?: null;
-                        /** Audio */
-                        audio?: null;
-                        /** Function Call */
-                        function_call?: null;
-                        /** Tool Calls */
-                        tool_calls?: null;
                         /** Annotations */
                         annotations?: unknown[] | null;
                     }[];
@@ -1739,19 +1541,15 @@ export interface operations {
                     /** User */
                     user?: string | null;
                     /** Metadata */
-                    metadata?: ({
+                    metadata?: {
                         conversation_id?: string | null;
-                    } & {
-                        [key: string]: unknown;
-                    }) | null;
+                    } | null;
                     /** Store */
                     store?: boolean | null;
-                    stream_options?: ({
+                    stream_options?: {
                         /** Include Usage */
                         include_usage?: boolean | null;
-                    } & {
-                        [key: string]: unknown;
-                    }) | null;
+                    } | null;
                     /** Max Tokens */
                     max_tokens?: number | null;
                     /** Max Completion Tokens */
@@ -1775,7 +1573,7 @@ export interface operations {
                         [key: string]: unknown;
                     } | null;
                     /** Messages */
-                    messages: ({
+                    messages: {
                         /**
                          * Role
                          * @enum {string}
@@ -1795,15 +1593,11 @@ export interface operations {
                         function_call?: {
                             [key: string]: unknown;
                         } | null;
-                    } & {
-                        [key: string]: unknown;
-                    })[];
+                    }[];
                     /** Logprobs */
                     logprobs?: boolean | null;
                     /** Top Logprobs */
                     top_logprobs?: number | null;
-                } & {
-                    [key: string]: unknown;
                 };
             };
         };
@@ -1877,19 +1671,15 @@ export interface operations {
                     /** User */
                     user?: string | null;
                     /** Metadata */
-                    metadata?: ({
+                    metadata?: {
                         conversation_id?: string | null;
-                    } & {
-                        [key: string]: unknown;
-                    }) | null;
+                    } | null;
                     /** Store */
                     store?: boolean | null;
-                    stream_options?: ({
+                    stream_options?: {
                         /** Include Usage */
                         include_usage?: boolean | null;
-                    } & {
-                        [key: string]: unknown;
-                    }) | null;
+                    } | null;
                     /** Max Tokens */
                     max_tokens?: number | null;
                     /** Max Completion Tokens */
@@ -1922,8 +1712,6 @@ export interface operations {
                     best_of?: number | null;
                     /** Logprobs */
                     logprobs?: number | null;
-                } & {
-                    [key: string]: unknown;
                 };
             };
         };
@@ -1982,7 +1770,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": ({
+                "application/json": {
                     /**
                      * Model
                      * @example champion
@@ -1997,11 +1785,9 @@ export interface operations {
                     /** User */
                     user?: string | null;
                     /** Metadata */
-                    metadata?: ({
+                    metadata?: {
                         conversation_id?: string | null;
-                    } & {
-                        [key: string]: unknown;
-                    }) | null;
+                    } | null;
                     /** Store */
                     store?: boolean | null;
                     /** Input */
@@ -2034,12 +1820,6 @@ export interface operations {
                     include?: string[] | null;
                     /** Background */
                     background?: false | null;
-                } & {
-                    [key: string]: unknown;
-                }) & {
-                    previous_response_id?: null;
-                    conversation?: null;
-                    prompt?: null;
                 };
             };
         };
@@ -2107,8 +1887,6 @@ export interface operations {
                     encoding_format?: ("float" | "base64") | null;
                     /** Dimensions */
                     dimensions?: number | null;
-                } & {
-                    [key: string]: unknown;
                 };
             };
         };
