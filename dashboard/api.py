@@ -33,7 +33,7 @@ from storage.attestation.keys import PublicKey
 from storage.events import Choice, Event, Identifier, Side, Source, Text
 from streams.http.documented import event_stream
 from streams.http.errors import DOCUMENTED, NoSuchRoute, answer_errors
-from streams.http.fields import WHOLE, GivenName, given
+from streams.http.fields import WHOLE, GivenName, PlainName, given
 from streams.intake import Intake
 from trainers.audits.outcomes.csv_files import categories_csv, tables_csv
 from trainers.audits.outcomes.tables import OutcomesTable
@@ -81,7 +81,7 @@ class HeldBody(Body):
 
 class ReviewBody(Body):
     decision: Literal["approve", "reject"]
-    reviewer: GivenName
+    reviewer: PlainName
     reason: Text
 
 
@@ -92,7 +92,7 @@ GENERATED_HTML_POLICY = (
 
 
 class RollbackBody(Body):
-    reviewer: GivenName
+    reviewer: PlainName
     reason: Text
 
 

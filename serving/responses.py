@@ -3,6 +3,7 @@
 The extension field ``feedbackloop`` holds the ids that link a recruiter's judgment to the reply.
 """
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -55,17 +56,18 @@ EXPOSED_HEADERS = ("X-FeedbackLoop-Conversation", "X-FeedbackLoop-Reply", "X-Fee
 def answered(
     model: type[BaseModel],
     headers: dict[str, Any] | None = None,
-    events: type[BaseModel] | None = None,
+    events: Sequence[type[BaseModel]] = (),
+    last: str | None = None,
     *,
     status: int = 200,
     description: str = "Successful Response",
 ) -> dict[int | str, dict[str, Any]]:
-    """A successful response of a route in the OpenAPI document: its body, its headers, and the data of its events if it is streamed."""
+    """A successful response of a route in the OpenAPI document: its body, its headers, and the events of a stream."""
     found: dict[str, Any] = {"model": model, "description": description}
     if headers is not None:
         found["headers"] = headers
-    if events is not None:
-        found["content"] = event_stream(events)
+    if events:
+        found["content"] = event_stream(*events, last=last)
     return {status: found}
 
 

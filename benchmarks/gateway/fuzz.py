@@ -31,6 +31,7 @@ EXAMPLES, QUICK_EXAMPLES = 20, 3  # for each operation in a round
 ENDLESS = "/v1/live"  # a stream that never ends; its tests are in tests/dashboard
 MODELS = {"/v1/embeddings": "embedding", "/v1/rerank": "reward"}  # other paths: the champion
 # Rules that no JSON schema can state: the field by which an operation refuses a request that fits its schema, and why.
+KEY_REUSED = "idempotency_key_reused"
 CAPPED = "of a pair that as many recruiters have judged as may, or this one as often as may be"
 UNSTATED: dict[str, dict[str, str]] = {
     "POST /v1/chat/completions": {
@@ -125,8 +126,8 @@ def schema_valid_data_is_accepted(ctx: CheckContext, response: Response, case: C
     try:
         return positive_data_acceptance(ctx, response, case)
     except Failure as failure:
-        if isinstance(failure, RejectedPositiveData) and response.status_code == 400:
+        if isinstance(failure, RejectedPositiveData) and response.status_code in (400, 422):
             refusal = response.json()["error"]
-            if refusal["param"] in UNSTATED.get(case.operation.label, ()):
+            if refusal["code"] == KEY_REUSED or refusal["param"] in UNSTATED.get(case.operation.label, ()):
                 return None
         raise

@@ -18,10 +18,11 @@ from serving.openai.request import CHAT, ChatRequest
 from serving.openai.streaming import opened, sse, unless_gone
 from serving.requests import documented
 from storage.events import new_id
+from streams.http.errors import ErrorAnswer
 
 log = logging.getLogger(__name__)
 
-ANSWERS = responses.answered(ChatCompletion, responses.REPLY_HEADERS, ChatChunk)
+ANSWERS = responses.answered(ChatCompletion, responses.REPLY_HEADERS, (ChatChunk, ErrorAnswer), "[DONE]")
 
 
 def router(service: Service) -> APIRouter:

@@ -21,6 +21,7 @@ from serving.openai.request import ChatRequest, ChatSampled
 from serving.openai.streaming import opened, sse, unless_gone
 from serving.requests import documented, loaded, read
 from storage.events import new_id
+from streams.http.errors import ErrorAnswer
 from streams.http.fields import WHOLE
 from trainers.data.messages import ONE, SEVERAL, one_or_several
 
@@ -44,7 +45,7 @@ class CompletionRequest(ChatSampled):
 
 COMPLETION = TypeAdapter(CompletionRequest)
 
-ANSWERS = responses.answered(TextCompletion, responses.REPLY_HEADERS, TextChunk)
+ANSWERS = responses.answered(TextCompletion, responses.REPLY_HEADERS, (TextChunk, ErrorAnswer), "[DONE]")
 
 
 def router(service: Service) -> APIRouter:

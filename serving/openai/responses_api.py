@@ -35,7 +35,7 @@ ECHOED: dict[str, Any] = {  # fields of the request that the response repeats, w
     "reasoning": {"effort": None, "summary": None},
 }
 
-ANSWERS = responses.answered(ResponseObject, responses.REPLY_HEADERS, ResponseEvent)
+ANSWERS = responses.answered(ResponseObject, responses.REPLY_HEADERS, (ResponseEvent,))
 
 
 def router(service: Service) -> APIRouter:

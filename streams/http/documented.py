@@ -23,8 +23,14 @@ def whole_schema(shape: TypeAdapter[Any], mode: Literal["validation", "serializa
     return found
 
 
-def event_stream(data: type[Any]) -> dict[str, Any]:
-    """The ``content`` of server-sent events whose ``data`` is JSON of this model, in the form of OpenAPI 3.2, which older readers skip."""
-    text = {"type": "string", "contentMediaType": "application/json", "contentSchema": whole_schema(TypeAdapter(data), "serialization")}
-    item = {"type": "object", "properties": {"event": {"type": "string"}, "data": text}}
-    return {"text/event-stream": {"schema": {"type": "string"}, "itemSchema": item}}
+def event_stream(*data: type[Any], last: str | None = None) -> dict[str, Any]:
+    """The ``content`` of server-sent events whose ``data`` is JSON of one of these models, or the word that ends the stream.
+
+    It is in the form of OpenAPI 3.2, which older readers skip.
+    """
+    models = [whole_schema(TypeAdapter(model), "serialization") for model in data]
+    text: dict[str, Any] = {"type": "string", "contentMediaType": "application/json", "contentSchema": {"anyOf": models}}
+    if last is not None:
+        text = {"anyOf": [text, {"type": "string", "const": last}]}
+    item = {"type": "object", "required": ["data"], "properties": {"event": {"type": "string"}, "data": text}}
+    return {"text/event-stream": {"itemSchema": item}}

@@ -14,7 +14,9 @@ def _whole(value: Any) -> Any:
 # After the bounds of an int, so that its schema keeps them. JSON has one kind of number: 5.0 is an integer there.
 WHOLE = BeforeValidator(_whole)
 # A name of at most 200 characters, apart from spaces around it.
-GivenName = Annotated[Name, WithJsonSchema({"type": "string", "pattern": r"^\s*[^\s\x00-\x1f](?:[^\x00-\x1f]{0,198}[^\s\x00-\x1f])?\s*$"})]
+_NAME_SCHEMA = WithJsonSchema({"type": "string", "pattern": r"^\s*[^\s\x00-\x1f](?:[^\x00-\x1f]{0,198}[^\s\x00-\x1f])?\s*$"})
+GivenName = Annotated[Name, _NAME_SCHEMA]
+PlainName = Annotated[str, _NAME_SCHEMA]  # checked where it is used, with a message of its own
 
 
 def given(**types: str) -> dict[str, Any]:
