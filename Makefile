@@ -22,16 +22,21 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup
 	$(BIN)/feedbackloop demo $(ARGS)
 
-# Clients of the chat API for tests/clients, apart from our own environment: LangChain, LlamaIndex, and those for Node.
+# Clients of the chat API for tests/clients, apart from our own environment: LangChain, LlamaIndex, and those for Node;
+# and what compiles our client for TypeScript.
 CLIENTS := build/clients
 clients: $(CLIENTS)/complete
 
-$(CLIENTS)/complete: $(STAMP) tests/clients/requirements.txt tests/clients/package-lock.json
+TYPESCRIPT := clients/typescript
+$(CLIENTS)/complete: $(STAMP) tests/clients/requirements.txt tests/clients/package-lock.json $(TYPESCRIPT)/package-lock.json
 	mkdir -p $(CLIENTS)
 	test -x $(CLIENTS)/python/bin/python || $(BIN)/uv venv --quiet $(CLIENTS)/python
 	VIRTUAL_ENV=$(CURDIR)/$(CLIENTS)/python $(BIN)/uv pip sync --quiet --require-hashes tests/clients/requirements.txt
 	cp tests/clients/package.json tests/clients/package-lock.json $(CLIENTS)
 	npm ci --prefix $(CLIENTS) --no-audit --no-fund --loglevel=error
+	mkdir -p $(CLIENTS)/typescript
+	cp $(TYPESCRIPT)/package.json $(TYPESCRIPT)/package-lock.json $(CLIENTS)/typescript
+	npm ci --prefix $(CLIENTS)/typescript --no-audit --no-fund --loglevel=error
 	touch $@
 
 # Two test processes, one file at a time each; one thread each, so that they do not compete for cores.
@@ -65,4 +70,5 @@ kafka: setup
 lock:
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --extra dev pyproject.toml --output-file requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header tests/clients/requirements.in --output-file tests/clients/requirements.txt
-	cd tests/clients && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund --loglevel=error
+	for folder in tests/clients $(TYPESCRIPT); do \
+		(cd $$folder && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund --loglevel=error) || exit 1; done

@@ -13,7 +13,7 @@ from uuid import UUID
 import orjson
 from fastapi import APIRouter, FastAPI, Header, Query, Request
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.concurrency import run_in_threadpool
 
 from dashboard.actions.chat import ChatDesk, ServedModel, TwoReplies
@@ -22,50 +22,67 @@ from dashboard.actions.manual_runs import ManualRuns
 from dashboard.actions.rating_queue import RatingQueue
 from dashboard.actions.records import Records
 from dashboard.actions.reviews import NotFound, Reviews
-from dashboard.errors import DOCUMENTED, REFUSALS
+from dashboard.answers import Accepted, Curve, Key, Keys, NewestDuel, Queue, RenewedLeases, RunRequested, Runs, Verification
+from dashboard.errors import REFUSALS
 from dashboard.status.feed import ReadingFeed
-from dashboard.status.models import DuelShown, Run, Status, Versions
+from dashboard.status.models import Status, Versions
 from dashboard.status.reward import RewardReading, RewardReadings
 from dashboard.status.serving_version import Ranker
 from storage.artifacts import Artifacts
 from storage.attestation.keys import PublicKey
-from storage.events import Choice, Event, Side, Source
-from streams.http.errors import answer_errors
+from storage.events import Choice, Event, Identifier, Side, Source, Text
+from streams.http.documented import event_stream
+from streams.http.errors import DOCUMENTED, NoSuchRoute, answer_errors
+from streams.http.fields import WHOLE, GivenName, PlainName, given
 from streams.intake import Intake
 from trainers.audits.outcomes.csv_files import categories_csv, tables_csv
 from trainers.audits.outcomes.tables import OutcomesTable
+from trainers.policy import methods
 from trainers.reward.labels_saved import LabelsSaved
+from trainers.runs.report import Report
 
+Id = Annotated[UUID, Field(strict=False)]  # FastAPI hands over strings
 Origin = Literal["product", "simulation"]
+NDJSON, PARQUET, IN_TOTO = "application/x-ndjson", "application/vnd.apache.parquet", "application/vnd.in-toto+json"
+PAGE: dict[int | str, dict[str, Any]] = {200: {"description": "The page.", "content": {"text/html": {"schema": {"type": "string"}}}}}
 NOTHING_LEARNT = "nothing has been learnt yet, or the processor's checkpoint has not reached this machine"
 
 
 class Body(BaseModel):
-    """A request body; unknown fields are refused."""
+    """A request body, read strictly: the string "3" is not a number. Unknown fields are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class JudgmentBody(Body):
-    pair_id: str
-    recruiter: str
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                given(choice="string"),
+                {"required": ["objectives"], "properties": {"objectives": {"type": "object", "minProperties": 1}}},
+            ]
+        }
+    )
+
+    pair_id: Id
+    recruiter: GivenName
     choice: Choice | None = None
-    objectives: dict[str, Choice] | None = None
-    strength: int | None = None
-    reason: str | None = None
+    objectives: dict[Identifier, Choice] | None = None
+    strength: Annotated[int, Field(ge=1, le=4), WHOLE] | None = None
+    reason: Text | None = None
     shown_first: Side | None = None
-    seconds: float | None = None
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
 
 class HeldBody(Body):
-    recruiter: Annotated[str, Field(min_length=1, max_length=200)]
-    pair_ids: Annotated[list[UUID], Field(max_length=50)]
+    recruiter: GivenName
+    pair_ids: Annotated[list[Id], Field(max_length=50)]
 
 
 class ReviewBody(Body):
-    decision: str
-    reviewer: str
-    reason: str
+    decision: Literal["approve", "reject"]
+    reviewer: PlainName
+    reason: Text
 
 
 # For HTML that a library generated: inline styles are allowed; scripts, external resources and forms are not.
@@ -75,17 +92,22 @@ GENERATED_HTML_POLICY = (
 
 
 class RollbackBody(Body):
-    reviewer: str
-    reason: str
+    reviewer: PlainName
+    reason: Text
+
+
+class Turn(Body):
+    role: Literal["system", "user", "assistant"]
+    content: Text
 
 
 class ChatBody(Body):
-    model: Annotated[str, Field(min_length=1, max_length=200)]
-    messages: Annotated[list[dict[str, str]], Field(min_length=1, max_length=200)]
+    model: GivenName
+    messages: Annotated[list[Turn], Field(min_length=1, max_length=200)]
 
 
 class FreezeBody(Body):
-    method: str = "dpo"
+    method: Annotated[str, WithJsonSchema({"type": "string", "enum": [each.name for each in methods.METHODS]})] = "dpo"
     requested_by: str | None = None
 
 
@@ -109,6 +131,17 @@ class Services:
     chat: ChatDesk
 
 
+def new_app(**options: Any) -> FastAPI:
+    """An app without routes."""
+    return FastAPI(
+        docs_url=None,
+        redoc_url=None,
+        title="FeedbackLoop hub",
+        description="The hub's API for the command line, products and the dashboard.",
+        **options,
+    )
+
+
 def add_routes(app: FastAPI, services: Services) -> None:
     """Add the API and its error handlers to ``app``. Call it before mounting Dash, whose catch-all route would answer with a page."""
     router = APIRouter(prefix="/v1", responses=DOCUMENTED)
@@ -119,12 +152,9 @@ def add_routes(app: FastAPI, services: Services) -> None:
     _record_routes(router, services)
     _fairness_routes(router, services)
 
-    @router.api_route("/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
-    async def unknown_route(rest: str) -> None:
-        raise NotFound(f"there is no route /v1/{rest}; /openapi.json lists the routes")
-
     answer_errors(app, REFUSALS)
     app.include_router(router)
+    app.router.routes.append(NoSuchRoute("/v1", router.routes))
 
 
 def _status_routes(router: APIRouter, services: Services) -> None:
@@ -134,9 +164,9 @@ def _status_routes(router: APIRouter, services: Services) -> None:
         return services.live.reading.status
 
     @router.get("/curve")
-    async def curve() -> dict[str, Any]:
+    async def curve() -> Curve:
         """The reward model's prequential accuracy over judgments."""
-        return {"points": [point.model_dump(mode="json") for point in services.live.reading.curve]}
+        return Curve(points=services.live.reading.curve)
 
     @router.get("/reward")
     def reward() -> RewardReading:
@@ -152,7 +182,7 @@ def _status_routes(router: APIRouter, services: Services) -> None:
             raise NotFound(NOTHING_LEARNT)
         return saved
 
-    @router.get("/live")
+    @router.get("/live", responses={200: {"content": event_stream(Status)}}, response_class=Response)
     async def live(request: Request) -> StreamingResponse:
         """The status as server-sent events: once at the start, then after each commit."""
 
@@ -169,11 +199,11 @@ def _status_routes(router: APIRouter, services: Services) -> None:
         return StreamingResponse(stream(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
     @router.get("/runs")
-    async def runs() -> dict[str, list[Run]]:
+    async def runs() -> Runs:
         """The training runs, newest first."""
-        return {"runs": list(services.live.reading.runs)}
+        return Runs(runs=services.live.reading.runs)
 
-    @router.get("/runs/{run_id}/data-docs/{page:path}")
+    @router.get("/runs/{run_id}/data-docs/{page:path}", responses=PAGE, response_class=Response)
     def data_docs(run_id: str, page: str) -> Response:
         """Great Expectations' data docs of the run: which checks its data went through, and their results. Scripts in them are blocked."""
         run = next((run for run in services.live.reading.runs if run.run_id == run_id), None)
@@ -191,11 +221,11 @@ def _status_routes(router: APIRouter, services: Services) -> None:
         return services.live.reading.versions
 
     @router.get("/duel")
-    async def duel() -> dict[str, DuelShown | None]:
+    async def duel() -> NewestDuel:
         """The duel that is going on, or else the last one: the evidence, the line that wins, and the monitored groups."""
-        return {"duel": services.live.reading.duel}
+        return NewestDuel(duel=services.live.reading.duel)
 
-    @router.get("/versions/{version}/report")
+    @router.get("/versions/{version}/report", responses={200: {"model": Report}})
     def report(version: str) -> Response:
         """The evaluation report as the trainer wrote it."""
         return Response(services.artifacts.read(services.reviews.find(version).evaluated.report), media_type="application/json")
@@ -204,21 +234,21 @@ def _status_routes(router: APIRouter, services: Services) -> None:
 def _rating_routes(router: APIRouter, services: Services) -> None:
     @router.get("/queue")
     def queue(
-        recruiter: Annotated[str, Query(min_length=1, max_length=200)],
+        recruiter: Annotated[GivenName, Query()],
         limit: Annotated[int, Query(ge=1, le=50)] = 10,
         x_feedbackloop_source: Annotated[Origin, Header()] = "product",
-    ) -> dict[str, Any]:
+    ) -> Queue:
         """Lease pairs that this recruiter has not judged for 30 s; with the counts of open pairs for this recruiter and for others only."""
         pseudonym = services.intake.pseudonym("recruiter", recruiter)
         pairs = services.queue.take(pseudonym, limit, simulated=x_feedbackloop_source == "simulation")
-        return {"pairs": [asdict(pair) for pair in pairs]} | asdict(services.queue.waiting(pseudonym))
+        return Queue(pairs=tuple(pairs), **asdict(services.queue.waiting(pseudonym)))
 
     @router.post("/queue/renew")
-    def renew(body: HeldBody, x_feedbackloop_source: Annotated[Origin, Header()] = "product") -> dict[str, Any]:
+    def renew(body: HeldBody, x_feedbackloop_source: Annotated[Origin, Header()] = "product") -> RenewedLeases:
         """Renew a recruiter's leases for another 30 s."""
         pseudonym = services.intake.pseudonym("recruiter", body.recruiter)
         renewed = services.queue.renew(pseudonym, [str(each) for each in body.pair_ids], simulated=x_feedbackloop_source == "simulation")
-        return asdict(renewed) | asdict(services.queue.waiting(pseudonym))
+        return RenewedLeases(**asdict(renewed), **asdict(services.queue.waiting(pseudonym)))
 
     @router.post("/queue/release", status_code=204)
     def release(body: HeldBody) -> None:
@@ -226,7 +256,7 @@ def _rating_routes(router: APIRouter, services: Services) -> None:
         services.queue.release(services.intake.pseudonym("recruiter", body.recruiter), [str(each) for each in body.pair_ids])
 
     @router.post("/judgments", status_code=202)
-    def judge(request: Request, body: JudgmentBody, x_feedbackloop_source: Annotated[Origin, Header()] = "product") -> dict[str, Any]:
+    def judge(request: Request, body: JudgmentBody, x_feedbackloop_source: Annotated[Origin, Header()] = "product") -> Accepted:
         """Accept a recruiter's judgment; it is durable once this has answered."""
         caller = request.client.host if request.client else ""
         event = services.intake.judgment(**body.model_dump(), source=x_feedbackloop_source, caller=caller)
@@ -243,77 +273,76 @@ def _chat_routes(router: APIRouter, services: Services) -> None:
     @router.post("/chat")
     def chat(body: ChatBody) -> TwoReplies:
         """Two replies of a served version; they are logged, and judged as a pair by ``/v1/judgments``."""
-        return services.chat.ask(body.model, body.messages)
+        return services.chat.ask(body.model, [turn.model_dump() for turn in body.messages])
 
 
 def _review_routes(router: APIRouter, services: Services) -> None:
     @router.post("/versions/{version}/review", status_code=202)
-    def review(version: str, body: ReviewBody, x_feedbackloop_source: Annotated[Origin, Header()] = "product") -> dict[str, Any]:
+    def review(version: str, body: ReviewBody, x_feedbackloop_source: Annotated[Origin, Header()] = "product") -> Accepted:
         """Approve or reject a version that awaits review; or withdraw one from its duel, by rejecting it."""
         return _accepted(services.reviews.decide(version, **body.model_dump(), source=x_feedbackloop_source))
 
     @router.post("/rollback", status_code=202)
-    def roll_back(body: RollbackBody, x_feedbackloop_source: Annotated[Origin, Header()] = "product") -> dict[str, Any]:
+    def roll_back(body: RollbackBody, x_feedbackloop_source: Annotated[Origin, Header()] = "product") -> Accepted:
         """Withdraw the champion; the previous one serves again."""
         return _accepted(services.reviews.roll_back(**body.model_dump(), source=x_feedbackloop_source))
 
     @router.post("/freeze", status_code=202)
-    def freeze(body: FreezeBody) -> dict[str, Any]:
+    def freeze(body: FreezeBody) -> RunRequested:
         """Request a training run over everything joined so far."""
         event = services.manual_runs.ask(body.method, body.requested_by)
-        return _accepted(event) | {"run_id": str(event.run_id)}
+        return RunRequested(event_id=str(event.event_id), occurred_at=event.occurred_at, run_id=str(event.run_id))
 
 
 def _record_routes(router: APIRouter, services: Services) -> None:
     @router.get("/verify")
-    async def verify() -> dict[str, Any]:
+    async def verify() -> Verification:
         """Compare log and warehouse by content, recompute derived events, hash the artifacts they name; list what is not covered."""
-        return await asyncio.to_thread(services.verify)
+        return Verification(**await asyncio.to_thread(services.verify))
 
-    @router.get("/versions/{version}/record")
+    @router.get("/versions/{version}/record", responses=_files(IN_TOTO), response_class=Response)
     def record(version: str) -> Response:
         """The signed record of the version's promotion: an in-toto statement in a DSSE envelope, for ``feedbackloop attest verify``."""
-        return _file(services.records.record(version), "application/vnd.in-toto+json", f"{version}.intoto.json")
+        return _file(services.records.record(version), IN_TOTO, f"{version}.intoto.json")
 
-    @router.get("/versions/{version}/duel-evidence")
+    @router.get("/versions/{version}/duel-evidence", responses=_files("application/json"), response_class=Response)
     def duel_evidence(version: str, stage: Literal["duel", "canary"] = "duel") -> Response:
         """The judgments that decided the version's duel or canary; the same judgments give the same decision again."""
         return _file(services.records.duel_evidence(version, stage), "application/json", f"{version}-{stage}.json")
 
     @router.get("/keys")
-    def keys() -> dict[str, list[dict[str, str]]]:
+    def keys() -> Keys:
         """The public keys that sign this installation's promotion records, for others to trust. The key id names the PEM in the store."""
-        return {
-            "keys": [{"keyid": key.keyid, "role": key.role, "type": "ed25519", "pem": key.pem.decode()} for key in services.public_keys()]
-        }
+        published = services.public_keys()
+        return Keys(keys=tuple(Key(keyid=key.keyid, role=key.role, type="ed25519", pem=key.pem.decode()) for key in published))
 
-    @router.get("/export")
+    @router.get("/export", responses=_files(NDJSON, PARQUET), response_class=Response)
     async def export(
         format: Literal["jsonl", "parquet"] = "jsonl",
         source: Annotated[list[Literal["product", "simulation", "import", "ai"]] | None, Query()] = None,
     ) -> Response:
         """The decisive judgments of both strata as preference records in TRL's columns."""
         raw = await run_in_threadpool(services.exporter.export, format, tuple(source or ()))
-        kind = "application/x-ndjson" if format == "jsonl" else "application/vnd.apache.parquet"
+        kind = NDJSON if format == "jsonl" else PARQUET
         return _file(raw, kind, f"preferences.{format}")
 
-    @router.get("/export/ratings")
+    @router.get("/export/ratings", responses=_files(NDJSON), response_class=Response)
     async def export_ratings(source: Annotated[list[Source] | None, Query()] = None) -> Response:
         """Thumbs and scores, and both replies of pairs judged "neither", as JSON lines in TRL's columns prompt, completion and label."""
         raw = await run_in_threadpool(services.exporter.ratings, tuple(source or ()))
-        return _file(raw, "application/x-ndjson", "ratings.jsonl")
+        return _file(raw, NDJSON, "ratings.jsonl")
 
-    @router.get("/export/rewrites")
+    @router.get("/export/rewrites", responses=_files(NDJSON), response_class=Response)
     async def export_rewrites(source: Annotated[list[Source] | None, Query()] = None) -> Response:
         """Recruiters' rewrites that are preferred to the original, as JSON lines in TRL's column messages."""
         raw = await run_in_threadpool(services.exporter.rewrites, tuple(source or ()))
-        return _file(raw, "application/x-ndjson", "rewrites.jsonl")
+        return _file(raw, NDJSON, "rewrites.jsonl")
 
-    @router.get("/export/comments")
+    @router.get("/export/comments", responses=_files(NDJSON), response_class=Response)
     async def export_comments(source: Annotated[list[Source] | None, Query()] = None) -> Response:
         """Recruiters' comments on single replies, as JSON lines. They are for people: no training reads them."""
         raw = await run_in_threadpool(services.exporter.comments, tuple(source or ()))
-        return _file(raw, "application/x-ndjson", "comments.jsonl")
+        return _file(raw, NDJSON, "comments.jsonl")
 
 
 def _fairness_routes(router: APIRouter, services: Services) -> None:
@@ -326,7 +355,7 @@ def _fairness_routes(router: APIRouter, services: Services) -> None:
         """Selection rates, scoring rates and impact ratios of the decisions recorded from one day to another (UTC), both included."""
         return services.impact_ratios(since, until, tuple(source or ("product",)))
 
-    @router.get("/fairness/impact-ratios.csv")
+    @router.get("/fairness/impact-ratios.csv", responses=_files("text/csv"), response_class=Response)
     def impact_ratios_csv(
         since: Annotated[date, Query(alias="from")],
         until: Annotated[date, Query(alias="to")],
@@ -340,9 +369,16 @@ def _fairness_routes(router: APIRouter, services: Services) -> None:
         return _file(text.encode(), "text/csv; charset=utf-8", name)
 
 
+def _files(*kinds: str) -> dict[int | str, dict[str, Any]]:
+    """The 200 response of a download in the OpenAPI document."""
+    disposition = {"Content-Disposition": {"required": True, "schema": {"type": "string", "pattern": "^attachment; filename="}}}
+    content = {kind: {"schema": {} if kind.endswith("json") else {"type": "string", "format": "binary"}} for kind in kinds}
+    return {200: {"description": "The file.", "content": content, "headers": disposition}}
+
+
 def _file(raw: bytes, kind: str, name: str) -> Response:
     return Response(raw, media_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'})
 
 
-def _accepted(event: Event) -> dict[str, Any]:
-    return {"event_id": str(event.event_id), "occurred_at": event.occurred_at.isoformat()}
+def _accepted(event: Event) -> Accepted:
+    return Accepted(event_id=str(event.event_id), occurred_at=event.occurred_at)

@@ -21,7 +21,7 @@ from dashboard.actions.rating_queue import RatingQueue
 from dashboard.actions.records import Records
 from dashboard.actions.reviews import Reviews, check_reviewer_key
 from dashboard.actions.verification import verified
-from dashboard.api import Services, add_routes
+from dashboard.api import Services, add_routes, new_app
 from dashboard.pages.page import Parts
 from dashboard.pages.site import content_policy, mount
 from dashboard.settings import HubSettings
@@ -209,13 +209,7 @@ def create_app(
             reading_task.cancel()
             await asyncio.gather(reading_task, return_exceptions=True)
 
-    app = FastAPI(
-        docs_url=None,
-        redoc_url=None,
-        title="FeedbackLoop hub",
-        description="The hub's API for the command line, products and the dashboard.",
-        lifespan=lifespan,
-    )
+    app = new_app(lifespan=lifespan)
     app.include_router(health_router(streams.checks))
     add_routes(app, services)
 

@@ -15,7 +15,6 @@ from typing import Any, cast
 
 import typer.main
 from click import Argument, Group, Option
-from fastapi import FastAPI
 from pydantic import BaseModel, SecretStr
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -158,25 +157,11 @@ def http() -> str:
 
 
 def openapi() -> dict[str, dict[str, Any]]:
-    """The OpenAPI documents of serving and of the hub. Routes use their services only on requests, so placeholders suffice."""
-    from dashboard.api import add_routes
-    from serving import online_reward
-    from serving.feedback.routes import feedback_routes
-    from serving.openai.table import openai_routes
-    from serving.rerank_routes import rerank_routes
-    from trainers.features.settings import FeatureSettings
+    """The OpenAPI documents of serving and of the hub."""
+    from docs.openapi import documents
 
-    serving, hub = FastAPI(title="Serving"), FastAPI(title="Hub")
-    nothing = cast(Any, None)
-    for router in (
-        openai_routes(nothing, FeatureSettings()),
-        feedback_routes(nothing, nothing),
-        rerank_routes(nothing),
-        online_reward.router(nothing),
-    ):
-        serving.include_router(router)
-    add_routes(hub, nothing)
-    return {"Serving, port 8000": serving.openapi(), "The hub, port 8050": hub.openapi()}
+    found = documents()
+    return {"Serving, port 8000": found["serving"], "The hub, port 8050": found["hub"]}
 
 
 def _fields_of(schema: dict[str, Any], document: dict[str, Any]) -> list[str]:

@@ -16,9 +16,8 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from serving import online_reward
+from serving.api import add_routes, new_app
 from serving.duel import CurrentDuel, Duel
-from serving.feedback.routes import feedback_routes
 from serving.models.backend import Backend
 from serving.models.local import ChallengerModel, LocalBackend
 from serving.models.scheduler import Served
@@ -26,12 +25,10 @@ from serving.models.table import upstream
 from serving.models.upstream_settings import UpstreamSettings
 from serving.online_reward import OnlineReward
 from serving.openai.exchange import Service
-from serving.openai.table import openai_routes
 from serving.pairing import Pairing, PairingRule
 from serving.promotion import Challenger, Promotions
-from serving.rerank_routes import rerank_routes
 from serving.reranking import Reranker
-from serving.responses import EXPOSED_HEADERS, REFUSALS
+from serving.responses import EXPOSED_HEADERS
 from serving.safety.safety import Safety
 from serving.second_choice import SecondChoice
 from serving.settings import ServingSettings
@@ -47,7 +44,6 @@ from streams.bus.open import bus_of, outlet_of
 from streams.bus.protocol import Bus
 from streams.current_head import CurrentHead
 from streams.health import health_router, listen
-from streams.http.errors import answer_errors
 from streams.http.request_guard import RequestGuard
 from streams.http.server import server_config
 from streams.intake import Intake
@@ -159,13 +155,9 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
             await asyncio.to_thread(outlet.close)
         bus.close()
 
-    app = FastAPI(title="Serving", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = new_app(lifespan=lifespan)
     app.include_router(health_router({"model": backend.why_not_ready}))
-    app.include_router(feedback_routes(intake, pairing))
-    app.include_router(rerank_routes(ranker, section.best_of))
-    app.include_router(online_reward.router(reward))
-    app.include_router(openai_routes(service, settings.section("features", FeatureSettings)))
-    answer_errors(app, REFUSALS)
+    add_routes(app, service, reward, settings.section("features", FeatureSettings))
     if section.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -10,6 +10,14 @@ ClientSource = Literal["product", "simulation"]
 SOURCES: tuple[ClientSource, ...] = get_args(ClientSource)
 SOURCE_HEADER = "X-FeedbackLoop-Source"
 
+SOURCE_PARAMETER = {
+    "name": SOURCE_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "Whose request it is: simulations mark theirs.",
+    "schema": {"type": "string", "enum": list(SOURCES), "default": "product"},
+}
+
 
 def source_of(request: Request) -> ClientSource:
     """The source that the request's header names; ``product`` if there is none."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
-from pydantic import Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
 from serving import responses
@@ -33,6 +33,23 @@ class RewardRequest(Shape):
 
 
 REWARD = TypeAdapter(RewardRequest)
+
+
+class ReplyReward(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reward: float
+    deviation: float
+
+
+class Rewards(BaseModel):
+    """The body of the answer; ``first_is_better`` is the probability that the first reply is better than the second."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rewards: list[ReplyReward]
+    judgments: int
+    first_is_better: float | None
 
 
 @dataclass(frozen=True)
@@ -79,7 +96,7 @@ def router(reward: OnlineReward) -> APIRouter:
     """The route."""
     api = APIRouter()
 
-    @api.post("/v1/reward", openapi_extra=documented(REWARD))
+    @api.post("/v1/reward", openapi_extra=documented(REWARD), responses=responses.answered(Rewards))
     async def rewards(request: Request) -> Response:
         """The rewards of replies to one prompt by the online head, in logits, each with its standard deviation."""
         asked = read(REWARD, await request.body())

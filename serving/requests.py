@@ -6,13 +6,15 @@ from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 import orjson
-from pydantic import BaseModel, Discriminator, Field, Tag, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
 from serving.feedback.kind import Shape
 from storage.errors import InputRefused
-from storage.events import Finite, Identifier, Moment, Name, Text
+from storage.events import Finite, Identifier, Moment, Text
 from storage.events.outcomes import Groups
+from streams.http.documented import whole_schema
+from streams.http.fields import WHOLE, GivenName, given
 from trainers.data.messages import ChatMessages, field_path
 
 Body = TypeVar("Body")
@@ -25,12 +27,12 @@ class PairRequest(Shape):
     """
 
     prompt: ChatMessages
-    responses: tuple[Text, Text]
-    versions: tuple[Name, Name] = ("product", "product")
+    responses: Annotated[tuple[Text, Text], Field(json_schema_extra={"uniqueItems": True})]
+    versions: tuple[GivenName, GivenName] = ("product", "product")
     conversation_id: Identifier | None = None
     pair_id: UUID | None = None
-    priority: Annotated[int, Field(ge=0, le=9)] = 0
-    opinions: Annotated[int, Field(ge=1, le=100)] | None = None
+    priority: Annotated[int, Field(ge=0, le=9), WHOLE] = 0
+    opinions: Annotated[int, Field(ge=1, le=100), WHOLE] | None = None
 
 
 class Outcome(Shape):
@@ -47,7 +49,9 @@ class Outcome(Shape):
 class OutcomeRequest(Shape):
     """The body of ``POST /v1/outcomes``: a candidate's groups, a decision about the candidate, or both."""
 
-    candidate: Name
+    model_config = ConfigDict(json_schema_extra={"anyOf": [given(groups="object"), given(outcome="object")]})
+
+    candidate: GivenName
     groups: Groups | None = None
     outcome: Outcome | None = None
 
@@ -65,16 +69,16 @@ class Document(Shape):
 class RerankRequest(Shape):
     """The body of ``POST /v1/rerank``; the fields that Cohere, Jina and Open WebUI share."""
 
-    model: Name
+    model: GivenName
     query: Text
     documents: Annotated[
         tuple[
-            Annotated[Annotated[str, Tag("text")] | Annotated[Document, Tag("object")], Discriminator(_kind_of_document)],
+            Annotated[Annotated[Text, Tag("text")] | Annotated[Document, Tag("object")], Discriminator(_kind_of_document)],
             ...,
         ],
         Field(min_length=1, max_length=1_000),
     ]
-    top_n: Annotated[int, Field(ge=1)] | None = None
+    top_n: Annotated[int, Field(ge=1), WHOLE] | None = None
     return_documents: bool | None = None
 
     @property
@@ -120,21 +124,13 @@ def loaded(raw: bytes) -> dict[str, Any]:
     return fields
 
 
-def documented(shape: TypeAdapter[Any]) -> dict[str, Any]:
-    """The ``requestBody`` of a route in the OpenAPI document; routes parse their bodies themselves, so FastAPI cannot derive it."""
-    schema = shape.json_schema()
-    definitions = schema.pop("$defs", {})
+def documented(shape: TypeAdapter[Any], *parameters: dict[str, Any]) -> dict[str, Any]:
+    """The ``requestBody`` of a route in the OpenAPI document, and headers that it reads.
 
-    def inlined(value: Any) -> Any:
-        if isinstance(value, list):
-            return [inlined(each) for each in value]
-        if not isinstance(value, dict):
-            return value
-        if "$ref" in value:
-            return inlined(definitions[value["$ref"].rpartition("/")[2]])
-        return {key: inlined(each) for key, each in value.items() if key != "discriminator"}  # its mapping holds $refs
-
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": inlined(schema)}}}}
+    Routes parse their bodies themselves, so FastAPI cannot derive it.
+    """
+    body = {"required": True, "content": {"application/json": {"schema": whole_schema(shape)}}}
+    return {"requestBody": body} | ({"parameters": list(parameters)} if parameters else {})
 
 
 def _field_refused(error: Any, discriminated: bool) -> FieldRefused:

@@ -3,15 +3,18 @@
 The extension field ``feedbackloop`` holds the ids that link a recruiter's judgment to the reply.
 """
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 import orjson
 from fastapi import Response
+from pydantic import BaseModel
 
 from serving.models.backend import NotReady
 from serving.reranking import MayNotRank
 from storage.errors import QueueFull, UpstreamError
+from streams.http.documented import event_stream
 from streams.http.errors import KINDS, SERVER, Kind, Kinds
 
 REFUSALS: Kinds = {
@@ -41,7 +44,31 @@ def extension(conversation_id: str, reply_id: UUID | None, pair_id: UUID | None)
     }
 
 
+REPLY_HEADERS = {
+    "X-FeedbackLoop-Conversation": {"description": "The conversation's id.", "required": True, "schema": {"type": "string"}},
+    "X-FeedbackLoop-Reply": {"description": "The id of the reply, if it is logged.", "schema": {"type": "string", "format": "uuid"}},
+    "X-FeedbackLoop-Pair": {"description": "The id of the pair drawn for it.", "schema": {"type": "string", "format": "uuid"}},
+    "X-FeedbackLoop-Ignored": {"description": "Fields of the request that had no effect.", "schema": {"type": "string"}},
+}
 EXPOSED_HEADERS = ("X-FeedbackLoop-Conversation", "X-FeedbackLoop-Reply", "X-FeedbackLoop-Pair", "X-FeedbackLoop-Ignored", "Retry-After")
+
+
+def answered(
+    model: type[BaseModel],
+    headers: dict[str, Any] | None = None,
+    events: Sequence[type[BaseModel]] = (),
+    last: str | None = None,
+    *,
+    status: int = 200,
+    description: str = "Successful Response",
+) -> dict[int | str, dict[str, Any]]:
+    """A successful response of a route in the OpenAPI document: its body, its headers, and the events of a stream."""
+    found: dict[str, Any] = {"model": model, "description": description}
+    if headers is not None:
+        found["headers"] = headers
+    if events:
+        found["content"] = event_stream(*events, last=last)
+    return {status: found}
 
 
 def headers(extension: dict[str, str | None]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from dashboard.actions.reviews import NotFound
 from dashboard.status.models import Shown, Versions
 from storage.errors import FeedbackLoopError, InputRefused, Overloaded, UpstreamError
 
@@ -82,7 +83,9 @@ class ChatDesk:
         Raises
         ------
         InputRefused
-            Serving refuses the conversation or the model.
+            Serving refuses the conversation.
+        NotFound
+            It does not serve the model.
         Overloaded, UpstreamError
             Serving is busy, is not there, or has failed.
         """
@@ -126,6 +129,8 @@ class ChatDesk:
         message = _message(answer)
         if answer.status_code in (429, 503):
             raise Overloaded(f"serving: {message}", retry_after=int(answer.headers.get("retry-after", "5")))
+        if answer.status_code == 404:
+            raise NotFound(f"serving: {message}")
         if answer.status_code < 500:
             raise InputRefused(f"serving: {message}", "messages")
         raise UpstreamError(f"serving: {message}")

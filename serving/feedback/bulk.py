@@ -68,10 +68,10 @@ def record_all(intake: Intake, items: Sequence[dict[str, Any]], source: Source, 
     return results
 
 
-def documented_bulk() -> dict[str, Any]:
-    """The ``requestBody`` of the route in the OpenAPI document."""
-    body = documented(adapter())
+def documented_bulk(*parameters: dict[str, Any]) -> dict[str, Any]:
+    """As :func:`serving.requests.documented`. Any object is an item: one that is no feedback is refused by itself."""
+    body = documented(adapter(), *parameters)
     media = body["requestBody"]["content"]["application/json"]
-    items = {"type": "array", "minItems": 1, "maxItems": MAX_ITEMS, "items": media["schema"]}
+    items = {"type": "array", "minItems": 1, "maxItems": MAX_ITEMS, "items": {"anyOf": [media["schema"], {"type": "object"}]}}
     media["schema"] = {"type": "object", "properties": {"items": items}, "required": ["items"], "additionalProperties": False}
     return body

@@ -3,25 +3,35 @@
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from serving.feedback.kind import FeedbackKind, Published, Shape
 from serving.pairing import pair_of
 from storage.errors import InputRefused
-from storage.events import Choice, Identifier, Name, Side, Source, Text
+from storage.events import Choice, Identifier, Side, Source, Text
+from streams.http.fields import WHOLE, GivenName, given
 from streams.intake import Intake
 
 
 class Comparison(Shape):
     """Request body."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "allOf": [
+                {"oneOf": [given(pair_id="string"), given(reply_id="string")]},
+                {"anyOf": [given(choice="string"), {"required": ["objectives"], "properties": {"objectives": {"minProperties": 1}}}]},
+            ]
+        }
+    )
+
     type: Literal["comparison"]
-    recruiter: Name
+    recruiter: GivenName
     pair_id: UUID | None = None
     reply_id: UUID | None = None
     choice: Choice | None = None
     objectives: dict[Identifier, Choice] = Field(default_factory=dict)
-    strength: Annotated[int, Field(ge=1, le=4)] | None = None
+    strength: Annotated[int, Field(ge=1, le=4), WHOLE] | None = None
     reason: Text | None = None
     shown_first: Side | None = None
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None

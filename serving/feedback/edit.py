@@ -6,9 +6,12 @@ The original is sent with its prompt, or named: by ``reply_id``, by ``conversati
 from typing import Literal
 from uuid import UUID
 
+from pydantic import ConfigDict
+
 from serving.feedback.kind import FeedbackKind, Published, Shape
 from storage.errors import InputRefused
-from storage.events import Identifier, Name, Side, Source, Text
+from storage.events import Identifier, Side, Source, Text
+from streams.http.fields import GivenName, absent, given
 from streams.intake import Intake
 from trainers.data.messages import ChatMessages
 
@@ -16,12 +19,23 @@ from trainers.data.messages import ChatMessages
 class Edit(Shape):
     """Request body."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"allOf": [given(prompt="array", original="string"), absent("reply_id", "pair_id", "side")]},
+                {"allOf": [given(pair_id="string", side="string"), absent("prompt", "original", "reply_id", "conversation_id")]},
+                {"allOf": [given(reply_id="string"), absent("prompt", "original", "pair_id", "side")]},
+                {"allOf": [given(conversation_id="string"), absent("prompt", "original", "reply_id", "pair_id", "side")]},
+            ]
+        }
+    )
+
     type: Literal["edit"]
     edited: Text
-    recruiter: Name
+    recruiter: GivenName
     prompt: ChatMessages | None = None
     original: Text | None = None
-    version: Name = "product"
+    version: GivenName = "product"
     reply_id: UUID | None = None
     conversation_id: Identifier | None = None
     pair_id: UUID | None = None

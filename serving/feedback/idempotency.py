@@ -6,6 +6,7 @@ known that a key comes with another body. Elsewhere the first event holds, and t
 """
 
 import hashlib
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -29,12 +30,15 @@ REPLAYED = {"Idempotent-Replayed": "true"}
 MAX_KEY = 255  # characters
 MAX_BYTES = 16 * 2**20  # of remembered answers
 ENTRY_BYTES = 500  # of a remembered key without its answer, about
+QUOTED = rf'"[ !#-~]{{1,{MAX_KEY}}}"'  # the draft's syntax; many clients send the bare value
+BARE = rf"[!#-~](?:[ -~]{{0,{MAX_KEY - 2}}}[!#-~])?"
+KEY = re.compile(f"{QUOTED}|{BARE}")
 PARAMETER = {
     "name": HEADER,
     "in": "header",
     "required": False,
     "description": "A unique value such as a UUID; a repeated request with the same key and body is recorded once.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY + 2},
+    "schema": {"type": "string", "pattern": f"^(?:{BARE}|{QUOTED})$"},
 }
 
 Done = TypeVar("Done")
@@ -149,11 +153,9 @@ def request_key(request: Request) -> UUID | None:
     if not given:
         return None
     key = given[0].strip()
-    if len(key) > 1 and key[0] == key[-1] == '"':  # the draft's syntax; many clients send the bare value
-        key = key[1:-1]
-    if len(given) > 1 or not 0 < len(key) <= MAX_KEY or not key.isascii() or not key.isprintable():
+    if len(given) > 1 or not KEY.fullmatch(key):
         raise InputRefused(f"{HEADER}: send one value of 1 to {MAX_KEY} printable ASCII characters, such as a UUID", HEADER)
-    return derived_id("idempotency key", source_of(request), request.url.path, key)
+    return derived_id("idempotency key", source_of(request), request.url.path, key.strip('"'))
 
 
 def _fingerprint(raw: bytes) -> bytes:

@@ -8,31 +8,28 @@ from fastapi import APIRouter, Request, Response
 from serving.feedback.bulk import BULK, documented_bulk, record_all
 from serving.feedback.idempotency import PARAMETER, Recorder
 from serving.feedback.kind import Published
+from serving.feedback.receipts import BulkReceipt, FeedbackReceipt, OutcomeReceipt, PairReceipt
 from serving.feedback.table import adapter, kind_of
-from serving.intake_calls import request_fields, source_of
+from serving.intake_calls import SOURCE_PARAMETER, request_fields, source_of
 from serving.pairing import Pairing
 from serving.requests import OUTCOME, PAIR, documented, read
+from serving.responses import answered
 from storage.events import Event, PairDrawn
-from streams.http.errors import ErrorAnswer
 from streams.intake import Intake
 
-KEYED = {"parameters": [PARAMETER]}
-REFUSED: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorAnswer, "description": "Refused: `message` says why, `param` names the field. Nothing was recorded."},
-    422: {"model": ErrorAnswer, "description": "The idempotency key came with another body before."},
-    503: {"model": ErrorAnswer, "description": "The log cannot be written now; retry after `Retry-After` seconds."},
-}
-SOME_REFUSED: dict[int | str, dict[str, Any]] = {
-    207: {"description": "Some items were refused, as `results` says; the others are recorded."}
-}
+KEYED = (SOURCE_PARAMETER, PARAMETER)
+REPLAYED_HEADER = {"Idempotent-Replayed": {"description": "The answer was given before.", "schema": {"type": "string", "const": "true"}}}
+BULK_ANSWERS = answered(BulkReceipt, REPLAYED_HEADER) | answered(
+    BulkReceipt, REPLAYED_HEADER, status=207, description="Some items were refused, as `results` says; the others are recorded."
+)
 
 
 def feedback_routes(intake: Intake, pairing: Pairing) -> APIRouter:
     """Build the router."""
-    router = APIRouter(responses=REFUSED)
+    router = APIRouter()
     recorder = Recorder(intake)
 
-    @router.post("/v1/feedback", openapi_extra=documented(adapter()) | KEYED)
+    @router.post("/v1/feedback", openapi_extra=documented(adapter(), *KEYED), responses=answered(FeedbackReceipt, REPLAYED_HEADER))
     async def feedback(request: Request) -> Response:
         """Submit a recruiter's feedback on a pair or a reply, of the kind named by ``type``. Durable once acknowledged."""
         raw = await request.body()
@@ -42,7 +39,7 @@ def feedback_routes(intake: Intake, pairing: Pairing) -> APIRouter:
             request, raw, lambda view, _: kind_of(body).publish(view, body, source, caller), lambda done: (200, _receipt(done, pairing))
         )
 
-    @router.post("/v1/feedback/bulk", openapi_extra=documented_bulk() | KEYED, responses=SOME_REFUSED)
+    @router.post("/v1/feedback/bulk", openapi_extra=documented_bulk(*KEYED), responses=BULK_ANSWERS)
     async def bulk(request: Request) -> Response:
         """Submit up to 1,000 items of feedback in one commit. ``results`` has the receipt or the error of each, in order; 207 if any is
         refused, 503 if nothing could be recorded."""
@@ -57,7 +54,7 @@ def feedback_routes(intake: Intake, pairing: Pairing) -> APIRouter:
 
         return await recorder.answer(request, raw, lambda view, key: record_all(view, items, source, caller, key), receipt)
 
-    @router.post("/v1/pairs", openapi_extra=documented(PAIR) | KEYED)
+    @router.post("/v1/pairs", openapi_extra=documented(PAIR, *KEYED), responses=answered(PairReceipt, REPLAYED_HEADER))
     async def pairs(request: Request) -> Response:
         """Submit two of the product's own responses to one prompt for recruiters to compare. Durable once acknowledged."""
         raw = await request.body()
@@ -85,7 +82,7 @@ def feedback_routes(intake: Intake, pairing: Pairing) -> APIRouter:
 
         return await recorder.answer(request, raw, record, receipt)
 
-    @router.post("/v1/outcomes", openapi_extra=documented(OUTCOME) | KEYED)
+    @router.post("/v1/outcomes", openapi_extra=documented(OUTCOME, *KEYED), responses=answered(OutcomeReceipt, REPLAYED_HEADER))
     async def outcomes(request: Request) -> Response:
         """Record the groups of a candidate, a decision about the candidate, or both. Only audits read them. Durable once acknowledged."""
         raw = await request.body()

@@ -3,16 +3,21 @@
 from typing import Literal
 from uuid import UUID
 
+from pydantic import ConfigDict
+
 from serving.feedback.kind import FeedbackKind, Published, Shape
-from storage.events import Finite, Identifier, Name, Source, Text
+from storage.events import Finite, Identifier, Source, Text
+from streams.http.fields import GivenName, given
 from streams.intake import Intake
 
 
 class Score(Shape):
     """Request body. ``scale`` is the lowest and the highest possible score, such as ``[1, 5]``."""
 
+    model_config = ConfigDict(json_schema_extra={"anyOf": [given(reply_id="string"), given(conversation_id="string")]})
+
     type: Literal["score"]
-    recruiter: Name
+    recruiter: GivenName
     score: Finite
     scale: tuple[Finite, Finite]
     reply_id: UUID | None = None

@@ -3,16 +3,23 @@
 from typing import Literal
 from uuid import UUID
 
+from pydantic import ConfigDict
+
 from serving.feedback.kind import FeedbackKind, Published, Shape
-from storage.events import Identifier, JudgmentGiven, Name, Source, Text
+from storage.events import Identifier, JudgmentGiven, Source, Text
+from streams.http.fields import GivenName, given
 from streams.intake import Intake
 
 
 class Withdrawal(Shape):
     """Request body. A rewrite is withdrawn by the ``pair_id`` of its receipt."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [given(pair_id="string"), {"anyOf": [given(reply_id="string"), given(conversation_id="string")]}]}
+    )
+
     type: Literal["withdrawal"]
-    recruiter: Name
+    recruiter: GivenName
     pair_id: UUID | None = None
     reply_id: UUID | None = None
     conversation_id: Identifier | None = None

@@ -10,22 +10,26 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from serving import responses
-from serving.intake_calls import source_of
+from serving.intake_calls import SOURCE_PARAMETER, source_of
 from serving.models.backend import Answer, Choice, Delta
+from serving.openai.bodies import ChatChunk, ChatCompletion
 from serving.openai.exchange import Exchange, Service
 from serving.openai.request import CHAT, ChatRequest
 from serving.openai.streaming import opened, sse, unless_gone
 from serving.requests import documented
 from storage.events import new_id
+from streams.http.errors import ErrorAnswer
 
 log = logging.getLogger(__name__)
+
+ANSWERS = responses.answered(ChatCompletion, responses.REPLY_HEADERS, (ChatChunk, ErrorAnswer), "[DONE]")
 
 
 def router(service: Service) -> APIRouter:
     """The route."""
     api = APIRouter()
 
-    @api.post("/v1/chat/completions", openapi_extra=documented(CHAT))
+    @api.post("/v1/chat/completions", openapi_extra=documented(CHAT, SOURCE_PARAMETER), responses=ANSWERS)
     async def chat_completions(request: Request) -> Response:
         """OpenAI chat completion, streamed or not; the field ``feedbackloop`` holds the ids by which the reply can be judged."""
         asked = ChatRequest.parsed(await request.body())

@@ -8,19 +8,21 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter
+from pydantic import Discriminator, Field, Tag, TypeAdapter
 
 from serving import responses
-from serving.intake_calls import source_of
+from serving.intake_calls import SOURCE_PARAMETER, source_of
 from serving.models.backend import Answer, Delta
+from serving.openai.bodies import TextChunk, TextCompletion
 from serving.openai.exchange import Exchange, Service
 from serving.openai.field_names import renamed
 from serving.openai.messages import AnyText
-from serving.openai.request import ChatRequest
+from serving.openai.request import ChatRequest, ChatSampled
 from serving.openai.streaming import opened, sse, unless_gone
 from serving.requests import documented, loaded, read
-from storage.errors import InputRefused
 from storage.events import new_id
+from streams.http.errors import ErrorAnswer
+from streams.http.fields import WHOLE
 from trainers.data.messages import ONE, SEVERAL, one_or_several
 
 NOT_OF_CHAT = ("prompt", "suffix", "echo", "best_of", "logprobs")  # fields that a chat request does not have, or that mean another thing
@@ -28,30 +30,29 @@ MAX_LOGPROBS = 5
 REASONS = (None, "stop", "length", "content_filter")
 
 
-class CompletionRequest(BaseModel):
-    """The fields that differ from those of a chat request."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+class CompletionRequest(ChatSampled):
+    """The fields that are read; any others are accepted too."""
 
     prompt: Annotated[
         Annotated[AnyText, Tag(ONE)] | Annotated[tuple[AnyText, ...], Field(min_length=1, max_length=1), Tag(SEVERAL)],
         Discriminator(one_or_several),
     ]
-    stream: bool | None = None
     echo: bool | None = None
-    suffix: str | None = None
-    best_of: int | None = None
-    logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
+    suffix: Annotated[str, Field(max_length=0)] | None = None  # the model continues a conversation: it cannot fill a gap
+    best_of: Annotated[int, WHOLE] | None = None
+    logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS), WHOLE] | None = None
 
 
 COMPLETION = TypeAdapter(CompletionRequest)
+
+ANSWERS = responses.answered(TextCompletion, responses.REPLY_HEADERS, (TextChunk, ErrorAnswer), "[DONE]")
 
 
 def router(service: Service) -> APIRouter:
     """The route."""
     api = APIRouter()
 
-    @api.post("/v1/completions", openapi_extra=documented(COMPLETION))
+    @api.post("/v1/completions", openapi_extra=documented(COMPLETION, SOURCE_PARAMETER), responses=ANSWERS)
     async def completions(request: Request) -> Response:
         """OpenAI text completion, streamed or not, answered as a chat; one prompt as text."""
         with renamed({"messages": "prompt"}):
@@ -60,8 +61,6 @@ def router(service: Service) -> APIRouter:
     async def answered(request: Request) -> Response:
         raw = await request.body()
         asked = read(COMPLETION, raw)
-        if asked.suffix:
-            raise InputRefused("suffix: not supported, since the model continues a conversation; leave it out", "suffix")
         prompt = asked.prompt if isinstance(asked.prompt, str) else asked.prompt[0]
         sent = {name: value for name, value in loaded(raw).items() if name not in NOT_OF_CHAT}
         if asked.logprobs is not None:

@@ -11,10 +11,11 @@ from starlette.concurrency import run_in_threadpool
 
 from serving import responses
 from serving.models.backend import token_counts
+from serving.openai.bodies import EmbeddingList
 from serving.openai.messages import AnyText
 from serving.requests import FieldRefused, documented, read
 from storage.errors import InputRefused
-from storage.events import Name
+from streams.http.fields import WHOLE, GivenName
 from trainers.data.messages import ONE, SEVERAL, one_or_several
 from trainers.features.settings import FeatureSettings
 
@@ -29,13 +30,13 @@ class EmbeddingRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
 
-    model: Name
+    model: Annotated[GivenName, Field(examples=["all-MiniLM-L6-v2"])]
     input: Annotated[
         Annotated[AnyText, Tag(ONE)] | Annotated[tuple[AnyText, ...], Field(min_length=1, max_length=MAX_TEXTS), Tag(SEVERAL)],
         Discriminator(one_or_several),
     ]
     encoding_format: Literal["float", "base64"] | None = None
-    dimensions: int | None = None
+    dimensions: Annotated[int, WHOLE] | None = None
 
 
 EMBEDDING = TypeAdapter(EmbeddingRequest)
@@ -67,7 +68,7 @@ def router(embeddings: Embeddings) -> APIRouter:
     """The route."""
     api = APIRouter()
 
-    @api.post("/v1/embeddings", openapi_extra=documented(EMBEDDING))
+    @api.post("/v1/embeddings", openapi_extra=documented(EMBEDDING), responses=responses.answered(EmbeddingList))
     async def embed(request: Request) -> Response:
         """Embed texts; token ids are not accepted, since they are those of another model's tokenizer."""
         asked = read(EMBEDDING, await request.body())

@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from serving import responses
+from serving.openai.bodies import ModelItem, ModelList
 from serving.openai.embeddings import Embeddings
 from serving.openai.exchange import Service
 from serving.requests import FieldRefused
@@ -17,12 +18,12 @@ def router(service: Service, embeddings: Embeddings) -> APIRouter:
     def names() -> tuple[str, ...]:
         return (*service.names(), embeddings.name)
 
-    @api.get("/v1/models")
+    @api.get("/v1/models", responses=responses.answered(ModelList))
     async def list_models() -> Response:
         """List the model names that can be requested."""
         return responses.json({"object": "list", "data": [_model(name) for name in names()]})
 
-    @api.get("/v1/models/{name:path}")
+    @api.get("/v1/models/{name:path}", responses=responses.answered(ModelItem))
     async def one_model(name: str) -> Response:
         """Get one model name; 404 if it is unknown."""
         if name not in names():

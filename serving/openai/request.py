@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, Tag, TypeAdapter, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, Tag, TypeAdapter, WithJsonSchema
 
 from serving.openai.messages import AnyMessages
 from serving.requests import field_error, is_identifier, loaded, read
-from storage.events import Name, Sampling
+from storage.events import Identifier, Sampling
+from streams.http.fields import WHOLE, GivenName
 from trainers.data.messages import ONE, SEVERAL, one_or_several
 
 Stop = Annotated[str, Field(max_length=1000)]  # a single line break is common
@@ -34,45 +35,70 @@ class StreamOptions(BaseModel):
     include_usage: bool | None = None
 
 
-class ChatRequest(BaseModel):
-    """The fields that this service reads; any others are accepted too."""
+def _with_identifier(metadata: dict[str, Any]) -> dict[str, Any]:
+    given = metadata.get("conversation_id")
+    if given is not None and not (isinstance(given, str) and is_identifier(given)):
+        raise field_error("metadata.conversation_id", "letters, digits and _.:- only, at most 128, a letter or digit first")
+    return metadata
+
+
+Metadata = Annotated[
+    dict[str, Any],
+    AfterValidator(_with_identifier),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "additionalProperties": True,
+            "properties": {"conversation_id": TypeAdapter(Identifier | None).json_schema()},
+        }
+    ),
+]
+TokenLimit = Annotated[int, Field(ge=1, lt=2**31), WHOLE]
+TopLogprobs = Annotated[int, Field(ge=0, le=20), WHOLE]
+
+
+class Sampled(BaseModel):
+    """The fields that the chat endpoints share; any others are accepted too."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
 
-    model: Name
-    messages: AnyMessages
+    model: Annotated[GivenName, Field(examples=["champion"])]
     stream: bool | None = None
-    stream_options: StreamOptions | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    max_tokens: Annotated[int, Field(ge=1, lt=2**31)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1, lt=2**31)] | None = None
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    user: GivenName | None = None
+    metadata: Metadata | None = None
+    store: bool | None = None
+
+
+class ChatSampled(Sampled):
+    """The fields that chat and text completions share."""
+
+    stream_options: StreamOptions | None = None
+    max_tokens: TokenLimit | None = None
+    max_completion_tokens: TokenLimit | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63), WHOLE] | None = None
     stop: (
         Annotated[
             Annotated[Stop, Tag(ONE)] | Annotated[tuple[Stop, ...], Field(max_length=16), Tag(SEVERAL)], Discriminator(one_or_several)
         ]
         | None
     ) = None
-    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
-    logprobs: bool | None = None
-    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES), WHOLE] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    user: Name | None = None
-    metadata: dict[str, Any] | None = None
-    store: bool | None = None
     tools: tuple[dict[str, Any], ...] | None = None
     response_format: dict[str, Any] | None = None
 
-    _sent: Mapping[str, Any] = PrivateAttr(default_factory=dict)
 
-    @model_validator(mode="after")
-    def _identifier_is_one(self) -> "ChatRequest":
-        given = (self.metadata or {}).get("conversation_id")
-        if given is not None and not (isinstance(given, str) and is_identifier(given)):
-            raise field_error("metadata.conversation_id", "letters, digits and _.:- only, at most 128, a letter or digit first")
-        return self
+class ChatRequest(ChatSampled):
+    """The fields that this service reads; any others are accepted too."""
+
+    messages: AnyMessages
+    logprobs: bool | None = None
+    top_logprobs: TopLogprobs | None = None
+
+    _sent: Mapping[str, Any] = PrivateAttr(default_factory=dict)
 
     @classmethod
     def parsed(cls, raw: bytes) -> "ChatRequest":

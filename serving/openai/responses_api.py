@@ -9,8 +9,9 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from serving import responses
-from serving.intake_calls import source_of
+from serving.intake_calls import SOURCE_PARAMETER, source_of
 from serving.models.backend import Answer, Choice, Delta
+from serving.openai.bodies import ResponseEvent, ResponseObject
 from serving.openai.exchange import Exchange, Service
 from serving.openai.field_names import renamed
 from serving.openai.recent_items import RecentItems
@@ -34,13 +35,15 @@ ECHOED: dict[str, Any] = {  # fields of the request that the response repeats, w
     "reasoning": {"effort": None, "summary": None},
 }
 
+ANSWERS = responses.answered(ResponseObject, responses.REPLY_HEADERS, (ResponseEvent,))
+
 
 def router(service: Service) -> APIRouter:
     """The route."""
     api = APIRouter()
     recent = RecentItems()
 
-    @api.post("/v1/responses", openapi_extra=documented(RESPONSES))
+    @api.post("/v1/responses", openapi_extra=documented(RESPONSES, SOURCE_PARAMETER), responses=ANSWERS)
     async def create_response(request: Request) -> Response:
         """OpenAI response, streamed or not, of a conversation that the client sends whole; nothing is kept under its id."""
         with renamed(OF_CHAT):

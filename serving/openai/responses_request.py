@@ -7,14 +7,14 @@ single items of recent responses are resolved.
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter
+from pydantic import ConfigDict, Discriminator, Field, Tag, TypeAdapter
 
 from serving.openai.messages import MAX_TURNS, TEXT_PARTS, AnyText
 from serving.openai.recent_items import RecentItems
-from serving.openai.request import ChatRequest
+from serving.openai.request import ChatRequest, Sampled, TokenLimit, TopLogprobs
 from serving.requests import loaded, read
 from storage.errors import InputRefused
-from storage.events import Name
+from streams.http.fields import absent
 from trainers.data.messages import ONE, SEVERAL, one_or_several
 
 SAME = (  # fields that a chat request has under the same name
@@ -28,24 +28,24 @@ STATEFUL = {"previous_response_id": "input", "conversation": "input", "prompt": 
 READ = frozenset((*SAME, *RENAMED, *STATEFUL, "input", "instructions", "tools", "tool_choice", "text", "reasoning", "include"))
 
 
-class ResponsesRequest(BaseModel):
+class ResponsesRequest(Sampled):
     """The fields that are read; others are accepted and have no effect."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+    model_config = ConfigDict(json_schema_extra={"allOf": [absent(*STATEFUL)]})
 
-    model: Name
     input: Annotated[
         Annotated[AnyText, Tag(ONE)] | Annotated[tuple[dict[str, Any], ...], Field(min_length=1, max_length=MAX_TURNS), Tag(SEVERAL)],
         Discriminator(one_or_several),
     ]
     instructions: str | None = None
-    stream: bool | None = None
+    max_output_tokens: TokenLimit | None = None
+    top_logprobs: TopLogprobs | None = None
     tools: tuple[dict[str, Any], ...] | None = None
     tool_choice: str | dict[str, Any] | None = None
     text: dict[str, Any] | None = None
     reasoning: dict[str, Any] | None = None
     include: tuple[str, ...] | None = None
-    background: bool | None = None
+    background: Annotated[bool, Field(json_schema_extra={"const": False})] | None = None
 
 
 RESPONSES = TypeAdapter(ResponsesRequest)

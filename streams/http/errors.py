@@ -13,12 +13,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Scope
 
 from storage.errors import FeedbackLoopError, InputRefused, Overloaded
 from streams.http.visible_text import one_line, without_paths
 
 CLIENT = "invalid_request_error"
 SERVER = "server_error"
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 FAILED = "internal error; see the server's log"
 
 
@@ -36,6 +39,17 @@ class ErrorAnswer(BaseModel):
     """The body of every 4xx and 5xx response."""
 
     error: ErrorDetail
+
+
+RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait before a retry.", "schema": {"type": "integer", "minimum": 0}}}
+DOCUMENTED: dict[int | str, dict[str, Any]] = {  # "4XX" also keeps FastAPI from documenting its own 422, which is never returned
+    "4XX": {
+        "model": ErrorAnswer,
+        "description": "Refused: `message` says why, `param` names the part of the request.",
+        "headers": RETRY_AFTER,
+    },
+    "5XX": {"model": ErrorAnswer, "description": "Server error; retry if `Retry-After` is set.", "headers": RETRY_AFTER},
+}
 
 
 @dataclass(frozen=True)
@@ -106,4 +120,30 @@ def answer_errors(app: FastAPI, kinds: Kinds) -> None:
     async def http_error(request: Request, error: HTTPException) -> Response:
         message = f"{request.method} {one_line(request.scope['path'])}: {error.detail}"
         code = "not_found" if error.status_code == 404 else None
-        return JSONResponse(error_body(message, CLIENT, code=code), error.status_code, error.headers)
+        headers = dict(error.headers or {})
+        if error.status_code == 405:  # Starlette names the methods of the first route only
+            headers["Allow"] = ", ".join(allowed_methods(request.scope))
+        return JSONResponse(error_body(message, CLIENT, code=code), error.status_code, headers)
+
+
+class NoSuchRoute(Route):
+    """Answers 404 for all paths below ``prefix`` that none of ``known`` has, and 405 for methods that they do not have."""
+
+    def __init__(self, prefix: str, known: Sequence[BaseRoute]) -> None:
+        super().__init__(f"{prefix}/{{rest:path}}", _no_such_route, methods=list(METHODS))
+        self.known = known
+
+
+def allowed_methods(scope: Scope) -> list[str]:
+    """The methods that routes of the app have for the path of a request."""
+    routes: Sequence[BaseRoute] = scope["app"].router.routes
+    for route in routes:
+        if isinstance(route, NoSuchRoute) and route.matches(scope)[0] is Match.FULL:
+            routes = route.known
+    return [method for method in METHODS if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)]
+
+
+def _no_such_route(request: Request) -> Response:
+    if allowed_methods(request.scope):
+        raise HTTPException(405)
+    raise HTTPException(404, "there is no such route; /openapi.json lists the routes")

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
-from streams.http.errors import FAILED, SERVER, error_body
+from streams.http.errors import FAILED, SERVER, allowed_methods, error_body
 from streams.http.request_checks import Refused, objection
 from streams.http.visible_text import one_line
 
@@ -75,6 +75,8 @@ class RequestGuard:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         refused = objection(scope, headers, self._hosts, self._origins)
+        if refused is not None and refused.status == 415 and "app" in scope and scope["method"] not in allowed_methods(scope):
+            refused = None  # no route gets the request: the answer is 404 or 405
         expects = headers.get("expect", "").lower() == "100-continue"
         body: bytes | None = b""
         if _has_body(headers) and not (expects and (refused or _content_length(headers) > MAX_BODY)):

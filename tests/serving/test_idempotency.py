@@ -97,7 +97,7 @@ def test_a_malformed_key_is_refused(server: Server, key: str | bytes) -> None:
 
 def test_after_a_restart_a_repeat_is_the_same_event_for_the_warehouse(settings: Settings, start: Start, tmp_path: Path) -> None:
     keys = [f"request {n}" for n in range(len(REQUESTS))]
-    settings = settings.with_values(serving={"upstream_url": "http://127.0.0.1:9/v1", "upstream_model": "m"})
+    settings = settings.with_values(upstream={"url": "http://127.0.0.1:9/v1", "model": "m"})
     answers: list[list[dict[str, Any]]] = []
     other: list[str] = []
     for thumb in ("up", "down"):  # the second server is a restart, and as good as a replica
