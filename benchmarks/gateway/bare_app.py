@@ -29,8 +29,7 @@ class Thumb(BaseModel):
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    limits = httpx.Limits(max_connections=1024, max_keepalive_connections=128)
-    async with httpx.AsyncClient(base_url=os.environ.get("UPSTREAM", ""), trust_env=False, timeout=60, limits=limits) as app.state.client:
+    async with httpx.AsyncClient(base_url=os.environ.get("UPSTREAM", ""), trust_env=False, timeout=60) as app.state.client:
         app.state.database, app.state.writing = _opened(os.environ.get("DATABASE", ":memory:")), threading.Lock()
         yield
         app.state.database.close()

@@ -18,7 +18,12 @@ model_list:
 litellm_settings:
   telemetry: false
 """
-SURROUNDINGS = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "LITELLM_MODE": "PRODUCTION"}  # prices from its own file
+SURROUNDINGS = {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # prices from its own file
+    "LITELLM_LOG": "ERROR",
+    "LITELLM_MODE": "PRODUCTION",
+    "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",  # it listens on 127.0.0.1, and checks no key, as we check none
+}
 
 
 def litellm_command(config: Path) -> list[str]:
