@@ -32,6 +32,7 @@ from serving.promotion import Challenger, Promotions
 from serving.rerank_routes import rerank_routes
 from serving.reranking import Reranker
 from serving.responses import EXPOSED_HEADERS, REFUSALS
+from serving.safety.safety import Safety
 from serving.second_choice import SecondChoice
 from serving.settings import ServingSettings
 from storage.artifacts import Artifacts
@@ -136,9 +137,8 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
     choice = SecondChoice(reward, section.pairing_candidates) if section.pairing_candidates > 1 else None
     second = upstream(other) if other.url else None
     pairing = Pairing(backend, intake, rule, duel, ranker, choice, second)
-    service = Service(
-        backend, intake, pairing, section.max_tokens, duel, ranker, section.best_of, unlogged_prompts=section.unlogged_prompts
-    )
+    safety = Safety.of(settings)
+    service = Service(backend, intake, pairing, section.max_tokens, duel, ranker, section.best_of, section.unlogged_prompts, safety)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -154,6 +154,7 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
         for each in (backend, second):
             if each is not None:
                 await each.close()
+        await safety.close()
         if outlet is not bus:
             await asyncio.to_thread(outlet.close)
         bus.close()
@@ -200,6 +201,8 @@ def _installer(backend: LocalBackend, model: str, threads: int) -> Callable[[str
         before = backend.champion
         backend.install(_loaded(backend, version) or Served(version, load_policy(model, adapter)))
         backend.standby = before if before is not None and _is_small(before) else None
+        if adapter is None:
+            import peft  # noqa: F401  # takes seconds: else the first promotion would import it while candidates wait
 
     return install
 

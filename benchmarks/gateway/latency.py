@@ -37,7 +37,7 @@ DRAIN_TIMEOUT = 60.0
 
 def figures(quick: bool) -> Iterator[Figure]:
     """The row ``latency``."""
-    rounds, seconds = (2, 3.0) if quick else (10, 10.0)
+    rounds, seconds = (2, 2.0) if quick else (10, 10.0)
     p50: dict[str, list[float]] = defaultdict(list)
     p99: dict[str, list[float]] = defaultdict(list)
     cpu: dict[str, list[float]] = defaultdict(list)

@@ -1,6 +1,9 @@
 """Replies of the shipped model: tokens a second at eight concurrent chats, and the time to the first one. Greedy, on one thread.
 
-Ours is the serving process over HTTP, streamed and not, with its log and safety filters, but without second responses, which no peer draws.
+Ours is the serving process over HTTP, streamed and not, with its log, but without second responses and without safety filters of replies,
+since no peer has either. With filters, as by default, a candidate gets a reply sentence by sentence, each once it has been checked; the
+time to the first one is reported as ``local_ours_filtered_first_token_ms``.
+
 Peers are ``model.generate``, one request after the other in one process without a server, and ``transformers serve`` without and with
 its continuous batching, which works on a CPU; the better of both is the one compared with. It streams, so first tokens are compared with
 its own. Tokens are counted by the tokenizer in the texts, on all sides alike. Every round asks all sides, one after the other.
@@ -30,6 +33,7 @@ from trainers.models.references import resolve_model
 
 CHATS = 8  # at once
 TOKENS = 64  # of a reply at most
+NO_FILTERS = {"conduct": "off", "insults": "off"}
 CONTINUOUS = ("--continuous-batching", "--cb-num-blocks", "256", "--cb-max-batch-tokens", "2048")
 
 
@@ -48,8 +52,10 @@ def figures(quick: bool) -> Iterator[Figure]:
     first: dict[str, list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as name, ExitStack() as running:
         folder = Path(name)
-        ours = running.enter_context(Process("serving", on_log(folder).with_values(serving={"pairing_share": 0.0})))
-        sides = {"ours": (ours.url, "champion")}
+        sides = {}
+        for side, safety in (("ours", NO_FILTERS), ("ours_filtered", {})):
+            settings = on_log(folder / side).with_values(serving={"pairing_share": 0.0}, safety=safety)
+            sides[side] = running.enter_context(Process("serving", settings)).url, "champion"
         for side, options in (("serve", ()), ("serve_continuous", CONTINUOUS)):
             command = [str(Path(sys.executable).parent / "transformers"), "serve", model, "--device", "cpu", "--host", HOST]
             peer = running.enter_context(server([*command, "--port", "{port}", *options], folder / f"{side}.log", ready="/health"))
