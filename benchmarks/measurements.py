@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ class Measurement:
     """A row: ``figures(quick)`` measures; with ``quick`` on a small fraction of the runs, to try the program out."""
 
     name: str
-    figures: Callable[[bool], Sequence[Figure]]
+    figures: Callable[[bool], Iterable[Figure]]
 
 
 def run(benchmark: str, rows: Sequence[Measurement], packages: Sequence[str], about: str | None) -> None:

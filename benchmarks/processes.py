@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 
+from benchmarks.environments import CACHE
 from benchmarks.traffic import drawn_pair
 from deploy.broker import Broker
 from deploy.demo import environment_of
@@ -41,13 +42,14 @@ class Process:
 
     def __init__(self, name: str, settings: Settings) -> None:
         self.name = name
-        self.settings = settings.with_values(**{name: {"port": _free_port()}})
+        self.settings = settings.with_values(**{name: {"port": free_port()}})
         self.url = url_of(self.settings, name)
         self.log = settings.common.home / f"{name}.log"
 
     def __enter__(self) -> "Process":
         self.settings.common.home.mkdir(parents=True, exist_ok=True)
         environment = dict(os.environ) | environment_of(self.settings) | SURROUNDINGS
+        environment.pop(CACHE, None)  # of the benchmarks alone: a variable with our prefix that is no setting is refused
         with self.log.open("ab") as output:
             command = [*COMMAND, self.name]
             self._process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
@@ -65,6 +67,10 @@ class Process:
             self._process.wait(STOP_WITHIN)
         except subprocess.TimeoutExpired:
             self.kill()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
@@ -143,7 +149,7 @@ def http_client(patience: float, **more: Any) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(patience), connector=connector, **more)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]

@@ -193,6 +193,8 @@ def _installer(backend: LocalBackend, model: str, threads: int) -> Callable[[str
         before = backend.champion
         backend.install(_loaded(backend, version) or Served(version, load_policy(model, adapter)))
         backend.standby = before if before is not None and _is_small(before) else None
+        if adapter is None:
+            import peft  # noqa: F401  # takes seconds: else the first promotion would import it while candidates wait
 
     return install
 

@@ -55,6 +55,7 @@ class Safety:
                 self._active[stage].append((row.name, action, built))
         self.apology = self._settings.apology
         on_error = self._settings.moderation == "off" or self._settings.moderation_on_error  # type: ignore[attr-defined]  # from the table
+        self.reads_replies = bool(self._active["reply"])
         self.may_block = on_error == "block" or any(action == "block" for _, action, _ in self._active["reply"])
         self.may_change = self.may_block or any(action == "replace" for _, action, _ in self._active["reply"])
 
@@ -161,6 +162,9 @@ class ReplyStream:
     async def feed(self, piece: str) -> str:
         """Take the next piece of the reply; returns what may be sent now, often nothing."""
         self.fed = True
+        if not self._safety.reads_replies:
+            self.sent += piece
+            return piece
         sentences, self._rest = cut(self._rest + piece, final=False)
         passed = await self._checked(sentences)
         if not self._safety.may_change:

@@ -1,6 +1,7 @@
 """The log in one SQLite file: the embedded default, for several processes on one machine, with nothing to install.
 
-One partition per topic. Each call to ``publish`` is one transaction, flushed to disk (WAL, ``synchronous=FULL``) before it returns.
+One partition per topic. What a call to ``publish`` appends is in one transaction, flushed to disk (WAL, ``synchronous=FULL``) before it
+returns; calls of several threads at the same time share one.
 Readers are woken through sockets (``streams.bus.wakeup``) and poll the file every 50 ms in case a wake-up was missed.
 """
 
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from storage.errors import ConfigurationError, OffsetLost, Overloaded, trying_again
+from streams.bus.group_commit import GroupCommit
 from streams.bus.protocol import Logged, Partition, Position, Record
 from streams.bus.wakeup import Bell, Ringer, bell_folder
 
@@ -45,6 +47,7 @@ class SQLiteBus:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).resolve()
         self._writing = threading.Lock()
+        self._group = GroupCommit(self._commit)
         self._guard = threading.Lock()
         self._idle: list[_Reader] = []
         self._closed = False
@@ -62,20 +65,7 @@ class SQLiteBus:
 
     def publish(self, records: Sequence[Record], *, timeout: float) -> list[Position]:
         """Append in one transaction. ``Overloaded`` when the file stays locked beyond ``timeout`` seconds or the disk is full."""
-        if not records:
-            return []
-        deadline = time.monotonic() + timeout
-        if not self._writing.acquire(timeout=timeout):
-            raise Overloaded(f"the log {self.path} was busy for {timeout:g} s; try again")
-        try:
-            with self._transaction(self._writer, max(deadline - time.monotonic(), 0.001)):
-                positions = self._append(records)
-        except sqlite3.OperationalError as error:
-            raise Overloaded(f"cannot write to the log {self.path}: {error}; try again") from error
-        finally:
-            self._writing.release()
-        self._ringer.ring({record.topic for record in records})
-        return positions
+        return self._group.publish(records, timeout) if records else []
 
     def read(self, after: Mapping[Partition, int], *, limit: int, wait: float) -> list[Logged]:
         """Entries in the order in which they were published, across all requested topics."""
@@ -132,6 +122,19 @@ class SQLiteBus:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    def _commit(self, records: Sequence[Record], deadline: float) -> list[Position]:
+        if not self._writing.acquire(timeout=max(deadline - time.monotonic(), 0)):
+            raise Overloaded(f"the log {self.path} is busy; try again")
+        try:
+            with self._transaction(self._writer, max(deadline - time.monotonic(), 0.001)):
+                positions = self._append(records)
+        except sqlite3.OperationalError as error:
+            raise Overloaded(f"cannot write to the log {self.path}: {error}; try again") from error
+        finally:
+            self._writing.release()
+        self._ringer.ring({record.topic for record in records})
+        return positions
 
     def _append(self, records: Sequence[Record]) -> list[Position]:
         following: dict[str, int] = {}

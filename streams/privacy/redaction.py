@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
+from hashlib import blake2b
 from types import UnionType
 from typing import Annotated, Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -26,6 +27,7 @@ from streams.privacy.settings import PrivacySettings
 
 Part = TypeVar("Part", bound=BaseModel)
 FILTER = "personal_data"
+MAX_CLEAN = 20_000
 _MASK = "\x1f"  # in place of what was found, so that no later detector reads it again
 
 
@@ -53,11 +55,18 @@ class Redactor:
         if self._settings.redact and self._settings.presidio_model:
             self._detectors += (presidio_detector(self._settings.presidio_model, self._settings.presidio_entities),)
         self._kept = frozenset(map(_bare, self._settings.keep))
+        self._clean: set[bytes] = set()  # hashes of texts without personal data: a conversation's turns come again with each reply and pair
 
     def redact(self, text: str) -> Redacted:
         """Replace personal data in ``text``."""
-        found = self._find(text) if self._settings.redact else []
+        if not self._settings.redact:
+            return Redacted(text, {})
+        digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        found = [] if digest in self._clean else self._find(text)
         if not found:
+            if len(self._clean) >= MAX_CLEAN:
+                self._clean.clear()
+            self._clean.add(digest)
             return Redacted(text, {})
         pieces, last = [], 0
         for start, end, kind in found:

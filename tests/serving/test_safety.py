@@ -334,6 +334,14 @@ def test_where_a_filter_may_block_the_stream_waits_for_the_end() -> None:
     assert run(streamed()) == ["", "", "Hello Ann. You are late. "]
 
 
+def test_every_piece_of_a_reply_that_no_filter_reads_passes_at_once() -> None:
+    async def streamed() -> list[str]:
+        stream = ReplyStream(with_settings(insults="off", conduct="off"))
+        return [await stream.feed("Hello "), await stream.feed("Ann, you"), await stream.finish()]
+
+    assert run(streamed()) == ["Hello ", "Ann, you", ""]
+
+
 # ---- the moderation endpoint
 
 
