@@ -5,15 +5,12 @@ A method is one of the functions in :mod:`feedbackloop.calls`, which make the re
 """
 
 import asyncio
-import inspect
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from functools import partial, update_wrapper
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, get_args
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
@@ -21,6 +18,7 @@ from feedbackloop import delivery
 from feedbackloop.calls import chat as chat_api
 from feedbackloop.calls import feedback, hub, outcomes
 from feedbackloop.calls.call import Call, error_of
+from feedbackloop.connections import Connections, described
 from feedbackloop.delivery import Flow, Send, Wait, Work
 from feedbackloop.errors import APIError as APIError
 from feedbackloop.errors import SpoolError
@@ -29,12 +27,8 @@ from feedbackloop.receipts import ChatReply as ChatReply
 if TYPE_CHECKING:
     from feedbackloop.spool import Spool
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
 P = ParamSpec("P")
 Result = TypeVar("Result")
-Method = TypeVar("Method", bound=Callable[..., Any])
-HTTP = TypeVar("HTTP", httpx.Client, httpx.AsyncClient)
 
 
 def _method(make: Callable[P, Call[Result]]) -> "Callable[Concatenate[Client, P], Result]":
@@ -51,57 +45,7 @@ def _async_method(make: Callable[P, Call[Result]]) -> "Callable[Concatenate[Asyn
     return described(method, make)
 
 
-def described(method: Method, make: Callable[..., Call[Any]], *, skipped: int = 0) -> Method:
-    """Give a method the name, docstring and signature of the function that makes its call, but for the first ``skipped`` parameters."""
-    update_wrapper(method, make)
-    signature = inspect.signature(make)
-    parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY), *list(signature.parameters.values())[skipped:]]
-    [result] = get_args(signature.return_annotation)
-    method.__signature__ = signature.replace(parameters=parameters, return_annotation=result)  # type: ignore[attr-defined]
-    return method
-
-
-class _Connections(Generic[HTTP]):
-    """What both clients hold."""
-
-    def __init__(
-        self,
-        make: Callable[..., HTTP],
-        urls: Mapping[str, str],
-        timeout: float,
-        retries: int,
-        spool: "Spool | str | os.PathLike[str] | None",
-    ) -> None:
-        if retries < 0:
-            raise ValueError(f"retries: {retries} is negative")
-        if isinstance(spool, str | os.PathLike):
-            from feedbackloop.spool import Spool
-
-            spool = Spool(spool)
-        self._retries, self.spool = retries, spool
-        self._settings: dict[str, Any] = {**urls, "timeout": timeout, "retries": retries, "spool": spool}
-        self._http: dict[str, HTTP] = {name: _http(make, url, timeout) for name, url in urls.items()}
-
-    def __reduce__(self) -> Any:
-        kind: Any = type(self)
-        return partial(kind, **self._settings), ()  # another client with the same settings
-
-    def __deepcopy__(self, memo: object) -> Self:
-        return self
-
-    def _request(self, step: Send) -> tuple[HTTP, dict[str, Any]]:
-        """The connections to the server of a call, and the arguments of ``request``."""
-        call = step.call
-        more = {} if step.timeout is None else {"timeout": step.timeout}
-        return self._http[call.server], {"method": call.method, "url": call.path, "content": call.body, "headers": call.headers} | more
-
-    def _flush(self) -> Flow[int]:
-        if self.spool is None:
-            raise ValueError("flush: this client has no spool; give it one, as in Client(spool='feedback.spool')")
-        return delivery.flush(self.spool, self._retries)
-
-
-class Client(_Connections[httpx.Client]):
+class Client(Connections[httpx.Client]):
     """Client for serving and the hub. It may be used by several threads.
 
     Every method may raise :class:`APIError`. Of several judgments by one recruiter on one pair, and of several thumbs and scores of one
@@ -209,7 +153,7 @@ class Client(_Connections[httpx.Client]):
                 return step.function()
 
 
-class AsyncClient(_Connections[httpx.AsyncClient]):
+class AsyncClient(Connections[httpx.AsyncClient]):
     __doc__ = (
         (Client.__doc__ or "").replace("Client for serving", "Asynchronous client for serving").replace("several threads", "several tasks")
     )
@@ -301,11 +245,3 @@ class AsyncClient(_Connections[httpx.AsyncClient]):
                 return await asyncio.sleep(step.seconds)
             case Work():
                 return await asyncio.to_thread(step.function)
-
-
-def _http(make: Callable[..., HTTP], url: str, timeout: float) -> HTTP:
-    """Ignore proxies from the environment for loopback addresses."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{url!r} is not a URL such as http://127.0.0.1:8000")
-    return make(base_url=url.rstrip("/"), timeout=timeout, trust_env=parts.hostname not in LOOPBACK)

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict
 from feedbackloop.calls import feedback
 from feedbackloop.calls.call import Call
 from feedbackloop.calls.feedback import Choice
-from feedbackloop.client import AsyncClient, Client, described
+from feedbackloop.client import AsyncClient, Client
+from feedbackloop.connections import described
 from feedbackloop.receipts import Receipt
 
 P = ParamSpec("P")
