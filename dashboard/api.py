@@ -33,7 +33,7 @@ from storage.attestation.keys import PublicKey
 from storage.events import Choice, Event, Identifier, Side, Source, Text
 from streams.http.documented import event_stream
 from streams.http.errors import DOCUMENTED, NoSuchRoute, answer_errors
-from streams.http.fields import WHOLE, GivenName, PlainName, given
+from streams.http.fields import NO_OTHER_KEYS, WHOLE, GivenName, PlainName, given
 from streams.intake import Intake
 from trainers.audits.outcomes.csv_files import categories_csv, tables_csv
 from trainers.audits.outcomes.tables import OutcomesTable
@@ -67,7 +67,7 @@ class JudgmentBody(Body):
     pair_id: Id
     recruiter: GivenName
     choice: Choice | None = None
-    objectives: dict[Identifier, Choice] | None = None
+    objectives: Annotated[dict[Identifier, Choice], NO_OTHER_KEYS] | None = None
     strength: Annotated[int, Field(ge=1, le=4), WHOLE] | None = None
     reason: Text | None = None
     shown_first: Side | None = None

@@ -12,9 +12,9 @@ from pydantic_core import PydanticCustomError
 from serving.feedback.kind import Shape
 from storage.errors import InputRefused
 from storage.events import Finite, Identifier, Moment, Text
-from storage.events.outcomes import Groups
+from storage.events.outcomes import MAX_GROUPS
 from streams.http.documented import whole_schema
-from streams.http.fields import WHOLE, GivenName, given
+from streams.http.fields import NO_OTHER_KEYS, WHOLE, GivenName, given
 from trainers.data.messages import ChatMessages, field_path
 
 Body = TypeVar("Body")
@@ -52,7 +52,7 @@ class OutcomeRequest(Shape):
     model_config = ConfigDict(json_schema_extra={"anyOf": [given(groups="object"), given(outcome="object")]})
 
     candidate: GivenName
-    groups: Groups | None = None
+    groups: Annotated[dict[Identifier, GivenName], Field(max_length=MAX_GROUPS), NO_OTHER_KEYS] | None = None
     outcome: Outcome | None = None
 
 

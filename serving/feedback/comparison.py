@@ -9,7 +9,7 @@ from serving.feedback.kind import FeedbackKind, Published, Shape
 from serving.pairing import pair_of
 from storage.errors import InputRefused
 from storage.events import Choice, Identifier, Side, Source, Text
-from streams.http.fields import WHOLE, GivenName, given
+from streams.http.fields import NO_OTHER_KEYS, WHOLE, GivenName, given
 from streams.intake import Intake
 
 
@@ -30,7 +30,7 @@ class Comparison(Shape):
     pair_id: UUID | None = None
     reply_id: UUID | None = None
     choice: Choice | None = None
-    objectives: dict[Identifier, Choice] = Field(default_factory=dict)
+    objectives: Annotated[dict[Identifier, Choice], NO_OTHER_KEYS] = Field(default_factory=dict)
     strength: Annotated[int, Field(ge=1, le=4), WHOLE] | None = None
     reason: Text | None = None
     shown_first: Side | None = None

@@ -7,7 +7,8 @@ from pydantic import Field
 from storage.events.event import Event
 from storage.events.fields import Finite, Identifier, Moment, Name
 
-Groups = Annotated[dict[Identifier, Name], Field(max_length=20)]
+MAX_GROUPS = 20
+Groups = Annotated[dict[Identifier, Name], Field(max_length=MAX_GROUPS)]
 
 
 class GroupsRecorded(Event):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from storage.events import Name
 
@@ -17,6 +17,9 @@ WHOLE = BeforeValidator(_whole)
 _NAME_SCHEMA = WithJsonSchema({"type": "string", "pattern": r"^\s*[^\s\x00-\x1f](?:[^\x00-\x1f]{0,198}[^\s\x00-\x1f])?\s*$"})
 GivenName = Annotated[Name, _NAME_SCHEMA]
 PlainName = Annotated[str, _NAME_SCHEMA]  # checked where it is used, with a message of its own
+
+# For a dict with keys of a pattern: pydantic's schema leaves out that other keys are refused.
+NO_OTHER_KEYS = Field(json_schema_extra={"additionalProperties": False})
 
 
 def given(**types: str) -> dict[str, Any]:

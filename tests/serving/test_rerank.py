@@ -91,7 +91,7 @@ def test_other_clients_fields_are_taken(ranking: Server) -> None:
         ({"model": "bge"}, 404, "model"),
         ({"query": None}, 400, "query"),
         ({"documents": []}, 400, "documents"),
-        ({"documents": ["x", " "]}, 400, "documents"),
+        ({"documents": ["x", " "]}, 400, "documents.1.text"),
         ({"documents": ["x", 7]}, 400, "documents.1.text"),
         ({"top_n": 0}, 400, "top_n"),
         ({"colour": "red"}, 400, "colour"),
