@@ -158,9 +158,11 @@ class Exchange:
                         yield Delta({"content": choice.text[start:]}, index)
                 yield answer
             elif isinstance(item.fields.get("content"), str):
-                fields = {**item.fields, "content": await streams[item.index].feed(item.fields["content"])}
-                if fields["content"] or len(fields) > 1:
-                    yield Delta(fields, item.index)  # without log-probabilities, which are of other tokens
+                passed = await streams[item.index].feed(item.fields["content"])
+                if passed == item.fields["content"]:
+                    yield item
+                elif passed or len(item.fields) > 1:
+                    yield Delta({**item.fields, "content": passed}, item.index)  # without log-probabilities, which are of other tokens
             else:
                 yield item
 

@@ -22,9 +22,22 @@ def upstream() -> Iterator[StandIn]:
         yield server
 
 
+NO_FILTERS = {"conduct": "off", "insults": "off"}  # of replies, which pass a stream on sentence by sentence
+
+
 @pytest.fixture
 def through(start: Start, settings: Settings, upstream: StandIn) -> Iterator[Server]:
     """Serving in front of the upstream, which it asks once."""
-    section = {"url": f"{upstream.url}/v1/", "key": KEY, "model": "great-1", "timeout": 1.0, "retries": 0}
-    with start(settings.with_values(upstream=section)) as server:
+    with start(settings.with_values(upstream=section_of(upstream))) as server:
         yield server
+
+
+@pytest.fixture
+def unfiltered(start: Start, settings: Settings, upstream: StandIn) -> Iterator[Server]:
+    """The same without filters of replies."""
+    with start(settings.with_values(upstream=section_of(upstream), safety=NO_FILTERS)) as server:
+        yield server
+
+
+def section_of(upstream: StandIn) -> dict[str, object]:
+    return {"url": f"{upstream.url}/v1/", "key": KEY, "model": "great-1", "timeout": 1.0, "retries": 0}

@@ -9,6 +9,7 @@ import pytest
 from storage.events import ReplySent
 from storage.settings import Settings
 from tests.serving.conftest import Server, Start
+from tests.serving.openai.conftest import NO_FILTERS
 from tests.serving.openai.stand_in import ASKED, KEY, StandIn
 
 TOOL = {
@@ -49,7 +50,8 @@ def test_azure_is_set_by_the_environment_alone(start: Start, settings: Settings,
 
 @pytest.fixture
 def claude(start: Start, settings: Settings, upstream: StandIn) -> Any:
-    with start(settings.with_values(upstream=section(upstream, "anthropic"), serving={"pairing_share": 0})) as server:
+    values = {"upstream": section(upstream, "anthropic"), "serving": {"pairing_share": 0}, "safety": NO_FILTERS}
+    with start(settings.with_values(**values)) as server:
         yield server
 
 
