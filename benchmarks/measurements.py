@@ -1,4 +1,4 @@
-"""A benchmark of several rows, each measured by a file of its own: ``benchmarks.gates`` and ``benchmarks.reward``."""
+"""A benchmark of several rows, each measured by a file of its own, such as ``benchmarks.gates`` and ``benchmarks.gateway``."""
 
 import argparse
 import json

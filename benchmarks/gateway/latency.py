@@ -4,6 +4,8 @@ Four sides in turn, in several rounds: the upstream asked directly; our serving 
 log and gets a second response, which asks the upstream once more; a bare FastAPI pass-through with httpx; LiteLLM's proxy. Added latency
 is a side's p99 less the p99 of the direct requests of the same round. A request's clock starts when it was due.
 
+LiteLLM is the newest whose proxy can be installed, with one worker and no key or database.
+
 The bare pass-through asks the upstream once a chat and writes nothing, so a ratio of two leaves our second request and the log about as
 much time as one request costs in FastAPI and httpx.
 """

@@ -29,7 +29,8 @@ PROXY_AND_CA_VARS = ("SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY
 CLIENT_ERRORS = (400, 413, 422)  # the client's request is at fault, not the upstream
 TRANSIENT = (408, 409, 429, 500, 502, 503, 504, 529)
 FIRST_WAIT, LONGEST_WAIT = 0.2, 4.0  # seconds before a retry; a server that asks for a longer wait is not retried
-MAX_IDLE = 32  # connections kept open; httpcore polls each of them at every request, which at 128 was most of a request's CPU time
+# While a pool has more connections, httpcore closes those that are idle; up to it, each request costs time in the square of their number.
+MAX_KEPT = 64
 DRAIN = 0.05  # seconds for the end of a stream after its last event
 
 _SECONDS = re.compile(r"\d{1,6}(\.\d{1,6})?")
@@ -54,7 +55,7 @@ class Connection:
             self._client = httpx.AsyncClient(
                 headers=dict(headers),
                 timeout=httpx.Timeout(settings.timeout, connect=min(settings.timeout, settings.connect_timeout)),
-                limits=httpx.Limits(max_connections=1024, max_keepalive_connections=MAX_IDLE),
+                limits=httpx.Limits(max_connections=1024, max_keepalive_connections=MAX_KEPT),
                 trust_env=not is_loopback(self._url.host),  # proxies and CAs from the environment apply to other hosts only
             )
         except (OSError, ValueError) as error:
