@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -149,12 +150,14 @@ class Exchange:
             yield Delta({"role": "assistant", "content": refusal.text})
             yield refusal
             return
-        streams = [ReplyStream(self._service.safety, self.prompt) for _ in range(self.question.n)]
-        held = [_Held() for _ in streams]
+        # by choice, of which a server may send fewer than it was asked for
+        streams = defaultdict[int, ReplyStream](lambda: ReplyStream(self._service.safety, self.prompt))
+        held = defaultdict[int, _Held](_Held)
         async for item in self._generated():
             if isinstance(item, Answer):
-                before = [len(stream.sent) for stream in streams]
-                answer = await self._checked(item, streams)
+                of_choices = [streams[index] for index in range(len(item.choices))]
+                before = [len(stream.sent) for stream in of_choices]
+                answer = await self._checked(item, of_choices)
                 for index, (choice, start) in enumerate(zip(answer.choices, before, strict=True)):
                     if choice.text[start:]:
                         yield Delta({"content": choice.text[start:]}, index, held[index].taken(streams[index]))

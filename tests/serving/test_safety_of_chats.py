@@ -53,12 +53,12 @@ class Scripted:
 class Chat:
     """One request to a service with these settings of ``[safety]``."""
 
-    def __init__(self, text: str, **values: Any) -> None:
+    def __init__(self, text: str, n: int = 1, **values: Any) -> None:
         self.bus, self.backend = MemoryBus(), Scripted()
         intake = Intake(self.bus, b"k" * 32)
         pairing = Pairing(self.backend, intake, PairingRule(1, 10, 1, 1.0))
         service = Service(self.backend, intake, pairing, 128, safety=Safety(safety_section()(**values)))
-        body = {"model": "base", "messages": [{"role": "user", "content": text}]}
+        body = {"model": "base", "messages": [{"role": "user", "content": text}], "n": n}
         self._exchange = Exchange(service, ChatRequest.parsed(json.dumps(body).encode()), "product")
 
     def answer(self) -> tuple[str, str | None]:
@@ -101,6 +101,10 @@ def test_a_stream_sends_only_sentences_that_have_been_checked() -> None:
     pieces = Chat("Hi").streamed()
     assert "".join(pieces) == PROPER
     assert len(pieces) > 1
+
+
+def test_a_server_may_stream_fewer_choices_than_it_was_asked_for() -> None:
+    assert "".join(Chat("Hi", n=2).streamed()) == PROPER
 
 
 def test_a_filter_that_blocks_replaces_the_reply_and_nobody_is_asked_to_judge_the_apology() -> None:
