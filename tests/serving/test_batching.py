@@ -18,6 +18,8 @@ from serving.openai.chat import router
 from serving.openai.exchange import Service
 from serving.pairing import Pairing, PairingRule
 from serving.responses import REFUSALS
+from serving.safety.safety import Safety
+from serving.safety.settings import safety_section
 from storage.errors import QueueFull
 from storage.events import Message, Sampling
 from streams.bus.sqlite import SQLiteBus
@@ -238,7 +240,10 @@ def test_idle_streams_do_not_keep_others_waiting(start_app: StartApp, tmp_path: 
     with SQLiteBus(tmp_path / "bus.sqlite") as bus:
         backend, intake = Idle(), Intake(bus, b"k" * 32)
         app = FastAPI()
-        app.include_router(router(Service(backend, intake, Pairing(backend, intake, PairingRule(0.0, 1, 1, 1.0)), 10)))
+        off: dict[str, Any] = {"conduct": "off", "insults": "off"}  # filters would hold the text back until its sentence ends
+        unfiltered = Safety(safety_section()(**off))
+        pairing = Pairing(backend, intake, PairingRule(0.0, 1, 1, 1.0))
+        app.include_router(router(Service(backend, intake, pairing, 10, safety=unfiltered)))
 
         def body(text: str) -> bytes:
             return json.dumps({"model": "endless", "stream": True, "messages": [{"role": "user", "content": text}]}).encode()
