@@ -95,14 +95,14 @@ def test_the_name_of_the_token_limit_is_a_setting(start: Start, settings: Settin
     assert fields == [{"max_completion_tokens": 5}, {"max_completion_tokens": 6}, {}]
 
 
-def test_a_stream_comes_through_piece_by_piece(unfiltered: Server, upstream: StandIn) -> None:
-    chunks = streamed(unfiltered, stream_options={"include_usage": True})
+def test_a_stream_comes_through_piece_by_piece(through: Server, upstream: StandIn) -> None:
+    chunks = streamed(through, stream_options={"include_usage": True})
     pieces = [chunk.choices[0].delta.content for chunk in chunks if chunk.choices and chunk.choices[0].delta.content]
     assert pieces == upstream.said
     assert chunks[-2].choices[0].finish_reason == "length"
     assert chunks[-1].usage is not None
     assert chunks[-1].usage.model_dump(include=set(USAGE)) == USAGE
-    [reply] = replies(unfiltered)
+    [reply] = replies(through)
     assert reply.reply == "".join(upstream.said)
 
 
@@ -161,12 +161,12 @@ def test_several_choices_come_through_in_order_and_become_a_pair_at_once(through
     assert ids_of(repeated)["pair_id"] is None, "the pair is on the log already"
 
 
-def test_log_probabilities_come_through(unfiltered: Server) -> None:
-    answer = whole(unfiltered, logprobs=True)
+def test_log_probabilities_come_through(through: Server) -> None:
+    answer = whole(through, logprobs=True)
     assert answer.choices[0].logprobs is not None
     assert answer.choices[0].logprobs.content is not None
     assert [token.token for token in answer.choices[0].logprobs.content] == ["On ", "Monday", "."]
-    chunks = streamed(unfiltered, logprobs=True)
+    chunks = streamed(through, logprobs=True)
     found = [chunk.choices[0].logprobs for chunk in chunks if chunk.choices[0].logprobs]
     assert [token.token for each in found for token in each.content or ()] == ["On ", "Monday", "."]
 
