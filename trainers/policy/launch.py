@@ -54,7 +54,7 @@ def launched(method: str, training: TrainingInputs, processes: int) -> Trained:
     TrainingError
         The processes ended without a result.
     FeedbackLoopError
-        An expected error that was raised in the first process.
+        An expected error that was raised in one of the processes.
     """
     folder = training.folder / "launch"
     shutil.rmtree(folder, ignore_errors=True)
@@ -115,7 +115,7 @@ def _no_progress(step: int, steps: int, metrics: Mapping[str, float]) -> None:
 
 
 def main(folder: Path) -> None:
-    """One of the processes: the first one reports and leaves the result."""
+    """One of the processes: the first one reports and leaves the result; an expected error is left by any."""
     threading.Thread(target=_end_with_caller, daemon=True).start()
     from trainers.policy.methods import method
 
@@ -128,17 +128,17 @@ def main(folder: Path) -> None:
                 said.write(pickle.dumps((step, steps, dict(metrics))))
 
         try:
-            result: Trained | FeedbackLoopError = method(name).train(replace(training, progress=progress))
+            trained = method(name).train(replace(training, progress=progress))
         except FeedbackLoopError as error:
-            if not first:
-                raise
-            result = error
+            # whoever has it leaves it: as soon as one process ends with an error, torchrun ends the others
+            write_atomic(folder / RESULT, pickle.dumps(error))
+            raise
         except Exception:
             if not (folder / CRASH).exists():  # the others crash after the first one, for want of it
                 write_atomic(folder / CRASH, traceback.format_exc().encode())
             raise
     if first:
-        write_atomic(folder / RESULT, pickle.dumps(result))
+        write_atomic(folder / RESULT, pickle.dumps(trained))
 
 
 def _end_with_caller() -> None:
