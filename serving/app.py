@@ -22,7 +22,7 @@ from serving.models.backend import Backend
 from serving.models.local import ChallengerModel, LocalBackend
 from serving.models.scheduler import Served
 from serving.models.table import upstream
-from serving.models.upstream_settings import UpstreamSettings
+from serving.models.upstream_settings import SecondUpstreamSettings, UpstreamSettings
 from serving.online_reward import OnlineReward
 from serving.openai.exchange import Service
 from serving.pairing import Pairing, PairingRule
@@ -111,7 +111,7 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
     backend: Backend
     promotions: Promotions | None = None
     duel = CurrentDuel()
-    first, other = (settings.section(name, UpstreamSettings) for name in ("upstream", "second_upstream"))
+    first, other = (settings.section(model.section, model) for model in (UpstreamSettings, SecondUpstreamSettings))
     if first.url:
         backend = upstream(first)
     else:

@@ -5,13 +5,12 @@ import json
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
-from serving.models.backend import ALIASES, Answer, Choice, Delta, Question, token_counts
+from serving.models.backend import Answer, Choice, Delta, Question, token_counts
 from serving.models.connection import Connection
-from serving.models.openai import mapping, require, text_of
+from serving.models.upstream import UpstreamBackend, mapping, require, text_of
 from serving.models.upstream_settings import UpstreamSettings
 from serving.openai.messages import TEXT_PARTS, THOUGHTS
 from storage.errors import InputRefused, UpstreamError
-from storage.events import MAX_TEXT
 
 VERSION = "2023-06-01"
 HONOURED = frozenset(
@@ -30,26 +29,15 @@ def build(settings: UpstreamSettings) -> "AnthropicUpstream":
     return AnthropicUpstream(Connection(f"{settings.url.rstrip('/')}/messages", headers, settings), settings)
 
 
-class AnthropicUpstream:
+class AnthropicUpstream(UpstreamBackend):
     """The ``Backend`` for Anthropic's API. Several choices are several requests."""
 
     honoured: frozenset[str] | None = HONOURED
 
-    def __init__(self, connection: Connection, settings: UpstreamSettings, width: int = 4) -> None:
-        self.width = width
-        self._model, self._max_tokens = settings.model, settings.max_tokens
-        self._connection = connection
-
-    def why_not_ready(self) -> str | None:
-        return None
-
-    def names(self) -> tuple[str, ...]:
-        return (self._model, *ALIASES)
-
     async def complete(self, question: Question, *, patient: bool = False) -> Answer:
         answers = await asyncio.gather(*(self._one(question) for _ in range(question.n)))
         usage = token_counts(answers[0].usage["prompt_tokens"], sum(each.usage["completion_tokens"] for each in answers))
-        return Answer(self._model, [each.choices[0] for each in answers], usage)
+        return self._answered([each.choices[0] for each in answers], usage)
 
     async def stream(self, question: Question) -> AsyncIterator[Delta | Answer]:
         if question.n > 1:  # the choices come one after the other
@@ -67,8 +55,7 @@ class AnthropicUpstream:
                 event = self._connection.loads(data)
                 kind = event.get("type")
                 if kind == "error":
-                    error = mapping(event.get("error")).get("message") or event.get("error")
-                    raise UpstreamError(self._connection.redact(f"the upstream server aborted the reply: {error}"))
+                    raise self._aborted(event.get("error"))
                 if not begun:  # an error comes before it, so that it still sets the status
                     begun = True
                     yield Delta({"role": "assistant", "content": ""})
@@ -98,9 +85,6 @@ class AnthropicUpstream:
                 yield Delta({"tool_calls": [{"index": place, "function": {"arguments": "{}"}}]})
         yield self._answer(text, str(reason), made, counts)
 
-    async def close(self) -> None:
-        await self._connection.close()
-
     async def _one(self, question: Question) -> Answer:
         async with self._connection.post(self._body(question)) as response:
             body = self._connection.loads(await response.aread())
@@ -115,10 +99,8 @@ class AnthropicUpstream:
         return self._answer(text_of(blocks), str(body.get("stop_reason") or "end_turn"), calls, _usage(body.get("usage")))
 
     def _answer(self, text: str, reason: str, calls: list[dict[str, Any]], counts: Mapping[str, int]) -> Answer:
-        if len(text) > MAX_TEXT:
-            raise UpstreamError(f"the upstream server's reply has more than {MAX_TEXT:,} characters")
         choice = Choice(text, REASONS.get(reason, "stop"), {"tool_calls": calls} if calls else {})
-        return Answer(self._model, [choice], token_counts(counts.get("input_tokens", 0), counts.get("output_tokens", 0)))
+        return self._answered([choice], token_counts(counts.get("input_tokens", 0), counts.get("output_tokens", 0)))
 
     def _body(self, question: Question) -> dict[str, Any]:
         sent = question.sent
@@ -131,8 +113,8 @@ class AnthropicUpstream:
         messages = [message for message in sent.get("messages") or () if isinstance(message, Mapping)]
         system = [text for message in messages if message.get("role") in ("system", "developer") and (text := _plain(message))]
         body: dict[str, Any] = {
-            "model": self._model,
-            "max_tokens": sent.get("max_completion_tokens") or sent.get("max_tokens") or self._max_tokens,
+            "model": self._settings.model,
+            "max_tokens": sent.get("max_completion_tokens") or sent.get("max_tokens") or self._settings.max_tokens,
             "messages": _turns(messages),
         }
         if system:

@@ -47,7 +47,8 @@ class Connection:
     """
 
     def __init__(self, url: str, headers: Mapping[str, str], settings: UpstreamSettings) -> None:
-        self._url, self.shown = _parsed(url)
+        self._section = settings.section
+        self._url, self.shown = _parsed(url, settings.section)
         self._key: SecretStr = settings.key
         self._retries = settings.retries
         self._breaker = CircuitBreaker(settings.breaker_failures, settings.breaker_seconds)
@@ -134,7 +135,9 @@ class Connection:
         return body
 
     def bad_response(self) -> UpstreamError:
-        return UpstreamError(f"the upstream server {self.shown} did not respond in the expected format; check url and kind in [upstream]")
+        return UpstreamError(
+            f"the upstream server {self.shown} did not respond in the expected format; check url and kind in [{self._section}]"
+        )
 
     async def _open(self, body: Mapping[str, Any]) -> httpx.Response:
         """Send the request, again after a transient failure; the wait doubles, with jitter, and heeds ``Retry-After``."""
@@ -172,14 +175,16 @@ class Connection:
 
     def _unreachable(self, error: Exception) -> UpstreamError:
         if isinstance(error, httpx.TimeoutException):
-            return UpstreamError(f"the upstream server {self.shown} did not answer in time; try again, or raise timeout in [upstream]")
+            return UpstreamError(
+                f"the upstream server {self.shown} did not answer in time; try again, or raise timeout in [{self._section}]"
+            )
         why = self.redact(str(error) or type(error).__name__)
-        return UpstreamError(f"the upstream server {self.shown} does not answer ({why}); start it or set url in [upstream]")
+        return UpstreamError(f"the upstream server {self.shown} does not answer ({why}); start it or set url in [{self._section}]")
 
     def _failure(self, answer: httpx.Response) -> FeedbackLoopError:
         status = answer.status_code
         if status in (401, 403):  # these responses may echo parts of the key
-            return UpstreamError(f"the upstream server rejects the API key ({status}); set key in [upstream] or .env")
+            return UpstreamError(f"the upstream server rejects the API key ({status}); set key in [{self._section}] or .env")
         message = self.redact(_error_message(answer))
         busy = f"the upstream server is busy ({status}): {message}"
         wait = _seconds(answer.headers.get("retry-after", ""))
@@ -202,14 +207,14 @@ async def _read(answer: httpx.Response) -> None:
         await answer.aclose()
 
 
-def _parsed(url: str) -> tuple[httpx.URL, str]:
+def _parsed(url: str, section: str) -> tuple[httpx.URL, str]:
     """The request URL, and the same without credentials and query, for messages."""
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise ConfigurationError(f"url in [upstream] is not a URL ({error}); use the form https://host/v1") from error
+        raise ConfigurationError(f"url in [{section}] is not a URL ({error}); use the form https://host/v1") from error
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ConfigurationError("url in [upstream] is not a URL; use the form https://host/v1")
+        raise ConfigurationError(f"url in [{section}] is not a URL; use the form https://host/v1")
     return parsed, str(parsed.copy_with(userinfo=b"", query=None))
 
 

@@ -11,8 +11,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from serving.models.backend import ALIASES, Answer, Choice, Delta, NotReady, Question, Unavailable, token_counts
-from serving.models.openai import mapping
 from serving.models.scheduler import Asked, Policies, Scheduler, Served
+from serving.models.upstream import mapping
 from serving.openai.messages import TEXT_PARTS, THOUGHTS
 from serving.requests import FieldRefused
 from storage.errors import InputRefused, QueueFull

@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from serving.models.backend import ALIASES, Answer, Choice, Delta, Question
+from serving.models.backend import Answer, Choice, Delta, Question
 from serving.models.connection import Connection
+from serving.models.upstream import UpstreamBackend, mapping, require, text_of
 from serving.models.upstream_settings import UpstreamSettings
-from storage.errors import ConfigurationError, UpstreamError
-from storage.events import MAX_TEXT
+from storage.errors import UpstreamError
 
 OURS = ("conversation_id", "feedback")  # keys of ``metadata`` that this service reads
 LIMITS = ("max_tokens", "max_completion_tokens")
@@ -29,35 +29,15 @@ def build_azure(settings: UpstreamSettings) -> "OpenAIUpstream":
     return OpenAIUpstream(Connection(url, {"api-key": settings.key.get_secret_value()}, settings), settings)
 
 
-def require(settings: UpstreamSettings, *more: str) -> None:
-    """Raise :class:`ConfigurationError` for a missing key of the section."""
-    for name in ("model", *more):
-        if not getattr(settings, name):
-            raise ConfigurationError(f"[upstream] url is set but {name} is not; set it for kind = {settings.kind!r}")
-
-
-class OpenAIUpstream:
-    """The ``Backend`` for the server behind ``connection``."""
-
-    honoured: frozenset[str] | None = None
-
-    def __init__(self, connection: Connection, settings: UpstreamSettings, width: int = 4) -> None:
-        self.width = width
-        self._model, self._token_field = settings.model, settings.token_field
-        self._connection = connection
-
-    def why_not_ready(self) -> str | None:
-        return None
-
-    def names(self) -> tuple[str, ...]:
-        return (self._model, *ALIASES)
+class OpenAIUpstream(UpstreamBackend):
+    """The ``Backend`` for servers of OpenAI's protocol."""
 
     async def complete(self, question: Question, *, patient: bool = False) -> Answer:
         async with self._connection.post(self._body(question, stream=False)) as response:
             body = self._connection.loads(await response.aread())
             given = sorted(_choices(body), key=_index)
             if not given:
-                raise self._failed(body) or UpstreamError("the upstream server's response has no choices")
+                raise self._aborted(body["error"]) if body.get("error") else UpstreamError("the upstream server's response has no choices")
         return self._answer([self._choice(each) for each in given], body.get("usage"), body)
 
     async def stream(self, question: Question) -> AsyncIterator[Delta | Answer]:
@@ -73,8 +53,8 @@ class OpenAIUpstream:
                     await self._connection.finish(events)
                     break
                 chunk = self._connection.loads(data)
-                if failure := self._failed(chunk):
-                    raise failure
+                if chunk.get("error"):
+                    raise self._aborted(chunk["error"])
                 usage = chunk.get("usage") or usage
                 about |= {name: chunk[name] for name in BODY_FIELDS if chunk.get(name) is not None}
                 for each in _choices(chunk):
@@ -86,31 +66,23 @@ class OpenAIUpstream:
                 raise UpstreamError("the upstream server closed the stream before the end of the reply")
         yield self._answer([states[index].choice() for index in sorted(states)], usage, about)
 
-    async def close(self) -> None:
-        await self._connection.close()
-
     def _body(self, question: Question, *, stream: bool) -> dict[str, Any]:
-        body = {name: value for name, value in question.sent.items() if name not in ("stream", "stream_options")} | {"model": self._model}
+        body = {name: value for name, value in question.sent.items() if name not in ("stream", "stream_options")} | {
+            "model": self._settings.model
+        }
         if isinstance(metadata := body.get("metadata"), Mapping):
             body["metadata"] = {key: value for key, value in metadata.items() if key not in OURS}
             if not body["metadata"]:
                 del body["metadata"]
-        if self._token_field:
+        if self._settings.token_field:
             given = [value for name in LIMITS if (value := body.pop(name, None)) is not None]
             if given:
-                body[self._token_field] = given[-1]
+                body[self._settings.token_field] = given[-1]
         if stream:
             body["stream"] = True
             if question.sent.get("stream_options") is not None:
                 body["stream_options"] = question.sent["stream_options"]
         return body
-
-    def _failed(self, body: Mapping[str, Any]) -> UpstreamError | None:
-        """The error that a response with status 200 contains."""
-        if not body.get("error"):
-            return None
-        error = mapping(body["error"]).get("message") or body["error"]
-        return UpstreamError(self._connection.redact(f"the upstream server aborted the reply: {error}"))
 
     def _choice(self, given: Mapping[str, Any]) -> Choice:
         message = mapping(given.get("message"))
@@ -118,10 +90,8 @@ class OpenAIUpstream:
         return Choice(text_of(message.get("content")), str(given.get("finish_reason") or "stop"), more, given.get("logprobs"))
 
     def _answer(self, choices: list[Choice], usage: Mapping[str, Any] | None, body: Mapping[str, Any]) -> Answer:
-        if any(len(choice.text) > MAX_TEXT for choice in choices):
-            raise UpstreamError(f"the upstream server's reply has more than {MAX_TEXT:,} characters")
         counts = {name: count for name, count in mapping(usage).items() if isinstance(count, int | dict)}
-        return Answer(self._model, choices, counts, {name: body[name] for name in BODY_FIELDS if body.get(name) is not None})
+        return self._answered(choices, counts, {name: body[name] for name in BODY_FIELDS if body.get(name) is not None})
 
 
 class _Streamed:
@@ -170,19 +140,6 @@ class _Streamed:
     def choice(self) -> Choice:
         calls = {"tool_calls": [self._calls[index] for index in sorted(self._calls)]} if self._calls else {}
         return Choice(self.text, self.reason or ("tool_calls" if calls else "stop"), self._more | calls)
-
-
-def text_of(content: Any) -> str:
-    """The text of a message's content, which may be a list of parts; thinking is left out, and NUL, which events do not accept."""
-    if isinstance(content, list):
-        parts = (part.get("text") for part in content if isinstance(part, Mapping) and part.get("type") in ("text", "output_text"))
-        content = "".join(text for text in parts if isinstance(text, str))
-    return content.replace("\x00", "") if isinstance(content, str) else ""
-
-
-def mapping(value: Any) -> Mapping[str, Any]:
-    """The value if it is an object, else an empty one."""
-    return value if isinstance(value, Mapping) else {}
 
 
 def _index(choice: Mapping[str, Any]) -> int:

@@ -1,15 +1,15 @@
 """Settings of the servers that generate replies in place of this process."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from storage.settings import section, sections_of
+from storage.settings import section
 
 
 @section("upstream")
 class UpstreamSettings(BaseModel):
-    """The section ``[upstream]``: the server that answers. ``[second_upstream]``, with the same keys, writes second responses.
+    """The section ``[upstream]``: the server that answers.
 
     Attributes
     ----------
@@ -27,6 +27,8 @@ class UpstreamSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    section: ClassVar[str] = "upstream"
+
     kind: str = "openai"
     url: str = ""
     key: SecretStr = SecretStr("")
@@ -41,4 +43,8 @@ class UpstreamSettings(BaseModel):
     breaker_seconds: Annotated[float, Field(gt=0)] = 10.0
 
 
-sections_of(lambda: {"second_upstream": UpstreamSettings})
+@section("second_upstream")
+class SecondUpstreamSettings(UpstreamSettings):
+    """The section ``[second_upstream]``: the server that writes second responses, with the same keys."""
+
+    section: ClassVar[str] = "second_upstream"

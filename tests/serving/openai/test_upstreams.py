@@ -17,7 +17,7 @@ from serving.app import create_app
 from serving.models.backend import Answer, Question
 from serving.models.circuit_breaker import CircuitBreaker
 from serving.models.openai import OpenAIUpstream, build
-from serving.models.upstream_settings import UpstreamSettings
+from serving.models.upstream_settings import SecondUpstreamSettings, UpstreamSettings
 from storage.errors import ConfigurationError, Overloaded, UpstreamError
 from storage.events import Message, PairDrawn, ReplySent, Sampling
 from storage.settings import Settings
@@ -416,3 +416,8 @@ def test_unusable_ca_or_proxy_variables_are_a_configuration_error(monkeypatch: p
         backend("https://upstream.example/v1")
     assert "hush" not in str(caught.value)
     asyncio.run(backend("http://localhost:1/v1").close())
+
+
+def test_a_message_about_the_second_upstream_names_its_section() -> None:
+    with pytest.raises(ConfigurationError, match=r"^\[second_upstream\] url is set but model is not"):
+        build(SecondUpstreamSettings(url="http://127.0.0.1:9/v1"))
