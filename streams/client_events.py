@@ -147,9 +147,13 @@ def make_outcome(candidate: str, outcome: Mapping[str, Any], source: Source, eve
 
 
 def event_of(kind: type[Kind], **fields: Any) -> Kind:
-    # serialise field by field, so that the error names the field that JSON cannot represent
-    sent = b",".join(b'"%b":%b' % (name.encode(), _json(value, name)) for name, value in fields.items())
-    return _validated(kind.model_validate_json, b"{" + sent + b"}", "")
+    try:
+        sent = to_json(fields, inf_nan_mode="constants")
+    except PydanticSerializationError:
+        for name, value in fields.items():
+            _json(value, name)  # raises for the field that JSON cannot represent
+        raise
+    return _validated(kind.model_validate_json, sent, "")
 
 
 def checked_as(adapter: TypeAdapter[Value], value: Any, name: str) -> Value:

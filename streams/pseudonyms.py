@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import unicodedata
+from functools import lru_cache
 from typing import Literal
 
 from storage.errors import ConfigurationError, InputRefused
@@ -20,6 +21,7 @@ _UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\
 _LOOK_ALIKES = frozenset({"LATIN", "CYRILLIC", "GREEK"})  # scripts with many confusable letters
 
 
+@lru_cache(maxsize=4096)
 def pseudonym(key: bytes, role: Role, name: str) -> str:
     """The role's first letter and 16 hex digits of an HMAC-SHA256: ``r-…`` for a recruiter, ``c-…`` for a candidate; deterministic.
 

@@ -6,7 +6,7 @@ The first thread commits its own records; those that come meanwhile wait, and on
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from storage.errors import Overloaded
 from streams.bus.protocol import Position, Record
@@ -20,6 +20,8 @@ class _Request:
     deadline: float
     positions: list[Position] | None = None
     error: Overloaded | None = None
+    leads: bool = False  # its thread is to commit for all that wait
+    waits: threading.Lock = field(default_factory=threading.Lock)  # released once it is done or leads, so that each thread wakes once
 
     @property
     def done(self) -> bool:
@@ -40,40 +42,52 @@ class GroupCommit:
 
     def __init__(self, commit: Commit) -> None:
         self._commit = commit
-        self._changed = threading.Condition()
+        self._guard = threading.Lock()
         self._waiting: list[_Request] = []
         self._committing = False
 
     def publish(self, records: Sequence[Record], timeout: float) -> list[Position]:
         """The positions of ``records`` once they are committed; ``Overloaded`` if that has not begun within ``timeout`` seconds."""
         own = _Request(records, time.monotonic() + timeout)
-        with self._changed:
+        own.waits.acquire()
+        with self._guard:
             self._waiting.append(own)
+            own.leads = not self._committing
+            self._committing = True
+        if not own.leads:
+            self._wait(own, timeout)
         while not own.done:
-            if group := self._next_group(own, timeout):
-                try:
-                    self._commit_group(group)
-                finally:
-                    with self._changed:
-                        self._waiting[:0] = [each for each in group if not each.done]
-                        self._committing = False
-                        self._changed.notify_all()
+            with self._guard:
+                group, self._waiting = self._waiting, []
+            try:
+                self._commit_group(group)
+            finally:
+                self._hand_over(own, group)
         return own.result()
 
-    def _next_group(self, own: _Request, timeout: float) -> list[_Request]:
-        """The requests that this thread has to commit; none if another one has committed its own."""
-        with self._changed:
-            while self._committing and not own.done:
-                left = own.deadline - time.monotonic()
-                if left <= 0 and own in self._waiting:
-                    self._waiting.remove(own)
-                    raise Overloaded(f"the log was busy for {timeout:g} s; try again")
-                self._changed.wait(left if left > 0 else None)  # without a limit once it is being committed
-            if own.done:
-                return []
-            self._committing = True
-            group, self._waiting = self._waiting, []
-            return group
+    def _wait(self, own: _Request, timeout: float) -> None:
+        """Until the request is done or leads."""
+        if own.waits.acquire(timeout=max(own.deadline - time.monotonic(), 0)):
+            return
+        with self._guard:
+            if own in self._waiting and not own.leads:
+                self._waiting.remove(own)
+                raise Overloaded(f"the log was busy for {timeout:g} s; try again")
+        own.waits.acquire()  # without a limit: it is being committed
+
+    def _hand_over(self, own: _Request, group: Sequence[_Request]) -> None:
+        """Wake those that are done, and the one that leads next, unless this thread goes on."""
+        with self._guard:
+            self._waiting[:0] = [each for each in group if not each.done]
+            following = own if not own.done else next(iter(self._waiting), None)
+            self._committing = following is not None
+            if following is not None:
+                following.leads = True
+        for each in group:
+            if each.done and each is not own:
+                each.waits.release()
+        if following is not None and following is not own:
+            following.waits.release()
 
     def _commit_group(self, group: Sequence[_Request]) -> None:
         deadline = min(each.deadline for each in group)

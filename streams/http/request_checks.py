@@ -7,6 +7,7 @@ must be JSON, which a foreign page cannot send without a CORS preflight.
 
 import ipaddress
 import re
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -96,6 +97,7 @@ def _check_content_type(headers: Headers) -> None:
         raise Refused(415, "unsupported_media_type", f"Content-Type is {sent}; send JSON as application/json", "Content-Type")
 
 
+@lru_cache(maxsize=256)
 def _is_loopback(name: str) -> bool:
     try:
         return ipaddress.ip_address(name).is_loopback

@@ -33,6 +33,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+_HEADERS = {name.lower().encode(): value.encode() for name, value in HEADERS.items()}
 UNLOGGED = frozenset({"/readyz"})  # polled about every second, and a 503 there is not a refusal
 PROTOCOL_CLOSE_CODES = (1002, 1007, 1009)  # WebSocket closed for a protocol error, invalid data, or a message above MAX_BODY
 LOGGED = "feedbackloop.logged"  # scope key: the failure has been logged
@@ -81,7 +82,8 @@ class RequestGuard:
         body: bytes | None = b""
         if _has_body(headers) and not (expects and (refused or _content_length(headers) > MAX_BODY)):
             try:  # read the body even when refusing: a client that is still sending would not read the response
-                body = await asyncio.wait_for(_read(receive, keep=refused is None), self._body_time)
+                async with asyncio.timeout(self._body_time):
+                    body = await _read(receive, keep=refused is None)
             except TimeoutError:
                 refused = refused or Refused(
                     408, "request_timeout", f"the body did not arrive within {self._body_time:g} seconds; send it again"
@@ -123,9 +125,8 @@ class RequestGuard:
 
         async def sent(message: Message) -> None:
             if message["type"] == "http.response.start":
+                message["headers"] = [header for header in message["headers"] if header[0] not in _HEADERS] + list(_HEADERS.items())
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers[name] = value
                 page = headers.get("content-type", "").partition(";")[0] in PAGES
                 headers.setdefault("Content-Security-Policy", self._page_policy if page else NO_PAGE)  # routes may set a stricter one
                 if origin.lower() in self._origins and "access-control-allow-origin" not in headers:
