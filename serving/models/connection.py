@@ -12,10 +12,13 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
+from urllib.request import getproxies_environment, proxy_bypass
 
+import aiohttp
 import httpx
 import orjson
 from pydantic import SecretStr
+from yarl import URL
 
 from serving.models.circuit_breaker import CircuitBreaker
 from serving.models.upstream_settings import UpstreamSettings
@@ -29,8 +32,7 @@ PROXY_AND_CA_VARS = ("SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY
 CLIENT_ERRORS = (400, 413, 422)  # the client's request is at fault, not the upstream
 TRANSIENT = (408, 409, 429, 500, 502, 503, 504, 529)
 FIRST_WAIT, LONGEST_WAIT = 0.2, 4.0  # seconds before a retry; a server that asks for a longer wait is not retried
-# While a pool has more connections, httpcore closes those that are idle; up to it, each request costs time in the square of their number.
-MAX_KEPT = 64
+MAX_CONNECTIONS = 1024
 DRAIN = 0.05  # seconds for the end of a stream after its last event
 
 _SECONDS = re.compile(r"\d{1,6}(\.\d{1,6})?")
@@ -48,26 +50,34 @@ class Connection:
 
     def __init__(self, url: str, headers: Mapping[str, str], settings: UpstreamSettings) -> None:
         self._section = settings.section
-        self._url, self.shown = _parsed(url, settings.section)
+        parsed = _parsed(url, settings.section)
+        self.shown = str(parsed.copy_with(userinfo=b"", query=None))
         self._key: SecretStr = settings.key
+        if not all(value.isascii() and value.isprintable() for value in headers.values()):
+            raise ConfigurationError(f"key in [{settings.section}] has characters that no API key has; copy it again")
+        self._headers = {"Content-Type": "application/json", **headers}
+        if parsed.userinfo:
+            self._headers["Authorization"] = aiohttp.encode_basic_auth(parsed.username, parsed.password)
+        self._url = URL(str(parsed.copy_with(userinfo=b"")), encoded=True)
         self._retries = settings.retries
         self._breaker = CircuitBreaker(settings.breaker_failures, settings.breaker_seconds)
+        self._timeout = aiohttp.ClientTimeout(
+            connect=settings.timeout, sock_connect=min(settings.timeout, settings.connect_timeout), sock_read=settings.timeout
+        )
+        remote = not is_loopback(parsed.host)  # proxies and CAs from the environment apply to other hosts only
         try:
-            self._client = httpx.AsyncClient(
-                headers=dict(headers),
-                timeout=httpx.Timeout(settings.timeout, connect=min(settings.timeout, settings.connect_timeout)),
-                limits=httpx.Limits(max_connections=1024, max_keepalive_connections=MAX_KEPT),
-                trust_env=not is_loopback(self._url.host),  # proxies and CAs from the environment apply to other hosts only
-            )
+            self._tls = httpx.create_ssl_context(trust_env=remote) if parsed.scheme == "https" else True
+            self._proxy = _proxy(parsed) if remote else None
         except (OSError, ValueError) as error:
             named = [name for name in PROXY_AND_CA_VARS if os.environ.get(name)]
             raise ConfigurationError(
                 f"the CA or proxy settings in {', '.join(named) or 'the environment'} cannot be used for the upstream"
                 f" ({_reason(error)}); correct or unset it"
             ) from error
+        self._client: aiohttp.ClientSession | None = None
 
     @asynccontextmanager
-    async def post(self, body: Mapping[str, Any]) -> AsyncIterator[httpx.Response]:
+    async def post(self, body: Mapping[str, Any]) -> AsyncIterator[aiohttp.ClientResponse]:
         """The response to ``body``, which has succeeded; its content is not read yet.
 
         Raises
@@ -82,7 +92,7 @@ class Connection:
         answer = await self._open(body)
         try:
             yield answer
-        except (httpx.HTTPError, httpx.StreamError) as error:
+        except aiohttp.ClientError as error:
             self._breaker.failed()
             raise self._unreachable(error) from error
         except UpstreamError:
@@ -91,17 +101,14 @@ class Connection:
         else:
             self._breaker.succeeded()
         finally:
-            await answer.aclose()
+            answer.close()  # the connection is kept if all has been read
 
-    async def events(self, response: httpx.Response) -> AsyncIterator[bytes]:
-        """The data of each server-sent event of a stream; comments, other fields and empty events are left out.
-
-        Lines end at line feeds only: ``aiter_lines`` also splits at U+2028, which JSON may contain.
-        """
+    async def events(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        """The data of each server-sent event of a stream; comments, other fields and empty events are left out."""
         if "text/event-stream" not in response.headers.get("content-type", ""):
             raise self.bad_response()
         rest = b""
-        async for part in response.aiter_bytes():
+        async for part in response.content.iter_any():
             *lines, rest = (rest + part).split(b"\n")
             for line in lines:
                 if data := _data(line):
@@ -111,13 +118,14 @@ class Connection:
 
     async def finish(self, events: AsyncIterator[bytes]) -> None:
         """Read to the end of a stream whose last event has come, so that its connection can be used again; not for long."""
-        with suppress(TimeoutError, httpx.HTTPError):
+        with suppress(TimeoutError, aiohttp.ClientError):
             async with asyncio.timeout(DRAIN):
                 async for _ in events:
                     pass
 
     async def close(self) -> None:
-        await self._client.aclose()
+        if self._client is not None:
+            await self._client.close()
 
     def redact(self, text: str) -> str:
         """The text without the key, cut to 500 characters."""
@@ -139,7 +147,7 @@ class Connection:
             f"the upstream server {self.shown} did not respond in the expected format; check url and kind in [{self._section}]"
         )
 
-    async def _open(self, body: Mapping[str, Any]) -> httpx.Response:
+    async def _open(self, body: Mapping[str, Any]) -> aiohttp.ClientResponse:
         """Send the request, again after a transient failure; the wait doubles, with jitter, and heeds ``Retry-After``."""
         try:
             content = orjson.dumps(body)
@@ -150,21 +158,20 @@ class Connection:
             wait = random.uniform(0.5, 1.5) * FIRST_WAIT * 2**attempt
             failure: FeedbackLoopError
             try:
-                request = self._client.build_request("POST", self._url, content=content, headers={"Content-Type": "application/json"})
-                answer = await self._client.send(request, stream=True)
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                answer = await self._session().post(self._url, data=content, proxy=self._proxy, allow_redirects=False)
+            except aiohttp.ClientError as error:
                 self._breaker.failed()
                 failure = self._unreachable(error)
-                transient = isinstance(error, httpx.NetworkError | httpx.ConnectTimeout | httpx.RemoteProtocolError)
+                transient = not isinstance(error, aiohttp.SocketTimeoutError | aiohttp.InvalidURL)
             else:
-                if answer.is_success:
+                if answer.ok and answer.status < 300:
                     return answer  # whether it is a success is known at its end
-                await _read(answer)
-                if answer.status_code >= 500:
+                given = await _read(answer)
+                if answer.status >= 500:
                     self._breaker.failed()
                 else:
                     self._breaker.succeeded()
-                failure, transient = self._failure(answer), answer.status_code in TRANSIENT
+                failure, transient = self._failure(answer, given), answer.status in TRANSIENT
                 asked = _seconds(answer.headers.get("retry-after", ""))
                 wait = wait if asked is None else max(wait, asked)
             if not transient or attempt == self._retries or wait > LONGEST_WAIT or self._breaker.is_open:
@@ -173,19 +180,30 @@ class Connection:
             await asyncio.sleep(wait)
         raise AssertionError("the last attempt has raised")
 
+    def _session(self) -> aiohttp.ClientSession:
+        if self._client is None:  # it belongs to the event loop in which it is made
+            self._client = aiohttp.ClientSession(
+                headers=self._headers,
+                timeout=self._timeout,
+                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=self._tls),
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._client
+
     def _unreachable(self, error: Exception) -> UpstreamError:
-        if isinstance(error, httpx.TimeoutException):
+        if isinstance(error, TimeoutError):
             return UpstreamError(
                 f"the upstream server {self.shown} did not answer in time; try again, or raise timeout in [{self._section}]"
             )
         why = self.redact(str(error) or type(error).__name__)
         return UpstreamError(f"the upstream server {self.shown} does not answer ({why}); start it or set url in [{self._section}]")
 
-    def _failure(self, answer: httpx.Response) -> FeedbackLoopError:
-        status = answer.status_code
+    def _failure(self, answer: aiohttp.ClientResponse, content: bytes) -> FeedbackLoopError:
+        status = answer.status
         if status in (401, 403):  # these responses may echo parts of the key
             return UpstreamError(f"the upstream server rejects the API key ({status}); set key in [{self._section}] or .env")
-        message = self.redact(_error_message(answer))
+        error = _error_of(content)
+        message = self.redact(_error_message(error))
         busy = f"the upstream server is busy ({status}): {message}"
         wait = _seconds(answer.headers.get("retry-after", ""))
         if status == 429:
@@ -193,29 +211,39 @@ class Connection:
         if status in (503, 529):
             return Overloaded(busy, retry_after=5 if wait is None else wait)
         if status in CLIENT_ERRORS:
-            return FieldRefused(f"the upstream server rejects the request ({status}): {message}", *_field_and_code(answer))
+            return FieldRefused(f"the upstream server rejects the request ({status}): {message}", *_field_and_code(error))
         return UpstreamError(f"the upstream server failed ({status}): {message}")
 
 
-async def _read(answer: httpx.Response) -> None:
+async def _read(answer: aiohttp.ClientResponse) -> bytes:
     try:
-        await answer.aread()
-    except httpx.HTTPError:
+        return await answer.read()
+    except aiohttp.ClientError:
         log.info("the upstream's error response broke off")
-        answer._content = b""
+        return b""
     finally:
-        await answer.aclose()
+        answer.close()
 
 
-def _parsed(url: str, section: str) -> tuple[httpx.URL, str]:
-    """The request URL, and the same without credentials and query, for messages."""
+def _parsed(url: str, section: str) -> httpx.URL:
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
         raise ConfigurationError(f"url in [{section}] is not a URL ({error}); use the form https://host/v1") from error
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise ConfigurationError(f"url in [{section}] is not a URL; use the form https://host/v1")
-    return parsed, str(parsed.copy_with(userinfo=b"", query=None))
+    return parsed
+
+
+def _proxy(url: httpx.URL) -> str | None:
+    """The proxy for ``url`` that the environment names; aiohttp itself does not read ``ALL_PROXY``."""
+    named = getproxies_environment()
+    proxy = named.get(url.scheme) or named.get("all")
+    if not proxy or proxy_bypass(url.host):
+        return None
+    if not proxy.startswith(("http://", "https://")):
+        raise ValueError("not a proxy of HTTP")
+    return proxy
 
 
 def _reason(error: Exception) -> str:
@@ -231,22 +259,21 @@ def _data(line: bytes) -> bytes:
     return line[5:].strip() if line.startswith(b"data:") else b""
 
 
-def _error_of(answer: httpx.Response) -> dict[str, Any]:
+def _error_of(content: bytes) -> dict[str, Any]:
     try:
-        error = orjson.loads(answer.content).get("error", {})
+        error = orjson.loads(content).get("error", {})
     except (orjson.JSONDecodeError, AttributeError):
-        return {"message": answer.text}
+        return {"message": content.decode("utf-8", "replace")}
     return error if isinstance(error, dict) else {"message": str(error)}
 
 
-def _error_message(answer: httpx.Response) -> str:
-    """The error message in the response, on one line."""
-    return " ".join(str(_error_of(answer).get("message") or "").split()) or "no reason given"
+def _error_message(error: Mapping[str, Any]) -> str:
+    """The message of an error response, on one line."""
+    return " ".join(str(error.get("message") or "").split()) or "no reason given"
 
 
-def _field_and_code(answer: httpx.Response) -> tuple[str, str]:
+def _field_and_code(error: Mapping[str, Any]) -> tuple[str, str]:
     """The field at fault and the code of the error, if the server names them."""
-    error = _error_of(answer)
     field, code = error.get("param"), error.get("code")
     return (
         field[:100] if isinstance(field, str) and field else "messages",

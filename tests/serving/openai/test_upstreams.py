@@ -421,3 +421,9 @@ def test_unusable_ca_or_proxy_variables_are_a_configuration_error(monkeypatch: p
 def test_a_message_about_the_second_upstream_names_its_section() -> None:
     with pytest.raises(ConfigurationError, match=r"^\[second_upstream\] url is set but model is not"):
         build(SecondUpstreamSettings(url="http://127.0.0.1:9/v1"))
+
+
+def test_a_key_that_no_header_can_hold_is_a_configuration_error() -> None:
+    with pytest.raises(ConfigurationError, match=r"key in .upstream. has characters that no API key has") as caught:
+        build(UpstreamSettings(url="http://127.0.0.1:9/v1", model="m", key=SecretStr("sk-\u201cquoted\u201d\n")))
+    assert "quoted" not in str(caught.value)
