@@ -27,7 +27,7 @@ from trainers.runs.data import RunData
 
 FIRST_SEED, SEEDS, JUDGMENTS = 20_000, 5, 480
 PROMPTS, BEST_OF = 600, 16
-CONTROL_ROWS = 3_000  # PPO: 1,024 replies, each with four passes forward and two back; SFT: one of each a row
+CONTROL_ROWS = 6_000  # PPO: 2,048 replies, each with four passes forward and two back; SFT: one of each a row
 
 
 def figures(quick: bool) -> Sequence[Figure]:

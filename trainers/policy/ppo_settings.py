@@ -38,16 +38,16 @@ class PPOSettings(LoRASettings):
     """
 
     rewards: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(
-        default_factory=lambda: {"head": 1.0, "facts": 1.0}, min_length=1
+        default_factory=lambda: {"head": 1.0, "facts": 3.0}, min_length=1
     )
-    steps: Annotated[int, Field(ge=1)] = 16
+    steps: Annotated[int, Field(ge=1)] = 32
     batch: Annotated[int, Field(ge=2)] = 64
     epochs: Annotated[int, Field(ge=1)] = 2
     minibatch: Annotated[int, Field(ge=2)] = 32
     micro_batch: Annotated[int, Field(ge=1)] = 8
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     critic_learning_rate: Annotated[float, Field(gt=0)] = 3e-3
-    kl_coefficient: Annotated[float, Field(ge=0)] = 0.05
+    kl_coefficient: Annotated[float, Field(ge=0)] = 0.07
     kl_target: Annotated[float, Field(gt=0)] | None = None
     kl_horizon: Annotated[int, Field(ge=1)] = 10_000
     gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
