@@ -107,7 +107,7 @@ class Exchange:
         answer = await self._refusal()
         if answer is None:
             answer = await self._from_canary_or_champion()
-            answer = await self._checked(answer, [ReplyStream(self._service.safety, self.prompt) for _ in answer.choices])
+            answer = await self._checked(answer, [self._reply_stream() for _ in answer.choices])
         return answer, await self._record(answer)
 
     async def stream(self) -> AsyncIterator[Delta | tuple[Answer, dict[str, str | None]]]:
@@ -139,10 +139,16 @@ class Exchange:
         checked = []
         for choice, stream in zip(answer.choices, streams, strict=True):
             text = stream.sent + await stream.finish("" if stream.fed else choice.text)
-            checked.append(choice if text == choice.text else replace(choice, text=text, logprobs=None))
+            reason = "content_filter" if stream.refused else choice.finish_reason
+            checked.append(choice if text == choice.text else replace(choice, text=text, finish_reason=reason, logprobs=None))
             self._interventions += stream.interventions
         self._refused = streams[0].refused
         return replace(answer, choices=checked)
+
+    def _reply_stream(self) -> ReplyStream:
+        form = self._asked.sent.get("response_format")
+        intact = isinstance(form, Mapping) and form.get("type") not in (None, "text")
+        return ReplyStream(self._service.safety, self.prompt, intact=intact)
 
     async def _parts(self) -> AsyncIterator[Delta | Answer]:
         refusal = await self._refusal()
@@ -151,7 +157,7 @@ class Exchange:
             yield refusal
             return
         # by choice, of which a server may send fewer than it was asked for
-        streams = defaultdict[int, ReplyStream](lambda: ReplyStream(self._service.safety, self.prompt))
+        streams = defaultdict[int, ReplyStream](self._reply_stream)
         held = defaultdict[int, _Held](_Held)
         async for item in self._generated():
             if isinstance(item, Answer):

@@ -141,6 +141,10 @@ class ReplyStream:
     because what has been sent cannot be replaced; where filters only record, nothing is held back. The text let through is that of
     ``Safety.reply``, whatever the pieces.
 
+    Parameters
+    ----------
+    intact : leave out all or nothing, since a part of the reply, such as of JSON, is of no use
+
     Attributes
     ----------
     fed : whether any piece has come before the end
@@ -148,8 +152,10 @@ class ReplyStream:
     refused : whether the candidate gets the apology and nothing of the model's, once the reply has ended
     """
 
-    def __init__(self, safety: Safety, conversation: Sequence[Message] = ()) -> None:
+    def __init__(self, safety: Safety, conversation: Sequence[Message] = (), *, intact: bool = False) -> None:
         self._safety = safety
+        self._intact = intact
+        self._held_back = safety.may_block or (intact and safety.may_change)
         self._conversation = conversation
         self._rest = ""  # not yet a sentence
         self._kept: list[str] = []  # checked, and held back until the end
@@ -169,7 +175,7 @@ class ReplyStream:
         passed = await self._checked(sentences)
         if not self._safety.may_change:
             passed = piece
-        if not self._safety.may_block:
+        if not self._held_back:
             self.sent += passed
             return passed
         self._kept.append(passed)
@@ -182,7 +188,7 @@ class ReplyStream:
             await self._checked(sentences)
             return piece
         passed = "".join([*self._kept, await self._checked(sentences)])
-        if self._blocked or (self._dropped and not self._spoken):
+        if self._blocked or (self._dropped and (self._intact or not self._spoken)):
             self.refused = True
             return self._safety.apology
         return passed

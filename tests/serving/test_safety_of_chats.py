@@ -53,12 +53,12 @@ class Scripted:
 class Chat:
     """One request to a service with these settings of ``[safety]``."""
 
-    def __init__(self, text: str, n: int = 1, **values: Any) -> None:
+    def __init__(self, text: str, n: int = 1, form: dict[str, str] | None = None, **values: Any) -> None:
         self.bus, self.backend = MemoryBus(), Scripted()
         intake = Intake(self.bus, b"k" * 32)
         pairing = Pairing(self.backend, intake, PairingRule(1, 10, 1, 1.0))
         service = Service(self.backend, intake, pairing, 128, safety=Safety(safety_section()(**values)))
-        body = {"model": "base", "messages": [{"role": "user", "content": text}], "n": n}
+        body = {"model": "base", "messages": [{"role": "user", "content": text}], "n": n, "response_format": form}
         self._exchange = Exchange(service, ChatRequest.parsed(json.dumps(body).encode()), "product")
 
     def answer(self) -> tuple[str, str | None]:
@@ -75,6 +75,7 @@ class Chat:
         *deltas, (answer, _) = asyncio.run(items())
         pieces = [text for delta in deltas if (text := delta.fields.get("content"))]
         assert "".join(pieces) == answer.text
+        self.reason = answer.choices[0].finish_reason
         return pieces
 
     def events(self) -> list[Event]:
@@ -118,3 +119,12 @@ def test_a_question_that_is_blocked_never_reaches_the_model() -> None:
     assert "".join(chat.streamed()) == APOLOGY
     assert chat.backend.asked == []
     assert [event.kind for event in chat.events()] == ["ReplySent", "InterventionMade"]
+
+
+def test_of_json_all_is_sent_or_the_apology() -> None:
+    for action in ("replace", "block"):
+        chat = Chat("Hi", form={"type": "json_object"}, conduct=action)
+        assert chat.streamed() == [APOLOGY]
+        assert chat.reason == "content_filter"
+    assert Chat("Hi", form={"type": "json_object"}).answer() == (APOLOGY, None)
+    assert "".join(Chat("Hi", form={"type": "json_object"}, conduct="flag").streamed()) == REPLY
