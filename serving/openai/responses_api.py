@@ -35,6 +35,8 @@ ECHOED: dict[str, Any] = {  # fields of the request that the response repeats, w
     "reasoning": {"effort": None, "summary": None},
 }
 
+INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}  # by a choice's reason to end
+
 ANSWERS = responses.answered(ResponseObject, responses.REPLY_HEADERS, (ResponseEvent,))
 
 
@@ -101,8 +103,7 @@ class _Body:
             item = await anext(rest)
         answer, ids = item
         self._model = answer.version
-        cut = answer.choices[0].finish_reason == "length"
-        for event in self._closing("incomplete" if cut else "completed"):
+        for event in self._closing("incomplete" if answer.choices[0].finish_reason in INCOMPLETE else "completed"):
             yield event
         body = self._finished(answer, answer.choices[0], ids)
         yield self._event(f"response.{body['status']}", response=body)
@@ -182,13 +183,13 @@ class _Body:
         return {"type": "function_call", "status": status, **self._calls[number]}
 
     def _finished(self, answer: Answer, choice: Choice, ids: Mapping[str, str | None]) -> dict[str, Any]:
-        cut = choice.finish_reason == "length"
-        body = self._object("incomplete" if cut else "completed")
+        reason = INCOMPLETE.get(choice.finish_reason)
+        body = self._object("incomplete" if reason else "completed")
         status = body["status"]
         body["output"] = [self._message(status) if each is None else self._call(each, status) for each in self._order]
         self._recent.keep(body["output"])
-        if cut:
-            body["incomplete_details"] = {"reason": "max_output_tokens"}
+        if reason:
+            body["incomplete_details"] = {"reason": reason}
         given, written = answer.usage.get("prompt_tokens", 0), answer.usage.get("completion_tokens", 0)
         cached = answer.usage.get("prompt_tokens_details", {}).get("cached_tokens") or 0
         thought = answer.usage.get("completion_tokens_details", {}).get("reasoning_tokens") or 0

@@ -427,3 +427,14 @@ def test_a_key_that_no_header_can_hold_is_a_configuration_error() -> None:
     with pytest.raises(ConfigurationError, match=r"key in .upstream. has characters that no API key has") as caught:
         build(UpstreamSettings(url="http://127.0.0.1:9/v1", model="m", key=SecretStr("sk-\u201cquoted\u201d\n")))
     assert "quoted" not in str(caught.value)
+
+
+def test_a_reply_that_filters_replace_is_an_incomplete_response(start: Start, settings: Settings, upstream: StandIn) -> None:
+    upstream.said = ["Are you ", "married?"]
+    body = {"model": "champion", "input": "Hello"}
+    values = settings.with_values(upstream={"url": f"{upstream.url}/v1", "model": "great-1"}, safety={"conduct": "replace"})
+    with start(values) as server:
+        answer = httpx.post(f"{server.url}/v1/responses", json=body).json()
+        assert (answer["status"], answer["incomplete_details"]) == ("incomplete", {"reason": "content_filter"})
+        with httpx.stream("POST", f"{server.url}/v1/responses", json=body | {"stream": True}) as stream:
+            assert "response.incomplete" in "".join(stream.iter_text())
