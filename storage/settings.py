@@ -9,6 +9,7 @@ import os
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -254,7 +255,15 @@ def _validated(model: type[Model], values: dict[str, Any], name: str, origin: st
         return model.model_validate(values)
     except ValidationError as error:
         found = error.errors(include_input=False, include_context=False, include_url=False)
-        raise ConfigurationError("; ".join(f"{_at(named, one['loc'])}: {one['msg']}" for one in found)) from None
+        raise ConfigurationError("; ".join(f"{_at(named, one['loc'])}: {_message(one, model)}" for one in found)) from None
+
+
+def _message(error: Any, model: type[BaseModel]) -> str:
+    """pydantic's message, except for an unknown key."""
+    if error["type"] != "extra_forbidden" or len(error["loc"]) > 1:
+        return str(error["msg"])
+    near = get_close_matches(str(error["loc"][0]), model.model_fields, 1)
+    return f"no such setting; {f'do you mean {near[0]}?' if near else 'feedbackloop settings lists them'}"
 
 
 def _at(named: Callable[[str], str], loc: tuple[int | str, ...]) -> str:

@@ -35,7 +35,7 @@ def test_yaml_and_toml_say_the_same_and_set_overrides_both(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "overrides", "words"),
     [
-        ("dpo: {betaa: 1}", [], r"run\.yaml \[dpo\]: betaa: Extra inputs"),
+        ("dpo: {betaa: 1}", [], r"run\.yaml \[dpo\]: betaa: no such setting; do you mean beta"),
         ("ppo: {steps: 2}", [], r"nothing uses \[ppo\] when dpo is trained"),
         ("serving: {port: 1}", [], r"nothing uses \[serving\]"),
         ("phases: dpo", [], "there is no option 'phases'"),

@@ -69,7 +69,7 @@ def test_another_file_may_be_named(tmp_path: Path) -> None:
         ("model = ", "fix the file or remove it"),
         ("[serving\nport = 1", "fix the file or remove it"),
         ("[severing]\nport = 1", r"there is no section \[severing\]; the sections are dpo, features"),
-        ("modell = 'x'", "modell: Extra inputs"),
+        ("modell = 'x'", "modell: no such setting; do you mean model"),
         ("sources = []", "sources: "),
         ("sources = ['everyone']", "sources.0: "),
     ],
@@ -88,7 +88,11 @@ def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("[serving]\nprot = 1", "prot: Extra inputs"), ("[serving]\nport = 0", "port: "), ("[serving]\nport = 'x'", "port: ")],
+    [
+        ("[serving]\nprot = 1", "prot: no such setting; do you mean port"),
+        ("[serving]\nport = 0", "port: "),
+        ("[serving]\nport = 'x'", "port: "),
+    ],
 )
 def test_a_wrong_key_or_value_in_a_section_is_named(tmp_path: Path, text: str, words: str) -> None:
     write(tmp_path, text)
