@@ -3,6 +3,7 @@
 ``make docs`` calls it before mkdocs: ``python docs/generate.py build/docs``.
 """
 
+import argparse
 import ast
 import inspect
 import re
@@ -232,5 +233,8 @@ def first_sentence(path: Path) -> str:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Write the documents, generated pages among them, into a folder for mkdocs.")
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
     sys.path.insert(0, str(ROOT))
-    main(Path(sys.argv[1]))
+    main(folder)
