@@ -149,10 +149,10 @@ def make_outcome(candidate: str, outcome: Mapping[str, Any], source: Source, eve
 def event_of(kind: type[Kind], **fields: Any) -> Kind:
     try:
         sent = to_json(fields, inf_nan_mode="constants")
-    except PydanticSerializationError:
+    except PydanticSerializationError as error:
         for name, value in fields.items():
             _json(value, name)  # raises for the field that JSON cannot represent
-        raise
+        raise InputRefused(f"the request is nested too deeply ({error})") from error
     return _validated(kind.model_validate_json, sent, "")
 
 

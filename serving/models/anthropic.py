@@ -87,7 +87,7 @@ class AnthropicUpstream(UpstreamBackend):
 
     async def _one(self, question: Question) -> Answer:
         async with self._connection.post(self._body(question)) as response:
-            body = self._connection.loads(await response.read())
+            body = self._connection.loads(await self._connection.read(response))
             if not isinstance(body.get("content"), list):
                 raise self._connection.bad_response()
         blocks = [block for block in body["content"] if isinstance(block, Mapping)]

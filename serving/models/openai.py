@@ -34,7 +34,7 @@ class OpenAIUpstream(UpstreamBackend):
 
     async def complete(self, question: Question, *, patient: bool = False) -> Answer:
         async with self._connection.post(self._body(question, stream=False)) as response:
-            body = self._connection.loads(await response.read())
+            body = self._connection.loads(await self._connection.read(response))
             given = sorted(_choices(body), key=_index)
             if not given:
                 raise self._aborted(body["error"]) if body.get("error") else UpstreamError("the upstream server's response has no choices")

@@ -73,6 +73,7 @@ class Exchange:
         self._service, self._asked, self._source = service, asked, source
         self._interventions: tuple[Intervention, ...] = ()
         self._refused = False
+        self._others: list[str] = []  # texts of further choices that are the model's own
         if asked.model not in service.names():
             known = ", ".join(service.names())
             raise FieldRefused(f"model: {asked.model!r} does not exist; choose one of {known}", "model", "model_not_found")
@@ -143,6 +144,7 @@ class Exchange:
             checked.append(choice if text == choice.text else replace(choice, text=text, finish_reason=reason, logprobs=None))
             self._interventions += stream.interventions
         self._refused = streams[0].refused
+        self._others = [choice.text for choice, stream in zip(checked[1:], streams[1:], strict=True) if not stream.refused]
         return replace(answer, choices=checked)
 
     def _reply_stream(self) -> ReplyStream:
@@ -228,7 +230,7 @@ class Exchange:
         )
         if self._refused:  # the apology: nothing to compare
             return responses.extension(self.conversation_id, event.event_id, None)
-        others = [choice.text for choice in answer.choices[1:] if choice.text.strip() and choice.text.strip() != answer.text.strip()]
+        others = [text for text in self._others if text.strip() and text.strip() != answer.text.strip()]
         if others:
             pair_id = await self._service.pairing.shown(event, others[0])
         else:

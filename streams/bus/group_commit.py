@@ -91,17 +91,17 @@ class GroupCommit:
 
     def _commit_group(self, group: Sequence[_Request]) -> None:
         deadline = min(each.deadline for each in group)
-        error = Overloaded("the commit failed; try again")  # in the thread that commits, what failed is raised
+        error, timed_out = Overloaded("the commit failed; try again"), False  # in the thread that commits, what failed is raised
         positions: list[Position] = []
         try:
             positions = self._commit([record for each in group for record in each.records], deadline)
         except Overloaded as caught:
-            error = caught
+            error, timed_out = caught, time.monotonic() >= deadline
         finally:
             now, begin = time.monotonic(), 0
             for each in group:
                 if positions:
                     each.positions = positions[begin : begin + len(each.records)]
                     begin += len(each.records)
-                elif not deadline <= now < each.deadline:
+                elif not (timed_out and now < each.deadline):
                     each.error = error

@@ -113,3 +113,32 @@ def test_a_commit_that_times_out_for_one_is_repeated_for_those_that_may_wait_lon
             short.result()
         assert len(long.result()) == 1
     assert commits == [1, 2, 1]
+
+
+def test_after_an_error_that_nobody_expects_the_next_one_is_committed() -> None:
+    begun, go, failing = threading.Event(), threading.Event(), [False]
+
+    def commit(records: Sequence[Record], deadline: float) -> list[Position]:
+        begun.set()
+        assert go.wait(10)
+        if failing[0]:
+            threading.Event().wait(0.4)  # longer than one of them may wait
+            failing[0] = False
+            raise RuntimeError("the file is closed")
+        return [Position(Partition(record.topic, 0), i) for i, record in enumerate(records)]
+
+    group = GroupCommit(commit)
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(group.publish, [record(0)], 10)
+        assert begun.wait(10)
+        leader = pool.submit(group.publish, [record(1)], 10)
+        until_waiting(group, 1)
+        short = pool.submit(group.publish, [record(2)], 0.3)
+        until_waiting(group, 2)
+        failing[0] = True
+        go.set()
+        with pytest.raises(RuntimeError, match="the file is closed"):
+            (first.result(), leader.result())
+        with pytest.raises(Overloaded):
+            short.result()
+    assert len(group.publish([record(3)], 1)) == 1

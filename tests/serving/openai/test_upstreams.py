@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+import threading
 from typing import Any
 
 import httpx
@@ -12,10 +13,12 @@ import pytest
 from openai import Stream
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import SecretStr
+from yarl import URL
 
 from serving.app import create_app
 from serving.models.backend import Answer, Question
 from serving.models.circuit_breaker import CircuitBreaker
+from serving.models.connection import _proxy
 from serving.models.openai import OpenAIUpstream, build
 from serving.models.upstream_settings import SecondUpstreamSettings, UpstreamSettings
 from storage.errors import ConfigurationError, Overloaded, UpstreamError
@@ -438,3 +441,89 @@ def test_a_reply_that_filters_replace_is_an_incomplete_response(start: Start, se
         assert (answer["status"], answer["incomplete_details"]) == ("incomplete", {"reason": "content_filter"})
         with httpx.stream("POST", f"{server.url}/v1/responses", json=body | {"stream": True}) as stream:
             assert "response.incomplete" in "".join(stream.iter_text())
+
+
+class Peer(threading.Thread):
+    """A server of one connection: answers its request with ``said``, a part each tenth of a second, and keeps what was asked."""
+
+    def __init__(self, *said: bytes) -> None:
+        super().__init__(daemon=True)
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        self.asked = b""
+        self._said = said
+
+    def run(self) -> None:
+        connection, _ = self._listening.accept()
+        with connection, self._listening:
+            connection.settimeout(20)
+            while b"\r\n\r\n" not in self.asked:
+                self.asked += connection.recv(65536)
+            for part in self._said:
+                connection.sendall(part)
+                threading.Event().wait(0.1)
+
+
+REFUSED = b"HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_gets_its_own_credentials_and_not_the_key(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    proxy = Peer(REFUSED)
+    proxy.start()
+    for name in ("NO_PROXY", "no_proxy", "http_proxy", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(f"{scheme}_proxy".upper(), f"ana:hush@127.0.0.1:{proxy.port}")
+
+    async def course() -> None:
+        asked = build(UpstreamSettings(url=f"{scheme}://upstream.example/v1", key=SecretStr(KEY), model="m", timeout=5, retries=0))
+        with pytest.raises(UpstreamError) as caught:
+            await asked.complete(question())
+        assert "hush" not in str(caught.value)
+        await asked.close()
+
+    asyncio.run(course())
+    proxy.join(20)
+    assert b"Proxy-Authorization: Basic YW5hOmh1c2g=" in proxy.asked
+    assert (KEY.encode() in proxy.asked) == (scheme == "http")  # a request without TLS goes through the proxy as it is
+
+
+def test_a_host_and_port_of_no_proxy_are_asked_directly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    for bypassed, direct in (("upstream.example:8443", True), ("upstream.example:1", False), ("upstream.example", True)):
+        monkeypatch.setenv("no_proxy", bypassed)
+        found, _ = _proxy(URL("http://upstream.example:8443/v1"))
+        assert (found is None) == direct
+
+
+@pytest.mark.parametrize("head", [b"200 OK\r\nContent-Type: text/event-stream", b"500 Oh\r\nContent-Type: text/plain"])
+def test_a_reply_whose_chunks_are_spoilt_ends_with_an_error(head: bytes) -> None:
+    event = b'data: {"choices": [{"index": 0, "delta": {"content": "On"}}]}\n\n'
+    peer = Peer(
+        b"HTTP/1.1 " + head + b"\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (len(event), event), b"upstream timed out\r\n"
+    )
+    peer.start()
+
+    async def course() -> None:
+        asked = build(UpstreamSettings(url=f"http://127.0.0.1:{peer.port}/v1", model="m", timeout=1, retries=0))
+        async with asyncio.timeout(20):
+            with pytest.raises(UpstreamError):
+                _ = [item async for item in asked.stream(question())]
+        await asked.close()
+
+    asyncio.run(course())
+    peer.join(20)
+
+
+def test_no_error_quotes_what_the_server_sent() -> None:
+    peer = Peer(b"HTTP/1.1 Are you married?\r\nSet-Cookie: secret=1\r\n\r\n")
+    peer.start()
+
+    async def course() -> None:
+        asked = build(UpstreamSettings(url=f"http://127.0.0.1:{peer.port}/v1", model="m", timeout=1, retries=0))
+        with pytest.raises(UpstreamError, match="its answer is not valid HTTP"):
+            await asked.complete(question())
+        await asked.close()
+
+    asyncio.run(course())
+    peer.join(20)
