@@ -21,9 +21,10 @@ from dashboard.actions.rating_queue import RatingQueue
 from dashboard.actions.records import Records
 from dashboard.actions.reviews import Reviews, check_reviewer_key
 from dashboard.actions.verification import verified
-from dashboard.api import Services, add_routes, new_app
+from dashboard.api import add_routes, new_app
 from dashboard.pages.page import Parts
 from dashboard.pages.site import content_policy, mount
+from dashboard.routes.parts import Services
 from dashboard.settings import HubSettings
 from dashboard.status.feed import ReadingFeed
 from dashboard.status.log_lag import LogLag

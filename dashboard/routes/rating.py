@@ -1,0 +1,70 @@
+"""Pairs for recruiters, and their judgments."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request
+from pydantic import ConfigDict, Field
+
+from dashboard.answers import Accepted, Queue, RenewedLeases
+from dashboard.routes.parts import Body, Id, Origin, Services, accepted
+from storage.events import Choice, Identifier, Side, Text
+from streams.http.fields import NO_OTHER_KEYS, WHOLE, GivenName, given
+
+
+class JudgmentBody(Body):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                given(choice="string"),
+                {"required": ["objectives"], "properties": {"objectives": {"type": "object", "minProperties": 1}}},
+            ]
+        }
+    )
+
+    pair_id: Id
+    recruiter: GivenName
+    choice: Choice | None = None
+    objectives: Annotated[dict[Identifier, Choice], NO_OTHER_KEYS] | None = None
+    strength: Annotated[int, Field(ge=1, le=4), WHOLE] | None = None
+    reason: Text | None = None
+    shown_first: Side | None = None
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+
+
+class HeldBody(Body):
+    recruiter: GivenName
+    pair_ids: Annotated[list[Id], Field(max_length=50)]
+
+
+def add_routes(router: APIRouter, services: Services) -> None:
+    @router.get("/queue")
+    def queue(
+        recruiter: Annotated[GivenName, Query()],
+        limit: Annotated[int, Query(ge=1, le=50)] = 10,
+        x_feedbackloop_source: Annotated[Origin, Header()] = "product",
+    ) -> Queue:
+        """Lease pairs that this recruiter has not judged for 30 s; with the counts of open pairs for this recruiter and for others only."""
+        pseudonym = services.intake.pseudonym("recruiter", recruiter)
+        pairs = services.queue.take(pseudonym, limit, simulated=x_feedbackloop_source == "simulation")
+        return Queue(pairs=tuple(pairs), **asdict(services.queue.waiting(pseudonym)))
+
+    @router.post("/queue/renew")
+    def renew(body: HeldBody, x_feedbackloop_source: Annotated[Origin, Header()] = "product") -> RenewedLeases:
+        """Renew a recruiter's leases for another 30 s."""
+        pseudonym = services.intake.pseudonym("recruiter", body.recruiter)
+        renewed = services.queue.renew(pseudonym, [str(each) for each in body.pair_ids], simulated=x_feedbackloop_source == "simulation")
+        return RenewedLeases(**asdict(renewed), **asdict(services.queue.waiting(pseudonym)))
+
+    @router.post("/queue/release", status_code=204)
+    def release(body: HeldBody) -> None:
+        """Release leased pairs that a recruiter will not judge now."""
+        services.queue.release(services.intake.pseudonym("recruiter", body.recruiter), [str(each) for each in body.pair_ids])
+
+    @router.post("/judgments", status_code=202)
+    def judge(request: Request, body: JudgmentBody, x_feedbackloop_source: Annotated[Origin, Header()] = "product") -> Accepted:
+        """Accept a recruiter's judgment; it is durable once this has answered."""
+        caller = request.client.host if request.client else ""
+        event = services.intake.judgment(**body.model_dump(), source=x_feedbackloop_source, caller=caller)
+        services.queue.judged(event.recruiter, str(event.pair_id), opinion=event.choice != "skip")
+        return accepted(event)
