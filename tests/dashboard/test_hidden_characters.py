@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from dash import Dash
 from plotly.io.json import to_json_plotly
 
 from dashboard.pages import promotions
@@ -29,6 +30,12 @@ ENTRY = HistoryEntry(at=NOW, what="rejected", version=f"v-1{HIDDEN}", who=f"Noor
 VERSIONS = Versions(champion="base", previous=None, versions=(VERSION,), history=(ENTRY,))
 DUE = VERSION.model_copy(update={"reviewable": True})
 DECIDED = VERSION.model_copy(update={"gates": ()})
+
+
+@pytest.fixture(autouse=True, scope="module")
+def app() -> Dash:
+    """Links ask the process's newest app for its path prefix."""
+    return Dash("hidden characters")
 
 
 def shown(part: Any) -> Iterator[tuple[str, str]]:
