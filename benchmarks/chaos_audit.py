@@ -112,6 +112,8 @@ def audit(house: House, acknowledged: Mapping[str, str]) -> Audit:
 
 def _unsettled(house: House, bus: Bus) -> Iterator[str]:
     try:
+        if waiting := gauge(house.serving, "feedbackloop_second_responses_waiting"):  # first: each may still become a pair on the log
+            yield f"pairing: {waiting:.0f} second responses"
         for url in (house.serving, house.hub):
             if waiting := gauge(url, "feedbackloop_local_log_entries"):
                 yield f"local log: {waiting:.0f} events"

@@ -38,6 +38,7 @@ from storage.attestation.settings import AttestationSettings
 from storage.errors import ConfigurationError
 from storage.home import open_home
 from storage.settings import Settings
+from streams import metrics
 from streams.asking import AskingSettings
 from streams.attestation.admission import Admission
 from streams.bus.open import bus_of, outlet_of
@@ -133,6 +134,7 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
     choice = SecondChoice(reward, section.pairing_candidates) if section.pairing_candidates > 1 else None
     second = upstream(other) if other.url else None
     pairing = Pairing(backend, intake, rule, duel, ranker, choice, second)
+    metrics.second_responses(lambda: pairing.waiting)
     safety = Safety.of(settings)
     service = Service(backend, intake, pairing, section.max_tokens, duel, ranker, section.best_of, section.unlogged_prompts, safety)
 

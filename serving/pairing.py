@@ -79,6 +79,11 @@ class Pairing:
         self._known: OrderedDict[UUID, bool] = OrderedDict()  # pair id → whether the pair is on the log
         self._drawn: OrderedDict[bytes, None] = OrderedDict()  # hashes of pairs that are on the log
 
+    @property
+    def waiting(self) -> int:
+        """How many second responses are being generated, or wait for their turn."""
+        return self._outstanding
+
     def start(self) -> None:
         self._workers = [asyncio.create_task(self._work(), name=f"pairing-{i}") for i in range(self._backend.width)]
 

@@ -18,6 +18,7 @@ _QUARANTINED = Counter("feedbackloop_quarantined_total", "Entries that this proc
 _LAG = Gauge("feedbackloop_lag_entries", "Entries of its topics that a reader has not processed.", ["reader"])
 _LOCAL = Gauge("feedbackloop_local_log_entries", "Accepted events on this machine's disk that Kafka does not have yet.")
 _WAITING = Gauge("feedbackloop_judgments_waiting", "Judgments waiting for their pair or its features.")
+_SECOND = Gauge("feedbackloop_second_responses_waiting", "Second responses that are being generated, or wait for their turn.")
 _WEBHOOKS = Counter("feedbackloop_webhooks_total", "Attempts to deliver webhooks, and those given up.", ["endpoint", "outcome"])
 
 
@@ -52,6 +53,11 @@ def local_log(waiting: Callable[[], int]) -> None:
 def waiting_judgments(waiting: Callable[[], int]) -> None:
     """Report how many judgments wait in the join."""
     _WAITING.set_function(_or_nan(waiting))
+
+
+def second_responses(waiting: Callable[[], int]) -> None:
+    """Report how many replies wait for their second response."""
+    _SECOND.set_function(waiting)
 
 
 def _or_nan(ask: Callable[[], int]) -> Callable[[], float]:

@@ -297,3 +297,4 @@ def test_the_reward_page_says_how_far_the_reward_model_can_be_trusted(tmp_path: 
         expect(page.locator("#reward-saved")).to_contain_text("Not known yet")
         expect(page.locator("#reward-may")).to_contain_text("reward")
         shoot(page, "reward")
+        page.close()  # before the hub: a page that reconnects meanwhile would log an error

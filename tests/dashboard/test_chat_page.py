@@ -56,6 +56,7 @@ def test_a_person_talks_to_the_model_and_chooses_the_better_reply(
         page.click("#chat-new")
         expect(page.locator("#chat-conversation .bubble")).to_have_count(0)
         expect(page.locator("#chat-pair")).to_be_hidden()
+        page.close()  # before the hub: a page that reconnects meanwhile would log an error
 
 
 def test_without_a_serving_process_the_page_says_what_to_start(hub: RunningHub, browser: BrowserContext, errors: list[str]) -> None:

@@ -49,6 +49,7 @@ def test_every_page_works_under_a_path_prefix(tmp_path: Path, browser: BrowserCo
             hub.wait_for(lambda status: status["counts"]["judgments"] == 1)
             page.reload()
             expect(page.locator("h1")).to_have_text("Rate")
+            page.close()  # before the proxy: a page that reconnects meanwhile would log an error
         finally:
             server.should_exit = True
             thread.join(10)

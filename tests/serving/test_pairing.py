@@ -88,8 +88,10 @@ def drawn_pairs(
                 intake.reply, conversation_id=f"c-{i}", prompt=ASKED, reply="first", version="scripted", sampling=asked
             )
             offered.append(pairing.offer(reply, Question(reply.prompt, asked)))
+        assert pairing.waiting == sum(pair is not None for pair in offered)
         backend.open.set()
         await pairing.stop(within=10)
+        assert pairing.waiting == 0
         return offered
 
     offered = asyncio.run(course())
