@@ -18,8 +18,8 @@ from yarl import URL
 from serving.app import create_app
 from serving.models.backend import Answer, Question
 from serving.models.circuit_breaker import CircuitBreaker
-from serving.models.connection import _proxy
 from serving.models.openai import OpenAIUpstream, build
+from serving.models.upstream_address import proxy_for
 from serving.models.upstream_settings import SecondUpstreamSettings, UpstreamSettings
 from storage.errors import ConfigurationError, Overloaded, UpstreamError
 from storage.events import Message, PairDrawn, ReplySent, Sampling
@@ -492,7 +492,7 @@ def test_a_host_and_port_of_no_proxy_are_asked_directly(monkeypatch: pytest.Monk
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     for bypassed, direct in (("upstream.example:8443", True), ("upstream.example:1", False), ("upstream.example", True)):
         monkeypatch.setenv("no_proxy", bypassed)
-        found, _ = _proxy(URL("http://upstream.example:8443/v1"))
+        found, _ = proxy_for(URL("http://upstream.example:8443/v1"))
         assert (found is None) == direct
 
 
