@@ -39,17 +39,17 @@ $(CLIENTS)/complete: $(STAMP) tests/clients/requirements.txt tests/clients/packa
 	npm ci --prefix $(CLIENTS)/typescript --no-audit --no-fund --loglevel=error
 	touch $@
 
-# Two test processes, one file at a time each; one thread each, so that they do not compete for cores.
+# Two test processes, one file at a time each, in the order of tests/conftest.py; one thread each, so that they do not compete for cores.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Without tests that need Java, a browser, training or processes.
 quick: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not java and not browser and not training and not processes" $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not java and not browser and not training and not processes" $(ARGS)
 
 # An hour or more: 500 examples per property, 100,000 fuzz inputs per topic, a quarter of an hour of kills on each log.
 nightly: setup
-	NIGHTLY=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --inputs 100000 --timeout 7200 $(ARGS)
+	NIGHTLY=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --inputs 100000 --timeout 7200 $(ARGS)
 	$(BIN)/python -m benchmarks.chaos --minutes 15 --bus sqlite
 	$(BIN)/python -m benchmarks.chaos --minutes 15 --bus kafka
 

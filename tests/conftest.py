@@ -28,10 +28,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """``-m "not java"`` leaves out what needs a broker: it is seen by the fixtures that a test asks for, and by its parameter."""
+    """``-m "not java"`` leaves out what needs a broker: it is seen by the fixtures that a test asks for, and by its parameter.
+
+    Files with slow tests come first, so that one of them isn't left over at the end, with one of two test processes idle.
+    """
+    slow: set[Path] = set()
     for item in items:
         if {"broker", "empty_kafka", "narrow_kafka"} & set(getattr(item, "fixturenames", ())) or "[kafka" in item.name:
             item.add_marker(pytest.mark.java)
+        if any(item.get_closest_marker(name) for name in ("browser", "java", "processes", "training")):
+            slow.add(item.path)
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(autouse=True, scope="session")
