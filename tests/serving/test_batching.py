@@ -3,8 +3,9 @@
 import asyncio
 import json
 import random
+import resource
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -236,7 +237,17 @@ class Idle(Endless):
         yield Answer("idle", [Choice("wait", "stop")], token_counts(1, 1))
 
 
-def test_idle_streams_do_not_keep_others_waiting(start_app: StartApp, tmp_path: Path) -> None:
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Files for both ends of a thousand connections: many systems let a process open 1,024 until it asks for more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4_096), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_files")
+def test_a_thousand_idle_streams_do_not_keep_others_waiting(start_app: StartApp, tmp_path: Path) -> None:
     with SQLiteBus(tmp_path / "bus.sqlite") as bus:
         backend, intake = Idle(), Intake(bus, b"k" * 32)
         app = FastAPI()
@@ -257,7 +268,7 @@ def test_idle_streams_do_not_keep_others_waiting(start_app: StartApp, tmp_path: 
             return writer
 
         async def course(url: str) -> None:
-            writers = await asyncio.gather(*(opened(int(url.rpartition(":")[2])) for _ in range(300)))
+            writers = await asyncio.gather(*(opened(int(url.rpartition(":")[2])) for _ in range(1_000)))
             for _ in range(10):
                 answer = await asyncio.to_thread(httpx.post, f"{url}/v1/chat/completions", content=body("go on"), timeout=5)
                 assert answer.text.endswith("data: [DONE]\n\n")
