@@ -13,6 +13,9 @@ import pyarrow as pa
 import uvicorn
 from fastapi import FastAPI
 
+from access.caller import needs
+from access.guard import AccessGuard
+from access.settings import AccessSettings
 from dashboard.actions.chat import ChatDesk
 from dashboard.actions.exports import Exporter
 from dashboard.actions.manual_runs import ManualRuns
@@ -43,7 +46,7 @@ from streams.bus.open import bus_of, outlet_of
 from streams.bus.topics import TOPICS
 from streams.current_head import CurrentHead
 from streams.evaluations import RunArtifacts
-from streams.health import health_router, listen
+from streams.health import health_router, listen, metrics_router
 from streams.http.request_guard import RequestGuard
 from streams.http.server import server_config
 from streams.http.visible_text import without_paths
@@ -78,6 +81,7 @@ class Hub:
         rule = settings.section("retraining", RetrainingRule)
         review = settings.section("review", ReviewRule)
         asking = settings.section("asking", AskingSettings)
+        access = AccessSettings.of(settings, own.path_prefix)
         common = settings.common
         pa.array([None])  # pyarrow imports pandas with its first array, which takes a second or more: do it before the first judgment
         open_home(common.home)
@@ -141,7 +145,7 @@ class Hub:
             chat=self.chat,
             reward=RewardReadings(self.warehouse, partial(heads.newest, history=True), settings.section("reward", MixingSettings)),
         )
-        self.app = create_app(services, self.streams, self._fail, common.allowed_hosts, own.path_prefix)
+        self.app = create_app(services, self.streams, self._fail, access, common.allowed_hosts, own.path_prefix)
 
     def __enter__(self) -> "Hub":
         self.serving.start()
@@ -188,6 +192,7 @@ def create_app(
     services: Services,
     streams: HubStreams,
     fail: Callable[[BaseException], None],
+    access: AccessSettings,
     allowed_hosts: Sequence[str] = (),
     path_prefix: str = "",
 ) -> FastAPI:
@@ -196,6 +201,7 @@ def create_app(
     Parameters
     ----------
     fail : called with the exception that ended the reading task
+    access : who may call
     allowed_hosts : host names besides loopback that requests may use
     path_prefix : path under which a reverse proxy publishes the pages
     """
@@ -212,6 +218,7 @@ def create_app(
 
     app = new_app(lifespan=lifespan)
     app.include_router(health_router(streams.checks))
+    app.include_router(metrics_router(), dependencies=[needs("read")])
     add_routes(app, services)
 
     def report_of(version: str) -> Report:
@@ -224,6 +231,7 @@ def create_app(
     parts = Parts(services.live, services.reviews, report_of, services.impact_ratios, services.reward, services.ranker, replies_of)
     pages = mount(app, parts, path_prefix)
     policy = content_policy(pages)
+    app.add_middleware(AccessGuard, access=access)
     app.add_middleware(RequestGuard, allowed_hosts=allowed_hosts, page_policy=policy)
     return app
 

@@ -20,7 +20,7 @@ from pydantic import BaseModel, SecretStr
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMON = ("kind", "schema_version", "event_id", "occurred_at", "source")  # fields of every event
-ROOMS = ("feedbackloop", "storage", "trainers", "streams", "serving", "dashboard", "deploy", "simulation", "benchmarks")
+ROOMS = ("feedbackloop", "storage", "trainers", "streams", "access", "serving", "dashboard", "deploy", "simulation", "benchmarks")
 
 
 def main(target: Path) -> None:

@@ -16,6 +16,9 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
+from access.caller import needs
+from access.guard import AccessGuard
+from access.settings import AccessSettings
 from serving.api import add_routes, new_app
 from serving.duel import CurrentDuel, Duel
 from serving.models.backend import Backend
@@ -44,7 +47,7 @@ from streams.attestation.admission import Admission
 from streams.bus.open import bus_of, outlet_of
 from streams.bus.protocol import Bus
 from streams.current_head import CurrentHead
-from streams.health import health_router, listen
+from streams.health import health_router, listen, metrics_router
 from streams.http.request_guard import RequestGuard
 from streams.http.server import server_config
 from streams.intake import Intake
@@ -99,6 +102,7 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
     ``bus`` replaces the one in the settings. ``give_up`` is called, from another thread, if the configured model cannot be loaded.
     """
     section = settings.section("serving", ServingSettings)
+    access = AccessSettings.of(settings)
     open_home(settings.common.home)
     bus = bus or bus_of(settings)
     outlet = outlet_of(settings, bus, "serving")
@@ -159,7 +163,9 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
 
     app = new_app(lifespan=lifespan)
     app.include_router(health_router({"model": backend.why_not_ready}))
+    app.include_router(metrics_router(), dependencies=[needs("read")])
     add_routes(app, service, reward, settings.section("features", FeatureSettings))
+    app.add_middleware(AccessGuard, access=access)
     if section.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -24,8 +24,7 @@ Check = Callable[[], str | None]  # None: ready; else the reason why not
 
 
 def health_router(checks: Mapping[str, Check]) -> APIRouter:
-    """``/healthz`` answers 200 while the process is alive; ``/readyz`` answers 503 with reasons until all checks pass; ``/metrics``: see
-    :mod:`streams.metrics`."""
+    """``/healthz`` answers 200 while the process is alive; ``/readyz`` answers 503 with reasons until all checks pass."""
     router = APIRouter()
 
     @router.get("/healthz", include_in_schema=False)
@@ -36,6 +35,13 @@ def health_router(checks: Mapping[str, Check]) -> APIRouter:
     async def readyz() -> JSONResponse:
         reasons = {name: without_paths(reason) for name, check in checks.items() if (reason := check()) is not None}
         return JSONResponse({"ready": not reasons, "reasons": reasons}, status_code=503 if reasons else 200)
+
+    return router
+
+
+def metrics_router() -> APIRouter:
+    """``/metrics``: see :mod:`streams.metrics`."""
+    router = APIRouter()
 
     @router.get("/metrics", include_in_schema=False)
     def metrics() -> Response:  # in a worker thread: a gauge may ask the log
@@ -83,6 +89,7 @@ class HealthServer:
     def __init__(self, checks: Mapping[str, Check], host: str, port: int, allowed_hosts: Sequence[str] = ()) -> None:
         app = FastAPI(openapi_url=None)
         app.include_router(health_router(checks))
+        app.include_router(metrics_router())
         answer_errors(app, KINDS)
         app.add_middleware(RequestGuard, allowed_hosts=allowed_hosts)
         self._socket = listen(host, port)
