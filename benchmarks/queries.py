@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from access.caller import OPEN
 from benchmarks.figures import Figure, result, write
 from benchmarks.filled_warehouse import fill
 from benchmarks.processes import publish, tails
@@ -125,7 +126,7 @@ def measured(folder: Path, judgments: int, backlog: int) -> tuple[Times, Times, 
                 publish(bus, [_step(runs[-1], PAST + n)])  # has the hub look at the runs again
             if n % 50 == 0:
                 with suppress(Conflict):  # one waits already, as the warehouse has just answered
-                    asked_by_hand.ask("dpo")
+                    asked_by_hand.ask(OPEN, "dpo")
 
         traffic = _traffic(judgments)
         _take_in(bus, sink, itertools.islice(traffic, 2_000))

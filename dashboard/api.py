@@ -30,7 +30,7 @@ def add_routes(app: FastAPI, services: Services) -> None:
     """Add the API and its error handlers to ``app``. Call it before mounting Dash, whose catch-all route would answer with a page."""
     router = APIRouter(prefix="/v1", responses=DOCUMENTED)
     for subject in SUBJECTS:
-        subject.add_routes(router, services)
+        router.include_router(subject.routes(services))
     answer_errors(app, REFUSALS)
     app.include_router(router)
     app.router.routes.append(NoSuchRoute("/v1", router.routes))

@@ -5,7 +5,8 @@ Runs inside Dash's own middleware, which swallows every error that reaches it.
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from dash import Dash
@@ -14,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from access.caller import CALLER, Caller
+from access.permissions import Permission
+from storage.errors import NotAllowed
 from storage.events import problems
 from streams.http.errors import CLIENT, error_body
 from streams.http.request_guard import answer_failure, log_refusal
@@ -22,6 +26,14 @@ log = logging.getLogger(__name__)
 
 CALL = "/_dash-update-component"
 SUITES = "/_dash-component-suites/"
+
+
+_caller: ContextVar[Caller] = ContextVar("page_caller")  # Dash passes no request to callbacks
+
+
+def page_caller() -> Caller:
+    """Who makes the call, for callbacks that act for them."""
+    return _caller.get()
 
 
 class CallRefused(Exception):
@@ -53,13 +65,22 @@ class Call(BaseModel):
 
 
 class PageCalls:
-    """ASGI middleware; ``pages`` returns the Dash app once it exists."""
+    """ASGI middleware.
 
-    def __init__(self, app: ASGIApp, pages: Callable[[], Dash]) -> None:
+    Parameters
+    ----------
+    pages : returns the Dash app once it exists
+    needed : the permission that each callback needs, by its output; None where anybody who may see a page may call it
+    """
+
+    def __init__(self, app: ASGIApp, pages: Callable[[], Dash], needed: Mapping[str, Permission | None]) -> None:
         self._app = app
         self._pages = pages
+        self._needed = needed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket"):
+            _caller.set(scope[CALLER])
         if scope["type"] == "websocket":
             await self._app(scope, self._checked_messages(scope, receive, send), send)
             return
@@ -68,7 +89,7 @@ class PageCalls:
             return
         try:
             if scope["path"] == CALL and scope["method"] == "POST":
-                check_call(self._pages(), scope.get("state", {}).get("json_body"))
+                check_call(self._pages(), self._needed, scope[CALLER], scope.get("state", {}).get("json_body"))
             await self._app(scope, receive, send)
         except PreventUpdate:
             await Response(status_code=204)(scope, receive, send)
@@ -76,6 +97,8 @@ class PageCalls:
             await JSONResponse(error_body("there is no such component file", CLIENT, code="not_found"), 404)(scope, receive, send)
         except CallRefused as refused:
             await JSONResponse(error_body(str(refused), CLIENT, code="invalid_value"), 400)(scope, receive, send)
+        except NotAllowed as refused:
+            await JSONResponse(error_body(str(refused), CLIENT, code="not_allowed"), 403)(scope, receive, send)
         except ValidationError as error:
             if scope["path"] != CALL:
                 await answer_failure(error, scope, receive, send)
@@ -93,9 +116,9 @@ class PageCalls:
             if message["type"] != "websocket.receive":
                 return message
             try:
-                _check_message(self._pages(), message)
-            except CallRefused as refused:
-                log_refusal(scope, 400, str(refused))
+                _check_message(self._pages(), self._needed, scope[CALLER], message)
+            except (CallRefused, NotAllowed) as refused:
+                log_refusal(scope, 403 if isinstance(refused, NotAllowed) else 400, str(refused))
                 await send({"type": "websocket.close", "code": 1008, "reason": str(refused)[:100]})
                 return {"type": "websocket.disconnect", "code": 1008}
             return message
@@ -103,13 +126,15 @@ class PageCalls:
         return received
 
 
-def check_call(pages: Dash, body: Any) -> None:
-    """Refuse a call unless it names a callback of the pages and passes the arguments declared for it.
+def check_call(pages: Dash, needed: Mapping[str, Permission | None], caller: Caller, body: Any) -> None:
+    """Refuse a call unless it names a callback of the pages that the caller may see, and passes the arguments declared for it.
 
     Raises
     ------
     CallRefused
         Not a JSON object of the right keys, an unknown output, or other inputs, state or outputs than the callback's.
+    NotAllowed
+        The caller may not see the callback's page.
     """
     try:
         call = Call.model_validate(body)
@@ -118,6 +143,8 @@ def check_call(pages: Dash, body: Any) -> None:
     known = pages.callback_map.get(call.output)
     if known is None or "callback" not in known:
         raise CallRefused(f"no callback has the output {call.output[:80]!r}; reload the page")
+    if (permission := needed[call.output]) is not None:
+        caller.require(permission)
     outputs = call.outputs if call.output.startswith("..") else (call.outputs,)
     names = [] if known.get("no_output") else [name.rpartition(".")[::2] for name in call.output.strip(".").split("...")]
     wanted = {
@@ -130,7 +157,7 @@ def check_call(pages: Dash, body: Any) -> None:
             raise CallRefused(f"{part} do not match the callback {call.output[:80]!r}; reload the page")
 
 
-def _check_message(pages: Dash, message: Message) -> None:
+def _check_message(pages: Dash, needed: Mapping[str, Permission | None], caller: Caller, message: Message) -> None:
     try:
         body = json.loads(message.get("text") or "")
     except (ValueError, RecursionError) as error:
@@ -139,7 +166,7 @@ def _check_message(pages: Dash, message: Message) -> None:
         raise CallRefused("a push channel message is not a JSON object with strings in type, requestId and rendererId")
     if body.get("type") == "callback_request":
         payload: Any = body.get("payload")
-        check_call(pages, payload)
+        check_call(pages, needed, caller, payload)
         if not pages.callback_map[payload["output"]].get("websocket"):
             raise CallRefused(f"{payload['output'][:80]!r} is not a callback of the push channel")
 

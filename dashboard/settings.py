@@ -15,6 +15,7 @@ class HubSettings(BaseModel):
     ----------
     host, port : address of the API and the pages
     path_prefix : path under which a reverse proxy publishes the hub, such as ``/feedbackloop``; the proxy strips it
+        (see ``[access]``)
     memory_limit, threads : limits for DuckDB
     opinions : how many recruiters judge a pair that does not say so itself
     serving_url : address of the serving process to ask which version answers candidates; if empty, taken from ``[serving]``

@@ -20,15 +20,15 @@ from pydantic import BaseModel, SecretStr
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMON = ("kind", "schema_version", "event_id", "occurred_at", "source")  # fields of every event
-ROOMS = ("feedbackloop", "storage", "trainers", "streams", "serving", "dashboard", "deploy", "simulation", "benchmarks")
+ROOMS = ("feedbackloop", "storage", "trainers", "streams", "access", "serving", "dashboard", "deploy", "simulation", "benchmarks")
 
 
 def main(target: Path) -> None:
     """Write every page into ``target``, which is emptied first."""
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(ROOT / "docs", target, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
-    for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"):
-        shutil.copy(ROOT / name, target / name.lower())
+    for name, page in (("CHANGELOG.md", "changelog.md"), ("CONTRIBUTING.md", "contributing.md"), ("SECURITY.md", "reporting.md")):
+        shutil.copy(ROOT / name, target / page)
     reference = target / "reference"
     reference.mkdir()
     for page, text in pages().items():

@@ -16,6 +16,10 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
+from access.caller import caller_of, needs
+from access.control import AccessControl
+from access.guard import AccessGuard
+from access.settings import AccessSettings
 from serving.api import add_routes, new_app
 from serving.duel import CurrentDuel, Duel
 from serving.models.backend import Backend
@@ -44,7 +48,7 @@ from streams.attestation.admission import Admission
 from streams.bus.open import bus_of, outlet_of
 from streams.bus.protocol import Bus
 from streams.current_head import CurrentHead
-from streams.health import health_router, listen
+from streams.health import health_router, listen, metrics_router
 from streams.http.request_guard import RequestGuard
 from streams.http.server import server_config
 from streams.intake import Intake
@@ -70,7 +74,8 @@ def run(settings: Settings) -> None:
         The host, port, model or upstream URL is not usable.
     """
     section = settings.section("serving", ServingSettings)
-    socket = listen(section.host, section.port)
+    access = AccessSettings.of(settings)
+    socket = listen(section.host, section.port, exposed=access.exposed)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     fatal: list[ConfigurationError] = []
 
@@ -80,10 +85,10 @@ def run(settings: Settings) -> None:
 
     try:
         app = create_app(settings, give_up=give_up)
-        server = _Server(server_config(app, timeout_graceful_shutdown=SHUTDOWN_TIMEOUT))
+        server = _Server(server_config(app, timeout_graceful_shutdown=SHUTDOWN_TIMEOUT, **access.tls))
         for number in before:
             signal.signal(number, server.handle_exit)
-        log.info("serving on http://%s:%d", *socket.getsockname()[:2])
+        log.info("serving on %s, port %d", *socket.getsockname()[:2])
         server.run(sockets=[socket])
     finally:
         socket.close()
@@ -102,6 +107,7 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
     open_home(settings.common.home)
     bus = bus or bus_of(settings)
     outlet = outlet_of(settings, bus, "serving")
+    access = AccessControl.of(settings, "serving", bus, outlet)
     intake = Intake(
         outlet,
         pseudonym_key(settings.common),
@@ -140,12 +146,13 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        access.start()
         pairing.start()
         if promotions is not None:
             promotions.start()
         ranker.start()
         yield
-        stopping: list[Coroutine[Any, Any, None]] = [pairing.stop(within=PAIRING_SHUTDOWN_TIMEOUT)]
+        stopping: list[Coroutine[Any, Any, None]] = [pairing.stop(within=PAIRING_SHUTDOWN_TIMEOUT), asyncio.to_thread(access.stop)]
         if promotions is not None:
             stopping.append(asyncio.to_thread(promotions.stop))
         await asyncio.gather(*stopping)
@@ -158,8 +165,11 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
         bus.close()
 
     app = new_app(lifespan=lifespan)
-    app.include_router(health_router({"model": backend.why_not_ready}))
+    checks = {"model": backend.why_not_ready, **access.checks}
+    app.include_router(health_router(checks, lambda request: caller_of(request).may("read")))
+    app.include_router(metrics_router(), dependencies=[needs("read")])
     add_routes(app, service, reward, settings.section("features", FeatureSettings))
+    app.add_middleware(AccessGuard, access=access)
     if section.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -168,7 +178,8 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
             allow_headers=["*"],
             expose_headers=EXPOSED_HEADERS,
         )
-    app.add_middleware(RequestGuard, allowed_hosts=settings.common.allowed_hosts, allowed_origins=section.cors_origins)
+    hosts = (*settings.common.allowed_hosts, section.host)
+    app.add_middleware(RequestGuard, allowed_hosts=hosts, allowed_origins=section.cors_origins)
     return app
 
 

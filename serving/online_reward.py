@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
+from access.caller import needs
 from serving import responses
 from serving.feedback.kind import Shape
 from serving.requests import documented, read
@@ -94,7 +95,7 @@ class OnlineReward:
 
 def router(reward: OnlineReward) -> APIRouter:
     """The route."""
-    api = APIRouter()
+    api = APIRouter(dependencies=[needs("chat")])
 
     @api.post("/v1/reward", openapi_extra=documented(REWARD), responses=responses.answered(Rewards))
     async def rewards(request: Request) -> Response:

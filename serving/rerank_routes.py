@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict
 from starlette.concurrency import run_in_threadpool
 
+from access.caller import needs
 from serving import reranking, responses
 from serving.requests import RERANK, Document, FieldRefused, documented, read
 from serving.reranking import Reranker
@@ -43,7 +44,7 @@ class Reranked(BaseModel):
 
 def rerank_routes(ranking: Reranker, best_of: int = 1) -> APIRouter:
     """Build the router."""
-    router = APIRouter()
+    router = APIRouter(dependencies=[needs("chat")])
 
     @router.get("/v1/rerank", responses=responses.answered(RerankerState))
     async def reranker() -> Response:

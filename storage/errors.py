@@ -8,6 +8,7 @@
     │   ├── PortInUse           another program listens on that port
     │   └── NotReachable        a hub or server that this command needs does not answer
     ├── InputRefused            a client's request is invalid (4xx, names the field)
+    ├── NotAllowed              the caller may not do this (403)
     ├── Overloaded              a resource is temporarily unavailable: the log, a full disk (503; exit code 75)
     │   └── QueueFull           too many requests wait for a model (429)
     ├── EventError              an event or offset on the bus
@@ -83,6 +84,10 @@ class InputRefused(FeedbackLoopError):
     def __init__(self, message: str, field: str | None = None) -> None:
         super().__init__(message)
         self.field = field
+
+
+class NotAllowed(FeedbackLoopError):
+    """The caller may not do this."""
 
 
 class Overloaded(FeedbackLoopError):

@@ -93,7 +93,7 @@ class Common(BaseModel):
     artifacts : folder or fsspec URL of models and reports; if empty, the folder ``artifacts`` in ``home``
     model : the language model for chat and training: ``shipped``, ``smollm2``, a folder or a Hugging Face id
     sources : sources of judgments to train on; simulated, imported and AI judgments are excluded unless listed
-    allowed_hosts : Host header values accepted besides loopback, such as the name of a reverse proxy
+    allowed_hosts : Host header values accepted besides loopback, such as the name of a reverse proxy (see ``[access]``)
     pseudonym_key : secret key for pseudonyms; if empty, it is read from ``pseudonym.key`` in ``home``, generated on first use
     """
 

@@ -1,4 +1,4 @@
-"""Rate limits for feedback, per caller and per pair, until sign-in identifies recruiters.
+"""Rate limits for feedback, per caller and per pair.
 
 They guard against flooding and invented names, and live in the memory of each process. The retraining threshold counts pairs, not
 judgments, so repeated judgments of one pair do not move it.

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 from uuid import UUID
 
-from storage.errors import InputRefused
+from storage.errors import InputRefused, NotAllowed
 from storage.events import (
     Event,
     GroupsRecorded,
@@ -76,6 +76,8 @@ class Intake:
         self._asking = asking or AskingSettings()
         self._redactor = redactor or Redactor()
         self._limiter = JudgmentLimiter(caps or FeedbackCaps())
+        self._caller = ""
+        self._recruiters: frozenset[str] | None = None
         self._request: UUID | None = None
         self._made = 0
 
@@ -87,6 +89,15 @@ class Intake:
         """
         view = copy.copy(self)
         view._request, view._made, view._outlet = request, 0, outlet or self._outlet
+        return view
+
+    def for_caller(self, name: str, recruiters: frozenset[str] | None = None) -> Self:
+        """This intake for one caller: rate limits count by ``name``, and it takes feedback of ``recruiters`` only (pseudonyms; None: all).
+
+        A request for another recruiter raises ``NotAllowed``.
+        """
+        view = copy.copy(self)
+        view._caller, view._recruiters = name, recruiters
         return view
 
     def reply(
@@ -166,12 +177,8 @@ class Intake:
         seconds: float | None = None,
         counts: bool = True,
         source: Source = "product",
-        caller: str = "",
     ) -> JudgmentGiven:
-        """Record a judgment by ``recruiter`` (a name or id, stored as a pseudonym) of a pair, which need not have arrived yet.
-
-        ``caller`` is the network address of the client, for rate limits (``streams.caps``).
-        """
+        """Record a judgment by ``recruiter`` (a name or id, stored as a pseudonym) of a pair, which need not have arrived yet."""
         event = make_judgment(
             pair_id=pair_id,
             recruiter=self.pseudonym("recruiter", recruiter),
@@ -185,7 +192,7 @@ class Intake:
             event_id=self._new_id(),
             source=source,
         )
-        self._limiter.admit(event.pair_id, event.recruiter, caller)
+        self._limiter.admit(event.pair_id, event.recruiter, self._caller)
         self.publish([event])
         return event
 
@@ -233,7 +240,6 @@ class Intake:
         conversation_id: str | None = None,
         reason: str | None = None,
         source: Source = "product",
-        caller: str = "",
     ) -> JudgmentGiven | ResponseRated:
         """Withdraw what ``recruiter`` has said of a pair, or of a reply: it teaches nothing any more.
 
@@ -243,7 +249,7 @@ class Intake:
             return self._rated(recruiter, conversation_id, reply_id, source, reason=reason)
         if reply_id is not None or conversation_id is not None:
             raise InputRefused("pair_id: name a pair or a reply, not both", "pair_id")
-        return self.judgment(pair_id=pair_id, recruiter=recruiter, choice="skip", reason=reason, source=source, caller=caller)
+        return self.judgment(pair_id=pair_id, recruiter=recruiter, choice="skip", reason=reason, source=source)
 
     def _rated(
         self, recruiter: str, conversation_id: str | None, reply_id: UUID | str | None, source: Source, **said: Any
@@ -377,8 +383,14 @@ class Intake:
         return stratum_of(checked_as(IDENTIFIER, conversation_id, "conversation_id"), self._key)
 
     def pseudonym(self, role: Role, name: str) -> str:
-        """``r-…`` for a recruiter, ``c-…`` for a candidate; deterministic, and not reversible without the key."""
-        return pseudonym(self._key, role, checked_as(NAME, name, role))
+        """``r-…`` for a recruiter, ``c-…`` for a candidate; deterministic, and not reversible without the key.
+
+        Raises ``NotAllowed`` for a recruiter for whom the caller may not speak.
+        """
+        found = pseudonym(self._key, role, checked_as(NAME, name, role))
+        if role == "recruiter" and self._recruiters is not None and found not in self._recruiters:
+            raise NotAllowed(f"recruiter: {self._caller} may not speak for this recruiter; send the request as one who may")
+        return found
 
     def _new_id(self) -> UUID:
         if self._request is None:

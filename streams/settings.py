@@ -42,7 +42,7 @@ class FeedbackCaps(BaseModel):
     ----------
     recruiters_per_pair : maximum number of recruiters who may judge one pair
     judgments_per_recruiter_and_pair : maximum number of judgments, including changes and withdrawals, of one pair by one recruiter
-    judgments_per_minute : maximum number of judgments per minute from one caller, identified by its network address
+    judgments_per_minute : maximum number of judgments per minute from one caller, identified by its name or else its network address
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

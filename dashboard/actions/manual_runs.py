@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from access.caller import Caller, made_by
 from dashboard.actions.reviews import Conflict
 from storage.errors import InputRefused
 from storage.events import DatasetFrozen, ModelEvaluated, TrainingFailed, TrainingRequested
@@ -20,16 +21,19 @@ class ManualRuns:
     def __init__(self, bus: Bus, warehouse: Warehouse, plan_of: Callable[[str], RunPlan], *, named: bool = False) -> None:
         self._bus, self._warehouse, self._plan_of, self._named = bus, warehouse, plan_of, named
 
-    def ask(self, method: str, requested_by: str | None = None) -> TrainingRequested:
+    def ask(self, caller: Caller, method: str, requested_by: str | None = None) -> TrainingRequested:
         """Request a run by ``method`` over everything joined so far. With four eyes set, ``requested_by`` may not approve its version.
 
         Raises
         ------
+        NotAllowed
+            The caller may not review.
         Conflict
             Nothing is joined yet, or a run is already pending.
         InputRefused
             There is no such method.
         """
+        caller.require("review")
         names = [row.name for row in methods.METHODS]
         if self._named and not requested_by:
             raise InputRefused(
@@ -45,5 +49,5 @@ class ManualRuns:
             raise Conflict(f"run {waiting.run_id} is already pending; it covers everything up to preference {waiting.through_sequence}")
         earlier = sum(isinstance(event, TrainingRequested) and event.threshold == "manual" for event in asked)
         event = by_hand(self._plan_of(method), earlier + 1, through, requested_by)
-        self._bus.publish(records_of([event]), timeout=TIMEOUT)
+        self._bus.publish(records_of([event, *made_by(caller, event)]), timeout=TIMEOUT)
         return event

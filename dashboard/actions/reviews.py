@@ -8,6 +8,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from access.caller import Caller, made_by
+from access.permissions import Permission
 from dashboard.status.versions import obstacles
 from storage.artifacts import Artifacts
 from storage.attestation.keys import read_ed25519
@@ -18,6 +20,7 @@ from streams.bus.protocol import Bus, records_of
 from streams.http.visible_text import first_invisible, without_paths
 
 TIMEOUT = 5.0  # seconds to wait for the log
+MAY_ROLL_BACK: tuple[Permission, ...] = ("review", "admin")
 
 
 class NotFound(FeedbackLoopError):
@@ -54,16 +57,21 @@ class Reviews:
         """The version of that name; raises :class:`NotFound` if there is none."""
         return version_named(self._folded(), version)
 
-    def decide(self, version: str, *, decision: str, reviewer: str, reason: str, source: Source = "product") -> ReviewDecided:
+    def decide(
+        self, caller: Caller, version: str, *, decision: str, reviewer: str, reason: str, source: Source = "product"
+    ) -> ReviewDecided:
         """Publish the decision.
 
         Raises
         ------
+        NotAllowed
+            The caller may not review.
         InputRefused
             Decision, reviewer or reason is missing or not acceptable.
         NotFound, Conflict
             No such version; or a gate failed, lacks evidence, or the version does not await review.
         """
+        caller.require("review")
         folded = self._folded()
         found = version_named(folded, version)
         _check_name(reviewer)
@@ -76,7 +84,7 @@ class Reviews:
             raise Conflict(objection, obstacles(found, folded) or (objection,))
         if event.decision == "approve":
             self._require_policy(found)
-        self._bus.publish(records_of([event]), timeout=TIMEOUT)
+        self._bus.publish(records_of([event, *made_by(caller, event)]), timeout=TIMEOUT)
         return event
 
     def _require_policy(self, version: life.Version) -> None:
@@ -91,8 +99,19 @@ class Reviews:
             reason = f"{version.name} cannot be signed for: {without_paths(str(error))}"
             raise Conflict(reason, (reason,)) from error
 
-    def roll_back(self, *, reviewer: str, reason: str, source: Source = "product") -> ModelRolledBack:
-        """Withdraw the champion; the previous one serves again. Raises :class:`Conflict` if the base model is the champion."""
+    def roll_back(self, caller: Caller, *, reviewer: str, reason: str, source: Source = "product") -> ModelRolledBack:
+        """Withdraw the champion; the previous one serves again.
+
+        Raises
+        ------
+        NotAllowed
+            The caller may neither review nor administer.
+        InputRefused
+            Reviewer or reason is missing or not acceptable.
+        Conflict
+            The base model is the champion.
+        """
+        caller.require(*MAY_ROLL_BACK)
         folded = self._folded()
         _check_name(reviewer)
         try:
@@ -102,7 +121,7 @@ class Reviews:
         objection = life.objection(folded, event)
         if objection:
             raise Conflict(objection, (objection,))
-        self._bus.publish(records_of([event]), timeout=TIMEOUT)
+        self._bus.publish(records_of([event, *made_by(caller, event)]), timeout=TIMEOUT)
         return event
 
 

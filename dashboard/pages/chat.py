@@ -126,4 +126,4 @@ def register(app: Dash, parts: Parts) -> None:
     )
 
 
-PAGE = Page("/chat", "Chat", "chat", layout, register)
+PAGE = Page("/chat", "Chat", "chat", layout, register, needs="feedback")

@@ -7,6 +7,7 @@ from typing import Any
 
 from dash import Dash
 
+from access.permissions import Permission
 from dashboard.actions.reviews import Reviews
 from dashboard.status.feed import ReadingFeed
 from dashboard.status.reward import RewardReadings
@@ -50,6 +51,7 @@ class Page:
         number shown beside the name
     layout : returns its content; takes the part of the address after ``path``
     register : adds its callbacks
+    needs : the permission without which neither the page nor its callbacks answer
     """
 
     path: str
@@ -57,3 +59,4 @@ class Page:
     icon: str
     layout: Callable[[str], Any]
     register: Callable[[Dash, Parts], None]
+    needs: Permission = "read"

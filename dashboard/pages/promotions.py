@@ -10,13 +10,14 @@ from dash import ALL, Dash, Input, Output, State, ctx, dcc, html, no_update
 from pydantic import validate_call
 
 from dashboard.actions.reviews import Conflict, NotFound
+from dashboard.page_calls import page_caller
 from dashboard.pages import words
 from dashboard.pages.markup import aria, at
 from dashboard.pages.page import Page, Parts
 from dashboard.pages.review import claim, decision, evidence, findings, gates
 from dashboard.pages.shell import empty, heading
 from dashboard.status.models import HistoryEntry, Versions, VersionShown
-from storage.errors import FeedbackLoopError, InputRefused
+from storage.errors import FeedbackLoopError, InputRefused, NotAllowed
 from streams.http.visible_text import visible, without_paths
 
 
@@ -85,8 +86,10 @@ def register(app: Dash, parts: Parts) -> None:
         if not pressed or not ctx.triggered[0]["value"]:
             return [no_update] * len(ctx.outputs_list)
         try:
-            parts.reviews.decide(pressed["version"], decision=pressed["decision"], reviewer=reviewer or "", reason=reason or "")
-        except (InputRefused, NotFound, Conflict) as error:
+            parts.reviews.decide(
+                page_caller(), pressed["version"], decision=pressed["decision"], reviewer=reviewer or "", reason=reason or ""
+            )
+        except (InputRefused, NotAllowed, NotFound, Conflict) as error:
             return [html.Span(words.isolated(error_text(error, reviewer, reason)), className="problem")]
         return [html.Span("Decided. This page updates as soon as it is stored.", className="fine")]
 
@@ -102,8 +105,8 @@ def register(app: Dash, parts: Parts) -> None:
         if not clicks:
             return no_update
         try:
-            parts.reviews.roll_back(reviewer=reviewer or "", reason=reason or "")
-        except (InputRefused, Conflict) as error:
+            parts.reviews.roll_back(page_caller(), reviewer=reviewer or "", reason=reason or "")
+        except (InputRefused, NotAllowed, Conflict) as error:
             return html.Span(words.isolated(error_text(error, reviewer, reason)), className="problem")
         return html.Span("Rolled back. This page updates as soon as it is stored.", className="fine")
 

@@ -138,4 +138,4 @@ def register(app: Dash, parts: Parts) -> None:
     in_browser(app, "rate.news", Output("rate-sink", "title"), Input("live-status", "data"), Input("rate-pair", "id"))
 
 
-PAGE = Page("/rate", "Rate", "rate", layout, register)
+PAGE = Page("/rate", "Rate", "rate", layout, register, needs="feedback")

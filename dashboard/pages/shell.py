@@ -8,12 +8,15 @@ import dash_mantine_components as dmc
 from dash import Dash, Input, Output, State, ctx, dcc, html, set_props, strip_relative_path
 from pydantic import validate_call
 
+from dashboard.page_calls import page_caller
 from dashboard.pages.markup import aria, at, in_browser
 from dashboard.pages.page import Page
 from dashboard.status.feed import ReadingFeed
 from dashboard.status.models import Reading, Status
 
 PUSH_INTERVAL = 0.25  # minimum seconds between two pushes to a page: each one redraws it
+
+NOT_ALLOWED = "Ask whoever administers this installation for the permission."
 
 INDEX = """<!DOCTYPE html>
 <html lang="en">
@@ -146,6 +149,8 @@ def register(app: Dash, live: ReadingFeed, pages: tuple[Page, ...]) -> None:
         path = "/" + strip_relative_path(path or "/")  # type: ignore[no-untyped-call]
         for start in sorted(routes, key=len, reverse=True):
             if path == start or (start != "/" and path.startswith(start + "/")):
+                if not page_caller().may(routes[start].needs):
+                    return [heading(routes[start].name, "You may not see this page."), empty("Not for you", NOT_ALLOWED)]
                 return routes[start].layout(path.removeprefix(start).strip("/"))
         return [
             heading("Nothing here", "No page has this address."),
@@ -154,12 +159,12 @@ def register(app: Dash, live: ReadingFeed, pages: tuple[Page, ...]) -> None:
 
     @app.callback(persistent=True, websocket=True)
     async def push() -> None:
-        socket = ctx.websocket
+        socket, caller = ctx.websocket, page_caller()
         sent: dict[str, Any] = {}
         async for reading in live.watch():
             if socket is None or socket.is_shutdown:
                 return
-            if reading is not None:
+            if reading is not None and caller.may("read"):
                 for store, data in store_data(reading).items():
                     if sent.get(store) != data:
                         set_props(store, {"data": data})

@@ -11,6 +11,7 @@ from dash import Dash, ctx
 from dash.exceptions import PreventUpdate
 from fastapi import FastAPI
 
+from access.permissions import Permission
 from dashboard.page_calls import PageCalls
 from dashboard.pages import shell, table
 from dashboard.pages.page import Parts
@@ -24,7 +25,10 @@ def mount(api: FastAPI, parts: Parts, path_prefix: str = "") -> Dash:
 
     Browsers reach the pages under ``path_prefix``, which a reverse proxy strips.
     """
-    api.add_middleware(PageCalls, pages=lambda: app)  # added first, so that it runs inside Dash's own middleware, which swallows errors
+    needed: dict[str, Permission | None] = {}  # by the output of each callback
+    api.add_middleware(
+        PageCalls, pages=lambda: app, needed=needed
+    )  # added first, so that it runs inside Dash's own middleware, which swallows errors
     app: Dash = Dash(
         __name__,
         server=api,  # type: ignore[arg-type]
@@ -44,8 +48,10 @@ def mount(api: FastAPI, parts: Parts, path_prefix: str = "") -> Dash:
     )
     app.layout = shell.shell(table.PAGES)
     shell.register(app, parts.live, table.PAGES)
+    needed |= dict.fromkeys(app.callback_map)
     for page in by_name("page", table.PAGES).values():
         page.register(app, parts)
+        needed |= {output: page.needs for output in app.callback_map if output not in needed}
     # At startup, not at the first request: tabs that reconnect after a restart would find no callbacks and stay dead.
     cast(Any, app)._setup_server()
     return app

@@ -6,13 +6,16 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
+from access.caller import needs
 from dashboard.routes.parts import Services, file, files
 from storage.events import Source
 from trainers.audits.outcomes.csv_files import categories_csv, tables_csv
 from trainers.audits.outcomes.tables import OutcomesTable
 
 
-def add_routes(router: APIRouter, services: Services) -> None:
+def routes(services: Services) -> APIRouter:
+    router = APIRouter(dependencies=[needs("read")])
+
     @router.get("/fairness/impact-ratios")
     def impact_ratios(
         since: Annotated[date, Query(alias="from")],
@@ -34,3 +37,5 @@ def add_routes(router: APIRouter, services: Services) -> None:
         text = categories_csv(found) if rows == "categories" else tables_csv(found)
         name = "impact_ratios.csv" if rows == "categories" else "tables.csv"
         return file(text.encode(), "text/csv; charset=utf-8", name)
+
+    return router

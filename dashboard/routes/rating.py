@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request
 from pydantic import ConfigDict, Field
 
+from access.caller import intake_of, needs
 from dashboard.answers import Accepted, Queue, RenewedLeases
 from dashboard.routes.parts import Body, Id, Origin, Services, accepted
 from storage.events import Choice, Identifier, Side, Text
@@ -37,34 +38,41 @@ class HeldBody(Body):
     pair_ids: Annotated[list[Id], Field(max_length=50)]
 
 
-def add_routes(router: APIRouter, services: Services) -> None:
+def routes(services: Services) -> APIRouter:
+    router = APIRouter(dependencies=[needs("feedback")])
+
+    def pseudonym(request: Request, recruiter: str) -> str:
+        return intake_of(services.intake, request).pseudonym("recruiter", recruiter)
+
     @router.get("/queue")
     def queue(
+        request: Request,
         recruiter: Annotated[GivenName, Query()],
         limit: Annotated[int, Query(ge=1, le=50)] = 10,
         x_feedbackloop_source: Annotated[Origin, Header()] = "product",
     ) -> Queue:
         """Lease pairs that this recruiter has not judged for 30 s; with the counts of open pairs for this recruiter and for others only."""
-        pseudonym = services.intake.pseudonym("recruiter", recruiter)
-        pairs = services.queue.take(pseudonym, limit, simulated=x_feedbackloop_source == "simulation")
-        return Queue(pairs=tuple(pairs), **asdict(services.queue.waiting(pseudonym)))
+        person = pseudonym(request, recruiter)
+        pairs = services.queue.take(person, limit, simulated=x_feedbackloop_source == "simulation")
+        return Queue(pairs=tuple(pairs), **asdict(services.queue.waiting(person)))
 
     @router.post("/queue/renew")
-    def renew(body: HeldBody, x_feedbackloop_source: Annotated[Origin, Header()] = "product") -> RenewedLeases:
+    def renew(request: Request, body: HeldBody, x_feedbackloop_source: Annotated[Origin, Header()] = "product") -> RenewedLeases:
         """Renew a recruiter's leases for another 30 s."""
-        pseudonym = services.intake.pseudonym("recruiter", body.recruiter)
-        renewed = services.queue.renew(pseudonym, [str(each) for each in body.pair_ids], simulated=x_feedbackloop_source == "simulation")
-        return RenewedLeases(**asdict(renewed), **asdict(services.queue.waiting(pseudonym)))
+        person = pseudonym(request, body.recruiter)
+        renewed = services.queue.renew(person, [str(each) for each in body.pair_ids], simulated=x_feedbackloop_source == "simulation")
+        return RenewedLeases(**asdict(renewed), **asdict(services.queue.waiting(person)))
 
     @router.post("/queue/release", status_code=204)
-    def release(body: HeldBody) -> None:
+    def release(request: Request, body: HeldBody) -> None:
         """Release leased pairs that a recruiter will not judge now."""
-        services.queue.release(services.intake.pseudonym("recruiter", body.recruiter), [str(each) for each in body.pair_ids])
+        services.queue.release(pseudonym(request, body.recruiter), [str(each) for each in body.pair_ids])
 
     @router.post("/judgments", status_code=202)
     def judge(request: Request, body: JudgmentBody, x_feedbackloop_source: Annotated[Origin, Header()] = "product") -> Accepted:
         """Accept a recruiter's judgment; it is durable once this has answered."""
-        caller = request.client.host if request.client else ""
-        event = services.intake.judgment(**body.model_dump(), source=x_feedbackloop_source, caller=caller)
+        event = intake_of(services.intake, request).judgment(**body.model_dump(), source=x_feedbackloop_source)
         services.queue.judged(event.recruiter, str(event.pair_id), opinion=event.choice != "skip")
         return accepted(event)
+
+    return router

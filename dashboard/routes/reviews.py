@@ -2,9 +2,11 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Header, Request
 from pydantic import WithJsonSchema
 
+from access.caller import caller_of, needs
+from dashboard.actions.reviews import MAY_ROLL_BACK
 from dashboard.answers import Accepted, RunRequested
 from dashboard.routes.parts import Body, Origin, Services, accepted
 from storage.events import Text
@@ -28,19 +30,25 @@ class FreezeBody(Body):
     requested_by: str | None = None
 
 
-def add_routes(router: APIRouter, services: Services) -> None:
-    @router.post("/versions/{version}/review", status_code=202)
-    def review(version: str, body: ReviewBody, x_feedbackloop_source: Annotated[Origin, Header()] = "product") -> Accepted:
+def routes(services: Services) -> APIRouter:
+    router = APIRouter()
+
+    @router.post("/versions/{version}/review", status_code=202, dependencies=[needs("review")])
+    def review(
+        request: Request, version: str, body: ReviewBody, x_feedbackloop_source: Annotated[Origin, Header()] = "product"
+    ) -> Accepted:
         """Approve or reject a version that awaits review; or withdraw one from its duel, by rejecting it."""
-        return accepted(services.reviews.decide(version, **body.model_dump(), source=x_feedbackloop_source))
+        return accepted(services.reviews.decide(caller_of(request), version, **body.model_dump(), source=x_feedbackloop_source))
 
-    @router.post("/rollback", status_code=202)
-    def roll_back(body: RollbackBody, x_feedbackloop_source: Annotated[Origin, Header()] = "product") -> Accepted:
+    @router.post("/rollback", status_code=202, dependencies=[needs(*MAY_ROLL_BACK)])
+    def roll_back(request: Request, body: RollbackBody, x_feedbackloop_source: Annotated[Origin, Header()] = "product") -> Accepted:
         """Withdraw the champion; the previous one serves again."""
-        return accepted(services.reviews.roll_back(**body.model_dump(), source=x_feedbackloop_source))
+        return accepted(services.reviews.roll_back(caller_of(request), **body.model_dump(), source=x_feedbackloop_source))
 
-    @router.post("/freeze", status_code=202)
-    def freeze(body: FreezeBody) -> RunRequested:
+    @router.post("/freeze", status_code=202, dependencies=[needs("review")])
+    def freeze(request: Request, body: FreezeBody) -> RunRequested:
         """Request a training run over everything joined so far."""
-        event = services.manual_runs.ask(body.method, body.requested_by)
+        event = services.manual_runs.ask(caller_of(request), body.method, body.requested_by)
         return RunRequested(event_id=str(event.event_id), occurred_at=event.occurred_at, run_id=str(event.run_id))
+
+    return router

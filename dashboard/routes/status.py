@@ -7,6 +7,7 @@ import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
 
+from access.caller import needs
 from dashboard.actions.reviews import NotFound
 from dashboard.answers import Curve, NewestDuel, Runs
 from dashboard.routes.parts import Services
@@ -24,7 +25,9 @@ GENERATED_HTML_POLICY = (
 )
 
 
-def add_routes(router: APIRouter, services: Services) -> None:
+def routes(services: Services) -> APIRouter:
+    router = APIRouter(dependencies=[needs("read")])
+
     @router.get("/status")
     async def status() -> Status:
         """Counts at every station, the next threshold, the backlog and the champion."""
@@ -96,3 +99,5 @@ def add_routes(router: APIRouter, services: Services) -> None:
     def report(version: str) -> Response:
         """The evaluation report as the trainer wrote it."""
         return Response(services.artifacts.read(services.reviews.find(version).evaluated.report), media_type="application/json")
+
+    return router

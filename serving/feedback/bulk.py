@@ -12,7 +12,7 @@ from serving.feedback.kind import Published, Shape
 from serving.feedback.table import adapter, kind_of
 from serving.requests import documented, read
 from serving.responses import REFUSALS
-from storage.errors import InputRefused, Overloaded
+from storage.errors import InputRefused, NotAllowed, Overloaded
 from storage.events import Source, derived_id
 from streams.bus.protocol import Position, Record
 from streams.http.errors import refusal
@@ -44,7 +44,7 @@ class Collected:
     def close(self) -> None: ...
 
 
-def record_all(intake: Intake, items: Sequence[dict[str, Any]], source: Source, caller: str, key: UUID | None) -> list[Published | Refused]:
+def record_all(intake: Intake, items: Sequence[dict[str, Any]], source: Source, key: UUID | None) -> list[Published | Refused]:
     """Publish the items that are valid, in order and in one commit; return what was published, or the error, of each.
 
     Raises
@@ -59,8 +59,8 @@ def record_all(intake: Intake, items: Sequence[dict[str, Any]], source: Source, 
         view = intake.within(None if key is None else derived_id("item", key, place), collected)
         try:
             body = read(adapter(), to_json(item, inf_nan_mode="constants"), discriminated=True)
-            results.append(kind_of(body).publish(view, body, source, caller))
-        except (InputRefused, Overloaded) as error:
+            results.append(kind_of(body).publish(view, body, source))
+        except (InputRefused, NotAllowed, Overloaded) as error:
             results.append(refusal(error, REFUSALS)[1])
         else:
             accepted += collected.records

@@ -23,7 +23,7 @@ class Comment(Shape):
     conversation_id: Identifier | None = None
 
 
-def publish(intake: Intake, given: Comment, source: Source, caller: str) -> Published:
+def publish(intake: Intake, given: Comment, source: Source) -> Published:
     return Published(intake.rating(**given.model_dump(exclude={"type"}), source=source).event_id)
 
 

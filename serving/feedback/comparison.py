@@ -37,11 +37,11 @@ class Comparison(Shape):
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
 
-def publish(intake: Intake, given: Comparison, source: Source, caller: str) -> Published:
+def publish(intake: Intake, given: Comparison, source: Source) -> Published:
     pair_id = given.pair_id if given.reply_id is None else pair_of(given.reply_id)
     if pair_id is None or (given.pair_id is not None and given.reply_id is not None):
         raise InputRefused("pair_id: name the pair by pair_id, or by the reply_id of the reply that it was drawn for", "pair_id")
-    event = intake.judgment(pair_id=pair_id, **given.model_dump(exclude={"type", "pair_id", "reply_id"}), source=source, caller=caller)
+    event = intake.judgment(pair_id=pair_id, **given.model_dump(exclude={"type", "pair_id", "reply_id"}), source=source)
     return Published(event.event_id, event.pair_id)
 
 

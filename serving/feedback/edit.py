@@ -43,7 +43,7 @@ class Edit(Shape):
     reason: Text | None = None
 
 
-def publish(intake: Intake, given: Edit, source: Source, caller: str) -> Published:
+def publish(intake: Intake, given: Edit, source: Source) -> Published:
     if given.prompt is None and given.original is None:
         named = given.model_dump(include={"edited", "recruiter", "reply_id", "conversation_id", "pair_id", "side", "reason"})
         edited, judgment = intake.rewrite(**named, source=source)

@@ -19,9 +19,10 @@ import orjson
 from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from access.caller import caller_of, intake_of
 from serving import responses
 from serving.intake_calls import source_of
-from storage.errors import InputRefused
+from storage.errors import InputRefused, NotAllowed
 from storage.events import derived_id
 from streams.intake import Intake
 
@@ -122,20 +123,20 @@ class Recorder:
         Parameters
         ----------
         raw : the body
-        record : makes the request's events durable; called in a thread with its intake and the UUID of its key, if it has one
+        record : makes the request's events durable; called in a thread with its caller's intake and the UUID of its key, if it has one
         receipt : status and body of the answer
         """
-        key = request_key(request)
+        key, intake = request_key(request), intake_of(self._intake, request)
         if key is None:
-            status, body = receipt(await run_in_threadpool(record, self._intake, None))
+            status, body = receipt(await run_in_threadpool(record, intake, None))
             return responses.json(body, status)
         fingerprint = _fingerprint(raw)
         known = self._keys.begin(key, fingerprint)
         if known is not None:
             return responses.json(known.body, known.status, REPLAYED)
         try:
-            done = await run_in_threadpool(record, self._intake.within(key), key)
-        except InputRefused:
+            done = await run_in_threadpool(record, intake.within(key), key)
+        except (InputRefused, NotAllowed):
             self._keys.refused(key)
             raise
         status, body = receipt(done)
@@ -147,7 +148,7 @@ class Recorder:
 def request_key(request: Request) -> UUID | None:
     """The UUID that the ids of the request's events derive from; None without the header.
 
-    Nobody signs in yet, so all products of an installation are one caller, told apart from simulations.
+    Without names all callers are one, told apart from simulations.
     """
     given = request.headers.getlist(HEADER)
     if not given:
@@ -155,7 +156,8 @@ def request_key(request: Request) -> UUID | None:
     key = given[0].strip()
     if len(given) > 1 or not KEY.fullmatch(key):
         raise InputRefused(f"{HEADER}: send one value of 1 to {MAX_KEY} printable ASCII characters, such as a UUID", HEADER)
-    return derived_id("idempotency key", source_of(request), request.url.path, key.strip('"'))
+    name = caller_of(request).name
+    return derived_id("idempotency key", *([name] if name else []), source_of(request), request.url.path, key.strip('"'))
 
 
 def _fingerprint(raw: bytes) -> bytes:

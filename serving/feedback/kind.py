@@ -33,9 +33,9 @@ class FeedbackKind:
     ----------
     name : the ``type`` of the body
     body : its model, with the field ``type``
-    publish : makes the feedback durable; called with intake, body, source, and the caller's network address
+    publish : makes the feedback durable; called with the caller's intake, body and source
     """
 
     name: str
     body: type[Shape]
-    publish: Callable[[Intake, Any, Source, str], Published]
+    publish: Callable[[Intake, Any, Source], Published]

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
+from access.caller import needs
 from serving.feedback.bulk import BULK, documented_bulk, record_all
 from serving.feedback.idempotency import PARAMETER, Recorder
 from serving.feedback.kind import Published
@@ -26,7 +27,7 @@ BULK_ANSWERS = answered(BulkReceipt, REPLAYED_HEADER) | answered(
 
 def feedback_routes(intake: Intake, pairing: Pairing) -> APIRouter:
     """Build the router."""
-    router = APIRouter()
+    router = APIRouter(dependencies=[needs("feedback")])
     recorder = Recorder(intake)
 
     @router.post("/v1/feedback", openapi_extra=documented(adapter(), *KEYED), responses=answered(FeedbackReceipt, REPLAYED_HEADER))
@@ -34,9 +35,9 @@ def feedback_routes(intake: Intake, pairing: Pairing) -> APIRouter:
         """Submit a recruiter's feedback on a pair or a reply, of the kind named by ``type``. Durable once acknowledged."""
         raw = await request.body()
         body = read(adapter(), raw, discriminated=True)
-        source, caller = source_of(request), _address(request)
+        source = source_of(request)
         return await recorder.answer(
-            request, raw, lambda view, _: kind_of(body).publish(view, body, source, caller), lambda done: (200, _receipt(done, pairing))
+            request, raw, lambda view, _: kind_of(body).publish(view, body, source), lambda done: (200, _receipt(done, pairing))
         )
 
     @router.post("/v1/feedback/bulk", openapi_extra=documented_bulk(*KEYED), responses=BULK_ANSWERS)
@@ -45,14 +46,14 @@ def feedback_routes(intake: Intake, pairing: Pairing) -> APIRouter:
         refused, 503 if nothing could be recorded."""
         raw = await request.body()
         items = read(BULK, raw).items
-        source, caller = source_of(request), _address(request)
+        source = source_of(request)
 
         def receipt(results: list[Published | dict[str, Any]]) -> tuple[int, Any]:
             lines = [{"index": place} | _result(each, pairing) for place, each in enumerate(results)]
             refused = sum(line["status"] == "refused" for line in lines)
             return 207 if refused else 200, {"accepted": len(lines) - refused, "refused": refused, "results": lines}
 
-        return await recorder.answer(request, raw, lambda view, key: record_all(view, items, source, caller, key), receipt)
+        return await recorder.answer(request, raw, lambda view, key: record_all(view, items, source, key), receipt)
 
     @router.post("/v1/pairs", openapi_extra=documented(PAIR, *KEYED), responses=answered(PairReceipt, REPLAYED_HEADER))
     async def pairs(request: Request) -> Response:
@@ -124,8 +125,3 @@ def _receipt(done: Published, pairing: Pairing) -> dict[str, Any]:
 
 def _id(event: Event | None) -> str | None:
     return None if event is None else str(event.event_id)
-
-
-def _address(request: Request) -> str:
-    """The client's network address, for rate limits."""
-    return request.client.host if request.client else ""

@@ -25,7 +25,7 @@ class Score(Shape):
     reason: Text | None = None
 
 
-def publish(intake: Intake, given: Score, source: Source, caller: str) -> Published:
+def publish(intake: Intake, given: Score, source: Source) -> Published:
     return Published(intake.rating(**given.model_dump(exclude={"type"}), source=source).event_id)
 
 

@@ -24,7 +24,7 @@ class Thumb(Shape):
     reason: Text | None = None
 
 
-def publish(intake: Intake, given: Thumb, source: Source, caller: str) -> Published:
+def publish(intake: Intake, given: Thumb, source: Source) -> Published:
     return Published(intake.rating(**given.model_dump(exclude={"type"}), source=source).event_id)
 
 

@@ -26,8 +26,8 @@ class Withdrawal(Shape):
     reason: Text | None = None
 
 
-def publish(intake: Intake, given: Withdrawal, source: Source, caller: str) -> Published:
-    event = intake.withdrawal(**given.model_dump(exclude={"type"}), source=source, caller=caller)
+def publish(intake: Intake, given: Withdrawal, source: Source) -> Published:
+    event = intake.withdrawal(**given.model_dump(exclude={"type"}), source=source)
     return Published(event.event_id, event.pair_id if isinstance(event, JudgmentGiven) else None)
 
 

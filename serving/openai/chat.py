@@ -9,6 +9,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
+from access.caller import needs
 from serving import responses
 from serving.intake_calls import SOURCE_PARAMETER, source_of
 from serving.models.backend import Answer, Choice, Delta
@@ -27,7 +28,7 @@ ANSWERS = responses.answered(ChatCompletion, responses.REPLY_HEADERS, (ChatChunk
 
 def router(service: Service) -> APIRouter:
     """The route."""
-    api = APIRouter()
+    api = APIRouter(dependencies=[needs("chat")])
 
     @api.post("/v1/chat/completions", openapi_extra=documented(CHAT, SOURCE_PARAMETER), responses=ANSWERS)
     async def chat_completions(request: Request) -> Response:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Discriminator, Field, Tag, TypeAdapter
 
+from access.caller import needs
 from serving import responses
 from serving.intake_calls import SOURCE_PARAMETER, source_of
 from serving.models.backend import Answer, Delta
@@ -50,7 +51,7 @@ ANSWERS = responses.answered(TextCompletion, responses.REPLY_HEADERS, (TextChunk
 
 def router(service: Service) -> APIRouter:
     """The route."""
-    api = APIRouter()
+    api = APIRouter(dependencies=[needs("chat")])
 
     @api.post("/v1/completions", openapi_extra=documented(COMPLETION, SOURCE_PARAMETER), responses=ANSWERS)
     async def completions(request: Request) -> Response:

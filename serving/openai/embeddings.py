@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
+from access.caller import needs
 from serving import responses
 from serving.models.backend import token_counts
 from serving.openai.bodies import EmbeddingList
@@ -66,7 +67,7 @@ class Embeddings:
 
 def router(embeddings: Embeddings) -> APIRouter:
     """The route."""
-    api = APIRouter()
+    api = APIRouter(dependencies=[needs("chat")])
 
     @api.post("/v1/embeddings", openapi_extra=documented(EMBEDDING), responses=responses.answered(EmbeddingList))
     async def embed(request: Request) -> Response:

@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
+from access.caller import needs
 from serving import responses
 from serving.openai.bodies import ModelItem, ModelList
 from serving.openai.embeddings import Embeddings
@@ -13,7 +14,7 @@ from serving.requests import FieldRefused
 
 def router(service: Service, embeddings: Embeddings) -> APIRouter:
     """The routes."""
-    api = APIRouter()
+    api = APIRouter(dependencies=[needs("chat")])
 
     def names() -> tuple[str, ...]:
         return (*service.names(), embeddings.name)

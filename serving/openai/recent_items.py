@@ -11,13 +11,24 @@ class RecentItems:
     """The newest items, in memory: after a restart a client has to send the conversation whole."""
 
     def __init__(self) -> None:
-        self._items: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
+        self._items: OrderedDict[tuple[str, str], Mapping[str, Any]] = OrderedDict()
+
+    def of(self, caller: str) -> "CallersItems":
+        """The items of responses to the caller of this name; others cannot refer to them."""
+        return CallersItems(self._items, caller)
+
+
+class CallersItems:
+    """One caller's items among ``items``, which are by caller and id."""
+
+    def __init__(self, items: OrderedDict[tuple[str, str], Mapping[str, Any]], caller: str) -> None:
+        self._items, self._caller = items, caller
 
     def keep(self, items: Iterable[Mapping[str, Any]]) -> None:
         for item in items:
-            self._items[item["id"]] = item
+            self._items[self._caller, item["id"]] = item
         while len(self._items) > MAX_ITEMS:
             self._items.popitem(last=False)
 
     def find(self, item_id: Any) -> Mapping[str, Any] | None:
-        return self._items.get(item_id) if isinstance(item_id, str) else None
+        return self._items.get((self._caller, item_id)) if isinstance(item_id, str) else None

@@ -8,13 +8,14 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
+from access.caller import caller_of, needs
 from serving import responses
 from serving.intake_calls import SOURCE_PARAMETER, source_of
 from serving.models.backend import Answer, Choice, Delta
 from serving.openai.bodies import ResponseEvent, ResponseObject
 from serving.openai.exchange import Exchange, Service
 from serving.openai.field_names import renamed
-from serving.openai.recent_items import RecentItems
+from serving.openai.recent_items import CallersItems, RecentItems
 from serving.openai.responses_request import OF_CHAT, RESPONSES, as_chat, without_effect
 from serving.openai.streaming import opened, sse, unless_gone
 from serving.requests import documented
@@ -42,7 +43,7 @@ ANSWERS = responses.answered(ResponseObject, responses.REPLY_HEADERS, (ResponseE
 
 def router(service: Service) -> APIRouter:
     """The route."""
-    api = APIRouter()
+    api = APIRouter(dependencies=[needs("chat")])
     recent = RecentItems()
 
     @api.post("/v1/responses", openapi_extra=documented(RESPONSES, SOURCE_PARAMETER), responses=ANSWERS)
@@ -52,10 +53,11 @@ def router(service: Service) -> APIRouter:
             return await answered(request)
 
     async def answered(request: Request) -> Response:
-        asked, sent, chat = as_chat(await request.body(), recent)
+        own = recent.of(caller_of(request).name)
+        asked, sent, chat = as_chat(await request.body(), own)
         exchange = Exchange(service, chat, source_of(request))
         exchange.ignored = sorted({*exchange.ignored, *without_effect(asked, sent)})
-        body = _Body(sent, service.backend.names()[0], RecentItems() if chat.store is False else recent)
+        body = _Body(sent, service.backend.names()[0], RecentItems().of("") if chat.store is False else own)
         if not asked.stream:
             answer, ids = await unless_gone(request, exchange.answer())
             return responses.json(orjson.dumps(body.complete(answer, ids)), headers=exchange.headers | responses.headers(ids))
@@ -69,7 +71,7 @@ def router(service: Service) -> APIRouter:
 class _Body:
     """The bodies of one response: one object, or numbered events."""
 
-    def __init__(self, sent: Mapping[str, Any], model: str, recent: RecentItems) -> None:
+    def __init__(self, sent: Mapping[str, Any], model: str, recent: CallersItems) -> None:
         self._model, self._recent = model, recent
         self._echoed = {name: value if sent.get(name) is None else sent[name] for name, value in ECHOED.items()}
         self._id, self._created = f"resp_{new_id().hex}", int(time.time())

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Discriminator, Field, Tag, TypeAdapter
 
 from serving.openai.messages import MAX_TURNS, TEXT_PARTS, AnyText
-from serving.openai.recent_items import RecentItems
+from serving.openai.recent_items import CallersItems
 from serving.openai.request import ChatRequest, Sampled, TokenLimit, TopLogprobs
 from serving.requests import loaded, read
 from storage.errors import InputRefused
@@ -51,7 +51,7 @@ class ResponsesRequest(Sampled):
 RESPONSES = TypeAdapter(ResponsesRequest)
 
 
-def as_chat(raw: bytes, recent: RecentItems) -> tuple[ResponsesRequest, Mapping[str, Any], ChatRequest]:
+def as_chat(raw: bytes, recent: CallersItems) -> tuple[ResponsesRequest, Mapping[str, Any], ChatRequest]:
     """The request, its fields as they were sent, and the chat request.
 
     Raises
@@ -97,7 +97,7 @@ def without_effect(asked: ResponsesRequest, sent: Mapping[str, Any]) -> list[str
     return sorted(fields + [f"tools.{each.get('type')}" for each in asked.tools or () if each.get("type") != "function"])
 
 
-def _messages(given: str | Sequence[Mapping[str, Any]], recent: RecentItems) -> list[dict[str, Any]]:
+def _messages(given: str | Sequence[Mapping[str, Any]], recent: CallersItems) -> list[dict[str, Any]]:
     if isinstance(given, str):
         return [{"role": "user", "content": given}]
     messages: list[dict[str, Any]] = []

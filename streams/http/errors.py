@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
-from storage.errors import FeedbackLoopError, InputRefused, Overloaded
+from storage.errors import FeedbackLoopError, InputRefused, NotAllowed, Overloaded
 from streams.http.visible_text import one_line, without_paths
 
 CLIENT = "invalid_request_error"
@@ -64,7 +64,11 @@ class Kind:
 
 Kinds = Mapping[type[FeedbackLoopError], Kind]
 
-KINDS: Kinds = {InputRefused: Kind(400, "invalid_value"), Overloaded: Kind(503, "overloaded", SERVER, own_files=True)}
+KINDS: Kinds = {
+    InputRefused: Kind(400, "invalid_value"),
+    NotAllowed: Kind(403, "not_allowed"),
+    Overloaded: Kind(503, "overloaded", SERVER, own_files=True),
+}
 
 
 def error_body(

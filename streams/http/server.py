@@ -138,5 +138,9 @@ class BoundedHttp(HttpToolsProtocol):
 
 
 def server_config(app: Any, **options: Any) -> uvicorn.Config:
-    """uvicorn's configuration for one of our apps, with the limits that all of them share."""
-    return uvicorn.Config(app, log_level="warning", http=BoundedHttp, ws="websockets-sansio", ws_max_size=MAX_BODY, **options)
+    """uvicorn's configuration for one of our apps, with the limits that all of them share.
+
+    ``proxy_headers`` is off: uvicorn would take a client's address from any program of this machine that sends ``X-Forwarded-For``.
+    """
+    shared: dict[str, Any] = {"log_level": "warning", "http": BoundedHttp, "ws": "websockets-sansio", "ws_max_size": MAX_BODY}
+    return uvicorn.Config(app, proxy_headers=False, **shared, **options)

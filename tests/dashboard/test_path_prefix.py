@@ -18,7 +18,7 @@ PREFIX = "/tools/loop"
 
 def test_every_page_works_under_a_path_prefix(tmp_path: Path, browser: BrowserContext) -> None:
     outside: list[str] = []
-    with running_hub(tmp_path / "home", hub={"path_prefix": PREFIX}) as hub:
+    with running_hub(tmp_path / "home", hub={"path_prefix": PREFIX}, access={"proxy_authenticates": True}) as hub:
 
         async def proxy(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "lifespan":

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from access.caller import OPEN
 from benchmarks.gates.promoted_world import PromotedWorld, reviewer_key
 from dashboard.actions.reviews import Conflict, Reviews, check_reviewer_key
 from storage.artifacts import Artifacts
@@ -23,12 +24,12 @@ def test_an_approval_is_refused_while_the_reviewers_key_cannot_be_used(tmp_path:
     version = world.evaluate("one").version
     reviews = Reviews(bus, lambda: world.versions, world.artifacts, check_reviewer_key(key))
     with pytest.raises(Conflict, match="cannot be signed for") as caught:
-        reviews.decide(version, decision="approve", reviewer="Rosa", reason="better")
+        reviews.decide(OPEN, version, decision="approve", reviewer="Rosa", reason="better")
     assert str(tmp_path) not in str(caught.value)
     assert everything(bus, VERSIONS.name) == []
-    reviews.decide(version, decision="reject", reviewer="Rosa", reason="a rejection signs nothing")
+    reviews.decide(OPEN, version, decision="reject", reviewer="Rosa", reason="a rejection signs nothing")
     reviewer_key(key)
-    reviews.decide(version, decision="approve", reviewer="Rosa", reason="better")
+    reviews.decide(OPEN, version, decision="approve", reviewer="Rosa", reason="better")
     assert len(everything(bus, VERSIONS.name)) == 2
 
 

@@ -207,7 +207,7 @@ AUTHORITIES = {"SSL_CERT_FILE": "/nowhere/ca.pem", "REQUESTS_CA_BUNDLE": "/nowhe
 
 def test_up_works_behind_a_proxy_with_a_wrong_ca_file_in_a_folder_with_packages_of_our_names(tmp_path: Path) -> None:
     """With everything in the environment that must not matter: ``up`` gets ready, and ``status`` finds it."""
-    for name in ("deploy", "storage", "streams", "serving", "dashboard", "trainers", "simulation", "httpx", "torch"):
+    for name in ("deploy", "storage", "streams", "access", "serving", "dashboard", "trainers", "simulation", "httpx", "torch"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise SystemExit('code of the working folder was run')\n")
     ports = {f"FEEDBACKLOOP_{name}__PORT": str(free_port()) for name in ("HUB", "PROCESSOR", "TRAINER", "SERVING")}

@@ -31,7 +31,7 @@ def test_every_public_name_imports_and_an_unknown_one_is_an_attribute_error() ->
 
 
 def test_the_client_loads_neither_the_server_nor_numpy() -> None:
-    rooms = {"storage", "trainers", "streams", "serving", "dashboard", "deploy"}
+    rooms = {"storage", "trainers", "streams", "access", "serving", "dashboard", "deploy"}
     heavy = {"numpy", "torch", "transformers", "duckdb", "pyarrow", "fastapi", "dash", "orjson"}
     assert not loaded_by("import feedbackloop") & (rooms | heavy | {"httpx", "pydantic"})
     assert not loaded_by("from feedbackloop import Client; Client()") & (rooms | heavy)

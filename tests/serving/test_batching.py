@@ -14,6 +14,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from access.guard import AccessGuard
 from serving.models.backend import Answer, Choice, Delta, Question, token_counts
 from serving.openai.chat import router
 from serving.openai.exchange import Service
@@ -211,6 +212,7 @@ def test_generation_stops_when_the_client_disconnects(start_app: StartApp, tmp_p
         app = FastAPI()
         app.include_router(router(Service(backend, intake, Pairing(backend, intake, PairingRule(1.0, 1, 1, 1.0)), 10)))
         answer_errors(app, REFUSALS)
+        app.add_middleware(AccessGuard)
         body = {"model": "endless", "messages": [{"role": "user", "content": "go on"}], "stream": stream}
         with start_app(app) as url:
             if stream:
@@ -255,6 +257,7 @@ def test_a_thousand_idle_streams_do_not_keep_others_waiting(start_app: StartApp,
         unfiltered = Safety(safety_section()(**off))
         pairing = Pairing(backend, intake, PairingRule(0.0, 1, 1, 1.0))
         app.include_router(router(Service(backend, intake, pairing, 10, safety=unfiltered)))
+        app.add_middleware(AccessGuard)
 
         def body(text: str) -> bytes:
             return json.dumps({"model": "endless", "stream": True, "messages": [{"role": "user", "content": text}]}).encode()

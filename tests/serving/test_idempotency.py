@@ -6,8 +6,12 @@ from uuid import UUID
 
 import httpx
 import pytest
+from fastapi import Request
 
-from serving.feedback.idempotency import ENTRY_BYTES, IdempotencyKeys, KeyReused, Remembered
+from access.caller import CALLER, Caller
+from access.permissions import EVERYTHING
+from serving.feedback.idempotency import ENTRY_BYTES, IdempotencyKeys, KeyReused, Remembered, request_key
+from serving.openai.recent_items import RecentItems
 from storage.events import new_id
 from storage.settings import Settings
 from storage.warehouse.verify import verify
@@ -127,6 +131,22 @@ def without_state(answers: list[dict[str, Any]]) -> list[Any]:
         {"results": without_state(answer["results"])} if "results" in answer else {k: v for k, v in answer.items() if k != "waiting"}
         for answer in answers
     ]
+
+
+def test_each_caller_has_its_own_keys() -> None:
+    def key_of(name: str) -> UUID | None:
+        scope = {"type": "http", "path": "/v1/feedback", "headers": [(b"idempotency-key", b"k")], "query_string": b"", "server": ("h", 1)}
+        return request_key(Request({**scope, CALLER: Caller("open", name, EVERYTHING)}))
+
+    assert key_of("one") == key_of("one")
+    assert len({key_of("one"), key_of("other"), key_of("")}) == 3
+
+
+def test_the_items_of_one_caller_are_not_anothers() -> None:
+    recent = RecentItems()
+    recent.of("one").keep([{"id": "msg_1", "text": "confidential"}])
+    assert recent.of("other").find("msg_1") is None
+    assert recent.of("one").find("msg_1") is not None
 
 
 def test_the_keys_of_a_process_are_bounded() -> None:

@@ -32,7 +32,7 @@ class Stars(Shape):
     stars: Literal[1, 2, 3, 4, 5]
 
 
-def publish(intake, given, source, caller):
+def publish(intake, given, source):
     thumb = "up" if given.stars > 3 else "down"
     return Published(intake.rating(conversation_id=given.conversation_id, recruiter=given.recruiter, thumb=thumb, source=source).event_id)
 

@@ -126,7 +126,7 @@ def test_no_station_but_the_sink_reads_the_topic() -> None:
 
 
 def test_no_other_file_of_the_product_names_the_tables_of_groups_and_outcomes() -> None:
-    rooms = ("storage", "trainers", "streams", "serving", "dashboard", "deploy", "feedbackloop")
+    rooms = ("storage", "trainers", "streams", "access", "serving", "dashboard", "deploy", "feedbackloop")
     files = [path for room in rooms for path in (ROOT / room).rglob("*") if path.suffix in (".py", ".sql")]
     readers = {path.relative_to(ROOT).as_posix() for path in files if NAMES.search(path.read_text(encoding="utf-8"))}
     assert readers == READERS

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.errors import ConfigurationError, InputRefused, Overloaded
+from storage.errors import ConfigurationError, InputRefused, NotAllowed, Overloaded
 from storage.events import new_id
 from storage.events.wire import decode
 from storage.settings import Common
@@ -204,6 +204,30 @@ def test_each_caller_has_its_own_rate_limit() -> None:
     limiter.admit(uuid4(), "r-1", "127.0.0.2")
     now = 60.0
     limiter.admit(uuid4(), "r-1", "127.0.0.1")
+
+
+def test_callers_are_told_apart_by_their_names() -> None:
+    intake = Intake(MemoryBus(), KEY, FeedbackCaps(judgments_per_minute=1))
+    intake.for_caller("one").judgment(**JUDGMENT)
+    intake.for_caller("other").judgment(**JUDGMENT)
+    with pytest.raises(Overloaded, match="this caller"):
+        intake.for_caller("one").judgment(**JUDGMENT)
+
+
+def test_a_caller_speaks_for_its_recruiters_only() -> None:
+    intake, bus = new_intake()
+    bound = intake.for_caller("product", frozenset({intake.pseudonym("recruiter", "Ada")}))
+    bound.judgment(**JUDGMENT | {"recruiter": "ADA"})
+    for refused in (
+        lambda: bound.judgment(**JUDGMENT | {"recruiter": "Bob"}),
+        lambda: bound.withdrawal(recruiter="Bob", pair_id=JUDGMENT["pair_id"]),
+        lambda: bound.rating(recruiter="Bob", conversation_id="c-1", thumb="up"),
+        lambda: bound.edit(**EDIT | {"recruiter": "Bob"}),
+        lambda: bound.rewrite(recruiter="Bob", edited="better", conversation_id="c-1"),
+    ):
+        with pytest.raises(NotAllowed, match="product may not speak for this recruiter"):
+            refused()
+    assert len(everything(bus, *TOPICS)) == 1
 
 
 def test_the_stratum_of_a_conversation_cannot_be_computed_without_the_key() -> None:

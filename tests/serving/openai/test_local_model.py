@@ -11,6 +11,7 @@ import pytest
 from fastapi import FastAPI
 from openai.types.chat import ChatCompletion
 
+from access.guard import AccessGuard
 from serving.duel import CurrentDuel, Duel
 from serving.models.backend import Answer, Choice, Delta, Question, Unavailable, token_counts
 from serving.openai.chat import router
@@ -149,6 +150,7 @@ def test_a_canary_answers_and_the_champion_does_when_it_has_just_ended(
         intake = Intake(bus, b"k" * 32)
         app = FastAPI()
         app.include_router(router(Service(champion, intake, Pairing(champion, intake, PairingRule(0.0, 1, 1, 1.0), duel), 10, duel)))
+        app.add_middleware(AccessGuard)
         with start_app(app) as url:
             body = {"model": "champion", "messages": ASKED, "stream": stream}
             answer = httpx.post(f"{url}/v1/chat/completions", json=body)

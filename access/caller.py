@@ -1,0 +1,78 @@
+"""Who makes a request, and what they may do. ``access.guard`` finds it out before any route runs."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fastapi import Depends
+from fastapi.security import HTTPBearer
+from starlette.requests import HTTPConnection
+
+from access.permissions import EVERYTHING, Permission
+from storage.errors import NotAllowed
+from storage.events import DecisionMade, Event
+from streams.intake import Intake
+
+CALLER = "feedbackloop.caller"  # scope key
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who makes a request.
+
+    Attributes
+    ----------
+    kind : in open mode ``open``; else ``key`` or ``own``, one of the service's own processes, or ``nobody`` at what is public
+    name : stable for one caller over time; empty in open mode, where nobody says who they are
+    recruiters : pseudonyms of the recruiters that the caller may speak for; None for all
+    """
+
+    kind: Literal["open", "nobody", "key", "own"]
+    name: str
+    permissions: frozenset[Permission]
+    recruiters: frozenset[str] | None = None
+
+    def may(self, *permissions: Permission) -> bool:
+        """Whether the caller has one of the permissions."""
+        return not self.permissions.isdisjoint(permissions)
+
+    def require(self, *permissions: Permission) -> None:
+        """Raise :class:`NotAllowed` unless the caller has one of the permissions."""
+        if not self.may(*permissions):
+            raise NotAllowed(f"this needs the permission {' or '.join(permissions)}, which {self.name or 'the caller'} does not have")
+
+
+OPEN = Caller("open", "", EVERYTHING)
+NOBODY = Caller("nobody", "", frozenset())
+
+
+def caller_of(connection: HTTPConnection) -> Caller:
+    """Who makes this request."""
+    caller: Caller = connection.scope[CALLER]
+    return caller
+
+
+class Needs(HTTPBearer):
+    """A route's dependency: refuses callers that have none of the permissions, and says in the OpenAPI document that a key is sent."""
+
+    def __init__(self, *permissions: Permission) -> None:
+        super().__init__(scheme_name="api_key", description="In the mode `required`, as `feedbackloop keys create` printed it.")
+        self.permissions = permissions
+
+    async def __call__(self, connection: HTTPConnection) -> None:
+        caller_of(connection).require(*self.permissions)
+
+
+def needs(*permissions: Permission) -> Any:
+    """What a route states in its ``dependencies``: callers need one of these permissions."""
+    return Depends(Needs(*permissions))
+
+
+def made_by(caller: Caller, decision: Event) -> list[DecisionMade]:
+    """The event that says who made a decision, to be published with it; none where nobody says who they are."""
+    return [DecisionMade(source=decision.source, caller=caller.name, decision=decision.event_id)] if caller.name else []
+
+
+def intake_of(intake: Intake, connection: HTTPConnection) -> Intake:
+    """The intake for this request: rate limits count for its caller (or their address), who speaks for their recruiters only."""
+    caller = caller_of(connection)
+    return intake.for_caller(caller.name or (connection.client.host if connection.client else ""), caller.recruiters)
