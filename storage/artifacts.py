@@ -8,6 +8,8 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 import orjson
@@ -18,6 +20,8 @@ from storage.places import shown, user_cache
 
 MANIFEST = "folder.json"  # stored with a folder's files: {relative path: SHA-256}; its own hash is the folder's hash
 CHUNK = 1 << 20
+STAGED = ".new-"  # prefix of what is being written
+ABANDONED = 3600.0  # seconds without a change after which its writer is taken for dead
 
 
 class Artifacts:
@@ -35,9 +39,10 @@ class Artifacts:
         self._remote = _Remote(self.url) if remote else None
         self._root = (cache or _default_cache(url)) if remote else Path(self.url)
         try:
-            self._root.mkdir(parents=True, exist_ok=True)
+            self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise ConfigurationError(f"artifacts = {shown(url)!r}: {error}; name a folder that can be written") from error
+        self._sweep()
 
     def put(self, path: Path) -> str:
         """Store a copy of the file or folder and return its hash. A no-op if it is already stored."""
@@ -104,6 +109,14 @@ class Artifacts:
             raise ArtifactError(f"artifact {sha} is a folder, not a file: open it with get()")
         return path.read_bytes()
 
+    def remove(self, sha: str) -> None:
+        """Remove the file or folder; no-op if it is not stored. Other machines' verified copies from a remote store remain."""
+        _require_hash(sha)
+        if self._remote is not None:
+            self._remote.remove(sha)
+        with self._new_folder() as scratch, suppress(FileNotFoundError):
+            os.replace(self._path(sha), Path(scratch) / sha)  # at once, so that nobody finds half a folder
+
     def __contains__(self, sha: str) -> bool:
         _require_hash(sha)
         return self._path(sha).exists() or (self._remote is not None and self._remote.holds(sha))
@@ -128,7 +141,15 @@ class Artifacts:
 
     def _new_folder(self) -> "tempfile.TemporaryDirectory[str]":
         # On the same file system as the destination, so that the rename is atomic.
-        return tempfile.TemporaryDirectory(dir=self._root, prefix=".new-", ignore_cleanup_errors=True)
+        return tempfile.TemporaryDirectory(dir=self._root, prefix=STAGED, ignore_cleanup_errors=True)
+
+    def _sweep(self) -> None:
+        """Remove what killed processes were writing."""
+        for staged in self._root.glob(f"{STAGED}*"):
+            with suppress(OSError):  # its writer is alive and has just removed it
+                changed = max(path.stat().st_mtime for path in (staged, *staged.rglob("*")))
+                if time.time() - changed > ABANDONED:
+                    shutil.rmtree(staged)
 
     def _move_into_place(self, staged: Path, sha: str) -> None:
         """Rename a verified artifact to its destination; concurrent writers of the same artifact are harmless."""
@@ -186,6 +207,12 @@ class _Remote:
             target = PurePosixPath(self._at(sha, name))
             self._files.makedirs(str(target.parent), exist_ok=True)
             self._files.put_file(str(path / name), str(target))
+
+    def remove(self, sha: str) -> None:
+        with suppress(FileNotFoundError):
+            self._files.rm_file(self._at(sha, MANIFEST))
+        with suppress(FileNotFoundError):
+            self._files.rm(self._at(sha), recursive=True)
 
     def fetch(self, sha: str, path: Path) -> None:
         if self._files.isfile(self._at(sha)):

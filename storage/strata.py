@@ -30,7 +30,17 @@ def fold_of(conversation_id: str, folds: int) -> int:
     return hashlib.sha256(f"fold {conversation_id}".encode()).digest()[0] % folds
 
 
-def conversation_of(prompt: Sequence[Message]) -> str:
-    """Derive a conversation id from the prompt's first user message, or from its first message if there is no user message."""
+def conversation_of(prompt: Sequence[Message], key: bytes = b"") -> str:
+    """Derive a conversation id from the prompt's first user message, or from its first message if there is no user message.
+
+    An id outlives the text. Under the installation's ``key`` nobody can find out by guessing what the candidate wrote; without a key
+    (training from a file, where ids are not stored) it is a plain hash.
+    """
     first = next((message for message in prompt if message.role == "user"), prompt[0])
-    return f"prompt-{hashlib.sha256(first.content.encode()).hexdigest()[:32]}"
+    return f"prompt-{digest_of(first.content, key)}"
+
+
+def digest_of(opening: str, key: bytes) -> str:
+    """32 hex digits of the HMAC-SHA-256 of a conversation's first words under ``key``, of their SHA-256 if it is empty."""
+    digest = hmac.digest(key, f"conversation\x1f{opening}".encode(), "sha256") if key else hashlib.sha256(opening.encode()).digest()
+    return digest.hex()[:32]

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
 from storage.errors import InputRefused
@@ -38,11 +38,12 @@ Answer = Response | Mapping[str, Any]
 Kind = TypeVar("Kind", bound=Event)
 Value = TypeVar("Value")
 
-PROMPT: TypeAdapter[tuple[Message, ...]] = TypeAdapter(Prompt)
+_HIDDEN = ConfigDict(hide_input_in_errors=True)
+PROMPT: TypeAdapter[tuple[Message, ...]] = TypeAdapter(Prompt, config=_HIDDEN)
 RESPONSE = TypeAdapter(Response)
-TEXT: TypeAdapter[str] = TypeAdapter(Text)
-NAME: TypeAdapter[str] = TypeAdapter(Name)
-IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
+TEXT: TypeAdapter[str] = TypeAdapter(Text, config=_HIDDEN)
+NAME: TypeAdapter[str] = TypeAdapter(Name, config=_HIDDEN)
+IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier, config=_HIDDEN)
 ID = TypeAdapter(UUID)
 NUMBER: TypeAdapter[float] = TypeAdapter(Finite)
 
@@ -72,9 +73,9 @@ def make_pair(
     priority: int = 0,
     opinions: int | None = None,
 ) -> PairDrawn:
-    """A validated pair, not published; its stratum and how it is asked depend on the installation's ``key``."""
+    """A validated pair, not published; its stratum, how it is asked and a derived conversation id depend on the installation's ``key``."""
     checked = messages(prompt)
-    conversation = conversation_of(checked) if conversation_id is None else checked_as(IDENTIFIER, conversation_id, "conversation_id")
+    conversation = conversation_of(checked, key) if conversation_id is None else checked_as(IDENTIFIER, conversation_id, "conversation_id")
     fixed = {} if event_id is None else {"event_id": event_id}
     identity = new_id() if pair_id is None else checked_as(ID, pair_id, "pair_id")
     stratum = stratum_of(conversation, key)

@@ -28,7 +28,7 @@ from storage.events import (
     new_id,
     now,
 )
-from storage.strata import stratum_of
+from storage.strata import digest_of, stratum_of
 from streams.asking import AskingSettings
 from streams.bus.protocol import Outlet, Record, records_of
 from streams.caps import JudgmentLimiter
@@ -57,7 +57,7 @@ TIMEOUT = 5.0  # seconds to publish before the client gets a 503
 
 
 class Intake:
-    """Turns client requests into events on ``outlet``; ``key`` is the secret for pseudonyms and for the split into strata.
+    """Turns client requests into events on ``outlet``; ``key`` is the secret for pseudonyms, derived ids and the split into strata.
 
     Every method raises ``InputRefused``, naming the field, for invalid input, and ``Overloaded`` when the log cannot be written. The events
     that they return hold the texts as given, with which the conversation goes on; ``redactor`` removes personal data from those published.
@@ -381,6 +381,14 @@ class Intake:
     def stratum(self, conversation_id: str) -> Stratum:
         """The stratum of the conversation."""
         return stratum_of(checked_as(IDENTIFIER, conversation_id, "conversation_id"), self._key)
+
+    def conversation_id(self, opening: str, candidate: str | None) -> str:
+        """The id of a conversation that the product names by none, from its first words and the candidate.
+
+        The same in every process of the installation. Without the key it cannot be guessed from the words, which it outlives.
+        """
+        person = "" if candidate is None else self.pseudonym("candidate", candidate)
+        return f"chat-{derived_id('conversation', person, digest_of(opening, self._key)).hex}"
 
     def pseudonym(self, role: Role, name: str) -> str:
         """``r-…`` for a recruiter, ``c-…`` for a candidate; deterministic, and not reversible without the key.

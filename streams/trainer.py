@@ -1,5 +1,6 @@
 """The trainer process: its identity, its health endpoints, and the pipeline that a claimed run executes."""
 
+import hmac
 import logging
 import os
 import secrets
@@ -15,9 +16,10 @@ from storage.artifacts import Artifacts
 from storage.errors import TrainingError
 from storage.events import TrainingRequested
 from storage.home import open_home
-from storage.settings import Settings
+from storage.settings import Common, Settings
 from streams.bus.open import bus_of
 from streams.health import Check, HealthServer
+from streams.pseudonyms import pseudonym_key
 from streams.settings import TrainerSettings
 from streams.stations.child import Progress, in_child
 from streams.stations.contexts import TrainerContext
@@ -79,6 +81,7 @@ def train(settings: Settings, work: Work, progress: Progress) -> Outcome:
     """Run the pipeline with the artifacts and settings of this installation."""
     import torch
 
+    from trainers.policy.training import CachePlace
     from trainers.runs.job import Job
     from trainers.runs.pipeline import run as run_pipeline
 
@@ -95,6 +98,7 @@ def train(settings: Settings, work: Work, progress: Progress) -> Outcome:
         champion_policy=artifacts.get(frozen.champion_policy) if frozen.champion_policy else None,
         challengers_before=frozen.challengers_before,
         settings=_settings_of(request, settings, artifacts),
+        cache=CachePlace(settings.common.home / "reference-log-probabilities", _cache_key(settings.common)),
     )
     result = run_pipeline(job, work.folder, artifacts, progress)
     return Outcome(result.version, result.policy, result.report, result.gates, result.verdict)
@@ -108,6 +112,10 @@ def _settings_of(request: TrainingRequested, settings: Settings, artifacts: Arti
     if request.settings is None:
         return RunSettings.read(settings, request.method)
     return RunSettings.of(read_frozen(artifacts, request.settings))
+
+
+def _cache_key(common: Common) -> bytes:
+    return hmac.digest(pseudonym_key(common), b"reference log-probabilities", "sha256")
 
 
 @contextmanager

@@ -45,13 +45,13 @@ class TwoReplies(Shown):
 
 
 class _Choice(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
     message: dict[str, Any]
 
 
 class _Completion(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
     model: str
     choices: tuple[_Choice, ...]
@@ -59,7 +59,7 @@ class _Completion(BaseModel):
 
 
 class _Rewards(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
     rewards: tuple[Opinion, ...]
     first_is_better: float | None

@@ -1,6 +1,5 @@
 """Commands on the log itself: topics, quarantine, replay, schemas. None of them needs the hub or the warehouse's lock."""
 
-import base64
 import json
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,13 +16,14 @@ from storage.places import shown
 from storage.settings import Settings
 from streams.bus.kafka_settings import KafkaSettings, is_kafka, servers_of
 from streams.bus.open import bus_of
-from streams.bus.protocol import Bus, Partition, Record
+from streams.bus.protocol import Bus, Logged, Partition, Record
 from streams.bus.scan import to_end
 from streams.bus.topics import QUARANTINE
 
 topics = typer.Typer(help="The topics on Kafka.", no_args_is_help=True)
 quarantine = typer.Typer(help="Events that could not be read or handled: inspect and retry them.", no_args_is_help=True)
 TIMEOUT = 30.0  # seconds to publish
+SHOWN = 256 * 1024  # bytes
 
 
 @topics.command()
@@ -50,20 +50,20 @@ def list_() -> None:
 
 @quarantine.command()
 def show(event_id: str) -> None:
-    """Show one quarantined event, with the stored part of its bytes."""
+    """Show one quarantined event, with the first 256 kB that stand at its position on the log."""
     with closing(bus_of(Settings.read())) as bus:
         one = _find(bus, event_id)
-    typer.echo(json.dumps(one.model_dump(mode="json", exclude={"payload"}), indent=2))
-    typer.echo(base64.b64decode(one.payload).decode("utf-8", "backslashreplace"))
+        entry = _entry(bus, one)
+    typer.echo(json.dumps(one.model_dump(mode="json"), indent=2))
+    typer.echo(entry.value[:SHOWN].decode("utf-8", "backslashreplace"))
 
 
 @quarantine.command()
 def retry(event_id: str) -> None:
     """Publish an event's bytes again at the end of their topic, for readers fixed since then. Readers that handled it skip the repeat."""
     with closing(bus_of(Settings.read())) as bus:
-        one = _find(bus, event_id)
-        (entry,) = bus.read({Partition(one.topic, one.partition): one.offset - 1}, limit=1, wait=0)
-        (position,) = bus.publish([Record(one.topic, entry.key, entry.value)], timeout=TIMEOUT)
+        entry = _entry(bus, _find(bus, event_id))
+        (position,) = bus.publish([Record(entry.partition.topic, entry.key, entry.value)], timeout=TIMEOUT)
     typer.echo(f"published again as {position.partition.topic}/{position.partition.number}@{position.offset}")
 
 
@@ -107,3 +107,9 @@ def _find(bus: Bus, event_id: str) -> EventQuarantined:
         if one.event_id == wanted:
             return one
     raise InputRefused(f"nothing with the id {event_id} is in quarantine; 'feedbackloop quarantine list' shows what is")
+
+
+def _entry(bus: Bus, one: EventQuarantined) -> Logged:
+    """The entry that was quarantined."""
+    (entry,) = bus.read({Partition(one.topic, one.partition): one.offset - 1}, limit=1, wait=0)
+    return entry

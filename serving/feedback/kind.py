@@ -12,9 +12,9 @@ from streams.intake import Intake
 
 
 class Shape(BaseModel):
-    """Base of request models: frozen, strict, unknown fields refused."""
+    """Base of request models: frozen, strict, unknown fields refused, and no input in errors, which reach logs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 class Published(NamedTuple):

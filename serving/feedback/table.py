@@ -1,9 +1,9 @@
 """The table of feedback kinds. A new one is a file beside this one and a row here."""
 
 from functools import cache
-from typing import Annotated, Union
+from typing import Annotated, Any, Union
 
-from pydantic import Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from serving.feedback import comment, comparison, edit, score, thumb, withdrawal
 from serving.feedback.kind import FeedbackKind, Shape
@@ -25,5 +25,5 @@ def kind_of(body: Shape) -> FeedbackKind:
 @cache
 def _adapter(rows: tuple[FeedbackKind, ...]) -> TypeAdapter[Shape]:
     bodies = Union[tuple(row.body for row in by_name("feedback kind", rows).values())]  # type: ignore[valid-type]  # noqa: UP007
-    parsed: TypeAdapter[Shape] = TypeAdapter(Annotated[bodies, Field(discriminator="type")])  # type: ignore[arg-type]  # built at run time
-    return parsed
+    shape: Any = Annotated[bodies, Field(discriminator="type")]
+    return TypeAdapter(shape, config=ConfigDict(hide_input_in_errors=True))

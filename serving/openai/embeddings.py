@@ -29,7 +29,7 @@ MAX_TEXTS = 256
 class EmbeddingRequest(BaseModel):
     """The body; other fields are accepted and ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True, hide_input_in_errors=True)
 
     model: Annotated[GivenName, Field(examples=["all-MiniLM-L6-v2"])]
     input: Annotated[

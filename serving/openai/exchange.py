@@ -1,6 +1,5 @@
 """One chat request, from what the client asked to the event on the log; the endpoints of OpenAI's API differ only in their bodies."""
 
-import hashlib
 import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from serving.pairing import Pairing
 from serving.requests import FieldRefused
 from serving.reranking import Reranker
 from serving.safety.safety import ReplyStream, Safety
-from storage.events import Intervention, Message, derived_id
+from storage.events import Intervention, Message
 from streams.intake import Intake
 
 UNLOGGED_MODEL = "unlogged"  # the champion, for requests that are no feedback material, such as a client's titles and tags
@@ -206,12 +205,10 @@ class Exchange:
         return service.best_of
 
     def _derived_conversation(self, messages: tuple[Message, ...]) -> str:
-        """Id for a conversation without one: a hash of the messages up to the first user message, which stay the same as it grows."""
+        """Id for a conversation without one: of its messages up to the first user message, which stay the same as it grows."""
         first = next((i for i, message in enumerate(messages) if message.role == "user"), len(messages) - 1)
-        candidate = "" if self._asked.user is None else self._service.intake.pseudonym("candidate", self._asked.user)
         opening = "\x1e".join(f"{message.role}\x1f{message.content}" for message in messages[: first + 1])
-        digest = hashlib.sha256(opening.encode()).hexdigest()[:32]
-        return f"chat-{derived_id('conversation', candidate, f'prompt-{digest}').hex}"
+        return self._service.intake.conversation_id(opening, self._asked.user)
 
     async def _record(self, answer: Answer) -> dict[str, str | None]:
         """Make the reply durable and offer it for pairing; return the ids by which it can be judged."""

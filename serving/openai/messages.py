@@ -25,7 +25,7 @@ AnyText = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 class AnyMessage(BaseModel):
     """One message. Fields that are not named here go to an upstream and have no effect on a local model."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True, hide_input_in_errors=True)
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: (

@@ -30,7 +30,7 @@ NEUTRAL: Mapping[str, Any] = {  # values that ask for nothing else than what hol
 
 
 class StreamOptions(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True, hide_input_in_errors=True)
 
     include_usage: bool | None = None
 
@@ -60,7 +60,7 @@ TopLogprobs = Annotated[int, Field(ge=0, le=20), WHOLE]
 class Sampled(BaseModel):
     """The fields that the chat endpoints share; any others are accepted too."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True, hide_input_in_errors=True)
 
     model: Annotated[GivenName, Field(examples=["champion"])]
     stream: bool | None = None

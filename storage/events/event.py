@@ -12,9 +12,9 @@ from storage.events.ids import new_id, now
 
 
 class Part(BaseModel):
-    """A value inside an event."""
+    """A value inside an event. Errors do not show their input: they reach logs, where what people wrote could not be erased."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Event(Part):

@@ -9,13 +9,13 @@ from storage.events.fields import Identifier, Sha256
 
 
 class EventQuarantined(Event):
-    """Something on ``topic`` could not be read or handled; its first 256 kB are kept here with the hash of all of it."""
+    """Something on ``topic`` could not be read or handled. Its bytes stay where they are: a copy of them could not be erased with them."""
 
     kind: Literal["EventQuarantined"] = "EventQuarantined"
+    schema_version: Literal[2] = 2  # type: ignore[assignment]
     topic: Identifier
     partition: Annotated[int, Field(ge=0)]
     offset: Annotated[int, Field(ge=0)]
     reader: Identifier
     reason: str
-    payload: str  # base64
     payload_hash: Sha256

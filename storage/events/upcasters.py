@@ -12,6 +12,7 @@ Upcaster = Callable[[Fields], Fields]
 
 # (kind, version) → function from the fields to those of the next version; it may modify its argument.
 UPCASTERS: dict[tuple[str, int], Upcaster] = {
+    ("EventQuarantined", 1): lambda fields: _without(fields, "payload"),
     ("ModelPromoted", 1): lambda fields: fields | {"record": None},
     ("PairDrawn", 1): lambda fields: fields,  # v2: drawn is any identifier
     ("PairDrawn", 2): lambda fields: fields | {"arm": "uniform", "priority": 0, "opinions": None},
@@ -23,6 +24,10 @@ UPCASTERS: dict[tuple[str, int], Upcaster] = {
     ("TrainingRequested", 1): lambda fields: fields | {"settings": None},  # v2: method is any identifier
     ("TrainingRequested", 2): lambda fields: fields | {"requested_by": None},
 }
+
+
+def _without(fields: Fields, name: str) -> Fields:
+    return {each: value for each, value in fields.items() if each != name}
 
 
 def upcast(fields: Fields, version: int, newest: int) -> Fields:

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Union
 
 import orjson
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from storage.errors import EventUnreadable, SchemaTooNew
 from storage.events import EVENTS, Event, PreferenceJoined, forget_given, newest_version, problems
@@ -13,7 +13,10 @@ from storage.events.upcasters import upcast
 WRITTEN = frozenset({"schema_version", "event_id", "occurred_at"})
 
 # Bypasses TypeAdapter's methods, whose option handling takes a fifth of the time.
-_ANY: Any = TypeAdapter(Annotated[Union[tuple(EVENTS.values())], Field(discriminator="kind")]).validator  # type: ignore[arg-type]  # noqa: UP007
+_ANY: Any = TypeAdapter(
+    Annotated[Union[tuple(EVENTS.values())], Field(discriminator="kind")],  # type: ignore[arg-type]  # noqa: UP007
+    config=ConfigDict(hide_input_in_errors=True),
+).validator
 
 
 def encode(event: Event) -> bytes:

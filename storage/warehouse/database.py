@@ -12,6 +12,7 @@ from storage.errors import ConfigurationError, WarehouseError
 
 LOCKED_BY = re.compile(r"held in (?P<program>.*?) ?\(PID (?P<pid>\d+)\)")
 RETRY_INTERVAL = 0.2  # seconds
+RECORD = "INSERT INTO migration VALUES ($number, $name)"
 
 
 def connect(path: Path, *, memory_limit: str, threads: int, read_only: bool, patience: float = 0.0) -> duckdb.DuckDBPyConnection:
@@ -39,18 +40,21 @@ def connect(path: Path, *, memory_limit: str, threads: int, read_only: bool, pat
             if not read_only:
                 path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             connection = duckdb.connect(str(path), read_only=read_only, config=config)
-            break
         except (duckdb.Error, OSError) as error:
             if LOCKED_BY.search(str(error)) is None or time.monotonic() > deadline:
                 raise _cannot_open(path, error) from error
-        time.sleep(RETRY_INTERVAL)
-    try:
-        connection.execute("SET GLOBAL TimeZone = 'UTC'")
-        _migrate(connection, path, read_only)
-    except BaseException:
+            time.sleep(RETRY_INTERVAL)
+            continue
+        try:
+            connection.execute("SET GLOBAL TimeZone = 'UTC'")
+            dropped = _migrate(connection, path, read_only)
+        except BaseException:
+            connection.close()
+            raise
+        if dropped is None:
+            return connection
         connection.close()
-        raise
-    return connection
+        _rewrite(path, dropped, config)
 
 
 @cache
@@ -62,8 +66,11 @@ def statement(name: str) -> str:
     return file.read_text(encoding="utf-8")
 
 
-def _migrate(connection: duckdb.DuckDBPyConnection, path: Path, read_only: bool) -> None:
-    """Apply pending migrations, each in its own transaction."""
+def _migrate(connection: duckdb.DuckDBPyConnection, path: Path, read_only: bool) -> tuple[int, str] | None:
+    """Apply pending migrations, each in its own transaction, up to one that drops a column.
+
+    The number and name of that one are returned, not recorded: it is applied when :func:`_rewrite` has written the file anew.
+    """
     files = sorted(
         (f for f in (resources.files("storage.warehouse") / "migrations").iterdir() if f.name.endswith(".sql")), key=lambda f: f.name
     )
@@ -80,10 +87,30 @@ def _migrate(connection: duckdb.DuckDBPyConnection, path: Path, read_only: bool)
     for number, file in enumerate(files, start=1):
         if number in done:
             continue
+        text = file.read_text(encoding="utf-8")
+        drops = bool(done) and "DROP COLUMN" in text  # a new file has nothing to lose
         connection.begin()
-        connection.execute(file.read_text(encoding="utf-8"))
-        connection.execute("INSERT INTO migration VALUES ($number, $name)", {"number": number, "name": file.name})
+        connection.execute(text)
+        if not drops:
+            connection.execute(RECORD, {"number": number, "name": file.name})
         connection.commit()
+        if drops:
+            return number, file.name
+    return None
+
+
+def _rewrite(path: Path, migration: tuple[int, str], config: dict[str, str | bool | int | float | list[str]]) -> None:
+    """Copy what the file holds to a new one in its place: DuckDB leaves what was dropped in free blocks, even after VACUUM."""
+    fresh = path.with_name(f".new-{path.name}")
+    fresh.unlink(missing_ok=True)
+    with duckdb.connect(config=config) as both:
+        both.execute("ATTACH $path AS old (READ_ONLY)", {"path": str(path)})
+        both.execute("ATTACH $path AS fresh", {"path": str(fresh)})
+        both.execute("COPY FROM DATABASE old TO fresh")
+        both.execute("USE fresh")
+        both.execute(RECORD, {"number": migration[0], "name": migration[1]})
+        both.execute("USE memory")
+    fresh.replace(path)
 
 
 def _cannot_open(path: Path, error: Exception) -> WarehouseError | ConfigurationError:

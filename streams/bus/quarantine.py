@@ -1,9 +1,8 @@
-"""Quarantine entries that cannot be read or handled, with the reason and the bytes, so that processing continues.
+"""Quarantine entries that cannot be read or handled: their position, the reason and a hash, so that processing continues.
 
 Every reader decodes through here; the events go to ``feedback.quarantine`` and from there, by the sink, to the warehouse.
 """
 
-import base64
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,8 +15,6 @@ from storage.warehouse.rows import refuse_unstorable
 from streams import metrics
 from streams.bus.protocol import Logged, Partition
 from streams.bus.topics import TOPIC_OF
-
-MAX_PAYLOAD = 256 * 1024  # bytes
 
 
 @dataclass
@@ -89,6 +86,5 @@ def quarantined(entry: Logged, reader: str, reason: str) -> EventQuarantined:
         offset=entry.offset,
         reader=reader,
         reason=reason[:2000],
-        payload=base64.b64encode(entry.value[:MAX_PAYLOAD]).decode("ascii"),
         payload_hash=hashlib.sha256(entry.value).hexdigest(),
     )

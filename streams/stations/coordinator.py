@@ -4,6 +4,7 @@ It reacts to ``training.requested``, ``ReviewDecided`` and new judgments in the 
 """
 
 import logging
+import shutil
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -39,6 +40,7 @@ class Coordinator:
     def __init__(
         self, bus: Bus, warehouse: Warehouse, artifacts: Artifacts, folder: Path, stop: threading.Event, attestor: Attestor
     ) -> None:
+        shutil.rmtree(folder, ignore_errors=True)  # left by a hub that was killed while it froze
         self._attestor = attestor
         self._bus, self._warehouse, self._artifacts, self._folder, self._stop = bus, warehouse, artifacts, folder, stop
         self._woken = threading.Event()

@@ -55,12 +55,12 @@ def freeze_next(
     if words is not None:
         return Shortage(request.run_id, words)
     target = folder / str(request.run_id)
-    if target.exists():  # left by a hub that was killed before it published the event
-        shutil.rmtree(target)
     folder.mkdir(parents=True, exist_ok=True)
-    freeze(warehouse, target, run_id=request.run_id, through_sequence=through, sources=request.sources, since=since)
-    snapshot = artifacts.put(target)
-    shutil.rmtree(target)  # the artifact store has the only copy
+    try:
+        freeze(warehouse, target, run_id=request.run_id, through_sequence=through, sources=request.sources, since=since)
+        snapshot = artifacts.put(target)
+    finally:
+        shutil.rmtree(target, ignore_errors=True)  # the artifact store has the only copy
     return frozen(request, snapshot, versions)
 
 

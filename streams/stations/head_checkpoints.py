@@ -1,4 +1,7 @@
-"""Where a head's checkpoints are: in the learner's folder, and every thousand numbers in the artifact store, for the next worker."""
+"""Where a head's checkpoints are: in the learner's folder, and every thousand numbers in the artifact store, for the next worker.
+
+Only the last two uploads are kept: a checkpoint holds pseudonyms and features of all that was judged, also of what was removed since.
+"""
 
 import logging
 from pathlib import Path
@@ -10,13 +13,14 @@ from streams.bus.protocol import Bus
 from streams.bus.quarantine import decoded, event_in
 from streams.bus.scan import batches
 from streams.bus.topics import REWARD
-from trainers.reward.online.checkpoint import load, part_file, save_hashed
+from trainers.reward.online.checkpoint import load, part_file, parts_of, save_hashed
 from trainers.reward.online.head import Head
 
 log = logging.getLogger(__name__)
 
 UPLOAD_EVERY = 1_000  # sequence numbers between checkpoints uploaded to the artifact store
-UPLOAD_SEARCH = 2_000  # reward updates searched for the last uploaded checkpoint
+UPLOADS_KEPT = 2  # another worker may be reading the last but one
+UPLOAD_SEARCH = (UPLOADS_KEPT + 2) * UPLOAD_EVERY  # reward updates searched for uploads: of a head, two are at most UPLOAD_EVERY apart
 
 
 class HeadCheckpoints:
@@ -44,14 +48,31 @@ class HeadCheckpoints:
         """Write the checkpoint to the folder; returns its SHA-256."""
         return save_hashed(head, self._path)
 
-    def upload(self, head: Head, before: RewardUpdated | None, update: RewardUpdated) -> None:
-        """Upload the saved ``head`` if a multiple of ``UPLOAD_EVERY`` lies between the two updates: missing parts of its history first."""
+    def upload(self, bus: Bus, head: Head, before: RewardUpdated | None, update: RewardUpdated) -> None:
+        """Upload the saved ``head`` if a multiple of ``UPLOAD_EVERY`` lies between the two updates: missing parts of its history first.
+
+        All uploads before the last two are removed, those of another head too.
+        """
         if self._artifacts is None or not _is_upload_due(before, update):
             return
         for part in head.history.parts:
             if part.digest not in self._artifacts:
                 self._artifacts.put(part_file(self._path, part.digest))
         self._artifacts.put(self._path)
+        self._remove_old_uploads(bus, self._artifacts)
+
+    def _remove_old_uploads(self, bus: Bus, artifacts: Artifacts) -> None:
+        checkpoints = [update.checkpoint for update in _uploads(bus, artifacts)]
+        try:
+            parts = {checkpoint: set(parts_of(artifacts.get(checkpoint))) for checkpoint in checkpoints}
+        except ArtifactError as error:
+            log.warning("%s; older uploads are kept", error)
+            return
+        needed = set().union(*(parts[checkpoint] for checkpoint in checkpoints[-UPLOADS_KEPT:]))
+        for checkpoint in checkpoints[:-UPLOADS_KEPT]:
+            for part in parts[checkpoint] - needed:
+                artifacts.remove(part)
+            artifacts.remove(checkpoint)  # last: a learner that is killed before finds the rest again
 
     def _from_disk(self, history: bool) -> Head | None:
         if not self._path.exists():
@@ -63,21 +84,27 @@ class HeadCheckpoints:
             return None
 
     def _from_artifacts(self, bus: Bus, history: bool) -> Head | None:
-        """The newest uploaded checkpoint of this head that the last ``UPLOAD_SEARCH`` updates on the log name."""
+        """The newest uploaded checkpoint of this head."""
         if self._artifacts is None:
             return None
-        before, uploaded = None, None
-        for update in _last_updates(bus, UPLOAD_SEARCH):
-            if update.head_id == self._head_id:
-                uploaded = update if _is_upload_due(before, update) and update.checkpoint in self._artifacts else uploaded
-                before = update
-        if uploaded is None:
+        own = [update.checkpoint for update in _uploads(bus, self._artifacts) if update.head_id == self._head_id]
+        if not own:
             return None
         try:
-            return load(self._artifacts.get(uploaded.checkpoint), history=history, part_at=self._artifacts.get)
+            return load(self._artifacts.get(own[-1]), history=history, part_at=self._artifacts.get)
         except ArtifactError as error:
             log.warning("%s; continuing without this checkpoint", error)
             return None
+
+
+def _uploads(bus: Bus, artifacts: Artifacts) -> list[RewardUpdated]:
+    """The updates, of any head, whose checkpoints were uploaded, oldest first; of the last ``UPLOAD_SEARCH`` on the log."""
+    found, before = [], dict[str, RewardUpdated]()
+    for update in _last_updates(bus, UPLOAD_SEARCH):
+        if _is_upload_due(before.get(update.head_id), update) and update.checkpoint in artifacts:
+            found.append(update)
+        before[update.head_id] = update
+    return found
 
 
 def last_update(bus: Bus) -> RewardUpdated | None:

@@ -146,7 +146,7 @@ class Learner:
             before = self._published
             self._bus.publish(records_of([update]), timeout=TIMEOUT)
             self._published = update
-            self._checkpoints.upload(self.head, before, update)  # after publishing, which must not wait for it
+            self._checkpoints.upload(self._bus, self.head, before, update)  # after publishing, which must not wait for it
             metrics.observe_latency("learner", self._taken)
         self._taken = []
         self._flushed_at = started  # intervals are measured from start to start

@@ -5,6 +5,7 @@ work itself is ``trainers.runs.pipeline``; its result goes to ``models.versions`
 """
 
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -71,6 +72,7 @@ class Trainer:
     def step(self, wait: float) -> None:
         while self._read(wait) == BATCH:
             wait = 0
+        self._remove_folders_of_ended_runs()
         run = open_run(self._runs)
         if run is None or run.frozen is None or run.request is None:
             return
@@ -84,7 +86,7 @@ class Trainer:
                 self._claim(run_id, run.attempt + 1)
 
     def close(self) -> None:
-        """No-op: finished stages are in the run's folder."""
+        """No-op: finished stages of an open run are in its folder."""
 
     def _read(self, wait: float) -> int:
         entries = self._bus.read(self._after, limit=BATCH, wait=wait)
@@ -95,6 +97,14 @@ class Trainer:
         if batch.too_new:
             raise batch.too_new
         return len(entries)
+
+    def _remove_folders_of_ended_runs(self) -> None:
+        """A folder holds replies, datasets and training states, and only an open run resumes from it."""
+        for folder in (self._home / "runs").glob("*"):
+            if any(str(run_id) == folder.name and run.ended for run_id, run in self._runs.items()):
+                shutil.rmtree(
+                    folder, ignore_errors=True
+                )  # a trainer that has been overtaken may still write there: the next step tries again
 
     def _backing_off(self, run: Run) -> bool:
         """Whether the last attempt failed so recently that a retry is likely to fail too."""

@@ -8,7 +8,11 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
+from serving import online_reward, requests
+from serving.feedback import bulk, table
+from serving.openai import completions, embeddings, request, responses_request
 from storage.settings import Settings
 from tests.serving.conftest import Server, run_serving
 
@@ -22,7 +26,30 @@ COMMENT = {"type": "comment", "reply_id": PAIR, "recruiter": "Ada", "comment": "
 WITHDRAWAL = {"type": "withdrawal", "pair_id": PAIR, "recruiter": "Ada"}
 REWRITE = {"type": "edit", "reply_id": PAIR, "edited": "yes", "recruiter": "Ada"}
 EDIT = {"type": "edit", "prompt": [USER], "original": "no", "edited": "yes", "recruiter": "Ada"}
+NAME = "Rosa Marchetti"
 PAIRED = {"prompt": [USER], "responses": ["yes", "no"]}
+
+
+@pytest.mark.parametrize(
+    ("shape", "body"),
+    [
+        (request.CHAT, CHAT | {"messages": [USER | {"content": 7, "name": NAME}]}),
+        (request.CHAT, CHAT | {"temperature": NAME}),
+        (completions.COMPLETION, {"model": "champion", "prompt": {"text": NAME}}),
+        (responses_request.RESPONSES, {"model": "champion", "input": {"text": NAME}}),
+        (embeddings.EMBEDDING, {"model": "all-MiniLM-L6-v2", "input": {"text": NAME}}),
+        (requests.PAIR, PAIRED | {"responses": [NAME, f"{NAME}\0"]}),
+        (requests.OUTCOME, {"candidate": [NAME]}),
+        (requests.RERANK, {"model": "head", "query": f"{NAME}\0", "documents": [NAME]}),
+        (online_reward.REWARD, {"prompt": [USER], "replies": f"{NAME}"}),
+        (table.adapter(), EDIT | {"edited": [NAME]}),
+        (bulk.BULK, {"items": NAME}),
+    ],
+)
+def test_the_error_of_a_body_does_not_show_what_was_written(shape: TypeAdapter[Any], body: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as error:
+        shape.validate_json(json.dumps(body))
+    assert NAME not in str(error.value)
 
 
 @pytest.fixture(scope="module")

@@ -241,7 +241,6 @@ def one_of_each() -> list[Event]:
             offset=4,
             reader="sink",
             reason="not JSON: \x00",
-            payload="AAAA",
             payload_hash=HASH,
         ),
         RewardUpdated(

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,31 @@ def test_downloads_from_a_remote_store_are_verified(adapter: Path, tmp_path: Pat
     assert not list((tmp_path / "there").rglob("vocab.json"))
 
 
+def test_a_removed_artifact_is_gone_from_the_store_and_from_this_machine(store: Artifacts, adapter: Path, tmp_path: Path) -> None:
+    kept, shas = store.put_bytes(b"kept"), (store.put(adapter), store.put_bytes(b"Rosa Marchetti"))
+    for sha in shas:
+        store.remove(sha)
+        store.remove(sha)
+        assert sha not in store
+        with pytest.raises(ArtifactError, match="it is not there"):
+            store.get(sha)
+    assert store.read(kept) == b"kept"
+    left = [path for path in tmp_path.rglob("*") if path.is_file() and adapter not in path.parents]
+    assert [path.name for path in left] == [kept]
+    assert store.put(adapter) == shas[0]
+
+
+def test_what_a_killed_process_was_writing_is_removed_when_the_store_is_opened_later(tmp_path: Path) -> None:
+    for name, age in (("abandoned", 2 * 3600), ("being-written", 60)):
+        staged = tmp_path / f".new-{name}" / "adapter"
+        staged.mkdir(parents=True)
+        (staged / "weights").write_bytes(b"half")
+        for path in (staged / "weights", staged, staged.parent):
+            os.utime(path, (time.time() - age,) * 2)
+    sha = Artifacts(str(tmp_path)).put_bytes(b"report")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([".new-being-written", sha[:2]])
+
+
 def test_a_missing_artifact_and_a_malformed_hash_are_refused(store: Artifacts, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="it is not there; copy it"):
         store.get("0" * 64)
@@ -139,6 +165,11 @@ def test_an_unusable_store_is_a_configuration_error(tmp_path: Path) -> None:
         Artifacts(str(tmp_path / "file" / "store"))
     with pytest.raises(ConfigurationError, match="nonsense"):
         Artifacts("nonsense://bucket", cache=tmp_path / "cache")
+
+
+def test_a_new_store_is_closed_to_others(store: Artifacts, tmp_path: Path) -> None:
+    root = store.get(store.put_bytes(b"what candidates wrote")).parents[1]
+    assert root.stat().st_mode & 0o077 == 0
 
 
 def test_several_writers_of_the_same_artifact_do_not_disturb_each_other(adapter: Path, tmp_path: Path) -> None:

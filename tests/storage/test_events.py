@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -40,6 +41,22 @@ def test_a_stored_event_without_id_time_or_version_is_unreadable(field: str) -> 
     joined = next(event for event in one_of_each() if isinstance(event, PreferenceJoined))
     with pytest.raises(EventUnreadable, match=f"JudgmentGiven: {field}: missing"):
         decode(changed(joined, lambda fields: fields["judgment"].pop(field)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda fields: fields.update(reply="Dear Rosa Marchetti\0"),
+        lambda fields: fields.update(reply=["Dear Rosa Marchetti"]),
+        lambda fields: fields["prompt"][0].update(content="Rosa Marchetti\0"),
+        lambda fields: fields.update(schema_version="Rosa Marchetti"),
+        lambda fields: fields.update(schema_version=1, sampling="Rosa Marchetti"),
+    ],
+)
+def test_the_traceback_of_an_unreadable_event_does_not_show_what_was_written(change: Callable[[dict[str, Any]], object]) -> None:
+    with pytest.raises(EventUnreadable) as unreadable:
+        decode(changed(reply(1), change))
+    assert "Marchetti" not in "".join(traceback.format_exception(unreadable.value))
 
 
 @pytest.mark.parametrize("event", one_of_each(), ids=lambda event: event.kind)

@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest.mock import ANY
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +22,7 @@ from tests.storage.facts import Log, apply, features, id_of, judgment, pair, rep
 pytestmark = pytest.mark.training
 
 Table = list[dict[str, Any]]
+NAME = "Rosa Marchetti"
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +46,18 @@ class Changed:
     ratings: pa.Table
 
 
-def failures(snapshot: Snapshot, change: Callable[[Table, Table], None], **arguments: Any) -> dict[str, str]:
+def changed(snapshot: Snapshot, change: Callable[[Table, Table], None]) -> Any:
     preferences, prompts = snapshot.preferences.to_pylist(), snapshot.prompts.to_pylist()
     change(preferences, prompts)
-    changed: Any = Changed(
+    return Changed(
         pa.Table.from_pylist(preferences, snapshot.preferences.schema),
         pa.Table.from_pylist(prompts, snapshot.prompts.schema),
         snapshot.ratings,
     )
-    return checked(changed, **arguments)
+
+
+def failures(snapshot: Snapshot, change: Callable[[Table, Table], None], **arguments: Any) -> dict[str, str]:
+    return checked(changed(snapshot, change), **arguments)
 
 
 def checked(snapshot: Snapshot, **arguments: Any) -> dict[str, str]:
@@ -118,16 +121,16 @@ def broken_relations(preferences: Table, prompts: Table) -> None:
 def test_values_that_break_an_expectation_are_described(snapshot: Snapshot) -> None:
     assert failures(snapshot, broken_values) == {
         "preferences.recruiter.present": "recruiter is missing: 1 of 31 rows",
-        "preferences.choice.known": "a choice is not A, B or tie: 1 of 31 rows, such as neither",
-        "preferences.strength.between_1_and_4": "a strength is outside 1 to 4: 1 of 31 rows, such as 5.0",
-        "preferences.a.not_empty": "a is blank: 1 of 31 rows, such as  \n ",
-        "preferences.prompt.conversation": "a prompt is not a conversation: 1 of 31 rows, such as []",
-        "preferences.prompt.ends_with_words": ANY,
+        "preferences.choice.known": "a choice is not A, B or tie: 1 of 31 rows",
+        "preferences.strength.between_1_and_4": "a strength is outside 1 to 4: 1 of 31 rows",
+        "preferences.a.not_empty": "a is blank: 1 of 31 rows",
+        "preferences.prompt.conversation": "a prompt is not a conversation: 1 of 31 rows",
+        "preferences.prompt.ends_with_words": "the last message of a prompt is blank: 1 of 31 rows",
         "features.readable": "a feature vector cannot be read: 1 of 62 rows",
         "features.one_length": "feature vectors differ in length: found 2",
-        "features.finite": "a component of a feature vector is not finite: 1 of 62 rows, such as inf",
+        "features.finite": "a component of a feature vector is not finite: 1 of 62 rows",
         "prompts.reply.present": f"reply is missing: 1 of {snapshot.prompts.num_rows} rows",
-        "prompts.stratum.evaluation": f"a prompt is not in the evaluation stratum: 1 of {snapshot.prompts.num_rows} rows, such as training",
+        "prompts.stratum.evaluation": f"a prompt is not in the evaluation stratum: 1 of {snapshot.prompts.num_rows} rows",
     }
 
 
@@ -147,15 +150,15 @@ def test_rows_in_both_strata_are_excluded_from_training_and_do_not_fail_the_run(
 
 def test_rows_that_contradict_each_other_are_described(snapshot: Snapshot) -> None:
     assert failures(snapshot, broken_relations) == {
-        "preferences.event_id.unique": ANY,
-        "preferences.sequence.increasing": "the preferences are not ordered by sequence number: 1 of 31 rows, such as 3",
-        "preferences.sequence.unique": ANY,
-        "preferences.responses.differ": ANY,
+        "preferences.event_id.unique": "a judgment counts more than once: 2 of 31 rows",
+        "preferences.sequence.increasing": "the preferences are not ordered by sequence number: 1 of 31 rows",
+        "preferences.sequence.unique": "a sequence number occurs twice: 4 of 31 rows",
+        "preferences.responses.differ": "both responses of a pair are the same text: 1 of 31 rows",
         "features.one_length": "feature vectors differ in length: found 2",
         "preferences.features.one_embedding": "features from several embedding models are mixed: found 2",
-        "prompts.reply_id.unique": ANY,
-        "prompts.prompt.unique": ANY,
-        "prompts.reply.not_empty": f"a reply is blank: 1 of {snapshot.prompts.num_rows} rows, such as  ",
+        "prompts.reply_id.unique": f"a reply occurs twice: 2 of {snapshot.prompts.num_rows} rows",
+        "prompts.prompt.unique": f"a prompt occurs twice: 2 of {snapshot.prompts.num_rows} rows",
+        "prompts.reply.not_empty": f"a reply is blank: 1 of {snapshot.prompts.num_rows} rows",
     }
 
 
@@ -165,13 +168,33 @@ def test_ratings_that_break_an_expectation_are_described(snapshot: Snapshot) -> 
     rows[0].update(recruiter=None, reply=" ")
     rows[1].update(rows[2])
     rows[2].update(stratum="both")
-    changed: Any = Changed(snapshot.preferences, snapshot.prompts, pa.Table.from_pylist(rows, snapshot.ratings.schema))
-    assert checked(changed) == {
+    broken: Any = Changed(snapshot.preferences, snapshot.prompts, pa.Table.from_pylist(rows, snapshot.ratings.schema))
+    assert checked(broken) == {
         "ratings.recruiter.present": "recruiter is missing: 1 of 3 rows",
-        "ratings.event_id.unique": ANY,
-        "ratings.reply.not_empty": "a reply is blank: 1 of 3 rows, such as  ",
-        "ratings.stratum.known": "a stratum is neither training nor evaluation: 1 of 3 rows, such as both",
+        "ratings.event_id.unique": "a rating counts more than once: 2 of 3 rows",
+        "ratings.reply.not_empty": "a reply is blank: 1 of 3 rows",
+        "ratings.stratum.known": "a stratum is neither training nor evaluation: 1 of 3 rows",
     }
+
+
+def test_neither_failures_nor_pages_quote_what_people_wrote(snapshot: Snapshot, tmp_path: Path) -> None:
+    from storage.snapshots.expectations import check
+
+    def broken(preferences: Table, prompts: Table) -> None:
+        preferences[3].update(prompt=f"not JSON: {NAME}")
+        preferences[4].update(prompt=f'["{NAME}"]')
+        preferences[5].update(prompt=f'[{{"role":"user","content":"{NAME}"}},{{"role":"user","content":" "}}]')
+        preferences[6].update(choice=NAME)
+        preferences[7].update(a=NAME, b=NAME)
+        preferences[8].update(features_a=NAME)
+        prompts[1].update(prompt=NAME)
+        prompts[2].update(prompt=NAME, reply=None)
+
+    found = check(changed(snapshot, broken), tmp_path)
+    assert len(found) == 7
+    assert found[0] == ("preferences.prompt.conversation", "a prompt is not a conversation: the values could not be checked")
+    assert NAME not in str(found)
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and NAME.encode() in path.read_bytes()] == []
 
 
 def test_nothing_is_logged_and_nothing_stays_in_the_temporary_folder(snapshot: Snapshot, tmp_path: Path) -> None:

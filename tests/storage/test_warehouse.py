@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import ConfigurationError, EventUnreadable, WarehouseError
-from storage.events import EVENTS, Event, JudgmentGiven, ModelEvaluated, ModelPromoted, PairDrawn, ReplySent, Sampling
+from storage.events import EVENTS, Event, EventQuarantined, JudgmentGiven, ModelEvaluated, ModelPromoted, PairDrawn, ReplySent, Sampling
 from storage.warehouse.deduplication import Seen, lower_halves
 from storage.warehouse.entries import Entry, Partition
 from storage.warehouse.rows import event_of, refuse_unstorable
 from storage.warehouse.warehouse import Warehouse
-from tests.storage.facts import Log, apply, features, id_of, judgment, one_of_each, pair, reply
+from tests.storage.facts import HASH, Log, apply, features, id_of, judgment, one_of_each, pair, reply
 
 
 @pytest.fixture
@@ -265,6 +265,27 @@ def test_a_warehouse_of_a_newer_program_is_left_alone(warehouse: Warehouse) -> N
     warehouse.close()
     with pytest.raises(WarehouseError, match="newer program"):
         Warehouse.open(warehouse.path)
+
+
+def test_bytes_that_older_versions_copied_into_quarantine_leave_the_file(tmp_path: Path) -> None:
+    path, copied = tmp_path / "w.duckdb", b"Where is Rosa Marchetti?" * 500
+    Warehouse.open(path).close()
+    with duckdb.connect(str(path)) as older:
+        older.execute("ALTER TABLE event_quarantined ADD COLUMN payload VARCHAR")
+        older.execute("DELETE FROM migration WHERE name LIKE '%quarantine_without_bytes.sql'")
+        older.execute(
+            """INSERT INTO event_quarantined BY NAME SELECT 'feedback.quarantine' AS log_topic, 0 AS log_partition, 0 AS log_offset,
+            1 AS schema_version, uuid() AS event_id, now() AS occurred_at, 'product' AS source, 'chat.replies' AS topic, 0 AS "partition",
+            7 AS "offset", 'sink' AS reader, 'not JSON' AS reason, $payload AS payload, $hash AS payload_hash""",
+            {"payload": copied.decode(), "hash": HASH},
+        )
+    assert b"Marchetti" in path.read_bytes()
+    with Warehouse.open(path) as warehouse:
+        (event,) = warehouse.events(EventQuarantined)
+        assert isinstance(event, EventQuarantined)
+        assert (event.topic, event.offset, event.payload_hash, event.schema_version) == ("chat.replies", 7, HASH, 2)
+    assert b"Marchetti" not in path.read_bytes()
+    assert [file.name for file in tmp_path.iterdir()] == ["w.duckdb"]
 
 
 def test_a_query_that_does_not_exist_is_named(warehouse: Warehouse) -> None:

@@ -274,6 +274,9 @@ def test_a_hub_killed_while_it_freezes_and_promotes_freezes_one_dataset_and_prom
     approval = ReviewDecided(source="product", version=evaluated("one").version, decision="approve", reviewer="Rosa", reason="good")
     facts = [make(number) for number in range(6) for make in (pair, features, judgment)]
     log.publish(records_of([*facts, *of_its_run(evaluated("one"), artifacts), approval, asked]), timeout=1)
+    for left in (".freezing-killed", str(run_id(9))):  # by a hub that was killed outright
+        (folder / "freezing" / left).mkdir(parents=True)
+        (folder / "freezing" / left / "prompts.parquet").write_bytes(b"what candidates wrote")
 
     def live(switch: KillSwitch) -> None:
         with closing(MortalWarehouse.opened(folder / "warehouse.duckdb", switch)) as warehouse, pytest.MonkeyPatch.context() as patch:
@@ -299,6 +302,7 @@ def test_a_hub_killed_while_it_freezes_and_promotes_freezes_one_dataset_and_prom
     assert promotions[0].record is not None
     assert promotions[0].record in artifacts
     assert lives_of(events, RunArtifacts(artifacts)).champions == ("base", approval.version)
+    assert list((folder / "freezing").iterdir()) == []
 
 
 def mortal(switch: KillSwitch, does: Callable[..., Any]) -> Callable[..., Any]:

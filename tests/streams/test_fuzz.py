@@ -39,7 +39,7 @@ HIGH = 2**62  # the hub claims a higher epoch, so claims and preferences among t
 
 
 class Note(NamedTuple):
-    """A quarantine event without its payload."""
+    """What a quarantine event says."""
 
     topic: str
     partition: int

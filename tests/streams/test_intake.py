@@ -2,6 +2,7 @@
 
 import stat
 import threading
+import traceback
 import unicodedata
 from datetime import timedelta
 from pathlib import Path
@@ -36,6 +37,7 @@ EDIT: dict[str, Any] = {"prompt": PROMPT, "original": A, "edited": "Yes. Shall w
 
 
 KEY = b"k" * 32
+CANDIDATE = "Rosa Marchetti"
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50)
 
 
@@ -238,6 +240,40 @@ def test_the_stratum_of_a_conversation_cannot_be_computed_without_the_key() -> N
         agreed = sum(a == b for a, b in zip(one, other, strict=True))
         assert 200 <= agreed <= 300  # independent quarters agree in 5 of 8 cases, 250 with a standard deviation of 10
     assert 70 <= sides[0].count("evaluation") <= 130
+
+
+def test_a_derived_conversation_id_is_the_same_in_every_process_and_cannot_be_guessed_from_the_words() -> None:
+    words = [{"role": "user", "content": "I am Rosa Marchetti, and I lost my last job."}]
+    unnamed = PAIR | {"prompt": words, "conversation_id": None}
+    here, replica, guessing = (Intake(MemoryBus(), key) for key in (KEY, KEY, b""))
+    assert here.pair(**unnamed).conversation_id == replica.pair(**unnamed).conversation_id
+    assert here.pair(**unnamed).conversation_id != guessing.pair(**unnamed).conversation_id
+    opening, candidate = "user\x1fI am Rosa Marchetti", here.pseudonym("candidate", "17")
+    assert here.conversation_id(opening, "17") == replica.conversation_id(opening, "17")
+    assert here.conversation_id(opening, "17") not in (here.conversation_id(opening, "18"), here.conversation_id(opening, None))
+    guessing.pseudonym = lambda role, name: candidate  # type: ignore[method-assign]  # which stands beside the id on the log
+    assert here.conversation_id(opening, "17") != guessing.conversation_id(opening, "17")
+
+
+@pytest.mark.parametrize(
+    ("method", "sent"),
+    [
+        ("pair", PAIR | {"prompt": [{"role": "user", "content": f"{CANDIDATE}\0"}]}),
+        ("pair", PAIR | {"prompt": [{"role": CANDIDATE, "content": "Hello"}]}),
+        ("pair", PAIR | {"a": {"text": f"Dear {CANDIDATE}\0", "version": "base"}}),
+        ("pair", PAIR | {"a": {"text": [CANDIDATE], "version": "base"}}),
+        ("reply", REPLY | {"reply": f"Dear {CANDIDATE}\0"}),
+        ("reply", REPLY | {"candidate": f"{CANDIDATE}\0"}),
+        ("judgment", JUDGMENT | {"reason": f"because of {CANDIDATE}\0"}),
+        ("rating", RATING | {"thumb": None, "comment": f"{CANDIDATE} \0"}),
+        ("edit", EDIT | {"edited": f"Dear {CANDIDATE}\0"}),
+    ],
+)
+def test_the_traceback_of_a_refusal_does_not_show_what_was_written(method: str, sent: dict[str, Any]) -> None:
+    intake, _ = new_intake()
+    with pytest.raises(InputRefused) as refused:
+        getattr(intake, method)(**sent)
+    assert CANDIDATE not in "".join(traceback.format_exception(refused.value))
 
 
 def test_an_edit_is_a_pair_judged_for_the_rewrite() -> None:

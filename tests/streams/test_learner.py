@@ -41,6 +41,7 @@ from tests.streams.bus_contract import everything
 from tests.streams.examples import DIMENSION, PLAN, SmallEmbedder, claimed, joined, sha
 from tests.streams.memory_bus import MemoryBus
 from trainers.data.preference import Entry
+from trainers.reward.online.checkpoint import parts_of
 from trainers.reward.online.learn import Head, learn_all, load, new_head
 from trainers.reward.online.settings import HeadSettings
 
@@ -148,6 +149,41 @@ def test_another_worker_starts_from_the_newest_uploaded_checkpoint(tmp_path: Pat
     assert np.array_equal(there.head.overall.mean, here.head.overall.mean)
     elsewhere = learner(bus, tmp_path / "elsewhere", clock, artifacts=Artifacts(str(tmp_path / "empty")), settings=settings)
     assert elsewhere.head.sequence == 0
+
+
+def test_only_the_last_two_uploaded_checkpoints_and_their_history_stay_in_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.stations.head_checkpoints.UPLOAD_EVERY", 4)
+    bus, clock, artifacts = MemoryBus(), Clock(), Artifacts(str(tmp_path / "artifacts"))
+    report = artifacts.put_bytes(b"a report")
+
+    def on_machine(name: str, reconcile_every: int) -> Learner:
+        return learner(bus, tmp_path / name, clock, artifacts=artifacts, settings=HeadSettings(reconcile_every=reconcile_every))
+
+    def learn_and_upload(station: Learner, *events: Event) -> None:
+        publish(bus, *events)
+        clock.now += 10
+        station.step(0)
+        station.step(0)
+
+    def assert_two_are_left() -> None:
+        uploaded = [update.checkpoint for update in updates(bus) if update.checkpoint in artifacts]
+        assert len(uploaded) == 2
+        needed = {part for checkpoint in uploaded for part in parts_of(artifacts.get(checkpoint))}
+        assert {path.name for path in (tmp_path / "artifacts").glob("*/*")} == {report, *uploaded, *needed}
+
+    first = on_machine("here", 3)
+    for event in (claimed(1), *(joined(i) for i in range(1, 24))):
+        learn_and_upload(first, event)
+    assert_two_are_left()
+    assert on_machine("elsewhere", 3).head.sequence == 20
+    other_settings = on_machine("here", 5)
+    learn_and_upload(other_settings)
+    learn_and_upload(other_settings, joined(24))
+    assert_two_are_left()
+    assert on_machine("elsewhere", 5).head.sequence == 24
+    assert on_machine("elsewhere", 3).head.sequence == 0
 
 
 def test_it_publishes_at_most_ten_updates_a_second_and_always_the_last_one(tmp_path: Path) -> None:

@@ -55,7 +55,14 @@ def work_done(work: Work, progress: Progress) -> Outcome:
 
 
 def test_a_frozen_run_is_claimed_worked_on_and_its_model_published_once(bus: SQLiteBus, tmp_path: Path) -> None:
-    steps(trainer(bus, tmp_path, work_done))
+    folders: list[bool] = []
+
+    def train(work: Work, progress: Progress) -> Outcome:
+        folders.append(work.folder.is_dir())
+        return work_done(work, progress)
+
+    steps(trainer(bus, tmp_path, train))
+    assert folders == [True]
     (evaluated,) = on(bus, ModelEvaluated)
     assert isinstance(evaluated, ModelEvaluated)
     assert (evaluated.run_id, evaluated.version, evaluated.verdict, evaluated.champion) == (run_id(1), TRAINED.version, "passed", "base")
@@ -63,7 +70,27 @@ def test_a_frozen_run_is_claimed_worked_on_and_its_model_published_once(bus: SQL
     last = on(bus, TrainingProgress)[-1]
     assert isinstance(last, TrainingProgress)
     assert (last.stage, last.step, last.metrics) == ("train", 1, {"loss": 0.5})
-    assert (tmp_path / "runs" / str(run_id(1))).is_dir()
+
+
+def test_the_folder_of_a_run_is_kept_while_it_may_resume_and_removed_when_it_has_ended(
+    bus: SQLiteBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.stations.train.RETRY_BACKOFF", 0.0)
+    (tmp_path / "runs" / str(run_id(7))).mkdir(parents=True)  # of another log
+    kept: list[bool] = []
+
+    def fail(work: Work, progress: Progress) -> Outcome:
+        kept.append((work.folder / "sample.json").exists())
+        (work.folder / "sample.json").write_text('["Dear Rosa Marchetti"]')
+        raise ArtifactError("the snapshot is not in this store")
+
+    steps(trainer(bus, tmp_path, fail), times=40)
+    assert kept == [False] + [True] * (ATTEMPTS - 1)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [str(run_id(7))]
+    bus.publish(records_of([request(2), frozen(2)]), timeout=5)
+    steps(trainer(bus, tmp_path, work_done))
+    assert len(on(bus, ModelEvaluated)) == 1
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [str(run_id(7))]
 
 
 def test_of_two_trainers_that_claim_the_first_on_the_log_works(bus: SQLiteBus, tmp_path: Path) -> None:

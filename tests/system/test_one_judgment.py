@@ -128,7 +128,8 @@ def test_every_station_of_the_architecture_page_exists() -> None:
 
 
 @pytest.mark.training
-def test_a_judgment_passes_the_stations_in_the_order_of_the_architecture_page(settings: Settings) -> None:
+def test_a_judgment_passes_the_stations_in_the_order_of_the_architecture_page(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(settings.common.home / "user-cache"))
     way = stations()
     trace = Trace(way)
     stop = threading.Event()
@@ -143,6 +144,7 @@ def test_a_judgment_passes_the_stations_in_the_order_of_the_architecture_page(se
             try:
                 with TestClient(hub.app, LOCAL) as pages, TestClient(create_app(settings, bus=bus), LOCAL) as chat:
                     walk(chat, pages, trace, hub)
+                    until(lambda: not list((settings.common.home / "runs").iterdir()))
             finally:
                 stop.set()
                 runner.join(10)
@@ -150,6 +152,16 @@ def test_a_judgment_passes_the_stations_in_the_order_of_the_architecture_page(se
         sys.setprofile(None)
         threading.setprofile(None)
     assert trace.missing_after(way) == []
+    said = {str(path.relative_to(settings.common.home)) for path in holding(b"I am number 3.", settings.common.home)}
+    assert said - {"bus.sqlite", "bus.sqlite-wal", "warehouse.duckdb"} == {name for name in said if name.startswith("artifacts/")}
+    assert "bus.sqlite" in said
+    assert list((settings.common.home / "reference-log-probabilities").iterdir())
+    assert not list((settings.common.home / "user-cache").rglob("reference-log-probabilities"))
+
+
+def holding(text: bytes, folder: Path) -> Iterator[Path]:
+    """The files below the folder that hold the text."""
+    return (path for path in folder.rglob("*") if path.is_file() and text in path.read_bytes())
 
 
 @pytest.mark.training

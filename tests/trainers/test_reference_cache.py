@@ -10,26 +10,35 @@ from tests.trainers.test_dpo import FAST, preferred, silent
 from trainers.models.policy import load_policy
 from trainers.policy import reference_cache
 from trainers.policy.dpo import train_dpo
-from trainers.policy.reference_cache import ReferenceCache, key_of, reference_hash
+from trainers.policy.reference_cache import ReferenceCache, reference_hash
+from trainers.policy.training import CachePlace
 from trainers.policy.trl_trainers import TokenizedDPO
 
 pytestmark = pytest.mark.training
 
-KEYS = [key_of("a", [1, 2], [3]), key_of("a", [1], [2, 3]), key_of("b", [1, 2], [3])]
+_key_of = ReferenceCache("any", CachePlace(Path("any"), b"key")).key_of
+KEYS = [_key_of("a", [1, 2], [3]), _key_of("a", [1], [2, 3]), _key_of("b", [1, 2], [3])]
 
 
 def test_what_was_added_is_found_by_another_run(tmp_path: Path) -> None:
-    assert ReferenceCache("a", tmp_path).get(KEYS) == [None, None, None]
-    ReferenceCache("a", tmp_path).add({KEYS[0]: -1.5, KEYS[1]: -2.5})
-    ReferenceCache("a", tmp_path).add({KEYS[0]: -1.25})
-    assert ReferenceCache("a", tmp_path).get(KEYS) == [-1.25, -2.5, None]
-    assert ReferenceCache("b", tmp_path).get(KEYS) == [None, None, None]
+    assert ReferenceCache("a", CachePlace(tmp_path, b"key")).get(KEYS) == [None, None, None]
+    ReferenceCache("a", CachePlace(tmp_path, b"key")).add({KEYS[0]: -1.5, KEYS[1]: -2.5})
+    ReferenceCache("a", CachePlace(tmp_path, b"key")).add({KEYS[0]: -1.25})
+    assert ReferenceCache("a", CachePlace(tmp_path, b"key")).get(KEYS) == [-1.25, -2.5, None]
+    assert ReferenceCache("b", CachePlace(tmp_path, b"key")).get(KEYS) == [None, None, None]
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_without_the_key_an_entry_does_not_say_what_was_said(tmp_path: Path) -> None:
+    one, other = (ReferenceCache("a", CachePlace(tmp_path, key)) for key in (b"key", b"guess"))
+    one.add({one.key_of("a", [1, 2], [3]): -1.5})
+    assert one.get([one.key_of("a", [1, 2], [3])]) == [-1.5]
+    assert one.get([other.key_of("a", [1, 2], [3])]) == [None]
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "nonsense"])
 def test_a_damaged_file_is_ignored_and_replaced(damage: str, tmp_path: Path) -> None:
-    ReferenceCache("a", tmp_path).add({KEYS[0]: -1.5})
+    ReferenceCache("a", CachePlace(tmp_path, b"key")).add({KEYS[0]: -1.5})
     path = tmp_path / "a.safetensors"
     if damage == "changed":
         tensors = {name: tensor.copy() for name, tensor in load_file(path).items()}
@@ -37,25 +46,25 @@ def test_a_damaged_file_is_ignored_and_replaced(damage: str, tmp_path: Path) -> 
         save_file(tensors, path)
     else:
         path.write_bytes(path.read_bytes()[:-8] if damage == "cut" else b"nonsense")
-    assert ReferenceCache("a", tmp_path).get(KEYS[:1]) == [None]
-    ReferenceCache("a", tmp_path).add({KEYS[0]: -1.5})
-    assert ReferenceCache("a", tmp_path).get(KEYS[:1]) == [-1.5]
+    assert ReferenceCache("a", CachePlace(tmp_path, b"key")).get(KEYS[:1]) == [None]
+    ReferenceCache("a", CachePlace(tmp_path, b"key")).add({KEYS[0]: -1.5})
+    assert ReferenceCache("a", CachePlace(tmp_path, b"key")).get(KEYS[:1]) == [-1.5]
 
 
 def test_it_holds_a_limited_number_of_entries_and_references(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reference_cache, "ENTRIES", 2)
     monkeypatch.setattr(reference_cache, "REFERENCES", 2)
     for number, key in enumerate(KEYS):
-        ReferenceCache("a", tmp_path).add({key: float(number)})
-    assert ReferenceCache("a", tmp_path).get(KEYS) == [None, 1.0, 2.0]
+        ReferenceCache("a", CachePlace(tmp_path, b"key")).add({key: float(number)})
+    assert ReferenceCache("a", CachePlace(tmp_path, b"key")).get(KEYS) == [None, 1.0, 2.0]
     for name in ("b", "c"):
-        ReferenceCache(name, tmp_path).add({KEYS[0]: 0.0})
+        ReferenceCache(name, CachePlace(tmp_path, b"key")).add({KEYS[0]: 0.0})
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_folder_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    cache = ReferenceCache("a", tmp_path / "file")
+    cache = ReferenceCache("a", CachePlace(tmp_path / "file", b"key"))
     cache.add({KEYS[0]: -1.5})
     assert cache.get(KEYS[:1]) == [None]
 

@@ -9,6 +9,7 @@ strength, is -log sigmoid(h - m) - w log pi(chosen). With label smoothing it is 
 """
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,7 +18,7 @@ from pydantic import Field, model_validator
 from trainers.data.preference import Preference
 from trainers.policy.comparisons import admissible
 from trainers.policy.fine_tuning import FineTuningSettings, Row, enough, fine_tune, prompt_room
-from trainers.policy.training import Progress, Trained
+from trainers.policy.training import CachePlace, Progress, Trained
 
 if TYPE_CHECKING:
     from trainers.models.policy import Policy
@@ -53,7 +54,9 @@ class DPOSettings(FineTuningSettings):
         return self
 
 
-def train_dpo(base: str, rows: Iterable[Preference], settings: DPOSettings, output: Path, progress: Progress) -> Trained:
+def train_dpo(
+    base: str, rows: Iterable[Preference], settings: DPOSettings, output: Path, progress: Progress, cache: CachePlace | None = None
+) -> Trained:
     """Train an adapter on ``base`` and write it to ``output/policy``; an interrupted training resumes from its last checkpoint.
 
     Parameters
@@ -62,6 +65,7 @@ def train_dpo(base: str, rows: Iterable[Preference], settings: DPOSettings, outp
     rows : decisive comparisons, filtered by :func:`admissible`
     output : a folder for this training only; its checkpoints are removed at the end
     progress : called with step, steps and the metrics ``loss``, ``reward_margin`` and ``reward_accuracy``
+    cache : of the reference's log-probabilities
 
     Raises
     ------
@@ -88,7 +92,7 @@ def train_dpo(base: str, rows: Iterable[Preference], settings: DPOSettings, outp
         base,
         sorted(selected, key=_characters),  # less padding in the reference pass
         tokenized,
-        TokenizedDPO,
+        partial(TokenizedDPO, cache=cache),
         DPOConfig,
         METRICS,
         settings,

@@ -5,6 +5,7 @@ which TRL estimates from replies to other prompts; each row brings the reply of 
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,7 @@ from pydantic import Field
 from storage.errors import DataRefused
 from trainers.data.rating import Rating
 from trainers.policy.fine_tuning import FineTuningSettings, Row, enough, fine_tune, prompt_room
-from trainers.policy.training import Progress, Trained
+from trainers.policy.training import CachePlace, Progress, Trained
 
 if TYPE_CHECKING:
     from trainers.models.policy import Policy
@@ -43,7 +44,9 @@ class KTOSettings(FineTuningSettings):
     batch: Annotated[int, Field(ge=2)] = 8
 
 
-def train_kto(base: str, ratings: Sequence[Rating], settings: KTOSettings, output: Path, progress: Progress) -> Trained:
+def train_kto(
+    base: str, ratings: Sequence[Rating], settings: KTOSettings, output: Path, progress: Progress, cache: CachePlace | None = None
+) -> Trained:
     """Train an adapter on ``base`` and write it to ``output/policy``; an interrupted training resumes from its last checkpoint.
 
     Parameters
@@ -52,6 +55,7 @@ def train_kto(base: str, ratings: Sequence[Rating], settings: KTOSettings, outpu
     ratings : good and bad replies; the last opinion of a recruiter on a reply holds
     output : a folder for this training only; its checkpoints are removed at the end
     progress : called with step, steps and metrics
+    cache : of the reference's log-probabilities
 
     Raises
     ------
@@ -86,7 +90,7 @@ def train_kto(base: str, ratings: Sequence[Rating], settings: KTOSettings, outpu
         base,
         rows,
         tokenized,
-        TokenizedKTO,
+        partial(TokenizedKTO, cache=cache),
         KTOConfig,
         METRICS,
         settings,

@@ -39,7 +39,7 @@ class Method:
 
 def _dpo(training: TrainingInputs) -> Trained:
     rows = decisive_training_rows(training.preferences)
-    return train_dpo(training.base, rows, training.settings, training.folder, training.progress)
+    return train_dpo(training.base, rows, training.settings, training.folder, training.progress, training.cache)
 
 
 def _ppo(training: TrainingInputs) -> Trained:
@@ -53,7 +53,7 @@ def _sft(training: TrainingInputs) -> Trained:
 
 
 def _kto(training: TrainingInputs) -> Trained:
-    return train_kto(training.base, training.ratings, training.settings, training.folder, training.progress)
+    return train_kto(training.base, training.ratings, training.settings, training.folder, training.progress, training.cache)
 
 
 METHODS: tuple[Method, ...] = (

@@ -1,16 +1,16 @@
 """Log-probabilities of replies under the reference, kept between runs: most comparisons of a retraining were in the last one too.
 
-One file a reference, in the user's cache folder. A key is the hash of a row's tokens; the reference's name is the hash of its weights and
-of everything else that decides its numbers. So a wrong entry cannot be found, only none.
+One file a reference. An entry's name is a keyed hash of a row's tokens, the reference's name the hash of its weights and of everything else
+that decides its numbers. So a wrong entry cannot be found, only none; and without the key, no entry says whether something was said.
 """
 
 import contextlib
 import hashlib
+import hmac
 import logging
 import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -20,10 +20,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from storage.places import user_cache
+from trainers.policy.training import CachePlace
 
 log = logging.getLogger(__name__)
 
-FORMULATION = 2  # bump on every change that alters the log-probabilities of the same tokens
+FORMULATION = 3  # bump on every change that alters the log-probabilities of the same tokens
 ENTRIES = 200_000  # of a reference, 36 bytes each; the oldest are dropped
 REFERENCES = 8  # files; those longest unused are removed
 
@@ -34,12 +35,19 @@ class ReferenceCache:
     Parameters
     ----------
     reference : from :func:`reference_hash`
-    folder : by default in the user's cache folder
+    place : by default the user's cache folder, without a key: for trainings from the user's own files
     """
 
-    def __init__(self, reference: str, folder: Path | None = None) -> None:
-        self._folder = folder or user_cache() / "reference-log-probabilities"
+    def __init__(self, reference: str, place: CachePlace | None = None) -> None:
+        self._folder = place.folder if place is not None else user_cache() / "reference-log-probabilities"
+        self._key = place.key if place is not None else b""
         self._path = self._folder / f"{reference}.safetensors"
+
+    def key_of(self, found: str, *token_ids: Sequence[int]) -> bytes:
+        """The key of what was ``found`` for the columns of a row."""
+        lengths = [len(each) for each in token_ids]
+        flat = np.array([token for each in token_ids for token in each], np.int64)
+        return hmac.digest(self._key, repr((found, lengths)).encode() + flat.tobytes(), "sha256")
 
     def get(self, keys: Sequence[bytes]) -> list[float | None]:
         """The log-probability of each key; None where there is none."""
@@ -56,7 +64,7 @@ class ReferenceCache:
         digest = hashlib.sha256(tensors["keys"].tobytes() + tensors["values"].tobytes()).hexdigest()
         partial = self._folder / f"{uuid4().hex}.part"
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             partial.write_bytes(save(tensors | {"digest": np.frombuffer(bytes.fromhex(digest), np.uint8)}))
             partial.replace(self._path)
             for old in sorted(self._folder.glob("*.safetensors"), key=lambda path: -path.stat().st_mtime)[REFERENCES:]:
@@ -79,13 +87,6 @@ class ReferenceCache:
             log.warning("%s: ignored, since it is damaged (%s)", self._path, error)
             return {}
         return dict(zip(map(bytes, keys), values.tolist(), strict=True))
-
-
-def key_of(found: str, *token_ids: Sequence[int]) -> bytes:
-    """The key of what was ``found`` for the columns of a row."""
-    lengths = [len(each) for each in token_ids]
-    flat = np.array([token for each in token_ids for token in each], np.int64)
-    return hashlib.sha256(repr((found, lengths)).encode() + flat.tobytes()).digest()
 
 
 def reference_hash(model: Any, precision: str) -> str:

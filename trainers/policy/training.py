@@ -1,7 +1,7 @@
 """What a training method is given, and what it returns."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from trainers.runs.data import RunData
 
 Progress = Callable[[int, int, Mapping[str, float]], None]  # step, steps, metrics
+
+
+@dataclass(frozen=True)
+class CachePlace:
+    """Where the reference's log-probabilities are kept from one training to the next, and the secret that hides whose they are."""
+
+    folder: Path
+    key: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,7 @@ class TrainingInputs:
     sections : all other settings, such as those of the reward model that PPO trains against
     folder : for this training only; the adapter is written to ``folder/policy``, an interrupted training resumes from what lies there
     progress : called with step, steps and metrics; an exception that it raises ends the training
+    cache : of the reference's log-probabilities; by default that of :class:`trainers.policy.reference_cache.ReferenceCache`
     """
 
     base: str
@@ -43,9 +52,19 @@ class TrainingInputs:
     sections: Settings
     folder: Path
     progress: Progress
+    cache: CachePlace | None = None
 
     @classmethod
-    def of(cls, base: str, data: "RunData", settings: Any, sections: Settings, folder: Path, progress: Progress) -> "TrainingInputs":
+    def of(
+        cls,
+        base: str,
+        data: "RunData",
+        settings: Any,
+        sections: Settings,
+        folder: Path,
+        progress: Progress,
+        cache: CachePlace | None = None,
+    ) -> "TrainingInputs":
         """The inputs without the evaluation stratum's data."""
         return cls(
             base,
@@ -57,6 +76,7 @@ class TrainingInputs:
             sections,
             folder,
             progress,
+            cache,
         )
 
 

@@ -15,8 +15,9 @@ from trl.trainer.kto_trainer import KTOTrainer
 from trl.trainer.sft_trainer import SFTTrainer
 
 from trainers.models.length_batches import LengthBatches
-from trainers.policy.reference_cache import ReferenceCache, key_of, reference_hash
+from trainers.policy.reference_cache import ReferenceCache, reference_hash
 from trainers.policy.shared_prompts import SharedPrompts
+from trainers.policy.training import CachePlace
 
 
 class _Tokenized:
@@ -53,11 +54,15 @@ class _Referenced(_Tokenized):
     model: Any
     accelerator: Any
 
+    def __init__(self, cache: CachePlace | None = None, **options: Any) -> None:
+        self._cache = cache
+        super().__init__(**options)
+
     def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
         compute: Any = super()._precompute_ref_logps  # type: ignore[misc]
-        cache = ReferenceCache(reference_hash(self.model, str(self.accelerator.mixed_precision)))
+        cache = ReferenceCache(reference_hash(self.model, str(self.accelerator.mixed_precision)), self._cache)
         keys = {
-            found: [key_of(found, *ids) for ids in zip(*(dataset[column] for column in columns), strict=True)]
+            found: [cache.key_of(found, *ids) for ids in zip(*(dataset[column] for column in columns), strict=True)]
             for found, columns in self.depends_on.items()
         }
         shared: list[Any] = [{found: cache.get(each) for found, each in keys.items()}]

@@ -9,6 +9,7 @@ import orjson
 from storage.files import file_hash
 from trainers.audits.trial import ModelRef
 from trainers.models.references import base_hash
+from trainers.policy.training import CachePlace
 from trainers.runs.data import data_hash
 from trainers.runs.settings import RunSettings
 
@@ -17,7 +18,7 @@ from trainers.runs.settings import RunSettings
 class Job:
     """What to train, on which data, against which champion. If ``champion_policy`` is None the base model is the champion.
 
-    ``data`` is a snapshot's folder or a file of preference records.
+    ``data`` is a snapshot's folder or a file of preference records. ``cache`` of the reference's log-probabilities changes no outcome.
     """
 
     run_id: str
@@ -27,6 +28,7 @@ class Job:
     champion_policy: Path | None
     challengers_before: int
     settings: RunSettings
+    cache: CachePlace | None = None
 
     @property
     def champion_ref(self) -> ModelRef:

@@ -76,7 +76,7 @@ def run(job: Job, folder: Path, artifacts: Artifacts, progress: Progress) -> Out
     trained = stages.do(
         "train",
         stage.TrainedPolicy,
-        lambda report_progress: stage.train(job.base, data(), settings, folder / "training", artifacts, report_progress),
+        lambda report_progress: stage.train(job.base, data(), settings, folder / "training", artifacts, report_progress, job.cache),
     )
     models = Models(ModelRef(job.base, artifacts.get(trained.policy)), job.champion_ref, ModelRef(job.base))
     sampled = stages.do(

@@ -22,7 +22,7 @@ from trainers.models.engine import generate
 from trainers.models.references import base_hash
 from trainers.policy.reply_samples import REPLIES
 from trainers.policy.train import train as train_policy
-from trainers.policy.training import TrainingInputs
+from trainers.policy.training import CachePlace, TrainingInputs
 from trainers.policy.training_curve import CurvePoint
 from trainers.policy.training_manifest import library_versions
 from trainers.policy.workarounds import keep_freed_memory
@@ -123,7 +123,15 @@ def check(data: RunData, artifacts: Artifacts, progress: StageProgress) -> Check
     return Checked(judgments=len(snapshot.preferences), prompts=len(snapshot.prompts), overlap=snapshot.overlap)
 
 
-def train(base: str, data: RunData, settings: RunSettings, folder: Path, artifacts: Artifacts, progress: StageProgress) -> TrainedPolicy:
+def train(
+    base: str,
+    data: RunData,
+    settings: RunSettings,
+    folder: Path,
+    artifacts: Artifacts,
+    progress: StageProgress,
+    cache: CachePlace | None = None,
+) -> TrainedPolicy:
     """Train the challenger from the base model with the run's method, and store its adapter."""
     assert settings.method is not None
     keep_freed_memory()
@@ -132,7 +140,7 @@ def train(base: str, data: RunData, settings: RunSettings, folder: Path, artifac
     def report(step: int, steps: int, metrics: Mapping[str, float]) -> None:
         progress(step, steps, metrics, {"replies": artifacts.put(samples)} if samples.is_file() else None)
 
-    trained = train_policy(settings.method, TrainingInputs.of(base, data, settings.training, settings.as_settings(), folder, report))
+    trained = train_policy(settings.method, TrainingInputs.of(base, data, settings.training, settings.as_settings(), folder, report, cache))
     policy = artifacts.put(trained.adapter)
     return TrainedPolicy(
         policy=policy,

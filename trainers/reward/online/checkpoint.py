@@ -74,6 +74,18 @@ def save_hashed(head: Head, path: Path) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def parts_of(path: Path) -> list[str]:
+    """The hashes of the parts of the history that the head in ``path`` names.
+
+    Raises
+    ------
+    ArtifactError
+        The file is damaged.
+    """
+    about, _ = _read(path)
+    return [*about["shards"], *([about["settled"]] if about["settled"] is not None else [])]
+
+
 def load(path: Path, *, history: bool = True, part_at: Callable[[str], Path] | None = None) -> Head:
     """Load the head in ``path``. Without its ``history`` it can predict, but not remove, reconcile or be saved.
 
@@ -84,12 +96,7 @@ def load(path: Path, *, history: bool = True, part_at: Callable[[str], Path] | N
     ArtifactError
         The file or a part of its history is missing, damaged, or of another formulation: learn the preferences from sequence 1 again.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            about = orjson.loads(file.metadata()["head"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, a safe_open is not a mapping
-    except (OSError, SafetensorError, KeyError, TypeError, orjson.JSONDecodeError) as error:
-        raise ArtifactError(f"{path}: no reward head to be read there: {error}") from error
+    about, tensors = _read(path)
     if about["formulation"] != FORMULATION:
         raise ArtifactError(
             f"{path}: formulation {about['formulation']}, this program's is {FORMULATION}; learn the preferences from sequence 1 again"
@@ -114,6 +121,15 @@ def load(path: Path, *, history: bool = True, part_at: Callable[[str], Path] | N
         marked=about["marked"],
         reconciled_at=about["reconciled_at"],
     )
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            about = orjson.loads(file.metadata()["head"])
+            return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, a safe_open is not a mapping
+    except (OSError, SafetensorError, KeyError, TypeError, orjson.JSONDecodeError) as error:
+        raise ArtifactError(f"{path}: no reward head to be read there: {error}") from error
 
 
 def _equal(one: Taste, other: Taste) -> bool:
