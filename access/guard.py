@@ -6,11 +6,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from access.caller import CALLER, OPEN
 from access.settings import AccessSettings
+from access.widget.script import PATH as WIDGET
 from streams.http.errors import CLIENT, error_body
 from streams.http.request_guard import log_refusal
 
 # Paths that anybody may ask for, exactly as they are written here; their routes state no permission.
-PUBLIC = frozenset({"/healthz", "/readyz"})
+PUBLIC = frozenset({"/healthz", "/readyz", WIDGET})
 
 
 class AccessGuard:

@@ -16,6 +16,8 @@ from fastapi import FastAPI
 from access.caller import needs
 from access.guard import AccessGuard
 from access.settings import AccessSettings
+from access.widget.script import PATH as WIDGET
+from access.widget.script import widget_router
 from dashboard.actions.chat import ChatDesk
 from dashboard.actions.exports import Exporter
 from dashboard.actions.manual_runs import ManualRuns
@@ -64,6 +66,7 @@ from streams.webhooks.settings import WebhookSettings
 from trainers.audits.outcomes.tables import outcomes_table
 from trainers.policy.reply_samples import ReplySamples
 from trainers.reward.mixing import MixingSettings
+from trainers.reward.online.settings import HeadSettings
 from trainers.runs.report import Report, read_report
 from trainers.runs.terms import ReviewRule
 
@@ -126,6 +129,7 @@ class Hub:
         services = Services(
             live=self.live,
             queue=self.queue,
+            objectives=settings.section("learning", HeadSettings).objectives,
             intake=Intake(
                 self.outlet,
                 pseudonym_key(common),
@@ -219,6 +223,7 @@ def create_app(
     app = new_app(lifespan=lifespan)
     app.include_router(health_router(streams.checks))
     app.include_router(metrics_router(), dependencies=[needs("read")])
+    app.include_router(widget_router())
     add_routes(app, services)
 
     def report_of(version: str) -> Report:
@@ -232,7 +237,7 @@ def create_app(
     pages = mount(app, parts, path_prefix)
     policy = content_policy(pages)
     app.add_middleware(AccessGuard, access=access)
-    app.add_middleware(RequestGuard, allowed_hosts=allowed_hosts, page_policy=policy)
+    app.add_middleware(RequestGuard, allowed_hosts=allowed_hosts, page_policy=policy, scripts=[WIDGET])
     return app
 
 

@@ -19,6 +19,8 @@ from fastapi.middleware.cors import CORSMiddleware
 from access.caller import needs
 from access.guard import AccessGuard
 from access.settings import AccessSettings
+from access.widget.script import PATH as WIDGET
+from access.widget.script import widget_router
 from serving.api import add_routes, new_app
 from serving.duel import CurrentDuel, Duel
 from serving.models.backend import Backend
@@ -164,6 +166,7 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
     app = new_app(lifespan=lifespan)
     app.include_router(health_router({"model": backend.why_not_ready}))
     app.include_router(metrics_router(), dependencies=[needs("read")])
+    app.include_router(widget_router())
     add_routes(app, service, reward, settings.section("features", FeatureSettings))
     app.add_middleware(AccessGuard, access=access)
     if section.cors_origins:
@@ -174,7 +177,7 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
             allow_headers=["*"],
             expose_headers=EXPOSED_HEADERS,
         )
-    app.add_middleware(RequestGuard, allowed_hosts=settings.common.allowed_hosts, allowed_origins=section.cors_origins)
+    app.add_middleware(RequestGuard, allowed_hosts=settings.common.allowed_hosts, allowed_origins=section.cors_origins, scripts=[WIDGET])
     return app
 
 

@@ -41,6 +41,7 @@ class Services:
 
     live: ReadingFeed
     queue: RatingQueue
+    objectives: tuple[str, ...]  # that the reward model learns
     intake: Intake
     reviews: Reviews
     records: Records

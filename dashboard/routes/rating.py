@@ -54,7 +54,7 @@ def routes(services: Services) -> APIRouter:
         """Lease pairs that this recruiter has not judged for 30 s; with the counts of open pairs for this recruiter and for others only."""
         person = pseudonym(request, recruiter)
         pairs = services.queue.take(person, limit, simulated=x_feedbackloop_source == "simulation")
-        return Queue(pairs=tuple(pairs), **asdict(services.queue.waiting(person)))
+        return Queue(pairs=tuple(pairs), objectives=services.objectives, **asdict(services.queue.waiting(person)))
 
     @router.post("/queue/renew")
     def renew(request: Request, body: HeldBody, x_feedbackloop_source: Annotated[Origin, Header()] = "product") -> RenewedLeases:

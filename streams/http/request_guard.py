@@ -49,6 +49,7 @@ class RequestGuard:
     allowed_origins : origins besides our own whose pages may send requests
     page_policy : Content-Security-Policy of pages and scripts; other responses get ``NO_PAGE``
     body_time : seconds within which a body has to arrive
+    scripts : paths of scripts that pages of any site may load
     """
 
     def __init__(
@@ -58,10 +59,12 @@ class RequestGuard:
         page_policy: str = NO_PAGE,
         body_time: float = BODY_TIME,
         allowed_origins: Collection[str] = (),
+        scripts: Collection[str] = (),
     ) -> None:
         self._app = app
         self._origins = frozenset(origin.lower() for origin in allowed_origins)
         self._hosts = frozenset(host.lower() for host in allowed_hosts)
+        self._scripts = frozenset(scripts)
         self._page_policy = page_policy
         self._body_time = body_time
 
@@ -75,7 +78,7 @@ class RequestGuard:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        refused = objection(scope, headers, self._hosts, self._origins)
+        refused = objection(scope, headers, self._hosts, self._origins, self._scripts)
         if refused is not None and refused.status == 415 and "app" in scope and scope["method"] not in allowed_methods(scope):
             refused = None  # no route gets the request: the answer is 404 or 405
         expects = headers.get("expect", "").lower() == "100-continue"
@@ -127,6 +130,8 @@ class RequestGuard:
             if message["type"] == "http.response.start":
                 message["headers"] = [header for header in message["headers"] if header[0] not in _HEADERS] + list(_HEADERS.items())
                 headers = MutableHeaders(scope=message)
+                if scope["path"] in self._scripts:
+                    headers["Cross-Origin-Resource-Policy"] = "cross-origin"
                 page = headers.get("content-type", "").partition(";")[0] in PAGES
                 headers.setdefault("Content-Security-Policy", self._page_policy if page else NO_PAGE)  # routes may set a stricter one
                 if origin.lower() in self._origins and "access-control-allow-origin" not in headers:

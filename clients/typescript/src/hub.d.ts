@@ -1362,7 +1362,7 @@ export interface components {
         };
         /**
          * Queue
-         * @description Leased pairs, and counts of open pairs: for this recruiter, and for others only.
+         * @description Leased pairs; counts of open pairs: for this recruiter, and for others only; and what can be answered beside the overall question.
          */
         Queue: {
             /** Pairs */
@@ -1371,6 +1371,8 @@ export interface components {
             waiting: number;
             /** Passed */
             passed: number;
+            /** Objectives */
+            objectives: string[];
         };
         /**
          * QueuedPair
