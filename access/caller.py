@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fastapi import Depends
+from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection
 
 from access.permissions import EVERYTHING, Permission
 from storage.errors import NotAllowed
+from storage.events import DecisionMade, Event
 from streams.intake import Intake
 
 CALLER = "feedbackloop.caller"  # scope key
@@ -19,11 +21,12 @@ class Caller:
 
     Attributes
     ----------
+    kind : in open mode ``open``; else ``key`` or ``own``, one of the service's own processes, or ``nobody`` at what is public
     name : stable for one caller over time; empty in open mode, where nobody says who they are
     recruiters : pseudonyms of the recruiters that the caller may speak for; None for all
     """
 
-    kind: Literal["open"]
+    kind: Literal["open", "nobody", "key", "own"]
     name: str
     permissions: frozenset[Permission]
     recruiters: frozenset[str] | None = None
@@ -39,6 +42,7 @@ class Caller:
 
 
 OPEN = Caller("open", "", EVERYTHING)
+NOBODY = Caller("nobody", "", frozenset())
 
 
 def caller_of(connection: HTTPConnection) -> Caller:
@@ -47,10 +51,11 @@ def caller_of(connection: HTTPConnection) -> Caller:
     return caller
 
 
-class Needs:
-    """A route's dependency: refuses callers that have none of the permissions."""
+class Needs(HTTPBearer):
+    """A route's dependency: refuses callers that have none of the permissions, and says in the OpenAPI document that a key is sent."""
 
     def __init__(self, *permissions: Permission) -> None:
+        super().__init__(scheme_name="api_key", description="In the mode `required`, as `feedbackloop keys create` printed it.")
         self.permissions = permissions
 
     async def __call__(self, connection: HTTPConnection) -> None:
@@ -60,6 +65,11 @@ class Needs:
 def needs(*permissions: Permission) -> Any:
     """What a route states in its ``dependencies``: callers need one of these permissions."""
     return Depends(Needs(*permissions))
+
+
+def made_by(caller: Caller, decision: Event) -> list[DecisionMade]:
+    """The event that says who made a decision, to be published with it; none where nobody says who they are."""
+    return [DecisionMade(source=decision.source, caller=caller.name, decision=decision.event_id)] if caller.name else []
 
 
 def intake_of(intake: Intake, connection: HTTPConnection) -> Intake:

@@ -1,13 +1,18 @@
 """Middleware that finds out who makes a request, before any route runs; :class:`access.caller.Needs` then refuses what they may not do."""
 
+from ipaddress import ip_address
+
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from access.caller import CALLER, OPEN
+from access.caller import CALLER, OPEN, Caller
+from access.control import AccessControl
+from access.key_check import KeyCheck
+from access.refusals import Refusal
+from access.refused import CallerRefused
 from access.settings import AccessSettings
 from access.widget.script import PATH as WIDGET
-from streams.http.errors import CLIENT, error_body
 from streams.http.request_guard import log_refusal
 
 # Paths that anybody may ask for, exactly as they are written here; their routes state no permission.
@@ -15,35 +20,80 @@ PUBLIC = frozenset({"/healthz", "/readyz", WIDGET})
 
 
 class AccessGuard:
-    """The middleware; add it before ``RequestGuard``, which then runs before it."""
+    """The middleware; add it before those for CORS and ``RequestGuard``, which then run before it."""
 
-    def __init__(self, app: ASGIApp, access: AccessSettings | None = None) -> None:
+    def __init__(self, app: ASGIApp, access: AccessControl | None = None) -> None:
         self._app = app
-        self._access = access or AccessSettings()
+        self._access = access or AccessControl()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] in ("http", "websocket"):
-            forwarded = None if self._access.proxy_authenticates else forwarding_header(Headers(scope=scope))
-            if forwarded is not None:
-                text = (
-                    f"the request came through a proxy ({forwarded}), and everybody whom it lets through may do everything; set [access] "
-                    "proxy_authenticates = true if it lets nobody through who has not signed in to it"
-                )
-                await _refuse(403, "proxy_not_allowed", text, scope, receive, send)
-                return
-            scope[CALLER] = OPEN
-        await self._app(scope, receive, send)
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        check = self._access.check
+        try:
+            scope[CALLER] = caller = _open(scope, self._access.settings) if check is None else _checked(scope, self._access.settings, check)
+        except CallerRefused as refused:
+            if check is not None and refused.caller:
+                check.follower.refusals.note(Refusal(refused.caller, "*", refused.status))
+            await _answer(refused, scope, receive, send)
+            return
+        await self._app(scope, receive, send if check is None or not caller.name else _noting(scope, caller, check, send))
 
 
-def forwarding_header(headers: Headers) -> str | None:
-    """The name of a header by which proxies say for whom they ask; None without one."""
-    return next((name for name in headers if name in ("forwarded", "via", "x-real-ip") or name.startswith("x-forwarded-")), None)
+def _open(scope: Scope, access: AccessSettings) -> Caller:
+    headers = Headers(scope=scope)
+    forwarded = next((name for name in headers if name in ("forwarded", "via", "x-real-ip") or name.startswith("x-forwarded-")), None)
+    if forwarded is None or access.proxy_authenticates:
+        return OPEN
+    raise CallerRefused(
+        403,
+        "proxy_not_allowed",
+        f"the request came through a proxy ({forwarded}), and in open mode everybody whom it lets through may do everything; set [access] "
+        'mode = "required", or proxy_authenticates = true if it lets nobody through who has not signed in to it',
+    )
 
 
-async def _refuse(status: int, code: str, message: str, scope: Scope, receive: Receive, send: Send) -> None:
+def _checked(scope: Scope, access: AccessSettings, check: KeyCheck) -> Caller:
+    headers = Headers(scope=scope)
+    address = scope["client"][0] if scope.get("client") else ""
+    if access.behind_proxy:
+        address = _client_address(address, headers, access)
+        scope["client"] = (address, 0)
+    return check.caller(headers.get("authorization", ""), address, public=scope["path"] in PUBLIC)
+
+
+def _client_address(peer: str, headers: Headers, access: AccessSettings) -> str:
+    """The last address on the request's way that is not one of our proxies: those before it could be invented."""
+    way = [part.strip() for line in headers.getlist("x-forwarded-for") for part in line.split(",")]
+    while way and _is_proxy(peer, access):
+        peer = way.pop()
+    return peer[:100]
+
+
+def _is_proxy(address: str, access: AccessSettings) -> bool:
+    try:
+        return any(ip_address(address) in network for network in access.behind_proxy)
+    except ValueError:
+        return False
+
+
+def _noting(scope: Scope, caller: Caller, check: KeyCheck, send: Send) -> Send:
+    """A ``send`` that counts a refusal of what the caller may not do."""
+
+    async def sent(message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] == 403:
+            path = getattr(scope.get("route"), "path", "")
+            check.follower.refusals.note(Refusal(caller.name, f"{scope['method']} {path}", 403))
+        await send(message)
+
+    return sent
+
+
+async def _answer(refused: CallerRefused, scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "http":
-        await JSONResponse(error_body(message, CLIENT, code=code), status)(scope, receive, send)
+        await JSONResponse(refused.body, refused.status, refused.headers)(scope, receive, send)
         return
     await receive()
-    log_refusal(scope, status, message)
+    log_refusal(scope, refused.status, str(refused))
     await send({"type": "websocket.close", "code": 1008})

@@ -13,12 +13,14 @@ import pyarrow as pa
 import uvicorn
 from fastapi import FastAPI
 
-from access.caller import needs
+from access.caller import caller_of, needs
+from access.control import AccessControl
 from access.guard import AccessGuard
+from access.own import own_client
 from access.settings import AccessSettings
 from access.widget.script import PATH as WIDGET
 from access.widget.script import widget_router
-from dashboard.actions.chat import ChatDesk
+from dashboard.actions.chat import CHAT_TIMEOUT, ChatDesk
 from dashboard.actions.exports import Exporter
 from dashboard.actions.manual_runs import ManualRuns
 from dashboard.actions.ranking import Ranking
@@ -35,14 +37,13 @@ from dashboard.status.feed import ReadingFeed
 from dashboard.status.log_lag import LogLag
 from dashboard.status.readings import Readings, Sources, fold_versions
 from dashboard.status.reward import RewardReadings
-from dashboard.status.serving_version import ServingVersion, serving_url
+from dashboard.status.serving_version import ServingVersion, has_upstream
 from storage.artifacts import Artifacts
 from storage.attestation.settings import AttestationSettings
 from storage.events import JudgmentGiven
 from storage.home import open_home
 from storage.settings import Settings
 from storage.warehouse.warehouse import Applied, Warehouse
-from streams.addresses import url_of
 from streams.asking import AskingSettings
 from streams.bus.open import bus_of, outlet_of
 from streams.bus.topics import TOPICS
@@ -84,7 +85,6 @@ class Hub:
         rule = settings.section("retraining", RetrainingRule)
         review = settings.section("review", ReviewRule)
         asking = settings.section("asking", AskingSettings)
-        access = AccessSettings.of(settings, own.path_prefix)
         common = settings.common
         pa.array([None])  # pyarrow imports pandas with its first array, which takes a second or more: do it before the first judgment
         open_home(common.home)
@@ -92,6 +92,7 @@ class Hub:
         self.failed = threading.Event()
         self.bus = bus_of(settings)
         self.outlet = outlet_of(settings, self.bus, "hub")
+        self.access = AccessControl.of(settings, "hub", self.bus, self.outlet, own.path_prefix)
         self.warehouse = Warehouse.open(
             common.home / "warehouse.duckdb", memory_limit=own.memory_limit, threads=own.threads, patience=LOCK_TIMEOUT
         )
@@ -100,7 +101,9 @@ class Hub:
         webhooks = settings.section("webhooks", WebhookSettings)
         self.streams = HubStreams(self.bus, self.warehouse, artifacts, common.home, attestation, webhooks)
         run_artifacts = RunArtifacts(artifacts)
-        self.serving = ServingVersion(own.serving_url or serving_url(settings), self._wake_pages)
+        connect = partial(own_client, settings, "hub", "serving", url=own.serving_url)
+        has_version = own.serving_url or not has_upstream(settings)
+        self.serving = ServingVersion(connect if has_version else None, self._wake_pages)
         self.readings = Readings(
             Sources(
                 self.warehouse,
@@ -125,7 +128,7 @@ class Hub:
 
         reviews = Reviews(self.bus, folded, artifacts, check_reviewer_key(attestation.reviewer_key))
         manual_runs = ManualRuns(self.bus, self.warehouse, lambda method: RunPlan.of(settings, method, artifacts), named=review.four_eyes)
-        self.chat = ChatDesk(own.serving_url or url_of(settings, "serving"), lambda: self.live.reading.versions, common.model)
+        self.chat = ChatDesk(partial(connect, timeout=CHAT_TIMEOUT), lambda: self.live.reading.versions, common.model)
         services = Services(
             live=self.live,
             queue=self.queue,
@@ -149,14 +152,16 @@ class Hub:
             chat=self.chat,
             reward=RewardReadings(self.warehouse, partial(heads.newest, history=True), settings.section("reward", MixingSettings)),
         )
-        self.app = create_app(services, self.streams, self._fail, access, common.allowed_hosts, own.path_prefix)
+        self.app = create_app(services, self.streams, self._fail, self.access, (*common.allowed_hosts, own.host), own.path_prefix)
 
     def __enter__(self) -> "Hub":
+        self.access.start()
         self.serving.start()
         self.ranking.start()
         return self
 
     def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+        self.access.stop()
         self.serving.stop()
         self.ranking.stop()
         self.chat.close()
@@ -196,7 +201,7 @@ def create_app(
     services: Services,
     streams: HubStreams,
     fail: Callable[[BaseException], None],
-    access: AccessSettings,
+    access: AccessControl,
     allowed_hosts: Sequence[str] = (),
     path_prefix: str = "",
 ) -> FastAPI:
@@ -221,7 +226,8 @@ def create_app(
             await asyncio.gather(reading_task, return_exceptions=True)
 
     app = new_app(lifespan=lifespan)
-    app.include_router(health_router(streams.checks))
+    checks = {**streams.checks, **access.checks}
+    app.include_router(health_router(checks, lambda request: caller_of(request).may("read")))
     app.include_router(metrics_router(), dependencies=[needs("read")])
     app.include_router(widget_router())
     add_routes(app, services)
@@ -255,12 +261,13 @@ def run(settings: Settings) -> None:
     """
     own = settings.section("hub", HubSettings)
     stop = stop_on_signals()
-    address = listen(own.host, own.port)
+    access = AccessSettings.of(settings, own.path_prefix)
+    address = listen(own.host, own.port, exposed=access.exposed)
     with Hub(settings) as hub:
-        server = Server(hub)
+        server = Server(hub, **access.tls)
         threading.Thread(target=_stop_server_on, args=(server, [stop, hub.streams.crashed, hub.failed]), name="end", daemon=True).start()
         hub.streams.start()
-        log.info("hub on http://%s:%d", own.host, address.getsockname()[1])
+        log.info("hub on %s, port %d", *address.getsockname()[:2])
         server.run(sockets=[address])
         if hub.failure is not None:
             raise failure_of("the hub's readings", hub.failure)
@@ -271,8 +278,8 @@ def run(settings: Settings) -> None:
 class Server(uvicorn.Server):
     """Serves a hub; on shutdown it closes the endless streams before waiting for other requests."""
 
-    def __init__(self, hub: Hub) -> None:
-        super().__init__(server_config(hub.app, timeout_graceful_shutdown=SHUTDOWN_GRACE))
+    def __init__(self, hub: Hub, **tls: str) -> None:
+        super().__init__(server_config(hub.app, timeout_graceful_shutdown=SHUTDOWN_GRACE, **tls))
         self._live = hub.live
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

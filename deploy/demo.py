@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from access.settings import AccessSettings
 from deploy.cli.latency import Latencies, LiveFeed, judgment_to_dashboard, judgment_to_reward
 from deploy.demo_plans import DemoPlan, plan_for
 from deploy.demo_start import starting_model
 from deploy.own_processes import client, is_ready
 from deploy.people import People
 from deploy.supervisor import Supervisor
-from storage.errors import FeedbackLoopError
+from storage.errors import ConfigurationError, FeedbackLoopError
 from storage.events import (
     DatasetFrozen,
     DuelDecided,
@@ -72,6 +73,10 @@ class Clock:
 
 def demo_settings(settings: Settings, plan: DemoPlan) -> Settings:
     """The user's settings, changed for the demo: a new home, simulated judgments as training source, what the plan sets."""
+    if settings.section("access", AccessSettings).required:
+        raise ConfigurationError(
+            "the demo's simulated people have no API keys: run it in another folder, or with FEEDBACKLOOP_ACCESS__MODE=open"
+        )
     home = settings.common.home / "demo" / time.strftime("%Y%m%d-%H%M%S")
     return plan.applied(settings).with_values({"home": home})
 

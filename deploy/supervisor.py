@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO
+from urllib.parse import urlsplit
 
 from deploy.lifeline import EXIT_REASON, LIFELINE, read_exit_reason
 from deploy.own_processes import is_ready, lives
@@ -286,11 +287,12 @@ class Supervisor:
 
 
 def _refuse_taken_port(name: str, url: str) -> None:
-    host, _, port = url.removeprefix("http://").rpartition(":")
-    with socket.socket() as probe:
+    where = urlsplit(url)
+    assert where.hostname is not None
+    with socket.socket(socket.AF_INET6 if ":" in where.hostname else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, int(port)))
+            probe.bind((where.hostname, where.port or 0))
         except OSError as error:
             variable = f"FEEDBACKLOOP_{name.upper()}__PORT"
-            raise PortInUse(f"port {port} for {name} is in use: stop the program that listens there, or set {variable}") from error
+            raise PortInUse(f"port {where.port} for {name} is in use: stop the program that listens there, or set {variable}") from error

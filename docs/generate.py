@@ -27,8 +27,8 @@ def main(target: Path) -> None:
     """Write every page into ``target``, which is emptied first."""
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(ROOT / "docs", target, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
-    for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"):
-        shutil.copy(ROOT / name, target / name.lower())
+    for name, page in (("CHANGELOG.md", "changelog.md"), ("CONTRIBUTING.md", "contributing.md"), ("SECURITY.md", "reporting.md")):
+        shutil.copy(ROOT / name, target / page)
     reference = target / "reference"
     reference.mkdir()
     for page, text in pages().items():

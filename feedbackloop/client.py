@@ -58,6 +58,7 @@ class Client(Connections[httpx.Client]):
     timeout : seconds to wait for a response
     retries : maximum number of retries after failures that are temporary
     spool : file for feedback that cannot be delivered, sent later in its order; its receipts say ``spooled=True``. Or a :class:`Spool`
+    api_key : the key that `feedbackloop keys create` printed, where the service asks for one
 
     Attributes
     ----------
@@ -72,8 +73,9 @@ class Client(Connections[httpx.Client]):
         timeout: float = 60.0,
         retries: int = 2,
         spool: "Spool | str | os.PathLike[str] | None" = None,
+        api_key: str | None = None,
     ) -> None:
-        super().__init__(httpx.Client, {"serving": serving, "hub": hub}, timeout, retries, spool)
+        super().__init__(httpx.Client, {"serving": serving, "hub": hub}, timeout, retries, spool, api_key)
 
     def __enter__(self) -> Self:
         if self.spool is not None:
@@ -166,8 +168,9 @@ class AsyncClient(Connections[httpx.AsyncClient]):
         timeout: float = 60.0,
         retries: int = 2,
         spool: "Spool | str | os.PathLike[str] | None" = None,
+        api_key: str | None = None,
     ) -> None:
-        super().__init__(httpx.AsyncClient, {"serving": serving, "hub": hub}, timeout, retries, spool)
+        super().__init__(httpx.AsyncClient, {"serving": serving, "hub": hub}, timeout, retries, spool, api_key)
 
     async def __aenter__(self) -> Self:
         if self.spool is not None:

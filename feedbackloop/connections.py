@@ -32,6 +32,7 @@ class Connections(Generic[HTTP]):
         timeout: float,
         retries: int,
         spool: "Spool | str | os.PathLike[str] | None",
+        api_key: str | None,
     ) -> None:
         if retries < 0:
             raise ValueError(f"retries: {retries} is negative")
@@ -40,8 +41,8 @@ class Connections(Generic[HTTP]):
 
             spool = Spool(spool)
         self._retries, self.spool = retries, spool
-        self._settings: dict[str, Any] = {**urls, "timeout": timeout, "retries": retries, "spool": spool}
-        self._http: dict[str, HTTP] = {name: _http(make, url, timeout) for name, url in urls.items()}
+        self._settings: dict[str, Any] = {**urls, "timeout": timeout, "retries": retries, "spool": spool, "api_key": api_key}
+        self._http: dict[str, HTTP] = {name: _http(make, url, timeout, api_key) for name, url in urls.items()}
 
     def __reduce__(self) -> Any:
         kind: Any = type(self)
@@ -73,9 +74,10 @@ def described(method: Method, make: Callable[..., Call[Any]], *, skipped: int = 
     return method
 
 
-def _http(make: Callable[..., HTTP], url: str, timeout: float) -> HTTP:
+def _http(make: Callable[..., HTTP], url: str, timeout: float, api_key: str | None) -> HTTP:
     """Ignore proxies from the environment for loopback addresses."""
+    headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{url!r} is not a URL such as http://127.0.0.1:8000")
-    return make(base_url=url.rstrip("/"), timeout=timeout, trust_env=parts.hostname not in LOOPBACK)
+    return make(base_url=url.rstrip("/"), timeout=timeout, headers=headers, trust_env=parts.hostname not in LOOPBACK)

@@ -31,6 +31,7 @@ DRAIN_SECONDS = 1.0  # within which a call begins to send others that wait in th
 DRAIN_TIMEOUT = 5.0  # seconds for each of these
 POLL = 0.05  # seconds between looks at a spool that another process is sending
 UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)  # the request has not left
+NO_VALID_KEY = 401  # the client's key is at fault, not the call: with another one it may be recorded
 NOT_HANDLED = (429, 503)  # statuses that say that a request had no effect
 
 Result = TypeVar("Result")
@@ -127,7 +128,7 @@ def flush(spool: "Spool", retries: int) -> Flow[int]:
     Raises
     ------
     APIError
-        The server cannot be reached. What was not delivered stays.
+        The server cannot be reached, or does not take the client's key. What was not delivered stays.
     """
     sent = 0
     while True:
@@ -141,7 +142,10 @@ def flush(spool: "Spool", retries: int) -> Flow[int]:
 
 
 def _drain(spool: "Spool", retries: int, seconds: float, timeout: float | None) -> Flow[Drained]:
-    """Send what waits in its order, until the server cannot be reached or ``seconds`` have passed. What it refuses is set aside."""
+    """Send what waits in its order, until the server cannot be reached or ``seconds`` have passed. What it refuses is set aside.
+
+    Where it refuses the client's key, everything stays.
+    """
     done = Drained()
     deadline = monotonic() + seconds
     while (yield Work(spool.first)) is not None:  # again after the lock is free: another process may have added one and found it taken
@@ -155,7 +159,7 @@ def _drain(spool: "Spool", retries: int, seconds: float, timeout: float | None) 
                 try:
                     answer = yield from _sent(waiting.call, retries, timeout)
                 except APIError as error:
-                    if error.temporary:
+                    if error.temporary or error.status == NO_VALID_KEY:
                         done.failure = error
                         return done
                     log.warning("%s was refused and is set aside in %s: %s", waiting.path, spool.path, error)

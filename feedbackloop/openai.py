@@ -51,7 +51,7 @@ def wrap(
 
     Parameters
     ----------
-    feedback : the client that sends feedback, such as one with a spool; by default one for the host of ``client.base_url``
+    feedback : the client that sends feedback, such as one with a spool; by default one for the host and the API key of ``client``
     on_regenerate : what the same question asked again in a conversation says of its earlier reply: "thumb_down" records a thumb down by
         the recruiter "regenerate"; None nothing. Only where the request names its conversation in ``metadata["conversation_id"]``, since
         two candidates may begin with the same words
@@ -68,7 +68,7 @@ def wrap(
         if not url.endswith("/v1"):
             raise ValueError(f"base_url: {url} does not end in /v1, as that of FeedbackLoop's serving does")
         kind = AsyncClient if is_async else Client
-        feedback = kind(serving=url.removesuffix("/v1"))
+        feedback = kind(serving=url.removesuffix("/v1"), api_key=openai.api_key or None)
     if isinstance(feedback, AsyncClient) != is_async:
         raise ValueError(f"feedback: {type(feedback).__name__} cannot be used with {type(openai).__name__}")
     if on_regenerate not in (None, "thumb_down"):

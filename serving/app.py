@@ -16,7 +16,8 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from access.caller import needs
+from access.caller import caller_of, needs
+from access.control import AccessControl
 from access.guard import AccessGuard
 from access.settings import AccessSettings
 from access.widget.script import PATH as WIDGET
@@ -75,7 +76,8 @@ def run(settings: Settings) -> None:
         The host, port, model or upstream URL is not usable.
     """
     section = settings.section("serving", ServingSettings)
-    socket = listen(section.host, section.port)
+    access = AccessSettings.of(settings)
+    socket = listen(section.host, section.port, exposed=access.exposed)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     fatal: list[ConfigurationError] = []
 
@@ -85,10 +87,10 @@ def run(settings: Settings) -> None:
 
     try:
         app = create_app(settings, give_up=give_up)
-        server = _Server(server_config(app, timeout_graceful_shutdown=SHUTDOWN_TIMEOUT))
+        server = _Server(server_config(app, timeout_graceful_shutdown=SHUTDOWN_TIMEOUT, **access.tls))
         for number in before:
             signal.signal(number, server.handle_exit)
-        log.info("serving on http://%s:%d", *socket.getsockname()[:2])
+        log.info("serving on %s, port %d", *socket.getsockname()[:2])
         server.run(sockets=[socket])
     finally:
         socket.close()
@@ -104,10 +106,10 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
     ``bus`` replaces the one in the settings. ``give_up`` is called, from another thread, if the configured model cannot be loaded.
     """
     section = settings.section("serving", ServingSettings)
-    access = AccessSettings.of(settings)
     open_home(settings.common.home)
     bus = bus or bus_of(settings)
     outlet = outlet_of(settings, bus, "serving")
+    access = AccessControl.of(settings, "serving", bus, outlet)
     intake = Intake(
         outlet,
         pseudonym_key(settings.common),
@@ -146,12 +148,13 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        access.start()
         pairing.start()
         if promotions is not None:
             promotions.start()
         ranker.start()
         yield
-        stopping: list[Coroutine[Any, Any, None]] = [pairing.stop(within=PAIRING_SHUTDOWN_TIMEOUT)]
+        stopping: list[Coroutine[Any, Any, None]] = [pairing.stop(within=PAIRING_SHUTDOWN_TIMEOUT), asyncio.to_thread(access.stop)]
         if promotions is not None:
             stopping.append(asyncio.to_thread(promotions.stop))
         await asyncio.gather(*stopping)
@@ -164,7 +167,8 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
         bus.close()
 
     app = new_app(lifespan=lifespan)
-    app.include_router(health_router({"model": backend.why_not_ready}))
+    checks = {"model": backend.why_not_ready, **access.checks}
+    app.include_router(health_router(checks, lambda request: caller_of(request).may("read")))
     app.include_router(metrics_router(), dependencies=[needs("read")])
     app.include_router(widget_router())
     add_routes(app, service, reward, settings.section("features", FeatureSettings))
@@ -177,7 +181,8 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
             allow_headers=["*"],
             expose_headers=EXPOSED_HEADERS,
         )
-    app.add_middleware(RequestGuard, allowed_hosts=settings.common.allowed_hosts, allowed_origins=section.cors_origins, scripts=[WIDGET])
+    hosts = (*settings.common.allowed_hosts, section.host)
+    app.add_middleware(RequestGuard, allowed_hosts=hosts, allowed_origins=section.cors_origins, scripts=[WIDGET])
     return app
 
 

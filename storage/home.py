@@ -12,7 +12,7 @@ from storage.errors import ConfigurationError, temporary_reason
 
 GROUP_AND_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 # What a service writes directly into its home. Modes of other files there are left alone.
-FILES = ("*.sqlite*", "*.duckdb*", "*.lock", "*.key")
+FILES = ("access.json", "*.sqlite*", "*.duckdb*", "*.lock", "*.key")
 FOLDERS = ("artifacts", "demo", "faust", "freezing", "keys", "learner", "logs", "model-signatures", "runs", "serving", "trainers")
 HINT = "make it writable, or set FEEDBACKLOOP_HOME to another folder"
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 
 import uvicorn
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -23,8 +23,9 @@ from streams.http.visible_text import without_paths
 Check = Callable[[], str | None]  # None: ready; else the reason why not
 
 
-def health_router(checks: Mapping[str, Check]) -> APIRouter:
-    """``/healthz`` answers 200 while the process is alive; ``/readyz`` answers 503 with reasons until all checks pass."""
+def health_router(checks: Mapping[str, Check], explained: Callable[[Request], bool] = lambda _request: True) -> APIRouter:
+    """``/healthz`` answers 200 while the process is alive; ``/readyz`` answers 503 until all checks pass, with the reasons for whom
+    ``explained`` holds."""
     router = APIRouter()
 
     @router.get("/healthz", include_in_schema=False)
@@ -32,9 +33,10 @@ def health_router(checks: Mapping[str, Check]) -> APIRouter:
         return {"status": "alive"}
 
     @router.get("/readyz", include_in_schema=False)
-    async def readyz() -> JSONResponse:
+    async def readyz(request: Request) -> JSONResponse:
         reasons = {name: without_paths(reason) for name, check in checks.items() if (reason := check()) is not None}
-        return JSONResponse({"ready": not reasons, "reasons": reasons}, status_code=503 if reasons else 200)
+        told = {"reasons": reasons} if explained(request) else {}
+        return JSONResponse({"ready": not reasons, **told}, status_code=503 if reasons else 200)
 
     return router
 
@@ -56,19 +58,22 @@ def check_address(host: str, port: int) -> None:
     Raises
     ------
     ConfigurationError
-        The host is not this machine's loopback: there is no authentication yet.
+        The host is not this machine's loopback.
     PortInUse
         Another program listens there.
     """
     listen(host, port).close()
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A bound socket at the address, checked as by :func:`check_address`; for ``uvicorn.Server.run(sockets=[…])``."""
-    if not is_loopback(host):
+def listen(host: str, port: int, *, exposed: bool = False) -> socket.socket:
+    """A bound socket at the address, checked as by :func:`check_address`; for ``uvicorn.Server.run(sockets=[…])``.
+
+    ``exposed``: the process authenticates its callers and may listen beyond this machine.
+    """
+    if not exposed and not is_loopback(host):
         raise ConfigurationError(
-            f"host = {host!r}: refusing to listen beyond this machine without authentication, which does not exist yet; "
-            'use host = "127.0.0.1" and put a proxy that authenticates in front of it'
+            f'host = {host!r}: refusing to listen beyond this machine; serving and the hub may, with [access] mode = "required" and either '
+            'tls_certificate and tls_key or behind_proxy; otherwise use host = "127.0.0.1"'
         )
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -35,11 +35,11 @@ def figures(quick: bool) -> Iterator[Figure]:
         ours = running.enter_context(Process("serving", settings))
         sides = {"ours": (ours.url, ours.pid), "bare": (bare.url, bare.pid)}
         for url, _ in sides.values():
-            rate_of(f"{url}{PATH}", _thumb, CONNECTIONS, 1.0)  # warm-up
+            rate_of(f"{url}{PATH}", thumb, CONNECTIONS, 1.0)  # warm-up
         for _ in range(rounds):
             for side, (url, pid) in sides.items():
                 before = cpu_seconds(pid)
-                rates[side].append(rate_of(f"{url}{PATH}", _thumb, CONNECTIONS, seconds))
+                rates[side].append(rate_of(f"{url}{PATH}", thumb, CONNECTIONS, seconds))
                 cpu[side].append(1000 * (cpu_seconds(pid) - before) / (rates[side][-1] * seconds))
     slower = {side: [1 / rate for rate in found] for side, found in rates.items()}
     yield speed_ratio("feedback_ratio", slower["ours"], slower["bare"], ">=.8", f"thumbs/s, ours / bare, {CONNECTIONS} connections")
@@ -48,5 +48,6 @@ def figures(quick: bool) -> Iterator[Figure]:
         yield over_rounds(f"feedback_{side}_cpu_ms", cpu[side], "ms of CPU a thumb, median round")
 
 
-def _thumb(number: int) -> bytes:
+def thumb(number: int) -> bytes:
+    """The body of a thumb by one of twenty recruiters."""
     return orjson.dumps({"type": "thumb", "recruiter": f"recruiter-{number % 20}", "thumb": "up", "reply_id": str(new_id())})

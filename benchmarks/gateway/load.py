@@ -4,7 +4,7 @@ import asyncio
 import gc
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from benchmarks.processes import http_client
@@ -33,11 +33,11 @@ def latencies_at(url: str, bodies: Callable[[int], bytes], rate: float, seconds:
         return asyncio.run(run())
 
 
-def rate_of(url: str, bodies: Callable[[int], bytes], connections: int, seconds: float) -> float:
+def rate_of(url: str, bodies: Callable[[int], bytes], connections: int, seconds: float, headers: Mapping[str, str] | None = None) -> float:
     """Answers a second with so many keep-alive connections, each of which sends its next request once it has the answer."""
 
     async def run() -> float:
-        async with http_client(PATIENCE, raise_for_status=True, headers=JSON) as client:
+        async with http_client(PATIENCE, raise_for_status=True, headers={**JSON, **(headers or {})}) as client:
             numbers, started = itertools.count(), time.perf_counter()
             answered = 0
 

@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dashboard.actions.reviews import NotFound
 from dashboard.status.models import Shown, Versions
-from storage.errors import FeedbackLoopError, InputRefused, Overloaded, UpstreamError
+from storage.errors import AttestationError, FeedbackLoopError, InputRefused, Overloaded, UpstreamError
+from streams.http.visible_text import without_paths
 
-TIMEOUT = 90.0  # seconds for two replies
+CHAT_TIMEOUT = 90.0  # seconds for two replies
 SHIPPED = (
     "The base model is the shipped one: about a million parameters, trained on simulated dialogues. It answers questions about an "
     "application from the facts in its instructions, and nothing else."
@@ -65,10 +66,17 @@ class _Rewards(BaseModel):
 
 
 class ChatDesk:
-    """Calls the serving process at ``url``; ``versions`` returns the reading of the pages, ``model`` is the setting of that name."""
+    """Calls the serving process.
 
-    def __init__(self, url: str, versions: Callable[[], Versions], model: str) -> None:
-        self._url, self._versions, self._model = url, versions, model
+    Parameters
+    ----------
+    connect : returns a client for it; called once, at the first call
+    versions : returns the reading of the pages
+    model : the setting of that name
+    """
+
+    def __init__(self, connect: Callable[[], httpx.Client], versions: Callable[[], Versions], model: str) -> None:
+        self._connect, self._versions, self._model = connect, versions, model
         self._client: httpx.Client | None = None
         self._lock = threading.Lock()
 
@@ -117,9 +125,11 @@ class ChatDesk:
     def _call(self, method: str, path: str, body: Any) -> Any:
         with self._lock:
             if self._client is None:
-                self._client = httpx.Client(base_url=self._url, timeout=TIMEOUT, trust_env=False)  # our own process: no proxies
+                self._client = self._connect()
         try:
             answer = self._client.request(method, path, json=body)
+        except AttestationError as error:
+            raise UpstreamError(f"the hub cannot sign its request to serving: {without_paths(str(error))}") from error
         except httpx.HTTPError as error:
             raise UpstreamError(
                 f"the serving process does not answer ({type(error).__name__}); start it with `feedbackloop serving`"

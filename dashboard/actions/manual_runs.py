@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from access.caller import Caller
+from access.caller import Caller, made_by
 from dashboard.actions.reviews import Conflict
 from storage.errors import InputRefused
 from storage.events import DatasetFrozen, ModelEvaluated, TrainingFailed, TrainingRequested
@@ -49,5 +49,5 @@ class ManualRuns:
             raise Conflict(f"run {waiting.run_id} is already pending; it covers everything up to preference {waiting.through_sequence}")
         earlier = sum(isinstance(event, TrainingRequested) and event.threshold == "manual" for event in asked)
         event = by_hand(self._plan_of(method), earlier + 1, through, requested_by)
-        self._bus.publish(records_of([event]), timeout=TIMEOUT)
+        self._bus.publish(records_of([event, *made_by(caller, event)]), timeout=TIMEOUT)
         return event

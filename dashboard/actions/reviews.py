@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from access.caller import Caller
+from access.caller import Caller, made_by
 from access.permissions import Permission
 from dashboard.status.versions import obstacles
 from storage.artifacts import Artifacts
@@ -84,7 +84,7 @@ class Reviews:
             raise Conflict(objection, obstacles(found, folded) or (objection,))
         if event.decision == "approve":
             self._require_policy(found)
-        self._bus.publish(records_of([event]), timeout=TIMEOUT)
+        self._bus.publish(records_of([event, *made_by(caller, event)]), timeout=TIMEOUT)
         return event
 
     def _require_policy(self, version: life.Version) -> None:
@@ -121,7 +121,7 @@ class Reviews:
         objection = life.objection(folded, event)
         if objection:
             raise Conflict(objection, (objection,))
-        self._bus.publish(records_of([event]), timeout=TIMEOUT)
+        self._bus.publish(records_of([event, *made_by(caller, event)]), timeout=TIMEOUT)
         return event
 
 

@@ -6,15 +6,15 @@ from collections.abc import Callable
 import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from storage.errors import AttestationError
 from storage.settings import Settings
-from streams.addresses import url_of
 
 POLL_INTERVAL = 5.0  # seconds
 
 
-def serving_url(settings: Settings) -> str:
-    """Serving's address by these settings; empty if it forwards chats to an upstream and has no version of its own."""
-    return "" if settings.sections.get("upstream", {}).get("url") else url_of(settings, "serving")
+def has_upstream(settings: Settings) -> bool:
+    """Whether serving, by these settings, forwards chats to an upstream and has no version of its own."""
+    return bool(settings.sections.get("upstream", {}).get("url"))
 
 
 class Ranker(BaseModel):
@@ -29,24 +29,23 @@ class Ranker(BaseModel):
 
 
 class ServingVersion:
-    """Polls serving in its own thread; calls ``changed`` when the version changes."""
+    """Polls serving in its own thread; calls ``changed`` when the version changes. ``connect`` makes a client, if there is a version."""
 
-    def __init__(self, url: str, changed: Callable[[], None]) -> None:
-        self._url, self._changed = url, changed
+    def __init__(self, connect: Callable[[], httpx.Client] | None, changed: Callable[[], None]) -> None:
+        self._connect, self._changed = connect, changed
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._poll, name="serving-version", daemon=True)
         self.version: str | None = None
         self.ranker: Ranker | None = None
 
     def start(self) -> None:
-        if self._url:
-            self._thread.start()
+        if self._connect is not None:
+            threading.Thread(target=self._poll, args=(self._connect,), name="serving-version", daemon=True).start()
 
     def stop(self) -> None:
         self._stop.set()
 
-    def _poll(self) -> None:
-        with httpx.Client(timeout=2.0, trust_env=False) as client:  # our own process: ignore proxies of the environment
+    def _poll(self, connect: Callable[[], httpx.Client]) -> None:
+        with connect() as client:
             while not self._stop.is_set():
                 found = self._ask(client)
                 if found != self.version:
@@ -58,15 +57,15 @@ class ServingVersion:
     def _ask(self, client: httpx.Client) -> str | None:
         """The first model that serving lists; None if it is not ready."""
         try:
-            if not client.get(f"{self._url}/readyz").is_success:
+            if not client.get("/readyz").is_success:
                 return None
-            return str(client.get(f"{self._url}/v1/models").raise_for_status().json()["data"][0]["id"])
-        except (httpx.HTTPError, ValueError, LookupError, TypeError):
+            return str(client.get("/v1/models").raise_for_status().json()["data"][0]["id"])
+        except (httpx.HTTPError, AttestationError, ValueError, LookupError, TypeError):
             return None
 
     def _ask_ranker(self, client: httpx.Client) -> Ranker | None:
         """What ranks; None if serving does not say."""
         try:
-            return Ranker.model_validate_json(client.get(f"{self._url}/v1/rerank").raise_for_status().content)
-        except (httpx.HTTPError, ValidationError):
+            return Ranker.model_validate_json(client.get("/v1/rerank").raise_for_status().content)
+        except (httpx.HTTPError, AttestationError, ValidationError):
             return None

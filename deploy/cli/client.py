@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 
-from deploy.own_processes import client
+from access.own import own_client
 from storage.errors import FeedbackLoopError, NotReachable
 from storage.settings import Settings
 from streams.addresses import url_of
@@ -38,7 +38,8 @@ def get_bytes(settings: Settings, path: str, **parameters: Any) -> bytes:
 def hub_runs(settings: Settings) -> bool:
     """Whether a hub answers where the settings say."""
     try:
-        client().get(f"{url_of(settings, 'hub')}/healthz", timeout=2)
+        with own_client(settings, "cli", "hub") as client:
+            client.get("/healthz")
     except httpx.ConnectError:
         return False
     except httpx.HTTPError:
@@ -49,7 +50,8 @@ def hub_runs(settings: Settings) -> bool:
 def _request(settings: Settings, method: str, path: str, **arguments: Any) -> httpx.Response:
     hub = url_of(settings, "hub")
     try:
-        answer = client().request(method, f"{hub}{path}", timeout=300, **arguments)
+        with own_client(settings, "cli", "hub", timeout=300) as client:
+            answer = client.request(method, path, **arguments)
     except httpx.HTTPError as error:
         raise NotReachable(f"no hub answers at {hub}: start one with 'feedbackloop up' ({error})") from error
     if answer.is_error:

@@ -21,6 +21,7 @@ from deploy.cli.attest import attest
 from deploy.cli.audits import audit
 from deploy.cli.evaluate import evaluate
 from deploy.cli.gates import gates
+from deploy.cli.keys import keys
 from deploy.cli.log_commands import quarantine, replay, schemas, topics
 from deploy.cli.runs import runs
 from deploy.cli.sources import Origin
@@ -46,6 +47,7 @@ app.add_typer(quarantine, name="quarantine")
 app.add_typer(runs, name="runs")
 app.add_typer(audit, name="audit")
 app.add_typer(gates, name="gates")
+app.add_typer(keys, name="keys")
 app.command()(evaluate)
 app.command()(replay)
 app.command()(schemas)

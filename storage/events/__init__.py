@@ -5,6 +5,7 @@ Events are immutable, stamped in UTC by the server that accepted them, and JSON 
 events.
 """
 
+from storage.events.access import AccessChanged, DecisionMade, KeyIssued, KeyRevoked, RequestsRefused
 from storage.events.chat import Message, Prompt, ReplySent, Sampling
 from storage.events.event import Event, Kind, Part, assembled, forget_given, newest_version, problems
 from storage.events.feedback import JudgmentGiven, PairDrawn, PairEmbedded, Response, ResponseEdited, ResponseRated
@@ -46,15 +47,21 @@ EVENTS: dict[str, type[Event]] = {
         CanaryStarted,
         ModelPromoted,
         ModelRolledBack,
+        KeyIssued,
+        KeyRevoked,
+        RequestsRefused,
+        DecisionMade,
     )
 }
 
 __all__ = [
     "EVENTS",
     "MAX_TEXT",
+    "AccessChanged",
     "CanaryStarted",
     "Choice",
     "DatasetFrozen",
+    "DecisionMade",
     "DuelDecided",
     "Event",
     "EventQuarantined",
@@ -66,6 +73,8 @@ __all__ = [
     "Intervention",
     "InterventionMade",
     "JudgmentGiven",
+    "KeyIssued",
+    "KeyRevoked",
     "Kind",
     "Message",
     "ModelEvaluated",
@@ -82,6 +91,7 @@ __all__ = [
     "PreferenceRemoved",
     "Prompt",
     "ReplySent",
+    "RequestsRefused",
     "Response",
     "ResponseEdited",
     "ResponseRated",

@@ -45,6 +45,7 @@ VERSIONS = Topic(
     "",
     1,
 )
+ACCESS = Topic("access", (events.KeyIssued, events.KeyRevoked, events.RequestsRefused, events.DecisionMade), "", 1)
 
 TOPICS: dict[str, Topic] = {
     topic.name: topic
@@ -63,6 +64,7 @@ TOPICS: dict[str, Topic] = {
         FROZEN,
         PROGRESS,
         VERSIONS,
+        ACCESS,
     )
 }
 

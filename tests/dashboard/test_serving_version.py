@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from access.own import own_client
 from dashboard.pages import overview
 from dashboard.status.models import Champion, Counts, Health, Newest, Status, Threshold, Waiting
-from dashboard.status.serving_version import Ranker, ServingVersion, serving_url
+from dashboard.status.serving_version import Ranker, ServingVersion, has_upstream
 from storage.settings import Settings
 from tests.dashboard.small_world import wait_until
 
@@ -63,13 +64,13 @@ def answering(answers: dict[str, tuple[int, bytes]]) -> Iterator[str]:
         server.server_close()
 
 
-def test_the_serving_version_is_the_first_model_listed_by_a_ready_serving(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_serving_version_is_the_first_model_listed_by_a_ready_serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dashboard.status.serving_version.POLL_INTERVAL", 0.01)
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     answers = {"/readyz": (200, b"{}"), "/v1/models": (200, b'{"data": [{"id": "v-1"}, {"id": "champion"}]}')}
     changed = threading.Semaphore(0)
     with answering(answers) as url:
-        version = ServingVersion(url, changed.release)
+        version = ServingVersion(lambda: own_client(Settings.read(tmp_path, {}), "hub", "serving", url=url), changed.release)
         version.start()
         assert changed.acquire(timeout=10)
         assert version.version == "v-1"
@@ -88,10 +89,8 @@ def test_the_serving_version_is_the_first_model_listed_by_a_ready_serving(monkey
 
 def test_a_serving_with_an_upstream_has_no_version_to_ask_for(tmp_path: Path) -> None:
     settings = Settings.read(tmp_path, {})
-    assert serving_url(settings) == "http://127.0.0.1:8000"
-    assert serving_url(settings.with_values(serving={"host": "localhost", "port": 8100})) == "http://localhost:8100"
-    upstream = settings.with_values(upstream={"url": "https://models.example/v1", "model": "m"})
-    assert serving_url(upstream) == ""
-    silent = ServingVersion(serving_url(upstream), lambda: None)
+    assert not has_upstream(settings)
+    assert has_upstream(settings.with_values(upstream={"url": "https://models.example/v1", "model": "m"}))
+    silent = ServingVersion(None, lambda: None)
     silent.start()
     assert silent.version is None

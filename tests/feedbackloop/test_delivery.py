@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from feedbackloop.calls.call import Call
 from feedbackloop.calls.feedback import comment
 from feedbackloop.delivery import Flow, Send, Work, deliver, flush
+from feedbackloop.errors import APIError
 from feedbackloop.receipts import Receipt
 from feedbackloop.spool import Spool
 from tests.profiles import examples
@@ -34,6 +35,8 @@ class Server:
         fate = self.plan.pop(0) if self.plan else "well"
         if fate == "no connection":
             raise httpx.ConnectError("refused", request=request)
+        if fate == "no key":
+            return httpx.Response(401, json={"error": {"message": "the key was revoked"}}, request=request)
         if fate == "busy":
             return httpx.Response(503, json={"error": {"message": "busy"}}, request=request)
         said = json.loads(call.body or b"{}")["comment"]
@@ -64,6 +67,16 @@ def steps(flow: Flow[Any], server: Server) -> Generator[None, None, Any]:
             answer = step.function()
 
 
+def performed(flow: Flow[Any], server: Server) -> Any:
+    """Perform a whole flow; returns its result."""
+    course = steps(flow, server)
+    while True:
+        try:
+            next(course)
+        except StopIteration as end:
+            return end.value
+
+
 def product(name: str, count: int, spool: Spool, server: Server) -> Iterator[None]:
     """Record comments one after the other. What is not spooled is on the server when the method returns."""
     for number in range(count):
@@ -90,6 +103,17 @@ def test_each_client_keeps_its_order_and_nothing_is_lost_or_left(counts: tuple[i
         assert spool.waiting() == 0
         for name, count in zip("ab", counts, strict=True):
             assert [said for said in server.recorded if said.startswith(name)] == [f"{name}{number}" for number in range(count)]
+
+
+def test_what_waits_is_not_lost_while_the_key_is_not_valid(tmp_path: Path) -> None:
+    spool, server = Spool(tmp_path / "spool"), Server(["no connection", "no key", "no key"])
+    for said in ("one", "two"):
+        assert performed(deliver(comment(said, recruiter="ana", conversation_id="c"), 0, spool), server).spooled
+    with pytest.raises(APIError, match="revoked"):
+        performed(flush(spool, 0), server)
+    assert (spool.waiting(), spool.refused()) == (2, [])
+    assert performed(flush(spool, 0), server) == 2
+    assert server.recorded == ["one", "two"]
 
 
 def test_a_call_that_queues_behind_another_client_is_not_left_in_the_spool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

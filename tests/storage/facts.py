@@ -11,6 +11,7 @@ from storage.events import (
     EVENTS,
     CanaryStarted,
     DatasetFrozen,
+    DecisionMade,
     DuelDecided,
     Event,
     EventQuarantined,
@@ -19,6 +20,8 @@ from storage.events import (
     HubClaimed,
     InterventionMade,
     JudgmentGiven,
+    KeyIssued,
+    KeyRevoked,
     Message,
     ModelEvaluated,
     ModelPromoted,
@@ -29,6 +32,7 @@ from storage.events import (
     PreferenceJoined,
     PreferenceRemoved,
     ReplySent,
+    RequestsRefused,
     Response,
     ResponseEdited,
     ResponseRated,
@@ -71,6 +75,10 @@ TOPICS = {
     RunClaimed: "training.progress",
     TrainingProgress: "training.progress",
     TrainingFailed: "training.progress",
+    KeyIssued: "access",
+    KeyRevoked: "access",
+    RequestsRefused: "access",
+    DecisionMade: "access",
 }
 
 
@@ -208,6 +216,7 @@ def one_of_each() -> list[Event]:
     common: dict[str, Any] = {"occurred_at": at(1.000001), "source": "simulation"}
     gate = GateResult(name="win", verdict="failed", figure=0.5, low=None, high=0.6, n=9, limit="> 0.5", unit="share", words="half")
     numbered: dict[str, Any] = {"epoch": 2, "sequence": 5}
+    signed: dict[str, Any] = {"serial": 1, "signed_by": HASH, "signature": "c2lnbmVk"}
     events = [
         reply(1),
         InterventionMade(
@@ -281,6 +290,19 @@ def one_of_each() -> list[Event]:
         CanaryStarted(**common, version="v-1", review=run, step=0, share=0.1, through_sequence=21, evidence=HASH),
         ModelPromoted(**common, version="v-1", review=run, record=HASH),
         ModelRolledBack(**common, version="v-1", reviewer="Rosa", reason="wrong dates"),
+        KeyIssued(
+            **common,
+            **signed,
+            key_id="0123456789ab",
+            name="chat",
+            secret_hash=HASH,
+            scopes=("chat", "feedback"),
+            recruiters=("r-1",),
+            expires_at=at(9),
+        ),
+        KeyRevoked(**common, **signed, key_id="0123456789ab", ends_at=at(5)),
+        RequestsRefused(**common, caller="key:chat", request="GET /export", status=403, times=3),
+        DecisionMade(**common, caller="key:ops", decision=run),
     ]
     assert {type(event) for event in events} == set(EVENTS.values())
     return events

@@ -18,6 +18,8 @@ export type OutcomeReceipt = components["schemas"]["OutcomeReceipt"];
 export interface Options {
   /** Where serving listens, such as `http://127.0.0.1:8000`. */
   baseUrl: string;
+  /** The key that `feedbackloop keys create` printed, where the service asks for one. */
+  apiKey?: string;
   /** Simulations mark their requests. */
   source?: "product" | "simulation";
   headers?: Record<string, string>;
@@ -48,7 +50,8 @@ export class FeedbackLoop {
   private readonly source;
 
   constructor(options: Options) {
-    this.http = createClient<paths>({ baseUrl: options.baseUrl, headers: options.headers, fetch: options.fetch });
+    const key = options.apiKey === undefined ? {} : { Authorization: `Bearer ${options.apiKey}` };
+    this.http = createClient<paths>({ baseUrl: options.baseUrl, headers: { ...key, ...options.headers }, fetch: options.fetch });
     this.source = options.source ?? "product";
   }
 

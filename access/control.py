@@ -1,0 +1,59 @@
+"""Who may call one process, put together from the settings."""
+
+from typing import Self
+
+from access.changes import TrustedKeys
+from access.follower import AccessFollower
+from access.key_check import KeyCheck
+from access.limits import RateLimits
+from access.memory import remembered
+from access.settings import AccessSettings
+from storage.attestation.keys import Keys
+from storage.attestation.settings import AttestationSettings
+from storage.errors import ConfigurationError
+from storage.events import now
+from storage.settings import Settings
+from streams.bus.protocol import Bus, Outlet
+from streams.health import Check
+
+
+class AccessControl:
+    """Who may call: in open mode everybody on this machine, in required mode whoever ``check`` knows."""
+
+    def __init__(self, settings: AccessSettings | None = None, check: KeyCheck | None = None) -> None:
+        self.settings = settings or AccessSettings()
+        self.check = check
+
+    @classmethod
+    def of(cls, settings: Settings, process: str, bus: Bus, outlet: Outlet, path_prefix: str = "") -> Self:
+        """For the process of this name; ``outlet`` is where it publishes.
+
+        Raises
+        ------
+        ConfigurationError
+            The settings contradict each other; or they do not say in which mode, and there are keys.
+        """
+        access, home = AccessSettings.of(settings, path_prefix), settings.common.home
+        if access.required:
+            trusted = TrustedKeys(Keys(home, settings.section("attestation", AttestationSettings)))
+            follower = AccessFollower(bus, outlet, trusted.have_signed, home)
+            return cls(access, KeyCheck(process, follower, trusted, RateLimits(access.requests_per_minute)))
+        known = remembered(home)
+        if access.mode is None and known is not None and any(key.objection(now()) is None for key in known.keys.values()):
+            raise ConfigurationError(
+                '[access] mode is not set, and there are API keys: set it to "required", so that requests need one, or to "open"'
+            )
+        return cls(access)
+
+    @property
+    def checks(self) -> dict[str, Check]:
+        """The readiness check."""
+        return {} if self.check is None else {"access": self.check.follower.why_not_ready}
+
+    def start(self) -> None:
+        if self.check is not None:
+            self.check.follower.start()
+
+    def stop(self) -> None:
+        if self.check is not None:
+            self.check.follower.stop()

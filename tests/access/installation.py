@@ -1,0 +1,104 @@
+"""A small installation in required mode: a log, the service's key, and an app with a route for each permission."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from access.caller import caller_of, needs
+from access.changes import AccessChanges, TrustedKeys
+from access.control import AccessControl
+from access.follower import AccessFollower
+from access.guard import AccessGuard
+from access.key_check import KeyCheck
+from access.limits import RateLimits
+from access.settings import AccessSettings
+from storage.attestation.keys import Keys
+from storage.attestation.settings import AttestationSettings
+from storage.events import Event, now
+from storage.events.wire import decode
+from streams.bus.protocol import Bus
+from streams.health import health_router
+from streams.http.errors import KINDS, answer_errors
+from tests.streams.bus_contract import everything
+from tests.streams.memory_bus import MemoryBus
+
+
+@dataclass
+class Installation:
+    """``ahead`` is how far the clock of its processes is ahead of ours."""
+
+    home: Path
+    bus: Bus = field(default_factory=MemoryBus)
+    ahead: timedelta = timedelta()
+
+    @property
+    def keys(self) -> Keys:
+        return Keys(self.home, AttestationSettings())
+
+    @property
+    def changes(self) -> AccessChanges:
+        return AccessChanges(self.bus, self.keys)
+
+    def clock(self) -> datetime:
+        return now() + self.ahead
+
+    def key(self, *scopes: str, name: str = "product", **more: Any) -> dict[str, str]:
+        """The header of a request with a new key."""
+        return bearer(self.changes.issue(name, scopes, **more)[1])
+
+    def audit(self) -> list[Event]:
+        return [decode(entry.value) for entry in everything(self.bus, "access")]
+
+    def control(self, **settings: Any) -> AccessControl:
+        access = AccessSettings(mode="required", **settings)
+        trusted = TrustedKeys(self.keys)
+        follower = AccessFollower(self.bus, self.bus, trusted.have_signed, self.home)
+        return AccessControl(access, KeyCheck("serving", follower, trusted, RateLimits(access.requests_per_minute), self.clock))
+
+    @contextmanager
+    def running(self, ready: bool = True, **settings: Any) -> Iterator[TestClient]:
+        """An app that asks for keys."""
+        access = self.control(**settings)
+        app = FastAPI()
+
+        def callers_name(permission: Any) -> Callable[..., Any]:
+            return app.get(f"/v1/{permission}", dependencies=[needs(permission)])
+
+        for permission in ("chat", "feedback", "read", "export", "review", "admin"):
+
+            @callers_name(permission)
+            def whoami() -> str:
+                return "in"
+
+        app.include_router(health_router(access.checks, lambda request: caller_of(request).may("read")))
+        answer_errors(app, KINDS)
+        app.add_middleware(AccessGuard, access=access)
+        access.start()
+        try:
+            client = TestClient(app, "http://127.0.0.1", client=("198.51.100.1", 50_000))
+            if ready:
+                until(lambda: client.get("/readyz").status_code == 200)
+            yield client
+        finally:
+            access.stop()
+
+
+def bearer(text: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {text}"}
+
+
+def until(holds: Callable[[], object], seconds: float = 20.0) -> None:
+    """Poll until ``holds()``; fail after ``seconds``."""
+    import threading
+    import time
+
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "condition not met in time"
+        threading.Event().wait(0.02)
