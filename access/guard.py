@@ -8,12 +8,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from access.caller import CALLER, OPEN, Caller
 from access.control import AccessControl
-from access.key_check import KeyCheck
+from access.key_check import KeyCheck, bearer, open_widget_caller
 from access.refusals import Refusal
 from access.refused import CallerRefused
 from access.settings import AccessSettings
+from access.widget.elsewhere import check_page
 from access.widget.script import PATH as WIDGET
-from streams.http.request_guard import log_refusal
+from access.widget.tokens import PREFIX as WIDGET_TOKEN
+from streams.http.request_guard import FROM_ELSEWHERE, log_refusal
 
 # Paths that anybody may ask for, exactly as they are written here; their routes state no permission.
 PUBLIC = frozenset({"/healthz", "/readyz", WIDGET})
@@ -32,7 +34,11 @@ class AccessGuard:
             return
         check = self._access.check
         try:
-            scope[CALLER] = caller = _open(scope, self._access.settings) if check is None else _checked(scope, self._access.settings, check)
+            caller = _open(scope, self._access) if check is None else _checked(scope, self._access.settings, check)
+            if caller.widget is not None or FROM_ELSEWHERE in scope:
+                check_page(scope, caller)
+                scope["headers"] = [each for each in scope["headers"] if each[0] != b"x-feedbackloop-source"]  # it is a product's
+            scope[CALLER] = caller
         except CallerRefused as refused:
             if check is not None and refused.caller:
                 check.follower.refusals.note(Refusal(refused.caller, "*", refused.status))
@@ -41,11 +47,12 @@ class AccessGuard:
         await self._app(scope, receive, send if check is None or not caller.name else _noting(scope, caller, check, send))
 
 
-def _open(scope: Scope, access: AccessSettings) -> Caller:
+def _open(scope: Scope, access: AccessControl) -> Caller:
     headers = Headers(scope=scope)
     forwarded = next((name for name in headers if name in ("forwarded", "via", "x-real-ip") or name.startswith("x-forwarded-")), None)
-    if forwarded is None or access.proxy_authenticates:
-        return OPEN
+    if forwarded is None or access.settings.proxy_authenticates:
+        token = bearer(headers.get("authorization", ""))
+        return open_widget_caller(access.tokens.read(token)) if token.startswith(WIDGET_TOKEN) else OPEN
     raise CallerRefused(
         403,
         "proxy_not_allowed",

@@ -18,6 +18,7 @@ from access.control import AccessControl
 from access.guard import AccessGuard
 from access.own import own_client
 from access.settings import AccessSettings
+from access.widget.elsewhere import PATHS, WidgetPreflights
 from access.widget.script import PATH as WIDGET
 from access.widget.script import widget_router
 from dashboard.actions.chat import CHAT_TIMEOUT, ChatDesk
@@ -132,6 +133,7 @@ class Hub:
         services = Services(
             live=self.live,
             queue=self.queue,
+            tokens=self.access.tokens,
             objectives=settings.section("learning", HeadSettings).objectives,
             intake=Intake(
                 self.outlet,
@@ -243,7 +245,14 @@ def create_app(
     pages = mount(app, parts, path_prefix)
     policy = content_policy(pages)
     app.add_middleware(AccessGuard, access=access)
-    app.add_middleware(RequestGuard, allowed_hosts=allowed_hosts, page_policy=policy, scripts=[WIDGET])
+    app.add_middleware(WidgetPreflights, origins=access.tokens.origins)
+    app.add_middleware(
+        RequestGuard,
+        allowed_hosts=allowed_hosts,
+        page_policy=policy,
+        scripts=[WIDGET],
+        origins_of_paths=dict.fromkeys(PATHS, access.tokens.origins),
+    )
     return app
 
 

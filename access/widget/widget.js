@@ -43,7 +43,7 @@
   // A request that another try cannot mend.
   class Refused extends Error {}
 
-  // One server, as the element asks it: with a token from `token-src` if it has one, else as whoever has signed in to the server's pages.
+  // One server, as the element asks it for one recruiter: the one that `token-src` gives a token for, or else the attribute's.
   class Server {
     #token = null;
     #renewAt = 0; // by the browser's monotonic clock: its wall clock may be wrong
@@ -52,14 +52,15 @@
       const base = element.getAttribute("server") || HOME;
       this.base = base.endsWith("/") ? base : base + "/";
       this.tokens = element.getAttribute("token-src");
+      this.recruiter = this.tokens ? null : (element.getAttribute("recruiter") || "").trim();
     }
 
-    // The answer's JSON; null for an empty answer.
-    async call(path, body) {
-      let answer = await this.#ask(path, body);
+    // The JSON of the answer to a GET with these fields, or to a POST if there is a body; null for an empty answer.
+    async call(path, fields, method = "POST") {
+      let answer = await this.#ask(path, fields, method);
       if (answer.status === 401 && this.#token) {
         this.#token = null; // its key may have been replaced meanwhile
-        answer = await this.#ask(path, body);
+        answer = await this.#ask(path, fields, method);
       }
       if (answer.status === 204) return null;
       const found = await answer.json().catch(() => ({}));
@@ -68,15 +69,14 @@
       throw answer.status >= 500 || [401, 408, 429].includes(answer.status) ? new Error(said) : new Refused(said);
     }
 
-    async #ask(path, body) {
-      const options = { headers: {}, signal: AbortSignal.timeout(TIMEOUT) };
-      if (body !== undefined) {
-        options.method = "POST";
-        options.headers["Content-Type"] = "application/json";
-        options.body = JSON.stringify(body);
-        options.keepalive = options.body.length < KEEPALIVE;
-      }
+    async #ask(path, fields, method) {
+      const options = { method: method, headers: {}, signal: AbortSignal.timeout(TIMEOUT) };
       if (this.tokens) options.headers.Authorization = "Bearer " + (await this.#currentToken());
+      const sent = this.recruiter ? { recruiter: this.recruiter, ...fields } : fields;
+      if (method === "GET") return fetch(this.base + path + "?" + new URLSearchParams(sent), options);
+      options.headers["Content-Type"] = "application/json";
+      options.body = JSON.stringify(sent);
+      options.keepalive = options.body.length < KEEPALIVE;
       return fetch(this.base + path, options);
     }
 
@@ -85,6 +85,8 @@
         const answer = await fetch(this.tokens, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT) });
         if (!answer.ok) throw new Error("there is no token: " + this.tokens + " answered " + answer.status);
         const found = await answer.json();
+        if (this.recruiter && this.recruiter !== found.recruiter) throw new Refused("somebody else has signed in meanwhile; load the page again");
+        this.recruiter = found.recruiter;
         this.#token = found.token;
         this.#renewAt = performance.now() + 1000 * Math.max(0, found.expires_in - TOKEN_MARGIN);
       }
@@ -123,9 +125,8 @@
     #stop = new AbortController();
 
     // `changed` is called after each change of the fields above.
-    constructor(server, recruiter, changed) {
+    constructor(server, changed) {
       this.server = server;
-      this.who = recruiter ? { recruiter: recruiter } : {}; // a token or a session says who it is
       this.changed = changed;
       const options = { capture: true, passive: true, signal: this.#stop.signal };
       for (const what of ACTIVITY) document.addEventListener(what, () => { this.#activeAt = Date.now(); }, options);
@@ -175,7 +176,7 @@
       this.#fetching = true;
       this.#askedAt = Date.now();
       try {
-        const found = await this.server.call("v1/queue?" + new URLSearchParams({ limit: FETCH, ...this.who }));
+        const found = await this.server.call("v1/queue", { limit: FETCH }, "GET");
         if (this.#closed) {
           this.#release(found.pairs.map((pair) => pair.pair_id));
           return;
@@ -205,7 +206,7 @@
       if (!ids.length) return;
       let found;
       try {
-        found = await this.server.call("v1/queue/renew", { ...this.who, pair_ids: ids });
+        found = await this.server.call("v1/queue/renew", { pair_ids: ids });
       } catch (_unreachable) {
         return; // a pair with an expired lease stays until somebody else has judged it
       }
@@ -230,12 +231,12 @@
     }
 
     #release(ids) {
-      if (ids.length) this.server.call("v1/queue/release", { ...this.who, pair_ids: ids }).catch(() => undefined); // they expire by themselves
+      if (ids.length) this.server.call("v1/queue/release", { pair_ids: ids }).catch(() => undefined); // they expire by themselves
     }
 
     #post(pair, said) {
       if (!this.outbox.length) addEventListener("beforeunload", Queue.#warn);
-      this.outbox.push({ pair_id: pair.pair_id, ...this.who, shown_first: pair.shown_first, ...said });
+      this.outbox.push({ pair_id: pair.pair_id, shown_first: pair.shown_first, ...said });
       this.#send();
     }
 
@@ -355,8 +356,8 @@
     }
 
     #start() {
-      const recruiter = (this.getAttribute("recruiter") || "").trim();
-      this.#queue = recruiter || this.hasAttribute("token-src") ? new Queue(new Server(this), recruiter, () => this.#draw()) : null;
+      const server = new Server(this);
+      this.#queue = server.recruiter || server.tokens ? new Queue(server, () => this.#draw()) : null;
       this.#draw();
     }
 
@@ -511,7 +512,7 @@
     async #send(thumb, body, thanks) {
       if (this.#busy) return;
       this.#busy = true;
-      for (const [attribute, field] of [["recruiter", "recruiter"], ["reply-id", "reply_id"], ["conversation-id", "conversation_id"]])
+      for (const [attribute, field] of [["reply-id", "reply_id"], ["conversation-id", "conversation_id"]])
         if (this.hasAttribute(attribute)) body[field] = this.getAttribute(attribute);
       try {
         await this.#server.call("v1/feedback", body);

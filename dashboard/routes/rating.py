@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request
 from pydantic import ConfigDict, Field
 
-from access.caller import intake_of, needs
+from access.caller import caller_of, intake_of, needs
 from dashboard.answers import Accepted, Queue, RenewedLeases
 from dashboard.routes.parts import Body, Id, Origin, Services, accepted
 from storage.events import Choice, Identifier, Side, Text
@@ -71,6 +71,7 @@ def routes(services: Services) -> APIRouter:
     @router.post("/judgments", status_code=202)
     def judge(request: Request, body: JudgmentBody, x_feedbackloop_source: Annotated[Origin, Header()] = "product") -> Accepted:
         """Accept a recruiter's judgment; it is durable once this has answered."""
+        caller_of(request).require_pair(body.pair_id)
         event = intake_of(services.intake, request).judgment(**body.model_dump(), source=x_feedbackloop_source)
         services.queue.judged(event.recruiter, str(event.pair_id), opinion=event.choice != "skip")
         return accepted(event)

@@ -18,6 +18,7 @@ from access.guard import AccessGuard
 from access.key_check import KeyCheck
 from access.limits import RateLimits
 from access.settings import AccessSettings
+from access.widget.tokens import WidgetTokens
 from storage.attestation.keys import Keys
 from storage.attestation.settings import AttestationSettings
 from storage.events import Event, now
@@ -57,9 +58,11 @@ class Installation:
 
     def control(self, **settings: Any) -> AccessControl:
         access = AccessSettings(mode="required", **settings)
+        tokens = WidgetTokens(b"the key of pseudonyms", access.widget_origins, self.clock)
         trusted = TrustedKeys(self.keys)
         follower = AccessFollower(self.bus, self.bus, trusted.have_signed, self.home)
-        return AccessControl(access, KeyCheck("serving", follower, trusted, RateLimits(access.requests_per_minute), self.clock))
+        limits = RateLimits(access.requests_per_minute)
+        return AccessControl(access, KeyCheck("serving", follower, trusted, limits, tokens, self.clock), tokens)
 
     @contextmanager
     def running(self, ready: bool = True, **settings: Any) -> Iterator[TestClient]:
