@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from access.changes import folded
@@ -73,6 +74,8 @@ class AccessFollower:
                 log.exception("following the changes of access failed")
                 self._log_once(str(error))
                 self._stopping.wait(RETRY_INTERVAL)
+        with suppress(FeedbackLoopError):  # the log is down
+            self._publish_refusals(last=True)
 
     def _read(self) -> None:
         if self._end is None:
@@ -92,8 +95,8 @@ class AccessFollower:
             self.state = self._folded
             remember(self._home, self._folded)
 
-    def _publish_refusals(self) -> None:
-        if due := self.refusals.due():
+    def _publish_refusals(self, *, last: bool = False) -> None:
+        if due := self.refusals.due(last=last):
             self._outlet.publish(records_of(due), timeout=TIMEOUT)
 
     def _log_once(self, text: str) -> None:

@@ -39,15 +39,25 @@ class KeyCheck:
             Nobody who may call; or too often.
         """
         try:
-            return self._known(authorization)
+            caller = self._identified(authorization)
         except CallerRefused as refused:
             if public:
                 return NOBODY
             if not refused.caller:
                 self._count(f"address:{address}", "")
             raise
+        if caller.kind == "key" and not public:
+            self._count(caller.name, caller.name)
+        return caller
 
-    def _known(self, authorization: str) -> Caller:
+    def goes_on(self, authorization: str) -> bool:
+        """Whether who has opened a stream may go on reading it. A token of our own processes need only be valid when it opens one."""
+        try:
+            return authorization.startswith(f"Bearer {PREFIX}") or bool(self._identified(authorization))
+        except CallerRefused:
+            return False
+
+    def _identified(self, authorization: str) -> Caller:
         scheme, _, text = authorization.partition(" ")
         text = text.strip()
         if scheme.lower() != "bearer" or not text:
@@ -64,7 +74,6 @@ class KeyCheck:
             raise invalid_key("there is no such API key; 'feedbackloop keys list' shows those that there are")
         if (objection := key.objection(self._clock())) is not None:
             raise invalid_key(objection, key.caller.name)
-        self._count(key.caller.name, key.caller.name)
         return key.caller
 
     def _count(self, whom: str, caller: str) -> None:
