@@ -50,12 +50,13 @@ class KeyCheck:
             self._count(caller.name, caller.name)
         return caller
 
-    def goes_on(self, authorization: str) -> bool:
-        """Whether who has opened a stream may go on reading it. A token of our own processes need only be valid when it opens one."""
+    def is_valid(self, authorization: str) -> bool:
+        """Whether the header is still that of somebody who may call."""
         try:
-            return authorization.startswith(f"Bearer {PREFIX}") or bool(self._identified(authorization))
+            self._identified(authorization)
         except CallerRefused:
             return False
+        return True
 
     def _identified(self, authorization: str) -> Caller:
         scheme, _, text = authorization.partition(" ")

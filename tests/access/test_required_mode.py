@@ -7,19 +7,21 @@ from pathlib import Path
 from typing import Any, cast
 
 import httpx
+import orjson
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
+from access.changes import TrustedKeys
 from access.control import AccessControl
 from access.own import OwnToken
-from storage.attestation.keys import SERVICE, Keys
+from storage.attestation.keys import SERVICE, Keys, PublicKey
 from storage.attestation.settings import AttestationSettings
 from storage.errors import AttestationError, ConfigurationError, Overloaded
 from storage.events import RequestsRefused
 from storage.settings import Settings
-from streams.bus.protocol import Position
+from streams.bus.protocol import Position, Record
 from tests.access.installation import Installation, bearer, until
 from tests.serving.conftest import run_app
 from tests.streams.memory_bus import MemoryBus
@@ -333,6 +335,46 @@ def test_the_memory_is_no_way_in(tmp_path: Path) -> None:
     installation.bus = MemoryBus()
     with installation.running() as client:
         assert client.get("/v1/chat", headers=key).status_code == 401
+
+
+def test_refusals_while_the_log_is_away_are_on_the_audit_trail_later(tmp_path: Path) -> None:
+    bus = Away()
+    bus.away = False
+    installation = Installation(tmp_path, bus)
+    key = installation.key("chat")
+    with installation.running() as client:
+        bus.away = True
+        assert refusal(client, "/v1/read", key) == (403, "not_allowed")
+        bus.away = False
+        until(lambda: any(isinstance(each, RequestsRefused) for each in installation.audit()), seconds=5)
+
+
+def test_changes_of_a_later_program_stop_the_reader_which_says_so(installation: Installation) -> None:
+    key = installation.key("read")
+    later = orjson.dumps(installation.audit()[0].model_dump(mode="json") | {"schema_version": 99, "serial": 2})
+    with installation.running() as client:
+        installation.bus.publish([Record("access", b"", later)], timeout=5)
+        until(lambda: client.get("/readyz").status_code == 503, seconds=5)
+        assert "not read any more" in client.get("/readyz", headers=key).json()["reasons"]["access"]
+
+
+def test_whoever_invents_ids_of_keys_does_not_have_files_read_all_the_time(installation: Installation) -> None:
+    moment, read = 0.0, 0
+
+    class Counted(Keys):
+        def trusted(self) -> dict[str, PublicKey]:
+            nonlocal read
+            read += 1
+            return super().trusted()
+
+    installation.keys.generate()
+    keys = TrustedKeys(Counted(installation.home, AttestationSettings()), lambda: moment)
+    assert [keys.find(f"{n:064x}") for n in range(5)] == [None] * 5
+    assert read == 1
+    moment = 1.0
+    [own] = installation.keys.published()
+    assert keys.find(own.keyid) == own
+    assert read == 1, "it was known already"
 
 
 # ---- the mode
