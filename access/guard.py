@@ -3,6 +3,7 @@
 from ipaddress import ip_address
 
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -44,7 +45,7 @@ class AccessGuard:
                 check.follower.refusals.note(Refusal(refused.caller, "*", refused.status))
             await _answer(refused, scope, receive, send)
             return
-        await self._app(scope, receive, send if check is None or not caller.name else _noting(scope, caller, check, send))
+        await self._app(scope, receive, send if check is None or not caller.name else _watched(scope, caller, check, send))
 
 
 def _open(scope: Scope, access: AccessControl) -> Caller:
@@ -85,14 +86,30 @@ def _is_proxy(address: str, access: AccessSettings) -> bool:
         return False
 
 
-def _noting(scope: Scope, caller: Caller, check: KeyCheck, send: Send) -> Send:
-    """A ``send`` that counts a refusal of what the caller may not do."""
+def _watched(scope: Scope, caller: Caller, check: KeyCheck, send: Send) -> Send:
+    """A ``send`` that counts a refusal of what the caller may not do, and ends a stream or channel once the key has ended."""
+    authorization = Headers(scope=scope).get("authorization", "")
+    streams = closed = False
+
+    def may_go_on() -> bool:  # a token of our own processes need only be valid when it opens a stream
+        return caller.kind == "own" or check.is_valid(authorization)
 
     async def sent(message: Message) -> None:
-        if message["type"] == "http.response.start" and message["status"] == 403:
+        nonlocal streams, closed
+        kind = message["type"]
+        if kind == "http.response.start" and message["status"] == 403:
             path = getattr(scope.get("route"), "path", "")
             check.follower.refusals.note(Refusal(caller.name, f"{scope['method']} {path}", 403))
-        await send(message)
+        elif kind == "http.response.body":
+            if streams and not may_go_on():
+                await send({"type": kind, "body": b"", "more_body": False})
+                raise ClientDisconnect
+            streams = message.get("more_body", False)
+        elif kind == "websocket.send" and not closed and not may_go_on():
+            closed = True
+            await send({"type": "websocket.close", "code": 1008})
+        if not closed:
+            await send(message)
 
     return sent
 

@@ -61,15 +61,26 @@ class KeyCheck:
             Nobody who may call; or too often.
         """
         try:
-            return self._known(authorization)
+            caller = self._identified(authorization)
         except CallerRefused as refused:
             if public:
                 return NOBODY
             if not refused.caller:
                 self._count(f"address:{address}", "")
             raise
+        if caller.kind in ("key", "widget") and not public:
+            self._count(caller.name, caller.name)
+        return caller
 
-    def _known(self, authorization: str) -> Caller:
+    def is_valid(self, authorization: str) -> bool:
+        """Whether the header is still that of somebody who may call."""
+        try:
+            self._identified(authorization)
+        except CallerRefused:
+            return False
+        return True
+
+    def _identified(self, authorization: str) -> Caller:
         if not (text := bearer(authorization)):
             raise CallerRefused(401, "missing_api_key", "an API key is needed: send it as 'Authorization: Bearer fbl_…'")
         if text.startswith(PREFIX):
@@ -84,16 +95,13 @@ class KeyCheck:
             raise invalid_key("there is no such API key; 'feedbackloop keys list' shows those that there are")
         if (objection := key.objection(self._clock())) is not None:
             raise invalid_key(objection, key.caller.name)
-        self._count(key.caller.name, key.caller.name)
         return key.caller
 
     def _widget_caller(self, claims: Claims) -> Caller:
         key = self._keys.get(claims.key_id or "")
-        ended = key is None or key.objection(self._clock()) is not None
         caller = Caller.by_widget(claims)
-        if ended:
+        if key is None or key.objection(self._clock()) is not None:
             raise invalid_key("the API key with which this widget token was made has ended; have a new one made", caller.name)
-        self._count(caller.name, caller.name)
         return caller
 
     @property

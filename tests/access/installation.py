@@ -1,13 +1,17 @@
 """A small installation in required mode: a log, the service's key, and an app with a route for each permission."""
 
-from collections.abc import Callable, Iterator
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, WebSocket
+from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
 
 from access.caller import caller_of, needs
@@ -26,6 +30,7 @@ from storage.events.wire import decode
 from streams.bus.protocol import Bus
 from streams.health import health_router
 from streams.http.errors import KINDS, answer_errors
+from streams.http.request_guard import RequestGuard
 from tests.streams.bus_contract import everything
 from tests.streams.memory_bus import MemoryBus
 
@@ -79,9 +84,25 @@ class Installation:
             def whoami() -> str:
                 return "in"
 
+        @app.get("/v1/stream", dependencies=[needs("read")])
+        async def stream() -> StreamingResponse:
+            async def parts() -> AsyncIterator[bytes]:
+                while True:
+                    yield b"."
+                    await asyncio.sleep(0.02)
+
+            return StreamingResponse(parts())
+
+        @app.websocket("/channel")
+        async def channel(socket: WebSocket) -> None:
+            await socket.accept()
+            while True:
+                await socket.send_text(await socket.receive_text())
+
         app.include_router(health_router(access.checks, lambda request: caller_of(request).may("read")))
         answer_errors(app, KINDS)
         app.add_middleware(AccessGuard, access=access)
+        app.add_middleware(RequestGuard)
         access.start()
         try:
             client = TestClient(app, "http://127.0.0.1", client=("198.51.100.1", 50_000))
@@ -98,9 +119,6 @@ def bearer(text: str) -> dict[str, str]:
 
 def until(holds: Callable[[], object], seconds: float = 20.0) -> None:
     """Poll until ``holds()``; fail after ``seconds``."""
-    import threading
-    import time
-
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, "condition not met in time"
