@@ -23,7 +23,7 @@ demo: setup
 	$(BIN)/feedbackloop demo $(ARGS)
 
 # Clients of the chat API for tests/clients, apart from our own environment: LangChain, LlamaIndex, and those for Node;
-# and what compiles our client for TypeScript.
+# what compiles our client for TypeScript; and axe-core, for the tests of pages in a browser.
 CLIENTS := build/clients
 clients: $(CLIENTS)/complete
 

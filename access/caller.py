@@ -1,13 +1,15 @@
 """Who makes a request, and what they may do. ``access.guard`` finds it out before any route runs."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
+from uuid import UUID
 
 from fastapi import Depends
 from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection
 
 from access.permissions import EVERYTHING, Permission
+from access.widget.tokens import Claims
 from storage.errors import NotAllowed
 from storage.events import DecisionMade, Event
 from streams.intake import Intake
@@ -21,15 +23,25 @@ class Caller:
 
     Attributes
     ----------
-    kind : in open mode ``open``; else ``key`` or ``own``, one of the service's own processes, or ``nobody`` at what is public
+    kind : in open mode ``open``; else ``key`` or ``own``, one of the service's own processes, or ``nobody`` at what is public; in both
+        modes ``widget``, a recruiter's browser in a page of a product
     name : stable for one caller over time; empty in open mode, where nobody says who they are
     recruiters : pseudonyms of the recruiters that the caller may speak for; None for all
+    key_id : of the API key; None without one
+    widget : what the widget token says; None without one
     """
 
-    kind: Literal["open", "nobody", "key", "own"]
+    kind: Literal["open", "nobody", "key", "own", "widget"]
     name: str
     permissions: frozenset[Permission]
     recruiters: frozenset[str] | None = None
+    key_id: str | None = None
+    widget: Claims | None = None
+
+    @classmethod
+    def by_widget(cls, claims: Claims) -> Self:
+        """Who calls with a widget token that says this."""
+        return cls("widget", f"widget:{claims.recruiter}", frozenset({"feedback"}), frozenset({claims.recruiter}), claims.key_id, claims)
 
     def may(self, *permissions: Permission) -> bool:
         """Whether the caller has one of the permissions."""
@@ -39,6 +51,11 @@ class Caller:
         """Raise :class:`NotAllowed` unless the caller has one of the permissions."""
         if not self.may(*permissions):
             raise NotAllowed(f"this needs the permission {' or '.join(permissions)}, which {self.name or 'the caller'} does not have")
+
+    def require_pair(self, pair_id: UUID | None) -> None:
+        """Raise :class:`NotAllowed` if the caller may only judge another pair."""
+        if self.widget is not None and self.widget.pair_id not in (None, pair_id):
+            raise NotAllowed(f"pair_id: this widget token is for the pair {self.widget.pair_id} only; have one made for this pair")
 
 
 OPEN = Caller("open", "", EVERYTHING)

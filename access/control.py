@@ -8,6 +8,7 @@ from access.key_check import KeyCheck
 from access.limits import RateLimits
 from access.memory import remembered
 from access.settings import AccessSettings
+from access.widget.tokens import WidgetTokens
 from storage.attestation.keys import Keys
 from storage.attestation.settings import AttestationSettings
 from storage.errors import ConfigurationError
@@ -15,14 +16,16 @@ from storage.events import now
 from storage.settings import Settings
 from streams.bus.protocol import Bus, Outlet
 from streams.health import Check
+from streams.pseudonyms import pseudonym_key
 
 
 class AccessControl:
-    """Who may call: in open mode everybody on this machine, in required mode whoever ``check`` knows."""
+    """Who may call: in open mode everybody on this machine, in required mode whoever ``check`` knows; in both, who has a widget token."""
 
-    def __init__(self, settings: AccessSettings | None = None, check: KeyCheck | None = None) -> None:
+    def __init__(self, settings: AccessSettings | None = None, check: KeyCheck | None = None, tokens: WidgetTokens | None = None) -> None:
         self.settings = settings or AccessSettings()
         self.check = check
+        self.tokens = tokens or WidgetTokens(b"", ())
 
     @classmethod
     def of(cls, settings: Settings, process: str, bus: Bus, outlet: Outlet, path_prefix: str = "") -> Self:
@@ -34,16 +37,17 @@ class AccessControl:
             The settings contradict each other; or they do not say in which mode, and there are keys.
         """
         access, home = AccessSettings.of(settings, path_prefix), settings.common.home
+        tokens = WidgetTokens(pseudonym_key(settings.common), access.widget_origins)
         if access.required:
             trusted = TrustedKeys(Keys(home, settings.section("attestation", AttestationSettings)))
             follower = AccessFollower(bus, outlet, trusted.have_signed, home)
-            return cls(access, KeyCheck(process, follower, trusted, RateLimits(access.requests_per_minute)))
+            return cls(access, KeyCheck(process, follower, trusted, RateLimits(access.requests_per_minute), tokens), tokens)
         known = remembered(home)
         if access.mode is None and known is not None and any(key.objection(now()) is None for key in known.keys.values()):
             raise ConfigurationError(
                 '[access] mode is not set, and there are API keys: set it to "required", so that requests need one, or to "open"'
             )
-        return cls(access)
+        return cls(access, tokens=tokens)
 
     @property
     def checks(self) -> dict[str, Check]:

@@ -3,14 +3,15 @@
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from access.changes import folded
 from access.keys import AccessState
 from access.memory import remember, remembered
 from access.refusals import Refusals
-from storage.errors import FeedbackLoopError
-from storage.events import AccessChanged
+from storage.errors import FeedbackLoopError, SchemaTooNew
+from storage.events import AccessChanged, RequestsRefused
 from streams.bus.protocol import Bus, Outlet, Partition, records_of
 from streams.bus.quarantine import decoded
 from streams.bus.scan import beginning
@@ -44,6 +45,8 @@ class AccessFollower:
         self._folded = AccessState()
         self._after: dict[Partition, int] = {}
         self._end: dict[Partition, int] | None = None  # what has to be read before the state counts
+        self._due: list[RequestsRefused] = []
+        self._too_new: SchemaTooNew | None = None
         self._last_logged = ""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="access", daemon=True)
@@ -56,7 +59,9 @@ class AccessFollower:
         self._thread.join(5)
 
     def why_not_ready(self) -> str | None:
-        """Why nobody can be let in yet; None otherwise."""
+        """Why nobody can be let in yet, or why changes are not read any more; None otherwise."""
+        if self._too_new is not None:
+            return f"changes of API keys are not read any more: {self._too_new}"
         return None if self.state is not None else "the API keys have not been read from the log yet"
 
     def _follow(self) -> None:
@@ -73,6 +78,8 @@ class AccessFollower:
                 log.exception("following the changes of access failed")
                 self._log_once(str(error))
                 self._stopping.wait(RETRY_INTERVAL)
+        with suppress(FeedbackLoopError):  # the log is down
+            self._publish_refusals(last=True)
 
     def _read(self) -> None:
         if self._end is None:
@@ -86,15 +93,18 @@ class AccessFollower:
         for problem in self._folded.problems:
             if problem not in before.problems:
                 log.warning("the topic access: %s", problem)
+        self._too_new = batch.too_new
         if batch.too_new:
             raise batch.too_new
         if all(self._after[partition] >= last for partition, last in self._end.items()) and self.state != self._folded:
             self.state = self._folded
             remember(self._home, self._folded)
 
-    def _publish_refusals(self) -> None:
-        if due := self.refusals.due():
-            self._outlet.publish(records_of(due), timeout=TIMEOUT)
+    def _publish_refusals(self, *, last: bool = False) -> None:
+        self._due += self.refusals.due(last=last)
+        if self._due:
+            self._outlet.publish(records_of(self._due), timeout=TIMEOUT)
+            self._due.clear()
 
     def _log_once(self, text: str) -> None:
         if text != self._last_logged:

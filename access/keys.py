@@ -77,7 +77,7 @@ class ApiKey(BaseModel):
     def caller(self) -> Caller:
         """Who calls with it. Scopes that this program does not know permit nothing."""
         permitted = frozenset[Permission]().union(*(SCOPES.get(scope, frozenset()) for scope in self.scopes))
-        return Caller("key", f"key:{self.name}", permitted, frozenset(self.recruiters) or None)
+        return Caller("key", f"key:{self.name}", permitted, frozenset(self.recruiters) or None, self.key_id)
 
 
 class AccessState(BaseModel):

@@ -35,10 +35,10 @@ class Refusals:
         with self._guard:
             self._counts[refusal] += 1
 
-    def due(self) -> list[RequestsRefused]:
-        """The events to publish now."""
+    def due(self, *, last: bool = False) -> list[RequestsRefused]:
+        """The events to publish now; all that remain, if it is the ``last`` time."""
         now = self._clock()
         with self._guard:
-            due = [each for each in self._counts if now - self._published.get(each, -INTERVAL) >= INTERVAL]
+            due = [each for each in self._counts if last or now - self._published.get(each, -INTERVAL) >= INTERVAL]
             self._published = {each: at for each, at in self._published.items() if now - at < INTERVAL} | dict.fromkeys(due, now)
             return [RequestsRefused(source="product", **each._asdict(), times=self._counts.pop(each)) for each in due]

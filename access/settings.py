@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from storage.errors import ConfigurationError
 from storage.places import FullPath
 from storage.settings import Settings, section
+from streams.http.fields import WebOrigin
 
 
 @section("access")
@@ -22,6 +23,7 @@ class AccessSettings(BaseModel):
     requests_per_minute : maximum number of requests per minute with one key, or without a valid one from one address
     tls_certificate, tls_key : PEM files by which serving and the hub speak HTTPS
     behind_proxy : addresses or networks of the reverse proxies whose ``X-Forwarded-For`` is believed, in required mode
+    widget_origins : origins such as ``https://ats.example.com`` whose pages may have the elements of ``/widget.js``, with widget tokens
     proxy_authenticates : in open mode, requests may come through a reverse proxy, which lets in nobody who may not do everything
     """
 
@@ -32,6 +34,7 @@ class AccessSettings(BaseModel):
     tls_certificate: FullPath | None = None
     tls_key: FullPath | None = None
     behind_proxy: tuple[IPv4Network | IPv6Network, ...] = ()
+    widget_origins: tuple[WebOrigin, ...] = ()
     proxy_authenticates: bool = False
 
     @model_validator(mode="after")

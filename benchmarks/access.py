@@ -9,20 +9,16 @@ import argparse
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 
-from access.changes import AccessChanges
 from benchmarks.figures import Figure, result, write
 from benchmarks.gateway.feedback import CONNECTIONS, PATH, thumb
 from benchmarks.gateway.load import rate_of
 from benchmarks.gateway.rounds import over_rounds
 from benchmarks.policy.paired import speed_ratio
-from benchmarks.processes import Process, on_log
-from storage.attestation.keys import Keys
-from storage.attestation.settings import AttestationSettings
+from benchmarks.processes import Process, api_key, on_log
 from storage.settings import Settings
-from streams.bus.open import bus_of
 
 PACKAGES = ("fastapi", "uvicorn", "limits")
 
@@ -35,7 +31,7 @@ def figures(quick: bool) -> Iterator[Figure]:
         sides = {}
         for mode in ("open", "required"):
             settings = _settings(Path(name) / mode, mode)
-            headers = {"Authorization": f"Bearer {_key(settings)}"} if mode == "required" else {}
+            headers = {"Authorization": f"Bearer {api_key(settings, 'feedback')}"} if mode == "required" else {}
             sides[mode] = (running.enter_context(Process("serving", settings)).url, headers)
         for url, headers in sides.values():
             _rate(url, headers, 1.0)  # warm-up
@@ -53,12 +49,6 @@ def figures(quick: bool) -> Iterator[Figure]:
 def _settings(home: Path, mode: str) -> Settings:
     access = {"mode": mode, "requests_per_minute": 10_000_000}
     return on_log(home).with_values(upstream={"url": "http://127.0.0.1:9/v1", "model": "none"}, access=access)  # no chat: no model to load
-
-
-def _key(settings: Settings) -> str:
-    with closing(bus_of(settings)) as bus:
-        changes = AccessChanges(bus, Keys(settings.common.home, settings.section("attestation", AttestationSettings)))
-        return changes.issue("benchmark", ["feedback"])[1]
 
 
 def _rate(url: str, headers: Mapping[str, str], seconds: float) -> float:

@@ -10,24 +10,28 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
 import aiohttp
 
+from access.changes import AccessChanges
 from benchmarks.environments import CACHE
 from benchmarks.traffic import drawn_pair
 from deploy.broker import Broker
 from deploy.demo import environment_of
 from deploy.own_processes import client, is_ready
 from deploy.supervisor import COMMAND, SURROUNDINGS
+from storage.attestation.keys import Keys
+from storage.attestation.settings import AttestationSettings
 from storage.events import Event
 from storage.settings import Settings
 from streams.addresses import url_of
 from streams.bus.kafka_settings import KafkaSettings
 from streams.bus.kafka_topics import create_topics
+from streams.bus.open import bus_of
 from streams.bus.protocol import Bus, Partition, records_of
 
 READY_WITHIN = 120.0  # seconds
@@ -103,6 +107,13 @@ def on_log(folder: Path, bus: str = "") -> Settings:
     """The defaults with their home in ``folder``, on that log; no threshold asks for training while something else is measured."""
     common = {"home": folder / "home", "bus": bus, "artifacts": str(folder / "artifacts")}
     return Settings.read(folder, {}).with_values(common, retraining={"every": 1_000_000})
+
+
+def api_key(settings: Settings, *scopes: str) -> str:
+    """A new key on the log of these settings."""
+    with closing(bus_of(settings)) as bus:
+        changes = AccessChanges(bus, Keys(settings.common.home, settings.section("attestation", AttestationSettings)))
+        return changes.issue("benchmark", scopes)[1]
 
 
 def worker(settings: Settings, number: int) -> Process:

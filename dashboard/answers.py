@@ -31,11 +31,12 @@ class NewestDuel(Shown):
 
 
 class Queue(Shown):
-    """Leased pairs, and counts of open pairs: for this recruiter, and for others only."""
+    """Leased pairs; counts of open pairs: for this recruiter, and for others only; and what can be answered beside the overall question."""
 
     pairs: tuple[QueuedPair, ...]
     waiting: int
     passed: int
+    objectives: tuple[str, ...]
 
 
 class RenewedLeases(Shown):

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 
+from access.widget.minting import token_router
 from dashboard.errors import REFUSALS
 from dashboard.routes import chat, fairness, rating, records, reviews, status
 from dashboard.routes.parts import Services
@@ -31,6 +32,7 @@ def add_routes(app: FastAPI, services: Services) -> None:
     router = APIRouter(prefix="/v1", responses=DOCUMENTED)
     for subject in SUBJECTS:
         router.include_router(subject.routes(services))
+    router.include_router(token_router(services.intake, services.tokens))
     answer_errors(app, REFUSALS)
     app.include_router(router)
     app.router.routes.append(NoSuchRoute("/v1", router.routes))

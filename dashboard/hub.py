@@ -18,6 +18,9 @@ from access.control import AccessControl
 from access.guard import AccessGuard
 from access.own import own_client
 from access.settings import AccessSettings
+from access.widget.elsewhere import PATHS, WidgetPreflights
+from access.widget.script import PATH as WIDGET
+from access.widget.script import widget_router
 from dashboard.actions.chat import CHAT_TIMEOUT, ChatDesk
 from dashboard.actions.exports import Exporter
 from dashboard.actions.manual_runs import ManualRuns
@@ -65,6 +68,7 @@ from streams.webhooks.settings import WebhookSettings
 from trainers.audits.outcomes.tables import outcomes_table
 from trainers.policy.reply_samples import ReplySamples
 from trainers.reward.mixing import MixingSettings
+from trainers.reward.online.settings import HeadSettings
 from trainers.runs.report import Report, read_report
 from trainers.runs.terms import ReviewRule
 
@@ -129,6 +133,8 @@ class Hub:
         services = Services(
             live=self.live,
             queue=self.queue,
+            tokens=self.access.tokens,
+            objectives=settings.section("learning", HeadSettings).objectives,
             intake=Intake(
                 self.outlet,
                 pseudonym_key(common),
@@ -225,6 +231,7 @@ def create_app(
     checks = {**streams.checks, **access.checks}
     app.include_router(health_router(checks, lambda request: caller_of(request).may("read")))
     app.include_router(metrics_router(), dependencies=[needs("read")])
+    app.include_router(widget_router())
     add_routes(app, services)
 
     def report_of(version: str) -> Report:
@@ -238,7 +245,14 @@ def create_app(
     pages = mount(app, parts, path_prefix)
     policy = content_policy(pages)
     app.add_middleware(AccessGuard, access=access)
-    app.add_middleware(RequestGuard, allowed_hosts=allowed_hosts, page_policy=policy)
+    app.add_middleware(WidgetPreflights, origins=access.tokens.origins)
+    app.add_middleware(
+        RequestGuard,
+        allowed_hosts=allowed_hosts,
+        page_policy=policy,
+        scripts=[WIDGET],
+        origins_of_paths=dict.fromkeys(PATHS, access.tokens.origins),
+    )
     return app
 
 

@@ -7,6 +7,7 @@ and under ``types/`` both without what types of other languages cannot state.
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,8 +30,8 @@ def documents() -> dict[str, dict[str, Any]]:
 
     nothing = cast(Any, None)
     apps = {"serving": serving.new_app(), "hub": hub.new_app()}
-    serving.add_routes(apps["serving"], Service(nothing, nothing, nothing, 1), nothing, FeatureSettings())
-    hub.add_routes(apps["hub"], nothing)
+    serving.add_routes(apps["serving"], Service(nothing, nothing, nothing, 1), nothing, FeatureSettings(), nothing)
+    hub.add_routes(apps["hub"], cast(Any, SimpleNamespace(intake=nothing, tokens=nothing)))
     return {name: app.openapi() for name, app in apps.items()}
 
 

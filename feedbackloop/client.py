@@ -16,7 +16,7 @@ import httpx
 
 from feedbackloop import delivery
 from feedbackloop.calls import chat as chat_api
-from feedbackloop.calls import feedback, hub, outcomes
+from feedbackloop.calls import feedback, hub, outcomes, widget
 from feedbackloop.calls.call import Call, error_of
 from feedbackloop.connections import Connections, described
 from feedbackloop.delivery import Flow, Send, Wait, Work
@@ -103,6 +103,7 @@ class Client(Connections[httpx.Client]):
     bulk = _method(feedback.bulk)
     record_groups = _method(outcomes.record_groups)
     record_outcome = _method(outcomes.record_outcome)
+    widget_token = _method(widget.widget_token)
     status = _method(hub.status)
     runs = _method(hub.runs)
     versions = _method(hub.versions)
@@ -198,6 +199,7 @@ class AsyncClient(Connections[httpx.AsyncClient]):
     bulk = _async_method(feedback.bulk)
     record_groups = _async_method(outcomes.record_groups)
     record_outcome = _async_method(outcomes.record_outcome)
+    widget_token = _async_method(widget.widget_token)
     status = _async_method(hub.status)
     runs = _async_method(hub.runs)
     versions = _async_method(hub.versions)

@@ -4,10 +4,10 @@ A receipt says that its subject is durable on the server, or with ``spooled=True
 is None.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class ChatReply(BaseModel):
@@ -34,6 +34,16 @@ class Receipt(BaseModel):
     pair_id: UUID | None = None
     waiting: bool | None = None
     spooled: bool = False
+
+
+class WidgetToken(BaseModel):
+    """A token for a recruiter's browser. Answer the page's ``token-src`` with ``model_dump()``; ``expires_in`` is in seconds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    token: Annotated[str, Field(repr=False)]
+    recruiter: str
+    expires_in: int
 
 
 class BulkResult(BaseModel):

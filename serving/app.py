@@ -20,6 +20,9 @@ from access.caller import caller_of, needs
 from access.control import AccessControl
 from access.guard import AccessGuard
 from access.settings import AccessSettings
+from access.widget.elsewhere import PATHS, WidgetPreflights
+from access.widget.script import PATH as WIDGET
+from access.widget.script import widget_router
 from serving.api import add_routes, new_app
 from serving.duel import CurrentDuel, Duel
 from serving.models.backend import Backend
@@ -168,7 +171,8 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
     checks = {"model": backend.why_not_ready, **access.checks}
     app.include_router(health_router(checks, lambda request: caller_of(request).may("read")))
     app.include_router(metrics_router(), dependencies=[needs("read")])
-    add_routes(app, service, reward, settings.section("features", FeatureSettings))
+    app.include_router(widget_router())
+    add_routes(app, service, reward, settings.section("features", FeatureSettings), access.tokens)
     app.add_middleware(AccessGuard, access=access)
     if section.cors_origins:
         app.add_middleware(
@@ -178,8 +182,15 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
             allow_headers=["*"],
             expose_headers=EXPOSED_HEADERS,
         )
+    app.add_middleware(WidgetPreflights, origins=access.tokens.origins)
     hosts = (*settings.common.allowed_hosts, section.host)
-    app.add_middleware(RequestGuard, allowed_hosts=hosts, allowed_origins=section.cors_origins)
+    app.add_middleware(
+        RequestGuard,
+        allowed_hosts=hosts,
+        allowed_origins=section.cors_origins,
+        scripts=[WIDGET],
+        origins_of_paths=dict.fromkeys(PATHS, access.tokens.origins),
+    )
     return app
 
 

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from storage.places import FullPath
 from storage.settings import section
+from streams.http.fields import WebOrigin
 
 
 @section("serving")
@@ -40,7 +41,7 @@ class ServingSettings(BaseModel):
     reward_model: FullPath | None = None
     best_of: Annotated[int, Field(ge=1, le=64)] = 1
     max_tokens: Annotated[int, Field(ge=1, le=8192)] = 128
-    cors_origins: tuple[Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.\-\[\]:]+$")], ...] = ()
+    cors_origins: tuple[WebOrigin, ...] = ()
     unlogged_prompts: tuple[Annotated[str, Field(min_length=1)], ...] = ("### Task:",)
     pairing_share: Annotated[float, Field(ge=0, le=1)] = 1.0
     pairing_waiting: Annotated[int, Field(ge=0)] = 1000

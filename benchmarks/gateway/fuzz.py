@@ -1,4 +1,5 @@
-"""Do the servers keep to their OpenAPI documents? Requests made from both documents by schemathesis, all checks, real processes.
+"""Do the servers keep to their OpenAPI documents? Requests made from both documents by schemathesis, all checks, real processes, in the
+required mode: one check is that no request is answered without its API key.
 
 This file is also schemathesis' file of hooks: requests name a model that is served, so that they reach it, and a refusal of a request that
 fits its schema is no failure where it applies one of the rules in ``UNSTATED``.
@@ -23,8 +24,9 @@ from schemathesis.hooks import HookContext
 from schemathesis.openapi.checks import RejectedPositiveData
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from access.keys import SCOPES
 from benchmarks.figures import Figure
-from benchmarks.processes import Process, on_log
+from benchmarks.processes import Process, api_key, on_log
 
 CASES, QUICK_CASES = 5_000, 200
 EXAMPLES, QUICK_EXAMPLES = 20, 3  # for each operation in a round
@@ -70,13 +72,15 @@ def figures(quick: bool) -> Sequence[Figure]:
     found: Counter[str] = Counter()
     cases = rounds = 0
     with tempfile.TemporaryDirectory() as name:
-        settings = on_log(Path(name)).with_values(serving={"max_tokens": 8})
+        required = {"mode": "required", "requests_per_minute": 1_000_000}
+        settings = on_log(Path(name)).with_values(serving={"max_tokens": 8}, access=required)
+        key = api_key(settings, *SCOPES)
         with Process("serving", settings) as serving:
             with Process("hub", settings.with_values(hub={"serving_url": serving.url})) as hub:
                 while cases < (QUICK_CASES if quick else CASES):
                     rounds += 1
                     for url in (serving.url, hub.url):
-                        report = fuzzed(url, Path(name), rounds, quick)
+                        report = fuzzed(url, key, Path(name), rounds, quick)
                         cases += report["test_cases"]["generated"]
                         found.update({each["type"]: each["count"] for each in report["failures"]})
                         found.update({each["title"]: each["count"] for each in report["errors"]})
@@ -88,7 +92,7 @@ def figures(quick: bool) -> Sequence[Figure]:
     ]
 
 
-def fuzzed(url: str, folder: Path, seed: int, quick: bool) -> dict[str, Any]:
+def fuzzed(url: str, key: str, folder: Path, seed: int, quick: bool) -> dict[str, Any]:
     """One round against the server at ``url``: the report of schemathesis, which tells on stderr of what it has found."""
     report = folder / "report.json"
     report.unlink(missing_ok=True)
@@ -96,6 +100,7 @@ def fuzzed(url: str, folder: Path, seed: int, quick: bool) -> dict[str, Any]:
         *(str(Path(sys.executable).with_name("schemathesis")), "run", f"{url}/openapi.json", f"--seed={seed}", "--no-color"),
         *("--checks=all", "--exclude-checks=positive_data_acceptance", "--suppress-health-check=all", "--request-timeout=60"),
         *(f"--max-examples={QUICK_EXAMPLES if quick else EXAMPLES}", f"--exclude-path={ENDLESS}", "--no-shrink"),
+        f"--header=Authorization: Bearer {key}",
         *("--generation-database=none", "--warnings=off", "--report=json", f"--report-json-path={report}"),
         *(["--phases=fuzzing"] if quick else []),
     ]

@@ -12,6 +12,7 @@ from dash.exceptions import PreventUpdate
 from fastapi import FastAPI
 
 from access.permissions import Permission
+from access.widget.script import PATH as WIDGET
 from dashboard.page_calls import PageCalls
 from dashboard.pages import shell, table
 from dashboard.pages.page import Parts
@@ -36,6 +37,7 @@ def mount(api: FastAPI, parts: Parts, path_prefix: str = "") -> Dash:
         requests_pathname_prefix=f"{path_prefix}/",
         assets_folder=str(Path(__file__).parents[1] / "assets"),
         index_string=shell.INDEX,
+        external_scripts=[f"{path_prefix}{WIDGET}"],
         title="FeedbackLoop",
         update_title="",
         suppress_callback_exceptions=True,

@@ -9,6 +9,7 @@ from uuid import UUID
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from access.widget.tokens import WidgetTokens
 from dashboard.actions.chat import ChatDesk
 from dashboard.actions.exports import Exporter
 from dashboard.actions.manual_runs import ManualRuns
@@ -41,7 +42,9 @@ class Services:
 
     live: ReadingFeed
     queue: RatingQueue
+    objectives: tuple[str, ...]  # that the reward model learns
     intake: Intake
+    tokens: WidgetTokens
     reviews: Reviews
     records: Records
     artifacts: Artifacts

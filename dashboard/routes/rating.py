@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request
 from pydantic import ConfigDict, Field
 
-from access.caller import intake_of, needs
+from access.caller import caller_of, intake_of, needs
 from dashboard.answers import Accepted, Queue, RenewedLeases
 from dashboard.routes.parts import Body, Id, Origin, Services, accepted
 from storage.events import Choice, Identifier, Side, Text
@@ -54,7 +54,7 @@ def routes(services: Services) -> APIRouter:
         """Lease pairs that this recruiter has not judged for 30 s; with the counts of open pairs for this recruiter and for others only."""
         person = pseudonym(request, recruiter)
         pairs = services.queue.take(person, limit, simulated=x_feedbackloop_source == "simulation")
-        return Queue(pairs=tuple(pairs), **asdict(services.queue.waiting(person)))
+        return Queue(pairs=tuple(pairs), objectives=services.objectives, **asdict(services.queue.waiting(person)))
 
     @router.post("/queue/renew")
     def renew(request: Request, body: HeldBody, x_feedbackloop_source: Annotated[Origin, Header()] = "product") -> RenewedLeases:
@@ -71,6 +71,7 @@ def routes(services: Services) -> APIRouter:
     @router.post("/judgments", status_code=202)
     def judge(request: Request, body: JudgmentBody, x_feedbackloop_source: Annotated[Origin, Header()] = "product") -> Accepted:
         """Accept a recruiter's judgment; it is durable once this has answered."""
+        caller_of(request).require_pair(body.pair_id)
         event = intake_of(services.intake, request).judgment(**body.model_dump(), source=x_feedbackloop_source)
         services.queue.judged(event.recruiter, str(event.pair_id), opinion=event.choice != "skip")
         return accepted(event)

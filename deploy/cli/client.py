@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 
 from access.own import own_client
+from deploy.own_processes import client
 from storage.errors import FeedbackLoopError, NotReachable
 from storage.settings import Settings
 from streams.addresses import url_of
@@ -38,8 +39,7 @@ def get_bytes(settings: Settings, path: str, **parameters: Any) -> bytes:
 def hub_runs(settings: Settings) -> bool:
     """Whether a hub answers where the settings say."""
     try:
-        with own_client(settings, "cli", "hub") as client:
-            client.get("/healthz")
+        client().get(f"{url_of(settings, 'hub')}/healthz")
     except httpx.ConnectError:
         return False
     except httpx.HTTPError:
@@ -50,8 +50,8 @@ def hub_runs(settings: Settings) -> bool:
 def _request(settings: Settings, method: str, path: str, **arguments: Any) -> httpx.Response:
     hub = url_of(settings, "hub")
     try:
-        with own_client(settings, "cli", "hub", timeout=300) as client:
-            answer = client.request(method, path, **arguments)
+        with own_client(settings, "cli", "hub", timeout=300) as http:
+            answer = http.request(method, path, **arguments)
     except httpx.HTTPError as error:
         raise NotReachable(f"no hub answers at {hub}: start one with 'feedbackloop up' ({error})") from error
     if answer.is_error:

@@ -45,7 +45,7 @@ def list_() -> None:
     with _changes(Settings.read()) as changes:
         state = changes.state()
     for key in sorted(state.keys.values(), key=lambda key: key.issued_at):
-        bound = f"for {len(key.recruiters)} recruiters" if key.recruiters else "for all recruiters"
+        bound = f"recruiters: {len(key.recruiters) or 'all'}"
         ends = [moment for moment in (key.revoked_at, key.expires_at) if moment is not None]
         state_now = f"until {min(ends):%Y-%m-%d %H:%M}" if ends else "no end"
         if key.objection(now) is not None:

@@ -143,13 +143,16 @@ def up() -> None:
 
 def _report_until_ready(supervisor: Supervisor, settings: Settings, stop: threading.Event) -> None:
     """Report the addresses, then every ``STATUS_INTERVAL`` what is not ready, and "ready" when the models are loaded."""
+    from access.own import own_client
+
     urls = {process: url_of(settings, process) for process in PROCESSES}
     while not all(lives(urls[process]) for process in ("serving", "hub")):
         if stop.wait(0.1):
             return
     supervisor.report(f"chat API   {urls['serving']}/v1\ndashboard  {urls['hub']}\nCtrl-C stops everything")
     reported_at = time.monotonic()
-    while reasons := {process: reason for process, url in urls.items() if (reason := why_not_ready(url))}:
+    own = {process: own_client(settings, "cli", process) for process in PROCESSES}
+    while reasons := {process: reason for process, client in own.items() if (reason := why_not_ready(client))}:
         if time.monotonic() - reported_at > STATUS_INTERVAL:
             reported_at = time.monotonic()
             supervisor.report("not ready yet: " + "; ".join(f"{process}: {reason}" for process, reason in reasons.items()))

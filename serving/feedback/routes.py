@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
-from access.caller import needs
+from access.caller import caller_of, needs
 from serving.feedback.bulk import BULK, documented_bulk, record_all
 from serving.feedback.idempotency import PARAMETER, Recorder
 from serving.feedback.kind import Published
@@ -35,6 +35,7 @@ def feedback_routes(intake: Intake, pairing: Pairing) -> APIRouter:
         """Submit a recruiter's feedback on a pair or a reply, of the kind named by ``type``. Durable once acknowledged."""
         raw = await request.body()
         body = read(adapter(), raw, discriminated=True)
+        caller_of(request).require_pair(getattr(body, "pair_id", None))
         source = source_of(request)
         return await recorder.answer(
             request, raw, lambda view, _: kind_of(body).publish(view, body, source), lambda done: (200, _receipt(done, pairing))

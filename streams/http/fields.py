@@ -16,6 +16,7 @@ WHOLE = BeforeValidator(_whole)
 # A name of at most 200 characters, apart from spaces around it.
 _NAME_SCHEMA = WithJsonSchema({"type": "string", "pattern": r"^\s*[^\s\x00-\x1f](?:[^\x00-\x1f]{0,198}[^\s\x00-\x1f])?\s*$"})
 GivenName = Annotated[Name, _NAME_SCHEMA]
+WebOrigin = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.\-\[\]:]+$")]  # of pages, as browsers send it
 PlainName = Annotated[str, _NAME_SCHEMA]  # checked where it is used, with a message of its own
 
 # For a dict with keys of a pattern: pydantic's schema leaves out that other keys are refused.

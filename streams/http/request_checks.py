@@ -30,13 +30,18 @@ class Refused(Exception):
         self.body = error_body(message, CLIENT, param=param, code=code)
 
 
-def objection(scope: Scope, headers: Headers, hosts: frozenset[str], origins: frozenset[str] = frozenset()) -> Refused | None:
-    """The first check that the request's headers fail, or None. Pages of ``origins`` may send requests as our own may."""
+def objection(
+    scope: Scope, headers: Headers, hosts: frozenset[str], origins: frozenset[str] = frozenset(), scripts: frozenset[str] = frozenset()
+) -> Refused | None:
+    """The first check that the request's headers fail, or None.
+
+    Pages of ``origins`` may send requests as our own may. Any page may load the ``scripts``, given by their paths.
+    """
     try:
         _check_host(headers, hosts)
         if [origin.lower() for origin in headers.getlist("origin")] not in [[each] for each in origins]:
             _check_origin(headers)
-            _check_site(scope, headers)
+            _check_site(scope, headers, scripts)
         if scope["type"] == "http" and scope["method"] in ("POST", "PUT", "PATCH"):
             _check_content_type(headers)
     except Refused as refused:
@@ -76,17 +81,15 @@ def _address(origin: str) -> tuple[str, int] | object:
     return object()
 
 
-def _check_site(scope: Scope, headers: Headers) -> None:
-    """Check ``Sec-Fetch-Site``: from other sites only top-level navigation to a page is allowed."""
+def _check_site(scope: Scope, headers: Headers, scripts: frozenset[str]) -> None:
+    """Check ``Sec-Fetch-Site``: other sites may only navigate to a page at top level, and load the ``scripts``."""
     if headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
         return
-    link = (
-        scope["type"] == "http"
-        and scope["method"] == "GET"
-        and (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) == ("navigate", "document")
-        and not scope["path"].startswith("/v1/")
-    )
-    if not link:
+    read = scope["type"] == "http" and scope["method"] == "GET"
+    use = (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest"))
+    link = use == ("navigate", "document") and not scope["path"].startswith("/v1/")
+    script = use == ("no-cors", "script") and scope["path"] in scripts
+    if not (read and (link or script)):
         raise Refused(403, "cross_site", "cross-site requests are not allowed; other sites may only link to pages", "Sec-Fetch-Site")
 
 

@@ -5,7 +5,7 @@ The checks of request headers are in ``streams.http.request_checks``.
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import orjson
@@ -37,6 +37,7 @@ _HEADERS = {name.lower().encode(): value.encode() for name, value in HEADERS.ite
 UNLOGGED = frozenset({"/readyz"})  # polled about every second, and a 503 there is not a refusal
 PROTOCOL_CLOSE_CODES = (1002, 1007, 1009)  # WebSocket closed for a protocol error, invalid data, or a message above MAX_BODY
 LOGGED = "feedbackloop.logged"  # scope key: the failure has been logged
+FROM_ELSEWHERE = "feedbackloop.from_elsewhere"  # scope key: the origin of a page that may ask for this path only
 STARTED = "feedbackloop.begun"  # scope key: the response has started
 
 
@@ -49,6 +50,8 @@ class RequestGuard:
     allowed_origins : origins besides our own whose pages may send requests
     page_policy : Content-Security-Policy of pages and scripts; other responses get ``NO_PAGE``
     body_time : seconds within which a body has to arrive
+    scripts : paths of scripts that pages of any site may load
+    origins_of_paths : further origins whose pages may send requests, by path. The app has to check these: the scope has ``FROM_ELSEWHERE``
     """
 
     def __init__(
@@ -58,10 +61,14 @@ class RequestGuard:
         page_policy: str = NO_PAGE,
         body_time: float = BODY_TIME,
         allowed_origins: Collection[str] = (),
+        scripts: Collection[str] = (),
+        origins_of_paths: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         self._app = app
         self._origins = frozenset(origin.lower() for origin in allowed_origins)
         self._hosts = frozenset(host.lower() for host in allowed_hosts)
+        self._scripts = frozenset(scripts)
+        self._origins_of_paths = {path: frozenset(origins) for path, origins in (origins_of_paths or {}).items()}
         self._page_policy = page_policy
         self._body_time = body_time
 
@@ -75,7 +82,10 @@ class RequestGuard:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        refused = objection(scope, headers, self._hosts, self._origins)
+        origins = self._origins_at(scope["path"])
+        refused = objection(scope, headers, self._hosts, origins, self._scripts)
+        if (origin := headers.get("origin", "").lower()) in origins - self._origins:
+            scope[FROM_ELSEWHERE] = origin
         if refused is not None and refused.status == 415 and "app" in scope and scope["method"] not in allowed_methods(scope):
             refused = None  # no route gets the request: the answer is 404 or 405
         expects = headers.get("expect", "").lower() == "100-continue"
@@ -120,16 +130,22 @@ class RequestGuard:
             log.exception("the WebSocket %s failed", one_line(scope["path"]), exc_info=error)
             await send({"type": "websocket.close", "code": 1011})
 
+    def _origins_at(self, path: str) -> frozenset[str]:
+        return self._origins | self._origins_of_paths.get(path, frozenset())
+
     def _hardened(self, scope: Scope, send: Send) -> Send:
         origin = Headers(scope=scope).get("origin", "")
+        origins = self._origins_at(scope["path"])
 
         async def sent(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [header for header in message["headers"] if header[0] not in _HEADERS] + list(_HEADERS.items())
                 headers = MutableHeaders(scope=message)
+                if scope["path"] in self._scripts:
+                    headers["Cross-Origin-Resource-Policy"] = "cross-origin"
                 page = headers.get("content-type", "").partition(";")[0] in PAGES
                 headers.setdefault("Content-Security-Policy", self._page_policy if page else NO_PAGE)  # routes may set a stricter one
-                if origin.lower() in self._origins and "access-control-allow-origin" not in headers:
+                if origin.lower() in origins and "access-control-allow-origin" not in headers:
                     headers["Access-Control-Allow-Origin"] = origin  # on refusals of this middleware too: the page may read them
                     headers.add_vary_header("Origin")
                 if "etag" not in headers:  # assets have an ETag or their own Cache-Control

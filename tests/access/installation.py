@@ -1,13 +1,17 @@
 """A small installation in required mode: a log, the service's key, and an app with a route for each permission."""
 
-from collections.abc import Callable, Iterator
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, WebSocket
+from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
 
 from access.caller import caller_of, needs
@@ -18,6 +22,7 @@ from access.guard import AccessGuard
 from access.key_check import KeyCheck
 from access.limits import RateLimits
 from access.settings import AccessSettings
+from access.widget.tokens import WidgetTokens
 from storage.attestation.keys import Keys
 from storage.attestation.settings import AttestationSettings
 from storage.events import Event, now
@@ -25,6 +30,7 @@ from storage.events.wire import decode
 from streams.bus.protocol import Bus
 from streams.health import health_router
 from streams.http.errors import KINDS, answer_errors
+from streams.http.request_guard import RequestGuard
 from tests.streams.bus_contract import everything
 from tests.streams.memory_bus import MemoryBus
 
@@ -57,9 +63,11 @@ class Installation:
 
     def control(self, **settings: Any) -> AccessControl:
         access = AccessSettings(mode="required", **settings)
+        tokens = WidgetTokens(b"the key of pseudonyms", access.widget_origins, self.clock)
         trusted = TrustedKeys(self.keys)
         follower = AccessFollower(self.bus, self.bus, trusted.have_signed, self.home)
-        return AccessControl(access, KeyCheck("serving", follower, trusted, RateLimits(access.requests_per_minute), self.clock))
+        limits = RateLimits(access.requests_per_minute)
+        return AccessControl(access, KeyCheck("serving", follower, trusted, limits, tokens, self.clock), tokens)
 
     @contextmanager
     def running(self, ready: bool = True, **settings: Any) -> Iterator[TestClient]:
@@ -76,9 +84,25 @@ class Installation:
             def whoami() -> str:
                 return "in"
 
+        @app.get("/v1/stream", dependencies=[needs("read")])
+        async def stream() -> StreamingResponse:
+            async def parts() -> AsyncIterator[bytes]:
+                while True:
+                    yield b"."
+                    await asyncio.sleep(0.02)
+
+            return StreamingResponse(parts())
+
+        @app.websocket("/channel")
+        async def channel(socket: WebSocket) -> None:
+            await socket.accept()
+            while True:
+                await socket.send_text(await socket.receive_text())
+
         app.include_router(health_router(access.checks, lambda request: caller_of(request).may("read")))
         answer_errors(app, KINDS)
         app.add_middleware(AccessGuard, access=access)
+        app.add_middleware(RequestGuard)
         access.start()
         try:
             client = TestClient(app, "http://127.0.0.1", client=("198.51.100.1", 50_000))
@@ -95,9 +119,6 @@ def bearer(text: str) -> dict[str, str]:
 
 def until(holds: Callable[[], object], seconds: float = 20.0) -> None:
     """Poll until ``holds()``; fail after ``seconds``."""
-    import threading
-    import time
-
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, "condition not met in time"

@@ -17,12 +17,11 @@ from access.own import own_client
 from access.settings import AccessSettings
 from benchmarks.gates.promoted_world import PromotedWorld
 from dashboard.actions.reviews import Reviews
-from deploy import own_processes
 from deploy.cli import client as hub_client
 from deploy.cli.main import app
 from deploy.demo import demo_settings
 from deploy.demo_plans import plan_for
-from deploy.own_processes import why_not_ready
+from deploy.own_processes import is_ready, why_not_ready
 from feedbackloop import APIError, Client
 from serving.app import create_app
 from storage.attestation.keys import Keys, private_pem
@@ -96,7 +95,7 @@ def test_a_key_made_on_the_command_line_is_used_listed_rotated_and_revoked(comma
         listed = run(command, "list")
         assert "product" in listed
         assert "chat,feedback" in listed
-        assert "for 1 recruiters" in listed
+        assert "recruiters: 1" in listed
         assert key not in listed
         new = run(command, "rotate", "product", "--overlap", "1")
         until(lambda: httpx.get(f"{serving}/v1/models", headers=bearer(new)).status_code == 200, seconds=5)
@@ -151,13 +150,12 @@ def test_a_page_of_an_allowed_origin_may_ask_whether_it_may_send_a_key_and_reads
     assert (refused.status_code, refused.headers["Access-Control-Allow-Origin"]) == (401, PRODUCT)
 
 
-def test_a_process_that_is_not_ready_gives_no_reasons_without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_gives_no_reasons_is_not_ready_all_the_same() -> None:
     class Silent(httpx.BaseTransport):
         def handle_request(self, request: httpx.Request) -> httpx.Response:
             return httpx.Response(503, json={"ready": False})
 
-    monkeypatch.setattr(own_processes, "client", lambda: httpx.Client(transport=Silent()))
-    assert why_not_ready("http://127.0.0.1:1") == "it reports that it is not ready"
+    assert why_not_ready(httpx.Client(transport=Silent(), base_url="http://127.0.0.1:1")) == "it reports that it is not ready"
 
 
 def test_who_decided_is_on_the_log_beside_the_decision(tmp_path: Path) -> None:
@@ -216,8 +214,9 @@ def test_our_own_processes_speak_https_and_trust_our_certificate_alone(settings:
     thread = threading.Thread(target=server.run, kwargs={"sockets": [address]}, daemon=True)
     thread.start()
     try:
-        until(lambda: not why_not_ready(url_of(secure, "serving")))
+        until(lambda: is_ready(url_of(secure, "serving")))
         with own_client(secure, "hub", "serving") as client:
+            assert why_not_ready(client) == ""
             assert client.get("/v1/models").status_code == 200
         with (
             own_client(secure.with_values(access=other), "hub", "serving") as client,

@@ -70,14 +70,14 @@ def rate(hub: RunningHub, browser: BrowserContext, overview: Page, shoot: Shoot)
     expect(page.locator("#rate-empty")).to_contain_text("Who is rating?")
     page.fill("#rate-name", "Noor")
     page.press("#rate-name", "Enter")
-    expect(page.locator("#rate-pair")).to_be_visible()
-    expect(page.locator("#rate-conversation")).to_contain_text("would like to move my interview")
+    expect(page.locator("feedbackloop-rate #pair")).to_be_visible()
+    expect(page.locator("feedbackloop-rate #conversation")).to_contain_text("would like to move my interview")
     page.get_by_text("clear", exact=True).click()
-    page.fill("#rate-reason", "It names a day and a next step.")
+    page.fill("feedbackloop-rate #reason", "It names a day and a next step.")
     shoot(page, "rate")
-    page.press("#rate-reason", "Escape")
+    page.press("feedbackloop-rate #reason", "Escape")
 
-    first = page.locator("#rate-first")
+    first = page.locator("feedbackloop-rate #first")
     before = first.inner_text()
     count = overview.locator(".station-rate .station-figure")
     expect(count).to_have_text("337")
@@ -102,10 +102,10 @@ def rate(hub: RunningHub, browser: BrowserContext, overview: Page, shoot: Shoot)
     assert (row["choice"], row["strength"], row["reason"]) == (row["choice"], 3, "It names a day and a next step.")
     assert row["choice"] in ("A", "B")
     expect(overview.locator("#simulated")).to_have_text("Partly simulated data")
-    expect(page.locator("#rate-reason")).to_have_value("")
+    expect(page.locator("feedbackloop-rate #reason")).to_have_value("")
 
     second = first.inner_text()
-    page.click("#rate-tie-button")
+    page.click("feedbackloop-rate #tie-button")
     expect(first).not_to_have_text(second)
     expect(count).to_have_text("339")
     page.keyboard.press("u")
@@ -114,13 +114,13 @@ def rate(hub: RunningHub, browser: BrowserContext, overview: Page, shoot: Shoot)
     page.keyboard.press("u")
     expect(first).to_have_text(before)
     expect(count).to_have_text("341")
-    expect(page.locator("#rate-undo-button")).to_be_disabled()
+    expect(page.locator("feedbackloop-rate #undo-button")).to_be_disabled()
     page.keyboard.press("4")
     expect(count).to_have_text("342")
     hub.wait_for(lambda status: status["counts"]["removed"] == 2)
     page.reload()
     expect(page.locator("#rate-name")).to_have_value("Noor")
-    expect(page.locator("#rate-pair")).to_be_visible()
+    expect(page.locator("feedbackloop-rate #pair")).to_be_visible()
     page.close()
 
 
@@ -196,7 +196,7 @@ def test_a_person_judges_ten_pairs_while_simulated_recruiters_are_at_work(tmp_pa
         page.evaluate(WATCH_THE_FIGURE)
         page.fill("#rate-name", "Noor")
         page.press("#rate-name", "Enter")
-        expect(page.locator("#rate-pair")).to_be_visible(timeout=5_000)
+        expect(page.locator("feedbackloop-rate #pair")).to_be_visible(timeout=5_000)
         judged: list[str] = []
 
         def note(request: Request) -> None:
@@ -207,9 +207,9 @@ def test_a_person_judges_ten_pairs_while_simulated_recruiters_are_at_work(tmp_pa
 
         page.on("request", note)
         for number in range(1, 11):
-            expect(page.locator("#rate-pair")).to_be_visible()
+            expect(page.locator("feedbackloop-rate #pair")).to_be_visible()
             page.keyboard.press("1")
-            expect(page.locator("#rate-progress")).to_contain_text(f"{number} judged")
+            expect(page.locator("feedbackloop-rate #progress")).to_contain_text(f"{number} judged")
         status = hub.wait_for(lambda status: status["sources"].get("product", 0) == 10)
         assert status["sources"]["simulation"] >= 2
         assert len(set(judged)) == 10
@@ -218,7 +218,7 @@ def test_a_person_judges_ten_pairs_while_simulated_recruiters_are_at_work(tmp_pa
             assert hub.hub.warehouse.cursor().execute(given, {"pair_id": pair_id}).fetchall() == [("product",)]
         hub.wait_for(lambda later: later["sources"]["simulation"] > status["sources"]["simulation"], 30)  # they have not stopped
         assert page.evaluate("window.contradictions") == []
-        expect(page.locator("#rate-notice")).to_be_hidden()
+        expect(page.locator("feedbackloop-rate #notice")).to_be_hidden()
 
 
 def test_a_page_renews_its_leases_while_the_recruiter_is_active_and_releases_them_when_closed(
@@ -232,7 +232,7 @@ def test_a_page_renews_its_leases_while_the_recruiter_is_active_and_releases_the
         page.goto(f"{hub.url}/rate")
         page.fill("#rate-name", "Noor")
         page.press("#rate-name", "Enter")
-        expect(page.locator("#rate-pair")).to_be_visible()
+        expect(page.locator("feedbackloop-rate #pair")).to_be_visible()
         renewals: list[str] = []
         page.on("request", lambda request: renewals.append(request.url) if request.url.endswith("/v1/queue/renew") else None)
         with page.expect_response("**/v1/queue/renew") as renewed:
@@ -253,8 +253,10 @@ def test_a_page_renews_its_leases_while_the_recruiter_is_active_and_releases_the
 WATCH_THE_FIGURE = """() => {
   window.contradictions = [];
   const look = () => {
-    const empty = document.getElementById("rate-empty"), said = document.getElementById("rate-progress").textContent;
-    if (/Nothing left/.test(empty.textContent) && empty.offsetParent && /[1-9][0-9]* waiting/.test(said)) window.contradictions.push(said);
+    const rater = document.querySelector("feedbackloop-rate");
+    const [empty, progress] = ["empty", "progress"].map((id) => rater && rater.shadowRoot.getElementById(id));
+    if (rater && /Nothing left/.test(empty.textContent) && !empty.hidden && /[1-9][0-9]* waiting/.test(progress.textContent))
+      window.contradictions.push(progress.textContent);
     requestAnimationFrame(look);
   };
   look();

@@ -43,7 +43,7 @@ def test_every_page_works_under_a_path_prefix(tmp_path: Path, browser: BrowserCo
             hub.world.chat(1)
             page.click("#nav-rate")
             page.fill("#rate-name", "Noor")
-            expect(page.locator("#rate-pair")).to_be_visible()
+            expect(page.locator("feedbackloop-rate #pair")).to_be_visible()
             page.keyboard.press("Enter")
             page.keyboard.press("1")
             hub.wait_for(lambda status: status["counts"]["judgments"] == 1)

@@ -5,6 +5,7 @@ import http.server
 import threading
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from deploy.cli.latency import LiveFeed
@@ -51,12 +52,12 @@ def surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_process_is_asked_directly_and_reports_why_it_is_not_ready(url: str) -> None:
     assert lives(url)
     assert not is_ready(url)
-    assert why_not_ready(url) == "the disk is full; it is being loaded"
+    assert why_not_ready(httpx.Client(base_url=url, trust_env=False)) == "the disk is full; it is being loaded"
 
 
 def test_a_process_that_is_not_there_does_not_answer() -> None:
     assert not lives("http://127.0.0.1:1")
-    assert why_not_ready("http://127.0.0.1:1") == "it does not answer yet"
+    assert why_not_ready(httpx.Client(base_url="http://127.0.0.1:1", trust_env=False)) == "it does not answer yet"
 
 
 def test_the_live_feed_is_followed_directly(url: str) -> None:

@@ -4,6 +4,7 @@ import threading
 import time
 from typing import Any
 
+import httpx
 import pytest
 
 from deploy.cli import main as cli
@@ -35,8 +36,8 @@ def test_up_reports_addresses_then_what_is_not_ready_then_ready(monkeypatch: pyt
     def lives(url: str) -> bool:
         return answers.pop(0) if answers else True
 
-    def why_not_ready(url: str) -> str:
-        return "the model is being loaded" if url.endswith(":8000") and now < 400 else ""
+    def why_not_ready(process: httpx.Client) -> str:
+        return "the model is being loaded" if process.base_url.port == 8000 and now < 400 else ""
 
     monkeypatch.setattr(cli, "lives", lives)
     monkeypatch.setattr(cli, "why_not_ready", why_not_ready)

@@ -584,6 +584,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/widget-tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Widget Token
+         * @description Make a token with which a recruiter's browser judges in pages of another origin, for a quarter of an hour.
+         */
+        post: operations["widget_token_v1_widget_tokens_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -600,6 +620,18 @@ export interface components {
              * Format: date-time
              */
             occurred_at: string;
+        };
+        /**
+         * Asked
+         * @description For whom, for pages of which origin, and for which pair if it is to be for one only.
+         */
+        Asked: {
+            /** Recruiter */
+            recruiter: string;
+            /** Origin */
+            origin: string;
+            /** Pair Id */
+            pair_id?: string | null;
         };
         /**
          * CalibrationBin
@@ -1362,7 +1394,7 @@ export interface components {
         };
         /**
          * Queue
-         * @description Leased pairs, and counts of open pairs: for this recruiter, and for others only.
+         * @description Leased pairs; counts of open pairs: for this recruiter, and for others only; and what can be answered beside the overall question.
          */
         Queue: {
             /** Pairs */
@@ -1371,6 +1403,8 @@ export interface components {
             waiting: number;
             /** Passed */
             passed: number;
+            /** Objectives */
+            objectives: string[];
         };
         /**
          * QueuedPair
@@ -2046,6 +2080,18 @@ export interface components {
             pairs_without_features: number;
             /** Oldest Seconds */
             oldest_seconds?: number | null;
+        };
+        /**
+         * WidgetToken
+         * @description What the page needs: ``token-src`` answers with it. ``expires_in`` is in seconds.
+         */
+        WidgetToken: {
+            /** Token */
+            token: string;
+            /** Recruiter */
+            recruiter: string;
+            /** Expires In */
+            expires_in: number;
         };
         /**
          * CurvePoint
@@ -3383,6 +3429,52 @@ export interface operations {
                 };
                 content: {
                     "text/csv": string;
+                };
+            };
+            /** @description Refused: `message` says why, `param` names the part of the request. */
+            "4XX": {
+                headers: {
+                    /** @description Seconds to wait before a retry. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Server error; retry if `Retry-After` is set. */
+            "5XX": {
+                headers: {
+                    /** @description Seconds to wait before a retry. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    widget_token_v1_widget_tokens_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Asked"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WidgetToken"];
                 };
             };
             /** @description Refused: `message` says why, `param` names the part of the request. */

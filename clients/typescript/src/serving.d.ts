@@ -85,6 +85,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/widget-tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Widget Token
+         * @description Make a token with which a recruiter's browser judges in pages of another origin, for a quarter of an hour.
+         */
+        post: operations["widget_token_v1_widget_tokens_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/rerank": {
         parameters: {
             query?: never;
@@ -271,6 +291,18 @@ export interface components {
             waiting?: boolean | null;
             /** Index */
             index: number;
+        };
+        /**
+         * Asked
+         * @description For whom, for pages of which origin, and for which pair if it is to be for one only.
+         */
+        Asked: {
+            /** Recruiter */
+            recruiter: string;
+            /** Origin */
+            origin: string;
+            /** Pair Id */
+            pair_id?: string | null;
         };
         /**
          * BulkReceipt
@@ -753,6 +785,18 @@ export interface components {
             completion_tokens: number;
             /** Total Tokens */
             total_tokens: number;
+        };
+        /**
+         * WidgetToken
+         * @description What the page needs: ``token-src`` answers with it. ``expires_in`` is in seconds.
+         */
+        WidgetToken: {
+            /** Token */
+            token: string;
+            /** Recruiter */
+            recruiter: string;
+            /** Expires In */
+            expires_in: number;
         };
     };
     responses: never;
@@ -1317,6 +1361,52 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["OutcomeReceipt"];
+                };
+            };
+            /** @description Refused: `message` says why, `param` names the part of the request. */
+            "4XX": {
+                headers: {
+                    /** @description Seconds to wait before a retry. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Server error; retry if `Retry-After` is set. */
+            "5XX": {
+                headers: {
+                    /** @description Seconds to wait before a retry. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    widget_token_v1_widget_tokens_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Asked"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WidgetToken"];
                 };
             };
             /** @description Refused: `message` says why, `param` names the part of the request. */

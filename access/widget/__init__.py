@@ -1,0 +1,1 @@
+"""The elements by which recruiters judge inside a product's own pages."""

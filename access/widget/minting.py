@@ -1,0 +1,53 @@
+"""The route by which a product's server has widget tokens made."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from access.caller import caller_of, intake_of, needs
+from access.widget.tokens import LIFETIME, WidgetTokens
+from storage.errors import InputRefused, NotAllowed
+from streams.http.fields import GivenName, WebOrigin
+from streams.http.visible_text import one_line
+from streams.intake import Intake
+
+
+class Asked(BaseModel):
+    """For whom, for pages of which origin, and for which pair if it is to be for one only."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    recruiter: GivenName
+    origin: WebOrigin
+    pair_id: Annotated[UUID, Field(strict=False)] | None = None
+
+
+class WidgetToken(BaseModel):
+    """What the page needs: ``token-src`` answers with it. ``expires_in`` is in seconds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    token: str
+    recruiter: str
+    expires_in: int
+
+
+def token_router(intake: Intake, tokens: WidgetTokens) -> APIRouter:
+    """``POST /widget-tokens``."""
+    router = APIRouter(dependencies=[needs("feedback")])
+
+    @router.post("/widget-tokens")
+    def widget_token(request: Request, body: Asked) -> WidgetToken:
+        """Make a token with which a recruiter's browser judges in pages of another origin, for a quarter of an hour."""
+        caller = caller_of(request)
+        if caller.kind not in ("open", "key"):
+            raise NotAllowed("widget tokens are made with an API key, with which they end")
+        if body.origin.lower() not in tokens.origins:
+            raise InputRefused(f"origin: {one_line(body.origin)} is not in [access] widget_origins", "origin")
+        pseudonym = intake_of(intake, request).pseudonym("recruiter", body.recruiter)
+        token = tokens.made(pseudonym, body.origin, caller.key_id, body.pair_id)
+        return WidgetToken(token=token, recruiter=body.recruiter, expires_in=int(LIFETIME.total_seconds()))
+
+    return router
