@@ -20,8 +20,9 @@ from serving.app import create_app
 from storage.events import Event
 from storage.events.wire import decode
 from storage.settings import Settings
+from storage.texts.texts import Texts
 from streams.bus.open import open_bus
-from streams.bus.protocol import Bus, Partition
+from streams.bus.protocol import Bus, Logged, Partition
 from streams.health import listen
 from streams.http.server import server_config
 
@@ -119,7 +120,11 @@ class Server:
     def events(self, *topics: str) -> list[Event]:
         """All events on the topics, in log order."""
         after = dict.fromkeys(self.bus.bounds(topics), -1)
-        return [decode(entry.value) for entry in self.bus.read(after, limit=100_000, wait=0)]
+        return [self.opened(entry) for entry in self.bus.read(after, limit=100_000, wait=0)]
+
+    def opened(self, entry: Logged) -> Event:
+        """The event of the entry, with its texts opened."""
+        return Texts.of(self.settings.common).event(decode(entry.value))
 
     def sizes(self) -> dict[Partition, int]:
         from streams.bus.topics import TOPICS
@@ -133,7 +138,7 @@ class Server:
         while time.monotonic() < deadline:
             for entry in self.bus.read(after, limit=1000, wait=1.0):
                 after[entry.partition] = entry.offset
-                if wanted(event := decode(entry.value)):
+                if wanted(event := self.opened(entry)):
                     return event
         raise AssertionError(f"no matching event on {topic} within {DEADLINE} s")
 
