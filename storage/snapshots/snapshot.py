@@ -110,9 +110,12 @@ class Snapshot:
     @cached_property
     def prompts(self) -> pa.Table:
         """The prompts; those that were logged before texts were sealed, and again since, once."""
-        opened = self.texts.table(self.stored("prompts"))
+        stored = self.stored("prompts")
+        opened = self.texts.table(stored)
+        if opened is stored:
+            return stored
         first = {prompt: row for row, prompt in reversed(list(enumerate(opened["prompt"].to_pylist())))}
-        return opened if len(first) == len(opened) else opened.take(sorted(first.values()))
+        return opened.take(sorted(first.values()))
 
     @cached_property
     def groups(self) -> pa.Table:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -124,7 +125,11 @@ class Server:
 
     def opened(self, entry: Logged) -> Event:
         """The event of the entry, with its texts opened."""
-        return Texts.of(self.settings.common).event(decode(entry.value))
+        return self.texts.event(decode(entry.value))
+
+    @cached_property
+    def texts(self) -> Texts:
+        return Texts.of(self.settings.common)
 
     def sizes(self) -> dict[Partition, int]:
         from streams.bus.topics import TOPICS
