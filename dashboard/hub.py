@@ -44,6 +44,7 @@ from storage.attestation.settings import AttestationSettings
 from storage.events import JudgmentGiven
 from storage.home import open_home
 from storage.settings import Settings
+from storage.texts.texts import Texts
 from storage.warehouse.warehouse import Applied, Warehouse
 from streams.asking import AskingSettings
 from streams.bus.open import bus_of, outlet_of
@@ -57,6 +58,7 @@ from streams.http.visible_text import without_paths
 from streams.hub import HubStreams
 from streams.intake import Intake
 from streams.privacy.redaction import Redactor
+from streams.privacy.sealing import sealer_of
 from streams.privacy.settings import PrivacySettings
 from streams.pseudonyms import pseudonym_key
 from streams.settings import FeedbackCaps
@@ -100,7 +102,8 @@ class Hub:
         artifacts = Artifacts(common.artifacts_url)
         attestation = settings.section("attestation", AttestationSettings)
         webhooks = settings.section("webhooks", WebhookSettings)
-        self.streams = HubStreams(self.bus, self.warehouse, artifacts, common.home, attestation, webhooks)
+        texts = Texts.of(common)
+        self.streams = HubStreams(self.bus, self.warehouse, artifacts, common.home, attestation, webhooks, texts)
         run_artifacts = RunArtifacts(artifacts)
         connect = partial(own_client, settings, "hub", "serving", url=own.serving_url)
         has_version = own.serving_url or not has_upstream(settings)
@@ -119,8 +122,8 @@ class Hub:
         )
         self.live = ReadingFeed(self.readings.take)
         heads = CurrentHead.of(settings, self.bus)
-        self.ranking = Ranking(self.warehouse, self.readings.outstanding, heads.newest, asking)
-        self.queue = RatingQueue(self.warehouse, self.readings.outstanding, self.ranking)
+        self.ranking = Ranking(self.warehouse, self.readings.outstanding, heads.newest, asking, texts)
+        self.queue = RatingQueue(self.warehouse, self.readings.outstanding, self.ranking, texts)
         self.streams.listeners.append(self._on_commit)
         self.streams.coordinator.on_waiting = self._wake_pages
 
@@ -141,18 +144,19 @@ class Hub:
                 settings.section("feedback", FeedbackCaps),
                 asking,
                 Redactor(settings.section("privacy", PrivacySettings)),
+                sealer_of(settings),
             ),
             reviews=reviews,
             records=Records(folded, artifacts),
             artifacts=artifacts,
             public_keys=self.streams.attestor.keys.published,
-            exporter=Exporter(self.warehouse),
+            exporter=Exporter(self.warehouse, texts),
             verify=lambda: verified(self.bus, self.warehouse, artifacts, settings),
             manual_runs=manual_runs,
             impact_ratios=partial(outcomes_table, self.warehouse),
             ranker=lambda: self.serving.ranker,
             chat=self.chat,
-            reward=RewardReadings(self.warehouse, partial(heads.newest, history=True), settings.section("reward", MixingSettings)),
+            reward=RewardReadings(self.warehouse, partial(heads.newest, history=True), settings.section("reward", MixingSettings), texts),
         )
         self.app = create_app(services, self.streams, self._fail, self.access, (*common.allowed_hosts, own.host), own.path_prefix)
 

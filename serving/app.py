@@ -56,6 +56,7 @@ from streams.http.request_guard import RequestGuard
 from streams.http.server import server_config
 from streams.intake import Intake
 from streams.privacy.redaction import Redactor
+from streams.privacy.sealing import sealer_of
 from streams.privacy.settings import PrivacySettings
 from streams.pseudonyms import pseudonym_key
 from streams.settings import FeedbackCaps
@@ -117,6 +118,7 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
         settings.section("feedback", FeedbackCaps),
         settings.section("asking", AskingSettings),
         Redactor(settings.section("privacy", PrivacySettings)),
+        sealer_of(settings),
     )
     backend: Backend
     promotions: Promotions | None = None

@@ -14,6 +14,7 @@
     ├── EventError              an event or offset on the bus
     │   ├── EventUnreadable     bytes that are not an event: quarantine it and continue
     │   ├── SchemaTooNew        written by a newer program: the reader stops and reports it
+    │   ├── TextLost            the key of a sealed text is gone, or the text was altered
     │   └── OffsetLost          the log no longer holds the requested offset: replay
     ├── WarehouseError          the warehouse and the log disagree, or another process holds the file
     ├── ArtifactError           an artifact is missing or does not have the hash that names it
@@ -112,6 +113,10 @@ class EventUnreadable(EventError):
 
 class SchemaTooNew(EventError):
     """An event written by a newer program."""
+
+
+class TextLost(EventError):
+    """A sealed text whose key is not in the key store, or that was altered."""
 
 
 class OffsetLost(EventError):

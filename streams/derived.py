@@ -30,7 +30,8 @@ from storage.events import (
     unpack,
 )
 from storage.settings import Settings
-from storage.snapshots.snapshot import RECIPE, freeze, open_snapshot
+from storage.snapshots.snapshot import RECIPE, TableName, freeze, open_snapshot
+from storage.texts.texts import Texts
 from storage.warehouse.verify import Finding, What
 from storage.warehouse.warehouse import Warehouse
 from streams import runs
@@ -97,14 +98,15 @@ def _check_reward(warehouse: Warehouse, settings: Settings, done: Verification) 
     for event in warehouse.events(RewardUpdated):
         assert isinstance(event, RewardUpdated)
         updates.setdefault(event.head_id, {})[event.sequence] = event
-    for embedding_hash, dimension in _embeddings(warehouse):
+    texts = Texts.of(settings.common)
+    for embedding_hash, dimension in _embeddings(warehouse, texts):
         name = head_id(head_settings, embedding_hash, sources)
         published = updates.pop(name, {})
         path = settings.common.home / "learner" / name / "head.safetensors"
         checkpoint = _checkpoint(path, done)
         if published or checkpoint is not None:
             head = new_head(head_settings, embedding_hash, dimension, sources)
-            _compare_with_fold(warehouse, head, published, checkpoint, done)
+            _compare_with_fold(warehouse, head, published, checkpoint, texts, done)
     if updates:
         n = sum(map(len, updates.values()))
         done.not_covered.append(f"{n} reward updates of heads with other settings, sources or formulation: not recomputed")
@@ -115,6 +117,7 @@ def _compare_with_fold(
     head: Head,
     published: Mapping[int, RewardUpdated],
     checkpoint: tuple[Path, int, np.ndarray] | None,
+    texts: Texts,
     done: Verification,
 ) -> None:
     stops = sorted({*published, *((checkpoint[1],) if checkpoint else ())})
@@ -122,7 +125,7 @@ def _compare_with_fold(
     for entry in _numbered(warehouse):
         pending.append(entry)
         if entry.sequence in stops or len(pending) >= BATCH:
-            head, pending = _learn(head, pending), []
+            head, pending = _learn(head, pending, texts), []
         if (update := published.get(entry.sequence)) is not None:
             _compare_update(update, head.overall.mean, head.judgments_seen, done)
         if checkpoint is not None and entry.sequence == checkpoint[1] and not _close(checkpoint[2], head.overall.mean):
@@ -130,14 +133,14 @@ def _compare_with_fold(
             done.add("state", where, None, "its weights do not follow from the preferences")
 
 
-def _learn(head: Head, entries: list[Any]) -> Head:
+def _learn(head: Head, entries: list[Any], texts: Texts) -> Head:
     """Learn the entries as the learner does: those that cannot be learnt only advance the sequence number."""
     try:
-        return learn_all(head, map(Entry.of, entries))
+        return learn_all(head, [Entry.of(texts.event(entry)) for entry in entries])
     except EventError:
         for entry in entries:
             try:
-                head = learn(head, Entry.of(entry))
+                head = learn(head, Entry.of(texts.event(entry)))
             except EventError:
                 head = replace(head, sequence=entry.sequence)
         return head
@@ -279,8 +282,8 @@ def check_snapshot(warehouse: Warehouse, artifacts: Artifacts, event: DatasetFro
             done.not_covered.append(f"snapshot of run {event.run_id}: {error}")
             return
         again = open_snapshot(Path(scratch) / "again")
-        tables = ("preferences", "prompts", "groups", "ratings")
-        differing = [name for name in tables if not _same(getattr(snapshot, name), getattr(again, name))]
+        tables: tuple[TableName, ...] = ("preferences", "prompts", "groups", "ratings")
+        differing = [name for name in tables if not _same(snapshot.stored(name), again.stored(name))]
     if differing or manifest.run_id != event.run_id:
         problem = f"freezing again gives different {' and '.join(differing)}" if differing else "its manifest names another run"
         done.add("derived", f"snapshot of run {event.run_id}", event.event_id, problem)
@@ -290,10 +293,10 @@ def _same(one: pa.Table, other: pa.Table) -> bool:
     return bool(one.equals(other.cast(one.schema))) if one.schema.names == other.schema.names else False
 
 
-def _embeddings(warehouse: Warehouse) -> list[tuple[str, int]]:
-    """Embedding hashes of the preferences, each with the most frequent number of components of its vectors."""
-    rows = warehouse.cursor().execute("SELECT embedding_hash, mode(length(a)) FROM preference_joined GROUP BY ALL ORDER BY ALL").fetchall()
-    return [(name, length // 4 * 3 // 4) for name, length in rows]
+def _embeddings(warehouse: Warehouse, texts: Texts) -> list[tuple[str, int]]:
+    """Embedding hashes of the preferences, each with the number of components of vectors of the most frequent length."""
+    rows = warehouse.query("embeddings").to_pylist()
+    return [(row["embedding_hash"], len(unpack(texts.opened(row["a"])))) for row in rows]
 
 
 def _numbered(warehouse: Warehouse) -> Iterator[Any]:

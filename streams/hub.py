@@ -12,6 +12,7 @@ from typing import Any
 from storage.artifacts import Artifacts
 from storage.attestation.settings import AttestationSettings
 from storage.errors import FeedbackLoopError
+from storage.texts.texts import PLAIN, Texts
 from storage.warehouse.warehouse import Warehouse
 from streams import metrics
 from streams.attestation.attestor import Attestor
@@ -38,11 +39,12 @@ class HubStreams:
         home: Path,
         attestation: AttestationSettings = AttestationSettings(),
         webhooks: WebhookSettings = WebhookSettings(),
+        texts: Texts = PLAIN,
     ) -> None:
         self._stop = threading.Event()
         self._runner = Runner(self._stop)
         self.attestor = Attestor(artifacts, home, attestation)
-        context = HubContext(bus, warehouse, artifacts, home, self._stop, self.attestor, webhooks)
+        context = HubContext(bus, warehouse, artifacts, home, self._stop, self.attestor, webhooks, texts)
         self._stations = {row.name: row.build(context) for row in consumers_of("hub")}
         self.sink: Sink = self._stations["sink"]
         self.coordinator: Coordinator = self._stations["coordinator"]

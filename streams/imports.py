@@ -23,6 +23,7 @@ from streams.bus.scan import batches, beginning
 from streams.bus.topics import JUDGMENTS, PAIRS
 from streams.client_events import make_judgment, make_pair
 from streams.privacy.redaction import Redactor
+from streams.privacy.sealing import Sealer
 from trainers.data.bad_lines import BadLine, BadLines
 from trainers.data.preference import Preference
 from trainers.data.records import layout_of, read_records
@@ -56,6 +57,7 @@ def import_file(
     counts: bool = False,
     max_lag: int = MAX_LAG,
     redactor: Redactor | None = None,
+    sealer: Sealer | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ImportReport:
     """Import the preference records of a JSONL file (gzipped or not) or a Parquet file.
@@ -67,6 +69,7 @@ def import_file(
     counts : whether the judgments count towards the retraining threshold
     max_lag : back-pressure: wait while the readers lag by more than this many entries, so that live traffic goes first
     redactor : removes personal data from the records' texts; by default as the section ``[privacy]`` does without settings
+    sealer : seals the texts; by default they stay as they are
     progress : called after every line with the numbers of processed and of rejected lines
 
     Raises
@@ -79,7 +82,7 @@ def import_file(
         None of its lines is a preference record.
     """
     _check_objective(objective)
-    redaction = redactor or Redactor()
+    redaction, sealing = redactor or Redactor(), sealer or Sealer()
     report, back_pressure = ImportReport(BadLines(path), layout_of(path).name), _BackPressure(bus, max_lag)
     known: set[UUID] | None = None
     fresh: list[Event] = []
@@ -98,7 +101,7 @@ def import_file(
         if judgment.event_id in known:
             report.present += 1
             continue
-        fresh += logged_judgment if pair.event_id in known else logged_pair + logged_judgment
+        fresh += sealing.logged(logged_judgment if pair.event_id in known else logged_pair + logged_judgment)
         known |= {pair.event_id, judgment.event_id}
         report.added += 1
         if len(fresh) >= 2 * BATCH:

@@ -1,4 +1,4 @@
-"""Intake of client requests: validate, pseudonymise, redact, publish. API, dashboard and import all go through it.
+"""Intake of client requests: validate, pseudonymise, redact, seal, publish. API, dashboard and import all go through it.
 
 Events are durable when a method returns; a refused request leaves no trace on the log. The consumers in ``streams.stations`` take it from
 there.
@@ -50,6 +50,7 @@ from streams.client_events import (
     messages,
 )
 from streams.privacy.redaction import Redactor
+from streams.privacy.sealing import Sealer
 from streams.pseudonyms import Role, pseudonym
 from streams.settings import FeedbackCaps
 
@@ -60,7 +61,8 @@ class Intake:
     """Turns client requests into events on ``outlet``; ``key`` is the secret for pseudonyms, derived ids and the split into strata.
 
     Every method raises ``InputRefused``, naming the field, for invalid input, and ``Overloaded`` when the log cannot be written. The events
-    that they return hold the texts as given, with which the conversation goes on; ``redactor`` removes personal data from those published.
+    that they return hold the texts as given, with which the conversation goes on; ``redactor`` removes personal data from those published,
+    and ``sealer`` seals them.
     """
 
     def __init__(
@@ -70,11 +72,13 @@ class Intake:
         caps: FeedbackCaps | None = None,
         asking: AskingSettings | None = None,
         redactor: Redactor | None = None,
+        sealer: Sealer | None = None,
     ) -> None:
         self._outlet = outlet
         self._key = key
         self._asking = asking or AskingSettings()
         self._redactor = redactor or Redactor()
+        self._sealer = sealer or Sealer()
         self._limiter = JudgmentLimiter(caps or FeedbackCaps())
         self._caller = ""
         self._recruiters: frozenset[str] | None = None
@@ -366,12 +370,12 @@ class Intake:
         return recorded, decided
 
     def publish(self, events: Sequence[Event]) -> None:
-        """Redact and publish validated events in one call; refuses events stamped more than ``MAX_CLOCK_SKEW`` in the future."""
+        """Redact, seal and publish validated events in one call; refuses events stamped more than ``MAX_CLOCK_SKEW`` in the future."""
         for event in events:
             if event.occurred_at > now() + MAX_CLOCK_SKEW:
                 stamp = f"{event.occurred_at:%Y-%m-%d %H:%M:%S} UTC"
                 raise InputRefused(f"occurred_at: {stamp} lies in the future; correct the sender's clock", "occurred_at")
-        self._outlet.publish(records_of(self._redactor.logged(events)), timeout=TIMEOUT)
+        self._outlet.publish(records_of(self._sealer.logged(self._redactor.logged(events))), timeout=TIMEOUT)
 
     def send(self, records: Sequence[Record]) -> None:
         """Publish records that a view of this intake has collected, in one commit."""

@@ -18,6 +18,7 @@ from storage.errors import FeedbackLoopError
 from storage.events import now
 from storage.home import held, open_home
 from storage.settings import Settings
+from storage.texts.texts import Texts
 from streams import metrics
 from streams.bus.kafka_settings import KafkaSettings, is_kafka, servers_of
 from streams.bus.lag import lag
@@ -92,7 +93,7 @@ def build(row: Consumer, context: ProcessorContext) -> PushStation:
 
 def start_consumers(runner: Runner, bus: Bus, settings: Settings, embedder: Embedding, stop: threading.Event) -> None:
     """Start a thread for each consumer, and one for runs due by time."""
-    context = ProcessorContext(bus, settings, embedder)
+    context = ProcessorContext(bus, settings, embedder, Texts.of(settings.common))
     for row in consumers_of("processor"):
         runner.start(row.name, partial(build, row, context))
     runner.start("calendar", _calendar(bus, settings, stop))
@@ -104,7 +105,7 @@ def agents_for(bus: Bus, settings: Settings, embedder: Embedding) -> "Agents":
 
     common = settings.common
     agents = Agents(servers_of(common.bus_url), settings.section("kafka", KafkaSettings), common.home / "faust")
-    context = ProcessorContext(bus, settings, embedder)
+    context = ProcessorContext(bus, settings, embedder, Texts.of(settings.common))
     for row in consumers_of("processor"):
         agents.add(row, partial(build, row, context), batch=row.batch, within=row.gather or BATCH_WINDOW)
     return agents

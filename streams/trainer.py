@@ -17,6 +17,7 @@ from storage.errors import TrainingError
 from storage.events import TrainingRequested
 from storage.home import open_home
 from storage.settings import Common, Settings
+from storage.texts.texts import Texts
 from streams.bus.open import bus_of
 from streams.health import Check, HealthServer
 from streams.pseudonyms import pseudonym_key
@@ -98,6 +99,7 @@ def train(settings: Settings, work: Work, progress: Progress) -> Outcome:
         champion_policy=artifacts.get(frozen.champion_policy) if frozen.champion_policy else None,
         challengers_before=frozen.challengers_before,
         settings=_settings_of(request, settings, artifacts),
+        texts=Texts.of(settings.common),
         cache=CachePlace(settings.common.home / "reference-log-probabilities", _cache_key(settings.common)),
     )
     result = run_pipeline(job, work.folder, artifacts, progress)

@@ -13,6 +13,7 @@ from typing import Any
 
 from storage.files import write_atomic
 from storage.settings import Settings
+from storage.texts.texts import Texts
 from trainers.audits.trial import Models
 from trainers.data.bad_lines import DataSummary
 from trainers.data.demonstration import Demonstration
@@ -67,7 +68,7 @@ def train_policy(
     """
     run_settings = RunSettings.read(settings, method, model)
     assert run_settings.method is not None
-    run_data = _read(data, on_data)
+    run_data = _read(data, settings, on_data)
     if ratings is not None:
         run_data = replace(run_data, rated=tuple(ratings))
     if rewrites is not None:
@@ -107,7 +108,7 @@ def evaluate_policy(
     """
     output_folder(out)
     run_settings = RunSettings.read(settings, None)
-    run_data = _read(data, on_data)
+    run_data = _read(data, settings, on_data)
     ours, theirs = (each if isinstance(each, Contender) else Contender.of(each) for each in (model, champion))
     models = Models(ours.ref, theirs.ref, theirs.ref if ours.is_whole else model_ref(ours.base))
     prompts = run_data.prompts(run_settings.evaluation.prompts)
@@ -134,8 +135,8 @@ def evaluate_policy(
     return report
 
 
-def _read(data: Path | RunData, on_data: OnData | None) -> RunData:
-    run_data = RunData.read(data) if isinstance(data, Path) else data
+def _read(data: Path | RunData, settings: Settings, on_data: OnData | None) -> RunData:
+    run_data = RunData.read(data, Texts.of(settings.common)) if isinstance(data, Path) else data
     if on_data is not None:
         on_data(run_data.summary)
     return run_data

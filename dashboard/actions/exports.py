@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from storage.events import Source
 from storage.snapshots.snapshot import current_ratings
+from storage.texts.texts import PLAIN, Texts
 from storage.warehouse.warehouse import Warehouse
 
 EVERY_SOURCE: tuple[Source, ...] = ("product", "simulation", "import", "ai")
@@ -18,8 +19,8 @@ EVERY_SOURCE: tuple[Source, ...] = ("product", "simulation", "import", "ai")
 class Exporter:
     """Answers ``/v1/export`` and the paths below it: ``ratings``, ``rewrites`` and ``comments``."""
 
-    def __init__(self, warehouse: Warehouse) -> None:
-        self._warehouse = warehouse
+    def __init__(self, warehouse: Warehouse, texts: Texts = PLAIN) -> None:
+        self._warehouse, self._texts = warehouse, texts
 
     def export(self, form: Literal["jsonl", "parquet"], sources: Sequence[Source]) -> bytes:
         """The decisive preferences in TRL's columns, oldest first; of every source if ``sources`` is empty."""
@@ -32,7 +33,7 @@ class Exporter:
 
     def ratings(self, sources: Sequence[Source]) -> bytes:
         """Thumbs, scores, and both replies of pairs judged "neither", as JSON lines, oldest first; by default of every source."""
-        rows = current_ratings(self._warehouse, sources or EVERY_SOURCE).to_pylist()
+        rows = self._texts.table(current_ratings(self._warehouse, sources or EVERY_SOURCE)).to_pylist()
         return b"".join(orjson.dumps(as_unpaired(row)) + b"\n" for row in rows)
 
     def rewrites(self, sources: Sequence[Source]) -> bytes:
@@ -42,12 +43,12 @@ class Exporter:
 
     def comments(self, sources: Sequence[Source]) -> bytes:
         """Recruiters' comments with their replies as JSON lines, in log order."""
-        rows = self._warehouse.query("comments_export", {"sources": list(sources or EVERY_SOURCE)}).to_pylist()
+        rows = self._texts.table(self._warehouse.query("comments_export", {"sources": list(sources or EVERY_SOURCE)})).to_pylist()
         return b"".join(orjson.dumps(row | {"prompt": row["prompt"] and orjson.loads(row["prompt"])}) + b"\n" for row in rows)
 
     def _preferences(self, sources: Sequence[Source]) -> list[dict[str, Any]]:
         parameters = {"sources": list(sources or EVERY_SOURCE), "through_sequence": self._warehouse.last_sequence}
-        rows: list[dict[str, Any]] = self._warehouse.query("preferences_export", parameters).to_pylist()
+        rows: list[dict[str, Any]] = self._texts.table(self._warehouse.query("preferences_export", parameters)).to_pylist()
         return rows
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from dashboard.status.backlog import Outstanding
 from storage.errors import FeedbackLoopError
 from storage.events import unpack
+from storage.texts.texts import PLAIN, Texts
 from storage.warehouse.warehouse import Warehouse
 from streams.asking import AskingSettings
 from trainers.reward.asking import most_informative
@@ -31,8 +32,15 @@ class Ranking:
     head : returns the newest head, without its history; None while there is none
     """
 
-    def __init__(self, warehouse: Warehouse, outstanding: Outstanding, head: Callable[[], Head | None], settings: AskingSettings) -> None:
-        self._warehouse, self._outstanding, self._head, self._settings = warehouse, outstanding, head, settings
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        outstanding: Outstanding,
+        head: Callable[[], Head | None],
+        settings: AskingSettings,
+        texts: Texts = PLAIN,
+    ) -> None:
+        self._warehouse, self._outstanding, self._head, self._settings, self._texts = warehouse, outstanding, head, settings, texts
         self.share = settings.informative_share
         self._ranked: list[str] = []
         self._wanted, self._stop = threading.Event(), threading.Event()
@@ -65,7 +73,7 @@ class Ranking:
             "limit": self._settings.ranked,
             "window": WINDOW,
         }
-        rows = self._warehouse.query("pairs_to_rank", asked).to_pylist()
+        rows = self._texts.table(self._warehouse.query("pairs_to_rank", asked)).to_pylist()
         if not rows:
             self._ranked = []
             return

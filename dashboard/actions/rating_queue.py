@@ -16,13 +16,16 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import orjson
 
 from dashboard.actions.ranking import Ranking
 from dashboard.status.backlog import Outstanding
+from storage.errors import TextLost
 from storage.events import Message, Side, Stratum
+from storage.texts.texts import PLAIN, Texts
 from storage.warehouse.warehouse import Warehouse
 
 LEASE = 30.0  # seconds from handing out or renewal; pages renew every ten
@@ -96,9 +99,15 @@ class RatingQueue:
     """
 
     def __init__(
-        self, warehouse: Warehouse, outstanding: Outstanding, ranking: Ranking | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        warehouse: Warehouse,
+        outstanding: Outstanding,
+        ranking: Ranking | None = None,
+        texts: Texts = PLAIN,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._warehouse = warehouse
+        self._texts = texts
         self._outstanding = outstanding
         self._ranking = ranking
         self._clock = clock
@@ -129,11 +138,11 @@ class RatingQueue:
                 chosen = self._merged(newest, self._available(self._unjudged(ranked, recruiter), recruiter, simulated), rows, limit)
                 self._lease(chosen, recruiter, simulated)
             if chosen:
-                return [_queued(row, recruiter) for row in self._rows(chosen, rows)]
+                return self._queued(self._rows(chosen, rows), recruiter)
         with self._lock:
             chosen = [] if simulated else self._first_to_expire(self._unjudged(rows, recruiter))
             self._lease(chosen, recruiter, simulated)
-        return [_queued(rows[pair_id], recruiter) for pair_id in chosen]
+        return self._queued([rows[pair_id] for pair_id in chosen], recruiter)
 
     def _ranked(self, recruiter: str) -> list[str]:
         """The pairs open to the recruiter whose answers would tell most, the best first."""
@@ -227,6 +236,14 @@ class RatingQueue:
         now = self._clock()
         self._leases = {pair_id: lease for pair_id, lease in self._leases.items() if lease.since + LEASE > now}
         self._judged = {key: (until, opinion) for key, (until, opinion) in self._judged.items() if until > now}
+
+    def _queued(self, rows: Iterable[Mapping[str, object]], recruiter: str) -> list[QueuedPair]:
+        """The pairs with their texts opened; one whose texts are lost cannot be rated."""
+        queued = []
+        for row in rows:
+            with suppress(TextLost):
+                queued.append(_queued(self._texts.row(row), recruiter))
+        return queued
 
 
 def _queued(row: Mapping[str, object], recruiter: str) -> QueuedPair:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from storage.errors import ConfigurationError
 from storage.events import Source, unpack
+from storage.texts.texts import PLAIN, Texts
 from storage.warehouse.warehouse import Warehouse
 from trainers.data.preference import Features, Preference
 from trainers.reward.head_report import HeadReport, head_report
@@ -55,9 +56,10 @@ class RewardReadings:
         warehouse: Warehouse,
         newest_head: Callable[[], Head | None],
         mixing: MixingSettings,
+        texts: Texts = PLAIN,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._warehouse, self._newest_head, self._mixing, self._clock = warehouse, newest_head, mixing, clock
+        self._warehouse, self._newest_head, self._mixing, self._texts, self._clock = warehouse, newest_head, mixing, texts, clock
         self._lock, self._labels_lock = threading.Lock(), threading.Lock()  # one of each is made at a time
         self._made: tuple[float, RewardReading] | None = None
         self._labels: tuple[float, LabelsSaved] | None = None
@@ -106,7 +108,7 @@ class RewardReadings:
     def _by_arm(self, head: Head) -> Sequence[tuple[Preference, str]]:
         """The newest preferences with features of the head's embedding and their arms, oldest first."""
         sources: list[Source] = list(head.sources)
-        rows = self._warehouse.query("preferences_by_arm", {"sources": sources, "limit": COMPARED}).to_pylist()
+        rows = self._texts.table(self._warehouse.query("preferences_by_arm", {"sources": sources, "limit": COMPARED})).to_pylist()
         return [
             (
                 Preference(

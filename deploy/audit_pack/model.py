@@ -180,7 +180,9 @@ def _judgments(artifacts: Artifacts, run: Run, missing: list[str]) -> tuple[Coun
     if run.frozen is None:
         return None
     try:
-        rows = open_snapshot(artifacts.get(run.frozen.snapshot)).preferences.select(["stratum", "source", "recruiter"]).to_pylist()
+        rows = (
+            open_snapshot(artifacts.get(run.frozen.snapshot)).stored("preferences").select(["stratum", "source", "recruiter"]).to_pylist()
+        )
     except ArtifactError as error:
         missing.append(f"snapshot: {error}")
         return None

@@ -13,6 +13,7 @@ from storage.errors import ConfigurationError, DataRefused
 from storage.events import Source
 from storage.settings import Settings
 from storage.snapshots.snapshot import freeze
+from storage.texts.texts import Texts
 from storage.warehouse.warehouse import Warehouse
 from streams.bus.open import bus_of
 from streams.replay import replay
@@ -35,7 +36,7 @@ def evaluation_data(settings: Settings, file: Path | None, sources: Sequence[Sou
     if file is not None:
         if not file.exists():
             raise ConfigurationError(f"{file}: there is no such file")
-        data = RunData.read(file)
+        data = RunData.read(file, Texts.of(settings.common))
         _require_held_out(data, str(file))
         yield data
         return
@@ -52,7 +53,7 @@ def evaluation_data(settings: Settings, file: Path | None, sources: Sequence[Sou
         else:
             with caught_up_warehouse(settings) as warehouse:
                 _freeze(warehouse, folder / "snapshot", sources)
-        data = RunData.read(folder / "snapshot")
+        data = RunData.read(folder / "snapshot", Texts.of(settings.common))
         _require_held_out(data, f"the warehouse, of the sources {', '.join(sources)} (--source names others)")
         yield data
 

@@ -17,6 +17,7 @@ from storage.artifacts import Artifacts
 from storage.errors import ConfigurationError
 from storage.events import Source
 from storage.settings import Settings
+from storage.texts.texts import Texts
 from storage.warehouse.warehouse import Warehouse
 from streams.bus.lag import lag
 from streams.bus.open import bus_of
@@ -24,6 +25,7 @@ from streams.bus.protocol import Bus
 from streams.bus.topics import PAIRS, TOPICS
 from streams.imports import ImportReport, import_file
 from streams.privacy.redaction import Redactor
+from streams.privacy.sealing import sealer_of
 from streams.privacy.settings import PrivacySettings
 from streams.pseudonyms import pseudonym_key
 from streams.stations.embed import embed_pairs
@@ -47,8 +49,8 @@ def import_records(
         raise ConfigurationError(f"{file}: there is no such file")
     redactor = Redactor(settings.section("privacy", PrivacySettings))
     with closing(_bus(settings)) as bus:
-        key = pseudonym_key(settings.common)
-        return import_file(file, bus, key, objective=objective, counts=count, redactor=redactor, progress=progress)
+        key, sealer = pseudonym_key(settings.common), sealer_of(settings)
+        return import_file(file, bus, key, objective=objective, counts=count, redactor=redactor, sealer=sealer, progress=progress)
 
 
 def export_form(file: Path, form: str | None) -> str:
@@ -95,7 +97,7 @@ def export_bytes(settings: Settings, form: str, sources: Sequence[Source]) -> by
         return get_bytes(settings, "/v1/export", format=form, source=list(sources))
     with _opened(settings) as (bus, warehouse):
         _catch_up(settings, bus, warehouse)
-        return Exporter(warehouse).export("parquet" if form == "parquet" else "jsonl", sources)
+        return Exporter(warehouse, Texts.of(settings.common)).export("parquet" if form == "parquet" else "jsonl", sources)
 
 
 def warehouse_ratings(settings: Settings, sources: Sequence[Source]) -> list[Rating]:
@@ -125,7 +127,7 @@ def _exported(
     else:
         with _opened(settings) as (bus, warehouse):
             _catch_up(settings, bus, warehouse)
-            raw = export(Exporter(warehouse), sources)
+            raw = export(Exporter(warehouse, Texts.of(settings.common)), sources)
     return [orjson.loads(line) for line in raw.splitlines()]
 
 
@@ -173,7 +175,8 @@ def _catch_up(settings: Settings, bus: Bus, warehouse: Warehouse) -> None:
         from trainers.features.settings import FeatureSettings
 
         embedder = Embedder.load(settings.section("features", FeatureSettings))
-        embed = HandlerStation(bus, "embed", consumer("embed").topics, partial(embed_pairs, embedder=embedder), batch=EMBED_BATCH)
+        work = partial(embed_pairs, embedder=embedder, texts=Texts.of(settings.common))
+        embed = HandlerStation(bus, "embed", consumer("embed").topics, work, batch=EMBED_BATCH)
         while lag(bus, "embed", [PAIRS]):
             embed.step(0.0)
     _store(bus, warehouse)

@@ -33,10 +33,13 @@ class Sampling(Part):
 
 
 class ReplySent(Event):
-    """The chatbot answered a candidate. ``candidate`` is a pseudonym."""
+    """The chatbot answered a candidate. ``candidate`` is a pseudonym.
+
+    ``prompt_key`` is a keyed hash of the prompt where texts are sealed: equal prompts have equal keys, though their tokens differ.
+    """
 
     kind: Literal["ReplySent"] = "ReplySent"
-    schema_version: Literal[3] = 3  # type: ignore[assignment]
+    schema_version: Literal[4] = 4  # type: ignore[assignment]
     conversation_id: Identifier
     candidate: Identifier | None = None
     prompt: Prompt
@@ -44,3 +47,4 @@ class ReplySent(Event):
     version: Name
     sampling: Sampling
     stratum: Stratum
+    prompt_key: Identifier | None = None

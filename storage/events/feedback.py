@@ -25,7 +25,7 @@ class PairDrawn(Event):
     """
 
     kind: Literal["PairDrawn"] = "PairDrawn"
-    schema_version: Literal[3] = 3  # type: ignore[assignment]
+    schema_version: Literal[4] = 4  # type: ignore[assignment]
     pair_id: UUID
     conversation_id: Identifier
     prompt: Prompt
@@ -47,6 +47,7 @@ class JudgmentGiven(Event):
     """
 
     kind: Literal["JudgmentGiven"] = "JudgmentGiven"
+    schema_version: Literal[2] = 2  # type: ignore[assignment]
     pair_id: UUID
     recruiter: Identifier
     choice: Choice | None
@@ -73,7 +74,7 @@ class ResponseRated(Event):
     """
 
     kind: Literal["ResponseRated"] = "ResponseRated"
-    schema_version: Literal[2] = 2  # type: ignore[assignment]
+    schema_version: Literal[3] = 3  # type: ignore[assignment]
     conversation_id: Identifier | None = None
     reply_id: UUID | None = None
     recruiter: Identifier
@@ -111,6 +112,7 @@ class ResponseEdited(Event):
     """
 
     kind: Literal["ResponseEdited"] = "ResponseEdited"
+    schema_version: Literal[2] = 2  # type: ignore[assignment]
     pair_id: UUID
     conversation_id: Identifier | None = None
     reply_id: UUID | None = None
@@ -137,6 +139,7 @@ class PairEmbedded(Event):
     """The feature vectors of a pair's responses, under the embedding ``embedding`` (name and hash)."""
 
     kind: Literal["PairEmbedded"] = "PairEmbedded"
+    schema_version: Literal[2] = 2  # type: ignore[assignment]
     pair_id: UUID
     embedding: Name
     embedding_hash: Sha256

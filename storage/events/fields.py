@@ -4,7 +4,9 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, GetCoreSchemaHandler, StringConstraints, WithJsonSchema
-from pydantic_core import core_schema
+from pydantic_core import PydanticKnownError, core_schema
+
+from storage.events.tokens import checked_token, is_sealed
 
 Source = Literal["product", "simulation", "import", "ai"]
 Stratum = Literal["training", "evaluation"]
@@ -13,9 +15,14 @@ Side = Literal["A", "B"]
 Verdict = Literal["passed", "failed", "insufficient"]
 
 MAX_TEXT = 65_536  # characters; far above any chat message, and small enough for the encoder and the pages
+MAX_TOKEN = 349_600  # characters of base64 for as many characters of four bytes
 
 
-def _without_nul(text: str) -> str:
+def _storable(text: str) -> str:
+    if is_sealed(text):
+        return checked_token(text)
+    if len(text) > MAX_TEXT:
+        raise PydanticKnownError("string_too_long", {"max_length": MAX_TEXT})
     if "\0" in text:
         raise ValueError("text contains NUL")  # DuckDB and most clients truncate or refuse it
     return text
@@ -24,8 +31,8 @@ def _without_nul(text: str) -> str:
 # A single pattern, as in the JSON schema, would be equivalent but takes three times as long on a line of text.
 Text = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=MAX_TEXT, pattern=r"^\s*[^\s\x00]"),
-    AfterValidator(_without_nul),
+    StringConstraints(min_length=1, max_length=MAX_TOKEN, pattern=r"^\s*[^\s\x00]"),
+    AfterValidator(_storable),
     WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_TEXT, "pattern": r"^[^\x00]*[^\s\x00][^\x00]*$"}),
 ]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")]

@@ -26,6 +26,7 @@ class PreferenceJoined(Event):
     """Pair, features and judgment have met: the n-th entry of what the learner learns from."""
 
     kind: Literal["PreferenceJoined"] = "PreferenceJoined"
+    schema_version: Literal[2] = 2  # type: ignore[assignment]
     epoch: Annotated[int, Field(ge=1)]
     sequence: Annotated[int, Field(ge=1)]
     judgment: JudgmentGiven

@@ -6,12 +6,16 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
 
+from storage.events.tokens import checked_token, is_sealed
+
 _FLOAT32 = np.dtype("<f4")
 # Nearly as fast as the fastest package, and it holds the GIL: releasing it costs a wait to reacquire it beside a busy thread.
 _base64: Any = TypeAdapter(bytes, config=ConfigDict(val_json_bytes="base64")).validator.validate_strings
 
 
 def _is_vector(text: str) -> str:
+    if is_sealed(text):
+        return checked_token(text)
     if len(text) % 4 or "-" in text or "_" in text:  # pydantic accepts URL-safe and unpadded base64 too
         raise ValueError("not base64 with '+', '/' and padding")
     try:
@@ -26,7 +30,7 @@ def _is_vector(text: str) -> str:
     return text
 
 
-Vector = Annotated[str, AfterValidator(_is_vector)]  # base64 of little-endian float32
+Vector = Annotated[str, AfterValidator(_is_vector)]  # base64 of little-endian float32, or sealed
 
 
 def pack(vector: np.ndarray) -> Vector:

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from storage.errors import ArtifactError, WarehouseError
 from storage.events import Sha256, Source
 from storage.files import file_hash
+from storage.texts.texts import PLAIN, Texts
 from storage.warehouse.warehouse import Warehouse
 
 MANIFEST = "manifest.json"
@@ -39,6 +40,13 @@ RATING_COLUMNS: Final = pa.schema(
         ("occurred_at", pa.timestamp("us", "UTC")),
     ]
 )
+
+
+TableName = Literal["preferences", "prompts", "groups", "ratings"]
+EMPTY: Final[Mapping[str, pa.Table]] = {
+    "groups": pa.table({name: pa.array([], pa.string()) for name in ("conversation_id", "attribute", "group")}),
+    "ratings": RATING_COLUMNS.empty_table(),
+}
 
 
 class FrozenFile(BaseModel):
@@ -80,32 +88,44 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A verified snapshot. Its tables have the columns of the queries ``preferences_frozen``, ``prompts_frozen`` and so on."""
+    """A verified snapshot. Its tables have the columns of the queries ``preferences_frozen``, ``prompts_frozen`` and so on.
+
+    ``texts`` opens their texts.
+    """
 
     folder: Path
     manifest: Manifest
+    texts: Texts = PLAIN
+
+    def stored(self, name: TableName) -> pa.Table:
+        """The table as it is in the file, with texts sealed; empty in a snapshot of a recipe without it."""
+        if f"{name}.parquet" not in self.manifest.files:
+            return EMPTY[name]
+        return pq.read_table(self.folder / f"{name}.parquet")
 
     @cached_property
     def preferences(self) -> pa.Table:
-        return pq.read_table(self.folder / "preferences.parquet")
+        return self.texts.table(self.stored("preferences"))
 
     @cached_property
     def prompts(self) -> pa.Table:
-        return pq.read_table(self.folder / "prompts.parquet")
+        """The prompts; those that were logged before texts were sealed, and again since, once."""
+        stored = self.stored("prompts")
+        opened = self.texts.table(stored)
+        if opened is stored:
+            return stored
+        first = {prompt: row for row, prompt in reversed(list(enumerate(opened["prompt"].to_pylist())))}
+        return opened.take(sorted(first.values()))
 
     @cached_property
     def groups(self) -> pa.Table:
-        """The recorded groups of the conversations' candidates, which only audits read; empty in snapshots of recipe 1."""
-        if "groups.parquet" not in self.manifest.files:
-            return pa.table({name: pa.array([], pa.string()) for name in ("conversation_id", "attribute", "group")})
-        return pq.read_table(self.folder / "groups.parquet")
+        """The recorded groups of the conversations' candidates, which only audits read."""
+        return self.stored("groups")
 
     @cached_property
     def ratings(self) -> pa.Table:
-        """What recruiters said of single replies: thumbs, and both replies of a pair judged "neither"; empty before recipe 3."""
-        if "ratings.parquet" not in self.manifest.files:
-            return RATING_COLUMNS.empty_table()
-        return pq.read_table(self.folder / "ratings.parquet")
+        """What recruiters said of single replies: thumbs, and both replies of a pair judged "neither"."""
+        return self.texts.table(self.stored("ratings"))
 
     @cached_property
     def admitted(self) -> pa.Table:
@@ -222,8 +242,8 @@ def current_ratings(warehouse: Warehouse, sources: Sequence[Source]) -> pa.Table
     return warehouse.query("ratings_frozen", _ratings_asked(warehouse.last_sequence, sources, upto.pop(REPLIES), upto))
 
 
-def open_snapshot(folder: Path) -> Snapshot:
-    """Open a snapshot and verify its files against the manifest.
+def open_snapshot(folder: Path, texts: Texts = PLAIN) -> Snapshot:
+    """Open a snapshot, whose texts ``texts`` opens as they are read, and verify its files against the manifest.
 
     Raises
     ------
@@ -239,7 +259,7 @@ def open_snapshot(folder: Path) -> Snapshot:
     for name, expected in manifest.files.items():
         if not (folder / name).is_file() or file_hash(folder / name) != expected.sha256:
             raise ArtifactError(f"{folder / name} does not match the manifest: freeze the run's data again")
-    return Snapshot(folder, manifest)
+    return Snapshot(folder, manifest, texts)
 
 
 def _upto(warehouse: Warehouse, topic: str, cut: Mapping[int, int] | None) -> dict[int, int]:

@@ -6,16 +6,14 @@ gets is not changed. Names are not redacted: the facts that replies have to stat
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
+from collections.abc import Mapping, Sequence
+from functools import partial
 from hashlib import blake2b
-from types import UnionType
-from typing import Annotated, Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
-
-from pydantic import BaseModel
+from typing import NamedTuple
 
 from storage.errors import InputRefused
-from storage.events import MAX_TEXT, Event, Intervention, PairDrawn, Text
+from storage.events import MAX_TEXT, Event, Intervention, PairDrawn
+from storage.events.texts import with_texts
 from streams.privacy.addresses import find_addresses
 from streams.privacy.birth_dates import find_birth_dates
 from streams.privacy.contacts import find_contacts
@@ -25,7 +23,6 @@ from streams.privacy.phones import find_phones
 from streams.privacy.presidio import presidio_detector
 from streams.privacy.settings import PrivacySettings
 
-Part = TypeVar("Part", bound=BaseModel)
 FILTER = "personal_data"
 MAX_CLEAN = 20_000
 _MASK = "\x1f"  # in place of what was found, so that no later detector reads it again
@@ -121,49 +118,6 @@ class Redactor:
         bare = _bare(written)
         domain = written.rpartition("@")[2].casefold()
         return bare in self._kept or (kind == "email" and any(domain == own or domain.endswith(f".{own}") for own in self._settings.keep))
-
-
-def with_texts(part: Part, change: Callable[[str], str]) -> Part:
-    """A copy of an event with ``change`` applied to every field of type ``Text``, also in its parts; the same object if none changes."""
-    update: dict[str, Any] = {}
-    for name, shape in _text_fields(type(part)):
-        value = getattr(part, name)
-        if value is None:
-            continue
-        if shape == "text":
-            new: Any = change(value)
-        elif shape == "part":
-            new = with_texts(value, change)
-        else:
-            new = tuple(with_texts(each, change) for each in value)
-            new = value if all(one is other for one, other in zip(new, value, strict=True)) else new
-        if new is not value and new != value:
-            update[name] = new
-    return part.model_copy(update=update) if update else part
-
-
-@cache
-def _text_fields(model: type[BaseModel]) -> tuple[tuple[str, str], ...]:
-    """The fields that hold texts, so that a new event needs no line here: a ``text``, a ``part`` with texts, or ``parts``."""
-    hints = get_type_hints(model, include_extras=True)
-    shapes = ((name, _shape(hints[name])) for name in model.model_fields)
-    return tuple((name, shape) for name, shape in shapes if shape is not None)
-
-
-def _shape(hint: Any) -> str | None:
-    if hint == Text:
-        return "text"
-    origin = get_origin(hint)
-    if origin is Annotated:
-        return _shape(get_args(hint)[0])
-    if origin in (Union, UnionType):
-        return next((shape for shape in map(_shape, get_args(hint)) if shape is not None), None)
-    if origin is tuple:
-        inner = get_args(hint)[0] if get_args(hint) else None
-        return "parts" if _shape(inner) == "part" else None
-    if isinstance(hint, type) and issubclass(hint, BaseModel):
-        return "part" if _text_fields(hint) else None
-    return None
 
 
 def _bare(text: str) -> str:

@@ -7,10 +7,12 @@ from storage.settings import section
 
 @section("privacy")
 class PrivacySettings(BaseModel):
-    """The section ``[privacy]``: what is redacted from texts before they are logged.
+    """The section ``[privacy]``: what is redacted from texts before they are logged, and whether they are sealed.
 
     Attributes
     ----------
+    seal : whether texts are encrypted under keys of their own, which lie in ``text-keys.sqlite`` in home and without which nobody can read
+        them: back it up apart from the log. On Kafka texts are not sealed yet
     redact : whether to replace personal data by placeholders such as ``[PHONE]``; what the model reads and candidates see stays as it is
     regions : countries whose national telephone numbers are recognised; numbers with ``+`` and a country code always are
     keep : the company's own contact details, which are facts to learn: e-mail addresses, domains, telephone numbers, postal addresses
@@ -21,6 +23,7 @@ class PrivacySettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    seal: bool = True
     redact: bool = True
     regions: tuple[str, ...] = ("US", "GB", "DE", "FR", "ES", "IT", "NL", "PL", "SE", "IN")
     keep: tuple[str, ...] = ()

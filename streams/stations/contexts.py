@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from storage.artifacts import Artifacts
 from storage.settings import Settings
+from storage.texts.texts import PLAIN, Texts
 from storage.warehouse.warehouse import Warehouse
 from streams.attestation.attestor import Attestor
 from streams.bus.protocol import Bus
@@ -24,6 +25,7 @@ class ProcessorContext:
     bus: Bus
     settings: Settings
     embedder: Embedding
+    texts: Texts = PLAIN
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class HubContext:
     stop: threading.Event
     attestor: Attestor
     webhooks: WebhookSettings
+    texts: Texts = PLAIN
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from storage.events import (
     derived_id,
     pack,
 )
+from storage.texts.texts import PLAIN, Texts
 from streams import metrics
 from streams.bus.kafka_settings import is_kafka
 from streams.bus.lag import lag
@@ -66,6 +67,7 @@ def build(context: ProcessorContext) -> "Learner":
         sources=common.sources,
         every=settings.section("retraining", RetrainingRule).every,
         artifacts=Artifacts(common.artifacts_url) if is_kafka(common.bus_url) else None,  # on a single machine the local folder suffices
+        texts=context.texts,
     )
 
 
@@ -87,9 +89,10 @@ class Learner:
         sources: Sequence[Source],
         every: int | None = None,
         artifacts: Artifacts | None = None,
+        texts: Texts = PLAIN,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._bus, self._every, self._clock = bus, every, clock
+        self._bus, self._every, self._texts, self._clock = bus, every, texts, clock
         self.head_id = head_id(settings, embedding_hash, sources)
         self._reader = f"learner-{self.head_id[:16]}"
         self._checkpoints = HeadCheckpoints(folder, self.head_id, artifacts)
@@ -243,11 +246,11 @@ class Learner:
 
     def _learn_some(self, taken: Sequence[tuple[Logged, Numbered]]) -> None:
         try:
-            self.head = learn_all(self.head, [Entry.of(event) for _, event in taken], self._refit, in_place=True)
+            self.head = learn_all(self.head, [Entry.of(self._texts.event(event)) for _, event in taken], self._refit, in_place=True)
         except EventError:  # one of them cannot be learnt: quarantine it and learn the others
             for entry, event in taken:
                 try:
-                    self.head = learn(self.head, Entry.of(event))
+                    self.head = learn(self.head, Entry.of(self._texts.event(event)))
                 except EventError as error:
                     log.exception("quarantining preference %d", event.sequence)
                     self._publish_quarantined(quarantined(entry, "learner", str(error)))

@@ -13,7 +13,9 @@ from uuid import UUID
 
 import orjson
 
+from storage.errors import TextLost
 from storage.events import PairDrawn, ReplySent, Response, ResponseEdited, derived_id
+from storage.texts.texts import PLAIN, Texts
 from storage.warehouse.entries import Applied
 from storage.warehouse.warehouse import Warehouse
 from streams.bus.lag import ends_of
@@ -30,14 +32,14 @@ CATCH_UP = 5.0  # seconds to wait for replies that the log holds and the warehou
 
 def build(context: HubContext) -> "Rewrites":
     """The station of the table's row."""
-    return Rewrites(context.bus, context.warehouse, context.stop)
+    return Rewrites(context.bus, context.warehouse, context.stop, context.texts)
 
 
 class Rewrites:
     """Runs after each commit that stored a rewrite, and while some wait, at most every ``LOOK_EVERY`` seconds if replies or pairs came."""
 
-    def __init__(self, bus: Bus, warehouse: Warehouse, stop: threading.Event) -> None:
-        self._bus, self._warehouse, self._stop = bus, warehouse, stop
+    def __init__(self, bus: Bus, warehouse: Warehouse, stop: threading.Event, texts: Texts = PLAIN) -> None:
+        self._bus, self._warehouse, self._stop, self._texts = bus, warehouse, stop, texts
         self._edited, self._landed = threading.Event(), threading.Event()
         self._edited.set()  # look once at the start
         self._waiting = True  # whether some wait for their original
@@ -77,8 +79,15 @@ class Rewrites:
         """No-op: whatever was not published is due again at the next start."""
 
     def _open(self) -> Sequence[Mapping[str, Any]]:
-        rows: list[dict[str, Any]] = self._warehouse.query("edits_open").to_pylist()
-        return rows
+        """The rows of the query, without rewrites that have the words of their original: they make no pair."""
+        return [row for row in self._warehouse.query("edits_open").to_pylist() if not self._says_the_same(row)]
+
+    def _says_the_same(self, row: Mapping[str, Any]) -> bool:
+        original, edited = row["original_text"], row["edited"]
+        try:
+            return original is not None and self._texts.opened(original) == self._texts.opened(edited)
+        except TextLost:
+            return False
 
     def _caught_up(self) -> bool:
         """Wait until the warehouse has the replies that are on the log now; False if that takes longer than ``CATCH_UP``."""

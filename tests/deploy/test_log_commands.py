@@ -72,7 +72,7 @@ def test_one_schema_is_written_for_each_kind_of_event(tmp_path: Path) -> None:
     said("schemas", "--out", str(tmp_path / "schemas"))
     files = {file.name for file in (tmp_path / "schemas").iterdir()}
     assert files == {f"{kind}.v{newest_version(model)}.json" for kind, model in EVENTS.items()}
-    schema = json.loads((tmp_path / "schemas" / "JudgmentGiven.v1.json").read_text())
+    schema = json.loads((tmp_path / "schemas" / "JudgmentGiven.v2.json").read_text())
     assert set(schema["required"]) <= set(JudgmentGiven.model_fields)
     assert schema["additionalProperties"] is False
 

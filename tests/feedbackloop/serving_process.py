@@ -17,6 +17,8 @@ import httpx
 
 from storage.events import Event
 from storage.events.wire import decode
+from storage.settings import Common
+from storage.texts.texts import Texts
 from streams.bus.open import open_bus
 
 PROGRAM = "from serving.app import run; from storage.settings import Settings; run(Settings.read())"
@@ -71,7 +73,8 @@ class ServingProcess:
         """All feedback on the log, each topic in its order."""
         bus = open_bus(f"sqlite:///{self.home / 'bus.sqlite'}")
         try:
-            return [decode(entry.value) for entry in bus.read(dict.fromkeys(bus.bounds(FEEDBACK), -1), limit=100_000, wait=0)]
+            texts = Texts.of(Common(home=self.home))
+            return [texts.event(decode(entry.value)) for entry in bus.read(dict.fromkeys(bus.bounds(FEEDBACK), -1), limit=100_000, wait=0)]
         finally:
             bus.close()
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,8 +21,9 @@ from serving.app import create_app
 from storage.events import Event
 from storage.events.wire import decode
 from storage.settings import Settings
+from storage.texts.texts import Texts
 from streams.bus.open import open_bus
-from streams.bus.protocol import Bus, Partition
+from streams.bus.protocol import Bus, Logged, Partition
 from streams.health import listen
 from streams.http.server import server_config
 
@@ -119,7 +121,15 @@ class Server:
     def events(self, *topics: str) -> list[Event]:
         """All events on the topics, in log order."""
         after = dict.fromkeys(self.bus.bounds(topics), -1)
-        return [decode(entry.value) for entry in self.bus.read(after, limit=100_000, wait=0)]
+        return [self.opened(entry) for entry in self.bus.read(after, limit=100_000, wait=0)]
+
+    def opened(self, entry: Logged) -> Event:
+        """The event of the entry, with its texts opened."""
+        return self.texts.event(decode(entry.value))
+
+    @cached_property
+    def texts(self) -> Texts:
+        return Texts.of(self.settings.common)
 
     def sizes(self) -> dict[Partition, int]:
         from streams.bus.topics import TOPICS
@@ -133,7 +143,7 @@ class Server:
         while time.monotonic() < deadline:
             for entry in self.bus.read(after, limit=1000, wait=1.0):
                 after[entry.partition] = entry.offset
-                if wanted(event := decode(entry.value)):
+                if wanted(event := self.opened(entry)):
                     return event
         raise AssertionError(f"no matching event on {topic} within {DEADLINE} s")
 

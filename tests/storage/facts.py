@@ -22,6 +22,7 @@ from storage.events import (
     JudgmentGiven,
     KeyIssued,
     KeyRevoked,
+    Kind,
     Message,
     ModelEvaluated,
     ModelPromoted,
@@ -45,9 +46,12 @@ from storage.events import (
     TrainingRequested,
     derived_id,
     pack,
+    unpack,
 )
+from storage.events.texts import with_texts
 from storage.events.wire import encode
 from storage.strata import stratum_of
+from storage.texts.sealed import Cipher, TextKey
 from storage.warehouse.entries import Applied, Entry, Partition
 from storage.warehouse.warehouse import Warehouse
 
@@ -305,6 +309,14 @@ def one_of_each() -> list[Event]:
     ]
     assert {type(event) for event in events} == set(EVENTS.values())
     return events
+
+
+def sealed(event: Kind, key: TextKey) -> Kind:
+    """The event with its texts and vectors sealed under the key."""
+    cipher = Cipher(key)
+    closed = with_texts(event, lambda text: cipher.seal(text.encode(), "t"))
+    vectors = {side: cipher.seal(unpack(getattr(event, side)).tobytes(), "v") for side in "ab"} if isinstance(event, PairEmbedded) else {}
+    return closed.model_copy(update=vectors)
 
 
 def joined(events: Iterable[Event]) -> set[tuple[UUID, str]]:

@@ -1,6 +1,7 @@
 """Verify finds any manual change to the warehouse file and names the event."""
 
 import copy
+import json
 import random
 import shutil
 from collections.abc import Iterator
@@ -9,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from storage.errors import EventUnreadable
-from storage.events import Event, HubClaimed, PairDrawn, PreferenceJoined
+from storage.events import EVENTS, Event, HubClaimed, PairDrawn, PreferenceJoined
 from storage.events.wire import decode
-from storage.warehouse.rows import INT64_LIMIT
+from storage.warehouse.rows import INT64_LIMIT, table_of
 from storage.warehouse.verify import Report, verify
 from storage.warehouse.warehouse import Warehouse
 from tests.storage.facts import Log, apply, features, judgment, pair, reply
@@ -57,6 +58,33 @@ def test_a_warehouse_that_was_left_alone_is_clean(loop: tuple[Warehouse, Log]) -
     report = verify(warehouse, log.raw())
     assert report.findings == ()
     assert (report.entries, report.unreadable, report.behind, report.unpublished) == (len(list(log.raw())), 1, 0, 0)
+
+
+def test_a_warehouse_and_log_from_before_texts_were_sealed_are_clean_after_the_migration(loop: tuple[Warehouse, Log]) -> None:
+    warehouse, log = loop
+    before = {"ReplySent": 3, "PairDrawn": 3, "JudgmentGiven": 1, "PairEmbedded": 1, "PreferenceJoined": 1}
+    with warehouse.reading() as cursor:
+        cursor.execute("ALTER TABLE reply_sent DROP COLUMN prompt_key")
+        for kind, version in before.items():
+            cursor.execute(f"UPDATE {table_of(EVENTS[kind])} SET schema_version = {version}")
+        cursor.execute("UPDATE preference_joined SET judgment_schema_version = 1")
+        cursor.execute("DELETE FROM migration WHERE name LIKE '%sealed_texts.sql'")
+    warehouse.close()
+
+    def as_it_was(value: bytes) -> bytes:
+        try:
+            fields = json.loads(value)
+        except ValueError:
+            return value
+        fields.pop("prompt_key", None)
+        for part in (fields, fields.get("judgment", {})):
+            if part.get("kind") in before:
+                part["schema_version"] = before[part["kind"]]
+        return json.dumps(fields).encode()
+
+    with Warehouse.open(warehouse.path) as migrated:
+        report = verify(migrated, [(*entry[:3], as_it_was(entry[3])) for entry in log.raw()])
+        assert (report.findings, report.unreadable) == ((), 1)
 
 
 def test_an_event_refused_because_its_id_was_reused_is_not_missing(loop: tuple[Warehouse, Log]) -> None:

@@ -15,12 +15,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import ConfigurationError, EventUnreadable, WarehouseError
-from storage.events import EVENTS, Event, EventQuarantined, JudgmentGiven, ModelEvaluated, ModelPromoted, PairDrawn, ReplySent, Sampling
+from storage.events import (
+    EVENTS,
+    Event,
+    EventQuarantined,
+    JudgmentGiven,
+    ModelEvaluated,
+    ModelPromoted,
+    PairDrawn,
+    ReplySent,
+    Response,
+    Sampling,
+)
+from storage.texts.sealed import TextKey
 from storage.warehouse.deduplication import Seen, lower_halves
 from storage.warehouse.entries import Entry, Partition
 from storage.warehouse.rows import event_of, refuse_unstorable
 from storage.warehouse.warehouse import Warehouse
-from tests.storage.facts import HASH, Log, apply, features, id_of, judgment, one_of_each, pair, reply
+from tests.storage.facts import HASH, Log, apply, features, id_of, judgment, one_of_each, pair, reply, sealed
 
 
 @pytest.fixture
@@ -250,6 +262,20 @@ def test_a_commit_that_fails_says_why_and_leaves_nothing(warehouse: Warehouse, m
     assert warehouse.offsets() == {}
     warehouse.apply(entries)
     assert len(warehouse.events(PairDrawn)) == 1
+
+
+def test_texts_sealed_under_another_key_repeat_those_of_the_same_event_and_under_the_same_key_only_if_they_are_equal(
+    warehouse: Warehouse,
+) -> None:
+    log, key, other = Log(), TextKey.new(), TextKey.new()
+    said, otherwise = pair(1), pair(1, b=Response(text="Never, for job 1.", version="base"))
+    apply(warehouse, log, sealed(said, key))
+    for again in (sealed(said, key), sealed(said, other)):
+        assert apply(warehouse, log, again).repeated == 1
+    (refusal,) = apply(warehouse, log, sealed(otherwise, key)).refused
+    assert "other content (b_text)" in refusal.reason
+    assert len(apply(warehouse, log, said).refused) == 1  # not sealed
+    assert warehouse.events(PairDrawn) == [sealed(said, key)]
 
 
 def test_a_file_that_is_not_a_warehouse_is_refused(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from storage.events import (
     derived_id,
 )
 from storage.events.wire import decode, encode
+from storage.texts.texts import PLAIN, Texts
 from streams.bus.protocol import Bus, Record, records_of
 from streams.bus.resume import PARTITION
 from streams.bus.sqlite import SQLiteBus
@@ -64,6 +65,7 @@ def learner(
     artifacts: Artifacts | None = None,
     settings: HeadSettings | None = None,
     every: int | None = None,
+    texts: Texts = PLAIN,
 ) -> Learner:
     return Learner(
         bus,
@@ -74,6 +76,7 @@ def learner(
         sources=sources,
         artifacts=artifacts,
         every=every,
+        texts=texts,
         clock=clock,
     )
 
@@ -346,7 +349,7 @@ def test_unreadable_entries_go_to_quarantine_and_a_newer_schema_stops_it_there(t
     bus.publish([Record(PREFERENCES.name, b"", b"\xff not an event")], timeout=1)
     publish(bus, joined(2))
     newer = records_of([joined(3)])[0]
-    bus.publish([newer._replace(value=newer.value.replace(b'"schema_version":1', b'"schema_version":2'))], timeout=1)
+    bus.publish([newer._replace(value=newer.value.replace(b'"schema_version":2', b'"schema_version":3'))], timeout=1)
     station = learner(bus, tmp_path, clock)
     with pytest.raises(SchemaTooNew, match="upgrade"):
         station.step(0)

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from storage.errors import ConfigurationError, InputRefused
 from storage.events import MAX_TEXT, EventQuarantined, InterventionMade, JudgmentGiven, PairDrawn, ReplySent, ResponseRated
+from storage.events.texts import with_texts
 from storage.events.wire import decode
 from streams.intake import Intake
 from streams.privacy.presidio import presidio_detector
-from streams.privacy.redaction import Redactor, with_texts
+from streams.privacy.redaction import Redactor
 from streams.privacy.settings import PrivacySettings
 from tests.storage.facts import one_of_each
 from tests.streams.memory_bus import MemoryBus

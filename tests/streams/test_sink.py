@@ -366,7 +366,7 @@ def test_a_newer_schema_stops_it_there_and_what_came_before_is_kept(hub: Hub) ->
     bus = hub.bus
     judged_pair(bus, "Reply one")
     (pair,) = everything(bus, PAIRS.name)
-    bus.publish([Record(PAIRS.name, pair.key, pair.value.replace(b'"schema_version":3', b'"schema_version":7'))], timeout=5)
+    bus.publish([Record(PAIRS.name, pair.key, pair.value.replace(b'"schema_version":4', b'"schema_version":7'))], timeout=5)
     with pytest.raises(SchemaTooNew, match=r"feedback\.pairs, offset 1: .*upgrade"):
         hub.drain()
     assert numbers(bus) == [1]

@@ -152,11 +152,10 @@ def test_a_judgment_passes_the_stations_in_the_order_of_the_architecture_page(se
         sys.setprofile(None)
         threading.setprofile(None)
     assert trace.missing_after(way) == []
-    said = {str(path.relative_to(settings.common.home)) for path in holding(b"I am number 3.", settings.common.home)}
-    assert said - {"bus.sqlite", "bus.sqlite-wal", "warehouse.duckdb"} == {name for name in said if name.startswith("artifacts/")}
-    assert "bus.sqlite" in said
-    assert list((settings.common.home / "reference-log-probabilities").iterdir())
-    assert not list((settings.common.home / "user-cache").rglob("reference-log-probabilities"))
+    home = settings.common.home
+    assert {path.relative_to(home).parts[0] for path in holding(b"I am number ", home)} <= {"artifacts"}  # reports show some replies
+    assert list((home / "reference-log-probabilities").iterdir())
+    assert not list((home / "user-cache").rglob("reference-log-probabilities"))
 
 
 def holding(text: bytes, folder: Path) -> Iterator[Path]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from storage.events import Message, Source
 from storage.files import file_hash
 from storage.snapshots.snapshot import Snapshot, open_snapshot
+from storage.texts.texts import PLAIN, Texts
 from trainers.data.bad_lines import BadLines, DataSummary
 from trainers.data.demonstration import Demonstration
 from trainers.data.preference import Preference
@@ -38,8 +39,8 @@ class RunData:
     demonstrated: tuple[Demonstration, ...] = ()
 
     @classmethod
-    def read(cls, path: Path) -> "RunData":
-        """Read a snapshot's folder or a file.
+    def read(cls, path: Path, texts: Texts = PLAIN) -> "RunData":
+        """Read a snapshot's folder, whose texts ``texts`` opens, or a file.
 
         Raises
         ------
@@ -49,7 +50,7 @@ class RunData:
             No line of the file is a record.
         """
         if path.is_dir():
-            snapshot = open_snapshot(path)
+            snapshot = open_snapshot(path, texts)
             return cls(tuple(preferences_of(snapshot)), BadLines(path), "a snapshot", data_hash(path), snapshot)
         data = read_file(path)
         return cls(data.preferences, data.bad, data.layout, data_hash(path), None, data.ratings, data.demonstrations)

@@ -7,6 +7,7 @@ from pathlib import Path
 import orjson
 
 from storage.files import file_hash
+from storage.texts.texts import PLAIN, Texts
 from trainers.audits.trial import ModelRef
 from trainers.models.references import base_hash
 from trainers.policy.training import CachePlace
@@ -18,7 +19,8 @@ from trainers.runs.settings import RunSettings
 class Job:
     """What to train, on which data, against which champion. If ``champion_policy`` is None the base model is the champion.
 
-    ``data`` is a snapshot's folder or a file of preference records. ``cache`` of the reference's log-probabilities changes no outcome.
+    ``data`` is a snapshot's folder or a file of preference records. ``texts`` opens a snapshot's texts. ``cache`` of the
+    reference's log-probabilities changes no outcome.
     """
 
     run_id: str
@@ -28,6 +30,7 @@ class Job:
     champion_policy: Path | None
     challengers_before: int
     settings: RunSettings
+    texts: Texts = PLAIN
     cache: CachePlace | None = None
 
     @property

@@ -66,7 +66,7 @@ def run(job: Job, folder: Path, artifacts: Artifacts, progress: Progress) -> Out
 
     @cache
     def data() -> RunData:  # a resumed run may not need it
-        return RunData.read(job.data)
+        return RunData.read(job.data, job.texts)
 
     @cache
     def prompts() -> list[tuple[Message, ...]]:

@@ -1,5 +1,5 @@
 -- Rewrites whose pair is not drawn, with the original where it is stored: of a reply, of the conversation's last reply at that time, or of
--- a side of a pair. A rewrite with the words of its original makes no pair and is left out.
+-- a side of a pair.
 WITH open AS (
     SELECT * EXCLUDE (log_topic, log_partition, log_offset) FROM response_edited WHERE pair_id NOT IN (SELECT pair_id FROM pair_drawn)
 ),
@@ -34,5 +34,4 @@ SELECT
     originals.version AS original_version, originals.stratum AS original_stratum
 FROM open
 LEFT JOIN originals USING (event_id)
-WHERE originals."text" IS DISTINCT FROM open.edited
 ORDER BY open.event_id

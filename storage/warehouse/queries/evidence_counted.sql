@@ -12,7 +12,7 @@ SELECT
             AND sequence NOT IN (SELECT removes FROM preference_removed WHERE preference_removed.sequence <= $through_sequence)
     ) AS judged,
     (
-        SELECT count(DISTINCT prompt)
+        SELECT count(DISTINCT coalesce(prompt_key, prompt))
         FROM reply_sent
         WHERE
             stratum = 'evaluation'

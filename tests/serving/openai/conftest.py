@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from storage.events import Event
-from storage.events.wire import decode
 from storage.settings import Settings
 from streams.bus.protocol import Partition
 from tests.serving.conftest import Server, Start
@@ -25,7 +24,7 @@ class Fresh(Server):
 
     def events(self, *topics: str) -> list[Event]:
         after = {partition: self.begin.get(partition, 0) - 1 for partition in self.bus.bounds(topics)}
-        return [decode(entry.value) for entry in self.bus.read(after, limit=100_000, wait=0)]
+        return [self.opened(entry) for entry in self.bus.read(after, limit=100_000, wait=0)]
 
 
 def fresh(server: Server) -> Fresh:
