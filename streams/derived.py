@@ -136,11 +136,11 @@ def _compare_with_fold(
 def _learn(head: Head, entries: list[Any], texts: Texts) -> Head:
     """Learn the entries as the learner does: those that cannot be learnt only advance the sequence number."""
     try:
-        return learn_all(head, [Entry.of(texts.event(entry)) for entry in entries])
+        return learn_all(head, [Entry.of(entry, texts) for entry in entries])
     except EventError:
         for entry in entries:
             try:
-                head = learn(head, Entry.of(texts.event(entry)))
+                head = learn(head, Entry.of(entry, texts))
             except EventError:
                 head = replace(head, sequence=entry.sequence)
         return head

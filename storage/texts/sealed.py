@@ -43,13 +43,12 @@ class Cipher:
     """Seals and opens under one key."""
 
     def __init__(self, key: TextKey) -> None:
-        self._kid = key.kid
-        self._aes = AESGCM(hmac.digest(key.secret, b"seal", "sha256"))
-        self._nonce_key = hmac.digest(key.secret, b"nonce", "sha256")
+        self._kid, self._secret = key
+        self._aes = AESGCM(hmac.digest(self._secret, b"seal", "sha256"))
 
     def seal(self, raw: bytes, kind: Kind) -> str:
         """The token of these bytes; the same for the same bytes."""
-        nonce = hmac.digest(self._nonce_key, kind.encode() + raw, "sha256")[:NONCE_BYTES]
+        nonce = hmac.digest(hmac.digest(self._secret, b"nonce", "sha256"), kind.encode() + raw, "sha256")[:NONCE_BYTES]
         body = base64.b64encode(nonce + self._aes.encrypt(nonce, raw, self._about(kind))).decode("ascii")
         return f"{MARK}{kind}1:{self._kid}:{body}"
 

@@ -246,11 +246,11 @@ class Learner:
 
     def _learn_some(self, taken: Sequence[tuple[Logged, Numbered]]) -> None:
         try:
-            self.head = learn_all(self.head, [Entry.of(self._texts.event(event)) for _, event in taken], self._refit, in_place=True)
+            self.head = learn_all(self.head, [Entry.of(event, self._texts) for _, event in taken], self._refit, in_place=True)
         except EventError:  # one of them cannot be learnt: quarantine it and learn the others
             for entry, event in taken:
                 try:
-                    self.head = learn(self.head, Entry.of(self._texts.event(event)))
+                    self.head = learn(self.head, Entry.of(event, self._texts))
                 except EventError as error:
                     log.exception("quarantining preference %d", event.sequence)
                     self._publish_quarantined(quarantined(entry, "learner", str(error)))

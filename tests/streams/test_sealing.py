@@ -26,7 +26,7 @@ from storage.texts.sealed import Cipher, TextKey, kid_of
 from storage.texts.texts import Texts
 from storage.warehouse.warehouse import Warehouse
 from streams.bus.protocol import records_of
-from streams.bus.topics import FEATURES, PAIRS, PREFERENCES, QUARANTINE, TOPICS
+from streams.bus.topics import FEATURES, JUDGMENTS, PAIRS, PREFERENCES, QUARANTINE, TOPICS
 from streams.imports import import_file
 from streams.intake import Intake
 from streams.privacy.sealing import POOL, Sealer
@@ -233,11 +233,12 @@ def test_a_sealed_loop_learns_what_an_open_one_learns(tmp_path: Path, keys: SQLi
 def test_a_preference_whose_key_is_lost_is_passed_over_and_named(house: House, tmp_path: Path) -> None:
     for number in range(3):
         pair = house.intake.pair(**PAIR | {"conversation_id": f"c{number}", "b": {"text": f"Yes, {number}.", "version": "base"}})
-        house.intake.judgment(pair_id=pair.pair_id, recruiter="Ada", choice="A")
+        house.intake.judgment(pair_id=pair.pair_id, recruiter="Ada", choice="A", reason="Monday suits")
     house.bus.publish(records_of(embed_pairs(house.on(PAIRS.name), SmallEmbedder(), house.texts)), timeout=1)
     house.store()
     lost = one(kids(house.on(FEATURES.name)[1]))
-    house.keys.destroy([lost])
+    reason = one(kids(house.on(JUDGMENTS.name)[0]))  # which no station needs
+    house.keys.destroy([lost, reason])
     station = learner(house.bus, tmp_path / "learner", Clock(), texts=Texts(house.keys))
     station.step(0)
     assert (station.head.sequence, station.head.judgments_seen) == (3, 2)

@@ -12,6 +12,7 @@ import orjson
 
 from storage.events import Message, PreferenceJoined, PreferenceRemoved, Side, Source, Stratum, unpack
 from storage.strata import conversation_of, stratum_of
+from storage.texts.texts import PLAIN, Texts
 
 DecisiveChoice = Literal["A", "B", "tie"]
 DECISIVE: tuple[DecisiveChoice, ...] = ("A", "B", "tie")
@@ -122,8 +123,14 @@ class Entry:
     removes: int | None = None
 
     @classmethod
-    def of(cls, event: PreferenceJoined | PreferenceRemoved) -> "Entry":
-        """The entry for an event of ``feedback.preferences``, with its vectors as arrays."""
+    def of(cls, event: PreferenceJoined | PreferenceRemoved, texts: Texts = PLAIN) -> "Entry":
+        """The entry for an event of ``feedback.preferences``, with its vectors opened by ``texts``, as arrays.
+
+        Raises
+        ------
+        TextLost
+            The vectors are sealed, and their key is gone.
+        """
         if isinstance(event, PreferenceRemoved):
             return cls(event.sequence, removes=event.removes)
         judgment = event.judgment
@@ -142,7 +149,7 @@ class Entry:
             occurred_at=judgment.occurred_at,
             pair_id=judgment.pair_id,
             counts=judgment.counts,
-            features=Features(event.embedding_hash, unpack(event.a), unpack(event.b)),
+            features=Features(event.embedding_hash, unpack(texts.opened(event.a)), unpack(texts.opened(event.b))),
             objectives=objectives,
         )
         return cls(event.sequence, preference)
