@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from storage.errors import ConfigurationError
 from storage.events import Identifier, Message, Stratum
 from storage.settings import Common, Settings
+from storage.texts.texts import Texts
 from trainers.api import Progress, evaluate_policy, no_progress, train_policy
 from trainers.data.in_memory import Dataset, digest_of_records, records_of
 from trainers.data.messages import messages_in
@@ -240,7 +241,7 @@ def _messages(prompt: Any) -> tuple[Message, ...]:
 
 def _data(dataset: Dataset, stratum: Stratum | None) -> RunData:
     if isinstance(dataset, str | Path):
-        return _of_stratum(RunData.read(Path(dataset)), stratum)
+        return _of_stratum(RunData.read(Path(dataset), Texts.here()), stratum)
     records = records_of(dataset, stratum)
     digest = digest_of_records(records)
     return RunData(records.preferences, records.bad, records.layout, digest, None, records.ratings, records.demonstrations)

@@ -2,7 +2,7 @@
 
 As in the draft ``draft-ietf-httpapi-idempotency-key-header``. The ids of the request's events derive from caller, path and key, so a repeat
 is the same event in the warehouse, also after a restart or on another replica. This process remembers its latest answers; only there is it
-known that a key comes with another body. Elsewhere the first event holds, and the hub quarantines the other one.
+known that a key comes with another body. Elsewhere the first event holds.
 """
 
 import hashlib

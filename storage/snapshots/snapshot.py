@@ -115,7 +115,7 @@ class Snapshot:
         if opened is stored:
             return stored
         first = {prompt: row for row, prompt in reversed(list(enumerate(opened["prompt"].to_pylist())))}
-        return opened.take(sorted(first.values()))
+        return opened.take(pa.array(sorted(first.values()), pa.int64()))
 
     @cached_property
     def groups(self) -> pa.Table:

@@ -17,7 +17,7 @@ from storage.errors import TextLost
 from storage.events import Event
 from storage.events.texts import with_texts
 from storage.events.tokens import MARK, is_sealed
-from storage.settings import Common
+from storage.settings import Common, Settings
 from storage.texts.keys import TextKeys, text_keys
 from storage.texts.sealed import Cipher, is_vector, kid_of
 
@@ -44,6 +44,11 @@ class Texts:
     def of(cls, common: Common) -> "Texts":
         """With the keys of this installation."""
         return cls(text_keys(common))
+
+    @classmethod
+    def here(cls) -> "Texts":
+        """With the keys of the installation that the working folder's settings and the environment name."""
+        return cls.of(Settings.read().common)
 
     def opened(self, value: str) -> str:
         """The text, or the vector as base64."""

@@ -11,6 +11,7 @@ from dashboard.actions.ranking import Ranking
 from dashboard.actions.rating_queue import RatingQueue
 from dashboard.status.backlog import Outstanding
 from storage.artifacts import Artifacts
+from storage.errors import DataRefused
 from storage.events import Event, PairDrawn, PairEmbedded, derived_id
 from storage.snapshots.evidence import count_evidence
 from storage.snapshots.snapshot import freeze, open_snapshot
@@ -23,8 +24,10 @@ from streams.derived import Verification, check_snapshot
 from streams.privacy.sealing import Sealer
 from tests.storage.facts import HASH, Log, apply, at, features, id_of, judgment, one_of_each, pair, reply, thumb
 from tests.trainers.preferences import changed, drawn, preference_in
+from trainers.reward.model import RewardModel
 from trainers.reward.online.learn import learn_all, new_head
 from trainers.reward.online.settings import HeadSettings
+from trainers.rlhf import _data as rlhf_data
 from trainers.runs.data import RunData
 
 WORDS = b"On Tuesday, for job"
@@ -139,6 +142,19 @@ def test_a_run_reads_the_same_from_a_sealed_snapshot(sides: tuple[Side, Side], t
     evidence = [count_evidence(side.warehouse, through_sequence=8, sources=("product",)) for side in sides]
     assert evidence[0] == evidence[1]
     assert evidence[0].prompts == 6
+
+
+def test_the_python_api_opens_a_snapshot_with_the_keys_of_the_home_that_is_set(
+    sides: tuple[Side, Side], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, sealed = (frozen(side, tmp_path / side.warehouse.path.stem) for side in sides)
+    monkeypatch.setenv("FEEDBACKLOOP_HOME", str(tmp_path / "another"))
+    with pytest.raises(DataRefused, match="no preference of the training stratum"):  # whose rows cannot be opened
+        RewardModel.fit(sealed)
+    monkeypatch.setenv("FEEDBACKLOOP_HOME", str(tmp_path))
+    answers = ["On Tuesday.", "Some day."]
+    assert RewardModel.fit(sealed).rerank("When?", answers) == RewardModel.fit(plain).rerank("When?", answers)
+    assert repr(rlhf_data(sealed, "training").preferences) == repr(rlhf_data(plain, "training").preferences)
 
 
 def test_a_prompt_that_was_logged_before_texts_were_sealed_and_again_since_is_taken_once(

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from storage.errors import DataRefused, InputRefused
+from storage.texts.texts import PLAIN, Texts
 from trainers.data.bad_lines import BadLine, BadLines
 from trainers.data.demonstration import Demonstration
 from trainers.data.files import Unreadable, column_names, is_parquet, rows
@@ -148,8 +149,8 @@ def read_file(path: Path) -> Records:
     return Records(bad, layout.name, tuple(preferences), tuple(ratings), tuple(demonstrations))
 
 
-def read_preferences(path: Path) -> Records:
-    """The preferences of a file or of a snapshot's folder.
+def read_preferences(path: Path, texts: Texts = PLAIN) -> Records:
+    """The preferences of a file, or of a snapshot's folder, whose texts ``texts`` opens.
 
     Raises
     ------
@@ -162,7 +163,7 @@ def read_preferences(path: Path) -> Records:
         from storage.snapshots.snapshot import open_snapshot
         from trainers.data.snapshots import preferences_of
 
-        return Records(BadLines(path), preferences=tuple(preferences_of(open_snapshot(path))))
+        return Records(BadLines(path), preferences=tuple(preferences_of(open_snapshot(path, texts))))
     require_preferences(path)
     return read_file(path)
 

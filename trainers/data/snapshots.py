@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 
 from storage.events import Message, Prompt, unpack
 from storage.snapshots.snapshot import Snapshot, open_snapshot
+from storage.texts.texts import PLAIN, Texts
 from trainers.data.demonstration import Demonstration
 from trainers.data.preference import Features, Preference
 from trainers.data.rating import Rating
@@ -54,9 +55,9 @@ def rewrites_of(snapshot: Snapshot) -> list[Demonstration]:
     ]
 
 
-def ratings_in(path: Path) -> list[Rating]:
-    """The ratings of a snapshot's folder; a file has none."""
-    return ratings_of(open_snapshot(path)) if path.is_dir() else []
+def ratings_in(path: Path, texts: Texts = PLAIN) -> list[Rating]:
+    """The ratings of a snapshot's folder, whose texts ``texts`` opens; a file has none."""
+    return ratings_of(open_snapshot(path, texts)) if path.is_dir() else []
 
 
 def trial_prompts(snapshot: Snapshot, most: int) -> list[tuple[Message, ...]]:

@@ -12,6 +12,7 @@ from scipy.special import expit
 from storage.errors import ArtifactError, InputRefused
 from storage.events import Message
 from storage.settings import Common, Settings
+from storage.texts.texts import Texts
 from trainers.data.messages import messages_in
 from trainers.data.preference import Preference
 from trainers.data.rating import Rating
@@ -69,7 +70,8 @@ class RewardModel:
 
         chosen = settings or Settings(Common())
         if isinstance(data, str | Path):
-            preferences, rated = read_preferences(Path(data)).preferences, ratings_in(Path(data))
+            texts = Texts.here() if settings is None else Texts.of(settings.common)
+            preferences, rated = read_preferences(Path(data), texts).preferences, ratings_in(Path(data), texts)
         else:
             preferences, rated = tuple(data), []
         rated = rated if ratings is None else list(ratings)

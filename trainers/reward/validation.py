@@ -16,6 +16,7 @@ from storage.errors import DataRefused
 from storage.events import GateResult
 from storage.settings import Settings
 from storage.strata import fold_of
+from storage.texts.texts import Texts
 from trainers.data.bad_lines import DataSummary
 from trainers.data.preference import Preference
 from trainers.data.rating import Rating
@@ -151,13 +152,14 @@ def train_reward(
     DataRefused
         None of its lines is a record, or there are too few on one side of the split.
     """
-    data = read_preferences(path)
+    texts = Texts.of(settings.common)
+    data = read_preferences(path, texts)
     if on_data is not None:
         on_data(DataSummary.of(data.preferences, data.bad, data.layout))
     preferences = [each.swapped() for each in data.preferences] if swap_sides else list(data.preferences)
     bad = f"{data.bad.first[0].number}: {data.bad.first[0].reason}" if data.bad.first else None
     try:
-        report = fitted_and_validated(preferences, settings, kind, out, ratings=ratings_in(path) if ratings is None else ratings)
+        report = fitted_and_validated(preferences, settings, kind, out, ratings=ratings_in(path, texts) if ratings is None else ratings)
     except DataRefused as error:
         raise DataRefused(f"{path}: {error}") from error
     report = report.model_copy(update={"bad_lines": data.bad.count, "first_bad_line": bad})
