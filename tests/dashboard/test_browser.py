@@ -219,6 +219,7 @@ def test_a_person_judges_ten_pairs_while_simulated_recruiters_are_at_work(tmp_pa
         hub.wait_for(lambda later: later["sources"]["simulation"] > status["sources"]["simulation"], 30)  # they have not stopped
         assert page.evaluate("window.contradictions") == []
         expect(page.locator("feedbackloop-rate #notice")).to_be_hidden()
+        page.close()  # before the hub: a page that looks for pairs meanwhile would log an error
 
 
 def test_a_page_renews_its_leases_while_the_recruiter_is_active_and_releases_them_when_closed(
