@@ -20,6 +20,7 @@ from dashboard.actions.verification import verified
 from deploy.own_processes import client
 from storage.artifacts import Artifacts
 from storage.events import Event, ModelEvaluated, Numbered, Watermark, advance
+from storage.texts.texts import Texts
 from storage.warehouse.contents import contents
 from storage.warehouse.rows import TABLES
 from storage.warehouse.warehouse import Warehouse
@@ -162,7 +163,8 @@ def _clean_pass(bus: Bus, house: House) -> tuple[Head, list[Numbered]]:
             watermark, numbered = advance(watermark, event)
             if numbered is not None:
                 taken.append(numbered)
-    return learn_all(head, map(Entry.of, taken)), taken
+    texts = Texts.of(house.settings.common)
+    return learn_all(head, [Entry.of(event, texts) for event in taken]), taken
 
 
 def _numbered_twice(taken: list[Numbered]) -> int:

@@ -175,7 +175,12 @@ def test_every_field_of_type_text_of_every_event_is_redacted() -> None:
                 assert text not in after, (event.kind, text)
 
 
-FIXED = {"> 0.5", "out of memory", "Hispanic or Latino"}  # a gate's limit, an error of our own, a group: no texts of people
+FIXED = {
+    "> 0.5",
+    "out of memory",
+    "Hispanic or Latino",
+    "GET /export",
+}  # a gate's limit, an error of our own, a group, a route: no texts of people
 
 
 def _texts(value: Any) -> Any:
