@@ -23,20 +23,22 @@ class Caller:
 
     Attributes
     ----------
-    kind : in open mode ``open``; else ``key`` or ``own``, one of the service's own processes, or ``nobody`` at what is public; in both
-        modes ``widget``, a recruiter's browser in a page of a product
+    kind : in open mode ``open``; else ``key``, ``session`` of a person, ``own``, one of the service's own processes, or ``nobody`` at
+        what is public; in both modes ``widget``, a recruiter's browser in a page of a product
     name : stable for one caller over time; empty in open mode, where nobody says who they are
     recruiters : pseudonyms of the recruiters that the caller may speak for; None for all
     key_id : of the API key; None without one
     widget : what the widget token says; None without one
+    person : id of who signed in; None without a session
     """
 
-    kind: Literal["open", "nobody", "key", "own", "widget"]
+    kind: Literal["open", "nobody", "key", "session", "own", "widget"]
     name: str
     permissions: frozenset[Permission]
     recruiters: frozenset[str] | None = None
     key_id: str | None = None
     widget: Claims | None = None
+    person: str | None = None
 
     @classmethod
     def by_widget(cls, claims: Claims) -> Self:

@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from access.changes import TrustedKeys
+from access.change_log import TrustedKeys
 from access.follower import AccessFollower
 from access.key_check import KeyCheck
 from access.limits import RateLimits
@@ -34,7 +34,7 @@ class AccessControl:
         Raises
         ------
         ConfigurationError
-            The settings contradict each other; or they do not say in which mode, and there are keys.
+            The settings contradict each other; or they do not say in which mode, and there are keys or people.
         """
         access, home = AccessSettings.of(settings, path_prefix), settings.common.home
         tokens = WidgetTokens(pseudonym_key(settings.common), access.widget_origins)
@@ -43,9 +43,9 @@ class AccessControl:
             follower = AccessFollower(bus, outlet, trusted.have_signed, home)
             return cls(access, KeyCheck(process, follower, trusted, RateLimits(access.requests_per_minute), tokens), tokens)
         known = remembered(home)
-        if access.mode is None and known is not None and any(key.objection(now()) is None for key in known.keys.values()):
+        if access.mode is None and known is not None and known.lets_in_somebody(now()):
             raise ConfigurationError(
-                '[access] mode is not set, and there are API keys: set it to "required", so that requests need one, or to "open"'
+                '[access] mode is not set, and there are API keys or people: set it to "required", so that only they get in, or to "open"'
             )
         return cls(access, tokens=tokens)
 

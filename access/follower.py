@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from access.changes import folded
+from access.change_log import folded
 from access.keys import AccessState
 from access.memory import remember, remembered
 from access.refusals import Refusals

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from access.caller import NOBODY, Caller
-from access.changes import TrustedKeys
+from access.change_log import TrustedKeys
 from access.follower import AccessFollower
 from access.keys import ApiKey, KeyText
 from access.limits import RateLimits

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,16 @@ from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
 
 from access.caller import caller_of, needs
-from access.changes import AccessChanges, TrustedKeys
+from access.change_log import TrustedKeys
+from access.changes import AccessChanges
 from access.control import AccessControl
 from access.follower import AccessFollower
 from access.guard import AccessGuard
 from access.key_check import KeyCheck
 from access.limits import RateLimits
+from access.people.changes import PeopleChanges
+from access.people.roles import Person
+from access.people.store import FILE, PeopleStore
 from access.settings import AccessSettings
 from access.widget.tokens import WidgetTokens
 from storage.attestation.keys import Keys
@@ -33,6 +38,8 @@ from streams.http.errors import KINDS, answer_errors
 from streams.http.request_guard import RequestGuard
 from tests.streams.bus_contract import everything
 from tests.streams.memory_bus import MemoryBus
+
+PASSWORD = "correct horse battery"
 
 
 @dataclass
@@ -50,6 +57,18 @@ class Installation:
     @property
     def changes(self) -> AccessChanges:
         return AccessChanges(self.bus, self.keys)
+
+    @cached_property
+    def store(self) -> PeopleStore:
+        return PeopleStore(self.home / FILE)
+
+    @property
+    def people(self) -> PeopleChanges:
+        return PeopleChanges(self.changes, self.store)
+
+    def add(self, login: str, *roles: str, name: str = "", recruiter: str = "") -> Person:
+        """A person with ``PASSWORD``; without ``recruiter`` their pseudonym is ``r-`` and the login."""
+        return self.people.add(login, name or login, PASSWORD, recruiter or f"r-{login}", roles)
 
     def clock(self) -> datetime:
         return now() + self.ahead
