@@ -1,5 +1,6 @@
 """Who makes a request, and what they may do. ``access.guard`` finds it out before any route runs."""
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 from uuid import UUID
@@ -15,6 +16,7 @@ from storage.events import DecisionMade, Event
 from streams.intake import Intake
 
 CALLER = "feedbackloop.caller"  # scope key
+_PERSON = re.compile(r"p-[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Caller:
     key_id : of the API key; None without one
     widget : what the widget token says; None without one
     person : id of who signed in; None without a session
+    display_name : of who signed in, for pages
     """
 
     kind: Literal["open", "nobody", "key", "session", "own", "widget"]
@@ -39,6 +42,7 @@ class Caller:
     key_id: str | None = None
     widget: Claims | None = None
     person: str | None = None
+    display_name: str = ""
 
     @classmethod
     def by_widget(cls, claims: Claims) -> Self:
@@ -54,13 +58,31 @@ class Caller:
         if not self.may(*permissions):
             raise NotAllowed(f"this needs the permission {' or '.join(permissions)}, which {self.name or 'the caller'} does not have")
 
+    def signs_as(self, given: str | None, field: str) -> str | None:
+        """Who decides: who signed in, or else whoever the request's ``field`` names.
+
+        Raises :class:`NotAllowed` if who signed in gives another name, or others the id of a person.
+        """
+        if self.person is None:
+            if given is not None and is_person(given.strip()):
+                raise NotAllowed(f"{field}: this is the id of a person, who has to sign in")
+            return given
+        if given not in (None, self.person):
+            raise NotAllowed(f"{field}: who decides is who signed in; leave the name out")
+        return self.person
+
     def require_pair(self, pair_id: UUID | None) -> None:
         """Raise :class:`NotAllowed` if the caller may only judge another pair."""
         if self.widget is not None and self.widget.pair_id not in (None, pair_id):
             raise NotAllowed(f"pair_id: this widget token is for the pair {self.widget.pair_id} only; have one made for this pair")
 
 
-OPEN = Caller("open", "", EVERYTHING)
+def is_person(name: str) -> bool:
+    """Whether this is the id of a person who signed in, rather than a name that somebody typed."""
+    return _PERSON.fullmatch(name) is not None
+
+
+OPEN = Caller("open", "", EVERYTHING - {"me"})
 NOBODY = Caller("nobody", "", frozenset())
 
 

@@ -1,7 +1,6 @@
 """Roles, what they permit, and a person as folded from the log."""
 
 from collections.abc import Mapping
-from functools import cached_property
 
 from pydantic import BaseModel, ConfigDict
 
@@ -26,7 +25,7 @@ class Person(BaseModel):
     roles: tuple[str, ...]
     removed: bool = False
 
-    @cached_property
+    @property
     def caller(self) -> Caller:
         """Who calls in a session of theirs. Roles that this program does not know permit nothing."""
         permitted = frozenset[Permission]().union(*(ROLES.get(role, frozenset()) for role in self.roles))

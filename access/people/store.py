@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from access.caller import is_person
 from storage.errors import ConfigurationError, temporary_reason, trying_again
 
 FILE = "people.sqlite"
@@ -69,8 +70,8 @@ class PeopleStore:
         return self._accounts("ORDER BY login")
 
     def name_of(self, person: str) -> str:
-        """The person's name; the id itself for one whose account is gone, or who never had one."""
-        account = self.of(person) if person.startswith("p-") else None
+        """The person's name; for one whose account is gone the id, and for a typed name that name."""
+        account = self.of(person) if is_person(person) else None
         return person if account is None else account.name
 
     def begin_session(self, person: str, moment: datetime, lifetime: timedelta) -> str:
@@ -83,10 +84,10 @@ class PeopleStore:
             connection.execute("INSERT INTO session VALUES (?, ?, ?, ?)", row)
         return text
 
-    def person_of_session(self, text: str, moment: datetime) -> str | None:
+    def owner_of(self, session: str, moment: datetime) -> Account | None:
         """Whose session this is; None if it has ended or never was."""
-        found = self._rows("SELECT person FROM session WHERE hash = ? AND ends_at > ?", _hash(text), moment.timestamp())
-        return found[0][0] if found else None
+        where = "JOIN session USING (person) WHERE hash = ? AND ends_at > ?"
+        return next(iter(self._accounts(where, _hash(session), moment.timestamp())), None)
 
     def sessions(self, person: str, moment: datetime) -> list[tuple[datetime, datetime]]:
         """When each session of the person began, and when it ends; the newest first."""
@@ -98,7 +99,7 @@ class PeopleStore:
         with self._transaction() as connection:
             connection.execute("DELETE FROM session WHERE hash = ?", (_hash(text),))
 
-    def _accounts(self, where: str, *values: str) -> list[Account]:
+    def _accounts(self, where: str, *values: Any) -> list[Account]:
         return [Account(*row) for row in self._rows(f"SELECT person, login, name, password_hash FROM account {where}", *values)]
 
     def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:

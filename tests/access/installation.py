@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, WebSocket
+from fastapi import FastAPI, Request, WebSocket
 from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
 
@@ -25,6 +25,9 @@ from access.key_check import KeyCheck
 from access.limits import RateLimits
 from access.people.changes import PeopleChanges
 from access.people.roles import Person
+from access.people.routes import sign_in_router
+from access.people.sessions import Sessions
+from access.people.sign_in import SignIn
 from access.people.store import FILE, PeopleStore
 from access.settings import AccessSettings
 from access.widget.tokens import WidgetTokens
@@ -86,7 +89,9 @@ class Installation:
         trusted = TrustedKeys(self.keys)
         follower = AccessFollower(self.bus, self.bus, trusted.have_signed, self.home)
         limits = RateLimits(access.requests_per_minute)
-        return AccessControl(access, KeyCheck("serving", follower, trusted, limits, tokens, self.clock), tokens)
+        sessions = Sessions(self.store, follower, self.clock)
+        check = KeyCheck("serving", follower, trusted, limits, tokens, sessions, self.clock)
+        return AccessControl(access, check, tokens, SignIn(sessions, timedelta(hours=access.session_hours)))
 
     @contextmanager
     def running(self, ready: bool = True, **settings: Any) -> Iterator[TestClient]:
@@ -97,11 +102,15 @@ class Installation:
         def callers_name(permission: Any) -> Callable[..., Any]:
             return app.get(f"/v1/{permission}", dependencies=[needs(permission)])
 
-        for permission in ("chat", "feedback", "read", "export", "review", "admin"):
+        for permission in ("chat", "feedback", "read", "export", "review", "admin", "me"):
 
             @callers_name(permission)
             def whoami() -> str:
                 return "in"
+
+        @app.post("/v1/write", dependencies=[needs("me")])
+        def write(request: Request) -> str:
+            return caller_of(request).signs_as(request.headers.get("x-as"), "reviewer") or ""
 
         @app.get("/v1/stream", dependencies=[needs("read")])
         async def stream() -> StreamingResponse:
@@ -118,13 +127,15 @@ class Installation:
             while True:
                 await socket.send_text(await socket.receive_text())
 
+        assert access.sign_in is not None
+        app.include_router(sign_in_router(access.sign_in))
         app.include_router(health_router(access.checks, lambda request: caller_of(request).may("read")))
         answer_errors(app, KINDS)
         app.add_middleware(AccessGuard, access=access)
         app.add_middleware(RequestGuard)
         access.start()
         try:
-            client = TestClient(app, "http://127.0.0.1", client=("198.51.100.1", 50_000))
+            client = TestClient(app, "https://127.0.0.1", client=("198.51.100.1", 50_000))
             if ready:
                 until(lambda: client.get("/readyz").status_code == 200)
             yield client
