@@ -1,5 +1,6 @@
 """Who makes a request, and what they may do. ``access.guard`` finds it out before any route runs."""
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 from uuid import UUID
@@ -15,6 +16,7 @@ from storage.events import DecisionMade, Event
 from streams.intake import Intake
 
 CALLER = "feedbackloop.caller"  # scope key
+_PERSON = re.compile(r"p-[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
@@ -23,20 +25,24 @@ class Caller:
 
     Attributes
     ----------
-    kind : in open mode ``open``; else ``key`` or ``own``, one of the service's own processes, or ``nobody`` at what is public; in both
-        modes ``widget``, a recruiter's browser in a page of a product
+    kind : in open mode ``open``; else ``key``, ``session`` of a person, ``own``, one of the service's own processes, or ``nobody`` at
+        what is public; in both modes ``widget``, a recruiter's browser in a page of a product
     name : stable for one caller over time; empty in open mode, where nobody says who they are
     recruiters : pseudonyms of the recruiters that the caller may speak for; None for all
     key_id : of the API key; None without one
     widget : what the widget token says; None without one
+    person : id of who signed in; None without a session
+    display_name : of who signed in, for pages
     """
 
-    kind: Literal["open", "nobody", "key", "own", "widget"]
+    kind: Literal["open", "nobody", "key", "session", "own", "widget"]
     name: str
     permissions: frozenset[Permission]
     recruiters: frozenset[str] | None = None
     key_id: str | None = None
     widget: Claims | None = None
+    person: str | None = None
+    display_name: str = ""
 
     @classmethod
     def by_widget(cls, claims: Claims) -> Self:
@@ -52,13 +58,31 @@ class Caller:
         if not self.may(*permissions):
             raise NotAllowed(f"this needs the permission {' or '.join(permissions)}, which {self.name or 'the caller'} does not have")
 
+    def signs_as(self, given: str | None, field: str) -> str | None:
+        """Who decides: who signed in, or else whoever the request's ``field`` names.
+
+        Raises :class:`NotAllowed` if who signed in gives another name, or others the id of a person.
+        """
+        if self.person is None:
+            if given is not None and is_person(given.strip()):
+                raise NotAllowed(f"{field}: this is the id of a person, who has to sign in")
+            return given
+        if given not in (None, self.person):
+            raise NotAllowed(f"{field}: who decides is who signed in; leave the name out")
+        return self.person
+
     def require_pair(self, pair_id: UUID | None) -> None:
         """Raise :class:`NotAllowed` if the caller may only judge another pair."""
         if self.widget is not None and self.widget.pair_id not in (None, pair_id):
             raise NotAllowed(f"pair_id: this widget token is for the pair {self.widget.pair_id} only; have one made for this pair")
 
 
-OPEN = Caller("open", "", EVERYTHING)
+def is_person(name: str) -> bool:
+    """Whether this is the id of a person who signed in, rather than a name that somebody typed."""
+    return _PERSON.fullmatch(name) is not None
+
+
+OPEN = Caller("open", "", EVERYTHING - {"me"})
 NOBODY = Caller("nobody", "", frozenset())
 
 

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from access.changes import folded
+from access.change_log import folded
 from access.keys import AccessState
 from access.memory import remember, remembered
 from access.refusals import Refusals
 from storage.errors import FeedbackLoopError, SchemaTooNew
-from storage.events import AccessChanged, RequestsRefused
+from storage.events import AccessChanged, Event, RequestsRefused
 from streams.bus.protocol import Bus, Outlet, Partition, records_of
 from streams.bus.quarantine import decoded
 from streams.bus.scan import beginning
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 WAIT = 0.5  # seconds that a read of the log waits; bounds the delay of stop() and of refusals
 RETRY_INTERVAL = 1.0  # seconds between attempts to read a log that is down
-TIMEOUT = 5.0  # seconds to publish refusals
+TIMEOUT = 5.0  # seconds to publish
 
 
 class AccessFollower:
@@ -61,8 +61,12 @@ class AccessFollower:
     def why_not_ready(self) -> str | None:
         """Why nobody can be let in yet, or why changes are not read any more; None otherwise."""
         if self._too_new is not None:
-            return f"changes of API keys are not read any more: {self._too_new}"
-        return None if self.state is not None else "the API keys have not been read from the log yet"
+            return f"changes of access are not read any more: {self._too_new}"
+        return None if self.state is not None else "who may call has not been read from the log yet"
+
+    def record(self, event: Event) -> None:
+        """Publish an event of the audit trail; raises :class:`Overloaded` if the log cannot be written."""
+        self._outlet.publish(records_of([event]), timeout=TIMEOUT)
 
     def _follow(self) -> None:
         while not self._stopping.is_set():

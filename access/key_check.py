@@ -1,16 +1,18 @@
-"""Finds out in the required mode who sends a request: by the API key or the token in its ``Authorization``."""
+"""Finds out in the required mode who sends a request: by the API key or token in ``Authorization``, or the session in a cookie."""
 
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
+from typing import NamedTuple
 
 from access.caller import NOBODY, Caller
-from access.changes import TrustedKeys
+from access.change_log import TrustedKeys
 from access.follower import AccessFollower
-from access.keys import ApiKey, KeyText
+from access.keys import AccessState, KeyText
 from access.limits import RateLimits
 from access.own import PREFIX, own_caller
-from access.refused import CallerRefused, invalid_key
+from access.people.sessions import Sessions
+from access.refused import CallerRefused, invalid_key, not_ready
 from access.widget.tokens import PREFIX as WIDGET_TOKEN
 from access.widget.tokens import Claims, WidgetTokens
 from storage.events import now
@@ -29,6 +31,13 @@ def open_widget_caller(claims: Claims) -> Caller:
     return Caller.by_widget(claims)
 
 
+class Credentials(NamedTuple):
+    """What a request sends to show who it is from: the header, and the text of a session."""
+
+    authorization: str = ""
+    session: str = ""
+
+
 class KeyCheck:
     """Checks the requests to the process ``audience``.
 
@@ -36,7 +45,8 @@ class KeyCheck:
     ----------
     follower : knows the keys
     trusted : the keys that may have signed the tokens of our own processes
-    limits : of requests by one key or widget; and of those without a valid one, from one address
+    limits : of requests by one key, widget or person; and of those by nobody who is known, from one address
+    sessions : None where nobody signs in
     """
 
     def __init__(
@@ -46,14 +56,15 @@ class KeyCheck:
         trusted: TrustedKeys,
         limits: RateLimits,
         tokens: WidgetTokens,
+        sessions: Sessions | None = None,
         clock: Callable[[], datetime] = now,
     ) -> None:
         self.follower = follower
-        self._tokens = tokens
+        self._tokens, self._sessions = tokens, sessions
         self._audience, self._trusted, self._limits, self._clock = audience, trusted, limits, clock
 
-    def caller(self, authorization: str, address: str, *, public: bool) -> Caller:
-        """Who sends a request with this header from this address. Requests for what is ``public`` may be anybody's.
+    def caller(self, given: Credentials, address: str, *, public: bool) -> Caller:
+        """Who sends a request with these credentials from this address. Requests for what is ``public`` may be anybody's.
 
         Raises
         ------
@@ -61,54 +72,58 @@ class KeyCheck:
             Nobody who may call; or too often.
         """
         try:
-            caller = self._identified(authorization)
+            caller = self._identified(given)
         except CallerRefused as refused:
             if public:
                 return NOBODY
             if not refused.caller:
                 self._count(f"address:{address}", "")
             raise
-        if caller.kind in ("key", "widget") and not public:
+        if caller.kind in ("key", "widget", "session") and not public:
             self._count(caller.name, caller.name)
         return caller
 
-    def is_valid(self, authorization: str) -> bool:
-        """Whether the header is still that of somebody who may call."""
+    def is_still(self, caller: Caller, given: Credentials) -> bool:
+        """Whether the credentials are still this caller's, and permit the same."""
         try:
-            self._identified(authorization)
+            return self._identified(given) == caller
         except CallerRefused:
             return False
-        return True
 
-    def _identified(self, authorization: str) -> Caller:
-        if not (text := bearer(authorization)):
+    def _identified(self, given: Credentials) -> Caller:
+        if not (text := bearer(given.authorization)):
+            if given.session and self._sessions is not None:
+                return self._sessions.caller(given.session)
             raise CallerRefused(401, "missing_api_key", "an API key is needed: send it as 'Authorization: Bearer fbl_…'")
         if text.startswith(PREFIX):
             return own_caller(text, self._audience, self._trusted, self._clock())
         if text.startswith(WIDGET_TOKEN):
             return self._widget_caller(self._tokens.read(text))
-        given = KeyText.parsed(text)
-        if given is None:
+        sent = KeyText.parsed(text)
+        if sent is None:
             raise invalid_key("this is no API key of this service; they look like fbl_…")
-        key = self._keys.get(given.key_id)
-        if key is None or not hmac.compare_digest(given.hash, key.secret_hash):
+        key = self._state.keys.get(sent.key_id)
+        if key is None or not hmac.compare_digest(sent.hash, key.secret_hash):
             raise invalid_key("there is no such API key; 'feedbackloop keys list' shows those that there are")
         if (objection := key.objection(self._clock())) is not None:
             raise invalid_key(objection, key.caller.name)
         return key.caller
 
     def _widget_caller(self, claims: Claims) -> Caller:
-        key = self._keys.get(claims.key_id or "")
+        state = self._state
+        key = state.keys.get(claims.key_id or "")
         caller = Caller.by_widget(claims)
         if key is None or key.objection(self._clock()) is not None:
             raise invalid_key("the API key with which this widget token was made has ended; have a new one made", caller.name)
+        if state.is_removed(claims.recruiter):
+            raise invalid_key("this recruiter was removed", caller.name)
         return caller
 
     @property
-    def _keys(self) -> Mapping[str, ApiKey]:
+    def _state(self) -> AccessState:
         if (state := self.follower.state) is None:
-            raise CallerRefused(503, "not_ready", self.follower.why_not_ready() or "not ready", retry_after=1)
-        return state.keys
+            raise not_ready(self.follower.why_not_ready())
+        return state
 
     def _count(self, whom: str, caller: str) -> None:
         if (wait := self._limits.wait(whom)) is not None:

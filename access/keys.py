@@ -1,4 +1,4 @@
-"""API keys: their text, and which of them are valid, folded from the log by one pure function.
+"""API keys, their text, and who may call, folded from the log by one pure function.
 
 A key is ``fbl_ID_SECRET``. The secret has 256 random bits, so that a plain SHA-256 of it can be kept: there is nothing to guess.
 """
@@ -14,8 +14,9 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from access.caller import Caller
+from access.people.roles import Person
 from access.permissions import Permission
-from storage.events import AccessChanged, KeyIssued, KeyRevoked, Moment
+from storage.events import AccessChanged, KeyIssued, KeyRevoked, Moment, PersonAdded, PersonRemoved, RolesChanged
 
 SCOPES: Mapping[str, frozenset[Permission]] = {
     "chat": frozenset({"chat"}),
@@ -87,18 +88,34 @@ class AccessState(BaseModel):
 
     serial: int = 0
     keys: Mapping[str, ApiKey] = {}
+    people: Mapping[str, Person] = {}
     problems: tuple[str, ...] = ()
 
     def named(self, name: str, now: datetime) -> list[ApiKey]:
         """The valid keys with this name, or this id."""
         return [key for key in self.keys.values() if name in (key.name, key.key_id) and key.objection(now) is None]
 
+    def lets_in_somebody(self, now: datetime) -> bool:
+        """Whether there is a valid key, or a person."""
+        return any(key.objection(now) is None for key in self.keys.values()) or not all(each.removed for each in self.people.values())
+
+    def person(self, person: str) -> Person | None:
+        """The person with this id; None if nobody has it any more."""
+        found = self.people.get(person)
+        return None if found is None or found.removed else found
+
+    def is_removed(self, recruiter: str) -> bool:
+        """Whether the one who judged under this pseudonym was removed, and nobody else judges under it."""
+        removed = [each.removed for each in self.people.values() if each.recruiter == recruiter]
+        return bool(removed) and all(removed)
+
 
 def after(state: AccessState, change: AccessChanged, is_genuine: Callable[[AccessChanged], bool]) -> AccessState:
     """The state after one more change on the log.
 
     A change that nobody trusted has signed, or whose serial number has been used, changes nothing. Where numbers are missing, changes
-    were removed, which may have revoked any key: all keys from before the gap end.
+    were removed, which may have revoked any key or removed anybody: all keys from before the gap end, and nobody
+    from before it may sign in.
     """
     where = f"{change.kind} {change.serial} ({change.event_id})"
     if not is_genuine(change):
@@ -106,9 +123,10 @@ def after(state: AccessState, change: AccessChanged, is_genuine: Callable[[Acces
     if change.serial <= state.serial:
         return _noted(state, f"{where}: its serial number has been used; ignored")
     if change.serial > state.serial + 1:
-        missing = f"{where}: changes {state.serial + 1} to {change.serial - 1} are missing; all keys from before it have ended"
-        state = _noted(state.model_copy(update={"keys": {}}), missing)
-    keys = dict(state.keys)
+        missing = f"{where}: changes {state.serial + 1} to {change.serial - 1} are missing; all keys and people from before it are out"
+        gone = {each: person.model_copy(update={"removed": True}) for each, person in state.people.items()}
+        state = _noted(state.model_copy(update={"keys": {}, "people": gone}), missing)
+    keys, people = dict(state.keys), dict(state.people)
     if isinstance(change, KeyIssued):
         keys[change.key_id] = ApiKey(
             **change.model_dump(include={"key_id", "name", "secret_hash", "scopes", "recruiters", "expires_at"}),
@@ -118,7 +136,13 @@ def after(state: AccessState, change: AccessChanged, is_genuine: Callable[[Acces
         before = keys[change.key_id]
         ends = change.ends_at if before.revoked_at is None else min(before.revoked_at, change.ends_at)
         keys[change.key_id] = before.model_copy(update={"revoked_at": ends})
-    return state.model_copy(update={"serial": change.serial, "keys": keys})
+    elif isinstance(change, PersonAdded) and change.person not in people:
+        people[change.person] = Person(person=change.person, recruiter=change.recruiter, roles=change.roles)
+    elif isinstance(change, RolesChanged) and change.person in people:
+        people[change.person] = people[change.person].model_copy(update={"roles": change.roles})
+    elif isinstance(change, PersonRemoved) and change.person in people:
+        people[change.person] = people[change.person].model_copy(update={"removed": True})
+    return state.model_copy(update={"serial": change.serial, "keys": keys, "people": people})
 
 
 def _noted(state: AccessState, problem: str) -> AccessState:

@@ -14,7 +14,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict
 
 from access.caller import Caller
-from access.changes import TrustedKeys
+from access.change_log import TrustedKeys
 from access.permissions import EVERYTHING
 from access.refused import invalid_key
 from access.settings import AccessSettings

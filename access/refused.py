@@ -14,6 +14,11 @@ class CallerRefused(Refused):
             self.headers["Retry-After"] = str(retry_after)
 
 
+def not_ready(why: str | None) -> CallerRefused:
+    """The refusal while nobody can be let in, because of ``why``."""
+    return CallerRefused(503, "not_ready", why or "not ready", retry_after=1)
+
+
 def invalid_key(message: str, caller: str = "") -> CallerRefused:
     """The refusal of a key or token that is not valid."""
     return CallerRefused(401, "invalid_api_key", message, caller=caller)

@@ -18,9 +18,11 @@ class AccessSettings(BaseModel):
 
     Attributes
     ----------
-    mode : ``open``: everybody on this machine may do everything, and nobody else can reach it; ``required``: each request needs an API key.
+    mode : ``open``: everybody on this machine may do everything, and nobody else can reach it; ``required``: each request needs an API key
+        or a session.
         Open if it is not set, as long as no key exists
-    requests_per_minute : maximum number of requests per minute with one key, or without a valid one from one address
+    requests_per_minute : maximum number of requests per minute with one key or by one person, or by nobody who is known from one address
+    session_hours : how long who signs in stays so
     tls_certificate, tls_key : PEM files by which serving and the hub speak HTTPS
     behind_proxy : addresses or networks of the reverse proxies whose ``X-Forwarded-For`` is believed, in required mode
     widget_origins : origins such as ``https://ats.example.com`` whose pages may have the elements of ``/widget.js``, with widget tokens
@@ -31,6 +33,7 @@ class AccessSettings(BaseModel):
 
     mode: Literal["open", "required"] | None = None
     requests_per_minute: Annotated[int, Field(ge=1)] = 6_000
+    session_hours: Annotated[float, Field(gt=0, le=720)] = 12
     tls_certificate: FullPath | None = None
     tls_key: FullPath | None = None
     behind_proxy: tuple[IPv4Network | IPv6Network, ...] = ()

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from dashboard.actions.rating_queue import QueuedPair
 from dashboard.status.models import CurvePoint, DuelShown, Run, Shown
+from dashboard.status.people import AuditEntry
 from storage.events import Moment
 
 
@@ -37,6 +38,10 @@ class Queue(Shown):
     waiting: int
     passed: int
     objectives: tuple[str, ...]
+
+
+class AuditTrail(Shown):
+    entries: tuple[AuditEntry, ...]
 
 
 class RenewedLeases(Shown):

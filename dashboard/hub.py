@@ -17,6 +17,9 @@ from access.caller import caller_of, needs
 from access.control import AccessControl
 from access.guard import AccessGuard
 from access.own import own_client
+from access.people.routes import sign_in_router
+from access.people.store import FILE as PEOPLE
+from access.people.store import PeopleStore
 from access.settings import AccessSettings
 from access.widget.elsewhere import PATHS, WidgetPreflights
 from access.widget.script import PATH as WIDGET
@@ -36,6 +39,7 @@ from dashboard.routes.parts import Services
 from dashboard.settings import HubSettings
 from dashboard.status.feed import ReadingFeed
 from dashboard.status.log_lag import LogLag
+from dashboard.status.people import PeopleReadings
 from dashboard.status.readings import Readings, Sources, fold_versions
 from dashboard.status.reward import RewardReadings
 from dashboard.status.serving_version import ServingVersion, has_upstream
@@ -95,7 +99,8 @@ class Hub:
         self.failed = threading.Event()
         self.bus = bus_of(settings)
         self.outlet = outlet_of(settings, self.bus, "hub")
-        self.access = AccessControl.of(settings, "hub", self.bus, self.outlet, own.path_prefix)
+        self.people = PeopleStore(common.home / PEOPLE)
+        self.access = AccessControl.of(settings, "hub", self.bus, self.outlet, own.path_prefix, self.people)
         self.warehouse = Warehouse.open(
             common.home / "warehouse.duckdb", memory_limit=own.memory_limit, threads=own.threads, patience=LOCK_TIMEOUT
         )
@@ -118,6 +123,7 @@ class Hub:
                 lambda: self.serving.version,
                 own.opinions,
                 lambda: self.streams.coordinator.waiting,
+                self.people.name_of,
             )
         )
         self.live = ReadingFeed(self.readings.take)
@@ -156,6 +162,7 @@ class Hub:
             impact_ratios=partial(outcomes_table, self.warehouse),
             ranker=lambda: self.serving.ranker,
             chat=self.chat,
+            people=PeopleReadings(lambda: self.access.state, self.people, self.warehouse),
             reward=RewardReadings(self.warehouse, partial(heads.newest, history=True), settings.section("reward", MixingSettings), texts),
         )
         self.app = create_app(services, self.streams, self._fail, self.access, (*common.allowed_hosts, own.host), own.path_prefix)
@@ -236,6 +243,8 @@ def create_app(
     app.include_router(health_router(checks, lambda request: caller_of(request).may("read")))
     app.include_router(metrics_router(), dependencies=[needs("read")])
     app.include_router(widget_router())
+    if access.sign_in is not None:
+        app.include_router(sign_in_router(access.sign_in))
     add_routes(app, services)
 
     def report_of(version: str) -> Report:
@@ -245,7 +254,9 @@ def create_app(
     def replies_of(sha: str) -> ReplySamples:
         return ReplySamples.model_validate_json(services.artifacts.read(sha))
 
-    parts = Parts(services.live, services.reviews, report_of, services.impact_ratios, services.reward, services.ranker, replies_of)
+    parts = Parts(
+        services.live, services.reviews, report_of, services.impact_ratios, services.reward, services.ranker, replies_of, services.people
+    )
     pages = mount(app, parts, path_prefix)
     policy = content_policy(pages)
     app.add_middleware(AccessGuard, access=access)

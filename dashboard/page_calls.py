@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from access.caller import CALLER, Caller
+from access.caller import CALLER, NOBODY, Caller
 from access.permissions import Permission
 from storage.errors import NotAllowed
 from storage.events import problems
@@ -28,7 +28,7 @@ CALL = "/_dash-update-component"
 SUITES = "/_dash-component-suites/"
 
 
-_caller: ContextVar[Caller] = ContextVar("page_caller")  # Dash passes no request to callbacks
+_caller: ContextVar[Caller] = ContextVar("page_caller", default=NOBODY)  # Dash passes no request to callbacks
 
 
 def page_caller() -> Caller:

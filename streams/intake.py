@@ -172,7 +172,7 @@ class Intake:
         self,
         *,
         pair_id: UUID | str,
-        recruiter: str,
+        recruiter: str | None,
         choice: str | None,
         objectives: Mapping[str, str] | None = None,
         strength: int | None = None,
@@ -185,7 +185,7 @@ class Intake:
         """Record a judgment by ``recruiter`` (a name or id, stored as a pseudonym) of a pair, which need not have arrived yet."""
         event = make_judgment(
             pair_id=pair_id,
-            recruiter=self.pseudonym("recruiter", recruiter),
+            recruiter=self.recruiter(recruiter),
             choice=choice,
             objectives=objectives,
             strength=strength,
@@ -403,6 +403,17 @@ class Intake:
         if role == "recruiter" and self._recruiters is not None and found not in self._recruiters:
             raise NotAllowed(f"recruiter: {self._caller} may not speak for this recruiter; send the request as one who may")
         return found
+
+    def recruiter(self, name: str | None) -> str:
+        """The recruiter's pseudonym. A caller who speaks for one only, such as who has signed in, need not say the name.
+
+        Raises ``InputRefused`` without a name of any other caller.
+        """
+        if name is not None:
+            return self.pseudonym("recruiter", name)
+        if self._recruiters is None or len(self._recruiters) != 1:
+            raise InputRefused("recruiter: Field required", "recruiter")
+        return next(iter(self._recruiters))
 
     def _new_id(self) -> UUID:
         if self._request is None:

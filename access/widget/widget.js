@@ -300,7 +300,7 @@
   }
 
   class FeedbackLoopRate extends HTMLElement {
-    static observedAttributes = ["recruiter", "server", "token-src"];
+    static observedAttributes = ["recruiter", "server", "signed-in", "token-src"];
     #queue = null;
     #shown = null;
     #shownAt = 0;
@@ -357,7 +357,7 @@
 
     #start() {
       const server = new Server(this);
-      this.#queue = server.recruiter || server.tokens ? new Queue(server, () => this.#draw()) : null;
+      this.#queue = server.recruiter || server.tokens || this.hasAttribute("signed-in") ? new Queue(server, () => this.#draw()) : null;
       this.#draw();
     }
 

@@ -27,13 +27,14 @@ class ManualRuns:
         Raises
         ------
         NotAllowed
-            The caller may not review.
+            The caller may not review, or not under this name.
         Conflict
             Nothing is joined yet, or a run is already pending.
         InputRefused
             There is no such method.
         """
         caller.require("review")
+        requested_by = caller.signs_as(requested_by, "requested_by")
         names = [row.name for row in methods.METHODS]
         if self._named and not requested_by:
             raise InputRefused(

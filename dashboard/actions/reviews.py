@@ -58,14 +58,14 @@ class Reviews:
         return version_named(self._folded(), version)
 
     def decide(
-        self, caller: Caller, version: str, *, decision: str, reviewer: str, reason: str, source: Source = "product"
+        self, caller: Caller, version: str, *, decision: str, reviewer: str | None = None, reason: str, source: Source = "product"
     ) -> ReviewDecided:
-        """Publish the decision.
+        """Publish the decision of ``reviewer``, or of who has signed in.
 
         Raises
         ------
         NotAllowed
-            The caller may not review.
+            The caller may not review, or not under this name.
         InputRefused
             Decision, reviewer or reason is missing or not acceptable.
         NotFound, Conflict
@@ -74,7 +74,7 @@ class Reviews:
         caller.require("review")
         folded = self._folded()
         found = version_named(folded, version)
-        _check_name(reviewer)
+        reviewer = _name(caller, reviewer)
         try:
             event = ReviewDecided(version=version, decision=decision, reviewer=reviewer, reason=reason, source=source)
         except ValidationError as error:
@@ -99,13 +99,13 @@ class Reviews:
             reason = f"{version.name} cannot be signed for: {without_paths(str(error))}"
             raise Conflict(reason, (reason,)) from error
 
-    def roll_back(self, caller: Caller, *, reviewer: str, reason: str, source: Source = "product") -> ModelRolledBack:
+    def roll_back(self, caller: Caller, *, reviewer: str | None = None, reason: str, source: Source = "product") -> ModelRolledBack:
         """Withdraw the champion; the previous one serves again.
 
         Raises
         ------
         NotAllowed
-            The caller may neither review nor administer.
+            The caller may neither review nor administer, or not under this name.
         InputRefused
             Reviewer or reason is missing or not acceptable.
         Conflict
@@ -113,7 +113,7 @@ class Reviews:
         """
         caller.require(*MAY_ROLL_BACK)
         folded = self._folded()
-        _check_name(reviewer)
+        reviewer = _name(caller, reviewer)
         try:
             event = ModelRolledBack(version=folded.champion, reviewer=reviewer, reason=reason, source=source)
         except ValidationError as error:
@@ -143,11 +143,15 @@ def version_named(folded: life.Versions, version: str) -> life.Version:
     return found
 
 
-def _check_name(reviewer: str) -> None:
-    """Refuse names with invisible characters, which could be read as another name."""
+def _name(caller: Caller, given: str | None) -> str:
+    """Who decides; refuses names with invisible characters, which could be read as another name."""
+    reviewer = caller.signs_as(given, "reviewer")
+    if reviewer is None:
+        raise InputRefused("reviewer: Field required; say who decides", "reviewer")
     hidden = first_invisible(reviewer)
     if hidden is not None:
         raise InputRefused(f"reviewer: contains {hidden}, an invisible character; type the name without it", "reviewer")
+    return reviewer
 
 
 def _refused(error: ValidationError) -> InputRefused:

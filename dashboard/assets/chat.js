@@ -112,7 +112,8 @@
     state.busy = true;
     draw();
     try {
-      await call("/v1/judgments", { pair_id: pair.pair_id, recruiter: state.name, choice: choice, shown_first: "A", seconds: Math.round(performance.now() - state.shownAt) / 1000 });
+      const who = document.getElementById("chat-name").disabled ? {} : { recruiter: state.name }; // who has signed in is known
+      await call("/v1/judgments", { pair_id: pair.pair_id, ...who, choice: choice, shown_first: "A", seconds: Math.round(performance.now() - state.shownAt) / 1000 });
       state.judged = choice;
       state.notice = "";
     } catch (problem) {

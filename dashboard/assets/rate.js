@@ -1,4 +1,4 @@
-// The page Rate: <feedbackloop-rate> for whoever is named above it. The element itself is access/widget/widget.js.
+// The page Rate: <feedbackloop-rate> for who has signed in, or is named above it. The element itself is access/widget/widget.js.
 (function () {
   "use strict";
   const clientside = (window.dash_clientside = window.dash_clientside || {});
@@ -22,6 +22,13 @@
   });
 
   clientside.rate = {
+    signedIn: function (id) {
+      const rater = document.getElementById(id).appendChild(document.createElement("feedbackloop-rate"));
+      rater.setAttribute("signed-in", "");
+      rater.focus();
+      return "";
+    },
+
     remember: function (typed, _written, kept) {
       const asked = window.dash_clientside.callback_context.triggered.map((t) => t.prop_id);
       const byTyping = asked.length === 1 && asked[0] === "rate-name.value";

@@ -12,6 +12,13 @@
     return config.requests_pathname_prefix.replace(/\/$/, "") + path;
   };
 
+  // The JSON of an answer. Once the session has ended, the page is asked for again: the hub answers with the sign-in page.
+  function read(answer) {
+    if (answer.status === 401) location.reload();
+    if (!answer.ok) throw new Error("the hub answered " + answer.status);
+    return answer.json();
+  }
+
   clientside.counts = Object.assign(clientside.counts || {}, {
     rate: (status) => status.waiting.to_rate,
     runs: (_status, runs) => runs.filter((run) => ["requested", "frozen", "training"].includes(run.state)).length,
@@ -28,10 +35,16 @@
       return beat.pushed ? ["live-line on", "Live"] : ["live-line slow", "Every 5 s"];
     },
 
+    signOut: async function () {
+      await fetch(window.hubPath("/sign-out"), { method: "POST", headers: { "Content-Type": "application/json" }, body: "{}" });
+      location.assign(window.hubPath("/sign-in"));
+      return true;
+    },
+
     fallback: async function () {
       if (heard && Date.now() - heard < SILENCE && !clientside.shell.slow) return noUpdate();
       try {
-        const [status, runs, versions, curve, duel] = await Promise.all(["status", "runs", "versions", "curve", "duel"].map((what) => fetch(window.hubPath("/v1/" + what)).then((r) => r.json())));
+        const [status, runs, versions, curve, duel] = await Promise.all(["status", "runs", "versions", "curve", "duel"].map((what) => fetch(window.hubPath("/v1/" + what)).then(read)));
         window.dash_clientside.set_props("live-status", { data: status });
         window.dash_clientside.set_props("live-runs", { data: runs.runs });
         window.dash_clientside.set_props("live-versions", { data: versions });

@@ -8,6 +8,7 @@ from typing import Any
 import dash_mantine_components as dmc
 from dash import Dash, Input, Output, dcc, html
 
+from dashboard.page_calls import page_caller
 from dashboard.pages.markup import aria, in_browser
 from dashboard.pages.page import Page, Parts
 from dashboard.pages.shell import heading
@@ -21,6 +22,7 @@ CHOICES = (("A", "A is better", "1"), ("B", "B is better", "2"), ("tie", "Tie", 
 
 
 def layout(_rest: str) -> Any:
+    caller = page_caller()
     return [
         heading("Chat", LEAD),
         html.Section(
@@ -28,7 +30,15 @@ def layout(_rest: str) -> Any:
                 html.Label("Model", htmlFor="chat-model", className="field-name"),
                 dmc.Select(id="chat-model", data=[], value=None, size="sm", w=260, allowDeselect=False, placeholder="looking …"),
                 html.Label("You are", htmlFor="chat-name", className="field-name"),
-                dmc.TextInput(id="chat-name", placeholder="your name, to judge", value="", size="sm", w=200, autoComplete="off"),
+                dmc.TextInput(
+                    id="chat-name",
+                    placeholder="your name, to judge",
+                    value=caller.display_name,
+                    disabled=caller.person is not None,
+                    size="sm",
+                    w=200,
+                    autoComplete="off",
+                ),
                 html.Button("New conversation", id="chat-new", className="quiet-button", n_clicks=0, type="button"),
             ],
             className="rate-who",

@@ -10,6 +10,7 @@ from dash import Dash
 from access.permissions import Permission
 from dashboard.actions.reviews import Reviews
 from dashboard.status.feed import ReadingFeed
+from dashboard.status.people import PeopleReadings
 from dashboard.status.reward import RewardReadings
 from dashboard.status.serving_version import Ranker
 from storage.events import Source
@@ -38,6 +39,7 @@ class Parts:
     reward: RewardReadings
     ranker: Callable[[], Ranker | None]
     replies_of: Callable[[str], ReplySamples]
+    people: PeopleReadings
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def register(app: Dash, parts: Parts) -> None:
             return [no_update] * len(ctx.outputs_list)
         try:
             parts.reviews.decide(
-                page_caller(), pressed["version"], decision=pressed["decision"], reviewer=reviewer or "", reason=reason or ""
+                page_caller(), pressed["version"], decision=pressed["decision"], reviewer=_typed(reviewer), reason=reason or ""
             )
         except (InputRefused, NotAllowed, NotFound, Conflict) as error:
             return [html.Span(words.isolated(error_text(error, reviewer, reason)), className="problem")]
@@ -105,10 +105,15 @@ def register(app: Dash, parts: Parts) -> None:
         if not clicks:
             return no_update
         try:
-            parts.reviews.roll_back(page_caller(), reviewer=reviewer or "", reason=reason or "")
+            parts.reviews.roll_back(page_caller(), reviewer=_typed(reviewer), reason=reason or "")
         except (InputRefused, NotAllowed, Conflict) as error:
             return html.Span(words.isolated(error_text(error, reviewer, reason)), className="problem")
         return html.Span("Rolled back. This page updates as soon as it is stored.", className="fine")
+
+
+def _typed(name: str | None) -> str | None:
+    """The name in the form; None for who has signed in, whose name stands there to be read."""
+    return None if page_caller().person else name or ""
 
 
 def error_text(error: FeedbackLoopError, reviewer: str | None, reason: str | None) -> str:
@@ -193,7 +198,7 @@ def history(versions: Versions) -> Any:
                 html.Td(words.clock(each.at), className="when"),
                 html.Td(dcc.Link(words.isolated(each.version), href=at(f"/promotions/{each.version}"), className="mono")),
                 html.Td(each.what.capitalize()),
-                html.Td([words.isolated(each.who), " ", html.Span("unverified", className="badge badge-quiet")] if each.who else "–"),
+                html.Td(decision.named(each.who, verified=each.verified) if each.who else "–"),
                 html.Td(words.isolated(each.reason or "")),
                 html.Td(_download(each)),
             ],

@@ -1,7 +1,7 @@
 """Blind rating of two replies to one candidate, in random order, with one key per judgment.
 
-The page is a field for the name around ``<feedbackloop-rate>``, the element that products put into pages of their own
-(``access/widget/widget.js``).
+The page is ``<feedbackloop-rate>``, the element that products put into pages of their own (``access/widget/widget.js``). Where nobody
+signs in, there is a field for the name above it.
 """
 
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import dash_mantine_components as dmc
 from dash import Dash, Input, Output, dcc, html
 
+from dashboard.page_calls import page_caller
 from dashboard.pages.markup import in_browser
 from dashboard.pages.page import Page, Parts
 from dashboard.pages.shell import empty, heading
@@ -20,13 +21,16 @@ GUIDELINES = (
 
 
 def layout(_rest: str) -> Any:
+    caller = page_caller()
+    if caller.person:  # who judges is who has signed in
+        return [heading("Rate", GUIDELINES), html.Div(id="rate-signed-in")]
     return [
         heading("Rate", GUIDELINES),
         html.Section(
             [
                 html.Label("You are", htmlFor="rate-name", className="field-name"),
                 dmc.TextInput(id="rate-name", placeholder="your name", value="", debounce=False, size="sm", w=220, autoComplete="off"),
-                html.Span("unverified until sign-in exists", className="badge badge-quiet"),
+                html.Span("unverified", className="badge badge-quiet"),
             ],
             className="rate-who",
         ),
@@ -37,6 +41,7 @@ def layout(_rest: str) -> Any:
 
 
 def register(app: Dash, parts: Parts) -> None:
+    in_browser(app, "rate.signedIn", Output("rate-signed-in", "className"), Input("rate-signed-in", "id"))
     in_browser(
         app,
         "rate.remember",

@@ -8,9 +8,11 @@ import dash_mantine_components as dmc
 from dash import Dash, Input, Output, State, ctx, dcc, html, set_props, strip_relative_path
 from pydantic import validate_call
 
+from access.caller import Caller
 from dashboard.page_calls import page_caller
 from dashboard.pages.markup import aria, at, in_browser
 from dashboard.pages.page import Page
+from dashboard.pages.words import isolated
 from dashboard.status.feed import ReadingFeed
 from dashboard.status.models import Reading, Status
 
@@ -41,8 +43,8 @@ INDEX = """<!DOCTYPE html>
 </html>"""
 
 
-def shell(pages: tuple[Page, ...]) -> Any:
-    """The frame around the pages."""
+def shell(pages: tuple[Page, ...], caller: Caller) -> Any:
+    """The frame around the pages, with links to those that the caller may see."""
     links = [
         dcc.Link(
             [
@@ -53,11 +55,19 @@ def shell(pages: tuple[Page, ...]) -> Any:
             href=at(page.path),
             id=f"nav-{page.icon}",
             className="nav-link",
+            style={} if caller.may(page.needs) else {"display": "none"},
         )
         for page in pages
     ]
     foot = html.Div(
         [
+            html.Div(
+                [
+                    html.Span(isolated(caller.display_name), id="signed-in-name"),
+                    html.Button("Sign out", id="sign-out", className="quiet-button", n_clicks=0, type="button"),
+                ],
+                className="signed-in" if caller.person else "hidden",
+            ),
             html.Div(
                 [html.Span(className="live-dot"), html.Span("Connecting", id="live-word")],
                 id="live-line",
@@ -146,10 +156,13 @@ def register(app: Dash, live: ReadingFeed, pages: tuple[Page, ...]) -> None:
     @app.callback(Output("page", "children"), Input("address", "pathname"))
     @validate_call
     def show(path: str | None) -> Any:
+        seen = [page for page in pages if page_caller().may(page.needs)]
         path = "/" + strip_relative_path(path or "/")  # type: ignore[no-untyped-call]
         for start in sorted(routes, key=len, reverse=True):
             if path == start or (start != "/" and path.startswith(start + "/")):
                 if not page_caller().may(routes[start].needs):
+                    if start == "/" and seen:  # the address that everybody starts at
+                        return seen[0].layout("")
                     return [heading(routes[start].name, "You may not see this page."), empty("Not for you", NOT_ALLOWED)]
                 return routes[start].layout(path.removeprefix(start).strip("/"))
         return [
@@ -180,6 +193,7 @@ def register(app: Dash, live: ReadingFeed, pages: tuple[Page, ...]) -> None:
         Input("live-beat", "data"),
         Input("fallback", "n_intervals"),
     )
+    in_browser(app, "shell.signOut", Output("sign-out", "disabled"), Input("sign-out", "n_clicks"), at_start=False)
     in_browser(
         app,
         "shell.fallback",

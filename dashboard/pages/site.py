@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from access.permissions import Permission
 from access.widget.script import PATH as WIDGET
-from dashboard.page_calls import PageCalls
+from dashboard.page_calls import PageCalls, page_caller
 from dashboard.pages import shell, table
 from dashboard.pages.page import Parts
 from storage.tables import by_name
@@ -42,13 +42,15 @@ def mount(api: FastAPI, parts: Parts, path_prefix: str = "") -> Dash:
         update_title="",
         suppress_callback_exceptions=True,
         compress=False,
+        enable_mcp=False,  # it would call callbacks beside PageCalls
+        health_endpoint=None,
         on_error=report,
         meta_tags=[
             {"name": "viewport", "content": "width=device-width, initial-scale=1"},
             {"name": "description", "content": "Keeps a recruiting chatbot learning from the recruiters who use it."},
         ],
     )
-    app.layout = shell.shell(table.PAGES)
+    app.layout = lambda: shell.shell(table.PAGES, page_caller())
     shell.register(app, parts.live, table.PAGES)
     needed |= dict.fromkeys(app.callback_map)
     for page in by_name("page", table.PAGES).values():

@@ -1,6 +1,18 @@
 """The table of pages, in the order of the navigation. A new page is a file beside this one and a row here."""
 
-from dashboard.pages import chat, duel, fairness, overview, promotions, rate, reward, runs
+from dashboard.pages import audit_trail, chat, duel, fairness, my_data, overview, people, promotions, rate, reward, runs
 from dashboard.pages.page import Page
 
-PAGES: tuple[Page, ...] = (overview.PAGE, rate.PAGE, chat.PAGE, reward.PAGE, runs.PAGE, promotions.PAGE, duel.PAGE, fairness.PAGE)
+PAGES: tuple[Page, ...] = (
+    overview.PAGE,
+    rate.PAGE,
+    chat.PAGE,
+    reward.PAGE,
+    runs.PAGE,
+    promotions.PAGE,
+    duel.PAGE,
+    fairness.PAGE,
+    people.PAGE,
+    audit_trail.PAGE,
+    my_data.PAGE,
+)

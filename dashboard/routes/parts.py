@@ -18,6 +18,7 @@ from dashboard.actions.records import Records
 from dashboard.actions.reviews import Reviews
 from dashboard.answers import Accepted
 from dashboard.status.feed import ReadingFeed
+from dashboard.status.people import PeopleReadings
 from dashboard.status.reward import RewardReadings
 from dashboard.status.serving_version import Ranker
 from storage.artifacts import Artifacts
@@ -56,6 +57,7 @@ class Services:
     reward: RewardReadings
     ranker: Callable[[], Ranker | None]
     chat: ChatDesk
+    people: PeopleReadings
 
 
 def files(*kinds: str) -> dict[int | str, dict[str, Any]]:

@@ -24,7 +24,7 @@ class JudgmentBody(Body):
     )
 
     pair_id: Id
-    recruiter: GivenName
+    recruiter: GivenName | None = None  # of a caller who speaks for one only
     choice: Choice | None = None
     objectives: Annotated[dict[Identifier, Choice], NO_OTHER_KEYS] | None = None
     strength: Annotated[int, Field(ge=1, le=4), WHOLE] | None = None
@@ -34,20 +34,20 @@ class JudgmentBody(Body):
 
 
 class HeldBody(Body):
-    recruiter: GivenName
+    recruiter: GivenName | None = None
     pair_ids: Annotated[list[Id], Field(max_length=50)]
 
 
 def routes(services: Services) -> APIRouter:
     router = APIRouter(dependencies=[needs("feedback")])
 
-    def pseudonym(request: Request, recruiter: str) -> str:
-        return intake_of(services.intake, request).pseudonym("recruiter", recruiter)
+    def pseudonym(request: Request, recruiter: str | None) -> str:
+        return intake_of(services.intake, request).recruiter(recruiter)
 
     @router.get("/queue")
     def queue(
         request: Request,
-        recruiter: Annotated[GivenName, Query()],
+        recruiter: Annotated[GivenName | None, Query()] = None,
         limit: Annotated[int, Query(ge=1, le=50)] = 10,
         x_feedbackloop_source: Annotated[Origin, Header()] = "product",
     ) -> Queue:

@@ -16,12 +16,12 @@ from trainers.policy import methods
 
 class ReviewBody(Body):
     decision: Literal["approve", "reject"]
-    reviewer: PlainName
+    reviewer: PlainName | None = None  # of who has signed in
     reason: Text
 
 
 class RollbackBody(Body):
-    reviewer: PlainName
+    reviewer: PlainName | None = None
     reason: Text
 
 

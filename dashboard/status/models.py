@@ -170,6 +170,7 @@ class Run(Shown):
 class Review(Shown):
     decision: Literal["approve", "reject"]
     reviewer: str
+    verified: bool = False
     reason: str
     occurred_at: Moment
 
@@ -208,6 +209,7 @@ class HistoryEntry(Shown):
     what: str
     version: str
     who: str | None
+    verified: bool = False
     reason: str | None
     legal: bool
     attested: bool | None = None

@@ -43,6 +43,7 @@ class Sources:
     serving : the version that serving reports; None if it does not answer
     opinions : opinions that each pair needs
     shortage : the requested run that waits for evidence
+    name_of : the name of a person, by their id
     """
 
     warehouse: Warehouse
@@ -53,6 +54,7 @@ class Sources:
     serving: Callable[[], str | None] = lambda: None
     opinions: int = 1
     shortage: Callable[[], Shortage | None] = lambda: None
+    name_of: Callable[[str], str] = lambda who: who
 
 
 class Readings:
@@ -88,7 +90,7 @@ class Readings:
         if changed & DUEL_KINDS:
             self._duel = shown_duel(self._folded, warehouse, {run.run_id: run.sources for run in self._runs})
         simulated = {run.run_id: "simulation" in run.sources for run in self._runs}
-        versions = views.shown_versions(self._folded, self._version_events, simulated)
+        versions = views.shown_versions(self._folded, self._version_events, simulated, self._sources.name_of)
         return shown.Reading(
             status=self._status(revision, versions),
             curve=tuple(_point(row) for row in tuple(self._history)),

@@ -1,7 +1,8 @@
 """The model versions as the pages show them: gates, reviews, what a reviewer may decide, and the history of champions."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from access.caller import is_person
 from dashboard.status.models import Champion, HistoryEntry, Review, Versions, VersionShown
 from storage.events import (
     CanaryStarted,
@@ -20,17 +21,20 @@ MAX_VERSIONS = 100  # the newest, besides current ones; pages send the data they
 MAX_HISTORY = 300
 
 
-def shown_versions(folded: life.Versions, events: Sequence[Event], simulated: Mapping[str, bool]) -> Versions:
+def shown_versions(
+    folded: life.Versions, events: Sequence[Event], simulated: Mapping[str, bool], name_of: Callable[[str], str] = lambda who: who
+) -> Versions:
     """The folded versions, newest challenger first, and their events as a history.
 
     Parameters
     ----------
     simulated : by run_id, whether the run learnt from simulated people
+    name_of : the name of a person, by their id
     """
     current = {folded.champion, folded.previous}
     oldest = len(folded.versions) - MAX_VERSIONS
     listed = [
-        _shown(version, folded, simulated.get(str(version.evaluated.run_id), False))
+        _shown(version, folded, simulated.get(str(version.evaluated.run_id), False), name_of)
         for position, version in enumerate(folded.versions.values())
         if position >= oldest or version.name in current or version.status in life.OPEN
     ]
@@ -39,7 +43,9 @@ def shown_versions(folded: life.Versions, events: Sequence[Event], simulated: Ma
         champion=folded.champion,
         previous=folded.previous,
         versions=tuple(reversed(listed)),
-        history=tuple(_history_entry(event, objections.get(event.event_id)) for event in list(_distinct(events))[-MAX_HISTORY:])[::-1],
+        history=tuple(_history_entry(event, objections.get(event.event_id), name_of) for event in list(_distinct(events))[-MAX_HISTORY:])[
+            ::-1
+        ],
     )
 
 
@@ -77,7 +83,7 @@ def _obstacle(gate: GateResult) -> str:
     return f"{gate.name}: {'too little evidence. ' if gate.verdict == 'insufficient' else ''}{gate.words}"
 
 
-def _shown(version: life.Version, folded: life.Versions, simulated: bool) -> VersionShown:
+def _shown(version: life.Version, folded: life.Versions, simulated: bool, name_of: Callable[[str], str]) -> VersionShown:
     event = version.evaluated
     return VersionShown(
         version=event.version,
@@ -90,7 +96,13 @@ def _shown(version: life.Version, folded: life.Versions, simulated: bool) -> Ver
         report=event.report,
         policy=event.policy,
         reviews=tuple(
-            Review(decision=each.decision, reviewer=each.reviewer, reason=each.reason, occurred_at=each.occurred_at)
+            Review(
+                decision=each.decision,
+                reviewer=name_of(each.reviewer),
+                verified=is_person(each.reviewer),
+                reason=each.reason,
+                occurred_at=each.occurred_at,
+            )
             for each in version.reviews
         ),
         reviewable=version.status == "awaiting review",
@@ -110,7 +122,7 @@ def _distinct(events: Sequence[Event]) -> Iterator[Event]:
             yield event
 
 
-def _history_entry(event: Event, objection: str | None) -> HistoryEntry:
+def _history_entry(event: Event, objection: str | None, name_of: Callable[[str], str]) -> HistoryEntry:
     match event:
         case ModelEvaluated():
             what, who, reason = (
@@ -137,7 +149,8 @@ def _history_entry(event: Event, objection: str | None) -> HistoryEntry:
         at=event.occurred_at,
         what=what,
         version=event.version,
-        who=who,
+        who=None if who is None else name_of(who),
+        verified=who is not None and is_person(who),
         reason=reason,
         legal=objection is None,
         attested=event.record is not None if isinstance(event, ModelPromoted) and not objection else None,

@@ -1,16 +1,12 @@
 """``feedbackloop keys``: API keys for the required mode. The commands write to the log themselves, whether or not a hub runs."""
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from deploy.cli.access_changes import access_changes
 from storage.settings import Settings
-
-if TYPE_CHECKING:
-    from access.changes import AccessChanges
 
 keys = typer.Typer(help="API keys: who may call, and what they may do.", no_args_is_help=True)
 
@@ -33,7 +29,7 @@ def create(
     secret = pseudonym_key(settings.common)
     people = [pseudonym(secret, "recruiter", each) for each in recruiter or ()]
     expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
-    with _changes(settings) as changes:
+    with access_changes(settings) as changes:
         _, text = changes.issue(name, scope, recruiters=people, expires_at=expires_at)
     _tell(settings, text)
 
@@ -42,7 +38,7 @@ def create(
 def list_() -> None:
     """List all keys, and changes on the log that were not accepted."""
     now = datetime.now(UTC)
-    with _changes(Settings.read()) as changes:
+    with access_changes(Settings.read()) as changes:
         state = changes.state()
     for key in sorted(state.keys.values(), key=lambda key: key.issued_at):
         bound = f"recruiters: {len(key.recruiters) or 'all'}"
@@ -58,7 +54,7 @@ def list_() -> None:
 @keys.command()
 def revoke(name: Named) -> None:
     """End a key at once: within a second no process takes it any more."""
-    with _changes(Settings.read()) as changes:
+    with access_changes(Settings.read()) as changes:
         ended = changes.revoke(name)
     typer.echo(f"revoked {', '.join(f'{key.name} ({key.key_id})' for key in ended)}")
 
@@ -69,22 +65,9 @@ def rotate(
 ) -> None:
     """Make a new key with the same name, scopes and recruiters, and print it; the old one ends after the overlap."""
     settings = Settings.read()
-    with _changes(settings) as changes:
+    with access_changes(settings) as changes:
         _, text = changes.rotate(name, timedelta(hours=overlap))
     _tell(settings, text)
-
-
-@contextmanager
-def _changes(settings: Settings) -> Iterator["AccessChanges"]:
-    from access.changes import AccessChanges
-    from storage.attestation.keys import Keys
-    from storage.attestation.settings import AttestationSettings
-    from storage.home import open_home
-    from streams.bus.open import bus_of
-
-    open_home(settings.common.home)
-    with closing(bus_of(settings)) as bus:
-        yield AccessChanges(bus, Keys(settings.common.home, settings.section("attestation", AttestationSettings)))
 
 
 def _tell(settings: Settings, text: str) -> None:

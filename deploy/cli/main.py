@@ -23,6 +23,7 @@ from deploy.cli.evaluate import evaluate
 from deploy.cli.gates import gates
 from deploy.cli.keys import keys
 from deploy.cli.log_commands import quarantine, replay, schemas, topics
+from deploy.cli.people import people
 from deploy.cli.runs import runs
 from deploy.cli.sources import Origin
 from deploy.endings import print_error, reason_of, run_process
@@ -48,6 +49,7 @@ app.add_typer(runs, name="runs")
 app.add_typer(audit, name="audit")
 app.add_typer(gates, name="gates")
 app.add_typer(keys, name="keys")
+app.add_typer(people, name="people")
 app.command()(evaluate)
 app.command()(replay)
 app.command()(schemas)

@@ -5,7 +5,18 @@ Events are immutable, stamped in UTC by the server that accepted them, and JSON 
 events.
 """
 
-from storage.events.access import AccessChanged, DecisionMade, KeyIssued, KeyRevoked, RequestsRefused
+from storage.events.access import (
+    AccessChanged,
+    DecisionMade,
+    KeyIssued,
+    KeyRevoked,
+    PersonAdded,
+    PersonRemoved,
+    RequestsRefused,
+    RolesChanged,
+    SignedIn,
+    SignedOut,
+)
 from storage.events.chat import Message, Prompt, ReplySent, Sampling
 from storage.events.event import Event, Kind, Part, assembled, forget_given, newest_version, problems
 from storage.events.feedback import JudgmentGiven, PairDrawn, PairEmbedded, Response, ResponseEdited, ResponseRated
@@ -49,6 +60,11 @@ EVENTS: dict[str, type[Event]] = {
         ModelRolledBack,
         KeyIssued,
         KeyRevoked,
+        PersonAdded,
+        RolesChanged,
+        PersonRemoved,
+        SignedIn,
+        SignedOut,
         RequestsRefused,
         DecisionMade,
     )
@@ -87,6 +103,8 @@ __all__ = [
     "PairDrawn",
     "PairEmbedded",
     "Part",
+    "PersonAdded",
+    "PersonRemoved",
     "PreferenceJoined",
     "PreferenceRemoved",
     "Prompt",
@@ -97,11 +115,14 @@ __all__ = [
     "ResponseRated",
     "ReviewDecided",
     "RewardUpdated",
+    "RolesChanged",
     "RunClaimed",
     "Sampling",
     "SequenceGap",
     "Sha256",
     "Side",
+    "SignedIn",
+    "SignedOut",
     "Source",
     "Stratum",
     "Text",

@@ -1,4 +1,4 @@
-"""Access to the service: which API keys there are, who was refused, and who decided."""
+"""Access to the service: which API keys and people there are, who signed in, who was refused, and who decided."""
 
 from typing import Annotated, Literal
 from uuid import UUID
@@ -7,6 +7,8 @@ from pydantic import Field
 
 from storage.events.event import Event
 from storage.events.fields import Identifier, Moment, Name, Sha256
+
+Roles = Annotated[tuple[Identifier, ...], Field(min_length=1)]
 
 
 class AccessChanged(Event):
@@ -42,6 +44,48 @@ class KeyRevoked(AccessChanged):
     kind: Literal["KeyRevoked"] = "KeyRevoked"
     key_id: Identifier
     ends_at: Moment
+
+
+class PersonAdded(AccessChanged):
+    """A person who may sign in from here on. Name, login and password are not on the log (``access.people.store``).
+
+    ``recruiter`` is the pseudonym under which the person judges.
+    """
+
+    kind: Literal["PersonAdded"] = "PersonAdded"
+    person: Identifier
+    recruiter: Identifier
+    roles: Roles
+
+
+class RolesChanged(AccessChanged):
+    """The person has these roles, instead of those before."""
+
+    kind: Literal["RolesChanged"] = "RolesChanged"
+    person: Identifier
+    roles: Roles
+
+
+class PersonRemoved(AccessChanged):
+    """The person may not sign in any more, and nobody may judge as them; for good: who comes back gets another id."""
+
+    kind: Literal["PersonRemoved"] = "PersonRemoved"
+    person: Identifier
+
+
+class SignedIn(Event):
+    """The person has shown who they are, by a password of this installation (``local``), and has a session."""
+
+    kind: Literal["SignedIn"] = "SignedIn"
+    person: Identifier
+    how: Literal["local"]
+
+
+class SignedOut(Event):
+    """The person has ended a session."""
+
+    kind: Literal["SignedOut"] = "SignedOut"
+    person: Identifier
 
 
 class RequestsRefused(Event):

@@ -45,7 +45,22 @@ VERSIONS = Topic(
     "",
     1,
 )
-ACCESS = Topic("access", (events.KeyIssued, events.KeyRevoked, events.RequestsRefused, events.DecisionMade), "", 1)
+ACCESS = Topic(
+    "access",
+    (
+        events.KeyIssued,
+        events.KeyRevoked,
+        events.PersonAdded,
+        events.RolesChanged,
+        events.PersonRemoved,
+        events.SignedIn,
+        events.SignedOut,
+        events.RequestsRefused,
+        events.DecisionMade,
+    ),
+    "",
+    1,
+)
 
 TOPICS: dict[str, Topic] = {
     topic.name: topic

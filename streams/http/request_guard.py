@@ -141,6 +141,8 @@ class RequestGuard:
             if message["type"] == "http.response.start":
                 message["headers"] = [header for header in message["headers"] if header[0] not in _HEADERS] + list(_HEADERS.items())
                 headers = MutableHeaders(scope=message)
+                if scope["scheme"] == "https":
+                    headers["Strict-Transport-Security"] = "max-age=31536000"
                 if scope["path"] in self._scripts:
                     headers["Cross-Origin-Resource-Policy"] = "cross-origin"
                 page = headers.get("content-type", "").partition(";")[0] in PAGES

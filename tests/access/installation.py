@@ -7,20 +7,28 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, WebSocket
+from fastapi import FastAPI, Request, WebSocket
 from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
 
 from access.caller import caller_of, needs
-from access.changes import AccessChanges, TrustedKeys
+from access.change_log import TrustedKeys
+from access.changes import AccessChanges
 from access.control import AccessControl
 from access.follower import AccessFollower
 from access.guard import AccessGuard
 from access.key_check import KeyCheck
 from access.limits import RateLimits
+from access.people.changes import PeopleChanges
+from access.people.roles import Person
+from access.people.routes import sign_in_router
+from access.people.sessions import Sessions
+from access.people.sign_in import SignIn
+from access.people.store import FILE, PeopleStore
 from access.settings import AccessSettings
 from access.widget.tokens import WidgetTokens
 from storage.attestation.keys import Keys
@@ -33,6 +41,8 @@ from streams.http.errors import KINDS, answer_errors
 from streams.http.request_guard import RequestGuard
 from tests.streams.bus_contract import everything
 from tests.streams.memory_bus import MemoryBus
+
+PASSWORD = "correct horse battery"
 
 
 @dataclass
@@ -51,6 +61,18 @@ class Installation:
     def changes(self) -> AccessChanges:
         return AccessChanges(self.bus, self.keys)
 
+    @cached_property
+    def store(self) -> PeopleStore:
+        return PeopleStore(self.home / FILE)
+
+    @property
+    def people(self) -> PeopleChanges:
+        return PeopleChanges(self.changes, self.store)
+
+    def add(self, login: str, *roles: str, name: str = "", recruiter: str = "") -> Person:
+        """A person with ``PASSWORD``; without ``recruiter`` their pseudonym is ``r-`` and the login."""
+        return self.people.add(login, name or login, PASSWORD, recruiter or f"r-{login}", roles)
+
     def clock(self) -> datetime:
         return now() + self.ahead
 
@@ -67,7 +89,9 @@ class Installation:
         trusted = TrustedKeys(self.keys)
         follower = AccessFollower(self.bus, self.bus, trusted.have_signed, self.home)
         limits = RateLimits(access.requests_per_minute)
-        return AccessControl(access, KeyCheck("serving", follower, trusted, limits, tokens, self.clock), tokens)
+        sessions = Sessions(self.store, follower, self.clock)
+        check = KeyCheck("serving", follower, trusted, limits, tokens, sessions, self.clock)
+        return AccessControl(access, check, tokens, SignIn(sessions, timedelta(hours=access.session_hours)))
 
     @contextmanager
     def running(self, ready: bool = True, **settings: Any) -> Iterator[TestClient]:
@@ -78,11 +102,15 @@ class Installation:
         def callers_name(permission: Any) -> Callable[..., Any]:
             return app.get(f"/v1/{permission}", dependencies=[needs(permission)])
 
-        for permission in ("chat", "feedback", "read", "export", "review", "admin"):
+        for permission in ("chat", "feedback", "read", "export", "review", "admin", "me"):
 
             @callers_name(permission)
             def whoami() -> str:
                 return "in"
+
+        @app.post("/v1/write", dependencies=[needs("me")])
+        def write(request: Request) -> str:
+            return caller_of(request).signs_as(request.headers.get("x-as"), "reviewer") or ""
 
         @app.get("/v1/stream", dependencies=[needs("read")])
         async def stream() -> StreamingResponse:
@@ -99,13 +127,15 @@ class Installation:
             while True:
                 await socket.send_text(await socket.receive_text())
 
+        assert access.sign_in is not None
+        app.include_router(sign_in_router(access.sign_in))
         app.include_router(health_router(access.checks, lambda request: caller_of(request).may("read")))
         answer_errors(app, KINDS)
         app.add_middleware(AccessGuard, access=access)
         app.add_middleware(RequestGuard)
         access.start()
         try:
-            client = TestClient(app, "http://127.0.0.1", client=("198.51.100.1", 50_000))
+            client = TestClient(app, "https://127.0.0.1", client=("198.51.100.1", 50_000))
             if ready:
                 until(lambda: client.get("/readyz").status_code == 200)
             yield client

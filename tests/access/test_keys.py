@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from access.changes import AccessChanges, TrustedKeys, folded
+from access.change_log import TrustedKeys, folded
+from access.changes import AccessChanges
 from access.keys import AccessState, KeyText, after
 from storage.attestation.keys import Keys, private_pem, public_pem
 from storage.attestation.settings import AttestationSettings

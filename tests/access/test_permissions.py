@@ -22,7 +22,7 @@ from tests.dashboard.test_page_calls import CALL, DECIDED, LISTED
 # Routes of FastAPI and Dash, and the one for paths that no other has: for whoever may ask for anything at all.
 LIBRARIES = re.compile(r"/|/openapi\.json|/_dash.*|/_reload-hash|/assets.*|/_favicon\.ico|/?\{path:path\}|/v1/\{rest:path\}")
 # Outputs of the frame around all pages.
-FRAME = re.compile(r"(\.\.)?(page|live|nav|simulated)[.-].*|[0-9a-f]{64}")
+FRAME = re.compile(r"(\.\.)?(page|live|nav|simulated|sign-out)[.-].*|[0-9a-f]{64}")
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from access.changes import TrustedKeys
+from access.change_log import TrustedKeys
 from access.control import AccessControl
 from access.own import OwnToken
 from storage.attestation.keys import SERVICE, Keys, PublicKey

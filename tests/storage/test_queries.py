@@ -18,6 +18,8 @@ FILES = sorted(file.name.removesuffix(".sql") for file in QUERIES.iterdir() if f
 EXAMPLES: dict[str, Any] = {
     "limit": 3,
     "recruiter": "r-1",
+    "person": "p-1",
+    "rows": 3,
     "pair_id": str(id_of("pair", 1)),
     "run_id": str(id_of("run")),
     "ids": [str(id_of("pair", 1))],

@@ -584,6 +584,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/audit-trail": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Audit Trail
+         * @description Sign-ins, refusals, decisions and changes of access, the newest first.
+         */
+        get: operations["audit_trail_v1_audit_trail_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/me": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Me
+         * @description What the service holds of who has signed in.
+         */
+        get: operations["me_v1_me_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/widget-tokens": {
         parameters: {
             query?: never;
@@ -632,6 +672,28 @@ export interface components {
             origin: string;
             /** Pair Id */
             pair_id?: string | null;
+        };
+        /**
+         * AuditEntry
+         * @description An entry of the audit trail; ``who`` is a name, a key as ``key:NAME``, or a person's id once the name is forgotten.
+         */
+        AuditEntry: {
+            /**
+             * Occurred At
+             * Format: date-time
+             */
+            occurred_at: string;
+            /** What */
+            what: string;
+            /** Who */
+            who: string | null;
+            /** About */
+            about: string | null;
+        };
+        /** AuditTrail */
+        AuditTrail: {
+            /** Entries */
+            entries: components["schemas"]["AuditEntry"][];
         };
         /**
          * CalibrationBin
@@ -1115,10 +1177,30 @@ export interface components {
              */
             problems: string[];
         };
+        /**
+         * Held
+         * @description How many entries of a kind the service holds of a person, and when the first and last were made.
+         */
+        Held: {
+            /** What */
+            what: string;
+            /** N */
+            n: number;
+            /**
+             * First
+             * Format: date-time
+             */
+            first: string;
+            /**
+             * Last
+             * Format: date-time
+             */
+            last: string;
+        };
         /** HeldBody */
         HeldBody: {
             /** Recruiter */
-            recruiter: string;
+            recruiter?: string | null;
             /** Pair Ids */
             pair_ids: string[];
         };
@@ -1140,6 +1222,11 @@ export interface components {
             version: string;
             /** Who */
             who: string | null;
+            /**
+             * Verified
+             * @default false
+             */
+            verified: boolean;
             /** Reason */
             reason: string | null;
             /** Legal */
@@ -1169,7 +1256,7 @@ export interface components {
              */
             pair_id: string;
             /** Recruiter */
-            recruiter: string;
+            recruiter?: string | null;
             /** Choice */
             choice?: ("A" | "B" | "tie" | "neither" | "skip") | null;
             /** Objectives */
@@ -1356,6 +1443,29 @@ export interface components {
              * @enum {string}
              */
             chosen_as: "worst" | "random";
+        };
+        /**
+         * PersonData
+         * @description What the service holds of a person. The recruiter's pseudonym stands in place of the name on log and warehouse.
+         */
+        PersonData: {
+            /** Person */
+            person: string;
+            /** Login */
+            login: string;
+            /** Name */
+            name: string;
+            /** Recruiter */
+            recruiter: string;
+            /** Roles */
+            roles: string[];
+            /** Sessions */
+            sessions: [
+                string,
+                string
+            ][];
+            /** Held */
+            held: components["schemas"]["Held"][];
         };
         /**
          * QuestionReport
@@ -1589,6 +1699,11 @@ export interface components {
             decision: "approve" | "reject";
             /** Reviewer */
             reviewer: string;
+            /**
+             * Verified
+             * @default false
+             */
+            verified: boolean;
             /** Reason */
             reason: string;
             /**
@@ -1605,7 +1720,7 @@ export interface components {
              */
             decision: "approve" | "reject";
             /** Reviewer */
-            reviewer: string;
+            reviewer?: string | null;
             /** Reason */
             reason: string;
         };
@@ -1652,7 +1767,7 @@ export interface components {
         /** RollbackBody */
         RollbackBody: {
             /** Reviewer */
-            reviewer: string;
+            reviewer?: string | null;
             /** Reason */
             reason: string;
         };
@@ -2584,8 +2699,8 @@ export interface operations {
     };
     queue_v1_queue_get: {
         parameters: {
-            query: {
-                recruiter: string;
+            query?: {
+                recruiter?: string | null;
                 limit?: number;
             };
             header?: {
@@ -3429,6 +3544,90 @@ export interface operations {
                 };
                 content: {
                     "text/csv": string;
+                };
+            };
+            /** @description Refused: `message` says why, `param` names the part of the request. */
+            "4XX": {
+                headers: {
+                    /** @description Seconds to wait before a retry. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Server error; retry if `Retry-After` is set. */
+            "5XX": {
+                headers: {
+                    /** @description Seconds to wait before a retry. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    audit_trail_v1_audit_trail_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditTrail"];
+                };
+            };
+            /** @description Refused: `message` says why, `param` names the part of the request. */
+            "4XX": {
+                headers: {
+                    /** @description Seconds to wait before a retry. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Server error; retry if `Retry-After` is set. */
+            "5XX": {
+                headers: {
+                    /** @description Seconds to wait before a retry. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    me_v1_me_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PersonData"];
                 };
             };
             /** @description Refused: `message` says why, `param` names the part of the request. */

@@ -5,6 +5,7 @@ from typing import Any
 import dash_mantine_components as dmc
 from dash import dcc, html
 
+from dashboard.page_calls import page_caller
 from dashboard.pages import words
 from dashboard.pages.markup import at
 from dashboard.status.models import VersionShown
@@ -48,9 +49,7 @@ def box(version: VersionShown) -> Any:
             [
                 html.Strong("Approved" if review.decision == "approve" else "Rejected"),
                 " by ",
-                words.isolated(review.reviewer),
-                " ",
-                html.Span("unverified", className="badge badge-quiet"),
+                *named(review.reviewer, verified=review.verified),
                 f" on {words.clock(review.occurred_at)}: “",
                 words.isolated(review.reason),
                 "”",
@@ -74,6 +73,11 @@ def box(version: VersionShown) -> Any:
             [] if decisions else [html.P(words.isolated(reason), className="hint") for reason in version.reasons],
         )
     return html.Section([html.H2(title), *why, *decisions], className="card decision" + (" blocked" if blocked else ""), id="decision")
+
+
+def named(name: str, *, verified: bool) -> list[Any]:
+    """Who decided; marked if the name was typed."""
+    return [words.isolated(name), *([] if verified else [" ", html.Span("unverified", className="badge badge-quiet")])]
 
 
 def _withdrawal(version: VersionShown) -> Any:
@@ -129,14 +133,16 @@ def _advice(version: VersionShown) -> str:
 
 
 def _name_and_reason(prefix: str) -> list[Any]:
+    caller = page_caller()
     return [
         html.Div(
             [
                 dmc.TextInput(
                     id=f"{prefix}-name",
                     label="Your name",
-                    description="unverified until sign-in exists",
-                    value="",
+                    description="as you have signed in" if caller.person else "unverified",
+                    value=caller.display_name,
+                    disabled=caller.person is not None,
                     autoComplete="off",
                     w=260,
                 ),

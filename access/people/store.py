@@ -1,0 +1,137 @@
+"""Who the people are, and their sessions: ``people.sqlite`` in the hub's home.
+
+The log knows people by an id only, so that a name can be forgotten. What they may do is on the log, not here.
+"""
+
+import hashlib
+import os
+import secrets
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from access.caller import is_person
+from storage.errors import ConfigurationError, temporary_reason, trying_again
+
+FILE = "people.sqlite"
+BUSY_TIMEOUT = 5.0  # seconds
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS account (
+    person TEXT PRIMARY KEY, login TEXT NOT NULL UNIQUE, name TEXT NOT NULL, password_hash TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS session (
+    hash TEXT PRIMARY KEY, person TEXT NOT NULL REFERENCES account ON DELETE CASCADE, began_at REAL NOT NULL, ends_at REAL NOT NULL
+) WITHOUT ROWID;
+"""
+
+
+class Account(NamedTuple):
+    """A local account. ``person`` is the random id by which the log knows its owner."""
+
+    person: str
+    login: str
+    name: str
+    password_hash: str
+
+
+class PeopleStore:
+    """Accounts and sessions in one SQLite file that only its owner may read, made when it is first used. Thread-safe.
+
+    Deleted rows are overwritten, and the rollback journal is deleted with each transaction, so that a removed name is gone.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._lock = path, threading.Lock()
+        self._opened: sqlite3.Connection | None = None
+
+    def put(self, account: Account) -> None:
+        """Store the account, in place of one with the same login."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM account WHERE login = ?", (account.login,))
+            connection.execute("INSERT INTO account VALUES (?, ?, ?, ?)", account)
+
+    def remove(self, person: str) -> None:
+        """Remove the account and its sessions; idempotent."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM account WHERE person = ?", (person,))
+
+    def with_login(self, login: str) -> Account | None:
+        return next(iter(self._accounts("WHERE login = ?", login)), None)
+
+    def of(self, person: str) -> Account | None:
+        return next(iter(self._accounts("WHERE person = ?", person)), None)
+
+    def all(self) -> list[Account]:
+        """All accounts, by login."""
+        return self._accounts("ORDER BY login")
+
+    def name_of(self, person: str) -> str:
+        """The person's name; for one whose account is gone the id, and for a typed name that name."""
+        account = self.of(person) if is_person(person) else None
+        return person if account is None else account.name
+
+    def begin_session(self, person: str, moment: datetime, lifetime: timedelta) -> str:
+        """A new session of the person; its text, of which only the hash is kept. Sessions that have ended are removed."""
+        text = secrets.token_urlsafe(32)
+        began = moment.timestamp()
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM session WHERE ends_at <= ?", (began,))
+            row = (_hash(text), person, began, began + lifetime.total_seconds())
+            connection.execute("INSERT INTO session VALUES (?, ?, ?, ?)", row)
+        return text
+
+    def owner_of(self, session: str, moment: datetime) -> Account | None:
+        """Whose session this is; None if it has ended or never was."""
+        where = "JOIN session USING (person) WHERE hash = ? AND ends_at > ?"
+        return next(iter(self._accounts(where, _hash(session), moment.timestamp())), None)
+
+    def sessions(self, person: str, moment: datetime) -> list[tuple[datetime, datetime]]:
+        """When each session of the person began, and when it ends; the newest first."""
+        query = "SELECT began_at, ends_at FROM session WHERE person = ? AND ends_at > ? ORDER BY began_at DESC"
+        rows = self._rows(query, person, moment.timestamp())
+        return [(datetime.fromtimestamp(began, moment.tzinfo), datetime.fromtimestamp(ends, moment.tzinfo)) for began, ends in rows]
+
+    def end_session(self, text: str) -> None:
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM session WHERE hash = ?", (_hash(text),))
+
+    def _accounts(self, where: str, *values: Any) -> list[Account]:
+        return [Account(*row) for row in self._rows(f"SELECT person, login, name, password_hash FROM account {where}", *values)]
+
+    def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        with trying_again(), self._lock:
+            return self._connection().execute(query, values).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with trying_again(), self._lock, self._connection() as connection:  # commits, or rolls back
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._opened is None:
+            self._opened = _connected(self._path)
+        return self._opened
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+        for pragma in ("journal_mode = DELETE", "synchronous = FULL", "secure_delete = ON", "foreign_keys = ON"):
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+        connection.executescript(SCHEMA)
+    except (sqlite3.Error, OSError) as error:
+        if temporary_reason(error) is not None:
+            raise
+        raise ConfigurationError(f"{path}: {error}; make it readable, or remove it and add the people again") from error
+    return connection
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,115 @@
+"""People in a real browser: they sign in, do what their role permits, are refused the rest, and sign out."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from storage.events import JudgmentGiven, ReviewDecided
+from tests.access.hub_with_people import HubWithPeople, hub_with_people
+from tests.access.installation import PASSWORD, until
+from tests.dashboard.small_world import INVENTED
+from tests.dashboard.test_widget import violations
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubWithPeople]:
+    with hub_with_people(tmp_path_factory.mktemp("home")) as running:
+        running.running.world.chat(6)
+        until(lambda: running.status()["waiting"]["to_rate"] == 6)
+        yield running
+
+
+def sign_in(page: Page, login: str, password: str = PASSWORD) -> None:
+    page.fill("#login", login)
+    page.fill("#password", password)
+    page.click("button")
+
+
+def links(page: Page) -> list[str]:
+    return [each.strip() for each in page.locator(".nav-link:visible").all_inner_texts()]
+
+
+def asked(page: Page, path: str, body: dict[str, Any]) -> int:
+    """The status of a request by the page itself."""
+    options = "{method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify(body)}"
+    found: int = page.evaluate(f"async ([path, body]) => (await fetch(path, {options})).status", [path, body])
+    return found
+
+
+def test_a_recruiter_signs_in_rates_is_refused_to_review_and_signs_out(
+    hub: HubWithPeople, browser: BrowserContext, errors: list[str]
+) -> None:
+    page = browser.new_page()
+    page.goto(f"{hub.running.url}/rate")
+    expect(page).to_have_url(f"{hub.running.url}/sign-in?next=/rate")
+    sign_in(page, "ana", "not her password")
+    expect(page.locator("#problem")).to_have_text("Login or password is not right.")
+    sign_in(page, "ana")
+    expect(page).to_have_url(f"{hub.running.url}/rate")
+    expect(page.locator("feedbackloop-rate #pair")).to_be_visible()
+    assert links(page) == ["Rate", "Chat", "My data"]
+    page.evaluate("document.querySelector('feedbackloop-rate').focus()")
+    page.keyboard.press("1")
+    warehouse = hub.running.hub.warehouse
+    until(lambda: warehouse.events(JudgmentGiven))
+    assert {getattr(each, "recruiter", "") for each in warehouse.events(JudgmentGiven)} == {hub.people["Ana"].recruiter}
+    page.click("#nav-me")
+    expect(page.locator("#my-data")).to_contain_text(hub.people["Ana"].person)
+    page.goto(f"{hub.running.url}/promotions")
+    expect(page.locator("main")).to_contain_text("You may not see this page.")
+    assert asked(page, "/v1/rollback", {"reason": "why not"}) == 403
+    page.click("#sign-out")
+    expect(page).to_have_url(f"{hub.running.url}/sign-in")
+    page.goto(f"{hub.running.url}/rate")
+    expect(page.locator("#login")).to_be_visible()
+    page.close()
+    assert all("401" in each or "403" in each for each in errors), errors
+    errors.clear()  # the browser logs each refusal
+
+
+def test_the_sign_in_page_is_accessible(hub: HubWithPeople, browser: BrowserContext) -> None:
+    page = browser.new_page()
+    page.goto(f"{hub.running.url}/sign-in")
+    assert violations(page) == []
+
+
+def test_a_reviewer_approves_by_name_and_an_admin_sees_it(hub: HubWithPeople, browser: BrowserContext, errors: list[str]) -> None:
+    world = hub.running.world
+    version = world.evaluate(world.request(1, sections=INVENTED | {"duel": {"required": False}}), "in the browser")
+    until(lambda: version in hub.status()["awaiting_review"])
+    page = browser.new_page()
+    page.goto(f"{hub.running.url}/promotions/{version}")
+    sign_in(page, "noor")
+    expect(page.locator("#review-name")).to_have_value("Noor Adler")
+    expect(page.locator("#review-name")).to_be_disabled()
+    page.fill("#review-reason", "I have read the replies.")
+    page.get_by_role("button", name="Approve").click()
+    until(lambda: hub.running.hub.warehouse.events(ReviewDecided))
+    expect(page.locator("#decision")).to_contain_text("Noor Adler")
+    page.click("#sign-out")
+    expect(page.locator("#login")).to_be_visible()
+    sign_in(page, "ada")
+    expect(page.locator("#signed-in-name")).to_have_text("Ada Adler")
+    page.click("#nav-people")
+    expect(page.locator("#people")).to_contain_text("Rosa Adler")
+    expect(page.locator("#people")).to_contain_text("operator")
+    page.click("#nav-audit")
+    expect(page.locator("#audit-trail")).to_contain_text(f"approve {version}")
+    expect(page.locator("#live-word")).to_have_text("Live")
+    page.close()
+    errors.clear()
+
+
+def test_who_is_removed_while_a_page_is_open_gets_the_sign_in_page(hub: HubWithPeople, browser: BrowserContext, errors: list[str]) -> None:
+    page = browser.new_page()
+    page.goto(f"{hub.running.url}/runs")
+    sign_in(page, "ivo")
+    expect(page.locator("#live-word")).to_have_text("Live")
+    hub.changes.remove("Ivo")
+    expect(page.locator("#login")).to_be_visible()
+    page.close()
+    errors.clear()
