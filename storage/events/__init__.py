@@ -13,6 +13,7 @@ from storage.events.fields import MAX_TEXT, Choice, Finite, Identifier, Moment, 
 from storage.events.ids import derived_id, new_id, now
 from storage.events.outcomes import GroupsRecorded, OutcomeRecorded
 from storage.events.preferences import HubClaimed, Numbered, PreferenceJoined, PreferenceRemoved, SequenceGap, Watermark, advance
+from storage.events.privacy import Erasable, PersonErased
 from storage.events.quarantine import EventQuarantined
 from storage.events.safety import Intervention, InterventionMade
 from storage.events.training import DatasetFrozen, RewardUpdated, RunClaimed, TrainingFailed, TrainingProgress, TrainingRequested
@@ -51,6 +52,7 @@ EVENTS: dict[str, type[Event]] = {
         KeyRevoked,
         RequestsRefused,
         DecisionMade,
+        PersonErased,
     )
 }
 
@@ -63,6 +65,7 @@ __all__ = [
     "DatasetFrozen",
     "DecisionMade",
     "DuelDecided",
+    "Erasable",
     "Event",
     "EventQuarantined",
     "Finite",
@@ -87,6 +90,7 @@ __all__ = [
     "PairDrawn",
     "PairEmbedded",
     "Part",
+    "PersonErased",
     "PreferenceJoined",
     "PreferenceRemoved",
     "Prompt",

@@ -28,9 +28,11 @@ class Refusal(NamedTuple):
 
 @dataclass(frozen=True)
 class Applied:
-    """Result of a batch: stored events, number of duplicates skipped, entries for quarantine, preferences numbered."""
+    """Result of a batch: stored events, number of duplicates skipped, entries for quarantine, preferences numbered, and the number of
+    events not stored and rows deleted because their person is erased."""
 
     stored: tuple[Event, ...]
     repeated: int
     refused: tuple[Refusal, ...]
     numbered: tuple[Numbered, ...]
+    erased: int = 0

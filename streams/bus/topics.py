@@ -46,6 +46,7 @@ VERSIONS = Topic(
     1,
 )
 ACCESS = Topic("access", (events.KeyIssued, events.KeyRevoked, events.RequestsRefused, events.DecisionMade), "", 1)
+ERASURES = Topic("privacy.erasures", (events.PersonErased,), "", 1)
 
 TOPICS: dict[str, Topic] = {
     topic.name: topic
@@ -65,6 +66,7 @@ TOPICS: dict[str, Topic] = {
         PROGRESS,
         VERSIONS,
         ACCESS,
+        ERASURES,
     )
 }
 

@@ -13,6 +13,7 @@ from storage.events import (
     DatasetFrozen,
     DecisionMade,
     DuelDecided,
+    Erasable,
     Event,
     EventQuarantined,
     GateResult,
@@ -30,6 +31,7 @@ from storage.events import (
     OutcomeRecorded,
     PairDrawn,
     PairEmbedded,
+    PersonErased,
     PreferenceJoined,
     PreferenceRemoved,
     ReplySent,
@@ -83,6 +85,7 @@ TOPICS = {
     KeyRevoked: "access",
     RequestsRefused: "access",
     DecisionMade: "access",
+    PersonErased: "privacy.erasures",
 }
 
 
@@ -211,6 +214,26 @@ def thumb(number: int, way: str = "up", recruiter: str = "r-1", minute: float = 
     )
 
 
+def rewrite(number: int, recruiter: str = "r-1", **values: Any) -> ResponseEdited:
+    """A rewrite of the reply of conversation ``number``; its pair is that of ``number + 100``."""
+    return ResponseEdited(
+        **{
+            "event_id": id_of("rewritten", number, recruiter),
+            "occurred_at": at(number),
+            "source": "product",
+            "pair_id": id_of("pair", number + 100),
+            "reply_id": id_of("reply", number),
+            "recruiter": recruiter,
+            "edited": f"On Wednesday, for job {number}.",
+        }
+        | values
+    )
+
+
+def erasure(what: Erasable, name: str) -> PersonErased:
+    return PersonErased(event_id=derived_id("PersonErased", what, name), occurred_at=at(500), source="product", what=what, name=name)
+
+
 def one_of_each() -> list[Event]:
     """An event of every kind, with every optional field set."""
     run, said = (
@@ -306,6 +329,7 @@ def one_of_each() -> list[Event]:
         KeyRevoked(**common, **signed, key_id="0123456789ab", ends_at=at(5)),
         RequestsRefused(**common, caller="key:chat", request="GET /export", status=403, times=3),
         DecisionMade(**common, caller="key:ops", decision=run),
+        PersonErased(**common, what="candidate", name="c-gone"),
     ]
     assert {type(event) for event in events} == set(EVENTS.values())
     return events
