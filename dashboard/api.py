@@ -9,11 +9,11 @@ from fastapi import APIRouter, FastAPI
 
 from access.widget.minting import token_router
 from dashboard.errors import REFUSALS
-from dashboard.routes import chat, fairness, rating, records, reviews, status
+from dashboard.routes import chat, erasures, fairness, rating, records, reviews, status
 from dashboard.routes.parts import Services
 from streams.http.errors import DOCUMENTED, NoSuchRoute, answer_errors
 
-SUBJECTS = (status, rating, chat, reviews, records, fairness)
+SUBJECTS = (status, rating, chat, reviews, records, fairness, erasures)
 
 
 def new_app(**options: Any) -> FastAPI:

@@ -33,6 +33,7 @@ from storage.events import (
 from storage.events.tokens import is_sealed
 from storage.settings import Settings
 from storage.snapshots.snapshot import RECIPE, freeze, open_snapshot
+from storage.texts.keys import FILE
 from storage.texts.sealed import bytes_of
 from storage.texts.texts import Texts
 from storage.warehouse.verify import Finding, What
@@ -41,6 +42,7 @@ from streams import runs
 from streams.erasure import SNAPSHOT_TABLES, erased_names, is_in, unrepeatable, without_erased
 from streams.evaluations import KINDS, RunArtifacts, lives_of
 from streams.stations.duel import duel_judgments
+from streams.stations.erasure import lost_keys
 from streams.versions import BASE, Version
 from trainers.data.preference import Entry
 from trainers.reward.online.learn import Head, head_id, learn, learn_all, load, new_head
@@ -72,6 +74,10 @@ def check_derived(warehouse: Warehouse, artifacts: Artifacts, settings: Settings
     _check_rewrites(warehouse, done)
     _check_reward(warehouse, settings, done)
     _check_versions(warehouse, artifacts, settings.common.home, done)
+    if lost := lost_keys(warehouse, Texts.of(settings.common)):
+        done.add(
+            "state", FILE, None, f"the keys of {len(lost)} sealed texts are lost, and nobody asked to erase them: restore it from a backup"
+        )
     return done
 
 

@@ -28,11 +28,12 @@ class Refusal(NamedTuple):
 
 @dataclass(frozen=True)
 class Applied:
-    """Result of a batch: stored events, number of duplicates skipped, entries for quarantine, preferences numbered, and the number of
-    events not stored and rows deleted because their person is erased."""
+    """Result of a batch: stored events, number of duplicates skipped, entries for quarantine, preferences numbered; and of erased people,
+    the number of events not stored and of stored rows deleted."""
 
     stored: tuple[Event, ...]
     repeated: int
     refused: tuple[Refusal, ...]
     numbered: tuple[Numbered, ...]
-    erased: int = 0
+    dropped: int = 0
+    deleted: int = 0

@@ -26,12 +26,13 @@ from storage.events import (
     ResponseEdited,
     ResponseRated,
 )
+from storage.events.tokens import is_sealed
 from storage.warehouse.database import statement
 from storage.warehouse.deduplication import TOKEN_IN_ROW
 from storage.warehouse.entries import Fact
 from storage.warehouse.rows import TABLES, row_of
 
-What = Literal["candidate", "recruiter", "conversation", "reply", "pair", "key"]
+What = Literal["candidate", "recruiter", "conversation", "reply", "pair", "key", "plain"]  # plain: an event whose texts are not sealed
 Name = tuple[What, str]
 Row = Mapping[str, Any]
 
@@ -67,6 +68,14 @@ KEYS_GO_WITH: dict[type[Event], tuple[str, ...]] = {
     ReplySent: ("conversation_id",),
     PairDrawn: ("conversation_id",),
     **{kind: tuple(COVERED_BY[kind]) for kind in (JudgmentGiven, ResponseRated, ResponseEdited)},
+}
+# by kind: the columns with a text of its own, beside prompts, which are sealed with them
+TEXTS: dict[type[Event], tuple[str, ...]] = {
+    ReplySent: ("reply",),
+    PairDrawn: ("a_text", "b_text"),
+    JudgmentGiven: ("reason",),
+    ResponseRated: ("comment", "reason"),
+    ResponseEdited: ("edited",),
 }
 
 
@@ -104,7 +113,7 @@ class Erased:
             yield event.what, event.name
         yield from self.taken_along(type(event), row)
         if self.takes_keys(type(event), row):
-            yield from (("key", kid) for kid in keys_in(row))
+            yield from remains_of(type(event), row)
 
     def add(self, names: Iterable[Name]) -> list[Name]:
         """Add the names; return those that are new."""
@@ -136,16 +145,16 @@ class Eraser:
             deleted += len(stored)
             rows = [*((type(event), row_of(event)) for _, _, event in gone), *stored]
             new = erased.add(name for kind, row in rows for name in erased.taken_along(kind, row))
-            grown += [*new, *erased.add(self._keys([row for kind, row in rows if erased.takes_keys(kind, row)]))]
+            grown += [*new, *erased.add(self._remains([each for each in rows if erased.takes_keys(*each)]))]
             if not new:
                 return Reached(kept, dropped, grown, deleted)
 
-    def _keys(self, rows: Sequence[Row]) -> Iterator[Name]:
-        """The keys of the rows' texts, also in their repeats."""
-        for row in rows:
-            yield from (("key", kid) for kid in keys_in(row))
+    def _remains(self, rows: Sequence[tuple[type[Event], Row]]) -> Iterator[Name]:
+        """As :func:`remains_of`, of the rows and of their repeats."""
+        for kind, row in rows:
+            yield from remains_of(kind, row)
         if rows:
-            repeated = self._connection.execute(statement("repeated_keys"), {"ids": [str(row["event_id"]) for row in rows]})
+            repeated = self._connection.execute(statement("repeated_keys"), {"ids": [str(row["event_id"]) for _, row in rows]})
             yield from (("key", kid) for (kid,) in repeated.fetchall())
 
     def _delete(self, names: Sequence[Name]) -> list[tuple[type[Event], Row]]:
@@ -179,6 +188,13 @@ class Reached(NamedTuple):
 def keys_in(row: Row) -> set[str]:
     """The ids of the keys under which the row's texts are sealed."""
     return {kid for value in row.values() if isinstance(value, str) for kid in TOKEN_IN_ROW.findall(value)}
+
+
+def remains_of(kind: type[Event], row: Row) -> Iterator[Name]:
+    """What an erased row leaves on the log: texts whose keys have to be destroyed, or an event with a plain text."""
+    yield from (("key", kid) for kid in keys_in(row))
+    if any(row[column] and not is_sealed(row[column]) for column in TEXTS[kind]):
+        yield "plain", _text(row["event_id"])
 
 
 def _text(value: UUID | str | None) -> str:

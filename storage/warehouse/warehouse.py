@@ -140,7 +140,8 @@ class Warehouse:
             repeated=len(batch) - unreadable - len(stored) - len(split.refused) - len(reached.dropped),
             refused=tuple(split.refused),
             numbered=tuple(numbered),
-            erased=len(reached.dropped) + reached.deleted,
+            dropped=len(reached.dropped),
+            deleted=reached.deleted,
         )
 
     def claim_epoch(self, epoch: int, *, published: int) -> tuple[Numbered, ...]:

@@ -54,11 +54,11 @@ def test_a_candidate_takes_along_conversations_pairs_and_what_was_said_of_them(t
         assert here["ResponseEdited"] == {rewrite(2, "r-2").event_id}
         assert [type(entry) for entry in applied.numbered] == [PreferenceRemoved] * 3
         assert [entry.sequence for entry in applied.numbered] == [before + 1, before + 2, before + 3]
-        assert applied.erased == 2 + 2 + 2 + 3 + 2
+        assert applied.deleted == 2 + 2 + 2 + 3 + 2
         assert warehouse.waiting == 0
         assert apply(warehouse, log, erasure("candidate", "c-1")).repeated == 1  # asked again
         late = apply(warehouse, log, reply(1, event_id=derived_id("test", "late")), judgment(3, "A", "r-3"))
-        assert (late.stored, late.numbered, late.erased) == ((), (), 2)
+        assert (late.stored, late.numbered, late.dropped) == ((), (), 2)
         assert stored(warehouse) == here
 
 
@@ -102,9 +102,16 @@ def test_a_repeat_under_another_key_loses_its_key_with_the_stored_event(tmp_path
         log = Log()
         apply(warehouse, log, sealed(reply(1), KEYS[0]), sealed(reply(1), KEYS[1]))  # as after a restart
         apply(warehouse, log, erasure("candidate", "c-1"))
-        assert apply(warehouse, log, sealed(reply(1), KEYS[2])).erased == 1
+        assert apply(warehouse, log, sealed(reply(1), KEYS[2])).dropped == 1
         keys = {row["name"] for row in warehouse.query("erased").to_pylist() if row["what"] == "key"}
         assert keys == {key.kid for key in KEYS[:3]}
+
+
+def test_erased_events_with_a_plain_text_are_counted(tmp_path: Path) -> None:
+    with Warehouse.open(tmp_path / "w.duckdb") as warehouse:
+        apply(warehouse, Log(), reply(1), judgment(1), thumb(1), judgment(1, "B", reason="late"), pair(1), erasure("candidate", "c-1"))
+        plain = {row["name"] for row in warehouse.query("erased").to_pylist() if row["what"] == "plain"}
+        assert plain == {str(event.event_id) for event in (reply(1), judgment(1, "B"), pair(1))}
 
 
 def test_a_crash_in_the_middle_leaves_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
