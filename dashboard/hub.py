@@ -202,8 +202,8 @@ class Hub:
         self.failed.set()
 
     def _problems(self) -> list[str]:
-        checks = (*self.streams.checks.values(), lambda: self.streams.erasure.problem)
-        return [without_paths(reason) for check in checks if (reason := check()) is not None]
+        reasons = [*(check() for check in self.streams.checks.values()), self.streams.erasure.problem]
+        return [without_paths(reason) for reason in reasons if reason is not None]
 
     def _lag(self) -> dict[str, int]:
         offsets = self.warehouse.offsets()

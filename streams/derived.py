@@ -75,9 +75,8 @@ def check_derived(warehouse: Warehouse, artifacts: Artifacts, settings: Settings
     _check_reward(warehouse, settings, done)
     _check_versions(warehouse, artifacts, settings.common.home, done)
     if lost := lost_keys(warehouse, Texts.of(settings.common)):
-        done.add(
-            "state", FILE, None, f"the keys of {len(lost)} sealed texts are lost, and nobody asked to erase them: restore it from a backup"
-        )
+        problem = f"{len(lost)} keys of sealed texts are lost, and nobody asked to erase these texts: restore it from a backup"
+        done.add("state", FILE, None, problem)
     return done
 
 

@@ -20,11 +20,8 @@ def one_of(candidate: str | None, recruiter: str | None, conversation: str | Non
     ConfigurationError
         Nothing, or more than one of them.
     """
-    asked: list[tuple[Erasable, str]] = [
-        (what, name)
-        for what, name in (("candidate", candidate), ("recruiter", recruiter), ("conversation", conversation))
-        if name is not None
-    ]
+    named: dict[Erasable, str | None] = {"candidate": candidate, "recruiter": recruiter, "conversation": conversation}
+    asked = [(what, name) for what, name in named.items() if name is not None]
     if len(asked) != 1:
         raise ConfigurationError("say whom to erase: one of --candidate, --recruiter and --conversation")
     return asked[0]

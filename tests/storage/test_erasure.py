@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage.events import Event, HubClaimed, PreferenceJoined, PreferenceRemoved, derived_id
+from storage.events import Erasable, Event, HubClaimed, PreferenceJoined, PreferenceRemoved, derived_id
 from storage.texts.sealed import TextKey
 from storage.warehouse.contents import contents
 from storage.warehouse.erasure import COVERED_BY
@@ -147,10 +147,16 @@ def test_a_hub_that_starts_removes_what_was_erased_while_none_numbered(tmp_path:
 @settings(max_examples=examples(12), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_interleaving_of_the_topics_gives_the_same_rows(data: st.DataObject, tmp_path_factory: Any) -> None:
-    names = [("candidate", "c-1"), ("candidate", "c-2"), ("recruiter", "r-1"), ("recruiter", "r-2"), ("conversation", "conversation-3")]
+    names: list[tuple[Erasable, str]] = [
+        ("candidate", "c-1"),
+        ("candidate", "c-2"),
+        ("recruiter", "r-1"),
+        ("recruiter", "r-2"),
+        ("conversation", "conversation-3"),
+    ]
     asked = data.draw(st.lists(st.sampled_from(names), min_size=1, max_size=3))
     closed = [[sealed(event, KEYS[place]) for event in topic] for place, topic in enumerate(TOPICS)]
-    topics = [*closed, [erasure(what, name) for what, name in asked]]  # type: ignore[arg-type]
+    topics: list[list[Event]] = [*closed, [erasure(what, name) for what, name in asked]]
     results = []
     for _ in range(2):
         positions = [iter(Log().add(*events)) for events in topics]

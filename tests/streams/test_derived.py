@@ -258,7 +258,11 @@ def test_a_snapshot_changed_after_an_erasure_is_still_found(home: Home) -> None:
 
 def test_a_head_cannot_be_repeated_from_an_erased_preference_to_the_reconciliation_after_its_removal() -> None:
     settings = HeadSettings(reconcile_every=40, reconcile_steadily=4_000)
-    rows = [{"sequence": 5, "removed_by": 33}, {"sequence": 30, "removed_by": 91}, {"sequence": 200, "removed_by": None}]
+    rows: list[dict[str, Any]] = [
+        {"sequence": 5, "removed_by": 33},
+        {"sequence": 30, "removed_by": 91},
+        {"sequence": 200, "removed_by": None},
+    ]
     assert [reconciled_after(number, settings) for number in (1, 33, 50, 51, 91)] == [50, 50, 50, 90, 130]
     assert unrepeatable(rows, settings) == [range(5, 130), range(200, 2**62)]
 
