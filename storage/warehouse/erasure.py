@@ -30,7 +30,7 @@ from storage.events.tokens import is_sealed
 from storage.warehouse.database import statement
 from storage.warehouse.deduplication import TOKEN_IN_ROW
 from storage.warehouse.entries import Fact
-from storage.warehouse.rows import TABLES, row_of
+from storage.warehouse.rows import TABLES, columns_of, row_of
 
 What = Literal["candidate", "recruiter", "conversation", "reply", "pair", "key", "plain"]  # plain: an event whose texts are not sealed
 Name = tuple[What, str]
@@ -42,7 +42,7 @@ TYPES: dict[What, str] = {"reply": "::UUID", "pair": "::UUID"}  # of the columns
 COVERED_BY: dict[type[Event], dict[str, What]] = {
     ReplySent: {"candidate": "candidate", "conversation_id": "conversation"},
     InterventionMade: {"conversation_id": "conversation", "about": "reply"},
-    PairDrawn: {"conversation_id": "conversation", "pair_id": "pair"},
+    PairDrawn: {"conversation_id": "conversation", "pair_id": "pair", "a_version": "recruiter", "b_version": "recruiter"},  # of a rewrite
     PairEmbedded: {"pair_id": "pair"},
     JudgmentGiven: {"pair_id": "pair", "recruiter": "recruiter"},
     ResponseRated: {"conversation_id": "conversation", "reply_id": "reply", "recruiter": "recruiter"},
@@ -59,7 +59,7 @@ COVERED_BY: dict[type[Event], dict[str, What]] = {
 # by kind: (column with an erased name, column whose name is erased with it), in this order
 TAKEN_ALONG: dict[type[Event], tuple[tuple[str, tuple[str, What]], ...]] = {
     ReplySent: (("candidate", ("conversation_id", "conversation")), ("conversation_id", ("event_id", "reply"))),
-    PairDrawn: (("conversation_id", ("pair_id", "pair")),),
+    PairDrawn: tuple((column, ("pair_id", "pair")) for column in ("conversation_id", "a_version", "b_version")),
     ResponseEdited: tuple((column, ("pair_id", "pair")) for column in ("conversation_id", "reply_id", "original_pair", "recruiter")),
 }
 # by kind: the columns with an erased name for which the keys of the row's texts are destroyed. The pair of a rewrite has copies of a
@@ -77,6 +77,9 @@ TEXTS: dict[type[Event], tuple[str, ...]] = {
     ResponseRated: ("comment", "reason"),
     ResponseEdited: ("edited",),
 }
+_READERS = {
+    kind: [(column.read, names[column.name]) for column in columns_of(kind) if column.name in names] for kind, names in COVERED_BY.items()
+}
 
 
 class Erased:
@@ -89,10 +92,7 @@ class Erased:
 
     def covers(self, event: Event) -> bool:
         """Whether the event has an erased name."""
-        return any(
-            bool(self.names[what]) and _text(getattr(event, column)) in self.names[what]
-            for column, what in COVERED_BY.get(type(event), {}).items()
-        )
+        return any(bool(self.names[what]) and _text(read(event)) in self.names[what] for read, what in _READERS.get(type(event), ()))
 
     def taken_along(self, kind: type[Event], row: Row) -> list[Name]:
         """The names that a row takes with it, in an order in which each follows from those before; whether new or not."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage.events import Erasable, Event, HubClaimed, PreferenceJoined, PreferenceRemoved, derived_id
+from storage.events import Erasable, Event, HubClaimed, PreferenceJoined, PreferenceRemoved, Response, derived_id
 from storage.texts.sealed import TextKey
 from storage.warehouse.contents import contents
 from storage.warehouse.erasure import COVERED_BY
@@ -105,6 +105,14 @@ def test_a_repeat_under_another_key_loses_its_key_with_the_stored_event(tmp_path
         assert apply(warehouse, log, sealed(reply(1), KEYS[2])).dropped == 1
         keys = {row["name"] for row in warehouse.query("erased").to_pylist() if row["what"] == "key"}
         assert keys == {key.kid for key in KEYS[:3]}
+
+
+def test_a_recruiters_rewrite_that_came_with_its_original_goes_with_the_recruiter(tmp_path: Path) -> None:
+    with Warehouse.open(tmp_path / "w.duckdb") as warehouse:
+        warehouse.claim_epoch(1, published=0)
+        edited = pair(1, drawn="edited", b=Response(text="On Monday.", version="r-2"))
+        apply(warehouse, Log(), reply(1), edited, features(1), judgment(1, "B", "r-2"), judgment(1, "A"), erasure("recruiter", "r-2"))
+        assert {name for name, ids in stored(warehouse).items() if ids} == {"ReplySent"}
 
 
 def test_erased_events_with_a_plain_text_are_counted(tmp_path: Path) -> None:
