@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from dashboard.actions.rating_queue import QueuedPair
 from dashboard.status.models import CurvePoint, DuelShown, Run, Shown
 from dashboard.status.people import AuditEntry
-from storage.events import Moment
+from storage.events import Erasable, Moment
 
 
 class Curve(Shown):
@@ -92,3 +92,30 @@ class Keys(Shown):
     """The public keys that sign promotion records."""
 
     keys: tuple[Key, ...]
+
+
+class ErasedVersion(Shown):
+    """A run whose snapshot holds rows of erased people, and the version trained in it; null if there is none."""
+
+    run_id: str
+    version: str | None
+    rows: int
+
+
+class Erasure(Shown):
+    """An erasure, and what all erasures so far have reached.
+
+    ``done``: rows and keys are gone. ``preferences``: those taken out of the reward, which forgets them entirely at the entry
+    ``forgotten_at`` of ``feedback.preferences``. ``plain``: entries of erased people that the log holds in plain text.
+    """
+
+    done: bool
+    what: Erasable
+    name: str
+    conversations: int
+    replies: int
+    pairs: int
+    preferences: int
+    forgotten_at: int | None
+    plain: int
+    versions: tuple[ErasedVersion, ...]

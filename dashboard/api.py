@@ -9,11 +9,11 @@ from fastapi import APIRouter, FastAPI
 
 from access.widget.minting import token_router
 from dashboard.errors import REFUSALS
-from dashboard.routes import chat, fairness, people, rating, records, reviews, status
+from dashboard.routes import chat, erasures, fairness, people, rating, records, reviews, status
 from dashboard.routes.parts import Services
 from streams.http.errors import DOCUMENTED, NoSuchRoute, answer_errors
 
-SUBJECTS = (status, rating, chat, reviews, records, fairness, people)
+SUBJECTS = (status, rating, chat, reviews, records, fairness, people, erasures)
 
 
 def new_app(**options: Any) -> FastAPI:

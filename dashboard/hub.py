@@ -25,6 +25,7 @@ from access.widget.elsewhere import PATHS, WidgetPreflights
 from access.widget.script import PATH as WIDGET
 from access.widget.script import widget_router
 from dashboard.actions.chat import CHAT_TIMEOUT, ChatDesk
+from dashboard.actions.erasures import Erasures
 from dashboard.actions.exports import Exporter
 from dashboard.actions.manual_runs import ManualRuns
 from dashboard.actions.ranking import Ranking
@@ -163,6 +164,14 @@ class Hub:
             ranker=lambda: self.serving.ranker,
             chat=self.chat,
             people=PeopleReadings(lambda: self.access.state, self.people, self.warehouse),
+            erasures=Erasures(
+                self.bus,
+                self.warehouse,
+                artifacts,
+                pseudonym_key(common),
+                settings.section("learning", HeadSettings),
+                lambda: self.streams.erasure.settled,
+            ),
             reward=RewardReadings(self.warehouse, partial(heads.newest, history=True), settings.section("reward", MixingSettings), texts),
         )
         self.app = create_app(services, self.streams, self._fail, self.access, (*common.allowed_hosts, own.host), own.path_prefix)
@@ -200,7 +209,8 @@ class Hub:
         self.failed.set()
 
     def _problems(self) -> list[str]:
-        return [without_paths(reason) for check in self.streams.checks.values() if (reason := check()) is not None]
+        reasons = [*(check() for check in self.streams.checks.values()), self.streams.erasure.problem]
+        return [without_paths(reason) for reason in reasons if reason is not None]
 
     def _lag(self) -> dict[str, int]:
         offsets = self.warehouse.offsets()

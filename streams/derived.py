@@ -14,9 +14,10 @@ from uuid import UUID
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from storage.artifacts import Artifacts
-from storage.errors import ArtifactError, EventError, WarehouseError
+from storage.errors import ArtifactError, EventError, TextLost, WarehouseError
 from storage.events import (
     CanaryStarted,
     DatasetFrozen,
@@ -29,14 +30,19 @@ from storage.events import (
     derived_id,
     unpack,
 )
+from storage.events.tokens import is_sealed
 from storage.settings import Settings
-from storage.snapshots.snapshot import RECIPE, TableName, freeze, open_snapshot
+from storage.snapshots.snapshot import RECIPE, freeze, open_snapshot
+from storage.texts.keys import FILE
+from storage.texts.sealed import bytes_of
 from storage.texts.texts import Texts
 from storage.warehouse.verify import Finding, What
 from storage.warehouse.warehouse import Warehouse
 from streams import runs
+from streams.erasure import SNAPSHOT_TABLES, erased_names, is_in, unrepeatable, without_erased
 from streams.evaluations import KINDS, RunArtifacts, lives_of
 from streams.stations.duel import duel_judgments
+from streams.stations.erasure import lost_keys
 from streams.versions import BASE, Version
 from trainers.data.preference import Entry
 from trainers.reward.online.learn import Head, head_id, learn, learn_all, load, new_head
@@ -68,6 +74,9 @@ def check_derived(warehouse: Warehouse, artifacts: Artifacts, settings: Settings
     _check_rewrites(warehouse, done)
     _check_reward(warehouse, settings, done)
     _check_versions(warehouse, artifacts, settings.common.home, done)
+    if lost := lost_keys(warehouse, Texts.of(settings.common)):
+        problem = f"{len(lost)} keys of sealed texts are lost, and nobody asked to erase these texts: restore it from a backup"
+        done.add("state", FILE, None, problem)
     return done
 
 
@@ -94,22 +103,37 @@ def _check_rewrites(warehouse: Warehouse, done: Verification) -> None:
 def _check_reward(warehouse: Warehouse, settings: Settings, done: Verification) -> None:
     """Fold the head again over all preferences and compare every update and the learner's checkpoint with it."""
     head_settings, sources = settings.section("learning", HeadSettings), settings.common.sources
+    spans = unrepeatable(_rows(warehouse, "erased_preferences"), head_settings)
     updates: dict[str, dict[int, RewardUpdated]] = {}
     for event in warehouse.events(RewardUpdated):
         assert isinstance(event, RewardUpdated)
         updates.setdefault(event.head_id, {})[event.sequence] = event
     texts = Texts.of(settings.common)
-    for embedding_hash, dimension in _embeddings(warehouse, texts):
+    for embedding_hash, dimension in _embeddings(warehouse):
         name = head_id(head_settings, embedding_hash, sources)
-        published = updates.pop(name, {})
+        published = _repeatable(updates.pop(name, {}), spans, done)
         path = settings.common.home / "learner" / name / "head.safetensors"
         checkpoint = _checkpoint(path, done)
+        if checkpoint is not None and is_in(checkpoint[1], spans):
+            done.not_covered.append("the learner's checkpoint: it learnt from people who are erased since, until the next reconciliation")
+            checkpoint = None
         if published or checkpoint is not None:
             head = new_head(head_settings, embedding_hash, dimension, sources)
             _compare_with_fold(warehouse, head, published, checkpoint, texts, done)
     if updates:
         n = sum(map(len, updates.values()))
         done.not_covered.append(f"{n} reward updates of heads with other settings, sources or formulation: not recomputed")
+
+
+def _repeatable(updates: dict[int, RewardUpdated], spans: Sequence[range], done: Verification) -> dict[int, RewardUpdated]:
+    """Those that can be computed again; the others are said to be not covered."""
+    kept = {sequence: update for sequence, update in updates.items() if not is_in(sequence, spans)}
+    if len(kept) < len(updates):
+        done.not_covered.append(
+            f"{len(updates) - len(kept)} reward updates between judgments of erased people and the reconciliation after their removal: "
+            "their features are gone"
+        )
+    return kept
 
 
 def _compare_with_fold(
@@ -136,14 +160,21 @@ def _compare_with_fold(
 def _learn(head: Head, entries: list[Any], texts: Texts) -> Head:
     """Learn the entries as the learner does: those that cannot be learnt only advance the sequence number."""
     try:
-        return learn_all(head, [Entry.of(entry, texts) for entry in entries])
+        return learn_all(head, [_entry(entry, texts) for entry in entries])
     except EventError:
         for entry in entries:
             try:
-                head = learn(head, Entry.of(entry, texts))
+                head = learn(head, _entry(entry, texts))
             except EventError:
                 head = replace(head, sequence=entry.sequence)
         return head
+
+
+def _entry(event: Any, texts: Texts) -> Entry:
+    try:
+        return Entry.of(event, texts)
+    except TextLost:  # nothing can be learnt from it any more
+        return Entry(event.sequence)
 
 
 def _compare_update(update: RewardUpdated, mean: np.ndarray, seen: int, done: Verification) -> None:
@@ -239,7 +270,7 @@ def _check_duel(
 ) -> None:
     """Compare the evidence with the judgments in the warehouse: none is invented, and none is left out that was not removed.
 
-    Groups are not compared: they may have been recorded or withdrawn since.
+    Groups are not compared: they may have been recorded or withdrawn since. Nor are judgments of erased people.
     """
     evidence = run_artifacts.evidence(event.evidence or "")
     if isinstance(evidence, str):
@@ -248,7 +279,8 @@ def _check_duel(
     standing = {each.sequence for each in duel_judgments(warehouse, version, sources)}
     known = duel_judgments(warehouse, version, sources, removed=True)
     stored = {each.sequence: (each.recruiter, each.outcome, each.live) for each in known}
-    wrong = [sequence for sequence, each in given.items() if stored.get(sequence) != each]
+    erased = {row["sequence"] for row in _rows(warehouse, "erased_preferences")}
+    wrong = [sequence for sequence, each in given.items() if stored.get(sequence) != each and sequence not in erased]
     missing = [sequence for sequence in standing if sequence <= event.through_sequence and sequence not in given]
     if wrong or missing:
         what = f"judgments {sorted(wrong + missing)[:5]} of its evidence are not those of the warehouse"
@@ -256,7 +288,7 @@ def _check_duel(
 
 
 def check_snapshot(warehouse: Warehouse, artifacts: Artifacts, event: DatasetFrozen, done: Verification) -> None:
-    """Freeze again with the same cut and compare the rows."""
+    """Freeze again with the same cut and compare the rows, without those of erased people."""
     try:
         snapshot = open_snapshot(artifacts.get(event.snapshot))
     except ArtifactError:
@@ -282,21 +314,33 @@ def check_snapshot(warehouse: Warehouse, artifacts: Artifacts, event: DatasetFro
             done.not_covered.append(f"snapshot of run {event.run_id}: {error}")
             return
         again = open_snapshot(Path(scratch) / "again")
-        tables: tuple[TableName, ...] = ("preferences", "prompts", "groups", "ratings")
-        differing = [name for name in tables if not _same(snapshot.stored(name), again.stored(name))]
+        erased_people = erased_names(warehouse)
+        stored = {name: snapshot.stored(name) for name in SNAPSHOT_TABLES}
+        kept = {name: without_erased(table, erased_people) for name, table in stored.items()}
+        erased = sum(stored[name].num_rows - kept[name].num_rows for name in SNAPSHOT_TABLES)
+        if erased:
+            done.not_covered.append(f"snapshot of run {event.run_id}: {erased} rows of people who are erased since")
+        differing = [name for name in SNAPSHOT_TABLES if not _same(kept[name], _comparable(again.stored(name), kept[name], erased))]
     if differing or manifest.run_id != event.run_id:
         problem = f"freezing again gives different {' and '.join(differing)}" if differing else "its manifest names another run"
         done.add("derived", f"snapshot of run {event.run_id}", event.event_id, problem)
+
+
+def _comparable(again: pa.Table, kept: pa.Table, erased: int) -> pa.Table:
+    """The rows frozen again, without the replies that stand in for the first one to a prompt, if that is erased."""
+    if not erased or "reply_id" not in again.schema.names:
+        return again
+    return again.filter(pc.is_in(again["reply_id"], kept["reply_id"].combine_chunks()))
 
 
 def _same(one: pa.Table, other: pa.Table) -> bool:
     return bool(one.equals(other.cast(one.schema))) if one.schema.names == other.schema.names else False
 
 
-def _embeddings(warehouse: Warehouse, texts: Texts) -> list[tuple[str, int]]:
+def _embeddings(warehouse: Warehouse) -> list[tuple[str, int]]:
     """Embedding hashes of the preferences, each with the number of components of vectors of the most frequent length."""
     rows = warehouse.query("embeddings").to_pylist()
-    return [(row["embedding_hash"], len(unpack(texts.opened(row["a"])))) for row in rows]
+    return [(row["embedding_hash"], bytes_of(row["a"]) // 4 if is_sealed(row["a"]) else len(unpack(row["a"]))) for row in rows]
 
 
 def _numbered(warehouse: Warehouse) -> Iterator[Any]:

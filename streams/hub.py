@@ -22,6 +22,7 @@ from streams.gc_pause import ScheduledFullCollections
 from streams.health import Check
 from streams.stations.contexts import HubContext
 from streams.stations.coordinator import Coordinator
+from streams.stations.erasure import Erasure
 from streams.stations.runner import Runner
 from streams.stations.sink import GROUP, Listener, Sink
 from streams.stations.table import consumer, consumers_of
@@ -48,6 +49,7 @@ class HubStreams:
         self._stations = {row.name: row.build(context) for row in consumers_of("hub")}
         self.sink: Sink = self._stations["sink"]
         self.coordinator: Coordinator = self._stations["coordinator"]
+        self.erasure: Erasure = self._stations["erasure"]
         self.sink.listeners += [station.wake_for for station in self._stations.values() if hasattr(station, "wake_for")]
         metrics.reader_lag(GROUP, lambda: lag(bus, GROUP, consumer("sink").topics))
         metrics.waiting_judgments(lambda: warehouse.waiting)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from access.widget.tokens import WidgetTokens
 from dashboard.actions.chat import ChatDesk
+from dashboard.actions.erasures import Erasures
 from dashboard.actions.exports import Exporter
 from dashboard.actions.manual_runs import ManualRuns
 from dashboard.actions.rating_queue import RatingQueue
@@ -58,6 +59,7 @@ class Services:
     ranker: Callable[[], Ranker | None]
     chat: ChatDesk
     people: PeopleReadings
+    erasures: Erasures
 
 
 def files(*kinds: str) -> dict[int | str, dict[str, Any]]:

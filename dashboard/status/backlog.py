@@ -55,9 +55,18 @@ class Outstanding:
 
     def __init__(self, warehouse: Warehouse, opinions: int) -> None:
         self.opinions = opinions
-        parameters = {"opinions": opinions}
-        keys = warehouse.query("pair_keys", parameters)
+        self._warehouse = warehouse
         self._lock = threading.Lock()
+        self.count()
+
+    def count(self) -> None:
+        """Count all stored pairs and judgments: at the start, and when some are deleted."""
+        with self._lock:
+            self._count()
+
+    def _count(self) -> None:
+        warehouse, parameters = self._warehouse, {"opinions": self.opinions}
+        keys = warehouse.query("pair_keys", parameters)
         self._reached = {state: Seen(keys.filter(pc.equal(keys["state"], state))["key"].to_numpy()) for state in STATES}
         self._to_rate: int = warehouse.query("pairs_to_rate", parameters).to_pylist()[0]["n"]
         self._waiting: dict[int, dict[UUID, datetime]] = defaultdict(dict)

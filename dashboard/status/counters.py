@@ -1,6 +1,6 @@
 """Counts of events per station, updated as the sink commits, so that a reading needs no query.
 
-The counts are read from the warehouse when the hub starts; after that, each commit is added.
+The counts are read from the warehouse when the hub starts, and after an erasure; otherwise each commit is added.
 """
 
 import threading
@@ -39,6 +39,10 @@ class Tally:
         self._warehouse = warehouse
         self._lock = threading.Lock()
         self._changed: set[type[Event]] = set(EVENTS.values())
+        self._count()
+
+    def _count(self) -> None:
+        warehouse = self._warehouse
         at = {row["station"]: row["n"] for row in warehouse.query("counts").to_pylist()}
         self._counts = Counter({station: at[station] for station in STATIONS.values()})
         self._sources = Counter({(row["station"], row["source"]): row["n"] for row in warehouse.query("sources").to_pylist()})
@@ -50,8 +54,12 @@ class Tally:
     def note(self, applied: Applied) -> None:
         """Add the events of a commit. Called in the sink's thread."""
         with self._lock:
+            self._changed |= {type(event) for event in applied.stored}
+            if applied.deleted:
+                self._changed = set(EVENTS.values())
+                self._count()
+                return
             for event in applied.stored:
-                self._changed.add(type(event))
                 if (station := STATIONS.get(type(event))) is not None:
                     self._counts[station] += 1
                     self._sources[station, event.source] += 1

@@ -74,7 +74,10 @@ class Readings:
     def note(self, applied: Applied) -> None:
         """Add the events of a commit. Called in the sink's thread."""
         self._tally.note(applied)
-        self.outstanding.note(applied.stored)
+        if applied.deleted:
+            self.outstanding.count()
+        else:
+            self.outstanding.note(applied.stored)
         self._history.extend(event.model_dump(exclude={"mean"}) for event in applied.stored if isinstance(event, RewardUpdated))
 
     def take(self, revision: int) -> shown.Reading:

@@ -318,6 +318,25 @@ def export(
     _print(f"{export_file(Settings.read(), file, chosen, [origin.value for origin in source or ()])} records written to {file}")
 
 
+@app.command()
+def erase(
+    candidate: Annotated[str | None, typer.Option(help="The candidate's id, as the product sends it in `user`.")] = None,
+    recruiter: Annotated[str | None, typer.Option(help="The recruiter's name, as the product sends it.")] = None,
+    conversation: Annotated[str | None, typer.Option(help="A conversation's id, where the product names no candidate.")] = None,
+    json_file: JSONOption = None,
+) -> None:
+    """Erase a person for good: rows deleted, keys of their texts destroyed, judgments out of the reward. The hub has to run."""
+    from deploy.cli import erase as erasure
+
+    what, name = erasure.one_of(candidate, recruiter, conversation)
+    found = erasure.erase(Settings.read(), what, name)
+    for line in erasure.told(found):
+        _print(line)
+    _write_json(json_file, found)
+    if found["plain"]:
+        raise typer.Exit(1)
+
+
 # ---- training without bus or hub
 
 

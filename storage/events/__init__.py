@@ -24,6 +24,7 @@ from storage.events.fields import MAX_TEXT, Choice, Finite, Identifier, Moment, 
 from storage.events.ids import derived_id, new_id, now
 from storage.events.outcomes import GroupsRecorded, OutcomeRecorded
 from storage.events.preferences import HubClaimed, Numbered, PreferenceJoined, PreferenceRemoved, SequenceGap, Watermark, advance
+from storage.events.privacy import Erasable, PersonErased
 from storage.events.quarantine import EventQuarantined
 from storage.events.safety import Intervention, InterventionMade
 from storage.events.training import DatasetFrozen, RewardUpdated, RunClaimed, TrainingFailed, TrainingProgress, TrainingRequested
@@ -67,6 +68,7 @@ EVENTS: dict[str, type[Event]] = {
         SignedOut,
         RequestsRefused,
         DecisionMade,
+        PersonErased,
     )
 }
 
@@ -79,6 +81,7 @@ __all__ = [
     "DatasetFrozen",
     "DecisionMade",
     "DuelDecided",
+    "Erasable",
     "Event",
     "EventQuarantined",
     "Finite",
@@ -104,6 +107,7 @@ __all__ = [
     "PairEmbedded",
     "Part",
     "PersonAdded",
+    "PersonErased",
     "PersonRemoved",
     "PreferenceJoined",
     "PreferenceRemoved",

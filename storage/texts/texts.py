@@ -6,7 +6,7 @@ Decoding an event needs no keys, and neither does the warehouse: both hold what 
 import base64
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
 import orjson
@@ -87,6 +87,16 @@ class Texts:
     def sealed_like(self, vector: str, token: str) -> str:
         """The vector, sealed under the key of ``token``; as it is if that is a plain text."""
         return self._cipher(kid_of(token)).seal(base64.b64decode(vector), "v") if is_sealed(token) else vector
+
+    def destroy(self, kids: Collection[str]) -> None:
+        """Destroy the keys: what is sealed under them is erased. Other processes may open it for ``KEPT`` seconds more; idempotent."""
+        if self._keys is not None:
+            self._keys.destroy(kids)
+            self._ciphers = {}
+
+    def lost(self, kids: Iterable[str]) -> set[str]:
+        """Those of the keys that are not in the store."""
+        return {kid for kid in kids if self._keys is None or self._keys.get(kid) is None}
 
     def _of_column(self, name: str, value: str) -> str:
         if name.endswith("prompt") and _MARK_IN_JSON in value:

@@ -28,9 +28,12 @@ class Refusal(NamedTuple):
 
 @dataclass(frozen=True)
 class Applied:
-    """Result of a batch: stored events, number of duplicates skipped, entries for quarantine, preferences numbered."""
+    """Result of a batch: stored events, number of duplicates skipped, entries for quarantine, preferences numbered; and of erased people,
+    the number of events not stored and of stored rows deleted."""
 
     stored: tuple[Event, ...]
     repeated: int
     refused: tuple[Refusal, ...]
     numbered: tuple[Numbered, ...]
+    dropped: int = 0
+    deleted: int = 0

@@ -5,7 +5,7 @@ input is registered once and the statement is prepared over it; each execution s
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from storage.events import Event, Numbered, PreferenceJoined, PreferenceRemoved
 from storage.warehouse.entries import Fact
-from storage.warehouse.rows import POSITION, TABLES, arrow_of, table_of_events
+from storage.warehouse.erasure import Name, keys_in
+from storage.warehouse.rows import POSITION, TABLES, arrow_of, row_of, table_of_events
 
 LOGGED = "preference_logged"
 COMPACT_AFTER = 10_000  # rows of the offsets table
@@ -62,6 +63,20 @@ class Inserts:
         for kind in (PreferenceJoined, PreferenceRemoved):
             if events := [entry for entry in numbered if type(entry) is kind]:
                 yield TABLES[kind], table_of_events(kind, events, self.schema(TABLES[kind]), {})
+
+    def rows_erased(self, names: Sequence[Name]) -> Iterator[Rows]:
+        """Rows of newly erased names."""
+        if names:
+            yield "erased", arrow_of(dict(zip(("what", "name"), zip(*names, strict=True), strict=True)), self.schema("erased"))
+
+    def rows_repeated(self, facts: Iterable[Fact]) -> Iterator[Rows]:
+        """The keys of texts in repeats of stored events."""
+        found = [(event.event_id, kid) for _, _, event in facts for kid in keys_in(row_of(event))]
+        if found:
+            yield (
+                "repeated_key",
+                arrow_of(dict(zip(("event_id", "kid"), zip(*found, strict=True), strict=True)), self.schema("repeated_key")),
+            )
 
     def insert(self, table: str, rows: pa.Table) -> None:
         """Append the rows; columns are matched by name."""

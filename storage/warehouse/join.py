@@ -8,6 +8,7 @@ order within each partition, not on how topics interleave.
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from storage.events import (
     PairEmbedded,
     PreferenceJoined,
     PreferenceRemoved,
+    Source,
     Stratum,
     Vector,
     assembled,
@@ -112,6 +114,25 @@ class Join:
                 cache.popitem(last=False)
         return numbered
 
+    def forget(self, pairs: Iterable[int], recruiters: Collection[str]) -> None:
+        """Drop erased pairs, given by ``UUID.int``, and what erased recruiters said; no later event of theirs may be passed."""
+        for key in pairs:
+            for known in (self._incomplete, self._unjudged, self._judged):
+                known.pop(key, None)
+        if recruiters:
+            self._judged.clear()  # fetched again when it is needed
+            for pair in self._incomplete.values():
+                pair.waiting = [judgment for judgment in pair.waiting if judgment.recruiter not in recruiters]
+        self.waiting = sum(len(pair.waiting) for pair in self._incomplete.values())
+
+    def remove(self, preferences: Iterable[Mapping[str, Any]], at: datetime) -> list[Numbered]:
+        """Number the removal of erased preferences, rows of the query ``erased_preferences``, that nothing removes yet, at this time."""
+        return [
+            self._removal(UUID(row["judgment_event_id"]), row["sequence"], at, row["source"])
+            for row in preferences
+            if row["removed_by"] is None
+        ]
+
     def settle(self, missed: Iterable[tuple[Pair, JudgmentGiven]]) -> list[Numbered]:
         """Number stored judgments that the numbered preferences do not reflect; the pair's ``standing`` holds what is numbered."""
         numbered: list[Numbered] = []
@@ -152,15 +173,7 @@ class Join:
         assert pair.stratum is not None
         held = pair.standing.get(judgment.recruiter)
         if held is not None and held.sequence is not None:
-            removed = PreferenceRemoved(
-                event_id=derived_id("PreferenceRemoved", held.event_id),
-                occurred_at=judgment.occurred_at,
-                source=judgment.source,
-                epoch=self.epoch,
-                sequence=self._next(),
-                removes=held.sequence,
-            )
-            numbered.append(removed)
+            numbered.append(self._removal(held.event_id, held.sequence, judgment.occurred_at, judgment.source))
         sequence = None
         if is_decisive(judgment):
             sequence = self._next()
@@ -180,6 +193,16 @@ class Join:
             }
             numbered.append(assembled(PreferenceJoined, values))
         pair.standing[judgment.recruiter] = Standing(judgment.event_id, sequence)
+
+    def _removal(self, judgment: UUID, removes: int, occurred_at: datetime, source: Source) -> PreferenceRemoved:
+        return PreferenceRemoved(
+            event_id=derived_id("PreferenceRemoved", judgment),
+            occurred_at=occurred_at,
+            source=source,
+            epoch=self.epoch,
+            sequence=self._next(),
+            removes=removes,
+        )
 
     def _next(self) -> int:
         self.sequence += 1

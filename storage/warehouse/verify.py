@@ -1,7 +1,8 @@
 """Compares the warehouse with the log, id by id and column by column, in batches, against one consistent snapshot of the warehouse.
 
-Used by ``feedbackloop verify`` and the hub's ``/v1/verify``. Each event on the log is converted to a row and compared with the stored one;
-numbered preferences are compared with ``feedback.preferences``.
+Events of erased people are expected to have no row, and nobody may be erased of whom the log does not say so. Used by ``feedbackloop
+verify`` and the hub's ``/v1/verify``. Each event on the log is converted to a row and compared with the stored one; numbered preferences
+are compared with ``feedback.preferences``.
 """
 
 from collections import defaultdict
@@ -17,6 +18,7 @@ from storage.errors import EventUnreadable, SchemaTooNew
 from storage.events import Event, HubClaimed, PreferenceJoined, PreferenceRemoved
 from storage.events.wire import decode
 from storage.warehouse.database import statement
+from storage.warehouse.erasure import Erased, Name
 from storage.warehouse.inserts import LOGGED
 from storage.warehouse.rows import TABLES, row_of
 from storage.warehouse.warehouse import Warehouse
@@ -25,7 +27,7 @@ BATCH = 2_000
 NUMBERED = (PreferenceJoined, PreferenceRemoved)
 POSITIONED_TABLES = {kind: table for kind, table in TABLES.items() if kind not in NUMBERED}
 
-What = Literal["missing", "doubled", "altered", "unknown", "offset", "preference", "derived", "artifact", "state"]
+What = Literal["missing", "doubled", "altered", "unknown", "offset", "preference", "derived", "artifact", "state", "erased"]
 LogEntry = tuple[str, int, int, bytes]
 Row = dict[str, Any]
 EventIn = Callable[[LogEntry], Event]
@@ -91,6 +93,8 @@ class _Comparison:
             text = f"SELECT log_topic, log_partition, max(log_offset) AS last FROM {table} GROUP BY ALL"
             for row in self._rows(text):
                 self._tables[row["log_topic"], row["log_partition"]][table] = row["last"]
+        self._erased = Erased((row["what"], row["name"]) for row in self._rows(statement("erased")))
+        self._justified: set[Name] = set()  # erased names that follow from the log
         self._epoch = self._tail = 0
         self._claimed: set[int] = set()
 
@@ -103,6 +107,7 @@ class _Comparison:
             for partition, part in partitions.items():
                 self._compare(partition, part)
         self._compare_ends()
+        self._compare_erased()
         unpublished = self._compare_numbers()
         return Report(
             entries=self._entries,
@@ -142,6 +147,11 @@ class _Comparison:
                 continue
             if isinstance(event, NUMBERED) and effective:
                 numbered.append(event)
+            self._justified |= set(self._erased.names_from(event, expected))
+            if self._erased.covers(event):
+                for _, row in rows:
+                    self._add_finding("erased", where, row["event_id"], f"the row of an erased {event.kind} is still there")
+                continue
             if not rows:
                 absent[LOGGED if isinstance(event, NUMBERED) else POSITIONED_TABLES[type(event)]].append((where, event))
             if len(rows) > 1:
@@ -216,6 +226,14 @@ class _Comparison:
         for table in POSITIONED_TABLES.values():
             for row in self._rows(f"SELECT event_id, count(*) AS n FROM {table} GROUP BY event_id HAVING n > 1"):
                 self._add_finding("doubled", table, row["event_id"], f"{row['n']} rows of {table} have this id")
+
+    def _compare_erased(self) -> None:
+        """Check that exactly the names are erased that follow from the log."""
+        here = {(what, name) for what, names in self._erased.names.items() for name in names}
+        for what, name in here - self._justified:
+            self._add_finding("erased", f"{what} {name}", None, "it is erased in the warehouse, and no entry of the log says so")
+        for what, name in self._justified - here:
+            self._add_finding("erased", f"{what} {name}", None, "it is erased by an entry of the log, and the warehouse does not say so")
 
     def _compare_numbers(self) -> int:
         """Check for duplicate and missing sequence numbers; return how many are not published yet."""

@@ -17,10 +17,11 @@ import numpy as np
 import pyarrow as pa
 
 from storage.errors import WarehouseError
-from storage.events import Event, HubClaimed, Numbered, PreferenceJoined, PreferenceRemoved
+from storage.events import Event, HubClaimed, Numbered, PreferenceJoined, PreferenceRemoved, now
 from storage.warehouse.database import connect, statement
 from storage.warehouse.deduplication import Deduplicator
 from storage.warehouse.entries import Applied, Entry, Fact
+from storage.warehouse.erasure import Eraser, Reached
 from storage.warehouse.inserts import Inserts, Rows
 from storage.warehouse.join import Join
 from storage.warehouse.join_state import incomplete_pairs, known_pairs, missed_judgments
@@ -112,10 +113,19 @@ class Warehouse:
                 facts = [fact for fact in unread if type(fact[2]) not in NUMBERED] if preferences else unread
                 split = self._deduplicator.split(facts, self._stored_rows)
                 self._read_back(numbering_events)
-                numbered = self._join.step([event for _, _, event in split.fresh]) if self._join else []
+                self._insert_all(self._inserts.rows_repeated((*split.repeated, *(refusal.entry for refusal in split.refused))))
+                reached = self._eraser.step(split.fresh)
+                self._insert_all(self._inserts.rows_erased(reached.names))
+                numbered = self._number(reached)
                 # Build all rows first, then insert them: alternating would evict Python's data and DuckDB's from the CPU cache in turn.
                 inserts = self._inserts
-                self._insert_all([*inserts.rows_of(split.fresh), *inserts.log_positions_of(preferences), *inserts.rows_numbered(numbered)])
+                self._insert_all(
+                    [
+                        *inserts.rows_of(reached.kept),
+                        *inserts.log_positions_of(preferences),
+                        *inserts.rows_numbered(numbered),
+                    ]
+                )
                 inserts.store_offsets(offsets, self._offsets)
             # Update in-memory state only after the commit; a failed batch has reset it from the tables.
             self._offsets = offsets
@@ -123,13 +133,15 @@ class Warehouse:
             if len(self._recent_ids) > 2 * RECENT_IDS:
                 self._recent_ids = dict(itertools.islice(self._recent_ids.items(), len(self._recent_ids) - RECENT_IDS, None))
             self._deduplicator.remember(split)
-        skipped = {id(fact) for fact in (*split.repeated, *(refusal.entry for refusal in split.refused))}
+        skipped = {id(fact) for fact in (*split.repeated, *(refusal.entry for refusal in split.refused), *reached.dropped)}
         stored = [fact for fact in unread if id(fact) not in skipped] if skipped else unread
         return Applied(
             stored=tuple([event for _, _, event in stored]),
-            repeated=len(batch) - unreadable - len(stored) - len(split.refused),
+            repeated=len(batch) - unreadable - len(stored) - len(split.refused) - len(reached.dropped),
             refused=tuple(split.refused),
             numbered=tuple(numbered),
+            dropped=len(reached.dropped),
+            deleted=reached.deleted,
         )
 
     def claim_epoch(self, epoch: int, *, published: int) -> tuple[Numbered, ...]:
@@ -161,7 +173,7 @@ class Warehouse:
             self._numbering = True
             self._epoch = epoch
             join = self._new_join()
-            numbered = join.settle(missed_judgments(self._ask))
+            numbered = [*join.remove(self._ask("erased_preferences"), now()), *join.settle(missed_judgments(self._ask))]
             self._insert_all(self._inserts.rows_numbered(numbered))
             self._join = join
         return tuple(numbered)
@@ -255,7 +267,19 @@ class Warehouse:
         self._recent_ids = {}
         self._inserts = Inserts(self._connection)
         self._deduplicator = Deduplicator(self._sql(statement("known_ids"))["half"].to_numpy())
+        self._eraser = Eraser(self._connection)
         self._join = self._new_join() if self._numbering else None
+
+    def _number(self, reached: Reached) -> list[Numbered]:
+        """Number the removals of what is erased, then the preferences of the batch."""
+        if self._join is None:
+            return []
+        pairs, recruiters = reached.of("pair"), reached.of("recruiter")
+        removals: list[Numbered] = []
+        if pairs or recruiters:
+            self._join.forget((UUID(pair).int for pair in pairs), recruiters)
+            removals = self._join.remove(self._ask("erased_preferences"), now())
+        return removals + self._join.step([event for _, _, event in reached.kept])
 
     def _new_join(self) -> Join:
         return Join(self._epoch, self._last_sequence, incomplete_pairs(self._ask), lambda ids: known_pairs(self._ask, ids))

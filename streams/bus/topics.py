@@ -61,6 +61,7 @@ ACCESS = Topic(
     "",
     1,
 )
+ERASURES = Topic("privacy.erasures", (events.PersonErased,), "", 1)
 
 TOPICS: dict[str, Topic] = {
     topic.name: topic
@@ -80,6 +81,7 @@ TOPICS: dict[str, Topic] = {
         PROGRESS,
         VERSIONS,
         ACCESS,
+        ERASURES,
     )
 }
 

@@ -13,6 +13,7 @@ from storage.events import (
     DatasetFrozen,
     DecisionMade,
     DuelDecided,
+    Erasable,
     Event,
     EventQuarantined,
     GateResult,
@@ -31,6 +32,7 @@ from storage.events import (
     PairDrawn,
     PairEmbedded,
     PersonAdded,
+    PersonErased,
     PersonRemoved,
     PreferenceJoined,
     PreferenceRemoved,
@@ -93,6 +95,7 @@ TOPICS = {
     SignedOut: "access",
     RequestsRefused: "access",
     DecisionMade: "access",
+    PersonErased: "privacy.erasures",
 }
 
 
@@ -221,6 +224,26 @@ def thumb(number: int, way: str = "up", recruiter: str = "r-1", minute: float = 
     )
 
 
+def rewrite(number: int, recruiter: str = "r-1", **values: Any) -> ResponseEdited:
+    """A rewrite of the reply of conversation ``number``; its pair is that of ``number + 100``."""
+    return ResponseEdited(
+        **{
+            "event_id": id_of("rewritten", number, recruiter),
+            "occurred_at": at(number),
+            "source": "product",
+            "pair_id": id_of("pair", number + 100),
+            "reply_id": id_of("reply", number),
+            "recruiter": recruiter,
+            "edited": f"On Wednesday, for job {number}.",
+        }
+        | values
+    )
+
+
+def erasure(what: Erasable, name: str) -> PersonErased:
+    return PersonErased(event_id=derived_id("PersonErased", what, name), occurred_at=at(500), source="product", what=what, name=name)
+
+
 def one_of_each() -> list[Event]:
     """An event of every kind, with every optional field set."""
     run, said = (
@@ -321,6 +344,7 @@ def one_of_each() -> list[Event]:
         SignedOut(**common, person="p-1"),
         RequestsRefused(**common, caller="key:chat", request="GET /export", status=403, times=3),
         DecisionMade(**common, caller="key:ops", decision=run),
+        PersonErased(**common, what="candidate", name="c-gone"),
     ]
     assert {type(event) for event in events} == set(EVENTS.values())
     return events

@@ -14,6 +14,7 @@ from storage.events import (
     DatasetFrozen,
     ModelEvaluated,
     ModelPromoted,
+    PersonErased,
     ReviewDecided,
     RewardUpdated,
     RunClaimed,
@@ -27,6 +28,7 @@ from storage.snapshots.snapshot import freeze
 from storage.warehouse.warehouse import Warehouse
 from streams.bus.protocol import records_of
 from streams.derived import UNCHECKED, Verification, check_derived, check_snapshot
+from streams.erasure import erased_names, reconciled_after, trained_on, unrepeatable
 from streams.stations.sink import Sink
 from streams.versions import version_name
 from tests.storage.facts import features, judgment, pair, reply, thumb
@@ -232,3 +234,38 @@ def test_a_remembered_champion_that_never_was_one_is_found(home: Home) -> None:
         assert [what for what, _ in home.findings()] == ["state"]
     memory.write_bytes(orjson.dumps(("base", None)))
     assert home.findings() == []
+
+
+def test_what_erased_people_leave_is_not_covered_and_nothing_else_is_found(home: Home) -> None:
+    before = not_covered(home)
+    home.publish(PersonErased(source="product", what="candidate", name="c-4"), PersonErased(source="product", what="recruiter", name="r-2"))
+    assert home.findings() == []
+    said = sorted(set(not_covered(home)) - set(before))
+    assert len(said) == 3
+    assert said[0].startswith("2 reward updates between judgments of erased people")
+    assert said[1].startswith("snapshot of run ")
+    assert said[1].endswith("rows of people who are erased since")
+    assert said[2].startswith("the learner's checkpoint: it learnt from people who are erased since")
+    (found,) = trained_on(home.warehouse, home.artifacts, erased_names(home.warehouse))
+    assert (found.run_id, found.version) == (str(home.evaluated.run_id), home.evaluated.version)
+    assert ("derived", "preference 5") in [(what, words.split(":")[0]) for what, words in home.tamper("DELETE FROM erased")]
+
+
+def test_a_snapshot_changed_after_an_erasure_is_still_found(home: Home) -> None:
+    home.publish(PersonErased(source="product", what="candidate", name="c-4"))
+    assert any("gives different prompts" in words for _, words in home.tamper("UPDATE reply_sent SET version = 'other'"))
+
+
+def test_a_head_cannot_be_repeated_from_an_erased_preference_to_the_reconciliation_after_its_removal() -> None:
+    settings = HeadSettings(reconcile_every=40, reconcile_steadily=4_000)
+    rows: list[dict[str, Any]] = [
+        {"sequence": 5, "removed_by": 33},
+        {"sequence": 30, "removed_by": 91},
+        {"sequence": 200, "removed_by": None},
+    ]
+    assert [reconciled_after(number, settings) for number in (1, 33, 50, 51, 91)] == [50, 50, 50, 90, 130]
+    assert unrepeatable(rows, settings) == [range(5, 130), range(200, 2**62)]
+
+
+def not_covered(home: Home) -> list[str]:
+    return check_derived(home.warehouse, home.artifacts, home.settings).not_covered

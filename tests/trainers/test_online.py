@@ -1,6 +1,6 @@
 """The online head against independent computations, and its guarantees."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -297,6 +297,31 @@ def test_a_removed_judgment_leaves_no_trace_after_the_next_reconciliation(at: in
     assert apart(removed, clean) <= 1e-8
     assert np.abs(triangle(removed) - triangle(clean)).max() <= 1e-8
     assert removed.overall.recruiters == pytest.approx(clean.overall.recruiters)
+
+
+def test_many_removals_at_once_give_the_same_bits_and_copy_the_history_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "FOLD_AT", 10)  # so that most judgments are settled
+    events = drawn(70, D, seed=9)
+    gone = [*range(1, 60, 2), 70, 70, 999]  # one of them twice, and one that was never learnt
+    entries = [*events, *(removal(71 + place, number) for place, number in enumerate(gone))]
+    copies: list[int] = []
+    without = history.History.without
+
+    def counted(self: history.History, numbers: Collection[int]) -> history.History:
+        copies.append(len(numbers))
+        return without(self, numbers)
+
+    monkeypatch.setattr(history.History, "without", counted)
+    start = fresh(reconcile_every=40)
+    one_by_one = start
+    for entry in entries:
+        one_by_one = learn(one_by_one, entry)
+    copies.clear()
+    at_once = learn_all(start, entries)
+    assert copies == [20, 11]  # before and after the reconciliation at 80, which takes effect at 90
+    assert same_bits(at_once, one_by_one)
+    assert at_once.judgments_seen == one_by_one.judgments_seen == 70 - 31
+    assert at_once.history.rows().tobytes() == one_by_one.history.rows().tobytes()
 
 
 def test_removing_the_latest_judgment_restores_the_head_before_it() -> None:

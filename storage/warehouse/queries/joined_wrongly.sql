@@ -1,8 +1,9 @@
--- Numbered preferences that do not match their judgment, pair and features, with the fields that differ.
+-- Numbered preferences that do not match their judgment, pair and features, with the fields that differ; not those of erased people,
+-- whose sources are gone.
 WITH pairs AS (SELECT pair_id, arg_min(stratum, rowid) AS stratum FROM pair_drawn GROUP BY pair_id),
 compared AS (
     SELECT
-        joined.sequence, joined.event_id,
+        joined.sequence, joined.event_id, judgment_pair_id, judgment_recruiter,
         list_filter([
             CASE WHEN given.event_id IS NULL THEN 'its judgment, which is not there' END,
             CASE WHEN given.pair_id <> judgment_pair_id THEN 'the pair' END,
@@ -26,4 +27,10 @@ compared AS (
         ON embedded.pair_id = joined.judgment_pair_id AND embedded.embedding_hash = joined.embedding_hash
         AND embedded.a = joined.a AND embedded.b = joined.b
 )
-SELECT sequence, event_id, differing FROM compared WHERE len(differing) > 0 ORDER BY sequence
+SELECT sequence, event_id, differing
+FROM compared
+WHERE
+    len(differing) > 0
+    AND judgment_pair_id NOT IN (SELECT name::UUID FROM erased WHERE what = 'pair')
+    AND judgment_recruiter NOT IN (SELECT name FROM erased WHERE what = 'recruiter')
+ORDER BY sequence

@@ -23,4 +23,5 @@ SELECT (event_id::UHUGEINT & 18446744073709551615::UHUGEINT)::UBIGINT AS half FR
     UNION ALL SELECT event_id FROM canary_started
     UNION ALL SELECT event_id FROM model_promoted
     UNION ALL SELECT event_id FROM model_rolled_back
+    UNION ALL SELECT event_id FROM person_erased
 )

@@ -5,7 +5,7 @@ lie in files of their own, which a checkpoint writes once and references by hash
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from itertools import islice
@@ -202,10 +202,10 @@ class History:
             start -= len(shard.array)
         raise AssertionError("settled rows and shards disagree")
 
-    def without(self, sequence: int) -> "History":
-        """The history without the row of ``sequence``."""
-        tail = [entry for entry in self.tail if entry[0]["sequence"] != sequence]
-        remaining = self.settled["sequence"] != sequence
+    def without(self, sequences: Collection[int]) -> "History":
+        """The history without the rows of these numbers; it costs a copy, however many they are."""
+        tail = [entry for entry in self.tail if int(entry[0]["sequence"]) not in sequences]
+        remaining = ~np.isin(self.settled["sequence"], list(sequences))
         return History.of(self.dimension, self.settled[remaining], self._of_settled(remaining), tail, self.names)
 
     def through(self, sequence: int) -> "History":

@@ -8,7 +8,7 @@ So a reconciliation can be computed in the background while learning goes on (``
 
 import math
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -24,7 +24,7 @@ from trainers.reward.online.head import Head, Prediction, Taste, head_id, new_he
 from trainers.reward.online.history import STORED, UNANSWERED, row_type
 from trainers.reward.online.reconciliation import reconcile, single_threaded_blas
 from trainers.reward.online.recruiters import Recruiter
-from trainers.reward.online.settings import OVERALL
+from trainers.reward.online.settings import OVERALL, HeadSettings
 
 __all__ = [
     "Head",
@@ -72,8 +72,8 @@ def learn_all(head: Head, entries: Iterable[Entry], reconciled: Reconcile = _rec
     fresh = _checked(head, entries)
     with single_threaded_blas():
         head = _writable(head, _touched(fresh, head), in_place=in_place)
-        for entry in fresh:
-            head = _next(head, entry, reconciled)
+        for step in _steps(fresh, head.settings):
+            head = _next(head, step, reconciled)
     return head
 
 
@@ -124,19 +124,38 @@ def held_at(head: Head, sequence: int) -> Head:
     return replace(head, history=head.history.through(sequence), sequence=sequence)
 
 
-def _next(head: Head, entry: Entry, reconciled: Reconcile) -> Head:
+def _steps(entries: Iterable[Entry], settings: HeadSettings) -> Iterator[Sequence[Entry]]:
+    """The entries one by one, and consecutive removals together, up to where a reconciliation takes effect: each copies the history."""
+    removals: list[Entry] = []
+    for entry in entries:
+        if entry.removes is not None:
+            removals.append(entry)
+        if removals and (entry.removes is None or _takes_over(settings, entry.sequence)):
+            yield removals
+            removals = []
+        if entry.removes is None:
+            yield (entry,)
+    if removals:
+        yield removals
+
+
+def _takes_over(settings: HeadSettings, sequence: int) -> bool:
+    """Whether a reconciliation takes effect at this sequence number."""
+    through = sequence - settings.taken_over_after
+    return through > 0 and settings.reconciled_through(through) == through
+
+
+def _next(head: Head, step: Sequence[Entry], reconciled: Reconcile) -> Head:
+    entry = step[-1]
     if entry.removes is not None:
-        head = _remove(head, entry.sequence, entry.removes)
+        head = _remove(head, step)
     elif entry.preference is not None and admissible(head, entry.preference):
         head = _add(head, entry.sequence, entry.preference)
     else:
         head = replace(head, sequence=entry.sequence)
-    through = head.sequence - head.settings.taken_over_after
-    return (
-        _with_later_judgments(reconciled(held_at(head, through)), head)
-        if through > 0 and head.settings.reconciled_through(through) == through
-        else head
-    )
+    if not _takes_over(head.settings, head.sequence):
+        return head
+    return _with_later_judgments(reconciled(held_at(head, head.sequence - head.settings.taken_over_after)), head)
 
 
 def _with_later_judgments(base: Head, head: Head) -> Head:
@@ -288,21 +307,24 @@ def _sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x)) if x >= 0 else (math.exp(x) / (1 + math.exp(x)) if x > -700 else 0.0)
 
 
-def _remove(head: Head, sequence: int, removes: int) -> Head:
-    """Remove the entry's site and row; sites learnt after it stay linearised where they were until a reconciliation."""
-    found = head.history.find(removes)
-    if found is None:  # it was never admissible
+def _remove(head: Head, removals: Sequence[Entry]) -> Head:
+    """Remove the entries' sites and rows; sites learnt after them stay linearised where they were until a reconciliation."""
+    sequence = removals[-1].sequence
+    asked = dict.fromkeys(entry.removes for entry in removals if entry.removes is not None)
+    found = {removes: learnt for removes in asked if (learnt := head.history.find(removes)) is not None}
+    if not found:  # none was admissible
         return replace(head, sequence=sequence)
-    row, difference = found
-    delta = np.append(difference.astype(float), float(row["position"]))
-    for at, question in enumerate(head.settings.questions):
-        h, linear = float(row["site_precision"][at]), float(row["site_linear"][at])
-        if h > 0:
-            taste = head.tastes[question]
-            s = dsymv(1.0, taste.covariance, delta, lower=1)
-            rest = 1 - h * float(delta @ s)  # above zero: prior and other sites are positive
-            taste.mean[:] += s * ((h * float(delta @ taste.mean) - linear) / rest)
-            dsyr(h / rest, s, lower=1, a=taste.covariance, overwrite_a=1)
-    history = head.history.without(removes)
-    seen = head.judgments_seen - int(row["counts"] and not history.counts_pair(int(row["pair"])))
+    for row, difference in found.values():
+        delta = np.append(difference.astype(float), float(row["position"]))
+        for at, question in enumerate(head.settings.questions):
+            h, linear = float(row["site_precision"][at]), float(row["site_linear"][at])
+            if h > 0:
+                taste = head.tastes[question]
+                s = dsymv(1.0, taste.covariance, delta, lower=1)
+                rest = 1 - h * float(delta @ s)  # above zero: prior and other sites are positive
+                taste.mean[:] += s * ((h * float(delta @ taste.mean) - linear) / rest)
+                dsyr(h / rest, s, lower=1, a=taste.covariance, overwrite_a=1)
+    history = head.history.without(found)
+    pairs = {int(row["pair"]) for row, _ in found.values() if row["counts"]}
+    seen = head.judgments_seen - sum(not history.counts_pair(pair) for pair in pairs)
     return replace(head, sequence=sequence, history=history, judgments_seen=seen, marked=True)

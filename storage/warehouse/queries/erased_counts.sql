@@ -1,0 +1,1 @@
+SELECT what, count(*) AS n FROM erased GROUP BY what

@@ -1,0 +1,1 @@
+SELECT kid FROM repeated_key WHERE event_id IN (SELECT unnest($ids)::UUID)

@@ -1,0 +1,75 @@
+"""Destroys the keys of erased people's texts, once the sink has deleted their rows.
+
+The warehouse says which keys these are. At its start the station destroys all of them again, so that a crash in between, or a key store
+that was restored from an older backup, leaves nothing readable.
+"""
+
+import logging
+import threading
+
+from storage.events import PersonErased
+from storage.texts.texts import Texts
+from storage.warehouse.entries import Applied
+from storage.warehouse.warehouse import Warehouse
+from streams.stations.contexts import HubContext
+
+log = logging.getLogger(__name__)
+
+
+def build(context: HubContext) -> "Erasure":
+    """The station of the table's row."""
+    return Erasure(context.warehouse, context.texts, context.stop)
+
+
+class Erasure:
+    """Runs at its start and after each commit that erased something."""
+
+    def __init__(self, warehouse: Warehouse, texts: Texts, stop: threading.Event) -> None:
+        self._warehouse, self._texts, self._stop = warehouse, texts, stop
+        self._due = threading.Event()
+        self._due.set()
+        self._destroyed: set[str] = set()
+        self.lost: int | None = None
+
+    def wake_for(self, applied: Applied) -> None:
+        if applied.dropped or any(isinstance(event, PersonErased) for event in applied.stored):
+            self._due.set()
+
+    def step(self, wait: float) -> None:
+        if not self._due.wait(wait) or self._stop.is_set():
+            return
+        self._due.clear()
+        try:
+            fresh = self._erased_keys() - self._destroyed
+            if fresh:
+                self._texts.destroy(fresh)
+                log.info("destroyed the keys of %d erased texts", len(fresh))
+        except BaseException:
+            self._due.set()
+            raise
+        self._destroyed |= fresh
+        if self.lost is None:
+            self.lost = len(lost_keys(self._warehouse, self._texts))
+
+    def close(self) -> None:
+        """No-op: what was not destroyed is due again at the next start."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether the keys of everything that is erased in the warehouse are destroyed."""
+        return self._erased_keys() <= self._destroyed
+
+    @property
+    def problem(self) -> str | None:
+        """How many texts cannot be read although nobody asked to erase them, as of the start."""
+        if not self.lost:
+            return None
+        return f"{self.lost} keys of sealed texts are lost: these texts cannot be read; restore text-keys.sqlite from a backup"
+
+    def _erased_keys(self) -> set[str]:
+        return {row["name"] for row in self._warehouse.query("erased").to_pylist() if row["what"] == "key"}
+
+
+def lost_keys(warehouse: Warehouse, texts: Texts) -> set[str]:
+    """The keys of stored texts that are not in the key store. The rows of erased people are gone, so these are none of theirs."""
+    return texts.lost(row["kid"] for row in warehouse.query("text_keys").to_pylist())
