@@ -26,6 +26,7 @@ READERS = {  # the only files that name the tables or events; the rest of the pr
     "storage/events/__init__.py",
     "storage/events/outcomes.py",
     "storage/snapshots/snapshot.py",
+    "storage/warehouse/erasure.py",  # a candidate's rows go
     "storage/warehouse/migrations/0006_outcomes.sql",
     "storage/warehouse/queries/duel_judgments.sql",  # the duel stops for harm to a group
     "storage/warehouse/queries/groups_frozen.sql",

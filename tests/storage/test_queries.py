@@ -19,6 +19,8 @@ EXAMPLES: dict[str, Any] = {
     "limit": 3,
     "recruiter": "r-1",
     "person": "p-1",
+    "name": "c-1",
+    "what": "candidate",
     "rows": 3,
     "pair_id": str(id_of("pair", 1)),
     "run_id": str(id_of("run")),

@@ -624,6 +624,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/erasures": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Erase
+         * @description Erase a candidate, a recruiter (by the names that the product uses) or a conversation.
+         *
+         *     Waits until rows and keys are gone, for at most 20 seconds; ask again until ``done``. It cannot be undone.
+         */
+        post: operations["erase_v1_erasures_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/widget-tokens": {
         parameters: {
             query?: never;
@@ -1058,6 +1080,60 @@ export interface components {
             at: string;
             /** Evidence */
             evidence: string | null;
+        };
+        /**
+         * ErasedVersion
+         * @description A run whose snapshot holds rows of erased people, and the version trained in it; null if there is none.
+         */
+        ErasedVersion: {
+            /** Run Id */
+            run_id: string;
+            /** Version */
+            version: string | null;
+            /** Rows */
+            rows: number;
+        };
+        /**
+         * Erasure
+         * @description An erasure, and what all erasures so far have reached.
+         *
+         *     ``done``: rows and keys are gone. ``preferences``: those taken out of the reward, which forgets them entirely at the entry
+         *     ``forgotten_at`` of ``feedback.preferences``. ``plain``: entries of erased people that the log holds in plain text.
+         */
+        Erasure: {
+            /** Done */
+            done: boolean;
+            /**
+             * What
+             * @enum {string}
+             */
+            what: "candidate" | "recruiter" | "conversation";
+            /** Name */
+            name: string;
+            /** Conversations */
+            conversations: number;
+            /** Replies */
+            replies: number;
+            /** Pairs */
+            pairs: number;
+            /** Preferences */
+            preferences: number;
+            /** Forgotten At */
+            forgotten_at: number | null;
+            /** Plain */
+            plain: number;
+            /** Versions */
+            versions: components["schemas"]["ErasedVersion"][];
+        };
+        /** ErasureBody */
+        ErasureBody: {
+            /**
+             * What
+             * @enum {string}
+             */
+            what: "candidate" | "recruiter" | "conversation";
+            /** Name */
+            name: string;
         };
         /**
          * ErrorAnswer
@@ -3628,6 +3704,52 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PersonData"];
+                };
+            };
+            /** @description Refused: `message` says why, `param` names the part of the request. */
+            "4XX": {
+                headers: {
+                    /** @description Seconds to wait before a retry. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Server error; retry if `Retry-After` is set. */
+            "5XX": {
+                headers: {
+                    /** @description Seconds to wait before a retry. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    erase_v1_erasures_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ErasureBody"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Erasure"];
                 };
             };
             /** @description Refused: `message` says why, `param` names the part of the request. */

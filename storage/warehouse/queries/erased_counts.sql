@@ -1,1 +1,0 @@
-SELECT what, count(*) AS n FROM erased GROUP BY what
