@@ -3,12 +3,16 @@
 from datetime import timedelta
 from typing import Self
 
-from access.change_log import TrustedKeys
+from access.change_log import ChangeLog, TrustedKeys
 from access.follower import AccessFollower
 from access.key_check import KeyCheck
 from access.keys import AccessState
 from access.limits import RateLimits
 from access.memory import remembered
+from access.people.by_provider import ByProvider
+from access.people.changes import PeopleChanges
+from access.people.oidc import Provider
+from access.people.oidc_settings import OIDCSettings
 from access.people.sessions import Sessions
 from access.people.sign_in import SignIn
 from access.people.store import PeopleStore
@@ -53,12 +57,22 @@ class AccessControl:
         """
         access, home = AccessSettings.of(settings, path_prefix), settings.common.home
         tokens = WidgetTokens(pseudonym_key(settings.common), access.widget_origins)
+        oidc = settings.section("oidc", OIDCSettings)
+        if oidc.issuer and not access.required:
+            raise ConfigurationError('[oidc]: people sign in in the required mode only: set [access] mode = "required", or remove [oidc]')
         if access.required:
-            trusted = TrustedKeys(Keys(home, settings.section("attestation", AttestationSettings)))
+            keys = Keys(home, settings.section("attestation", AttestationSettings))
+            trusted = TrustedKeys(keys)
             follower = AccessFollower(bus, outlet, trusted.have_signed, home)
             sessions = None if people is None else Sessions(people, follower)
             check = KeyCheck(process, follower, trusted, RateLimits(access.requests_per_minute), tokens, sessions)
-            sign_in = None if sessions is None else SignIn(sessions, timedelta(hours=access.session_hours))
+            if people is None or sessions is None:
+                return cls(access, check, tokens, None, path_prefix)
+            by_provider = None
+            if oidc.issuer:
+                changes = PeopleChanges(ChangeLog(bus, keys), people)
+                by_provider = ByProvider(Provider(oidc), changes, follower, pseudonym_key(settings.common))
+            sign_in = SignIn(sessions, timedelta(hours=access.session_hours), by_provider)
             return cls(access, check, tokens, sign_in, path_prefix)
         known = remembered(home)
         if access.mode is None and known is not None and known.lets_in_somebody(now()):

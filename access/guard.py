@@ -11,8 +11,8 @@ from access.caller import CALLER, OPEN, Caller
 from access.control import AccessControl
 from access.key_check import Credentials, KeyCheck, bearer, open_widget_caller
 from access.people.cookies import check_own_page, session_of
-from access.people.routes import FILES as SIGN_IN
 from access.people.routes import PAGE as SIGN_IN_PAGE
+from access.people.routes import PATHS as SIGN_IN
 from access.refusals import Refusal
 from access.refused import CallerRefused
 from access.settings import AccessSettings

@@ -104,6 +104,11 @@ class AccessState(BaseModel):
         found = self.people.get(person)
         return None if found is None or found.removed else found
 
+    def identified(self, identity: str) -> Person | None:
+        """Who this is for the identity provider; one who was removed only if nobody else is."""
+        found = [each for each in self.people.values() if each.identity == identity]
+        return max(found, key=lambda each: not each.removed, default=None)
+
     def is_removed(self, recruiter: str) -> bool:
         """Whether the one who judged under this pseudonym was removed, and nobody else judges under it."""
         removed = [each.removed for each in self.people.values() if each.recruiter == recruiter]
@@ -137,7 +142,7 @@ def after(state: AccessState, change: AccessChanged, is_genuine: Callable[[Acces
         ends = change.ends_at if before.revoked_at is None else min(before.revoked_at, change.ends_at)
         keys[change.key_id] = before.model_copy(update={"revoked_at": ends})
     elif isinstance(change, PersonAdded) and change.person not in people:
-        people[change.person] = Person(person=change.person, recruiter=change.recruiter, roles=change.roles)
+        people[change.person] = Person(**change.model_dump(include={"person", "recruiter", "roles", "identity"}))
     elif isinstance(change, RolesChanged) and change.person in people:
         people[change.person] = people[change.person].model_copy(update={"roles": change.roles})
     elif isinstance(change, PersonRemoved) and change.person in people:

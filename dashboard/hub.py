@@ -254,7 +254,7 @@ def create_app(
     app.include_router(metrics_router(), dependencies=[needs("read")])
     app.include_router(widget_router())
     if access.sign_in is not None:
-        app.include_router(sign_in_router(access.sign_in))
+        app.include_router(sign_in_router(access.sign_in, access.path_prefix))
     add_routes(app, services)
 
     def report_of(version: str) -> Report:

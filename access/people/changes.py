@@ -1,7 +1,7 @@
 """Adds and removes people and changes their roles: the account in ``people.sqlite``, the right to sign in on the log."""
 
 import secrets
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from access.change_log import ChangeLog, Writing
 from access.people.passwords import hashed
@@ -18,36 +18,48 @@ class PeopleChanges:
     def __init__(self, changes: ChangeLog, store: PeopleStore) -> None:
         self._changes, self._store = changes, store
 
-    def add(self, login: str, name: str, password: str, recruiter: str, roles: Collection[str]) -> Person:
-        """A new local account with these roles.
+    def add(
+        self, login: str, name: str, password: str | None, recruiter: str, roles: Collection[str], identity: str | None = None
+    ) -> Person:
+        """A new account with these roles.
 
         Parameters
         ----------
         login : as the person types it; case, width and spacing are ignored
+        password : None for who signs in by the identity provider only
         recruiter : the pseudonym under which the person judges
+        identity : who they are for the identity provider
 
         Raises
         ------
         InputRefused
-            There is no such role, the password is too short, or somebody has the login or the pseudonym already.
+            There is no such role, the password is too short, or somebody has the login, the pseudonym or the identity already.
         """
         login, roles = login_of(login), _known(roles)
-        account = Account(f"p-{secrets.token_hex(8)}", login, name, hashed(password))
+        account = Account(f"p-{secrets.token_hex(8)}", login, name, "" if password is None else hashed(password))
         with self._changes.writing() as writing:
+            known = None if identity is None else writing.state.identified(identity)
+            if known is not None and not known.removed:
+                raise InputRefused("subject: somebody signs in with it already; 'feedbackloop people list' shows who", "subject")
             if (other := self._store.with_login(login)) is not None and writing.state.person(other.person) is not None:
                 raise InputRefused(f"login: {login!r} belongs to somebody already; choose another one", "login")
             if any(each.recruiter == recruiter and not each.removed for each in writing.state.people.values()):
                 raise InputRefused("recruiter: somebody judges under this name already; a person needs one account only", "recruiter")
             self._store.put(account)  # first: a row without its change lets nobody in, and is replaced by the next attempt
-            writing.publish(writing.made(PersonAdded, person=account.person, recruiter=recruiter, roles=roles))
-        return Person(person=account.person, recruiter=recruiter, roles=roles)
+            writing.publish(writing.made(PersonAdded, person=account.person, recruiter=recruiter, roles=roles, identity=identity))
+        return Person(person=account.person, recruiter=recruiter, roles=roles, identity=identity)
 
     def change_roles(self, login: str, roles: Collection[str]) -> None:
         """Give the person these roles instead of those before; within a second they hold in every process."""
-        roles = _known(roles)
-        with self._changes.writing() as writing:
-            person = self._person(writing, login)
-            writing.publish(writing.made(RolesChanged, person=person, roles=roles))
+        self._change_roles(lambda writing: self._person(writing, login), roles)
+
+    def change_roles_of(self, person: str, roles: Collection[str]) -> None:
+        """The same by the person's id."""
+        self._change_roles(lambda writing: person, roles)
+
+    def change_password(self, login: str, password: str) -> None:
+        """Give the person this password, and end their sessions. Who is known by the identity provider gets one as well."""
+        self._store.set_password(self._account(login).person, hashed(password))
 
     def remove(self, login: str) -> None:
         """Remove the person: sessions and widget tokens end within a second, and login and name are forgotten."""
@@ -56,6 +68,11 @@ class PeopleChanges:
             if writing.state.person(account.person) is not None:
                 writing.publish(writing.made(PersonRemoved, person=account.person))
             self._store.remove(account.person)  # last: done again, if it is killed before
+
+    def _change_roles(self, person_of: Callable[[Writing], str], roles: Collection[str]) -> None:
+        roles = _known(roles)
+        with self._changes.writing() as writing:
+            writing.publish(writing.made(RolesChanged, person=person_of(writing), roles=roles))
 
     def _person(self, writing: Writing, login: str) -> str:
         account = self._account(login)

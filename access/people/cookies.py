@@ -1,4 +1,4 @@
-"""The cookie that holds a session.
+"""The cookies that hold a session, or an attempt to begin one.
 
 Cookies know no ports: over plain HTTP its name has the port in it, so that two hubs on one machine do not overwrite each other's.
 """
@@ -28,6 +28,16 @@ def set_session(response: Response, scope: Scope, text: str) -> None:
 
 def forget_session(response: Response, scope: Scope) -> None:
     response.delete_cookie(_name(scope), path="/", secure=is_secure(scope), httponly=True, samesite="lax")
+
+
+def set_attempt(response: Response, scope: Scope, text: str) -> None:
+    """Have the browser keep what says that it was this one which was sent to the identity provider. It comes back from another site."""
+    response.set_cookie(f"{_name(scope)}-oidc", text, max_age=600, path="/", secure=is_secure(scope), httponly=True, samesite="lax")
+
+
+def attempt_of(scope: Scope) -> str:
+    """The text of the attempt that this browser has made; empty without one."""
+    return cookie_parser(Headers(scope=scope).get("cookie", "")).get(f"{_name(scope)}-oidc", "")
 
 
 def check_own_page(scope: Scope) -> None:

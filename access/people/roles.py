@@ -16,13 +16,17 @@ ROLES: Mapping[str, frozenset[Permission]] = {
 
 
 class Person(BaseModel):
-    """A person who was added. Those who were removed stay known, so that nobody judges as them any more."""
+    """A person who was added. Those who were removed stay known, so that nobody judges as them any more.
+
+    ``identity`` is who they are for the identity provider; None for one with a password only.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     person: str
     recruiter: str
     roles: tuple[str, ...]
+    identity: str | None = None
     removed: bool = False
 
     @property

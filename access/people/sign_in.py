@@ -1,11 +1,13 @@
-"""Signing in with a local account, and signing out."""
+"""Signing in, with a local account or by the identity provider, and signing out."""
 
 import asyncio
 import math
 from datetime import timedelta
+from typing import Literal
 
 from access.caller import Caller
 from access.people.back_off import BackOff
+from access.people.by_provider import ByProvider
 from access.people.changes import login_of
 from access.people.passwords import PasswordCheck
 from access.people.sessions import Sessions
@@ -20,10 +22,11 @@ REQUEST = "POST /sign-in"  # as the audit trail names it
 
 
 class SignIn:
-    """Begins and ends sessions, which last ``lifetime``."""
+    """Begins and ends sessions, which last ``lifetime``; ``by_provider`` is None without an identity provider."""
 
-    def __init__(self, sessions: Sessions, lifetime: timedelta) -> None:
+    def __init__(self, sessions: Sessions, lifetime: timedelta, by_provider: ByProvider | None = None) -> None:
         self._sessions, self._lifetime = sessions, lifetime
+        self.by_provider = by_provider
         self._passwords = PasswordCheck()
         self._logins, self._addresses = BackOff(FREE_FOR_A_LOGIN), BackOff(FREE_FOR_AN_ADDRESS)
 
@@ -48,7 +51,7 @@ class SignIn:
         self._addresses.tried(address)
         store = self._sessions.store
         account = await asyncio.to_thread(store.with_login, login)
-        right = await self._passwords.agree(password, None if account is None else account.password_hash)
+        right = await self._passwords.agree(password, account.password_hash if account is not None else "")
         person = None if account is None else state.person(account.person)
         if account is None or person is None or not right:
             known = "" if person is None else person.caller.name
@@ -57,10 +60,15 @@ class SignIn:
             raise CallerRefused(401, "sign_in_refused", "login or password is not right", caller=known)
         self._logins.succeeded(login, forget=True)
         self._addresses.succeeded(address, forget=False)  # whoever has an account must not try others without a pause
-        await asyncio.to_thread(self._sessions.follower.record, SignedIn(source="product", person=account.person, how="local"))
+        return await self.begin(account.person, "local", before)
+
+    async def begin(self, person: str, how: Literal["local", "oidc"], before: str) -> str:
+        """The text of a new session of a person who has shown who they are; the session ``before`` ends."""
+        store = self._sessions.store
+        await asyncio.to_thread(self._sessions.follower.record, SignedIn(source="product", person=person, how=how))
         if before:
             await asyncio.to_thread(store.end_session, before)
-        return await asyncio.to_thread(store.begin_session, account.person, self._sessions.clock(), self._lifetime)
+        return await asyncio.to_thread(store.begin_session, person, self._sessions.clock(), self._lifetime)
 
     async def out(self, caller: Caller, session: str) -> None:
         """End the session; what it has open ends within a second."""

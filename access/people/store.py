@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS session (
 
 
 class Account(NamedTuple):
-    """A local account. ``person`` is the random id by which the log knows its owner."""
+    """``person`` is the random id by which the log knows its owner; ``password_hash`` is empty without a password."""
 
     person: str
     login: str
@@ -53,6 +53,12 @@ class PeopleStore:
         with self._transaction() as connection:
             connection.execute("DELETE FROM account WHERE login = ?", (account.login,))
             connection.execute("INSERT INTO account VALUES (?, ?, ?, ?)", account)
+
+    def set_password(self, person: str, password_hash: str) -> None:
+        """Change the password, and end the person's sessions."""
+        with self._transaction() as connection:
+            connection.execute("UPDATE account SET password_hash = ? WHERE person = ?", (password_hash, person))
+            connection.execute("DELETE FROM session WHERE person = ?", (person,))
 
     def remove(self, person: str) -> None:
         """Remove the account and its sessions; idempotent."""

@@ -27,18 +27,35 @@ def add(
     recruiter: Annotated[
         str | None, typer.Option(help="The name of this recruiter in your product, so that both are one person; by default the login.")
     ] = None,
+    subject: Annotated[
+        str | None, typer.Option(help="Who this is for the identity provider: its 'sub'. Without it the person signs in with a password.")
+    ] = None,
 ) -> None:
-    """Add a person with a local account. The password is asked for; where nobody can type, it is the first line of the input."""
+    """Add a person. A password is asked for; where nobody can type, it is the first line of the input."""
+    from access.people.oidc import identity_of
+    from access.people.oidc_settings import OIDCSettings
+    from storage.errors import ConfigurationError
     from streams.pseudonyms import pseudonym, pseudonym_key
 
     settings = Settings.read()
-    password = (
-        typer.prompt("Password", hide_input=True, confirmation_prompt=True) if sys.stdin.isatty() else sys.stdin.readline().strip("\n")
-    )
-    person = pseudonym(pseudonym_key(settings.common), "recruiter", recruiter or login)
+    issuer = settings.section("oidc", OIDCSettings).issuer
+    if subject is not None and not issuer:
+        raise ConfigurationError("[oidc] issuer is not set: --subject is for people who sign in by an identity provider")
+    key = pseudonym_key(settings.common)
+    chosen, identity = (_password(), None) if subject is None else (None, identity_of(key, issuer, subject))
+    person = pseudonym(key, "recruiter", recruiter or login)
     with _changing(settings) as changes:
-        added = changes.add(login, name or login, password, person, role)
+        added = changes.add(login, name or login, chosen, person, role, identity)
     typer.echo(f"added {login} ({added.person}) as {', '.join(added.roles)}")
+
+
+@people.command()
+def password(login: Login) -> None:
+    """Give a person another password, asked for as by 'add', and end their sessions."""
+    chosen = _password()
+    with _changing(Settings.read()) as changes:
+        changes.change_password(login, chosen)
+    typer.echo(f"{login} has another password, and is signed out everywhere")
 
 
 @people.command()
@@ -71,6 +88,12 @@ def list_() -> None:
         typer.echo(f"{account.person}  {account.login:<24} {account.name:<32} {roles}")
     for problem in state.problems:
         typer.echo(problem, err=True)
+
+
+def _password() -> str:
+    if sys.stdin.isatty():
+        return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
+    return sys.stdin.readline().strip("\n")
 
 
 @contextmanager

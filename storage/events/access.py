@@ -49,13 +49,14 @@ class KeyRevoked(AccessChanged):
 class PersonAdded(AccessChanged):
     """A person who may sign in from here on. Name, login and password are not on the log (``access.people.store``).
 
-    ``recruiter`` is the pseudonym under which the person judges.
+    ``recruiter`` is the pseudonym under which the person judges; ``identity`` who they are for the identity provider, as a keyed hash.
     """
 
     kind: Literal["PersonAdded"] = "PersonAdded"
     person: Identifier
     recruiter: Identifier
     roles: Roles
+    identity: Identifier | None = None
 
 
 class RolesChanged(AccessChanged):
@@ -74,11 +75,13 @@ class PersonRemoved(AccessChanged):
 
 
 class SignedIn(Event):
-    """The person has shown who they are, by a password of this installation (``local``), and has a session."""
+    """The person has shown who they are, by a password of this installation (``local``) or by the identity provider (``oidc``), and has a
+    session.
+    """
 
     kind: Literal["SignedIn"] = "SignedIn"
     person: Identifier
-    how: Literal["local"]
+    how: Literal["local", "oidc"]
 
 
 class SignedOut(Event):

@@ -23,7 +23,10 @@ from access.follower import AccessFollower
 from access.guard import AccessGuard
 from access.key_check import KeyCheck
 from access.limits import RateLimits
+from access.people.by_provider import ByProvider
 from access.people.changes import PeopleChanges
+from access.people.oidc import Provider
+from access.people.oidc_settings import OIDCSettings
 from access.people.roles import Person
 from access.people.routes import sign_in_router
 from access.people.sessions import Sessions
@@ -43,6 +46,7 @@ from tests.streams.bus_contract import everything
 from tests.streams.memory_bus import MemoryBus
 
 PASSWORD = "correct horse battery"
+PEOPLE_KEY = b"the key of pseudonyms"
 
 
 @dataclass
@@ -52,6 +56,7 @@ class Installation:
     home: Path
     bus: Bus = field(default_factory=MemoryBus)
     ahead: timedelta = timedelta()
+    oidc: OIDCSettings = field(default_factory=OIDCSettings)
 
     @property
     def keys(self) -> Keys:
@@ -85,19 +90,21 @@ class Installation:
 
     def control(self, **settings: Any) -> AccessControl:
         access = AccessSettings(mode="required", **settings)
-        tokens = WidgetTokens(b"the key of pseudonyms", access.widget_origins, self.clock)
+        tokens = WidgetTokens(PEOPLE_KEY, access.widget_origins, self.clock)
         trusted = TrustedKeys(self.keys)
         follower = AccessFollower(self.bus, self.bus, trusted.have_signed, self.home)
         limits = RateLimits(access.requests_per_minute)
         sessions = Sessions(self.store, follower, self.clock)
         check = KeyCheck("serving", follower, trusted, limits, tokens, sessions, self.clock)
-        return AccessControl(access, check, tokens, SignIn(sessions, timedelta(hours=access.session_hours)))
+        by_provider = ByProvider(Provider(self.oidc), self.people, follower, PEOPLE_KEY) if self.oidc.issuer else None
+        return AccessControl(access, check, tokens, SignIn(sessions, timedelta(hours=access.session_hours), by_provider))
 
     @contextmanager
     def running(self, ready: bool = True, **settings: Any) -> Iterator[TestClient]:
         """An app that asks for keys."""
         access = self.control(**settings)
         app = FastAPI()
+        app.state.access = access
 
         def callers_name(permission: Any) -> Callable[..., Any]:
             return app.get(f"/v1/{permission}", dependencies=[needs(permission)])

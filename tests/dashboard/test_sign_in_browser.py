@@ -1,6 +1,7 @@
 """People in a real browser: they sign in, do what their role permits, are refused the rest, and sign out."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from storage.events import JudgmentGiven, ReviewDecided
 from tests.access.hub_with_people import HubWithPeople, hub_with_people
+from tests.access.identity_provider import CLIENT, SECRET, identity_provider
 from tests.access.installation import PASSWORD, until
 from tests.dashboard.small_world import INVENTED
 from tests.dashboard.test_widget import violations
@@ -112,4 +114,52 @@ def test_who_is_removed_while_a_page_is_open_gets_the_sign_in_page(hub: HubWithP
     hub.changes.remove("Ivo")
     expect(page.locator("#login")).to_be_visible()
     page.close()
+    errors.clear()
+
+
+def test_who_signs_in_by_the_company_rates_reviews_is_refused_the_rest_and_signs_out(
+    tmp_path: Path, browser: BrowserContext, errors: list[str]
+) -> None:
+    claims = {"s-1": {"name": "Lea Roth", "groups": ["hiring"]}}
+    with identity_provider(claims) as provider:
+        provider.issuer = provider.issuer.replace("127.0.0.1", "localhost")  # another site
+        oidc = {
+            "issuer": provider.issuer,
+            "client_id": CLIENT,
+            "client_secret": SECRET,
+            "name": "Example AG",
+            "roles": {"hiring": "reviewer"},
+        }
+        with hub_with_people(tmp_path, [], oidc=oidc) as hub:
+            world = hub.running.world
+            world.chat(2)
+            version = world.evaluate(world.request(1, sections=INVENTED | {"duel": {"required": False}}), "by a reviewer of the company")
+            until(lambda: hub.status()["waiting"]["to_rate"] == 2 and version in hub.status()["awaiting_review"])
+            page = browser.new_page()
+            page.goto(f"{hub.running.url}/rate")
+            assert violations(page) == []
+            page.get_by_role("link", name="Continue with Example AG").click()
+            page.get_by_role("button", name="Sign in").click()  # as nobody
+            expect(page.locator("#problem")).to_have_text("The identity provider refused (access_denied); try again.")
+            page.goto(f"{hub.running.url}/rate")
+            page.get_by_role("link", name="Continue with Example AG").click()
+            page.fill("#subject", "s-1")
+            page.get_by_role("button", name="Sign in").click()
+            expect(page).to_have_url(f"{hub.running.url}/rate")
+            expect(page.locator("#signed-in-name")).to_have_text("Lea Roth")
+            expect(page.locator("feedbackloop-rate #pair")).to_be_visible()
+            page.evaluate("document.querySelector('feedbackloop-rate').focus()")
+            page.keyboard.press("1")
+            until(lambda: hub.running.hub.warehouse.events(JudgmentGiven))
+            page.goto(f"{hub.running.url}/promotions/{version}")
+            page.fill("#review-reason", "I have read the replies.")
+            page.get_by_role("button", name="Approve").click()
+            until(lambda: hub.running.hub.warehouse.events(ReviewDecided))
+            assert page.evaluate("async () => (await fetch('/v1/export')).status") == 403
+            page.click("#sign-out")
+            expect(page.get_by_role("link", name="Continue with Example AG")).to_be_visible()
+            page.goto(f"{hub.running.url}/rate")
+            expect(page.locator("#login")).to_be_visible()
+            page.close()
+    assert all(any(status in each for status in ("401", "403", "404")) for each in errors), errors  # 404: an icon of the provider's
     errors.clear()

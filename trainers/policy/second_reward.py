@@ -1,7 +1,8 @@
 """A second opinion on the policy during training: a reward of other features, fitted to judgments that the first one has not seen.
 
 It is never optimised, so a policy that gains by the first reward's errors does not gain by it. The features are words and pairs of words of
-the reply, weighted by TF-IDF, and its length; the weights are a logistic regression on differences (Bradley and Terry 1952).
+the reply, weighted by TF-IDF, its length, and the facts in it that its prompt does not support, which no words show; the weights are a
+logistic regression on differences (Bradley and Terry 1952).
 
 A hundred judgments say little about a thousand words, so the model is fitted to resampled judgments too: what these fits disagree about is
 not known.
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from trainers.audits.content.facts import Values, unsupported, values_of
 from trainers.data.preference import Preference
 from trainers.features.embedding import Item
 
@@ -52,8 +54,8 @@ def split(preferences: Sequence[Preference]) -> Halves:
 class SecondReward:
     """The fitted model; ``weights`` is ``(1 + RESAMPLED, features)``, the fit to all judgments first."""
 
-    def __init__(self, words: Any, weights: np.ndarray) -> None:
-        self._words, self._weights = words, weights
+    def __init__(self, words: Any, values: Values, weights: np.ndarray) -> None:
+        self._words, self._values, self._weights = words, values, weights
 
     @classmethod
     def fit(cls, preferences: Sequence[Preference], seed: int = 0) -> "SecondReward | None":
@@ -66,9 +68,10 @@ class SecondReward:
             return None
         words = TfidfVectorizer(ngram_range=(1, 2), min_df=3, sublinear_tf=True, token_pattern=r"(?u)\b\w+\b|[?!]")
         words.fit([text for each in decisive for text in (each.a, each.b)])
-        found = cls(words, np.empty((0, 0)))
+        found = cls(words, values_of([each.prompt for each in decisive]), np.empty((0, 0)))
         flipped = np.where(np.arange(len(decisive)) % 2 == 0, 1.0, -1.0)  # both classes are needed
-        differences = found._features([each.chosen for each in decisive]) - found._features([each.rejected for each in decisive])
+        better, worse = zip(*(((each.prompt, each.chosen), (each.prompt, each.rejected)) for each in decisive), strict=True)
+        differences = found._features(better) - found._features(worse)
         differences *= flipped[:, None]
         chosen = LogisticRegressionCV(
             Cs=np.logspace(-2, 2, 9),
@@ -91,12 +94,13 @@ class SecondReward:
 
     def scores(self, items: Sequence[Item]) -> np.ndarray:
         """Rewards of (prompt, reply) pairs in log-odds by each fit, ``(1 + RESAMPLED, n)``."""
-        return np.asarray(self._weights @ self._features([reply for _, reply in items]).T)
+        return np.asarray(self._weights @ self._features(items).T)
 
-    def _features(self, replies: Sequence[str]) -> np.ndarray:
-        counts = self._words.transform(replies).toarray()
-        lengths = np.log1p([len(reply.split()) for reply in replies])[:, None]
-        return np.hstack([counts, lengths])
+    def _features(self, items: Sequence[Item]) -> np.ndarray:
+        counts = self._words.transform([reply for _, reply in items]).toarray()
+        lengths = np.log1p([len(reply.split()) for _, reply in items])[:, None]
+        wrong = np.log1p([len(unsupported(prompt, reply, self._values)) for prompt, reply in items])[:, None]
+        return np.hstack([counts, lengths, wrong])
 
 
 def _hashed(text: str) -> float:

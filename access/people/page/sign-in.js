@@ -3,6 +3,12 @@
 const form = document.getElementById("sign-in");
 const problem = document.getElementById("problem");
 
+const provider = document.getElementById("provider");
+if (provider) {
+  const next = new URLSearchParams(location.search).get("next");
+  if (next) provider.search = "?" + new URLSearchParams({ next: next });
+}
+
 form.addEventListener("submit", async function (event) {
   event.preventDefault();
   const button = form.querySelector("button");

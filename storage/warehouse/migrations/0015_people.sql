@@ -3,7 +3,7 @@ CREATE TABLE person_added (
     log_topic VARCHAR NOT NULL, log_partition INTEGER NOT NULL, log_offset BIGINT NOT NULL,
     schema_version INTEGER NOT NULL, event_id UUID NOT NULL, occurred_at TIMESTAMPTZ NOT NULL, source VARCHAR NOT NULL,
     serial BIGINT NOT NULL, signed_by VARCHAR NOT NULL, signature VARCHAR NOT NULL,
-    person VARCHAR NOT NULL, recruiter VARCHAR NOT NULL, roles VARCHAR NOT NULL
+    person VARCHAR NOT NULL, recruiter VARCHAR NOT NULL, roles VARCHAR NOT NULL, identity VARCHAR
 );
 CREATE TABLE roles_changed (
     log_topic VARCHAR NOT NULL, log_partition INTEGER NOT NULL, log_offset BIGINT NOT NULL,
