@@ -39,6 +39,7 @@ from dashboard.pages.site import content_policy, mount
 from dashboard.routes.parts import Services
 from dashboard.settings import HubSettings
 from dashboard.status.feed import ReadingFeed
+from dashboard.status.integrity import integrity
 from dashboard.status.log_lag import LogLag
 from dashboard.status.people import PeopleReadings
 from dashboard.status.readings import Readings, Sources, fold_versions
@@ -164,6 +165,7 @@ class Hub:
             ranker=lambda: self.serving.ranker,
             chat=self.chat,
             people=PeopleReadings(lambda: self.access.state, self.people, self.warehouse),
+            integrity=partial(integrity, self.warehouse),
             erasures=Erasures(
                 self.bus,
                 self.warehouse,
@@ -265,7 +267,15 @@ def create_app(
         return ReplySamples.model_validate_json(services.artifacts.read(sha))
 
     parts = Parts(
-        services.live, services.reviews, report_of, services.impact_ratios, services.reward, services.ranker, replies_of, services.people
+        services.live,
+        services.reviews,
+        report_of,
+        services.impact_ratios,
+        services.reward,
+        services.ranker,
+        replies_of,
+        services.people,
+        services.integrity,
     )
     pages = mount(app, parts, path_prefix)
     policy = content_policy(pages)

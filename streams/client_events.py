@@ -29,9 +29,11 @@ from storage.events import (
 )
 from storage.strata import conversation_of, stratum_of
 from streams.asking import AskingSettings, asking_of
+from streams.pseudonyms import pseudonym
 
 MAX_PROMPT = 200_000  # characters over all messages
 MAX_CLOCK_SKEW = timedelta(minutes=5)
+AUTHOR = "recruiter:"  # in a version, before the name of the recruiter who wrote the response
 
 Messages = Sequence[Message | Mapping[str, Any]]
 Answer = Response | Mapping[str, Any]
@@ -85,8 +87,8 @@ def make_pair(
         pair_id=identity,
         conversation_id=conversation,
         prompt=checked,
-        a=a,
-        b=b,
+        a=authored(key, a, "a"),
+        b=authored(key, b, "b"),
         drawn=drawn,
         probability=probability,
         stratum=stratum,
@@ -99,6 +101,15 @@ def make_pair(
     if pair.a.text == pair.b.text:
         raise InputRefused("b: the same text as a; there is nothing to prefer", "b")
     return pair
+
+
+def authored(key: bytes, answer: Answer, at: str) -> Response:
+    """The response; where its version is ``AUTHOR`` and a recruiter's name, with that recruiter's pseudonym instead."""
+    response = checked_as(RESPONSE, answer, at)
+    if not response.version.startswith(AUTHOR):
+        return response
+    name = checked_as(NAME, response.version.removeprefix(AUTHOR), f"{at}.version")
+    return response.model_copy(update={"version": pseudonym(key, "recruiter", name)})
 
 
 def make_judgment(

@@ -147,6 +147,8 @@ class Intake:
     ) -> PairDrawn:
         """Record two different responses to one prompt. Without ``conversation_id``, the conversation id is derived from the prompt.
 
+        The ``version`` of a response that a recruiter wrote is ``recruiter:`` and their name: they are not asked about it.
+
         Pairs of a higher ``priority`` (0 to 9) are asked first. ``opinions`` is how many recruiters are asked; by default as ``[asking]``
         and ``[hub]`` say.
         """

@@ -18,7 +18,13 @@ from storage.settings import Common
 Role = Literal["recruiter", "candidate"]
 # Invisible characters outside the categories Cf and Cc: grapheme joiner, Hangul fillers, variation selectors.
 _UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+_RECRUITER = re.compile("r-[0-9a-f]{16}")
 _LOOK_ALIKES = frozenset({"LATIN", "CYRILLIC", "GREEK"})  # scripts with many confusable letters
+
+
+def is_recruiter(name: str) -> bool:
+    """Whether this is a recruiter's pseudonym."""
+    return _RECRUITER.fullmatch(name) is not None
 
 
 @lru_cache(maxsize=4096)

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import orjson
 
 from dashboard.actions.ranking import Ranking
+from dashboard.actions.reviews import Conflict
 from dashboard.status.backlog import Outstanding
 from storage.errors import TextLost
 from storage.events import Message, Side, Stratum
@@ -183,6 +184,15 @@ class RatingQueue:
             held = self._available(unjudged, recruiter, simulated)
             self._lease(held, recruiter, simulated)
         return Renewed(held, [pair_id for pair_id in pair_ids if pair_id not in unjudged])
+
+    def check_author(self, recruiter: str, pair_id: str) -> None:
+        """Raise :class:`Conflict` if ``recruiter`` wrote a response of the pair, as far as the warehouse knows by now."""
+        with self._lock:
+            lease = self._leases.get(pair_id)
+        if lease is not None and lease.holder == recruiter:
+            return  # handed out here, and nobody gets their own
+        if self._warehouse.query("written_by", {"pair_id": pair_id, "recruiter": recruiter}).num_rows:
+            raise Conflict("pair_id: this recruiter wrote one of the two responses; somebody else has to judge the pair")
 
     def release(self, recruiter: str, pair_ids: Collection[str]) -> None:
         """End ``recruiter``'s leases on these pairs; others may have them at once."""

@@ -10,6 +10,7 @@ from dash import Dash
 from access.permissions import Permission
 from dashboard.actions.reviews import Reviews
 from dashboard.status.feed import ReadingFeed
+from dashboard.status.integrity import Integrity
 from dashboard.status.people import PeopleReadings
 from dashboard.status.reward import RewardReadings
 from dashboard.status.serving_version import Ranker
@@ -29,6 +30,7 @@ class Parts:
     impact_ratios : returns the tables of the decisions recorded between two days, of these sources
     reward : makes readings of what is known of the reward model
     ranker : returns what serving ranks by; None if it does not say
+    integrity : checks the newest judgments
     replies_of : returns the replies of a training from the artifact of this hash
     """
 
@@ -40,6 +42,7 @@ class Parts:
     ranker: Callable[[], Ranker | None]
     replies_of: Callable[[str], ReplySamples]
     people: PeopleReadings
+    integrity: Callable[[], Integrity]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from access.people.roles import Person
 from access.people.store import Account
 from dashboard.pages import words
 from dashboard.pages.page import Page, Parts
-from dashboard.pages.shell import empty, heading
+from dashboard.pages.shell import empty, heading, table_card
 
 
 def layout(_rest: str) -> Any:
@@ -35,7 +35,7 @@ def _people(found: list[tuple[Account, Person | None]]) -> Any:
         ]
         for account, person in found
     ]
-    return _section("People", ("Name", "Login", "Roles", "On the log"), rows)
+    return table_card("People", ("Name", "Login", "Roles", "On the log"), rows)
 
 
 def _keys(found: list[tuple[ApiKey, str | None]]) -> Any:
@@ -52,17 +52,11 @@ def _keys(found: list[tuple[ApiKey, str | None]]) -> Any:
         ]
         for key, objection in found
     ]
-    return _section("API keys", ("Name", "Key", "Scopes", "Speaks for", "Issued", "State"), rows)
+    return table_card("API keys", ("Name", "Key", "Scopes", "Speaks for", "Issued", "State"), rows)
 
 
 def _end(moment: datetime | None) -> str:
     return "valid" if moment is None else f"valid until {words.clock(moment)}"
-
-
-def _section(title: str, names: tuple[str, ...], rows: list[list[Any]]) -> Any:
-    head = html.Thead(html.Tr([html.Th(name, scope="col") for name in names]))
-    body = html.Tbody([html.Tr([html.Td(each) for each in row]) for row in rows])
-    return html.Section([html.H2(title), html.Div(html.Table([head, body], className="table"), className="scroll")], className="card")
 
 
 PAGE = Page("/people", "People", "people", layout, register, needs="admin")

@@ -229,3 +229,12 @@ def register(app: Dash, live: ReadingFeed, pages: tuple[Page, ...]) -> None:
 def status_of(data: Mapping[str, Any] | None) -> Status | None:
     """The status in its store; None before the first push."""
     return Status.model_validate(data) if data else None
+
+
+def table_card(title: str, names: Sequence[str], rows: Sequence[Sequence[Any]], said: str = "") -> Any:
+    """A card with a table whose columns have these names, under a sentence."""
+    head = html.Thead(html.Tr([html.Th(name, scope="col") for name in names]))
+    body = html.Tbody([html.Tr([html.Td(each) for each in row]) for row in rows])
+    hint = [html.P(said, className="hint")] if said else []
+    framed = html.Div(html.Table([head, body], className="table"), className="scroll")
+    return html.Section([html.H2(title), *hint, framed], className="card")

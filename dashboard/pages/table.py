@@ -1,12 +1,13 @@
 """The table of pages, in the order of the navigation. A new page is a file beside this one and a row here."""
 
-from dashboard.pages import audit_trail, chat, duel, fairness, my_data, overview, people, promotions, rate, reward, runs
+from dashboard.pages import audit_trail, chat, duel, fairness, my_data, overview, people, promotions, rate, reward, runs, votes
 from dashboard.pages.page import Page
 
 PAGES: tuple[Page, ...] = (
     overview.PAGE,
     rate.PAGE,
     chat.PAGE,
+    votes.PAGE,
     reward.PAGE,
     runs.PAGE,
     promotions.PAGE,

@@ -19,6 +19,7 @@ from dashboard.actions.records import Records
 from dashboard.actions.reviews import Reviews
 from dashboard.answers import Accepted
 from dashboard.status.feed import ReadingFeed
+from dashboard.status.integrity import Integrity
 from dashboard.status.people import PeopleReadings
 from dashboard.status.reward import RewardReadings
 from dashboard.status.serving_version import Ranker
@@ -59,6 +60,7 @@ class Services:
     ranker: Callable[[], Ranker | None]
     chat: ChatDesk
     people: PeopleReadings
+    integrity: Callable[[], Integrity]
     erasures: Erasures
 
 

@@ -70,8 +70,10 @@ def routes(services: Services) -> APIRouter:
 
     @router.post("/judgments", status_code=202)
     def judge(request: Request, body: JudgmentBody, x_feedbackloop_source: Annotated[Origin, Header()] = "product") -> Accepted:
-        """Accept a recruiter's judgment; it is durable once this has answered."""
+        """Accept a recruiter's judgment; it is durable once this has answered. Who wrote one of the responses may only skip."""
         caller_of(request).require_pair(body.pair_id)
+        if body.choice != "skip":
+            services.queue.check_author(pseudonym(request, body.recruiter), str(body.pair_id))
         event = intake_of(services.intake, request).judgment(**body.model_dump(), source=x_feedbackloop_source)
         services.queue.judged(event.recruiter, str(event.pair_id), opinion=event.choice != "skip")
         return accepted(event)

@@ -11,6 +11,7 @@ from access.caller import needs
 from dashboard.actions.reviews import NotFound
 from dashboard.answers import Curve, NewestDuel, Runs
 from dashboard.routes.parts import Services
+from dashboard.status.integrity import Integrity
 from dashboard.status.models import Status, Versions
 from dashboard.status.reward import RewardReading
 from streams.http.documented import event_stream
@@ -51,6 +52,11 @@ def routes(services: Services) -> APIRouter:
         if (saved := services.reward.labels_saved()) is None:
             raise NotFound(NOTHING_LEARNT)
         return saved
+
+    @router.get("/integrity")
+    def votes() -> Integrity:
+        """Which of the newest judgments by people are odd. None is dropped for that."""
+        return services.integrity()
 
     @router.get("/live", responses={200: {"content": event_stream(Status)}}, response_class=Response)
     async def live(request: Request) -> StreamingResponse:

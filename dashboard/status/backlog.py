@@ -1,7 +1,8 @@
 """Counts the pairs to rate, and the judgments that wait for their pair or its features, incrementally as the sink commits.
 
 A pair is *open* when it is drawn for judging, embedded, and has fewer opinions than it needs (a skip is none). It waits for a recruiter
-when it is open and that recruiter has not judged it: ``queries/rating_queue.sql`` finds the same pairs.
+when it is open and that recruiter has neither judged it nor written one of its responses: ``queries/rating_queue.sql`` finds the same
+pairs.
 
 Querying the warehouse would compare whole tables ten times a second while judgments arrive. Here each pair takes eight bytes for each state
 it has reached. Only three things are kept in full, all few while people and embedding keep up: waiting judgments, who has judged a pair
@@ -21,6 +22,7 @@ import pyarrow.compute as pc
 from storage.events import Event, JudgmentGiven, PairDrawn, PairEmbedded
 from storage.warehouse.deduplication import Seen
 from storage.warehouse.warehouse import Warehouse
+from streams.pseudonyms import is_recruiter
 
 PRIME = 2**61 - 1  # as in queries/pair_keys.sql; the key depends on all bits of an id, since products may choose the ids of their pairs
 STATES = ("drawn", "embedded", "settled")
@@ -39,7 +41,7 @@ class Waiting:
 
 @dataclass
 class _Unsettled:
-    """The opinions so far on a pair that needs more."""
+    """The opinions so far on a pair that needs more, and who is not asked any more: who judged it, or wrote a response."""
 
     opinions: int = 0
     recruiters: set[str] = field(default_factory=set)
@@ -88,7 +90,7 @@ class Outstanding:
         return self._to_rate
 
     def passed(self, recruiter: str) -> int:
-        """Open pairs that ``recruiter`` has judged or skipped: they wait for somebody else."""
+        """Open pairs that ``recruiter`` has judged, skipped or written: they wait for somebody else."""
         return self._passed[recruiter]
 
     def waiting_for(self, recruiter: str) -> int:
@@ -137,8 +139,11 @@ class Outstanding:
                     after["drawn"].add(key)
                     if event.drawn in NOT_FOR_RATING:
                         after["settled"].add(key)
-                    elif event.opinions is not None and key not in after["settled"]:
-                        self._needed[key] = min(event.opinions, self._needed.get(key, event.opinions))
+                    elif key not in after["settled"]:
+                        if event.opinions is not None:
+                            self._needed[key] = min(event.opinions, self._needed.get(key, event.opinions))
+                        if authors := {each.version for each in (event.a, event.b) if is_recruiter(each.version)}:
+                            self._unsettled[key].recruiters |= authors
             after["settled"] |= {key for key in keys & after["drawn"] if self._has_enough(key)}
             for state, seen in self._reached.items():
                 seen.add(_array(after[state] - before[state]))

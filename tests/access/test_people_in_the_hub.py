@@ -35,9 +35,9 @@ def shown(client: httpx.Client, path: str) -> str:
 
 SEEN = {
     "Ana": {"/", "/rate", "/chat", "/me"},
-    "Rosa": {"/", "/rate", "/chat", "/reward", "/runs", "/promotions", "/duel", "/fairness", "/me"},
-    "Ivo": {"/", "/reward", "/runs", "/promotions", "/duel", "/fairness", "/audit", "/me"},
-    "Ada": {"/", "/reward", "/runs", "/promotions", "/duel", "/fairness", "/people", "/audit", "/me"},
+    "Rosa": {"/", "/rate", "/chat", "/votes", "/reward", "/runs", "/promotions", "/duel", "/fairness", "/me"},
+    "Ivo": {"/", "/votes", "/reward", "/runs", "/promotions", "/duel", "/fairness", "/audit", "/me"},
+    "Ada": {"/", "/votes", "/reward", "/runs", "/promotions", "/duel", "/fairness", "/people", "/audit", "/me"},
 }
 
 

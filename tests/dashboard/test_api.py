@@ -9,11 +9,13 @@ import pytest
 
 from dashboard.status.readings import Readings, Sources
 from storage.artifacts import Artifacts
-from storage.events import TrainingRequested
+from storage.events import Response, TrainingRequested
 from storage.warehouse.warehouse import Warehouse
 from streams.evaluations import RunArtifacts
+from streams.pseudonyms import pseudonym, pseudonym_key
 from streams.stations.sink import Sink
 from tests.dashboard.small_world import RunningHub, running_hub, wait_until
+from tests.storage import facts
 from tests.streams.examples import evaluated
 
 
@@ -273,3 +275,20 @@ def test_a_hub_that_another_one_has_deposed_is_not_ready_and_says_so(tmp_path: P
         ready = wait_until(lambda: first.client.get("/readyz"), lambda answer: answer.status_code == 503)
         assert "hub 'second' has claimed epoch 2" in ready.json()["reasons"]["sink"]
         first.wait_for(lambda status: any("has claimed epoch 2" in problem for problem in status["health"]["problems"]))
+
+
+def test_who_wrote_a_response_may_not_judge_it_and_odd_judgments_are_shown(hub: RunningHub) -> None:
+    ada = pseudonym(pseudonym_key(hub.world.settings.common), "recruiter", "Ada")
+    written = facts.pair(900, b=Response(text="As I would say it.", version=ada))
+    hub.world.publish(written)
+    wait_until(lambda: hub.hub.warehouse.query("pair", {"pair_id": str(written.pair_id)}).num_rows, bool)
+    body = {"pair_id": str(written.pair_id), "recruiter": "ada", "choice": "B"}
+    answer = hub.client.post("/v1/judgments", json=body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "conflict")
+    assert hub.client.post("/v1/judgments", json=body | {"choice": "skip"}).status_code == 202
+    unknown = {"pair_id": str(uuid4()), "recruiter": "Ada", "choice": "A"}
+    assert hub.client.post("/v1/judgments", json=unknown).status_code == 202
+    odd = wait_until(lambda: [each for each in hub.get("/v1/integrity")["odd"] if each["pair_id"] == unknown["pair_id"]], bool)
+    assert [(each["state"], each["unchecked"]) for each in odd] == [("unchecked", ["pair unknown", "order unknown"])]
+    found = hub.get("/v1/integrity")
+    assert sum(each["fine"] + each["flagged"] + each["unchecked"] for each in found["recruiters"]) == found["checked"]

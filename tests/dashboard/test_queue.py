@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from dashboard.actions import rating_queue
 from dashboard.actions.rating_queue import LEASE, SIMULATED_HOLD, RatingQueue, WaitingFor, shown_first
+from dashboard.actions.reviews import Conflict
 from dashboard.status.backlog import Outstanding
-from storage.events import Choice, JudgmentGiven
+from storage.events import Choice, JudgmentGiven, Response
 from storage.settings import Settings
 from storage.warehouse.warehouse import Warehouse
 from streams.bus.open import open_bus
@@ -299,3 +300,18 @@ def test_a_pair_that_needs_several_opinions_is_asked_until_it_has_them(arms: War
         assert setup.take(recruiter, 1) != [pair_id(13)]
     assert pair_id(13) not in setup.take("r-4", 13)
     assert setup.queue.waiting("r-4") == WaitingFor(12, 0)
+
+
+def test_nobody_is_asked_about_a_response_of_their_own(tmp_path: Path) -> None:
+    author, other = "r-0123456789abcdef", "r-fedcba9876543210"
+    with Warehouse.open(tmp_path / "warehouse.duckdb") as warehouse:
+        warehouse.claim_epoch(1, published=0)
+        facts.apply(warehouse, facts.Log(), facts.pair(1, b=Response(text="As I would say it.", version=author)), facts.features(1))
+        setup = QueueWithClock(warehouse)
+        assert setup.queue.waiting(author) == WaitingFor(waiting=0, passed=1)
+        assert setup.take(author) == []
+        [pair_id] = setup.take(other)
+        setup.queue.check_author(other, pair_id)
+        with pytest.raises(Conflict, match="wrote one of the two"):
+            setup.queue.check_author(author, pair_id)
+        setup.queue.check_author(author, str(facts.id_of("pair", 2)))  # not here yet: nobody knows who wrote it

@@ -307,3 +307,12 @@ def run_all(threads: list[threading.Thread]) -> None:
         thread.start()
     for thread in threads:
         thread.join(timeout=30)
+
+
+def test_a_response_by_a_recruiter_has_their_pseudonym_as_its_version() -> None:
+    intake, _ = new_intake()
+    pair = intake.pair(prompt=PROMPT, a={"text": "One.", "version": "base"}, b={"text": "Two.", "version": "recruiter:Ana"})
+    assert pair.b.version == intake.pseudonym("recruiter", "ana")
+    assert pair.a.version == "base"
+    with pytest.raises(InputRefused, match=r"b\.version"):
+        intake.pair(prompt=PROMPT, a={"text": "One.", "version": "base"}, b={"text": "Two.", "version": "recruiter:"})

@@ -84,6 +84,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/integrity": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Votes
+         * @description Which of the newest judgments by people are odd. None is dropped for that.
+         */
+        get: operations["votes_v1_integrity_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/live": {
         parameters: {
             query?: never;
@@ -275,7 +295,7 @@ export interface paths {
         put?: never;
         /**
          * Judge
-         * @description Accept a recruiter's judgment; it is durable once this has answered.
+         * @description Accept a recruiter's judgment; it is durable once this has answered. Who wrote one of the responses may only skip.
          */
         post: operations["judge_v1_judgments_post"];
         delete?: never;
@@ -1313,6 +1333,18 @@ export interface components {
             evidence?: ("duel" | "canary") | null;
         };
         /**
+         * Integrity
+         * @description The newest judgments by people, checked: ``checked`` of them. No judgment is dropped for what is found.
+         */
+        Integrity: {
+            /** Checked */
+            checked: number;
+            /** Recruiters */
+            recruiters: components["schemas"]["Votes"][];
+            /** Odd */
+            odd: components["schemas"]["OddVote"][];
+        };
+        /**
          * Intervened
          * @description How often a safety filter took an action.
          */
@@ -1455,6 +1487,32 @@ export interface components {
             judgments: number;
             /** Spread */
             spread: number | null;
+        };
+        /**
+         * OddVote
+         * @description A judgment that is not fine, and why: ``flags`` are what is odd, ``unchecked`` what could not be checked.
+         */
+        OddVote: {
+            /** Event Id */
+            event_id: string;
+            /** Pair Id */
+            pair_id: string;
+            /** Recruiter */
+            recruiter: string;
+            /**
+             * Occurred At
+             * Format: date-time
+             */
+            occurred_at: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "fine" | "flagged" | "unchecked";
+            /** Flags */
+            flags: ("author" | "burst" | "same side")[];
+            /** Unchecked */
+            unchecked: ("pair unknown" | "order unknown")[];
         };
         /**
          * Opinion
@@ -2245,6 +2303,20 @@ export interface components {
             history: components["schemas"]["HistoryEntry"][];
         };
         /**
+         * Votes
+         * @description How many judgments of a recruiter are fine, flagged, or could not be checked in full.
+         */
+        Votes: {
+            /** Recruiter */
+            recruiter: string;
+            /** Fine */
+            fine: number;
+            /** Flagged */
+            flagged: number;
+            /** Unchecked */
+            unchecked: number;
+        };
+        /**
          * Waiting
          * @description The backlog: what has arrived and cannot be processed yet.
          */
@@ -2490,6 +2562,48 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["LabelsSaved"];
+                };
+            };
+            /** @description Refused: `message` says why, `param` names the part of the request. */
+            "4XX": {
+                headers: {
+                    /** @description Seconds to wait before a retry. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Server error; retry if `Retry-After` is set. */
+            "5XX": {
+                headers: {
+                    /** @description Seconds to wait before a retry. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    votes_v1_integrity_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Integrity"];
                 };
             };
             /** @description Refused: `message` says why, `param` names the part of the request. */

@@ -1,5 +1,5 @@
 -- Pairs that $recruiter may judge, by priority, then newest first: embedded, drawn for judging, not judged by this recruiter, and with fewer
--- opinions than they need (skips do not count; $opinions unless the pair says itself). dashboard/status/backlog.py counts the same pairs.
+-- opinions than they need (skips do not count; $opinions unless the pair says itself); without those of which they wrote a response. dashboard/status/backlog.py counts the same pairs.
 -- Newest means last appended (by rowid), so that a pair with a timestamp in the future is not first for ever.
 -- Only the last $window pairs and those with a priority are considered, so that the query is fast however many there are. Texts are read
 -- last, for returned pairs only.
@@ -7,10 +7,11 @@ WITH considered AS (
     SELECT rowid AS place, pair_id, opinions AS needed, priority
     FROM pair_drawn
     WHERE drawn NOT IN ('imported', 'edited') AND rowid > (SELECT max(rowid) FROM pair_drawn) - $window
+        AND $recruiter NOT IN (a_version, b_version)
     UNION
     SELECT rowid, pair_id, opinions, priority
     FROM pair_drawn
-    WHERE drawn NOT IN ('imported', 'edited') AND priority > 0
+    WHERE drawn NOT IN ('imported', 'edited') AND priority > 0 AND $recruiter NOT IN (a_version, b_version)
 ),
 judged AS (
     SELECT

@@ -1,0 +1,10 @@
+"""The table of measurements of ``benchmarks.access``. A new one is a file beside this one and a row here."""
+
+from benchmarks.access import erasure, integrity, keys
+from benchmarks.measurements import Measurement
+
+MEASUREMENTS: tuple[Measurement, ...] = (
+    Measurement("keys", keys.figures),
+    Measurement("integrity", integrity.figures),
+    Measurement("erasure", erasure.figures),
+)
