@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,13 +30,15 @@ from benchmarks.figures import Figure, result, write
 from benchmarks.processes import Process, count, http_client, kafka, on_log, publish, tails, wait_for, wait_until_it_embeds
 from benchmarks.traffic import JudgedPair, embedding_in_use, judged_pairs
 from deploy.own_processes import client
-from storage.events import PreferenceJoined, RewardUpdated, RunClaimed, TrainingFailed
+from storage.events import Event, PairDrawn, PreferenceJoined, RewardUpdated, RunClaimed, TrainingFailed
 from storage.settings import Settings
+from storage.texts.texts import Texts
 from streams.bus.kafka_settings import is_kafka
 from streams.bus.open import bus_of
 from streams.bus.protocol import Bus
 from streams.bus.quarantine import decoded
 from streams.bus.topics import FROZEN, PAIRS, PREFERENCES, REWARD
+from streams.privacy.sealing import Sealer, sealer_of
 from streams.stations.agents import APP
 
 RATE, IDLE = 100.0, 2.0  # judgments a second
@@ -64,19 +66,19 @@ def main() -> None:
     write(result("latency", figures, ("duckdb", "faust-streaming", "kafka-python", "numpy", "uvicorn")), arguments.json)
 
 
-def measured(log: str, settings: Settings, seconds: float) -> list[Figure]:
-    """Warm-up, idle, at the rate, and with other work going on, one after the other on the same processes."""
+STAGES = ("warm-up", "idle", "p99", "busy_p99")
+
+
+def measured(log: str, settings: Settings, seconds: float, stages: Collection[str] = STAGES) -> list[Figure]:
+    """Warm-up, idle, at the rate, and with other work going on, one after the other on the same processes; or some of these."""
     pairs = judged_pairs(np.random.default_rng(0), embedding_hash=embedding_in_use())
     with contextlib.closing(bus_of(settings)) as bus, Process("hub", settings) as hub:
-        stages = [
-            ("warm-up", RATE, max(5.0, seconds / 6)),
-            ("idle", 2.0, seconds / 3),
-            ("p99", RATE, seconds),
-            ("busy_p99", RATE, seconds / 2),
-        ]
-        ready = {name: list(itertools.islice(pairs, int(rate * long))) for name, rate, long in stages}
+        lengths = dict(zip(STAGES, (max(5.0, seconds / 6), seconds / 3, seconds, seconds / 2), strict=True))
+        rates = {name: IDLE if name == "idle" else RATE for name in STAGES if name in stages}
+        ready = {name: list(itertools.islice(pairs, int(rate * lengths[name]))) for name, rate in rates.items()}
+        sealer, texts = sealer_of(settings), Texts.of(settings.common)
         for some in ready.values():
-            publish(bus, [event for each in some for event in (each.pair, each.features)])
+            publish(bus, [event for each in some for event in as_logged(each, sealer, texts)])
         bus.mark(APP if is_kafka(settings.common.bus_url) else "embed", tails(bus, PAIRS.name))
         gc.freeze()  # else this process stops for .3 s now and then to walk through the pairs, and what it follows seems late
         figures: list[Figure] = []
@@ -88,12 +90,20 @@ def measured(log: str, settings: Settings, seconds: float) -> list[Figure]:
                 120,
                 "the hub is at the end",
             )
-            for name, rate, _ in stages:
+            for name, rate in rates.items():
                 busy = _other_work(bus, hub) if name == "busy_p99" else contextlib.nullcontext()
                 with busy:
                     give(serving.url, ready[name], rate)
                 figures += _figures(f"{log}_{name}", _latencies(bus, ready[name], updates), REACH[log])
     return figures
+
+
+def as_logged(judged: JudgedPair, sealer: Sealer, texts: Texts) -> list[Event]:
+    """The pair and its features as an installation logs them: both sealed under one key, or neither."""
+    [pair] = sealer.logged([judged.pair])
+    assert isinstance(pair, PairDrawn)
+    vectors = {"a": texts.sealed_like(judged.features.a, pair.a.text), "b": texts.sealed_like(judged.features.b, pair.b.text)}
+    return [pair, judged.features.model_copy(update=vectors)]
 
 
 def give(url: str, judged: Sequence[JudgedPair], rate: float) -> None:
