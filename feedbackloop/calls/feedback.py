@@ -24,8 +24,8 @@ def add_pair(
 ) -> Call[Pair]:
     """Submit two of the product's own responses to one prompt for recruiters to judge.
 
-    Pairs of a higher ``priority`` (0 to 9) are asked first. ``opinions`` is how many recruiters are asked; None for the server's
-    setting.
+    ``versions`` says what wrote each response; ``recruiter:`` and a name, that a recruiter did, who is then not asked about it. Pairs of
+    a higher ``priority`` (0 to 9) are asked first. ``opinions`` is how many recruiters are asked; None for the server's setting.
     """
     key = new_key(idempotency_key)
     pair_id = pair_id or uuid5(PAIRS, key)  # known without an answer, so that the pair can be judged while both are in the spool

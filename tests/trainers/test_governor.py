@@ -166,6 +166,19 @@ def test_the_second_reward_learns_words_and_signs() -> None:
     assert SecondReward.fit(judged(20, ["one"])) is None
 
 
+def test_the_second_reward_learns_that_recruiters_mind_facts_which_the_conversation_does_not_support() -> None:
+    days = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday"]
+    rows = []
+    for i in range(60):
+        free, taken = days[i % 5], days[(i + 1) % 5]
+        prompt = (Message(role="system", content=f"Name: Ana\nSlot: {free} 9:00"), Message(role="user", content=f"When, {i}?"))
+        rows.append(replace(Preference.of_replies(prompt, f"Come on {free} at 9:00.", f"Come on {taken} at 9:00."), recruiter="one"))
+    second = SecondReward.fit(rows)
+    assert second is not None
+    right, wrong = second.scores([(rows[0].prompt, f"Come on {day} at 9:00.") for day in ("Monday", "Tuesday")]).T
+    assert (right > wrong).mean() > 0.95, "each day is right as often as wrong: words alone cannot tell"
+
+
 # ---- sources ----
 
 
