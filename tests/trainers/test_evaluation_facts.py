@@ -96,3 +96,11 @@ def test_facts_are_lines_of_key_and_value_in_system_messages() -> None:
     assert facts_of((Message(role="user", content="Role: Pilot"),)) == {}
     bare = (Message(role="user", content="Hi, any news?"),)
     assert unsupported_in(bare, "We will call you on Monday at 10:00, Sam.", values_of([bare])) == ("Monday 10:00", "Sam")
+
+
+@pytest.mark.timeout(60)  # each further word once doubled the time: this would take longer than anybody waits
+def test_a_reply_that_repeats_names_without_end_is_read_to_its_end() -> None:
+    repeated = " ".join(["Katelyn", "Maple Transit"] * 100)
+    assert unsupported(f"Dear {repeated}, hello.") == ()
+    wrong = f"{repeated} Precious"
+    assert wrong in unsupported(f"Dear {wrong}, hello.")

@@ -161,21 +161,25 @@ def _slots(text: str) -> list[str]:
 
 
 def _occurs_in(phrase: str, folded: str) -> bool:
-    return re.search(rf"(?<!\w){re.escape(phrase.casefold())}(?!\w)", folded) is not None
+    wanted = phrase.casefold()
+    return wanted in folded and re.search(rf"(?<!\w){re.escape(wanted)}(?!\w)", folded) is not None
 
 
 def _title_supported(title: str, elsewhere: str, fact_values: set[str]) -> bool:
     """Whether a run of capitalised words is a fact's full value, occurs elsewhere in the prompt, or splits into parts that do."""
-    bare = re.sub(r"['’]s$", "", title)
-    if (
+    words = title.split()
+    splits = [0]  # after how many words it can be split; a policy that games its reward may repeat a name a hundred times
+    for end in range(1, len(words) + 1):
+        if any(_part_supported(" ".join(words[start:end]), elsewhere, fact_values) for start in reversed(splits)):
+            splits.append(end)
+    return splits[-1] == len(words)
+
+
+def _part_supported(part: str, elsewhere: str, fact_values: set[str]) -> bool:
+    bare = re.sub(r"['’]s$", "", part)
+    return bool(
         bare in _ALWAYS_CAPITALISED
         or bare.casefold() in fact_values
         or re.fullmatch(f"{DAYS}|{MONTHS}", bare)
         or _occurs_in(bare, elsewhere)
-    ):
-        return True
-    words = title.split()
-    return any(
-        _title_supported(" ".join(words[:i]), elsewhere, fact_values) and _title_supported(" ".join(words[i:]), elsewhere, fact_values)
-        for i in range(1, len(words))
     )
