@@ -11,6 +11,8 @@ from storage.places import FullPath
 from storage.settings import Settings, section
 from streams.http.fields import WebOrigin
 
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2, the oldest version that Python speaks; those of TLS 1.3 are not up to us
+
 
 @section("access")
 class AccessSettings(BaseModel):
@@ -66,7 +68,7 @@ class AccessSettings(BaseModel):
         """Options of uvicorn."""
         if self.tls_certificate is None or self.tls_key is None:
             return {}
-        return {"ssl_certfile": str(self.tls_certificate), "ssl_keyfile": str(self.tls_key)}
+        return {"ssl_certfile": str(self.tls_certificate), "ssl_keyfile": str(self.tls_key), "ssl_ciphers": CIPHERS}
 
     @classmethod
     def of(cls, settings: Settings, path_prefix: str = "") -> Self:

@@ -31,10 +31,19 @@ class RateLimit(logging.Filter):
         return True
 
 
+def utc_formatter(line: str) -> logging.Formatter:
+    """Formats with the times that events have, so that the logs of several machines and the audit trail can be compared."""
+    made = logging.Formatter(line)
+    made.converter = time.gmtime
+    made.default_time_format, made.default_msec_format = "%Y-%m-%dT%H:%M:%S", "%s.%03dZ"
+    return made
+
+
 def start_log() -> None:
     """Configure logging to stderr."""
     handler = logging.StreamHandler()
     handler.addFilter(RateLimit())
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=[handler])
+    handler.setFormatter(utc_formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     for name, level in LEVELS.items():
         logging.getLogger(name).setLevel(level)

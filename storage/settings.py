@@ -94,7 +94,8 @@ class Common(BaseModel):
     model : the language model for chat and training: ``shipped``, ``smollm2``, a folder or a Hugging Face id
     sources : sources of judgments to train on; simulated, imported and AI judgments are excluded unless listed
     allowed_hosts : Host header values accepted besides loopback, such as the name of a reverse proxy (see ``[access]``)
-    pseudonym_key : secret key for pseudonyms; if empty, it is read from ``pseudonym.key`` in ``home``, generated on first use
+    pseudonym_key : secret key for pseudonyms and widget tokens, at least 32 random characters; if empty, it is read from ``pseudonym.key``
+        in ``home``, generated on first use
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)

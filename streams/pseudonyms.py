@@ -19,6 +19,7 @@ Role = Literal["recruiter", "candidate"]
 # Invisible characters outside the categories Cf and Cc: grapheme joiner, Hangul fillers, variation selectors.
 _UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 _RECRUITER = re.compile("r-[0-9a-f]{16}")
+SHORTEST_KEY = 32  # characters
 _LOOK_ALIKES = frozenset({"LATIN", "CYRILLIC", "GREEK"})  # scripts with many confusable letters
 
 
@@ -64,6 +65,11 @@ def folded(name: str) -> str:
 def pseudonym_key(common: Common) -> bytes:
     """The key of this installation: the setting ``pseudonym_key``, else the file ``pseudonym.key`` in home, created on first use."""
     if set_key := common.pseudonym_key.get_secret_value():
+        if len(set_key) < SHORTEST_KEY:
+            raise ConfigurationError(
+                f"pseudonym_key: {len(set_key)} characters are too few, since whoever guesses it can reverse pseudonyms and make widget "
+                f"tokens; set {SHORTEST_KEY} random ones or more"
+            )
         return set_key.encode()
     path = common.home / "pseudonym.key"
     try:
@@ -83,7 +89,7 @@ def pseudonym_key(common: Common) -> bytes:
         key = path.read_bytes().strip()
     except OSError as error:
         raise ConfigurationError(f"{path}: {error}; make it readable or set FEEDBACKLOOP_PSEUDONYM_KEY") from error
-    if len(key) < 32:
+    if len(key) < SHORTEST_KEY:
         raise ConfigurationError(
             f"{path}: {len(key)} bytes are too few for a key; restore the file, or remove it to start with new pseudonyms"
         )

@@ -28,7 +28,7 @@ class PasswordCheck:
     async def agree(self, password: str, expected: str) -> bool:
         """Whether the password has this hash. Without one the answer is no, after the same time: it must not tell which logins exist."""
         async with self._places:
-            return await asyncio.to_thread(_agree, password[:LONGEST], expected)
+            return await asyncio.to_thread(_agree, password[:LONGEST], expected) and len(password) <= LONGEST
 
 
 def _agree(password: str, expected: str) -> bool:

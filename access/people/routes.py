@@ -16,7 +16,7 @@ from storage.errors import Overloaded
 from streams.health import is_loopback
 
 PAGE = "/sign-in"
-FILES = {"/sign-in.js": "text/javascript", "/sign-in.css": "text/css", "/sign-in.svg": "image/svg+xml"}
+FILES = {"/sign-in.js": "text/javascript", "/sign-in.css": "text/css", "/sign-in.svg": "image/svg+xml; charset=utf-8"}
 PROVIDER, CALLBACK = "/oidc-start", "/oidc-callback"  # in the same folder as the page, whose addresses are relative
 PATHS = (PAGE, *FILES, PROVIDER, CALLBACK)
 FOLDER = Path(__file__).with_name("page")

@@ -25,7 +25,7 @@ MAX_BODY = 1_048_576  # bytes
 BODY_TIME = 30.0  # seconds from the end of the headers to the end of the body
 
 PAGES = ("text/html", "text/javascript", "application/javascript")  # scripts too: a worker has the policy of its script
-NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
+NO_PAGE = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from access.people.changes import PeopleChanges
-from access.people.passwords import PasswordCheck, hashed
+from access.people.passwords import LONGEST, PasswordCheck, hashed
 from access.people.roles import ROLES
 from access.people.store import FILE, Account, PeopleStore
 from deploy.cli.main import app
@@ -135,14 +135,29 @@ def test_sessions_are_stored_hashed_and_end(installation: Installation) -> None:
 
 
 def test_a_password_agrees_with_its_own_hash_only_and_with_none_never() -> None:
-    expected = hashed(PASSWORD)
+    expected, longest = hashed(PASSWORD), "x" * LONGEST
     given = [(PASSWORD, expected), (PASSWORD + "x", expected), ("nobody's password", "")]
+    given += [(longest, hashed(longest)), (longest + "x", hashed(longest))]
 
     async def answers() -> list[bool]:
         check = PasswordCheck()
         return [await check.agree(*each) for each in given]
 
-    assert asyncio.run(answers()) == [True, False, False]
+    assert asyncio.run(answers()) == [True, False, False, True, False]
+
+
+def test_another_password_ends_the_sessions_and_the_one_before_is_none_any_more(installation: Installation) -> None:
+    added = installation.add("ana", "recruiter")
+    text = installation.store.begin_session(added.person, now(), timedelta(hours=1))
+    installation.people.change_password("ana", PASSWORD + " once more")
+    assert installation.store.owner_of(text, now()) is None
+    account = installation.store.of(added.person)
+    assert account is not None
+
+    async def answers() -> list[bool]:
+        return [await PasswordCheck().agree(each, account.password_hash) for each in (PASSWORD, PASSWORD + " once more")]
+
+    assert asyncio.run(answers()) == [False, True]
 
 
 def test_the_commands_add_list_and_remove(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,16 @@
 """Serving, the hub, the command line and the client with API keys: what our own processes need to call each other, over HTTP and HTTPS."""
 
+import ssl
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import uvicorn
+from fastapi import FastAPI
 from typer.testing import CliRunner
 
 from access.caller import Caller
@@ -228,6 +231,16 @@ def test_our_own_processes_speak_https_and_trust_our_certificate_alone(settings:
     finally:
         server.should_exit = True
         thread.join(10)
+
+
+def test_tls_is_spoken_with_recommended_versions_and_ciphers_only(tmp_path: Path) -> None:
+    config = server_config(FastAPI(), **certificate(tmp_path / "tls").tls)
+    config.load()
+    assert config.ssl is not None
+    assert config.ssl.minimum_version >= ssl.TLSVersion.TLSv1_2
+    offered: list[dict[str, Any]] = [dict(each) for each in config.ssl.get_ciphers()]
+    assert all(each["aead"] for each in offered)
+    assert {each["kea"] for each in offered} == {"kx-ecdhe", "kx-any"}, "forward secrecy; any: that of TLS 1.3, which always has it"
 
 
 def test_only_a_process_that_asks_for_keys_over_https_or_behind_a_proxy_listens_beyond_this_machine(tmp_path: Path) -> None:

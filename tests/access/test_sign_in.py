@@ -14,6 +14,8 @@ from fastapi.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from access.people.back_off import LONGEST, BackOff
+from access.people.routes import FILES
+from access.people.routes import PAGE as PAGE_PATH
 from storage.events import RequestsRefused, SignedIn, SignedOut
 from tests.access.installation import PASSWORD, Installation, until
 from tests.serving.conftest import run_app
@@ -183,6 +185,12 @@ def test_a_browser_that_asks_for_a_page_gets_the_sign_in_page(installation: Inst
         assert [client.get(f"/sign-in.{each}").status_code for each in ("js", "css")] == [200, 200]
         assert client.get("/v1/read", headers=PAGE).status_code == 401
         assert client.get("/runs").status_code == 401
+
+
+def test_the_files_of_the_sign_in_page_say_their_encoding(installation: Installation) -> None:
+    with installation.running() as client:
+        kinds = [client.get(path).headers["content-type"] for path in (PAGE_PATH, *FILES)]
+    assert kinds == [f"{kind}; charset=utf-8" for kind in ("text/html", "text/javascript", "text/css", "image/svg+xml")]
 
 
 ENDS = ["signed out", "removed", "another role", "expired"]

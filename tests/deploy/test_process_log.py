@@ -1,8 +1,8 @@
-"""During a broker outage, client libraries' log lines are rate-limited and our own are not."""
+"""Lines of the process log: during a broker outage those of client libraries are rate-limited and our own are not; times are UTC."""
 
 import logging
 
-from deploy.process_log import MIN_INTERVAL, RateLimit
+from deploy.process_log import MIN_INTERVAL, RateLimit, utc_formatter
 
 
 def line(name: str) -> logging.LogRecord:
@@ -23,3 +23,9 @@ def test_a_library_that_repeats_itself_is_rate_limited_and_the_dropped_lines_are
 def test_our_own_lines_are_never_dropped() -> None:
     limit = RateLimit(lambda: 0.0)
     assert all(limit.filter(line("streams.stations.sink")) for _ in range(100))
+
+
+def test_times_are_utc_and_say_so() -> None:
+    record = line("streams.stations.sink")
+    record.created, record.msecs = 1_700_000_000.25, 250.0
+    assert utc_formatter("%(asctime)s %(message)s").format(record) == "2023-11-14T22:13:20.250Z node 1 is away"

@@ -295,8 +295,12 @@ def test_the_key_is_created_once_and_is_readable_only_by_its_owner(tmp_path: Pat
     assert [path.name for path in (tmp_path / "home").iterdir()] == ["pseudonym.key"]
 
 
-def test_a_key_in_the_settings_overrides_the_file_and_a_truncated_file_is_refused(tmp_path: Path) -> None:
-    assert pseudonym_key(Common.model_validate({"home": tmp_path, "pseudonym_key": "from elsewhere"})) == b"from elsewhere"
+def test_a_key_in_the_settings_overrides_the_file_and_short_ones_are_refused(tmp_path: Path) -> None:
+    elsewhere = "from elsewhere" * 3
+    assert pseudonym_key(Common.model_validate({"home": tmp_path, "pseudonym_key": elsewhere})) == elsewhere.encode()
+    with pytest.raises(ConfigurationError, match="pseudonym_key: 5 characters are too few") as refused:
+        pseudonym_key(Common.model_validate({"home": tmp_path, "pseudonym_key": "brief"}))
+    assert "brief" not in str(refused.value)
     (tmp_path / "pseudonym.key").write_text("abc")
     with pytest.raises(ConfigurationError, match=r"pseudonym\.key"):
         pseudonym_key(Common(home=tmp_path))

