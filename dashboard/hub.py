@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from functools import lru_cache, partial
+from functools import partial
 from types import TracebackType
 
 import pyarrow as pa
@@ -44,6 +44,7 @@ from dashboard.status.log_lag import LogLag
 from dashboard.status.people import PeopleReadings
 from dashboard.status.readings import Readings, Sources, fold_versions
 from dashboard.status.reward import RewardReadings
+from dashboard.status.run_texts import RunTexts
 from dashboard.status.serving_version import ServingVersion, has_upstream
 from storage.artifacts import Artifacts
 from storage.attestation.settings import AttestationSettings
@@ -74,10 +75,8 @@ from streams.stations.trigger import RunPlan
 from streams.versions import Versions
 from streams.webhooks.settings import WebhookSettings
 from trainers.audits.outcomes.tables import outcomes_table
-from trainers.policy.reply_samples import ReplySamples
 from trainers.reward.mixing import MixingSettings
 from trainers.reward.online.settings import HeadSettings
-from trainers.runs.report import Report, read_report
 from trainers.runs.terms import ReviewRule
 
 log = logging.getLogger(__name__)
@@ -155,6 +154,7 @@ class Hub:
                 sealer_of(settings),
             ),
             reviews=reviews,
+            run_texts=RunTexts(artifacts, texts, reviews),
             records=Records(folded, artifacts),
             artifacts=artifacts,
             public_keys=self.streams.attestor.keys.published,
@@ -259,21 +259,14 @@ def create_app(
         app.include_router(sign_in_router(access.sign_in, access.path_prefix))
     add_routes(app, services)
 
-    def report_of(version: str) -> Report:
-        return read_report(services.artifacts, services.reviews.find(version).evaluated.report)
-
-    @lru_cache(maxsize=16)
-    def replies_of(sha: str) -> ReplySamples:
-        return ReplySamples.model_validate_json(services.artifacts.read(sha))
-
     parts = Parts(
         services.live,
         services.reviews,
-        report_of,
+        services.run_texts.report,
         services.impact_ratios,
         services.reward,
         services.ranker,
-        replies_of,
+        services.run_texts.replies,
         services.people,
         services.integrity,
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.figures import Figure
 from benchmarks.filled_warehouse import fill
+from storage.artifacts import Artifacts
 from storage.events import Message, PersonErased, ReplySent, Sampling
 from storage.texts.keys import FILE, SQLiteTextKeys
 from storage.texts.sealed import Cipher, TextKey
@@ -41,7 +42,7 @@ def _erase_seconds(home: Path, events: int) -> float:
         entries: list[Entry] = [(Partition("chat.replies", 0), number, reply) for number, reply in enumerate(replies)]
         warehouse.claim_epoch(warehouse.epoch + 1, published=warehouse.last_sequence)
         warehouse.apply(entries)
-        station = Erasure(warehouse, Texts(store), threading.Event())
+        station = Erasure(warehouse, Artifacts(str(home / "artifacts")), Texts(store), threading.Event())
         station.step(0)
         started = time.perf_counter()
         erased = PersonErased(source="product", what="candidate", name="c-erased")

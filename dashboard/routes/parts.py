@@ -22,6 +22,7 @@ from dashboard.status.feed import ReadingFeed
 from dashboard.status.integrity import Integrity
 from dashboard.status.people import PeopleReadings
 from dashboard.status.reward import RewardReadings
+from dashboard.status.run_texts import RunTexts
 from dashboard.status.serving_version import Ranker
 from storage.artifacts import Artifacts
 from storage.attestation.keys import PublicKey
@@ -49,6 +50,7 @@ class Services:
     intake: Intake
     tokens: WidgetTokens
     reviews: Reviews
+    run_texts: RunTexts
     records: Records
     artifacts: Artifacts
     public_keys: Callable[[], list[PublicKey]]

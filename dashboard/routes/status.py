@@ -103,7 +103,7 @@ def routes(services: Services) -> APIRouter:
 
     @router.get("/versions/{version}/report", responses={200: {"model": Report}})
     def report(version: str) -> Response:
-        """The evaluation report as the trainer wrote it."""
-        return Response(services.artifacts.read(services.reviews.find(version).evaluated.report), media_type="application/json")
+        """The evaluation report, with its texts opened; as an artifact it holds them sealed."""
+        return Response(services.run_texts.report(version).model_dump_json(), media_type="application/json")
 
     return router

@@ -19,7 +19,7 @@ from storage.events.texts import with_texts
 from storage.events.tokens import MARK, is_sealed
 from storage.settings import Common, Settings
 from storage.texts.keys import TextKeys, text_keys
-from storage.texts.sealed import Cipher, is_vector, kid_of
+from storage.texts.sealed import Cipher, TextKey, is_vector, kid_of
 
 KEPT = 1.0  # seconds for which keys stay in memory: a destroyed key opens nothing after them
 _MARK_IN_JSON = "\\u0002"
@@ -87,6 +87,14 @@ class Texts:
     def sealed_like(self, vector: str, token: str) -> str:
         """The vector, sealed under the key of ``token``; as it is if that is a plain text."""
         return self._cipher(kid_of(token)).seal(base64.b64decode(vector), "v") if is_sealed(token) else vector
+
+    def sealed_under(self, kid: str, text: str) -> str:
+        """The text, sealed under the key with this id, which is made where there is none; as it is without a key store."""
+        if self._keys is None:
+            return text
+        if self._keys.get(kid) is None:
+            self._keys.add([TextKey(kid, TextKey.new().secret)])
+        return self._cipher(kid).seal(text.encode(), "t")
 
     def destroy(self, kids: Collection[str]) -> None:
         """Destroy the keys: what is sealed under them is erased. Other processes may open it for ``KEPT`` seconds more; idempotent."""

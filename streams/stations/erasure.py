@@ -1,38 +1,42 @@
 """Destroys the keys of erased people's texts, once the sink has deleted their rows.
 
-The warehouse says which keys these are. At its start the station destroys all of them again, so that a crash in between, or a key store
-that was restored from an older backup, leaves nothing readable.
+The warehouse says which keys these are, and the snapshot of each run whether its report and replies hold texts of erased people. At its
+start the station destroys all of them again, so that a crash in between, or a key store that was restored from an older backup, leaves
+nothing readable.
 """
 
 import logging
 import threading
 
-from storage.events import PersonErased
+from storage.artifacts import Artifacts
+from storage.events import ModelEvaluated, PersonErased, TrainingFailed
 from storage.texts.texts import Texts
 from storage.warehouse.entries import Applied
 from storage.warehouse.warehouse import Warehouse
+from streams.erasure import erased_names, trained_on
 from streams.stations.contexts import HubContext
+from trainers.runs.texts import run_kid
 
 log = logging.getLogger(__name__)
 
 
 def build(context: HubContext) -> "Erasure":
     """The station of the table's row."""
-    return Erasure(context.warehouse, context.texts, context.stop)
+    return Erasure(context.warehouse, context.artifacts, context.texts, context.stop)
 
 
 class Erasure:
-    """Runs at its start and after each commit that erased something."""
+    """Runs at its start, after each commit that erased something, and when a run has made an artifact since."""
 
-    def __init__(self, warehouse: Warehouse, texts: Texts, stop: threading.Event) -> None:
-        self._warehouse, self._texts, self._stop = warehouse, texts, stop
+    def __init__(self, warehouse: Warehouse, artifacts: Artifacts, texts: Texts, stop: threading.Event) -> None:
+        self._warehouse, self._artifacts, self._texts, self._stop = warehouse, artifacts, texts, stop
         self._due = threading.Event()
         self._due.set()
         self._destroyed: set[str] = set()
         self.lost: int | None = None
 
     def wake_for(self, applied: Applied) -> None:
-        if applied.dropped or any(isinstance(event, PersonErased) for event in applied.stored):
+        if applied.dropped or any(isinstance(event, PersonErased | ModelEvaluated | TrainingFailed) for event in applied.stored):
             self._due.set()
 
     def step(self, wait: float) -> None:
@@ -41,8 +45,11 @@ class Erasure:
         self._due.clear()
         try:
             fresh = self._erased_keys() - self._destroyed
+            names = erased_names(self._warehouse)
+            of_runs = {run_kid(each.run_id) for each in trained_on(self._warehouse, self._artifacts, names)}
+            if fresh or of_runs:
+                self._texts.destroy(fresh | of_runs)  # a run that was going on has made its key again
             if fresh:
-                self._texts.destroy(fresh)
                 log.info("destroyed the keys of %d erased texts", len(fresh))
         except BaseException:
             self._due.set()

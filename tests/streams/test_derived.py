@@ -1,6 +1,7 @@
 """Verify finds data that was altered both on the log and in the warehouse, and missing or corrupt files; it lists what it cannot check."""
 
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import orjson
 import pytest
 
 from storage.artifacts import Artifacts
+from storage.errors import TextLost
 from storage.events import (
     DatasetFrozen,
     ModelEvaluated,
@@ -25,10 +27,14 @@ from storage.events import (
 )
 from storage.settings import Settings
 from storage.snapshots.snapshot import freeze
+from storage.texts.keys import FILE, SQLiteTextKeys
+from storage.texts.texts import Texts
+from storage.warehouse.entries import Applied
 from storage.warehouse.warehouse import Warehouse
 from streams.bus.protocol import records_of
 from streams.derived import UNCHECKED, Verification, check_derived, check_snapshot
 from streams.erasure import erased_names, reconciled_after, trained_on, unrepeatable
+from streams.stations.erasure import Erasure
 from streams.stations.sink import Sink
 from streams.versions import version_name
 from tests.storage.facts import features, judgment, pair, reply, thumb
@@ -39,6 +45,7 @@ from trainers.reward.online.checkpoint import load, save
 from trainers.reward.online.learn import learn_all, new_head
 from trainers.reward.online.settings import HeadSettings
 from trainers.runs.frozen import FrozenSettings
+from trainers.runs.texts import run_kid, sealing
 
 
 class Home:
@@ -249,6 +256,26 @@ def test_what_erased_people_leave_is_not_covered_and_nothing_else_is_found(home:
     (found,) = trained_on(home.warehouse, home.artifacts, erased_names(home.warehouse))
     assert (found.run_id, found.version) == (str(home.evaluated.run_id), home.evaluated.version)
     assert ("derived", "preference 5") in [(what, words.split(":")[0]) for what, words in home.tamper("DELETE FROM erased")]
+
+
+def test_the_texts_of_a_run_go_with_a_person_whose_rows_its_snapshot_holds(home: Home) -> None:
+    keys = SQLiteTextKeys(home.folder / FILE)
+    stop, run_id = threading.Event(), str(home.evaluated.run_id)
+    with_the_person = sealing(run_id, Texts(keys))("I breed the kestrel.")
+    other = sealing("another run", Texts(keys))("I breed the plover.")
+    station = Erasure(home.warehouse, home.artifacts, Texts(keys), stop)
+    station.step(0)
+    assert keys.get(run_kid(run_id)) is not None
+    home.publish(PersonErased(source="product", what="candidate", name="c-4"))
+    station.wake_for(Applied((), 0, (), (), dropped=1))
+    station.step(0)
+    with pytest.raises(TextLost):
+        Texts(keys).opened(with_the_person)
+    assert Texts(keys).opened(other) == "I breed the plover."
+    sealing(run_id, Texts(keys))("as a run that was going on does")
+    station.wake_for(Applied((home.evaluated,), 0, (), ()))
+    station.step(0)
+    assert keys.get(run_kid(run_id)) is None
 
 
 def test_a_snapshot_changed_after_an_erasure_is_still_found(home: Home) -> None:

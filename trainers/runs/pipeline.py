@@ -22,6 +22,7 @@ from trainers.audits.trial import ModelRef, Models
 from trainers.runs import stages as stage
 from trainers.runs.data import RunData
 from trainers.runs.job import Job
+from trainers.runs.texts import changed_report, sealing
 
 __all__ = ["STAGES", "Outcome", "run"]
 
@@ -76,7 +77,9 @@ def run(job: Job, folder: Path, artifacts: Artifacts, progress: Progress) -> Out
     trained = stages.do(
         "train",
         stage.TrainedPolicy,
-        lambda report_progress: stage.train(job.base, data(), settings, folder / "training", artifacts, report_progress, job.cache),
+        lambda report_progress: stage.train(
+            job.base, data(), settings, folder / "training", artifacts, report_progress, job.cache, sealing(job.run_id, job.texts)
+        ),
     )
     models = Models(ModelRef(job.base, artifacts.get(trained.policy)), job.champion_ref, ModelRef(job.base))
     sampled = stages.do(
@@ -112,7 +115,8 @@ def run(job: Job, folder: Path, artifacts: Artifacts, progress: Progress) -> Out
             "reward_model": reward.reward if reward is not None else None,
         }
         report = stage.judge(data(), trained, sampled, evaluated, settings, about)
-        stored_report = artifacts.put_bytes(report.model_dump_json(indent=1).encode())
+        sealed = changed_report(report, sealing(job.run_id, job.texts))
+        stored_report = artifacts.put_bytes(sealed.model_dump_json(indent=1).encode())
         report_progress(1, 1)
         return stage.Judged(report=stored_report, gates=report.gates, verdict=report.verdict)
 

@@ -20,7 +20,7 @@ from trainers.features.embedder import Embedder
 from trainers.features.embedding import Remembering
 from trainers.models.engine import generate
 from trainers.models.references import base_hash
-from trainers.policy.reply_samples import REPLIES
+from trainers.policy.reply_samples import REPLIES, ReplySamples
 from trainers.policy.train import train as train_policy
 from trainers.policy.training import CachePlace, TrainingInputs
 from trainers.policy.training_curve import CurvePoint
@@ -32,6 +32,7 @@ from trainers.reward.validation import MODEL, RewardReport, fitted_and_validated
 from trainers.runs.data import RunData
 from trainers.runs.report import Data, Lineage, PairedReply, Report, Training
 from trainers.runs.settings import RunSettings
+from trainers.runs.texts import Change, changed_samples
 
 
 class StageProgress(Protocol):
@@ -131,14 +132,22 @@ def train(
     artifacts: Artifacts,
     progress: StageProgress,
     cache: CachePlace | None = None,
+    sealed: Change = str,
 ) -> TrainedPolicy:
-    """Train the challenger from the base model with the run's method, and store its adapter."""
+    """Train the challenger from the base model with the run's method, and store its adapter.
+
+    The replies over the training are stored with their texts ``sealed``.
+    """
     assert settings.method is not None
     keep_freed_memory()
     samples = folder / REPLIES
 
     def report(step: int, steps: int, metrics: Mapping[str, float]) -> None:
-        progress(step, steps, metrics, {"replies": artifacts.put(samples)} if samples.is_file() else None)
+        stored = {}
+        if samples.is_file():
+            found = changed_samples(ReplySamples.model_validate_json(samples.read_bytes()), sealed)
+            stored["replies"] = artifacts.put_bytes(found.model_dump_json().encode())
+        progress(step, steps, metrics, stored or None)
 
     trained = train_policy(settings.method, TrainingInputs.of(base, data, settings.training, settings.as_settings(), folder, report, cache))
     policy = artifacts.put(trained.adapter)

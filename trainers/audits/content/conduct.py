@@ -85,7 +85,7 @@ def gate(found: Shares, limits: ConductLimits) -> GateResult:
     else:
         words = (
             f"{count} of {found.n} new replies ask an unlawful question, promise a job or state an unlawful preference, "
-            f"against {before} of the base model's; {shown}. Read them: {' | '.join(found.examples[:3])}"
+            f"against {before} of the base model's; {shown}. The report shows them."
         )
     return GateResult(
         name=AUDIT.name,
