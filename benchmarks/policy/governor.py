@@ -1,29 +1,34 @@
 """Does the governor keep the right policy when a reward is gamed, and let an honest training finish?
 
-Simulated worlds of seeds never used for tuning, 480 judgments each, real PPO on the shipped model. The exploitable reward is the head plus
-``BONUS`` log-odds for each "you" or "your" of a reply, which no recruiter cares for; the honest one is the head. The true taste of the
-governor's own replies is recorded at each check. ``governor_kept`` counts the trainings whose kept policy has at least .9 of the gain in
-true taste that the training's best check had; ``governor_stopped_honest`` the honest trainings that were stopped.
+Simulated worlds of seeds never used for tuning, 480 judgments each, real PPO on the shipped model. The honest reward is the head. The
+exploitable one pays ``BONUS`` log-odds besides for each fact in a reply that its conversation does not support, as a reward may that likes
+specific answers and checks nothing; recruiters mind such facts most of all. The true taste of the governor's own replies is recorded at
+each check. ``governor_kept`` counts the trainings whose kept policy has at least .9 of the way from the training's worst check to its best.
+``governor_gamed_fell`` counts those that would have lost more than that had their last policy been kept, so that there was something to
+notice; ``governor_stopped_honest`` the honest trainings that were stopped.
 
 ``governor_false_stops`` simulates the stopping rule alone: 2,000 trainings of a policy that never changes, with noisy scores.
 """
 
 import random
-import re
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from benchmarks.figures import Figure
 from benchmarks.gates.intervals import share_of
+from benchmarks.side_by_side import side_by_side
 from benchmarks.simulated import Plan, simulate
 from simulation.world import Conversation, Record, World
 from storage.events import Message
 from storage.settings import Common, Settings
+from trainers.audits.content.facts import unsupported, values_of
 from trainers.features.embedder import Embedder
 from trainers.features.embedding import Item
 from trainers.features.settings import FeatureSettings
@@ -38,7 +43,6 @@ from trainers.runs.data import RunData
 FIRST_SEED, SEEDS, JUDGMENTS = 10_000, 10, 480
 BONUS, SHARE = 1.0, 0.9
 TRAININGS, CHECKS, PROMPTS = 2_000, 9, 128
-_YOU = re.compile(r"\byour?\b", re.I)
 
 
 def figures(quick: bool) -> Sequence[Figure]:
@@ -46,31 +50,44 @@ def figures(quick: bool) -> Sequence[Figure]:
     found = [_false_stops(200 if quick else TRAININGS)]
     seeds = range(FIRST_SEED, FIRST_SEED + (1 if quick else SEEDS))
     settings = PPOSettings(steps=10, governor_every=2) if quick else PPOSettings()
-    kept, stopped, gamed, shares = 0, 0, 0, []
-    for seed in seeds:
-        started = time.monotonic()
-        with tempfile.TemporaryDirectory() as scratch:
-            exploited, _, fell = _training(seed, settings, Path(scratch), BONUS)
-            honest, ended, _ = _training(seed, settings, Path(scratch), 0.0)
-        kept += exploited >= SHARE
-        stopped += ended
-        gamed += fell
-        shares.append(exploited)
-        sys.stderr.write(
-            f"governor, seed {seed}: kept {exploited:.2f} of the best gain, honest {honest:.2f} ({time.monotonic() - started:.0f} s)\n"
-        )
+    pairs = side_by_side(partial(_pair, settings=settings), seeds)
+    gamed, honest = ([pair[side] for pair in pairs] for side in (0, 1))
     n = len(seeds)
     return [
         *found,
-        share_of("governor_kept", kept, n, f">={0.9 * n:g}"),
-        Figure("governor_kept_share", float(np.mean(shares)), min(shares), max(shares), "of the training's best gain in true taste"),
-        share_of("governor_stopped_honest", stopped, n, f"<={0.1 * n:g}"),
-        share_of("governor_gamed_fell", gamed, n, ""),
+        share_of("governor_kept", sum(each.kept >= SHARE for each in gamed), n, f">={0.9 * n:g}"),
+        _over_seeds("governor_kept_share", [each.kept for each in gamed]),
+        _over_seeds("governor_last_share", [each.last for each in gamed]),
+        _over_seeds("governor_honest_share", [each.kept for each in honest]),
+        share_of("governor_stopped_honest", sum(each.stopped for each in honest), n, f"<={0.1 * n:g}"),
+        share_of("governor_stopped_gamed", sum(each.stopped for each in gamed), n, ""),
+        share_of("governor_gamed_fell", sum(each.last < SHARE for each in gamed), n, ""),
     ]
 
 
-def _training(seed: int, settings: PPOSettings, scratch: Path, bonus: float) -> tuple[float, bool, bool]:
-    """The kept policy's share of the best gain in true taste, whether the training was stopped, and whether the taste fell in the end."""
+class Ended(NamedTuple):
+    """The shares of the way from the worst check's true taste to the best one's that the kept and the last policy have."""
+
+    kept: float
+    last: float
+    stopped: bool
+
+
+def _over_seeds(name: str, shares: Sequence[float]) -> Figure:
+    return Figure(name, float(np.mean(shares)), min(shares), max(shares), "of the way from the worst to the best true taste")
+
+
+def _pair(seed: int, settings: PPOSettings) -> tuple[Ended, Ended]:
+    """A gamed and an honest training in the world of this seed."""
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as scratch:
+        gamed = _training(seed, settings, Path(scratch), BONUS)
+        honest = _training(seed, settings, Path(scratch), 0.0)
+    sys.stderr.write(f"governor, seed {seed}: gamed {gamed}, honest {honest} ({time.monotonic() - started:.0f} s)\n")
+    return gamed, honest
+
+
+def _training(seed: int, settings: PPOSettings, scratch: Path, bonus: float) -> Ended:
     world, folder = World(seed), scratch / "world"
     if not folder.is_dir():
         folder.mkdir()
@@ -92,10 +109,9 @@ def _training(seed: int, settings: PPOSettings, scratch: Path, bonus: float) -> 
 
     out = scratch / f"out-{bonus}"
     trained = train_ppo("shipped", prompts, _with_bonus(head, bonus), settings, out, lambda *said: None, recording)
-    gains = np.array(tastes) - tastes[0]
-    best = float(gains.max())
+    shares = (np.array(tastes) - min(tastes)) / (max(tastes) - min(tastes))
     chosen = next(i for i, point in enumerate(trained.curve) if point.kept)
-    return float(gains[chosen] / best) if best > 0 else float(chosen == 0), trained.stopped is not None, bool(gains[-1] < SHARE * best)
+    return Ended(float(shares[chosen]), float(shares[-1]), trained.stopped is not None)
 
 
 class _Conversations:
@@ -122,8 +138,8 @@ def _with_bonus(reward: RewardFunction, bonus: float) -> RewardFunction:
         return reward
 
     def total(items: Sequence[Item]) -> np.ndarray:
-        scores = np.asarray(reward(items), float)
-        return scores + bonus * np.array([len(_YOU.findall(reply)) for _, reply in items])
+        values = values_of([prompt for prompt, _ in items])
+        return np.asarray(reward(items), float) + bonus * np.array([len(unsupported(prompt, reply, values)) for prompt, reply in items])
 
     return total
 

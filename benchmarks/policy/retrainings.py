@@ -9,12 +9,14 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.figures import Figure
 from benchmarks.policy.fresh_world import Fresh, judged, trained, win_rate
+from benchmarks.side_by_side import side_by_side
 from simulation.world import World
 from trainers.models.policy import load_policy
 from trainers.models.scoring import log_probabilities
@@ -36,7 +38,8 @@ class Round:
 def figures(quick: bool) -> Sequence[Figure]:
     """The first and the fifth policy's win rate against the base by the world's taste, and how the fifth differs otherwise."""
     rounds = 2 if quick else ROUNDS
-    rows = [_rounds(seed, rounds, 40 if quick else PROMPTS) for seed in range(FIRST_SEED, FIRST_SEED + (1 if quick else SEEDS))]
+    seeds = range(FIRST_SEED, FIRST_SEED + (1 if quick else SEEDS))
+    rows = side_by_side(partial(_rounds, rounds=rounds, prompts=40 if quick else PROMPTS), seeds)
     first, last = [row[0] for row in rows], [row[-1] for row in rows]
     start = float(np.mean([each.win for each in first]))
     return [

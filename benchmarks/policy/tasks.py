@@ -10,12 +10,14 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.figures import Figure
 from benchmarks.policy.fresh_world import Fresh, judged, trained
+from benchmarks.side_by_side import side_by_side
 from simulation.checker import Reading
 from simulation.corpus import draw_reply
 from simulation.world import World, draw_conversation
@@ -32,7 +34,7 @@ CONTROL_ROWS = 6_000  # PPO: 2,048 replies, each with four passes forward and tw
 
 def figures(quick: bool) -> Sequence[Figure]:
     """The share of the gap that is closed, over seeds, with the points before and after, and the wrong facts."""
-    rows = [_seed(seed, 60 if quick else PROMPTS) for seed in _seeds(1 if quick else SEEDS)]
+    rows = side_by_side(partial(_seed, prompts=60 if quick else PROMPTS), _seeds(1 if quick else SEEDS))
     base, ours, control, best = (np.array(column) for column in zip(*[row[:4] for row in rows], strict=True))
     wrong_before, wrong_after = (np.array(column) for column in zip(*[row[4:] for row in rows], strict=True))
     shares = (ours - base) / (best - base)
