@@ -159,7 +159,7 @@ class Hub:
             artifacts=artifacts,
             public_keys=self.streams.attestor.keys.published,
             exporter=Exporter(self.warehouse, texts),
-            verify=lambda: verified(self.bus, self.warehouse, artifacts, settings),
+            verify=lambda deep: verified(self.bus, self.warehouse, artifacts, settings, deep=deep),
             manual_runs=manual_runs,
             impact_ratios=partial(outcomes_table, self.warehouse),
             ranker=lambda: self.serving.ranker,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from dashboard.actions.deep_verification import deep_findings
 from storage.artifacts import Artifacts
 from storage.settings import Settings
 from storage.warehouse.verify import verify
@@ -14,13 +15,14 @@ from streams.bus.topics import TOPICS
 from streams.derived import check_derived
 
 
-def verified(bus: Bus, warehouse: Warehouse, artifacts: Artifacts, settings: Settings) -> dict[str, Any]:
-    """Report differences by kind, and what was not covered. Read-only."""
+def verified(bus: Bus, warehouse: Warehouse, artifacts: Artifacts, settings: Settings, *, deep: bool = False) -> dict[str, Any]:
+    """Report differences by kind, and what was not covered; ``deep`` looks at signatures too. Read-only."""
     report = verify(warehouse, _log(bus), lambda entry: event_in(Logged(Partition(*entry[:2]), entry[2], b"", entry[3])))
     derived = check_derived(warehouse, artifacts, settings)
-    found: dict[str, Any] = {"ok": report.clean and not derived.findings, "checked": report.entries}
+    findings = [*derived.findings, *(deep_findings(bus, warehouse, artifacts, settings) if deep else ())]
+    found: dict[str, Any] = {"ok": report.clean and not findings, "checked": report.entries}
     found |= report.model_dump(include={"unreadable", "behind", "unpublished"})
-    for finding in (*report.findings, *derived.findings):
+    for finding in (*report.findings, *findings):
         found.setdefault(finding.what, []).append(f"{finding.where} {finding.event_id or ''}: {finding.words}")
     return found | {"not_covered": derived.not_covered}
 

@@ -55,7 +55,7 @@ class Services:
     artifacts: Artifacts
     public_keys: Callable[[], list[PublicKey]]
     exporter: Exporter
-    verify: Callable[[], dict[str, Any]]
+    verify: Callable[[bool], dict[str, Any]]
     manual_runs: ManualRuns
     impact_ratios: Callable[[date, date, Sequence[Source]], OutcomesTable]
     reward: RewardReadings

@@ -19,9 +19,12 @@ def routes(services: Services) -> APIRouter:
     router = APIRouter()
 
     @router.get("/verify", dependencies=[needs("read")])
-    async def verify() -> Verification:
-        """Compare log and warehouse by content, recompute derived events, hash the artifacts they name; list what is not covered."""
-        return Verification(**await asyncio.to_thread(services.verify))
+    async def verify(deep: Annotated[bool, Query()] = False) -> Verification:
+        """Compare log and warehouse by content, recompute derived events, hash the artifacts they name; list what is not covered.
+
+        With ``deep``, check the signatures of promotion records and of changes of access too.
+        """
+        return Verification(**await asyncio.to_thread(services.verify, deep))
 
     @router.get("/versions/{version}/record", responses=files(IN_TOTO), response_class=Response, dependencies=[needs("read")])
     def record(version: str) -> Response:

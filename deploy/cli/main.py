@@ -272,12 +272,15 @@ def rollback(
 
 
 @app.command()
-def verify(json_file: JSONOption = None) -> None:
+def verify(
+    json_file: JSONOption = None,
+    deep: Annotated[bool, typer.Option("--deep", help="Check the signatures of promotion records and of changes of access too.")] = False,
+) -> None:
     """Compare log and warehouse by id and content; exit code 1 if they differ."""
     from deploy.cli.records import verified
     from deploy.cli.summary import differences_as_text
 
-    found = verified(Settings.read())
+    found = verified(Settings.read(), deep=deep)
     _print(differences_as_text(found))
     _write_json(json_file, found)
     if not found["ok"]:

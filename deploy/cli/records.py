@@ -131,12 +131,12 @@ def _exported(
     return [orjson.loads(line) for line in raw.splitlines()]
 
 
-def verified(settings: Settings) -> dict[str, Any]:
+def verified(settings: Settings, *, deep: bool = False) -> dict[str, Any]:
     """What differs between log and warehouse; changes neither."""
     if hub_runs(settings):
-        return get(settings, "/v1/verify")
+        return get(settings, "/v1/verify?deep=true" if deep else "/v1/verify")
     with _opened(settings) as (bus, warehouse):
-        return verify_home(bus, warehouse, Artifacts(settings.common.artifacts_url), settings)
+        return verify_home(bus, warehouse, Artifacts(settings.common.artifacts_url), settings, deep=deep)
 
 
 def impact_ratios(settings: Settings, since: date, until: date, sources: Sequence[Source]) -> OutcomesTable:

@@ -27,7 +27,7 @@ BATCH = 2_000
 NUMBERED = (PreferenceJoined, PreferenceRemoved)
 POSITIONED_TABLES = {kind: table for kind, table in TABLES.items() if kind not in NUMBERED}
 
-What = Literal["missing", "doubled", "altered", "unknown", "offset", "preference", "derived", "artifact", "state", "erased"]
+What = Literal["missing", "doubled", "altered", "unknown", "offset", "preference", "derived", "artifact", "state", "erased", "signature"]
 LogEntry = tuple[str, int, int, bytes]
 Row = dict[str, Any]
 EventIn = Callable[[LogEntry], Event]

@@ -213,7 +213,7 @@ export interface paths {
         };
         /**
          * Report
-         * @description The evaluation report as the trainer wrote it.
+         * @description The evaluation report, with its texts opened; as an artifact it holds them sealed.
          */
         get: operations["report_v1_versions__version__report_get"];
         put?: never;
@@ -414,6 +414,8 @@ export interface paths {
         /**
          * Verify
          * @description Compare log and warehouse by content, recompute derived events, hash the artifacts they name; list what is not covered.
+         *
+         *     With ``deep``, check the signatures of promotion records and of changes of access too.
          */
         get: operations["verify_v1_verify_get"];
         put?: never;
@@ -3310,7 +3312,9 @@ export interface operations {
     };
     verify_v1_verify_get: {
         parameters: {
-            query?: never;
+            query?: {
+                deep?: boolean;
+            };
             header?: never;
             path?: never;
             cookie?: never;
