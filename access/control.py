@@ -64,7 +64,7 @@ class AccessControl:
             keys = Keys(home, settings.section("attestation", AttestationSettings))
             trusted = TrustedKeys(keys)
             follower = AccessFollower(bus, outlet, trusted.have_signed, home)
-            sessions = None if people is None else Sessions(people, follower)
+            sessions = None if people is None else Sessions(people, follower, idle=timedelta(minutes=access.idle_minutes))
             check = KeyCheck(process, follower, trusted, RateLimits(access.requests_per_minute), tokens, sessions)
             if people is None or sessions is None:
                 return cls(access, check, tokens, None, path_prefix)

@@ -72,7 +72,7 @@ class KeyCheck:
             Nobody who may call; or too often.
         """
         try:
-            caller = self._identified(given)
+            caller = self._identified(given, uses=True)
         except CallerRefused as refused:
             if public:
                 return NOBODY
@@ -86,14 +86,14 @@ class KeyCheck:
     def is_still(self, caller: Caller, given: Credentials) -> bool:
         """Whether the credentials are still this caller's, and permit the same."""
         try:
-            return self._identified(given) == caller
+            return self._identified(given, uses=False) == caller
         except CallerRefused:
             return False
 
-    def _identified(self, given: Credentials) -> Caller:
+    def _identified(self, given: Credentials, *, uses: bool) -> Caller:
         if not (text := bearer(given.authorization)):
             if given.session and self._sessions is not None:
-                return self._sessions.caller(given.session)
+                return self._sessions.caller(given.session, uses=uses)
             raise CallerRefused(401, "missing_api_key", "an API key is needed: send it as 'Authorization: Bearer fbl_…'")
         if text.startswith(PREFIX):
             return own_caller(text, self._audience, self._trusted, self._clock())

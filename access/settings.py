@@ -25,6 +25,7 @@ class AccessSettings(BaseModel):
         Open if it is not set, as long as no key exists
     requests_per_minute : maximum number of requests per minute with one key or by one person, or by nobody who is known from one address
     session_hours : how long who signs in stays so
+    idle_minutes : after how long without a request of theirs they do not any more; an open page alone makes none
     tls_certificate, tls_key : PEM files by which serving and the hub speak HTTPS
     behind_proxy : addresses or networks of the reverse proxies whose ``X-Forwarded-For`` is believed, in required mode
     widget_origins : origins such as ``https://ats.example.com`` whose pages may have the elements of ``/widget.js``, with widget tokens
@@ -36,6 +37,7 @@ class AccessSettings(BaseModel):
     mode: Literal["open", "required"] | None = None
     requests_per_minute: Annotated[int, Field(ge=1)] = 6_000
     session_hours: Annotated[float, Field(gt=0, le=720)] = 12
+    idle_minutes: Annotated[float, Field(ge=2)] = 120
     tls_certificate: FullPath | None = None
     tls_key: FullPath | None = None
     behind_proxy: tuple[IPv4Network | IPv6Network, ...] = ()

@@ -94,8 +94,8 @@ def sign_in_router(sign_in: SignIn, path_prefix: str = "") -> APIRouter:
             return answer
 
     @router.post("/sign-out", status_code=204, dependencies=[needs("me")])
-    async def end(request: Request) -> Response:
-        await sign_in.out(caller_of(request), session_of(request.scope))
+    async def end(request: Request, everywhere: bool = False) -> Response:
+        await sign_in.out(caller_of(request), session_of(request.scope), everywhere=everywhere)
         answer = Response(status_code=204)
         forget_session(answer, request.scope)
         return answer

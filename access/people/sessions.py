@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from access.caller import Caller
 from access.follower import AccessFollower
@@ -15,15 +15,22 @@ from storage.events import now
 class Sessions:
     """Finds the caller of a session. Each request looks again, so that a session that was ended lets nobody in any more."""
 
-    def __init__(self, store: PeopleStore, follower: AccessFollower, clock: Callable[[], datetime] = now) -> None:
-        self.store, self.follower, self.clock = store, follower, clock
+    def __init__(
+        self, store: PeopleStore, follower: AccessFollower, clock: Callable[[], datetime] = now, idle: timedelta = timedelta(hours=2)
+    ) -> None:
+        self.store, self.follower, self.clock, self._idle = store, follower, clock, idle
 
-    def caller(self, text: str) -> Caller:
-        """Who calls with the session of this text; raises :class:`CallerRefused` if it has ended or never was."""
+    def caller(self, text: str, *, uses: bool) -> Caller:
+        """Who calls with the session of this text, and ``uses`` it now, unlike what only stays open.
+
+        Raises :class:`CallerRefused` if it has ended, was not used for too long, or never was.
+        """
         if (state := self.follower.state) is None:
             raise not_ready(self.follower.why_not_ready())
         try:
-            account = self.store.owner_of(text, self.clock())
+            account = self.store.owner_of(text, self.clock(), self._idle)
+            if account is not None and uses:
+                self.store.used(text, self.clock())
         except Overloaded as error:
             raise not_ready(str(error)) from error
         person = None if account is None else state.person(account.person)

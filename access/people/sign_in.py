@@ -70,8 +70,10 @@ class SignIn:
             await asyncio.to_thread(store.end_session, before)
         return await asyncio.to_thread(store.begin_session, person, self._sessions.clock(), self._lifetime)
 
-    async def out(self, caller: Caller, session: str) -> None:
-        """End the session; what it has open ends within a second."""
+    async def out(self, caller: Caller, session: str, *, everywhere: bool) -> None:
+        """End the session, or all of this person; what they have open ends within a second."""
+        if everywhere and caller.person is not None:
+            await asyncio.to_thread(self._sessions.store.end_sessions, caller.person)
         await asyncio.to_thread(self._sessions.store.end_session, session)
         if caller.person is not None:
             await asyncio.to_thread(self._sessions.follower.record, SignedOut(source="product", person=caller.person))

@@ -19,12 +19,14 @@ from storage.errors import ConfigurationError, temporary_reason, trying_again
 
 FILE = "people.sqlite"
 BUSY_TIMEOUT = 5.0  # seconds
+NOTED_EVERY = 60.0  # seconds
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS account (
     person TEXT PRIMARY KEY, login TEXT NOT NULL UNIQUE, name TEXT NOT NULL, password_hash TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS session (
-    hash TEXT PRIMARY KEY, person TEXT NOT NULL REFERENCES account ON DELETE CASCADE, began_at REAL NOT NULL, ends_at REAL NOT NULL
+    hash TEXT PRIMARY KEY, person TEXT NOT NULL REFERENCES account ON DELETE CASCADE,
+    began_at REAL NOT NULL, ends_at REAL NOT NULL, seen_at REAL NOT NULL
 ) WITHOUT ROWID;
 """
 
@@ -86,20 +88,32 @@ class PeopleStore:
         began = moment.timestamp()
         with self._transaction() as connection:
             connection.execute("DELETE FROM session WHERE ends_at <= ?", (began,))
-            row = (_hash(text), person, began, began + lifetime.total_seconds())
-            connection.execute("INSERT INTO session VALUES (?, ?, ?, ?)", row)
+            row = (_hash(text), person, began, began + lifetime.total_seconds(), began)
+            connection.execute("INSERT INTO session VALUES (?, ?, ?, ?, ?)", row)
         return text
 
-    def owner_of(self, session: str, moment: datetime) -> Account | None:
-        """Whose session this is; None if it has ended or never was."""
-        where = "JOIN session USING (person) WHERE hash = ? AND ends_at > ?"
-        return next(iter(self._accounts(where, _hash(session), moment.timestamp())), None)
+    def owner_of(self, session: str, moment: datetime, idle: timedelta) -> Account | None:
+        """Whose session this is; None if it has ended, was not used for ``idle``, or never was."""
+        where = "JOIN session USING (person) WHERE hash = ? AND ends_at > ? AND seen_at > ?"
+        return next(iter(self._accounts(where, _hash(session), moment.timestamp(), (moment - idle).timestamp())), None)
+
+    def used(self, session: str, moment: datetime) -> None:
+        """Note that the session is used. It is written once a minute at most, since writing takes milliseconds."""
+        now, hashed = moment.timestamp(), _hash(session)
+        if self._rows("SELECT 1 FROM session WHERE hash = ? AND seen_at < ?", hashed, now - NOTED_EVERY):
+            with self._transaction() as connection:
+                connection.execute("UPDATE session SET seen_at = ? WHERE hash = ?", (now, hashed))
 
     def sessions(self, person: str, moment: datetime) -> list[tuple[datetime, datetime]]:
         """When each session of the person began, and when it ends; the newest first."""
         query = "SELECT began_at, ends_at FROM session WHERE person = ? AND ends_at > ? ORDER BY began_at DESC"
         rows = self._rows(query, person, moment.timestamp())
         return [(datetime.fromtimestamp(began, moment.tzinfo), datetime.fromtimestamp(ends, moment.tzinfo)) for began, ends in rows]
+
+    def end_sessions(self, person: str) -> None:
+        """End all sessions of the person."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM session WHERE person = ?", (person,))
 
     def end_session(self, text: str) -> None:
         with self._transaction() as connection:

@@ -35,11 +35,13 @@
       return beat.pushed ? ["live-line on", "Live"] : ["live-line slow", "Every 5 s"];
     },
 
-    signOut: async function () {
-      await fetch(window.hubPath("/sign-out"), { method: "POST", headers: { "Content-Type": "application/json" }, body: "{}" });
+    signOut: async function (_clicks, everywhere) {
+      await fetch(window.hubPath(everywhere === true ? "/sign-out?everywhere=true" : "/sign-out"), { method: "POST", headers: { "Content-Type": "application/json" }, body: "{}" });
       location.assign(window.hubPath("/sign-in"));
       return true;
     },
+
+    signOutEverywhere: (clicks) => clientside.shell.signOut(clicks, true),
 
     fallback: async function () {
       if (heard && Date.now() - heard < SILENCE && !clientside.shell.slow) return noUpdate();

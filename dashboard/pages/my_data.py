@@ -6,7 +6,7 @@ from dash import Dash, Input, Output, html
 
 from dashboard.page_calls import page_caller
 from dashboard.pages import words
-from dashboard.pages.markup import at
+from dashboard.pages.markup import at, in_browser
 from dashboard.pages.page import Page, Parts
 from dashboard.pages.shell import empty, heading, table
 from dashboard.status.people import PersonData
@@ -17,6 +17,14 @@ def layout(_rest: str) -> Any:
 
 
 def register(app: Dash, parts: Parts) -> None:
+    in_browser(
+        app,
+        "shell.signOutEverywhere",
+        Output("sign-out-everywhere", "disabled"),
+        Input("sign-out-everywhere", "n_clicks"),
+        at_start=False,
+    )
+
     @app.callback(Output("my-data", "children"), Input("my-data", "id"))
     def shown(_id: str) -> Any:
         person = page_caller().person
@@ -37,7 +45,14 @@ def cards(data: PersonData) -> list[Any]:
         (each.what.capitalize(), f"{words.count(each.n)}, from {words.clock(each.first)} to {words.clock(each.last)}") for each in data.held
     ]
     return [
-        html.Section([html.H2("Your account"), table(account)], className="card"),
+        html.Section(
+            [
+                html.H2("Your account"),
+                table(account),
+                html.P(html.Button("Sign out everywhere", id="sign-out-everywhere", className="quiet-button", n_clicks=0, type="button")),
+            ],
+            className="card",
+        ),
         html.Section(
             [
                 html.H2("What you have done here"),

@@ -94,7 +94,7 @@ class Installation:
         trusted = TrustedKeys(self.keys)
         follower = AccessFollower(self.bus, self.bus, trusted.have_signed, self.home)
         limits = RateLimits(access.requests_per_minute)
-        sessions = Sessions(self.store, follower, self.clock)
+        sessions = Sessions(self.store, follower, self.clock, timedelta(minutes=access.idle_minutes))
         check = KeyCheck("serving", follower, trusted, limits, tokens, sessions, self.clock)
         by_provider = ByProvider(Provider(self.oidc), self.people, follower, PEOPLE_KEY) if self.oidc.issuer else None
         return AccessControl(access, check, tokens, SignIn(sessions, timedelta(hours=access.session_hours), by_provider))

@@ -120,13 +120,18 @@ def test_sessions_are_stored_hashed_and_end(installation: Installation) -> None:
     moment = now()
 
     def owner(session: str, at: datetime) -> str | None:
-        found = installation.store.owner_of(session, at)
+        found = installation.store.owner_of(session, at, timedelta(minutes=30))
         return None if found is None else found.person
 
     text = installation.store.begin_session(added.person, moment, timedelta(hours=1))
     assert text.encode() not in (installation.home / FILE).read_bytes()
     assert owner(text, moment) == added.person
-    assert owner(text, moment + timedelta(hours=1)) is None
+    assert owner(text, moment + timedelta(minutes=29)) == added.person
+    assert owner(text, moment + timedelta(minutes=30)) is None, "it was not used"
+    for minutes in (25, 50):
+        installation.store.used(text, moment + timedelta(minutes=minutes))
+    assert owner(text, moment + timedelta(minutes=59)) == added.person
+    assert owner(text, moment + timedelta(hours=1)) is None, "its time is over"
     other = installation.store.begin_session(added.person, moment, timedelta(hours=1))
     installation.store.end_session(text)
     assert owner(text, moment) is None
@@ -150,7 +155,7 @@ def test_another_password_ends_the_sessions_and_the_one_before_is_none_any_more(
     added = installation.add("ana", "recruiter")
     text = installation.store.begin_session(added.person, now(), timedelta(hours=1))
     installation.people.change_password("ana", PASSWORD + " once more")
-    assert installation.store.owner_of(text, now()) is None
+    assert installation.store.owner_of(text, now(), timedelta(hours=1)) is None
     account = installation.store.of(added.person)
     assert account is not None
 

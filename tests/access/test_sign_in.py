@@ -226,6 +226,45 @@ def test_streams_and_channels_end_within_a_second_of_the_session(installation: I
             assert closed.value.code == 1008
 
 
+def test_a_session_that_nobody_uses_ends_and_an_open_channel_is_no_use(installation: Installation) -> None:
+    installation.add("ana", "auditor")
+    with installation.running(idle_minutes=30) as client:
+        cookie = {"Cookie": f"feedbackloop-80={signed_in(client)}"}
+        for minutes in (29, 58):
+            installation.ahead = timedelta(minutes=minutes)
+            assert status(client, "/v1/me") == 200
+        with client.websocket_connect("/channel", headers=HERE | cookie) as channel:
+            channel.send_text("a")
+            assert channel.receive_text() == "a"
+            installation.ahead = timedelta(minutes=58 + 29)
+            channel.send_text("b")
+            assert channel.receive_text() == "b"
+            installation.ahead = timedelta(minutes=58 + 31)
+            with pytest.raises(WebSocketDisconnect):
+                channel.receive_text()
+        assert status(client, "/v1/me") == 401
+
+
+def test_who_signs_out_everywhere_ends_all_sessions_of_theirs_and_no_other(installation: Installation) -> None:
+    installation.add("ana", "recruiter")
+    installation.add("ben", "recruiter")
+    with installation.running() as client:
+        sessions = []
+        for login in ("ana", "ana", "ben"):
+            client.cookies.clear()
+            assert sign_in(client, login).status_code == 204
+            sessions.append(client.cookies["__Host-feedbackloop"])
+        found = []
+        client.cookies.clear()
+        client.cookies.set("__Host-feedbackloop", sessions[0])
+        assert client.post("/sign-out?everywhere=true", json={}, headers=OWN).status_code == 204
+        for session in sessions:
+            client.cookies.clear()
+            client.cookies.set("__Host-feedbackloop", session)
+            found.append(status(client, "/v1/me"))
+        assert found == [401, 401, 200]
+
+
 def test_widget_tokens_die_with_the_recruiter(installation: Installation) -> None:
     origin = "https://ats.example.com"
     key_id = installation.changes.issue("product", ["feedback"])[0].key_id

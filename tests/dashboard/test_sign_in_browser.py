@@ -64,7 +64,8 @@ def test_a_recruiter_signs_in_rates_is_refused_to_review_and_signs_out(
     page.goto(f"{hub.running.url}/promotions")
     expect(page.locator("main")).to_contain_text("You may not see this page.")
     assert asked(page, "/v1/rollback", {"reason": "why not"}) == 403
-    page.click("#sign-out")
+    page.click("#nav-me")
+    page.get_by_role("button", name="Sign out everywhere").click()
     expect(page).to_have_url(f"{hub.running.url}/sign-in")
     page.goto(f"{hub.running.url}/rate")
     expect(page.locator("#login")).to_be_visible()
