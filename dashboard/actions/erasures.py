@@ -12,6 +12,7 @@ from storage.artifacts import Artifacts
 from storage.events import Erasable, PersonErased, derived_id, now
 from storage.warehouse.warehouse import Warehouse
 from streams.bus.protocol import Bus, records_of
+from streams.client_events import IDENTIFIER, checked_as
 from streams.erasure import erased_names, reconciled_after, trained_on
 from streams.pseudonyms import pseudonym
 from trainers.reward.online.settings import HeadSettings
@@ -38,10 +39,10 @@ class Erasures:
         NotAllowed
             The caller does not administer the service.
         InputRefused
-            The name is none that a recruiter can have.
+            The name is none that a recruiter or a conversation can have.
         """
         caller.require("admin")
-        stored = name if what == "conversation" else pseudonym(self._key, what, name)
+        stored = checked_as(IDENTIFIER, name, "name") if what == "conversation" else pseudonym(self._key, what, name)
         if not self._known(what, stored):
             event = PersonErased(
                 event_id=derived_id("PersonErased", what, stored), occurred_at=now(), source="product", what=what, name=stored

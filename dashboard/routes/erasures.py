@@ -5,12 +5,13 @@ from fastapi import APIRouter, Request
 from access.caller import caller_of, needs
 from dashboard.answers import Erasure
 from dashboard.routes.parts import Body, Services
-from storage.events import Erasable, Identifier
+from storage.events import Erasable
+from streams.http.fields import GivenName
 
 
 class ErasureBody(Body):
     what: Erasable
-    name: Identifier
+    name: GivenName
 
 
 def routes(services: Services) -> APIRouter:

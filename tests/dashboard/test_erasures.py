@@ -105,7 +105,7 @@ def test_an_erasure_that_a_killed_hub_left_is_finished_at_the_next_start(tmp_pat
         chat(bus, settings, "17")
         bus.publish(records_of([event]), timeout=5)
     with running_hub(tmp_path) as hub:
-        report = post(hub, "recruiter", "tom")  # by any spelling
+        report = post(hub, "recruiter", " TOM ")  # by any spelling
         assert report["done"]
         assert (report["conversations"], report["preferences"]) == (0, 0)  # never numbered
         assert len(hub.hub.warehouse.query("recent_judgments", {"limit": 9})) == 1
@@ -156,3 +156,12 @@ def test_the_command_asks_until_it_is_done_and_says_what_was_reached() -> None:
 def test_the_command_wants_exactly_one_person(asked: tuple[str | None, str | None, str | None]) -> None:
     with pytest.raises(ConfigurationError, match="one of --candidate, --recruiter and --conversation"):
         one_of(*asked)
+
+
+def test_whatever_name_the_product_may_send_can_be_erased(tmp_path: Path) -> None:
+    with running_hub(tmp_path) as hub:
+        for name in ("Rosa M.", "mailto:rosa@example.com", "候補者 7"):
+            for what in ("candidate", "recruiter"):
+                assert post(hub, what, name)["done"]
+        refused = hub.client.post("/v1/erasures", json={"what": "conversation", "name": "no such id"})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "name")

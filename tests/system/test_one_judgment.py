@@ -25,14 +25,21 @@ from fastapi.testclient import TestClient
 from dashboard.hub import Hub
 from serving.app import create_app
 from storage.artifacts import Artifacts
+from storage.errors import TextLost
+from storage.events import ReplySent
 from storage.settings import Settings
+from storage.texts.keys import FILE, SQLiteTextKeys
+from storage.texts.sealed import kid_of
+from storage.texts.texts import Texts
 from streams.bus.open import open_bus
 from streams.processor import start_consumers
+from streams.pseudonyms import pseudonym, pseudonym_key
 from streams.stations.runner import Runner
 from streams.stations.train import Trainer
 from streams.trainer import train
 from trainers.features.embedder import Embedder
 from trainers.features.settings import FeatureSettings
+from trainers.runs.texts import ERASED
 
 pytestmark = pytest.mark.processes
 
@@ -145,6 +152,7 @@ def test_a_judgment_passes_the_stations_in_the_order_of_the_architecture_page(se
                 with TestClient(hub.app, LOCAL) as pages, TestClient(create_app(settings, bus=bus), LOCAL) as chat:
                     walk(chat, pages, trace, hub)
                     until(lambda: not list((settings.common.home / "runs").iterdir()))
+                    a_candidate_is_erased_on_whom_the_champion_was_trained(settings, pages, hub)
             finally:
                 stop.set()
                 runner.join(10)
@@ -153,9 +161,38 @@ def test_a_judgment_passes_the_stations_in_the_order_of_the_architecture_page(se
         threading.setprofile(None)
     assert trace.missing_after(way) == []
     home = settings.common.home
-    assert {path.relative_to(home).parts[0] for path in holding(b"I am number ", home)} <= {"artifacts"}  # reports show some replies
+    assert list(holding(b"I am number ", home)) == []
     assert list((home / "reference-log-probabilities").iterdir())
     assert not list((home / "user-cache").rglob("reference-log-probabilities"))
+
+
+def a_candidate_is_erased_on_whom_the_champion_was_trained(settings: Settings, pages: TestClient, hub: Hub) -> None:
+    home, texts = settings.common.home, Texts.of(settings.common)
+    name = pseudonym(pseudonym_key(settings.common), "candidate", "candidate 0")
+    replies = [each for each in hub.warehouse.events(ReplySent) if isinstance(each, ReplySent)]
+    (reply,) = [each for each in replies if each.candidate == name]
+    (other, *_) = [each for each in replies if each.candidate != name]
+    assert "I am number 0." in texts.event(reply).model_dump_json()
+    store = SQLiteTextKeys(home / FILE)
+    key = store.get(kid_of(reply.reply))
+    assert key is not None
+    assert [path.name for path in holding(key.secret, home)] == [FILE]
+    champion = pages.get("/v1/status").json()["champion"]["version"]
+    report = f"/v1/versions/{champion}/report"
+    assert "I am number " in pages.get(report).text
+
+    erased = pages.post("/v1/erasures", json={"what": "candidate", "name": "candidate 0"}).json()
+    assert "error" not in erased, erased
+    assert (erased["done"], erased["plain"], [each["version"] for each in erased["versions"]]) == (True, 0, [champion])
+    assert list(holding(key.secret, home)) == []
+    with pytest.raises(TextLost):
+        Texts.of(settings.common).event(reply)
+    assert "I am number " in Texts.of(settings.common).event(other).model_dump_json()
+    assert "I am number " not in pages.get(report).text, "the run's snapshot holds the candidate"
+    assert {each["challenger"] for each in pages.get(report).json()["replies"]} == {ERASED}
+    assert pages.get("/v1/status").json()["champion"]["version"] == champion
+    found = pages.get("/v1/verify", params={"deep": True}).json()
+    assert found["ok"], found
 
 
 def holding(text: bytes, folder: Path) -> Iterator[Path]:
@@ -241,7 +278,7 @@ def judged_until_a_run_is_evaluated(chat: TestClient, pages: TestClient, trace: 
     judged = 0
     while counted(pages)["judgments_seen"] < JUDGMENTS:
         asked = [{"role": "system", "content": FACTS}, {"role": "user", "content": f"{QUESTIONS[judged % 4]} I am number {judged}."}]
-        body = {"model": "champion", "messages": asked}
+        body = {"model": "champion", "messages": asked, "user": f"candidate {judged}"}
         assert chat.post("/v1/chat/completions", json=body, headers=SIMULATED).status_code == 200
         pairs = until(lambda: pages.get("/v1/queue", params={"recruiter": "one", "limit": 1}).json()["pairs"])
         if counted(pages)["judgments_seen"] == JUDGMENTS - 1:
