@@ -4,18 +4,13 @@ The log knows people by an id only, so that a name can be forgotten. What they m
 """
 
 import hashlib
-import os
 import secrets
-import sqlite3
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from access.caller import is_person
-from storage.errors import ConfigurationError, temporary_reason, trying_again
+from storage.private_sqlite import PrivateSQLite
 
 FILE = "people.sqlite"
 BUSY_TIMEOUT = 5.0  # seconds
@@ -43,28 +38,27 @@ class Account(NamedTuple):
 class PeopleStore:
     """Accounts and sessions in one SQLite file that only its owner may read, made when it is first used. Thread-safe.
 
-    Deleted rows are overwritten, and the rollback journal is deleted with each transaction, so that a removed name is gone.
+    A removed name is gone from it (``storage.private_sqlite``).
     """
 
     def __init__(self, path: Path) -> None:
-        self._path, self._lock = path, threading.Lock()
-        self._opened: sqlite3.Connection | None = None
+        self._file = PrivateSQLite(path, SCHEMA, "remove it and add the people again", BUSY_TIMEOUT)
 
     def put(self, account: Account) -> None:
         """Store the account, in place of one with the same login."""
-        with self._transaction() as connection:
+        with self._file.transaction() as connection:
             connection.execute("DELETE FROM account WHERE login = ?", (account.login,))
             connection.execute("INSERT INTO account VALUES (?, ?, ?, ?)", account)
 
     def set_password(self, person: str, password_hash: str) -> None:
         """Change the password, and end the person's sessions."""
-        with self._transaction() as connection:
+        with self._file.transaction() as connection:
             connection.execute("UPDATE account SET password_hash = ? WHERE person = ?", (password_hash, person))
             connection.execute("DELETE FROM session WHERE person = ?", (person,))
 
     def remove(self, person: str) -> None:
         """Remove the account and its sessions; idempotent."""
-        with self._transaction() as connection:
+        with self._file.transaction() as connection:
             connection.execute("DELETE FROM account WHERE person = ?", (person,))
 
     def with_login(self, login: str) -> Account | None:
@@ -86,7 +80,7 @@ class PeopleStore:
         """A new session of the person; its text, of which only the hash is kept. Sessions that have ended are removed."""
         text = secrets.token_urlsafe(32)
         began = moment.timestamp()
-        with self._transaction() as connection:
+        with self._file.transaction() as connection:
             connection.execute("DELETE FROM session WHERE ends_at <= ?", (began,))
             row = (_hash(text), person, began, began + lifetime.total_seconds(), began)
             connection.execute("INSERT INTO session VALUES (?, ?, ?, ?, ?)", row)
@@ -100,57 +94,27 @@ class PeopleStore:
     def used(self, session: str, moment: datetime) -> None:
         """Note that the session is used. It is written once a minute at most, since writing takes milliseconds."""
         now, hashed = moment.timestamp(), _hash(session)
-        if self._rows("SELECT 1 FROM session WHERE hash = ? AND seen_at < ?", hashed, now - NOTED_EVERY):
-            with self._transaction() as connection:
+        if self._file.rows("SELECT 1 FROM session WHERE hash = ? AND seen_at < ?", hashed, now - NOTED_EVERY):
+            with self._file.transaction() as connection:
                 connection.execute("UPDATE session SET seen_at = ? WHERE hash = ?", (now, hashed))
 
     def sessions(self, person: str, moment: datetime) -> list[tuple[datetime, datetime]]:
         """When each session of the person began, and when it ends; the newest first."""
         query = "SELECT began_at, ends_at FROM session WHERE person = ? AND ends_at > ? ORDER BY began_at DESC"
-        rows = self._rows(query, person, moment.timestamp())
+        rows = self._file.rows(query, person, moment.timestamp())
         return [(datetime.fromtimestamp(began, moment.tzinfo), datetime.fromtimestamp(ends, moment.tzinfo)) for began, ends in rows]
 
     def end_sessions(self, person: str) -> None:
         """End all sessions of the person."""
-        with self._transaction() as connection:
+        with self._file.transaction() as connection:
             connection.execute("DELETE FROM session WHERE person = ?", (person,))
 
     def end_session(self, text: str) -> None:
-        with self._transaction() as connection:
+        with self._file.transaction() as connection:
             connection.execute("DELETE FROM session WHERE hash = ?", (_hash(text),))
 
     def _accounts(self, where: str, *values: Any) -> list[Account]:
-        return [Account(*row) for row in self._rows(f"SELECT person, login, name, password_hash FROM account {where}", *values)]
-
-    def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        with trying_again(), self._lock:
-            return self._connection().execute(query, values).fetchall()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with trying_again(), self._lock, self._connection() as connection:  # commits, or rolls back
-            connection.execute("BEGIN IMMEDIATE")
-            yield connection
-
-    def _connection(self) -> sqlite3.Connection:
-        if self._opened is None:
-            self._opened = _connected(self._path)
-        return self._opened
-
-
-def _connected(path: Path) -> sqlite3.Connection:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
-        for pragma in ("journal_mode = DELETE", "synchronous = FULL", "secure_delete = ON", "foreign_keys = ON"):
-            connection.execute(f"PRAGMA {pragma}").fetchall()
-        connection.executescript(SCHEMA)
-    except (sqlite3.Error, OSError) as error:
-        if temporary_reason(error) is not None:
-            raise
-        raise ConfigurationError(f"{path}: {error}; make it readable, or remove it and add the people again") from error
-    return connection
+        return [Account(*row) for row in self._file.rows(f"SELECT person, login, name, password_hash FROM account {where}", *values)]
 
 
 def _hash(text: str) -> str:
