@@ -14,6 +14,7 @@ from storage.events import (
     Event,
     GroupsRecorded,
     Intervention,
+    InterventionMade,
     JudgmentGiven,
     OutcomeRecorded,
     PairDrawn,
@@ -130,6 +131,11 @@ class Intake:
         )
         self.publish([event, *(each.about(event) for each in interventions)])
         return event
+
+    def interventions(self, made: Sequence[Intervention], conversation_id: str | None, source: Source = "product") -> None:
+        """Record what safety filters did where no reply is logged; without the conversation if nothing of it is to be logged."""
+        known = {"conversation_id": conversation_id, "source": source}
+        self.publish([event_of(InterventionMade, event_id=self._new_id(), **known, **each._asdict()) for each in made])
 
     def pair(
         self,

@@ -213,6 +213,9 @@ class Exchange:
     async def _record(self, answer: Answer) -> dict[str, str | None]:
         """Make the reply durable and offer it for pairing; return the ids by which it can be judged."""
         if not self.logged or not answer.text.strip():  # nothing, or the call of a tool
+            if self._interventions:
+                conversation = self.conversation_id if self.logged else None
+                await run_in_threadpool(self._service.intake.interventions, self._interventions, conversation, self._source)
             return responses.extension(self.conversation_id, None, None)
         event = await run_in_threadpool(
             self._service.intake.reply,

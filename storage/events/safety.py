@@ -17,7 +17,8 @@ class InterventionMade(Event):
 
     The event holds no text, since the text may be what must not be logged. ``about`` is the ``event_id`` of the reply, pair, judgment or
     rating concerned; None if there is none, as for a message that got no reply. ``conversation_id`` is None for judgments, which name a
-    pair only. ``times`` counts the messages, sentences or identifiers in which ``finding`` occurred.
+    pair only, and for requests that are not to be logged. ``times`` counts the messages, sentences or identifiers in which ``finding``
+    occurred.
     """
 
     kind: Literal["InterventionMade"] = "InterventionMade"
@@ -47,9 +48,5 @@ class Intervention(NamedTuple):
             source=event.source,
             conversation_id=getattr(event, "conversation_id", None),
             about=event.event_id,
-            stage=self.stage,
-            filter=self.filter,
-            action=self.action,
-            finding=self.finding,
-            times=self.times,
+            **self._asdict(),
         )
