@@ -32,8 +32,9 @@ CASES, QUICK_CASES = 5_000, 200
 EXAMPLES, QUICK_EXAMPLES = 20, 3  # for each operation in a round
 ENDLESS = "/v1/live"  # a stream that never ends; its tests are in tests/dashboard
 MODELS = {"/v1/embeddings": "embedding", "/v1/rerank": "reward"}  # other paths: the champion
-# Rules that no JSON schema can state: the field by which an operation refuses a request that fits its schema, and why.
+# Rules that no JSON schema can state: the field by which an operation refuses a request that fits its schema, and why; 0 is any item.
 KEY_REUSED = "idempotency_key_reused"
+SEALED = "text begins with U+0002"  # in any text; the events' schemas, where it marks a sealed text, are frozen
 CAPPED = "of a pair that as many recruiters have judged as may, or this one as often as may be"
 UNSTATED: dict[str, dict[str, str]] = {
     "POST /v1/chat/completions": {
@@ -58,10 +59,11 @@ UNSTATED: dict[str, dict[str, str]] = {
         "pair_id": CAPPED,
     },
     "POST /v1/judgments": {"pair_id": CAPPED},
-    "POST /v1/pairs": {"responses.1": "the same text, with other spaces", "prompt": "the characters of all messages together"},
+    "POST /v1/pairs": {"responses.0": "the same text, with other spaces", "prompt": "the characters of all messages together"},
     "POST /v1/outcomes": {"outcome.decided_at": "in the future"},
     "POST /v1/rollback": {"reviewer": "invisible characters, by which a name looks like another"},
     "POST /v1/chat": {"messages": "more tokens than the model has room for"},
+    "POST /v1/widget-tokens": {"origin": "not in [access] widget_origins"},
     "GET /v1/fairness/impact-ratios": {"to": "before the first day"},
     "GET /v1/fairness/impact-ratios.csv": {"to": "before the first day"},
 }
@@ -133,6 +135,8 @@ def schema_valid_data_is_accepted(ctx: CheckContext, response: Response, case: C
     except Failure as failure:
         if isinstance(failure, RejectedPositiveData) and response.status_code in (400, 422):
             refusal = response.json()["error"]
-            if refusal["code"] == KEY_REUSED or refusal["param"] in UNSTATED.get(case.operation.label, ()):
+            field = re.sub(r"\.\d+", ".0", refusal["param"] or "")
+            everywhere = refusal["code"] == KEY_REUSED or SEALED in refusal["message"]
+            if everywhere or field in UNSTATED.get(case.operation.label, ()):
                 return None
         raise

@@ -235,9 +235,8 @@ def _check(sent: Mapping[str, Any]) -> None:
         for part in content if isinstance(content, list) else ():
             kind = mapping(part).get("type")
             if kind not in (*TEXT_PARTS, *THOUGHTS):
-                raise InputRefused(
-                    f"messages.{index}.content: the local model reads text only, not {str(kind)[:40]!r}", f"messages.{index}.content"
-                )
+                named = "a part without a type" if kind is None else repr(str(kind)[:40])
+                raise InputRefused(f"messages.{index}.content: the local model reads text only, not {named}", f"messages.{index}.content")
 
 
 def _answer(replies: Sequence[Reply]) -> Answer:
