@@ -97,7 +97,7 @@ def _training(seed: int, settings: PPOSettings, scratch: Path, bonus: float) -> 
     training = [each for each in data.preferences if each.stratum == "training"]
     halves = split(training)
     head = reward_function({"head": 1.0}, halves.first, (), Settings(Common()), scratch / "rewards")
-    second = SecondReward.fit(halves.held_out)
+    second = SecondReward.fit(halves.held_out, Embedder.load(FeatureSettings()))
     assert second is not None
     tastes: list[float] = []
     drawn = _Conversations(seed)

@@ -11,7 +11,9 @@ from storage.errors import ConfigurationError, DataRefused
 from storage.events import Message
 from storage.settings import Common, Settings
 from trainers.data.preference import Preference
+from trainers.features.embedder import Embedder
 from trainers.features.embedding import Item
+from trainers.features.settings import FeatureSettings
 from trainers.policy.governor import Governor, kept_check, worse_than_best
 from trainers.policy.reward_sources import IDEAL_WORDS, reward_function
 from trainers.policy.rollouts import Rollout
@@ -130,6 +132,11 @@ def test_the_divergence_of_best_of_n() -> None:
 # ---- the second reward ----
 
 
+@pytest.fixture(scope="module")
+def embedder() -> Embedder:
+    return Embedder.load(FeatureSettings())
+
+
 def judged(n: int, recruiters: Sequence[str | None]) -> list[Preference]:
     """Preferences for replies that ask back."""
     rows = []
@@ -156,24 +163,24 @@ def test_with_few_recruiters_conversations_are_held_out() -> None:
     assert not {row.conversation_id for row in halves.held_out} & {row.conversation_id for row in halves.first}
 
 
-def test_the_second_reward_learns_words_and_signs() -> None:
-    second = SecondReward.fit(judged(60, ["one"]))
+def test_the_second_reward_learns_words_and_signs(embedder: Embedder) -> None:
+    second = SecondReward.fit(judged(60, ["one"]), embedder)
     assert second is not None
     prompt = (Message(role="user", content="New"),)
     asks, points = second.scores([(prompt, "Well. Can you come?"), (prompt, "Well. See the portal.")]).T
     assert asks[0] > points[0]
     assert (asks > points).mean() > 0.95  # by resampled judgments too
-    assert SecondReward.fit(judged(20, ["one"])) is None
+    assert SecondReward.fit(judged(20, ["one"]), embedder) is None
 
 
-def test_the_second_reward_learns_that_recruiters_mind_facts_which_the_conversation_does_not_support() -> None:
+def test_the_second_reward_learns_that_recruiters_mind_facts_which_the_conversation_does_not_support(embedder: Embedder) -> None:
     days = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday"]
     rows = []
     for i in range(60):
         free, taken = days[i % 5], days[(i + 1) % 5]
         prompt = (Message(role="system", content=f"Name: Ana\nSlot: {free} 9:00"), Message(role="user", content=f"When, {i}?"))
         rows.append(replace(Preference.of_replies(prompt, f"Come on {free} at 9:00.", f"Come on {taken} at 9:00."), recruiter="one"))
-    second = SecondReward.fit(rows)
+    second = SecondReward.fit(rows, embedder)
     assert second is not None
     right, wrong = second.scores([(rows[0].prompt, f"Come on {day} at 9:00.") for day in ("Monday", "Tuesday")]).T
     assert (right > wrong).mean() > 0.95, "each day is right as often as wrong: words alone cannot tell"

@@ -29,6 +29,8 @@ from torch import Tensor, nn
 
 from storage.errors import DataRefused, Diverged, TrainingError
 from storage.events import Message
+from trainers.features.embedder import Embedder
+from trainers.features.settings import FeatureSettings
 from trainers.models.policy import Policy, load_policy
 from trainers.models.scoring import forward_parameters
 from trainers.policy.adapters import ADAPTER, merged, write_adapter
@@ -469,9 +471,12 @@ def train_on_judgments(training: TrainingInputs) -> Trained:
     preflight(training.base, settings, training.folder, settings.max_tokens)
     halves = split(training.preferences) if settings.governor_every else None
     fitted_to = halves.first if halves is not None else training.preferences
+    threads = torch.get_num_threads()
     with PartialState(cpu=not torch.cuda.is_available()).main_process_first():  # the others read what it has fitted
         reward = reward_function(settings.rewards, fitted_to, training.ratings, training.sections, training.folder / "rewards")
-    second = SecondReward.fit(halves.held_out) if halves is not None else None
+    embedder = Embedder.load(training.sections.section("features", FeatureSettings))
+    second = SecondReward.fit(halves.held_out, embedder) if halves is not None else None
+    torch.set_num_threads(threads)  # an encoder sets its own
     prompts = [*(each.prompt for each in training.preferences), *(each.prompt for each in training.ratings)]
     return train_ppo(
         training.base, prompts, reward, settings, training.folder, training.progress, second.scores if second is not None else None
