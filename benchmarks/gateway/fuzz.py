@@ -35,6 +35,7 @@ MODELS = {"/v1/embeddings": "embedding", "/v1/rerank": "reward"}  # other paths:
 # Rules that no JSON schema can state: the field by which an operation refuses a request that fits its schema, and why; 0 is any item.
 KEY_REUSED = "idempotency_key_reused"
 SEALED = "text begins with U+0002"  # in any text; the events' schemas, where it marks a sealed text, are frozen
+UNNAMED = "not named, by a caller who may speak for more than one recruiter"
 CAPPED = "of a pair that as many recruiters have judged as may, or this one as often as may be"
 UNSTATED: dict[str, dict[str, str]] = {
     "POST /v1/chat/completions": {
@@ -58,7 +59,10 @@ UNSTATED: dict[str, dict[str, str]] = {
         "prompt": "the characters of all messages together",
         "pair_id": CAPPED,
     },
-    "POST /v1/judgments": {"pair_id": CAPPED},
+    "POST /v1/judgments": {"pair_id": CAPPED, "recruiter": UNNAMED},
+    "GET /v1/queue": {"recruiter": UNNAMED},
+    "POST /v1/queue/renew": {"recruiter": UNNAMED},
+    "POST /v1/queue/release": {"recruiter": UNNAMED},
     "POST /v1/pairs": {"responses.0": "the same text, with other spaces", "prompt": "the characters of all messages together"},
     "POST /v1/outcomes": {"outcome.decided_at": "in the future"},
     "POST /v1/rollback": {"reviewer": "invisible characters, by which a name looks like another"},

@@ -18,7 +18,7 @@ from streams.pseudonyms import pseudonym
 from trainers.reward.online.settings import HeadSettings
 
 TIMEOUT = 5.0  # seconds to wait for the log
-WAIT = 20.0  # seconds to wait for rows and keys to be gone, before the answer that they are not yet
+WAIT = 5.0  # seconds to wait for rows and keys to be gone, before the answer that they are not yet
 POLL = 0.05
 
 
