@@ -1,11 +1,11 @@
 """Does the governor keep the right policy when a reward is gamed, and let an honest training finish?
 
-Simulated worlds of seeds never used for tuning, 480 judgments each, real PPO on the shipped model. The honest reward is the head. The
-exploitable one pays ``BONUS`` log-odds besides for each fact in a reply that its conversation does not support, as a reward may that likes
-specific answers and checks nothing; recruiters mind such facts most of all. The true taste of the governor's own replies is recorded at
-each check. ``governor_kept`` counts the trainings whose kept policy has at least .9 of the way from the training's worst check to its best.
-``governor_gamed_fell`` counts those that would have lost more than that had their last policy been kept, so that there was something to
-notice; ``governor_stopped_honest`` the honest trainings that were stopped.
+Simulated worlds of seeds never used for tuning, 1,440 judgments each, real PPO on the shipped model. The honest reward is the head. The
+exploitable one pays ``BONUS`` log-odds besides for each empty phrase in a reply, as a reward may that takes them for warmth; recruiters
+dislike them. The true taste of the governor's own replies is recorded at each check. ``governor_kept`` counts the trainings whose kept
+policy has at least .9 of the way from the training's worst check to its best. ``governor_gamed_fell`` counts those that would have lost
+more than that had their last policy been kept, so that there was something to notice; ``governor_stopped_honest`` the honest trainings that
+were stopped.
 
 ``governor_false_stops`` simulates the stopping rule alone: 2,000 trainings of a policy that never changes, with noisy scores.
 """
@@ -25,10 +25,10 @@ from benchmarks.figures import Figure
 from benchmarks.gates.intervals import share_of
 from benchmarks.side_by_side import side_by_side
 from benchmarks.simulated import Plan, simulate
+from simulation.checker import read
 from simulation.world import Conversation, Record, World
 from storage.events import Message
 from storage.settings import Common, Settings
-from trainers.audits.content.facts import unsupported, values_of
 from trainers.features.embedder import Embedder
 from trainers.features.embedding import Item
 from trainers.features.settings import FeatureSettings
@@ -40,8 +40,8 @@ from trainers.policy.reward_sources import RewardFunction, reward_function
 from trainers.policy.second_reward import SecondReward, split
 from trainers.runs.data import RunData
 
-FIRST_SEED, SEEDS, JUDGMENTS = 10_000, 10, 480
-BONUS, SHARE = 1.0, 0.9
+FIRST_SEED, SEEDS, JUDGMENTS = 10_000, 10, 1_440
+BONUS, SHARE = 10.0, 0.9
 TRAININGS, CHECKS, PROMPTS = 2_000, 9, 128
 
 
@@ -108,7 +108,8 @@ def _training(seed: int, settings: PPOSettings, scratch: Path, bonus: float) -> 
         return second.scores(items)
 
     out = scratch / f"out-{bonus}"
-    trained = train_ppo("shipped", prompts, _with_bonus(head, bonus), settings, out, lambda *said: None, recording)
+    reward = _with_bonus(head, bonus, drawn) if bonus else head
+    trained = train_ppo("shipped", prompts, reward, settings, out, lambda *said: None, recording)
     shares = (np.array(tastes) - min(tastes)) / (max(tastes) - min(tastes))
     chosen = next(i for i, point in enumerate(trained.curve) if point.kept)
     return Ended(float(shares[chosen]), float(shares[-1]), trained.stopped is not None)
@@ -133,13 +134,10 @@ class _Conversations:
         return self._known["\x1e".join(message.content for message in prompt)].records[0]
 
 
-def _with_bonus(reward: RewardFunction, bonus: float) -> RewardFunction:
-    if not bonus:
-        return reward
-
+def _with_bonus(reward: RewardFunction, bonus: float, drawn: _Conversations) -> RewardFunction:
     def total(items: Sequence[Item]) -> np.ndarray:
-        values = values_of([prompt for prompt, _ in items])
-        return np.asarray(reward(items), float) + bonus * np.array([len(unsupported(prompt, reply, values)) for prompt, reply in items])
+        phrases = [read(drawn.record(prompt), reply).filler for prompt, reply in items]
+        return np.asarray(reward(items), float) + bonus * np.array(phrases)
 
     return total
 
