@@ -49,7 +49,7 @@ CONSUMERS: tuple[Consumer, ...] = (
     Consumer("coordinator", "hub", RUNS, coordinator.build, exact=True),
     Consumer("rewrites", "hub", (RATINGS,), rewrites.build, exact=True),
     Consumer("erasure", "hub", (ERASURES,), erasure.build, exact=True),
-    Consumer("retention", "hub", (), retention.build, exact=True),
+    Consumer("retention", "hub", (), retention.build, exact=True),  # looks at the warehouse
     Consumer("webhooks", "hub", RUNS, webhooks.build, exact=True),
     Consumer("trainer", "trainer", RUNS, train.build, exact=True),
 )
