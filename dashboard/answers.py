@@ -95,7 +95,7 @@ class Keys(Shown):
 
 
 class ErasedVersion(Shown):
-    """A run whose snapshot holds rows of erased people, and the version trained in it; null if there is none."""
+    """A run whose snapshot holds rows that are erased, and the version trained in it; null if there is none."""
 
     run_id: str
     version: str | None
@@ -103,10 +103,10 @@ class ErasedVersion(Shown):
 
 
 class Erasure(Shown):
-    """An erasure, and what all erasures so far have reached.
+    """An erasure, and what all erasures so far have reached, those by retention included.
 
     ``done``: rows and keys are gone. ``preferences``: those taken out of the reward, which forgets them entirely at the entry
-    ``forgotten_at`` of ``feedback.preferences``. ``plain``: entries of erased people that the log holds in plain text.
+    ``forgotten_at`` of ``feedback.preferences``. ``plain``: entries that are erased and that the log holds in plain text.
     """
 
     done: bool

@@ -69,6 +69,7 @@ from streams.privacy.sealing import sealer_of
 from streams.privacy.settings import PrivacySettings
 from streams.pseudonyms import pseudonym_key
 from streams.settings import FeedbackCaps
+from streams.stations.retention_settings import RetentionSettings
 from streams.stations.runner import failure_of, stop_on_signals
 from streams.stations.settings import RetrainingRule
 from streams.stations.trigger import RunPlan
@@ -109,7 +110,8 @@ class Hub:
         attestation = settings.section("attestation", AttestationSettings)
         webhooks = settings.section("webhooks", WebhookSettings)
         texts = Texts.of(common)
-        self.streams = HubStreams(self.bus, self.warehouse, artifacts, common.home, attestation, webhooks, texts)
+        retention = settings.section("retention", RetentionSettings)
+        self.streams = HubStreams(self.bus, self.warehouse, artifacts, common.home, attestation, webhooks, texts, retention)
         run_artifacts = RunArtifacts(artifacts)
         connect = partial(own_client, settings, "hub", "serving", url=own.serving_url)
         has_version = own.serving_url or not has_upstream(settings)

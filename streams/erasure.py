@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from storage.artifacts import Artifacts
 from storage.errors import ArtifactError
@@ -32,18 +31,20 @@ def without_erased(rows: pa.Table, erased: Erased) -> pa.Table:
     """The rows of a snapshot's table without those of erased people."""
     for column, what in _COLUMNS.items():
         names = erased.names[what]
-        if names and column in rows.schema.names:
-            rows = rows.filter(pc.invert(pc.is_in(rows[column], pa.array(sorted(names), rows.schema.field(column).type))))
+        if names and column in rows.schema.names:  # many more names than rows, where data is kept for a time only
+            rows = rows.filter(pa.array([name not in names for name in rows[column].to_pylist()], pa.bool_()))
     return rows
 
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """A run whose snapshot holds rows of erased people, and the version trained in it, if there is one."""
+    """A run whose snapshot holds rows of erased people, and the version trained in it, if there is one; how many rows, and how many of them
+    are evaluation prompts, which the run's report may quote."""
 
     run_id: str
     version: str | None
     rows: int
+    prompts: int
 
 
 def trained_on(warehouse: Warehouse, artifacts: Artifacts, erased: Erased) -> Iterator[TrainedOn]:
@@ -58,10 +59,14 @@ def trained_on(warehouse: Warehouse, artifacts: Artifacts, erased: Erased) -> It
                 snapshot = open_snapshot(artifacts.get(event.snapshot))
             except ArtifactError:
                 continue
-            tables = [snapshot.stored(name) for name in SNAPSHOT_TABLES]
-            held = sum(table.num_rows - without_erased(table, erased).num_rows for table in tables)
-            if held:
-                yield TrainedOn(str(event.run_id), versions.get(event.run_id), held)
+            held = {name: _erased_rows(snapshot.stored(name), erased) for name in SNAPSHOT_TABLES}
+            if rows := sum(held.values()):
+                yield TrainedOn(str(event.run_id), versions.get(event.run_id), rows, held["prompts"])
+
+
+def _erased_rows(table: pa.Table, erased: Erased) -> int:
+    rows: int = table.num_rows - without_erased(table, erased).num_rows
+    return rows
 
 
 def unrepeatable(preferences: Iterable[Mapping[str, Any]], settings: HeadSettings) -> list[range]:

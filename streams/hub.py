@@ -23,6 +23,7 @@ from streams.health import Check
 from streams.stations.contexts import HubContext
 from streams.stations.coordinator import Coordinator
 from streams.stations.erasure import Erasure
+from streams.stations.retention_settings import RetentionSettings
 from streams.stations.runner import Runner
 from streams.stations.sink import GROUP, Listener, Sink
 from streams.stations.table import consumer, consumers_of
@@ -41,11 +42,12 @@ class HubStreams:
         attestation: AttestationSettings = AttestationSettings(),
         webhooks: WebhookSettings = WebhookSettings(),
         texts: Texts = PLAIN,
+        retention: RetentionSettings = RetentionSettings(),
     ) -> None:
         self._stop = threading.Event()
         self._runner = Runner(self._stop)
         self.attestor = Attestor(artifacts, home, attestation)
-        context = HubContext(bus, warehouse, artifacts, home, self._stop, self.attestor, webhooks, texts)
+        context = HubContext(bus, warehouse, artifacts, home, self._stop, self.attestor, webhooks, texts, retention)
         self._stations = {row.name: row.build(context) for row in consumers_of("hub")}
         self.sink: Sink = self._stations["sink"]
         self.coordinator: Coordinator = self._stations["coordinator"]
@@ -56,7 +58,7 @@ class HubStreams:
 
     @property
     def listeners(self) -> list[Listener]:
-        """Called after each commit that stored something; set before :meth:`start`."""
+        """Called after each commit that stored or dropped something; set before :meth:`start`."""
         return self.sink.listeners
 
     @property

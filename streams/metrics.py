@@ -19,6 +19,7 @@ _LAG = Gauge("feedbackloop_lag_entries", "Entries of its topics that a reader ha
 _LOCAL = Gauge("feedbackloop_local_log_entries", "Accepted events on this machine's disk that Kafka does not have yet.")
 _WAITING = Gauge("feedbackloop_judgments_waiting", "Judgments waiting for their pair or its features.")
 _SECOND = Gauge("feedbackloop_second_responses_waiting", "Second responses that are being generated, or wait for their turn.")
+_ENDED = Counter("feedbackloop_retention_ended_total", "Conversations and records whose time was over.", ["what"])
 _WEBHOOKS = Counter("feedbackloop_webhooks_total", "Attempts to deliver webhooks, and those given up.", ["endpoint", "outcome"])
 
 
@@ -33,6 +34,11 @@ def observe_latency(station: str, events: Iterable[Event]) -> None:
 
 def count_quarantined(reader: str) -> None:
     _QUARANTINED.labels(reader).inc()
+
+
+def count_ended(what: str, number: int) -> None:
+    """``what``: conversation, or record (of a decision or of groups)."""
+    _ENDED.labels(what).inc(number)
 
 
 def count_webhook(endpoint: str, outcome: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.figures import Figure
 from benchmarks.filled_warehouse import fill
 from storage.artifacts import Artifacts
-from storage.events import Message, PersonErased, ReplySent, Sampling
+from storage.events import Message, PersonErased, ReplySent, Sampling, now
 from storage.texts.keys import FILE, SQLiteTextKeys
 from storage.texts.sealed import Cipher, TextKey
 from storage.texts.texts import Texts
@@ -45,7 +45,7 @@ def _erase_seconds(home: Path, events: int) -> float:
         station = Erasure(warehouse, Artifacts(str(home / "artifacts")), Texts(store), threading.Event())
         station.step(0)
         started = time.perf_counter()
-        erased = PersonErased(source="product", what="candidate", name="c-erased")
+        erased = PersonErased.of("candidate", "c-erased", "request", now())
         station.wake_for(warehouse.apply([(Partition("privacy.erasures", 0), 0, erased)]))
         station.step(0)
         taken = time.perf_counter() - started

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from access.caller import Caller, made_by
 from dashboard.answers import ErasedVersion, Erasure
 from storage.artifacts import Artifacts
-from storage.events import Erasable, PersonErased, derived_id, now
+from storage.events import Erasable, PersonErased, now
 from storage.warehouse.warehouse import Warehouse
 from streams.bus.protocol import Bus, records_of
 from streams.client_events import IDENTIFIER, checked_as
@@ -44,9 +44,7 @@ class Erasures:
         caller.require("admin")
         stored = checked_as(IDENTIFIER, name, "name") if what == "conversation" else pseudonym(self._key, what, name)
         if not self._known(what, stored):
-            event = PersonErased(
-                event_id=derived_id("PersonErased", what, stored), occurred_at=now(), source="product", what=what, name=stored
-            )
+            event = PersonErased.of(what, stored, "request", now())
             self._bus.publish(records_of([event, *made_by(caller, event)]), timeout=TIMEOUT)
         deadline = time.monotonic() + WAIT
         while not (done := self._known(what, stored) and self._settled()) and time.monotonic() < deadline:

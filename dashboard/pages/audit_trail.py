@@ -9,7 +9,7 @@ from dashboard.pages.page import Page, Parts
 from dashboard.pages.shell import empty, heading
 from dashboard.status.people import AuditEntry
 
-LEAD = "Sign-ins, refusals, decisions and changes of access, the newest first. All of them are on the log, which is kept."
+LEAD = "Sign-ins, refusals, decisions, changes of access, and what was ended by retention, the newest first. All of it stays on the log."
 
 
 def layout(_rest: str) -> Any:

@@ -14,7 +14,7 @@ def routes(services: Services) -> APIRouter:
 
     @router.get("/audit-trail", dependencies=[needs("export")])
     def audit_trail() -> AuditTrail:
-        """Sign-ins, refusals, decisions and changes of access, the newest first."""
+        """Sign-ins, refusals, decisions, changes of access, and what was ended by retention, the newest first."""
         return AuditTrail(entries=tuple(services.people.trail()))
 
     @router.get("/me", dependencies=[needs("me")])

@@ -46,14 +46,12 @@ def told(found: dict[str, Any]) -> list[str]:
     """The report in words."""
     lines = [
         f"{found['what']} {found['name']} is erased: rows are deleted and the keys of their texts destroyed",
-        f"all erasures so far: {found['conversations']} conversations, {found['replies']} replies, {found['pairs']} pairs",
+        f"erased so far, by request or by time: {found['conversations']} conversations, {found['replies']} replies, {found['pairs']} pairs",
     ]
     if found["preferences"]:
         lines.append(f"{found['preferences']} preferences are out of the reward; its last trace goes at entry {found['forgotten_at']}")
     for each in found["versions"]:
-        lines.append(f"{each['version'] or 'no version'} (run {each['run_id']}) was trained on {each['rows']} rows of erased people")
+        lines.append(f"{each['version'] or 'no version'} (run {each['run_id']}) was trained on {each['rows']} rows that are erased")
     if found["plain"]:
-        lines.append(
-            f"NOT erased: {found['plain']} entries of erased people, logged before texts were sealed, are on the log in plain text"
-        )
+        lines.append(f"NOT erased: {found['plain']} entries that should be, logged before texts were sealed, are on the log in plain text")
     return lines

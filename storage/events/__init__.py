@@ -24,7 +24,7 @@ from storage.events.fields import MAX_TEXT, Choice, Finite, Identifier, Moment, 
 from storage.events.ids import derived_id, new_id, now
 from storage.events.outcomes import GroupsRecorded, OutcomeRecorded
 from storage.events.preferences import HubClaimed, Numbered, PreferenceJoined, PreferenceRemoved, SequenceGap, Watermark, advance
-from storage.events.privacy import Erasable, PersonErased
+from storage.events.privacy import Erasable, Erased, PersonErased
 from storage.events.quarantine import EventQuarantined
 from storage.events.safety import Intervention, InterventionMade
 from storage.events.training import DatasetFrozen, RewardUpdated, RunClaimed, TrainingFailed, TrainingProgress, TrainingRequested
@@ -82,6 +82,7 @@ __all__ = [
     "DecisionMade",
     "DuelDecided",
     "Erasable",
+    "Erased",
     "Event",
     "EventQuarantined",
     "Finite",

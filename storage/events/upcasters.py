@@ -19,6 +19,7 @@ UPCASTERS: dict[tuple[str, int], Upcaster] = {
     ("PairDrawn", 2): lambda fields: fields | {"arm": "uniform", "priority": 0, "opinions": None},
     ("PairDrawn", 3): lambda fields: fields,
     ("PairEmbedded", 1): lambda fields: fields,
+    ("PersonErased", 1): lambda fields: fields | {"cause": "request"},
     ("PreferenceJoined", 1): lambda fields: _with_judgment_of_version_2(fields),
     ("ReplySent", 1): lambda fields: fields,  # v2: its sampling has best_of, 1 by default
     ("ReplySent", 2): lambda fields: fields,  # v3: its sampling has penalties, 0 by default, and may lack what an upstream chose

@@ -1,9 +1,9 @@
 """What an erasure reaches: the warehouse holds all events minus those of erased people, in whatever order the topics arrive.
 
-A ``PersonErased`` names a candidate, a recruiter or a conversation. Events with an erased name are neither stored nor kept, and take
-further names with them: a candidate's replies their conversations, and these their replies and pairs. So judgments of a pair go with the
-pair, even if it arrives after them. Numbered preferences stay, because their numbers have to be whole; ``PreferenceRemoved`` takes them
-out.
+A ``PersonErased`` names a candidate, a recruiter or a conversation, or one record of a decision or of groups. Events with an erased name
+are neither stored nor kept, and take further names with them: a candidate's replies their conversations, and these their replies and pairs.
+So judgments of a pair go with the pair, even if it arrives after them. Numbered preferences stay, because their numbers have to be whole;
+``PreferenceRemoved`` takes them out.
 """
 
 from collections import defaultdict
@@ -32,11 +32,11 @@ from storage.warehouse.deduplication import TOKEN_IN_ROW
 from storage.warehouse.entries import Fact
 from storage.warehouse.rows import TABLES, columns_of, row_of
 
-What = Literal["candidate", "recruiter", "conversation", "reply", "pair", "key", "plain"]  # plain: an event whose texts are not sealed
+What = Literal["candidate", "recruiter", "conversation", "record", "reply", "pair", "key", "plain"]  # plain: an event with an unsealed text
 Name = tuple[What, str]
 Row = Mapping[str, Any]
 
-TYPES: dict[What, str] = {"reply": "::UUID", "pair": "::UUID"}  # of the columns; all others are text
+TYPES: dict[What, str] = {"record": "::UUID", "reply": "::UUID", "pair": "::UUID"}  # of the columns; all others are text
 
 # by kind: the columns whose names erase a row
 COVERED_BY: dict[type[Event], dict[str, What]] = {
@@ -53,8 +53,8 @@ COVERED_BY: dict[type[Event], dict[str, What]] = {
         "pair_id": "pair",
         "recruiter": "recruiter",
     },
-    GroupsRecorded: {"candidate": "candidate"},
-    OutcomeRecorded: {"candidate": "candidate"},
+    GroupsRecorded: {"candidate": "candidate", "event_id": "record"},
+    OutcomeRecorded: {"candidate": "candidate", "event_id": "record"},
 }
 # by kind: (column with an erased name, column whose name is erased with it), in this order
 TAKEN_ALONG: dict[type[Event], tuple[tuple[str, tuple[str, What]], ...]] = {

@@ -126,12 +126,8 @@ class Join:
         self.waiting = sum(len(pair.waiting) for pair in self._incomplete.values())
 
     def remove(self, preferences: Iterable[Mapping[str, Any]], at: datetime) -> list[Numbered]:
-        """Number the removal of erased preferences, rows of the query ``erased_preferences``, that nothing removes yet, at this time."""
-        return [
-            self._removal(UUID(row["judgment_event_id"]), row["sequence"], at, row["source"])
-            for row in preferences
-            if row["removed_by"] is None
-        ]
+        """Number the removal of erased preferences, rows of the query ``erased_standing``, at this time."""
+        return [self._removal(UUID(row["judgment_event_id"]), row["sequence"], at, row["source"]) for row in preferences]
 
     def settle(self, missed: Iterable[tuple[Pair, JudgmentGiven]]) -> list[Numbered]:
         """Number stored judgments that the numbered preferences do not reflect; the pair's ``standing`` holds what is numbered."""

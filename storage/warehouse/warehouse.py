@@ -173,7 +173,7 @@ class Warehouse:
             self._numbering = True
             self._epoch = epoch
             join = self._new_join()
-            numbered = [*join.remove(self._ask("erased_preferences"), now()), *join.settle(missed_judgments(self._ask))]
+            numbered = [*join.remove(self._ask("erased_standing"), now()), *join.settle(missed_judgments(self._ask))]
             self._insert_all(self._inserts.rows_numbered(numbered))
             self._join = join
         return tuple(numbered)
@@ -278,7 +278,7 @@ class Warehouse:
         removals: list[Numbered] = []
         if pairs or recruiters:
             self._join.forget((UUID(pair).int for pair in pairs), recruiters)
-            removals = self._join.remove(self._ask("erased_preferences"), now())
+            removals = self._join.remove(self._ask("erased_standing"), now())
         return removals + self._join.step([event for _, _, event in reached.kept])
 
     def _new_join(self) -> Join:

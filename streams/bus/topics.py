@@ -1,6 +1,7 @@
 """The table of topics: event kinds, partition key and number of partitions.
 
-Retention is unlimited. On the SQLite bus each topic has one partition; on Kafka it has ``partitions``.
+Nothing is ever removed from a topic, so that the log can be replayed from its start; what ``[retention]`` ends is erased by an event. On
+the SQLite bus each topic has one partition; on Kafka it has ``partitions``.
 """
 
 from dataclasses import dataclass

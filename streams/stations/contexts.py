@@ -11,6 +11,7 @@ from storage.texts.texts import PLAIN, Texts
 from storage.warehouse.warehouse import Warehouse
 from streams.attestation.attestor import Attestor
 from streams.bus.protocol import Bus
+from streams.stations.retention_settings import RetentionSettings
 from streams.webhooks.settings import WebhookSettings
 from trainers.features.embedding import Embedding
 
@@ -39,7 +40,8 @@ class HubContext:
     stop: threading.Event
     attestor: Attestor
     webhooks: WebhookSettings
-    texts: Texts = PLAIN
+    texts: Texts
+    retention: RetentionSettings
 
 
 @dataclass(frozen=True)

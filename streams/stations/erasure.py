@@ -1,19 +1,20 @@
 """Destroys the keys of erased people's texts, once the sink has deleted their rows.
 
-The warehouse says which keys these are, and the snapshot of each run whether its report and replies hold texts of erased people. At its
+The warehouse says which keys these are, and the snapshot of each run whether its report and replies may hold texts of erased people. At its
 start the station destroys all of them again, so that a crash in between, or a key store that was restored from an older backup, leaves
 nothing readable.
 """
 
 import logging
 import threading
+from collections.abc import Iterator
 
 from storage.artifacts import Artifacts
 from storage.events import ModelEvaluated, PersonErased, TrainingFailed
 from storage.texts.texts import Texts
 from storage.warehouse.entries import Applied
 from storage.warehouse.warehouse import Warehouse
-from streams.erasure import erased_names, trained_on
+from streams.erasure import TrainedOn, erased_names, trained_on
 from streams.stations.contexts import HubContext
 from trainers.runs.texts import run_kid
 
@@ -46,7 +47,7 @@ class Erasure:
         try:
             fresh = self._erased_keys() - self._destroyed
             names = erased_names(self._warehouse)
-            of_runs = {run_kid(each.run_id) for each in trained_on(self._warehouse, self._artifacts, names)}
+            of_runs = {kid for run in trained_on(self._warehouse, self._artifacts, names) for kid in _keys_of(run)}
             if fresh or of_runs:
                 self._texts.destroy(fresh | of_runs)  # a run that was going on has made its key again
             if fresh:
@@ -74,7 +75,14 @@ class Erasure:
         return f"{self.lost} keys of sealed texts are lost: these texts cannot be read; restore text-keys.sqlite from a backup"
 
     def _erased_keys(self) -> set[str]:
-        return {row["name"] for row in self._warehouse.query("erased").to_pylist() if row["what"] == "key"}
+        return set(self._warehouse.query("erased_keys")["name"].to_pylist())
+
+
+def _keys_of(run: TrainedOn) -> Iterator[str]:
+    """The keys of the run's texts that are erased with the rows of its snapshot."""
+    yield run_kid(run.run_id, "replies")
+    if run.prompts:
+        yield run_kid(run.run_id, "report")
 
 
 def lost_keys(warehouse: Warehouse, texts: Texts) -> set[str]:

@@ -48,7 +48,7 @@ def build(context: HubContext) -> "Sink":
 class Sink:
     """Applies the log to ``warehouse``; ``hub`` is this hub's name in its claim. The first :meth:`step` calls :meth:`start` if needed.
 
-    ``listeners`` are called after each commit that stored something, in the sink's thread, so they must be fast.
+    ``listeners`` are called after each commit that stored or dropped something, in the sink's thread, so they must be fast.
     """
 
     def __init__(self, bus: Bus, warehouse: Warehouse, hub: str, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -145,7 +145,7 @@ class Sink:
                 self._publish(applied.numbered)
         finally:  # the batch is committed and is not delivered again, even if publishing failed
             metrics.observe_latency(GROUP, applied.stored)
-            if applied.stored:
+            if applied.stored or applied.dropped:
                 for listener in self.listeners:
                     listener(applied)
         if batch.too_new:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from storage.tables import by_name, row_named
 from streams.bus.topics import ERASURES, FROZEN, PAIRS, PREFERENCES, PROGRESS, RATINGS, REQUESTED, REWARD, TOPICS, VERSIONS, Topic
-from streams.stations import coordinator, embed, erasure, learner, rewrites, sink, train, trigger, webhooks
+from streams.stations import coordinator, embed, erasure, learner, retention, rewrites, sink, train, trigger, webhooks
 
 Process = Literal["processor", "hub", "trainer"]
 
@@ -49,6 +49,7 @@ CONSUMERS: tuple[Consumer, ...] = (
     Consumer("coordinator", "hub", RUNS, coordinator.build, exact=True),
     Consumer("rewrites", "hub", (RATINGS,), rewrites.build, exact=True),
     Consumer("erasure", "hub", (ERASURES,), erasure.build, exact=True),
+    Consumer("retention", "hub", (), retention.build, exact=True),  # looks at the warehouse
     Consumer("webhooks", "hub", RUNS, webhooks.build, exact=True),
     Consumer("trainer", "trainer", RUNS, train.build, exact=True),
 )

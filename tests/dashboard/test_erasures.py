@@ -8,7 +8,7 @@ import pytest
 
 from deploy.cli.erase import erase, one_of, told
 from storage.errors import ConfigurationError, TextLost
-from storage.events import Event, PersonErased, PreferenceRemoved, derived_id
+from storage.events import Event, PersonErased, PreferenceRemoved, now
 from storage.events.wire import decode
 from storage.settings import Settings
 from storage.texts.keys import FILE, SQLiteTextKeys
@@ -100,7 +100,7 @@ def test_nothing_of_an_erased_candidate_can_be_read_in_any_file_and_others_stay(
 def test_an_erasure_that_a_killed_hub_left_is_finished_at_the_next_start(tmp_path: Path) -> None:
     settings = Settings.read(tmp_path, environ={}).with_values({"home": tmp_path})
     name = pseudonym(pseudonym_key(settings.common), "recruiter", "Tom")
-    event = PersonErased(event_id=derived_id("PersonErased", "recruiter", name), source="product", what="recruiter", name=name)
+    event = PersonErased.of("recruiter", name, "request", now())
     with closing(open_bus(settings.common.bus_url)) as bus:
         chat(bus, settings, "17")
         bus.publish(records_of([event]), timeout=5)
@@ -147,7 +147,7 @@ def test_the_command_asks_until_it_is_done_and_says_what_was_reached() -> None:
 
     found = erase(None, "candidate", "17", ask)  # type: ignore[arg-type]
     assert asked == [("/v1/erasures", {"what": "candidate", "name": "17"})] * 3
-    assert "v-1 (run run) was trained on 4 rows of erased people" in told(found)
+    assert "v-1 (run run) was trained on 4 rows that are erased" in told(found)
     assert not any("NOT erased" in line for line in told(found))
     assert "NOT erased: 2 entries" in told(found | {"plain": 2})[-1]
 

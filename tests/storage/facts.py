@@ -13,7 +13,7 @@ from storage.events import (
     DatasetFrozen,
     DecisionMade,
     DuelDecided,
-    Erasable,
+    Erased,
     Event,
     EventQuarantined,
     GateResult,
@@ -240,8 +240,19 @@ def rewrite(number: int, recruiter: str = "r-1", **values: Any) -> ResponseEdite
     )
 
 
-def erasure(what: Erasable, name: str) -> PersonErased:
-    return PersonErased(event_id=derived_id("PersonErased", what, name), occurred_at=at(500), source="product", what=what, name=name)
+def groups(candidate: str, **values: Any) -> GroupsRecorded:
+    about = {"event_id": id_of("groups", candidate), "occurred_at": at(1), "source": "product", "candidate": candidate}
+    return GroupsRecorded(**about | {"groups": {"sex": "female"}} | values)
+
+
+def outcome(name: str, candidate: str, **values: Any) -> OutcomeRecorded:
+    about: dict[str, Any] = {"event_id": id_of("outcome", name, candidate), "occurred_at": at(1), "decided_at": at(1), "source": "product"}
+    about |= {"outcome_id": name, "candidate": candidate, "position": "nurse", "stage": "screening", "selected": True}
+    return OutcomeRecorded(**about | values)
+
+
+def erasure(what: Erased, name: str) -> PersonErased:
+    return PersonErased.of(what, name, "request", at(500))
 
 
 def one_of_each() -> list[Event]:
@@ -344,7 +355,7 @@ def one_of_each() -> list[Event]:
         SignedOut(**common, person="p-1"),
         RequestsRefused(**common, caller="key:chat", request="GET /export", status=403, times=3),
         DecisionMade(**common, caller="key:ops", decision=run),
-        PersonErased(**common, what="candidate", name="c-gone"),
+        PersonErased(**common, what="candidate", name="c-gone", cause="request"),
     ]
     assert {type(event) for event in events} == set(EVENTS.values())
     return events

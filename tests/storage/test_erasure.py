@@ -8,14 +8,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage.events import Erasable, Event, HubClaimed, PreferenceJoined, PreferenceRemoved, Response, derived_id
+from storage.errors import EventUnreadable
+from storage.events import Erased, Event, HubClaimed, PreferenceJoined, PreferenceRemoved, Response, derived_id
+from storage.events.wire import decode, encode
 from storage.texts.sealed import TextKey
 from storage.warehouse.contents import contents
 from storage.warehouse.erasure import COVERED_BY
 from storage.warehouse.verify import verify
 from storage.warehouse.warehouse import Warehouse
 from tests.profiles import examples
-from tests.storage.facts import Log, apply, erasure, features, joined, judgment, pair, reply, rewrite, sealed, thumb
+from tests.storage.facts import Log, apply, erasure, features, groups, id_of, joined, judgment, outcome, pair, reply, rewrite, sealed, thumb
 
 KEYS = [TextKey(f"{number:016d}", bytes(32)) for number in range(9)]
 TOPICS: list[list[Event]] = [
@@ -31,7 +33,25 @@ TOPICS: list[list[Event]] = [
         judgment(1, "B", "r-2"),
     ],
     [thumb(1), thumb(2, recruiter="r-2"), thumb(3, conversation_id=None), rewrite(2, "r-2")],
+    [groups("c-9"), outcome("o-1", "c-9"), outcome("o-2", "c-9"), outcome("o-1", "c-9", event_id=id_of("corrected"))],
 ]
+
+
+def test_a_record_goes_alone_and_a_late_repeat_of_it_is_not_stored(tmp_path: Path) -> None:
+    first, second = outcome("o-1", "c-1"), outcome("o-2", "c-1")
+    with Warehouse.open(tmp_path / "w.duckdb") as warehouse:
+        log = Log()
+        apply(warehouse, log, reply(1), groups("c-1"), first, second, erasure("record", str(first.event_id)))
+        here = stored(warehouse)
+        assert (here["ReplySent"], here["OutcomeRecorded"]) == ({reply(1).event_id}, {second.event_id})
+        assert len(here["GroupsRecorded"]) == 1
+        assert apply(warehouse, log, first).dropped == 1
+
+
+@pytest.mark.parametrize("name", ["o-1", str(id_of("a record")).upper()])
+def test_a_record_is_named_by_its_event_id_alone(name: str) -> None:
+    with pytest.raises(EventUnreadable, match="a record is named by its event id"):
+        decode(encode(erasure("record", str(id_of("a record")))).replace(str(id_of("a record")).encode(), name.encode()))
 
 
 def stored(warehouse: Warehouse) -> dict[str, set[Any]]:
@@ -155,12 +175,14 @@ def test_a_hub_that_starts_removes_what_was_erased_while_none_numbered(tmp_path:
 @settings(max_examples=examples(12), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_interleaving_of_the_topics_gives_the_same_rows(data: st.DataObject, tmp_path_factory: Any) -> None:
-    names: list[tuple[Erasable, str]] = [
+    names: list[tuple[Erased, str]] = [
         ("candidate", "c-1"),
         ("candidate", "c-2"),
         ("recruiter", "r-1"),
         ("recruiter", "r-2"),
         ("conversation", "conversation-3"),
+        ("record", str(outcome("o-1", "c-9").event_id)),
+        ("record", str(groups("c-9").event_id)),
     ]
     asked = data.draw(st.lists(st.sampled_from(names), min_size=1, max_size=3))
     closed = [[sealed(event, KEYS[place]) for event in topic] for place, topic in enumerate(TOPICS)]

@@ -28,8 +28,10 @@ READERS = {  # the only files that name the tables or events; the rest of the pr
     "storage/snapshots/snapshot.py",
     "storage/warehouse/erasure.py",  # a candidate's rows go
     "storage/warehouse/migrations/0006_outcomes.sql",
+    "storage/warehouse/queries/decisions_overdue.sql",  # ends them
     "storage/warehouse/queries/duel_judgments.sql",  # the duel stops for harm to a group
     "storage/warehouse/queries/groups_frozen.sql",
+    "storage/warehouse/queries/groups_overdue.sql",  # ends them
     "storage/warehouse/queries/known_ids.sql",
     "storage/warehouse/queries/outcomes_between.sql",
     "streams/bus/topics.py",

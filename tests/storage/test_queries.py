@@ -9,9 +9,21 @@ from typing import Any
 import orjson
 import pytest
 
-from storage.events import DatasetFrozen, ModelEvaluated, RewardUpdated, RunClaimed, TrainingFailed, TrainingProgress, TrainingRequested
+from storage.events import (
+    DatasetFrozen,
+    DecisionMade,
+    ModelEvaluated,
+    PersonErased,
+    RewardUpdated,
+    RunClaimed,
+    SignedIn,
+    SignedOut,
+    TrainingFailed,
+    TrainingProgress,
+    TrainingRequested,
+)
 from storage.warehouse.warehouse import Warehouse
-from tests.storage.facts import HASH, VECTOR, Log, apply, at, features, id_of, judgment, one_of_each, pair, reply
+from tests.storage.facts import HASH, VECTOR, Log, apply, at, erasure, features, id_of, judgment, one_of_each, pair, reply
 
 QUERIES = resources.files("storage.warehouse") / "queries"
 FILES = sorted(file.name.removesuffix(".sql") for file in QUERIES.iterdir() if file.name.endswith(".sql"))
@@ -195,6 +207,29 @@ def test_an_export_is_what_a_snapshot_holds_without_features(warehouse: Warehous
     frozen, exported = ask(warehouse, "preferences_frozen", **asked), ask(warehouse, "preferences_export", **asked)
     assert [{name: value for name, value in row.items() if not name.startswith("features_")} for row in frozen] == exported
     assert [row["sequence"] for row in exported] == [1]
+
+
+def test_the_audit_trail_names_erasures_and_counts_by_day_what_retention_ended(warehouse: Warehouse) -> None:
+    asked = erasure("candidate", "c-1")
+    ended = [PersonErased.of("conversation", f"conversation-{n}", "retention", at(3)) for n in (2, 3)]
+    record = PersonErased.of("record", str(id_of("a record")), "retention", at(3))
+    the_day_before = PersonErased.of("conversation", "conversation-4", "retention", at(3 - 24 * 60))
+    apply(
+        warehouse,
+        Log(),
+        SignedIn(source="product", occurred_at=at(1), person="p-1", how="local"),
+        DecisionMade(source="product", occurred_at=at(2), caller="person:p-1", decision=asked.event_id),
+        SignedOut(source="product", occurred_at=at(4), person="p-1"),
+        *(the_day_before, *ended, record, asked),
+    )
+    assert [(row["what"], row["who"], row["about"]) for row in ask(warehouse, "audit_trail", rows=9)] == [
+        ("signed out", "p-1", None),
+        ("ended by retention", None, "conversations: 2"),
+        ("ended by retention", None, "records: 1"),
+        ("decided", "person:p-1", "erase candidate c-1"),
+        ("signed in", "p-1", "local"),
+        ("ended by retention", None, "conversations: 1"),
+    ]
 
 
 def test_no_query_is_unused() -> None:

@@ -4,19 +4,18 @@ import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import orjson
 import pytest
 
 from storage.artifacts import Artifacts
-from storage.errors import TextLost
 from storage.events import (
     DatasetFrozen,
+    Event,
     ModelEvaluated,
     ModelPromoted,
-    PersonErased,
     ReviewDecided,
     RewardUpdated,
     RunClaimed,
@@ -26,8 +25,9 @@ from storage.events import (
     pack,
 )
 from storage.settings import Settings
-from storage.snapshots.snapshot import freeze
+from storage.snapshots.snapshot import freeze, open_snapshot
 from storage.texts.keys import FILE, SQLiteTextKeys
+from storage.texts.sealed import kid_of
 from storage.texts.texts import Texts
 from storage.warehouse.entries import Applied
 from storage.warehouse.warehouse import Warehouse
@@ -37,7 +37,7 @@ from streams.erasure import erased_names, reconciled_after, trained_on, unrepeat
 from streams.stations.erasure import Erasure
 from streams.stations.sink import Sink
 from streams.versions import version_name
-from tests.storage.facts import features, judgment, pair, reply, thumb
+from tests.storage.facts import erasure, features, judgment, pair, reply, thumb
 from tests.streams.examples import evaluated, of_its_run
 from tests.streams.memory_bus import MemoryBus
 from trainers.data.preference import Entry
@@ -45,7 +45,7 @@ from trainers.reward.online.checkpoint import load, save
 from trainers.reward.online.learn import learn_all, new_head
 from trainers.reward.online.settings import HeadSettings
 from trainers.runs.frozen import FrozenSettings
-from trainers.runs.texts import run_kid, sealing
+from trainers.runs.texts import Change, Quoting, run_kid, sealing
 
 
 class Home:
@@ -245,7 +245,7 @@ def test_a_remembered_champion_that_never_was_one_is_found(home: Home) -> None:
 
 def test_what_erased_people_leave_is_not_covered_and_nothing_else_is_found(home: Home) -> None:
     before = not_covered(home)
-    home.publish(PersonErased(source="product", what="candidate", name="c-4"), PersonErased(source="product", what="recruiter", name="r-2"))
+    home.publish(erasure("candidate", "c-4"), erasure("recruiter", "r-2"))
     assert home.findings() == []
     said = sorted(set(not_covered(home)) - set(before))
     assert len(said) == 3
@@ -258,28 +258,34 @@ def test_what_erased_people_leave_is_not_covered_and_nothing_else_is_found(home:
     assert ("derived", "preference 5") in [(what, words.split(":")[0]) for what, words in home.tamper("DELETE FROM erased")]
 
 
-def test_the_texts_of_a_run_go_with_a_person_whose_rows_its_snapshot_holds(home: Home) -> None:
+def test_the_texts_of_a_run_go_with_those_whom_they_may_quote(home: Home) -> None:
     keys = SQLiteTextKeys(home.folder / FILE)
     stop, run_id = threading.Event(), str(home.evaluated.run_id)
-    with_the_person = sealing(run_id, Texts(keys))("I breed the kestrel.")
-    other = sealing("another run", Texts(keys))("I breed the plover.")
+    sealings: dict[Quoting, Change] = {what: sealing(run_id, what, Texts(keys)) for what in get_args(Quoting)}
+    said = {what: sealed(f"I breed the {what}.") for what, sealed in sealings.items()}
+    other = sealing("another run", "report", Texts(keys))("I breed the plover.")
     station = Erasure(home.warehouse, home.artifacts, Texts(keys), stop)
-    station.step(0)
-    assert keys.get(run_kid(run_id)) is not None
-    home.publish(PersonErased(source="product", what="candidate", name="c-4"))
-    station.wake_for(Applied((), 0, (), (), dropped=1))
-    station.step(0)
-    with pytest.raises(TextLost):
-        Texts(keys).opened(with_the_person)
+
+    def readable_after(*erasures: Event) -> set[Quoting]:
+        home.publish(*erasures)
+        station.wake_for(Applied((), 0, (), (), dropped=1))
+        station.step(0)
+        return {what for what, text in said.items() if Texts(keys).lost([kid_of(text)]) == set()}
+
+    prompts = {row["conversation_id"] for row in open_snapshot(home.artifacts.get(home.frozen.snapshot)).stored("prompts").to_pylist()}
+    trained, evaluation = (next(n for n in range(1, 12) if (f"conversation-{n}" in prompts) is quoted) for quoted in (False, True))
+    assert readable_after() == {"report", "replies"}
+    assert readable_after(erasure("candidate", f"c-{trained}")) == {"report"}
+    assert readable_after(erasure("candidate", f"c-{evaluation}")) == set()
     assert Texts(keys).opened(other) == "I breed the plover."
-    sealing(run_id, Texts(keys))("as a run that was going on does")
+    sealings["report"]("as a run that was going on does")
     station.wake_for(Applied((home.evaluated,), 0, (), ()))
     station.step(0)
-    assert keys.get(run_kid(run_id)) is None
+    assert keys.get(run_kid(run_id, "report")) is None
 
 
 def test_a_snapshot_changed_after_an_erasure_is_still_found(home: Home) -> None:
-    home.publish(PersonErased(source="product", what="candidate", name="c-4"))
+    home.publish(erasure("candidate", "c-4"))
     assert any("gives different prompts" in words for _, words in home.tamper("UPDATE reply_sent SET version = 'other'"))
 
 

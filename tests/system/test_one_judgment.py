@@ -26,8 +26,9 @@ from dashboard.hub import Hub
 from serving.app import create_app
 from storage.artifacts import Artifacts
 from storage.errors import TextLost
-from storage.events import ReplySent
+from storage.events import DatasetFrozen, ReplySent
 from storage.settings import Settings
+from storage.snapshots.snapshot import open_snapshot
 from storage.texts.keys import FILE, SQLiteTextKeys
 from storage.texts.sealed import kid_of
 from storage.texts.texts import Texts
@@ -180,6 +181,11 @@ def a_candidate_is_erased_on_whom_the_champion_was_trained(settings: Settings, p
     champion = pages.get("/v1/status").json()["champion"]["version"]
     report = f"/v1/versions/{champion}/report"
     assert "I am number " in pages.get(report).text
+    (frozen,) = [each for each in hub.warehouse.events(DatasetFrozen) if isinstance(each, DatasetFrozen)]
+    prompts = open_snapshot(Artifacts(settings.common.artifacts_url).get(frozen.snapshot)).stored("prompts")["conversation_id"].to_pylist()
+    quoted = texts.event(next(each for each in replies if each.conversation_id in prompts and each.candidate != name))
+    quoted_number = re.search(r"I am number (\d+)", quoted.model_dump_json())
+    assert quoted_number is not None
 
     erased = pages.post("/v1/erasures", json={"what": "candidate", "name": "candidate 0"}).json()
     assert "error" not in erased, erased
@@ -188,7 +194,8 @@ def a_candidate_is_erased_on_whom_the_champion_was_trained(settings: Settings, p
     with pytest.raises(TextLost):
         Texts.of(settings.common).event(reply)
     assert "I am number " in Texts.of(settings.common).event(other).model_dump_json()
-    assert "I am number " not in pages.get(report).text, "the run's snapshot holds the candidate"
+    assert pages.post("/v1/erasures", json={"what": "candidate", "name": f"candidate {quoted_number[1]}"}).json()["done"]
+    assert "I am number " not in pages.get(report).text, "the run was evaluated on the candidate's words"
     assert {each["challenger"] for each in pages.get(report).json()["replies"]} == {ERASED}
     assert pages.get("/v1/status").json()["champion"]["version"] == champion
     found = pages.get("/v1/verify", params={"deep": True}).json()

@@ -78,7 +78,14 @@ def run(job: Job, folder: Path, artifacts: Artifacts, progress: Progress) -> Out
         "train",
         stage.TrainedPolicy,
         lambda report_progress: stage.train(
-            job.base, data(), settings, folder / "training", artifacts, report_progress, job.cache, sealing(job.run_id, job.texts)
+            job.base,
+            data(),
+            settings,
+            folder / "training",
+            artifacts,
+            report_progress,
+            job.cache,
+            sealing(job.run_id, "replies", job.texts),
         ),
     )
     models = Models(ModelRef(job.base, artifacts.get(trained.policy)), job.champion_ref, ModelRef(job.base))
@@ -115,7 +122,7 @@ def run(job: Job, folder: Path, artifacts: Artifacts, progress: Progress) -> Out
             "reward_model": reward.reward if reward is not None else None,
         }
         report = stage.judge(data(), trained, sampled, evaluated, settings, about)
-        sealed = changed_report(report, sealing(job.run_id, job.texts))
+        sealed = changed_report(report, sealing(job.run_id, "report", job.texts))
         stored_report = artifacts.put_bytes(sealed.model_dump_json(indent=1).encode())
         report_progress(1, 1)
         return stage.Judged(report=stored_report, gates=report.gates, verdict=report.verdict)

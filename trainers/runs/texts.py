@@ -1,13 +1,14 @@
 """Texts of candidates in a run's artifacts: its report, and its replies over the training.
 
-They are sealed under a key of the run. An erasure destroys it if the run's snapshot holds the person: the artifacts keep their hashes and
-their figures, and nobody reads their texts any more.
+Each is sealed under a key of its own, which an erasure destroys if what it quotes may be the person's: the artifact keeps its hash and its
+figures, and nobody reads its texts any more. The report quotes the evaluation prompts of the run's snapshot, the replies over the training
+quote prompts of all of its rows.
 """
 
 import base64
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from storage.errors import TextLost
 from storage.events import Message
@@ -19,16 +20,17 @@ ERASED = "(erased)"
 EXAMPLES = "examples"  # of a finding, with what was found in a reply
 
 Change = Callable[[str], str]
+Quoting = Literal["report", "replies"]
 
 
-def run_kid(run_id: str) -> str:
-    """The id of the run's key."""
-    return base64.urlsafe_b64encode(hashlib.sha256(f"run {run_id}".encode()).digest()[:12]).decode("ascii")
+def run_kid(run_id: str, what: Quoting) -> str:
+    """The id of the key of the run's report, or of its replies over the training."""
+    return base64.urlsafe_b64encode(hashlib.sha256(f"{what} of run {run_id}".encode()).digest()[:12]).decode("ascii")
 
 
-def sealing(run_id: str, texts: Texts) -> Change:
-    """Seals a text under the run's key."""
-    kid = run_kid(run_id)
+def sealing(run_id: str, what: Quoting, texts: Texts) -> Change:
+    """Seals a text under that key."""
+    kid = run_kid(run_id, what)
     return lambda text: texts.sealed_under(kid, text)
 
 

@@ -615,7 +615,7 @@ export interface paths {
         };
         /**
          * Audit Trail
-         * @description Sign-ins, refusals, decisions and changes of access, the newest first.
+         * @description Sign-ins, refusals, decisions, changes of access, and what was ended by retention, the newest first.
          */
         get: operations["audit_trail_v1_audit_trail_get"];
         put?: never;
@@ -1105,7 +1105,7 @@ export interface components {
         };
         /**
          * ErasedVersion
-         * @description A run whose snapshot holds rows of erased people, and the version trained in it; null if there is none.
+         * @description A run whose snapshot holds rows that are erased, and the version trained in it; null if there is none.
          */
         ErasedVersion: {
             /** Run Id */
@@ -1117,10 +1117,10 @@ export interface components {
         };
         /**
          * Erasure
-         * @description An erasure, and what all erasures so far have reached.
+         * @description An erasure, and what all erasures so far have reached, those by retention included.
          *
          *     ``done``: rows and keys are gone. ``preferences``: those taken out of the reward, which forgets them entirely at the entry
-         *     ``forgotten_at`` of ``feedback.preferences``. ``plain``: entries of erased people that the log holds in plain text.
+         *     ``forgotten_at`` of ``feedback.preferences``. ``plain``: entries that are erased and that the log holds in plain text.
          */
         Erasure: {
             /** Done */

@@ -1,5 +1,5 @@
 -- Preferences of erased pairs and recruiters, with the number that removed them, if any.
-SELECT joined.sequence, joined.judgment_event_id, joined.source, removed.sequence AS removed_by
+SELECT joined.sequence, removed.sequence AS removed_by
 FROM preference_joined AS joined
 LEFT JOIN preference_removed AS removed ON removed.removes = joined.sequence
 WHERE
