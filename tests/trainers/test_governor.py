@@ -20,6 +20,7 @@ from trainers.policy.rollouts import Rollout
 from trainers.policy.second_reward import SecondReward, split
 from trainers.policy.training_curve import best_of_n_kl, fitted_law, law
 
+WEEK = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday"]
 FACTS = Message(role="system", content="Name: Ana\nSlot: Monday 9:00")
 
 
@@ -173,17 +174,13 @@ def test_the_second_reward_learns_words_and_signs(embedder: Embedder) -> None:
     assert SecondReward.fit(judged(20, ["one"]), embedder) is None
 
 
-def test_the_second_reward_learns_that_recruiters_mind_facts_which_the_conversation_does_not_support(embedder: Embedder) -> None:
-    days = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday"]
-    rows = []
-    for i in range(60):
-        free, taken = days[i % 5], days[(i + 1) % 5]
-        prompt = (Message(role="system", content=f"Name: Ana\nSlot: {free} 9:00"), Message(role="user", content=f"When, {i}?"))
-        rows.append(replace(Preference.of_replies(prompt, f"Come on {free} at 9:00.", f"Come on {taken} at 9:00."), recruiter="one"))
-    second = SecondReward.fit(rows, embedder)
+def test_facts_that_the_conversation_does_not_support_cost_much_though_no_judgment_was_about_one(embedder: Embedder) -> None:
+    second = SecondReward.fit(judged(60, ["one"]), embedder)
     assert second is not None
-    right, wrong = second.scores([(rows[0].prompt, f"Come on {day} at 9:00.") for day in ("Monday", "Tuesday")]).T
-    assert (right > wrong).mean() > 0.95, "each day is right as often as wrong: words alone cannot tell"
+    prompts = [(Message(role="system", content=f"Name: Ana\nSlot: {day} 9:00"), Message(role="user", content="When?")) for day in WEEK]
+    right = second.scores([(prompt, f"Come on {day} at 9:00.") for prompt, day in zip(prompts, WEEK, strict=True)])
+    wrong = second.scores([(prompt, f"Come on {day} at 9:00.") for prompt, day in zip(prompts, WEEK[1:] + WEEK[:1], strict=True)])
+    assert (right - wrong > 1).all()
 
 
 # ---- sources ----

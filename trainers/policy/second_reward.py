@@ -1,9 +1,9 @@
 """A second opinion on the policy during training: a reward of other features, fitted to judgments that the first one has not seen.
 
 It is never optimised, and is fitted to other recruiters' judgments, so a policy that gains by the errors of the first reward does not gain
-by it. The features are the embedding of the first reward and, besides, what an embedding shows badly: words and pairs of words of the
-reply, weighted by TF-IDF, its length, and the facts in it that its prompt does not support. The weights are a logistic regression on
-differences (Bradley and Terry 1952).
+by it. The features are the embedding of the first reward and, besides, words and pairs of words of the reply, weighted by TF-IDF, and its
+length. The weights are a logistic regression on differences (Bradley and Terry 1952). Facts in a reply that its prompt does not support
+cost ``FACTS`` each: a hundred judgments hold too few of them to learn that.
 
 A hundred judgments say little about a thousand words, so the model is fitted to resampled judgments too: what these fits disagree about is
 not known.
@@ -16,15 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from trainers.audits.content.facts import Values, unsupported, values_of
 from trainers.data.preference import Preference
 from trainers.features.embedder import Embedder
 from trainers.features.embedding import Item
+from trainers.policy.reward_sources import facts
 
 SHARE = 1 / 3  # of the recruiters, or of the conversations, that are held out
 LEAST_RECRUITERS = 4  # fewer are not split: the judgments are, by conversation
 LEAST_JUDGMENTS = 40
 RESAMPLED = 30  # fits to judgments drawn with replacement
+FACTS = 3.0  # log-odds, as in the default of [ppo.rewards]
 WORDS = 0.5  # scale of the words beside the embedding: they are many, so at 1 they have most of the variance and add little
 
 
@@ -57,8 +58,8 @@ def split(preferences: Sequence[Preference]) -> Halves:
 class SecondReward:
     """The fitted model; ``weights`` is ``(1 + RESAMPLED, features)``, the fit to all judgments first."""
 
-    def __init__(self, embedder: Embedder, words: Any, values: Values, weights: np.ndarray) -> None:
-        self._embedder, self._words, self._values, self._weights = embedder, words, values, weights
+    def __init__(self, embedder: Embedder, words: Any, weights: np.ndarray) -> None:
+        self._embedder, self._words, self._weights = embedder, words, weights
 
     @classmethod
     def fit(cls, preferences: Sequence[Preference], embedder: Embedder, seed: int = 0) -> "SecondReward | None":
@@ -71,7 +72,7 @@ class SecondReward:
             return None
         words = TfidfVectorizer(ngram_range=(1, 2), min_df=3, sublinear_tf=True, token_pattern=r"(?u)\b\w+\b|[?!]")
         words.fit([text for each in decisive for text in (each.a, each.b)])
-        found = cls(embedder, words, values_of([each.prompt for each in decisive]), np.empty((0, 0)))
+        found = cls(embedder, words, np.empty((0, 0)))
         flipped = np.where(np.arange(len(decisive)) % 2 == 0, 1.0, -1.0)  # both classes are needed
         better, worse = zip(*(((each.prompt, each.chosen), (each.prompt, each.rejected)) for each in decisive), strict=True)
         differences = found._features(better) - found._features(worse)
@@ -97,13 +98,12 @@ class SecondReward:
 
     def scores(self, items: Sequence[Item]) -> np.ndarray:
         """Rewards of (prompt, reply) pairs in log-odds by each fit, ``(1 + RESAMPLED, n)``."""
-        return np.asarray(self._weights @ self._features(items).T)
+        return np.asarray(self._weights @ self._features(items).T) + FACTS * facts(items)
 
     def _features(self, items: Sequence[Item]) -> np.ndarray:
         counts = self._words.transform([reply for _, reply in items]).toarray()
         lengths = np.log1p([len(reply.split()) for _, reply in items])[:, None]
-        wrong = np.log1p([len(unsupported(prompt, reply, self._values)) for prompt, reply in items])[:, None]
-        return np.hstack([WORDS * counts, lengths, wrong, self._embedder.features(items)])
+        return np.hstack([WORDS * counts, lengths, self._embedder.features(items)])
 
 
 def _hashed(text: str) -> float:
