@@ -1,6 +1,7 @@
 """The table of topics: event kinds, partition key and number of partitions.
 
-Retention is unlimited. On the SQLite bus each topic has one partition; on Kafka it has ``partitions``.
+Retention is unlimited, and nothing is compacted but ``TEXT_KEYS``. On the SQLite bus each topic has one partition; on Kafka it has
+``partitions``.
 """
 
 from dataclasses import dataclass
@@ -84,6 +85,8 @@ TOPICS: dict[str, Topic] = {
         ERASURES,
     )
 }
+
+TEXT_KEYS = Topic("privacy.text_keys", (), "kid", 1)  # on Kafka only, compacted, and not stored by the sink: streams.bus.text_keys
 
 TOPIC_OF: dict[type[Event], Topic] = {kind: topic for topic in TOPICS.values() for kind in topic.kinds}
 
