@@ -455,6 +455,7 @@ def test_without_the_topic_the_reason_is_said_and_texts_wait_in_the_outbox(
         keys.close()
 
 
+@pytest.mark.java
 def test_while_the_broker_is_away_conversations_go_on_and_are_opened_when_it_is_back(tmp_path: Path) -> None:
     with Broker(tmp_path / "broker") as broker:
         create_topics(broker.servers, KafkaSettings())
