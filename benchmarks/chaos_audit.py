@@ -84,12 +84,16 @@ def settled(house: House, within: float, say: Callable[[str], None]) -> None:
 def audit(house: House, acknowledged: Mapping[str, str]) -> Audit:
     """Compare everything; no process may be running."""
     home = house.settings.common.home
-    with closing(house.open_bus()) as bus, Warehouse.open(home / "warehouse.duckdb") as warehouse:
+    with (
+        closing(house.open_bus()) as bus,
+        Warehouse.open(home / "warehouse.duckdb") as warehouse,
+        closing(Texts.of(house.settings)) as texts,
+    ):
         logged = Counter(str(event.event_id) for _, event in _log(bus))
         rows = _rows(warehouse)
         lost = sum(event_id not in logged or event_id not in rows for event_id in acknowledged)
-        clean, offered = _clean_pass(bus, house)
-        report = verified(bus, warehouse, Artifacts(house.settings.common.artifacts_url), house.settings)
+        clean, offered = _clean_pass(bus, house, texts)
+        report = verified(bus, warehouse, Artifacts(house.settings.common.artifacts_url), house.settings, texts)
         del report["not_covered"]
         differences = [] if report.pop("ok") else [f"verify: {kind}: {found}" for kind, found in report.items() if found]
         differences += _replayed(bus, warehouse, home / "audit.duckdb")
@@ -153,7 +157,7 @@ def _rows(warehouse: Warehouse) -> Counter[str]:
     return found
 
 
-def _clean_pass(bus: Bus, house: House) -> tuple[Head, list[Numbered]]:
+def _clean_pass(bus: Bus, house: House, texts: Texts) -> tuple[Head, list[Numbered]]:
     """The head after one pass over the topic by nobody who was ever interrupted, and what it took."""
     kept = _learnt(house)
     head = new_head(kept.settings, kept.embedding_hash, kept.dimension, kept.sources)
@@ -163,7 +167,6 @@ def _clean_pass(bus: Bus, house: House) -> tuple[Head, list[Numbered]]:
             watermark, numbered = advance(watermark, event)
             if numbered is not None:
                 taken.append(numbered)
-    texts = Texts.of(house.settings.common)
     return learn_all(head, [Entry.of(event, texts) for event in taken]), taken
 
 

@@ -2,6 +2,7 @@
 
 import math
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -66,7 +67,7 @@ class House:
         self._broker = Broker(folder / "broker") if bus == "kafka" else None
         home = folder / "home"
         self.settings = _settings(home, every).with_values(
-            {"bus": self._broker.url if self._broker else f"sqlite:///{home / 'bus.sqlite'}"}
+            {"bus": self._broker.url if self._broker else f"sqlite:///{home / 'bus.sqlite'}", "pseudonym_key": secrets.token_hex(32)}
         )
         self.workers = [self.settings]
         if self._broker is not None:  # on Kafka a second worker, with a home of its own

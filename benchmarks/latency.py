@@ -32,6 +32,7 @@ from benchmarks.traffic import JudgedPair, embedding_in_use, judged_pairs
 from deploy.own_processes import client
 from storage.events import Event, PairDrawn, PreferenceJoined, RewardUpdated, RunClaimed, TrainingFailed
 from storage.settings import Settings
+from storage.texts.keys import text_keys
 from storage.texts.texts import Texts
 from streams.bus.kafka_settings import is_kafka
 from streams.bus.open import bus_of
@@ -76,7 +77,8 @@ def measured(log: str, settings: Settings, seconds: float, stages: Collection[st
         lengths = dict(zip(STAGES, (max(5.0, seconds / 6), seconds / 3, seconds, seconds / 2), strict=True))
         rates = {name: IDLE if name == "idle" else RATE for name in STAGES if name in stages}
         ready = {name: list(itertools.islice(pairs, int(rate * lengths[name]))) for name, rate in rates.items()}
-        sealer, texts = sealer_of(settings), Texts.of(settings.common)
+        keys = text_keys(settings)
+        sealer, texts = sealer_of(settings, keys), Texts(keys)
         for some in ready.values():
             publish(bus, [event for each in some for event in as_logged(each, sealer, texts)])
         bus.mark(APP if is_kafka(settings.common.bus_url) else "embed", tails(bus, PAIRS.name))

@@ -107,6 +107,7 @@ class Erasure(Shown):
 
     ``done``: rows and keys are gone. ``preferences``: those taken out of the reward, which forgets them entirely at the entry
     ``forgotten_at`` of ``feedback.preferences``. ``plain``: entries that are erased and that the log holds in plain text.
+    ``keys_linger``: seconds after ``done`` in which Kafka's brokers may still have the destroyed keys, wrapped, on their disks.
     """
 
     done: bool
@@ -118,4 +119,5 @@ class Erasure(Shown):
     preferences: int
     forgotten_at: int | None
     plain: int
+    keys_linger: int
     versions: tuple[ErasedVersion, ...]

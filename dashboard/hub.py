@@ -54,7 +54,7 @@ from storage.settings import Settings
 from storage.texts.texts import Texts
 from storage.warehouse.warehouse import Applied, Warehouse
 from streams.asking import AskingSettings
-from streams.bus.open import bus_of, outlet_of
+from streams.bus.open import bus_of, outlet_and_keys
 from streams.bus.topics import TOPICS
 from streams.current_head import CurrentHead
 from streams.evaluations import RunArtifacts
@@ -100,7 +100,7 @@ class Hub:
         self.failure: BaseException | None = None
         self.failed = threading.Event()
         self.bus = bus_of(settings)
-        self.outlet = outlet_of(settings, self.bus, "hub")
+        self.outlet, self.keys = outlet_and_keys(settings, self.bus, "hub")
         self.people = PeopleStore(common.home / PEOPLE)
         self.access = AccessControl.of(settings, "hub", self.bus, self.outlet, own.path_prefix, self.people)
         self.warehouse = Warehouse.open(
@@ -109,7 +109,7 @@ class Hub:
         artifacts = Artifacts(common.artifacts_url)
         attestation = settings.section("attestation", AttestationSettings)
         webhooks = settings.section("webhooks", WebhookSettings)
-        texts = Texts.of(common)
+        texts = Texts(self.keys)
         retention = settings.section("retention", RetentionSettings)
         self.streams = HubStreams(self.bus, self.warehouse, artifacts, common.home, attestation, webhooks, texts, retention)
         run_artifacts = RunArtifacts(artifacts)
@@ -153,7 +153,7 @@ class Hub:
                 settings.section("feedback", FeedbackCaps),
                 asking,
                 Redactor(settings.section("privacy", PrivacySettings)),
-                sealer_of(settings),
+                sealer_of(settings, self.keys),
             ),
             reviews=reviews,
             run_texts=RunTexts(artifacts, texts, reviews),
@@ -161,7 +161,7 @@ class Hub:
             artifacts=artifacts,
             public_keys=self.streams.attestor.keys.published,
             exporter=Exporter(self.warehouse, texts),
-            verify=lambda deep: verified(self.bus, self.warehouse, artifacts, settings, deep=deep),
+            verify=lambda deep: verified(self.bus, self.warehouse, artifacts, settings, texts, deep=deep),
             manual_runs=manual_runs,
             impact_ratios=partial(outcomes_table, self.warehouse),
             ranker=lambda: self.serving.ranker,
@@ -175,6 +175,7 @@ class Hub:
                 pseudonym_key(common),
                 settings.section("learning", HeadSettings),
                 lambda: self.streams.erasure.settled,
+                self.keys.lingers,
             ),
             reward=RewardReadings(self.warehouse, partial(heads.newest, history=True), settings.section("reward", MixingSettings), texts),
         )
@@ -196,6 +197,7 @@ class Hub:
         self.warehouse.close()
         if self.outlet is not self.bus:
             self.outlet.close()
+        self.keys.close()
         self.bus.close()
 
     def _on_commit(self, applied: Applied) -> None:

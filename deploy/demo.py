@@ -85,6 +85,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
     """The settings as environment variables for a child process."""
     common = settings.common
     values: dict[str, Any] = {"HOME": str(common.home), "BUS": common.bus, "ARTIFACTS": common.artifacts, "MODEL": common.model}
+    values["PSEUDONYM_KEY"] = common.pseudonym_key.get_secret_value()
     variables = {f"FEEDBACKLOOP_{k}": v for k, v in values.items() if v} | {"FEEDBACKLOOP_SOURCES": json.dumps(common.sources)}
     for section, keys in settings.sections.items():
         for key, value in keys.items():

@@ -48,7 +48,7 @@ from storage.settings import Settings
 from streams import metrics
 from streams.asking import AskingSettings
 from streams.attestation.admission import Admission
-from streams.bus.open import bus_of, outlet_of
+from streams.bus.open import bus_of, outlet_and_keys
 from streams.bus.protocol import Bus
 from streams.current_head import CurrentHead
 from streams.health import health_router, listen, metrics_router
@@ -110,7 +110,7 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
     section = settings.section("serving", ServingSettings)
     open_home(settings.common.home)
     bus = bus or bus_of(settings)
-    outlet = outlet_of(settings, bus, "serving")
+    outlet, keys = outlet_and_keys(settings, bus, "serving", opens=False)
     access = AccessControl.of(settings, "serving", bus, outlet)
     intake = Intake(
         outlet,
@@ -118,7 +118,7 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
         settings.section("feedback", FeedbackCaps),
         settings.section("asking", AskingSettings),
         Redactor(settings.section("privacy", PrivacySettings)),
-        sealer_of(settings),
+        sealer_of(settings, keys),
     )
     backend: Backend
     promotions: Promotions | None = None
@@ -167,10 +167,11 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
         await safety.close()
         if outlet is not bus:
             await asyncio.to_thread(outlet.close)
+        await asyncio.to_thread(keys.close)
         bus.close()
 
     app = new_app(lifespan=lifespan)
-    checks = {"model": backend.why_not_ready, **access.checks}
+    checks = {"model": backend.why_not_ready, **access.checks, "text keys": lambda: keys.problem}
     app.include_router(health_router(checks, lambda request: caller_of(request).may("read")))
     app.include_router(metrics_router(), dependencies=[needs("read")])
     app.include_router(widget_router())

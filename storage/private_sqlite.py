@@ -48,6 +48,13 @@ class PrivateSQLite:
             connection.execute("BEGIN IMMEDIATE")
             yield connection
 
+    def close(self) -> None:
+        """Close the file; the next use opens it again."""
+        with self._lock:
+            if self._opened is not None:
+                self._opened.close()
+            self._opened = None
+
     def _connection(self) -> sqlite3.Connection:
         if self._opened is None:
             self._opened = self._connected()

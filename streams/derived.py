@@ -33,7 +33,6 @@ from storage.events import (
 from storage.events.tokens import is_sealed
 from storage.settings import Settings
 from storage.snapshots.snapshot import RECIPE, freeze, open_snapshot
-from storage.texts.keys import FILE
 from storage.texts.sealed import bytes_of
 from storage.texts.texts import Texts
 from storage.warehouse.verify import Finding, What
@@ -67,16 +66,16 @@ class Verification:
         self.findings.append(Finding(what=what, where=where, event_id=UUID(str(event_id)) if event_id else None, words=words))
 
 
-def check_derived(warehouse: Warehouse, artifacts: Artifacts, settings: Settings) -> Verification:
+def check_derived(warehouse: Warehouse, artifacts: Artifacts, settings: Settings, texts: Texts) -> Verification:
     """Run all checks of this module on one home."""
     done = Verification()
     _check_preferences(warehouse, done)
     _check_rewrites(warehouse, done)
-    _check_reward(warehouse, settings, done)
+    _check_reward(warehouse, settings, texts, done)
     _check_versions(warehouse, artifacts, settings.common.home, done)
-    if lost := lost_keys(warehouse, Texts.of(settings.common)):
-        problem = f"{len(lost)} keys of sealed texts are lost, and nobody asked to erase these texts: restore it from a backup"
-        done.add("state", FILE, None, problem)
+    if lost := lost_keys(warehouse, texts):
+        problem = f"{len(lost)} keys of sealed texts are lost, and nobody asked to erase these texts: restore them from a backup"
+        done.add("state", texts.keys_place, None, problem)
     return done
 
 
@@ -100,7 +99,7 @@ def _check_rewrites(warehouse: Warehouse, done: Verification) -> None:
         )
 
 
-def _check_reward(warehouse: Warehouse, settings: Settings, done: Verification) -> None:
+def _check_reward(warehouse: Warehouse, settings: Settings, texts: Texts, done: Verification) -> None:
     """Fold the head again over all preferences and compare every update and the learner's checkpoint with it."""
     head_settings, sources = settings.section("learning", HeadSettings), settings.common.sources
     spans = unrepeatable(_rows(warehouse, "erased_preferences"), head_settings)
@@ -108,7 +107,6 @@ def _check_reward(warehouse: Warehouse, settings: Settings, done: Verification) 
     for event in warehouse.events(RewardUpdated):
         assert isinstance(event, RewardUpdated)
         updates.setdefault(event.head_id, {})[event.sequence] = event
-    texts = Texts.of(settings.common)
     for embedding_hash, dimension in _embeddings(warehouse):
         name = head_id(head_settings, embedding_hash, sources)
         published = _repeatable(updates.pop(name, {}), spans, done)

@@ -44,7 +44,7 @@ class HubStreams:
         texts: Texts = PLAIN,
         retention: RetentionSettings = RetentionSettings(),
     ) -> None:
-        self._stop = threading.Event()
+        self._stop, self._texts = threading.Event(), texts
         self._runner = Runner(self._stop)
         self.attestor = Attestor(artifacts, home, attestation)
         context = HubContext(bus, warehouse, artifacts, home, self._stop, self.attestor, webhooks, texts, retention)
@@ -63,9 +63,12 @@ class HubStreams:
 
     @property
     def checks(self) -> Mapping[str, Check]:
-        """For the health router: why a consumer stopped, whether preferences are numbered, and why a promotion has no record."""
+        """For the health router: why a consumer stopped, whether preferences are numbered, why a promotion has no record, and why the keys
+        of sealed texts cannot be used.
+        """
         stopped = {group: partial(self._runner.problems.get, group) for group in self._stations}
-        return {**stopped, "numbering": self._not_numbering, "attestation": lambda: self.attestor.problem}
+        keys = {"text keys": lambda: self._texts.keys_problem}
+        return {**stopped, "numbering": self._not_numbering, "attestation": lambda: self.attestor.problem, **keys}
 
     @property
     def crashed(self) -> threading.Event:

@@ -22,7 +22,7 @@ from storage.texts.texts import Texts
 from streams import metrics
 from streams.bus.kafka_settings import KafkaSettings, is_kafka, servers_of
 from streams.bus.lag import lag
-from streams.bus.open import bus_of
+from streams.bus.open import bus_of, keys_of
 from streams.bus.protocol import Bus, records_of
 from streams.gc_pause import exclude_loaded_objects
 from streams.health import Check, HealthServer
@@ -68,11 +68,12 @@ def run(settings: Settings) -> None:
         for row in consumers_of("processor"):
             if not row.exact:  # exact consumers report lag by their own position
                 metrics.reader_lag(row.name, partial(lag, bus, row.name, row.topics))
+        texts = parts.enter_context(closing(Texts(keys_of(settings, bus))))
         health = HealthServer(checks, own.host, own.port, settings.common.allowed_hosts)
         health.start()
         try:
             run_here = _run_agents if is_kafka(settings.common.bus_url) else _run_threads
-            failure, ended = run_here(bus, settings, stop, checks)
+            failure, ended = run_here(bus, settings, texts, stop, checks)
         finally:
             health.stop()
         if not ended:
@@ -91,21 +92,21 @@ def build(row: Consumer, context: ProcessorContext) -> PushStation:
     return station
 
 
-def start_consumers(runner: Runner, bus: Bus, settings: Settings, embedder: Embedding, stop: threading.Event) -> None:
+def start_consumers(runner: Runner, bus: Bus, settings: Settings, embedder: Embedding, texts: Texts, stop: threading.Event) -> None:
     """Start a thread for each consumer, and one for runs due by time."""
-    context = ProcessorContext(bus, settings, embedder, Texts.of(settings.common))
+    context = ProcessorContext(bus, settings, embedder, texts)
     for row in consumers_of("processor"):
         runner.start(row.name, partial(build, row, context))
     runner.start("calendar", _calendar(bus, settings, stop))
 
 
-def agents_for(bus: Bus, settings: Settings, embedder: Embedding) -> "Agents":
+def agents_for(bus: Bus, settings: Settings, embedder: Embedding, texts: Texts) -> "Agents":
     """A Faust agent for each consumer, in the consumer group of all workers."""
     from streams.stations.agents import BATCH_WINDOW, Agents
 
     common = settings.common
     agents = Agents(servers_of(common.bus_url), settings.section("kafka", KafkaSettings), common.home / "faust")
-    context = ProcessorContext(bus, settings, embedder, Texts.of(settings.common))
+    context = ProcessorContext(bus, settings, embedder, texts)
     for row in consumers_of("processor"):
         agents.add(row, partial(build, row, context), batch=row.batch, within=row.gather or BATCH_WINDOW)
     return agents
@@ -122,7 +123,7 @@ def _calendar(bus: Bus, settings: Settings, stop: threading.Event) -> Callable[[
     return lambda: Every(CALENDAR_INTERVAL, look, stop)
 
 
-def _run_threads(bus: Bus, settings: Settings, stop: threading.Event, checks: dict[str, Check]) -> Ended:
+def _run_threads(bus: Bus, settings: Settings, texts: Texts, stop: threading.Event, checks: dict[str, Check]) -> Ended:
     """Run the consumers as threads, on the embedded bus, until ``stop`` is set."""
     runner = Runner(stop)
 
@@ -135,7 +136,7 @@ def _run_threads(bus: Bus, settings: Settings, stop: threading.Event, checks: di
             return
         if not stop.is_set():
             exclude_loaded_objects()
-            start_consumers(runner, bus, settings, embedder, stop)
+            start_consumers(runner, bus, settings, embedder, texts, stop)
             checks.update(runner.checks)
             del checks["embedder"]
 
@@ -147,13 +148,13 @@ def _run_threads(bus: Bus, settings: Settings, stop: threading.Event, checks: di
     return runner.failure, ended
 
 
-def _run_agents(bus: Bus, settings: Settings, stop: threading.Event, checks: dict[str, Check]) -> Ended:
+def _run_agents(bus: Bus, settings: Settings, texts: Texts, stop: threading.Event, checks: dict[str, Check]) -> Ended:
     """Run the consumers as Faust agents, on Kafka, until ``stop`` is set."""
     try:
         embedder = _load(settings)
     except Exception as error:  # noqa: BLE001  # failure_of logs it
         return failure_of("embedder", error), True
-    agents = agents_for(bus, settings, embedder)
+    agents = agents_for(bus, settings, embedder, texts)
     exclude_loaded_objects()
     runner = Runner(stop)
     runner.start("calendar", _calendar(bus, settings, stop))

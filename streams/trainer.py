@@ -18,7 +18,7 @@ from storage.events import TrainingRequested
 from storage.home import open_home
 from storage.settings import Common, Settings
 from storage.texts.texts import Texts
-from streams.bus.open import bus_of
+from streams.bus.open import bus_of, keys_of
 from streams.health import Check, HealthServer
 from streams.pseudonyms import pseudonym_key
 from streams.settings import TrainerSettings
@@ -91,18 +91,19 @@ def train(settings: Settings, work: Work, progress: Progress) -> Outcome:
     frozen, request = work.run.frozen, work.run.request
     assert frozen is not None
     assert request is not None
-    job = Job(
-        run_id=str(frozen.run_id),
-        data=artifacts.get(frozen.snapshot),
-        base=settings.common.model,
-        champion=frozen.champion,
-        champion_policy=artifacts.get(frozen.champion_policy) if frozen.champion_policy else None,
-        challengers_before=frozen.challengers_before,
-        settings=_settings_of(request, settings, artifacts),
-        texts=Texts.of(settings.common),
-        cache=CachePlace(settings.common.home / "reference-log-probabilities", _cache_key(settings.common)),
-    )
-    result = run_pipeline(job, work.folder, artifacts, progress)
+    with closing(bus_of(settings)) as bus, closing(Texts(keys_of(settings, bus))) as texts:
+        job = Job(
+            run_id=str(frozen.run_id),
+            data=artifacts.get(frozen.snapshot),
+            base=settings.common.model,
+            champion=frozen.champion,
+            champion_policy=artifacts.get(frozen.champion_policy) if frozen.champion_policy else None,
+            challengers_before=frozen.challengers_before,
+            settings=_settings_of(request, settings, artifacts),
+            texts=texts,
+            cache=CachePlace(settings.common.home / "reference-log-probabilities", _cache_key(settings.common)),
+        )
+        result = run_pipeline(job, work.folder, artifacts, progress)
     return Outcome(result.version, result.policy, result.report, result.gates, result.verdict)
 
 

@@ -14,7 +14,7 @@ from deploy import broker as brokers
 from deploy.broker import Broker
 from streams.bus.kafka_settings import KafkaSettings
 from streams.bus.kafka_topics import create_topics
-from streams.bus.topics import TOPICS
+from streams.bus.topics import TEXT_KEYS, TOPICS
 from tests.profiles import NIGHTLY, examples
 from tests.tiny_encoder import write_tiny_encoder
 
@@ -86,11 +86,12 @@ def narrow_kafka(broker: Broker) -> str:
 
 def _clear(broker: Broker) -> None:
     with closing(KafkaAdminClient(bootstrap_servers=[broker.servers])) as admin:
-        if there := [name for name in admin.list_topics() if name in TOPICS]:
+        ours = {*TOPICS, TEXT_KEYS.name}
+        if there := [name for name in admin.list_topics() if name in ours]:
             admin.delete_topics(there)
         if groups := [found["group_id"] for found in admin.list_groups()]:
             admin.delete_groups(groups)
         deadline = time.monotonic() + 20
-        while any(name in TOPICS for name in admin.list_topics()):
+        while any(name in ours for name in admin.list_topics()):
             assert time.monotonic() < deadline, "the topics do not go away"
             time.sleep(0.05)

@@ -136,7 +136,7 @@ def evaluate_policy(
 
 
 def _read(data: Path | RunData, settings: Settings, on_data: OnData | None) -> RunData:
-    run_data = RunData.read(data, Texts.of(settings.common)) if isinstance(data, Path) else data
+    run_data = RunData.read(data, Texts.of(settings)) if isinstance(data, Path) else data
     if on_data is not None:
         on_data(run_data.summary)
     return run_data

@@ -24,6 +24,7 @@ from benchmarks.latency import FLAGS, as_logged
 from benchmarks.processes import Process, on_log, publish, wait_for
 from benchmarks.traffic import embedding_in_use, judged_pairs
 from deploy.own_processes import client
+from storage.texts.keys import text_keys
 from storage.texts.texts import Texts
 from streams.bus.open import bus_of
 from streams.privacy.sealing import sealer_of
@@ -56,7 +57,8 @@ def _loads(count: int) -> list[float]:
     with tempfile.TemporaryDirectory() as name, _product() as product:
         settings = on_log(Path(name)).with_values(access={"widget_origins": [product.origin]})
         with closing(bus_of(settings)) as bus, Process("hub", settings) as hub, sync_playwright() as playwright:
-            sealer, texts = sealer_of(settings), Texts.of(settings.common)
+            keys = text_keys(settings)
+            sealer, texts = sealer_of(settings, keys), Texts(keys)
             pairs = itertools.islice(judged_pairs(np.random.default_rng(0), embedding_hash=embedding_in_use()), PAIRS)
             publish(bus, [event for each in pairs for event in as_logged(each, sealer, texts)])
             wait_for(lambda: client().get(f"{hub.url}/v1/status").json()["waiting"]["to_rate"] == PAIRS or None, 30, "the pairs are there")

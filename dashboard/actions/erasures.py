@@ -5,6 +5,7 @@ The event is the erasure. Rows and keys follow from it, also after a crash, so a
 
 import time
 from collections.abc import Callable
+from datetime import timedelta
 
 from access.caller import Caller, made_by
 from dashboard.answers import ErasedVersion, Erasure
@@ -23,13 +24,23 @@ POLL = 0.05
 
 
 class Erasures:
-    """``key`` is that of the pseudonyms; ``settled`` says whether the keys of everything erased in the warehouse are destroyed."""
+    """``key`` is that of the pseudonyms; ``settled`` says whether the keys of everything erased in the warehouse are destroyed.
+
+    ``lingers`` is how long destroyed keys may stay on a disk.
+    """
 
     def __init__(
-        self, bus: Bus, warehouse: Warehouse, artifacts: Artifacts, key: bytes, head: HeadSettings, settled: Callable[[], bool]
+        self,
+        bus: Bus,
+        warehouse: Warehouse,
+        artifacts: Artifacts,
+        key: bytes,
+        head: HeadSettings,
+        settled: Callable[[], bool],
+        lingers: timedelta = timedelta(0),
     ) -> None:
         self._bus, self._warehouse, self._artifacts, self._key = bus, warehouse, artifacts, key
-        self._head, self._settled = head, settled
+        self._head, self._settled, self._lingers = head, settled, lingers
 
     def erase(self, caller: Caller, what: Erasable, name: str) -> Erasure:
         """Erase ``name``, as the product calls them; idempotent.
@@ -67,6 +78,7 @@ class Erasures:
             preferences=len(removed),
             forgotten_at=reconciled_after(max(removed), self._head) if removed else None,
             plain=len(names.names["plain"]),
+            keys_linger=int(self._lingers.total_seconds()),
             versions=tuple(
                 ErasedVersion(run_id=each.run_id, version=each.version, rows=each.rows)
                 for each in trained_on(self._warehouse, self._artifacts, names)

@@ -6,6 +6,7 @@ from typing import Any
 from dashboard.actions.deep_verification import deep_findings
 from storage.artifacts import Artifacts
 from storage.settings import Settings
+from storage.texts.texts import Texts
 from storage.warehouse.verify import verify
 from storage.warehouse.warehouse import Warehouse
 from streams.bus.protocol import Bus, Logged, Partition
@@ -15,10 +16,12 @@ from streams.bus.topics import TOPICS
 from streams.derived import check_derived
 
 
-def verified(bus: Bus, warehouse: Warehouse, artifacts: Artifacts, settings: Settings, *, deep: bool = False) -> dict[str, Any]:
+def verified(
+    bus: Bus, warehouse: Warehouse, artifacts: Artifacts, settings: Settings, texts: Texts, *, deep: bool = False
+) -> dict[str, Any]:
     """Report differences by kind, and what was not covered; ``deep`` looks at signatures too. Read-only."""
     report = verify(warehouse, _log(bus), lambda entry: event_in(Logged(Partition(*entry[:2]), entry[2], b"", entry[3])))
-    derived = check_derived(warehouse, artifacts, settings)
+    derived = check_derived(warehouse, artifacts, settings, texts)
     findings = [*derived.findings, *(deep_findings(bus, warehouse, artifacts, settings) if deep else ())]
     found: dict[str, Any] = {"ok": report.clean and not findings, "checked": report.entries}
     found |= report.model_dump(include={"unreadable", "behind", "unpublished"})

@@ -52,6 +52,8 @@ def told(found: dict[str, Any]) -> list[str]:
         lines.append(f"{found['preferences']} preferences are out of the reward; its last trace goes at entry {found['forgotten_at']}")
     for each in found["versions"]:
         lines.append(f"{each['version'] or 'no version'} (run {each['run_id']}) was trained on {each['rows']} rows that are erased")
+    if minutes := found["keys_linger"] // 60:
+        lines.append(f"Kafka's brokers compact the destroyed keys away, which are wrapped, within {minutes} minutes while the hub runs")
     if found["plain"]:
         lines.append(f"NOT erased: {found['plain']} entries that should be, logged before texts were sealed, are on the log in plain text")
     return lines

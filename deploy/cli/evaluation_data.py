@@ -36,9 +36,10 @@ def evaluation_data(settings: Settings, file: Path | None, sources: Sequence[Sou
     if file is not None:
         if not file.exists():
             raise ConfigurationError(f"{file}: there is no such file")
-        data = RunData.read(file, Texts.of(settings.common))
-        _require_held_out(data, str(file))
-        yield data
+        with closing(Texts.of(settings)) as texts:
+            data = RunData.read(file, texts)
+            _require_held_out(data, str(file))
+            yield data
         return
     if not has_log(settings):
         raise ConfigurationError(f"no loop has run in {settings.common.home}: name a file of judgments with --data, or set home")
@@ -53,9 +54,10 @@ def evaluation_data(settings: Settings, file: Path | None, sources: Sequence[Sou
         else:
             with caught_up_warehouse(settings) as warehouse:
                 _freeze(warehouse, folder / "snapshot", sources)
-        data = RunData.read(folder / "snapshot", Texts.of(settings.common))
-        _require_held_out(data, f"the warehouse, of the sources {', '.join(sources)} (--source names others)")
-        yield data
+        with closing(Texts.of(settings)) as texts:
+            data = RunData.read(folder / "snapshot", texts)
+            _require_held_out(data, f"the warehouse, of the sources {', '.join(sources)} (--source names others)")
+            yield data
 
 
 def _freeze(warehouse: Warehouse, folder: Path, sources: Sequence[Source]) -> None:

@@ -17,6 +17,7 @@ from storage.artifacts import Artifacts
 from storage.errors import ConfigurationError
 from storage.events import Source
 from storage.settings import Settings
+from storage.texts.keys import text_keys
 from storage.texts.texts import Texts
 from storage.warehouse.warehouse import Warehouse
 from streams.bus.lag import lag
@@ -48,8 +49,8 @@ def import_records(
     if not file.is_file():
         raise ConfigurationError(f"{file}: there is no such file")
     redactor = Redactor(settings.section("privacy", PrivacySettings))
-    with closing(_bus(settings)) as bus:
-        key, sealer = pseudonym_key(settings.common), sealer_of(settings)
+    with closing(_bus(settings)) as bus, closing(text_keys(settings)) as keys:
+        key, sealer = pseudonym_key(settings.common), sealer_of(settings, keys)
         return import_file(file, bus, key, objective=objective, counts=count, redactor=redactor, sealer=sealer, progress=progress)
 
 
@@ -95,9 +96,9 @@ def export_bytes(settings: Settings, form: str, sources: Sequence[Source]) -> by
     """The decisive preferences, of every source if ``sources`` is empty."""
     if hub_runs(settings):
         return get_bytes(settings, "/v1/export", format=form, source=list(sources))
-    with _opened(settings) as (bus, warehouse):
-        _catch_up(settings, bus, warehouse)
-        return Exporter(warehouse, Texts.of(settings.common)).export("parquet" if form == "parquet" else "jsonl", sources)
+    with _opened(settings) as (bus, warehouse), closing(Texts.of(settings)) as texts:
+        _catch_up(settings, bus, warehouse, texts)
+        return Exporter(warehouse, texts).export("parquet" if form == "parquet" else "jsonl", sources)
 
 
 def warehouse_ratings(settings: Settings, sources: Sequence[Source]) -> list[Rating]:
@@ -125,9 +126,9 @@ def _exported(
     if hub_runs(settings):
         raw = get_bytes(settings, f"/v1/export/{name}", source=list(sources))
     else:
-        with _opened(settings) as (bus, warehouse):
-            _catch_up(settings, bus, warehouse)
-            raw = export(Exporter(warehouse, Texts.of(settings.common)), sources)
+        with _opened(settings) as (bus, warehouse), closing(Texts.of(settings)) as texts:
+            _catch_up(settings, bus, warehouse, texts)
+            raw = export(Exporter(warehouse, texts), sources)
     return [orjson.loads(line) for line in raw.splitlines()]
 
 
@@ -135,8 +136,8 @@ def verified(settings: Settings, *, deep: bool = False) -> dict[str, Any]:
     """What differs between log and warehouse; changes neither."""
     if hub_runs(settings):
         return get(settings, "/v1/verify?deep=true" if deep else "/v1/verify")
-    with _opened(settings) as (bus, warehouse):
-        return verify_home(bus, warehouse, Artifacts(settings.common.artifacts_url), settings, deep=deep)
+    with _opened(settings) as (bus, warehouse), closing(Texts.of(settings)) as texts:
+        return verify_home(bus, warehouse, Artifacts(settings.common.artifacts_url), settings, texts, deep=deep)
 
 
 def impact_ratios(settings: Settings, since: date, until: date, sources: Sequence[Source]) -> OutcomesTable:
@@ -152,8 +153,8 @@ def impact_ratios(settings: Settings, since: date, until: date, sources: Sequenc
 @contextmanager
 def caught_up_warehouse(settings: Settings) -> Iterator[Warehouse]:
     """The warehouse with everything that is on the log; only where no hub runs, which holds its lock."""
-    with _opened(settings) as (bus, warehouse):
-        _catch_up(settings, bus, warehouse)
+    with _opened(settings) as (bus, warehouse), closing(Texts.of(settings)) as texts:
+        _catch_up(settings, bus, warehouse, texts)
         yield warehouse
 
 
@@ -168,14 +169,14 @@ def _opened(settings: Settings) -> Iterator[tuple[Bus, Warehouse]]:
         yield bus, warehouse
 
 
-def _catch_up(settings: Settings, bus: Bus, warehouse: Warehouse) -> None:
+def _catch_up(settings: Settings, bus: Bus, warehouse: Warehouse, texts: Texts) -> None:
     """Do the work of hub and processor, since neither runs: embed pairs, then store and number."""
     if lag(bus, "embed", [PAIRS]):
         from trainers.features.embedder import Embedder
         from trainers.features.settings import FeatureSettings
 
         embedder = Embedder.load(settings.section("features", FeatureSettings))
-        work = partial(embed_pairs, embedder=embedder, texts=Texts.of(settings.common))
+        work = partial(embed_pairs, embedder=embedder, texts=texts)
         embed = HandlerStation(bus, "embed", consumer("embed").topics, work, batch=EMBED_BATCH)
         while lag(bus, "embed", [PAIRS]):
             embed.step(0.0)

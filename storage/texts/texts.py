@@ -17,7 +17,7 @@ from storage.errors import TextLost
 from storage.events import Event
 from storage.events.texts import with_texts
 from storage.events.tokens import MARK, is_sealed
-from storage.settings import Common, Settings
+from storage.settings import Settings
 from storage.texts.keys import TextKeys, text_keys
 from storage.texts.sealed import Cipher, TextKey, is_vector, kid_of
 
@@ -41,14 +41,14 @@ class Texts:
         self._read_at = 0.0
 
     @classmethod
-    def of(cls, common: Common) -> "Texts":
-        """With the keys of this installation."""
-        return cls(text_keys(common))
+    def of(cls, settings: Settings) -> "Texts":
+        """With the keys of this installation; for a single task, after which it should be closed."""
+        return cls(text_keys(settings))
 
     @classmethod
     def here(cls) -> "Texts":
         """With the keys of the installation that the working folder's settings and the environment name."""
-        return cls.of(Settings.read().common)
+        return cls.of(Settings.read())
 
     def opened(self, value: str) -> str:
         """The text, or the vector as base64."""
@@ -104,7 +104,22 @@ class Texts:
 
     def lost(self, kids: Iterable[str]) -> set[str]:
         """Those of the keys that are not in the store."""
-        return {kid for kid in kids if self._keys is None or self._keys.get(kid) is None}
+        return set(kids) if self._keys is None else self._keys.missing(kids)
+
+    @property
+    def keys_place(self) -> str:
+        """Where the keys are, in words."""
+        return "no key store" if self._keys is None else self._keys.place
+
+    @property
+    def keys_problem(self) -> str | None:
+        """What an operator has to mend before the key store can be used."""
+        return None if self._keys is None else self._keys.problem
+
+    def close(self) -> None:
+        """Close the key store."""
+        if self._keys is not None:
+            self._keys.close()
 
     def _of_column(self, name: str, value: str) -> str:
         if name.endswith("prompt") and _MARK_IN_JSON in value:

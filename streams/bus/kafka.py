@@ -48,7 +48,10 @@ class KafkaBus:
         self._closed = False
 
     def publish(self, records: Sequence[Record], *, timeout: float) -> list[Position]:
-        """Append and wait for all acknowledgements; ``Overloaded`` after ``timeout`` seconds without them."""
+        """Append and wait for all acknowledgements; ``Overloaded`` after ``timeout`` seconds without them.
+
+        An empty value becomes a tombstone, which matters on compacted topics only.
+        """
         if not records:
             return []
         deadline = time.monotonic() + timeout
@@ -56,7 +59,7 @@ class KafkaBus:
         try:
             with self._sending:  # keeps the records of one call contiguous in their partitions
                 producer = self._producer_within(deadline)
-                sent = [producer.send(record.topic, key=record.key, value=record.value) for record in records]
+                sent = [producer.send(record.topic, key=record.key, value=record.value or None) for record in records]
             acknowledged = [future.get(max(deadline - time.monotonic(), 0.001)) for future in sent]
         except KafkaError as error:
             self._discard(producer)

@@ -8,7 +8,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from storage.errors import ConfigurationError
 from storage.places import full_place
-from storage.settings import section
+from storage.settings import Settings, section
+from storage.texts.keys import TextKeys, opens_text_keys
 
 SCHEME = "kafka://"
 
@@ -36,6 +37,16 @@ def servers_of(url: str) -> str:
         if not host or not port.isdecimal() or not 0 < int(port) < 65536:
             raise ConfigurationError(f"bus = {url!r}: {server!r} is not a host and a port; name the brokers, as in kafka://localhost:9092")
     return servers
+
+
+@opens_text_keys(SCHEME)
+def text_keys_on_kafka(settings: Settings) -> TextKeys:
+    """The keys of sealed texts for a single task, with a connection of its own."""
+    from streams.bus.open import bus_of  # imports the client
+    from streams.bus.text_keys import TopicTextKeys
+    from streams.pseudonyms import pseudonym_key
+
+    return TopicTextKeys(bus_of(settings), pseudonym_key(settings.common), owns_bus=True)
 
 
 @section("kafka")

@@ -8,11 +8,11 @@ events; readers deduplicate by id.
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from storage.errors import Overloaded
+from storage.errors import ConfigurationError, Overloaded
 from storage.home import held
 from streams import metrics
 from streams.bus.protocol import Bus, Partition, Position, Record
@@ -36,17 +36,19 @@ JOIN_TIMEOUT = 2.0  # seconds on close for the request in flight
 class Outbox:
     """The local log in ``path`` and a thread that forwards it to ``bus``; at most ``most`` bytes are buffered.
 
+    ``send_first`` is called before each request, with the seconds that it may take: what it publishes is on the log before.
+
     Raises
     ------
     ConfigurationError
         Another process holds the file.
     """
 
-    def __init__(self, path: Path, bus: Bus, *, most: int) -> None:
+    def __init__(self, path: Path, bus: Bus, *, most: int, send_first: Callable[[float], None] = lambda timeout: None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = ExitStack()
         self._lock.enter_context(held(path.with_suffix(".lock"), f"another process is using {path}; stop it or use another home"))
-        self._bus, self._most = bus, most
+        self._bus, self._most, self._send_first = bus, most, send_first
         self._local = SQLiteBus(path)
         self._after = beginning(self._local, list(TOPICS))
         self._sent: dict[Partition, int] = {}  # offsets sent and not yet deleted here
@@ -105,8 +107,9 @@ class Outbox:
             if not entries:
                 continue
             try:
+                self._send_first(TIMEOUT)
                 self._bus.publish([Record(entry.partition.topic, entry.key, entry.value) for entry in entries], timeout=TIMEOUT)
-            except Overloaded as error:
+            except (Overloaded, ConfigurationError) as error:
                 if not unreachable:
                     log.warning("%s; buffering events in the outbox", error)
                 unreachable = True

@@ -1,7 +1,7 @@
 """The table of topics: event kinds, partition key and number of partitions.
 
-Nothing is ever removed from a topic, so that the log can be replayed from its start; what ``[retention]`` ends is erased by an event. On
-the SQLite bus each topic has one partition; on Kafka it has ``partitions``.
+Nothing is ever removed from a topic, so that the log can be replayed from its start; what ``[retention]`` ends is erased by an event. Only
+``TEXT_KEYS`` is compacted. On the SQLite bus each topic has one partition; on Kafka it has ``partitions``.
 """
 
 from dataclasses import dataclass
@@ -85,6 +85,8 @@ TOPICS: dict[str, Topic] = {
         ERASURES,
     )
 }
+
+TEXT_KEYS = Topic("privacy.text_keys", (), "kid", 1)  # on Kafka only, compacted, and not stored by the sink: streams.bus.text_keys
 
 TOPIC_OF: dict[type[Event], Topic] = {kind: topic for topic in TOPICS.values() for kind in topic.kinds}
 

@@ -15,7 +15,7 @@ from storage.events import MAX_TEXT, Event, JudgmentGiven, Message, PairDrawn, R
 from storage.events.texts import with_texts
 from storage.events.tokens import MARK
 from storage.settings import Settings
-from storage.texts.keys import TextKeys, text_keys
+from storage.texts.keys import TextKeys
 from storage.texts.sealed import Cipher, TextKey
 from streams.privacy.settings import PrivacySettings
 from streams.pseudonyms import pseudonym_key
@@ -80,10 +80,9 @@ class Sealer:
         return hmac.digest(self._prompt_secret, said, "sha256").hex()[:32]
 
 
-def sealer_of(settings: Settings) -> Sealer:
-    """The sealer of this installation; it seals nothing where the section ``[privacy]`` says so, and on Kafka."""
-    keys = text_keys(settings.common) if settings.section("privacy", PrivacySettings).seal else None
-    return Sealer(keys, pseudonym_key(settings.common))
+def sealer_of(settings: Settings, keys: TextKeys) -> Sealer:
+    """The sealer of this installation; it seals nothing where the section ``[privacy]`` says so."""
+    return Sealer(keys if settings.section("privacy", PrivacySettings).seal else None, pseudonym_key(settings.common))
 
 
 def _unmarked(text: str) -> str:

@@ -11,8 +11,8 @@ class PrivacySettings(BaseModel):
 
     Attributes
     ----------
-    seal : whether texts are encrypted under keys of their own, which lie in ``text-keys.sqlite`` in home and without which nobody can read
-        them: back it up apart from the log. On Kafka texts are not sealed yet
+    seal : whether texts are encrypted under keys of their own, without which nobody can read them. The keys lie in ``text-keys.sqlite`` in
+        home, and on Kafka on the topic ``privacy.text_keys``: back them up apart from the log
     redact : whether to replace personal data by placeholders such as ``[PHONE]``; what the model reads and candidates see stays as it is
     regions : countries whose national telephone numbers are recognised; numbers with ``+`` and a country code always are
     keep : the company's own contact details, which are facts to learn: e-mail addresses, domains, telephone numbers, postal addresses

@@ -72,7 +72,7 @@ class Erasure:
         """How many texts cannot be read although nobody asked to erase them, as of the start."""
         if not self.lost:
             return None
-        return f"{self.lost} keys of sealed texts are lost: these texts cannot be read; restore text-keys.sqlite from a backup"
+        return f"{self.lost} keys of sealed texts are lost: these texts cannot be read; restore {self._texts.keys_place} from a backup"
 
     def _erased_keys(self) -> set[str]:
         return set(self._warehouse.query("erased_keys")["name"].to_pylist())

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Protocol
 
-from storage.errors import FeedbackLoopError, Overloaded, temporary_reason
+from storage.errors import ConfigurationError, FeedbackLoopError, Overloaded, temporary_reason
 from storage.events import Event
 from streams import metrics
 from streams.bus.protocol import Bus, Logged, Partition, records_of
@@ -79,12 +79,16 @@ class HandlerStation:
     def _run_handler(self, batch: Batch) -> list[Event]:
         try:
             return list(self._handler([event for _, event in batch.events]))
+        except (Overloaded, ConfigurationError):  # not the events' fault
+            raise
         except Exception:
             log.exception("%s: a batch of %d events failed; retrying one by one", self._group, len(batch.events))
         produced: list[Event] = []
         for entry, event in batch.events:
             try:
                 produced.extend(self._handler([event]))
+            except (Overloaded, ConfigurationError):
+                raise
             except Exception as error:
                 log.exception("%s: quarantining %s %s", self._group, event.kind, event.event_id)
                 produced.append(quarantined(entry, self._group, f"{type(error).__name__}: {error}"))

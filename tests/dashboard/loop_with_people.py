@@ -14,6 +14,7 @@ from simulation.people import Chats, candidates_chat, recruiters_judge
 from simulation.recruiters import draw_recruiters
 from simulation.world import World
 from storage.settings import Settings
+from storage.texts.texts import Texts
 from streams.bus.open import open_bus
 from streams.health import listen
 from streams.processor import start_consumers
@@ -36,7 +37,7 @@ def loop_with_people(home: Path, judged: float, begun: float) -> Iterator[Runnin
     serving = f"http://127.0.0.1:{address.getsockname()[1]}"
     with running_hub(home) as hub, closing(open_bus(settings.common.bus_url)) as bus:
         runner = Runner(stop)
-        start_consumers(runner, bus, settings, Embedder.load(settings.section("features", FeatureSettings)), stop)
+        start_consumers(runner, bus, settings, Embedder.load(settings.section("features", FeatureSettings)), Texts.of(settings), stop)
         server = uvicorn.Server(uvicorn.Config(create_app(settings, bus=bus), log_level="warning"))
         chat = threading.Thread(target=server.run, kwargs={"sockets": [address]}, daemon=True)
         chat.start()

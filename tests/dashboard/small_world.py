@@ -309,9 +309,9 @@ def wait_until(look: Callable[[], Found], reached: Callable[[Found], bool], seco
 
 
 @contextmanager
-def running_hub(home: Path, port: int = 0, **sections: Mapping[str, Any]) -> Iterator[RunningHub]:
-    """A complete hub on ``home`` with these ``sections``, served by a thread on ``port``, or on a free port."""
-    settings = Settings.read(home, environ={}).with_values({"home": home, "sources": ("product", "simulation")}, **sections)
+def running_hub(home: Path, port: int = 0, bus_url: str = "", **sections: Mapping[str, Any]) -> Iterator[RunningHub]:
+    """A complete hub on ``home`` with these ``sections``, served by a thread on ``port``, or on a free port; by default on a SQLite log."""
+    settings = Settings.read(home, environ={}).with_values({"home": home, "sources": ("product", "simulation"), "bus": bus_url}, **sections)
     address = listen("127.0.0.1", port)
     url = f"http://127.0.0.1:{address.getsockname()[1]}"
     with closing(open_bus(settings.common.bus_url)) as bus, Hub(settings) as hub, httpx.Client(base_url=url, timeout=20) as client:

@@ -98,7 +98,7 @@ def rate(hub: RunningHub, browser: BrowserContext, overview: Page, shoot: Shoot)
     expect(count).to_have_text("338")
     expect(overview.locator("#live-word")).to_have_text("Live")
     judgment = hub.wait_for(lambda status: status["counts"]["judgments"] == 338)
-    row = Texts.of(hub.world.settings.common).row(hub.hub.warehouse.query("recent_judgments", {"limit": 1}).to_pylist()[0])
+    row = Texts.of(hub.world.settings).row(hub.hub.warehouse.query("recent_judgments", {"limit": 1}).to_pylist()[0])
     assert judgment["sources"] == {"product": 1, "simulation": 337}
     assert (row["choice"], row["strength"], row["reason"]) == (row["choice"], 3, "It names a day and a next step.")
     assert row["choice"] in ("A", "B")

@@ -1,5 +1,6 @@
 """Erasing a person on a running hub: rows and keys go, whatever the file, and asking again changes nothing."""
 
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,19 @@ from storage.errors import ConfigurationError, TextLost
 from storage.events import Event, PersonErased, PreferenceRemoved, now
 from storage.events.wire import decode
 from storage.settings import Settings
-from storage.texts.keys import FILE, SQLiteTextKeys
+from storage.texts.keys import FILE, SQLiteTextKeys, text_keys
 from storage.texts.sealed import TextKey
-from storage.texts.texts import Texts
+from storage.texts.texts import KEPT, Texts
+from storage.warehouse.contents import contents
 from storage.warehouse.erasure import keys_in
 from storage.warehouse.rows import row_of
-from streams.bus.open import open_bus
+from streams.bus.open import keys_of, open_bus
 from streams.bus.protocol import Bus, records_of
 from streams.bus.topics import TOPICS
 from streams.intake import Intake
 from streams.privacy.sealing import sealer_of
 from streams.pseudonyms import pseudonym, pseudonym_key
+from streams.replay import replay
 from streams.stations.embed import embed_pairs
 from tests.dashboard.small_world import RunningHub, running_hub, wait_until
 from tests.streams.bus_contract import everything
@@ -33,12 +36,12 @@ WORDS = {"17": "kestrel", "18": "plover"}  # by candidate: what only they wrote
 def chat(bus: Bus, settings: Settings, candidate: str) -> set[str]:
     """A reply, a pair with features, two judgments and a comment, as serving and the processor publish them; the ids of their keys."""
     word, before = WORDS[candidate], len(on_log(bus))
-    intake = Intake(bus, pseudonym_key(settings.common), sealer=sealer_of(settings))
+    intake = Intake(bus, pseudonym_key(settings.common), sealer=sealer_of(settings, text_keys(settings)))
     about: dict[str, Any] = {"conversation_id": f"talk-{candidate}", "prompt": [{"role": "user", "content": f"I breed the {word}."}]}
     reply = intake.reply(**about, reply=f"A {word}, how nice.", version="base", sampling={}, candidate=candidate)
     pair = intake.pair(**about, a={"text": f"A {word}!", "version": "base"}, b={"text": "How nice.", "version": "base"})
     logged = next(event for event in on_log(bus) if event.event_id == pair.event_id)
-    bus.publish(records_of(embed_pairs([logged], SmallEmbedder(), Texts.of(settings.common))), timeout=5)
+    bus.publish(records_of(embed_pairs([logged], SmallEmbedder(), Texts.of(settings))), timeout=5)
     for recruiter in ("Rosa", "Tom"):
         intake.judgment(pair_id=pair.pair_id, recruiter=recruiter, choice="A", reason=f"the {word} again")
     intake.rating(recruiter="Rosa", reply_id=reply.event_id, comment=f"no {word}, please")
@@ -66,7 +69,7 @@ def post(hub: RunningHub, what: str, name: str) -> dict[str, Any]:
 def test_nothing_of_an_erased_candidate_can_be_read_in_any_file_and_others_stay(tmp_path: Path) -> None:
     with running_hub(tmp_path) as hub:
         settings, bus = hub.world.settings, hub.world.bus
-        store, texts = SQLiteTextKeys(tmp_path / FILE), Texts.of(settings.common)
+        store, texts = SQLiteTextKeys(tmp_path / FILE), Texts.of(settings)
         kids = chat(bus, settings, "17")
         secrets = {key.secret for kid in kids if (key := store.get(kid)) is not None}
         assert len(secrets) == len(kids) == 4  # the conversation, two reasons, a comment
@@ -84,7 +87,7 @@ def test_nothing_of_an_erased_candidate_can_be_read_in_any_file_and_others_stay(
         assert found_in(tmp_path, b"kestrel") == set()
         about_them = [event for event in on_log(bus) if keys_in(row_of(event)) & kids]
         assert len(about_them) == 6  # the log keeps its entries
-        texts = Texts.of(settings.common)
+        texts = Texts.of(settings)
         for event in about_them:
             with pytest.raises(TextLost):
                 texts.event(event)
@@ -95,6 +98,35 @@ def test_nothing_of_an_erased_candidate_can_be_read_in_any_file_and_others_stay(
         )
         verified = hub.get("/v1/verify")
         assert verified["ok"], verified
+
+
+def test_on_kafka_no_process_reads_an_erased_candidate_any_more_and_the_answer_says_how_long_brokers_keep_the_keys(
+    tmp_path: Path, empty_kafka: str
+) -> None:
+    with running_hub(tmp_path / "home", bus_url=empty_kafka) as hub:
+        settings, bus = hub.world.settings, hub.world.bus
+        with closing(Texts(keys_of(settings, bus))) as texts:  # another process
+            kids = chat(bus, settings, "17")
+            chat(bus, settings, "18")
+            wait_until(lambda: hub.hub.warehouse.last_sequence, lambda last: last == 4)
+            about_them = [event for event in on_log(bus) if keys_in(row_of(event)) & kids]
+            others = [event for event in on_log(bus) if event not in about_them]
+            assert "kestrel" in "".join(texts.event(event).model_dump_json() for event in about_them)
+            report = post(hub, "candidate", "17")
+            assert (report["done"], report["plain"], report["keys_linger"]) == (True, 0, 3_900)
+            assert "within 65 minutes" in "".join(told(report))
+            for opened in (texts, Texts.of(settings)):
+                wait_until(lambda opened=opened: opened.lost(kids), lambda lost: lost == kids)  # type: ignore[misc]
+                time.sleep(KEPT)
+                for event in about_them:
+                    with pytest.raises(TextLost):
+                        opened.event(event)
+                assert "plover" in "".join(opened.event(event).model_dump_json() for event in others)
+        wait_until(lambda: sum(hub.get("/v1/status")["lag"].values()), lambda behind: behind == 0)
+        verified = hub.get("/v1/verify")
+        assert verified["ok"], verified
+        assert replay(bus, tmp_path / "again.duckdb", lambda *_: None) == contents(hub.hub.warehouse)
+        assert not [path for path in tmp_path.rglob("text-keys*") if path.name == FILE]
 
 
 def test_an_erasure_that_a_killed_hub_left_is_finished_at_the_next_start(tmp_path: Path) -> None:
@@ -138,7 +170,7 @@ def test_lost_keys_are_counted_and_the_hub_goes_on(tmp_path: Path) -> None:
 
 def test_the_command_asks_until_it_is_done_and_says_what_was_reached() -> None:
     answer = {"what": "candidate", "name": "c-1", "conversations": 1, "replies": 2, "pairs": 1, "preferences": 3, "forgotten_at": 1_250}
-    answer |= {"plain": 0, "versions": [{"version": "v-1", "run_id": "run", "rows": 4}]}
+    answer |= {"plain": 0, "keys_linger": 0, "versions": [{"version": "v-1", "run_id": "run", "rows": 4}]}
     asked: list[Any] = []
 
     def ask(_settings: Any, path: str, body: Any) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from storage.attestation.keys import Keys
 from storage.attestation.settings import AttestationSettings
 from storage.events import JudgmentGiven, ResponseRated
 from storage.settings import Settings
+from storage.texts.texts import Texts
 from streams.bus.open import open_bus
 from streams.bus.protocol import Partition
 from streams.bus.topics import ACCESS, TOPICS
@@ -141,7 +142,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             for url in (hub.url, serving.url):
                 wait_until(lambda url=url: hub.client.get(f"{url}/metrics").status_code == 200, bool)  # type: ignore[misc]
         product.client = Client(serving=serving.url, hub=hub.url, api_key=key)
-        start_consumers(runner, bus, settings, Embedder.load(settings.section("features", FeatureSettings)), stop)
+        start_consumers(runner, bus, settings, Embedder.load(settings.section("features", FeatureSettings)), Texts.of(settings), stop)
         for number in range(12):
             product.client.add_pair(QUESTION, (f"By Monday, number {number}.", f"We will see, number {number}."))
         hub.wait_for(lambda status: status["waiting"]["to_rate"] == 12)

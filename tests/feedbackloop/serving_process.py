@@ -17,7 +17,7 @@ import httpx
 
 from storage.events import Event
 from storage.events.wire import decode
-from storage.settings import Common
+from storage.settings import Common, Settings
 from storage.texts.texts import Texts
 from streams.bus.open import open_bus
 
@@ -73,7 +73,7 @@ class ServingProcess:
         """All feedback on the log, each topic in its order."""
         bus = open_bus(f"sqlite:///{self.home / 'bus.sqlite'}")
         try:
-            texts = Texts.of(Common(home=self.home))
+            texts = Texts.of(Settings(Common(home=self.home)))
             return [texts.event(decode(entry.value)) for entry in bus.read(dict.fromkeys(bus.bounds(FEEDBACK), -1), limit=100_000, wait=0)]
         finally:
             bus.close()

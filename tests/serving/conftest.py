@@ -129,7 +129,7 @@ class Server:
 
     @cached_property
     def texts(self) -> Texts:
-        return Texts.of(self.settings.common)
+        return Texts.of(self.settings)
 
     def sizes(self) -> dict[Partition, int]:
         from streams.bus.topics import TOPICS

@@ -21,7 +21,7 @@ from storage.events import MAX_TEXT, Text, Vector, pack
 from storage.events.fields import MAX_TOKEN
 from storage.events.tokens import MARK, TOKEN
 from storage.events.wire import decode, encode
-from storage.settings import Common
+from storage.settings import Common, Settings
 from storage.texts.keys import SQLiteTextKeys, text_keys
 from storage.texts.sealed import Cipher, TextKey, kid_of
 from storage.texts.texts import PLAIN, Texts
@@ -193,12 +193,8 @@ def test_several_keys_are_added_all_or_none(keys: SQLiteTextKeys) -> None:
 
 
 def test_a_file_that_is_no_key_store_is_refused_and_none_is_made_before_a_key_is_asked_for(tmp_path: Path) -> None:
-    assert text_keys(Common(home=tmp_path / "home")) is not None
+    text_keys(Settings(Common(home=tmp_path / "home")))
     assert not (tmp_path / "home").exists()
     (tmp_path / "text-keys.sqlite").write_bytes(os.urandom(4096))
     with pytest.raises(ConfigurationError, match=r"text-keys\.sqlite: .*restore it"):
         SQLiteTextKeys(tmp_path / "text-keys.sqlite").get("any")
-
-
-def test_on_kafka_texts_are_not_sealed(tmp_path: Path) -> None:
-    assert text_keys(Common(home=tmp_path, bus="kafka://localhost:9092")) is None

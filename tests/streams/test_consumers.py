@@ -11,6 +11,7 @@ from storage.errors import ConfigurationError
 from storage.events import Event, EventQuarantined, ResponseRated
 from storage.events.wire import decode
 from storage.settings import Settings
+from storage.texts.texts import Texts
 from streams.bus.protocol import records_of
 from streams.bus.sqlite import SQLiteBus
 from streams.bus.topics import QUARANTINE, RATINGS, TOPICS
@@ -37,7 +38,7 @@ def test_an_added_row_is_run_by_its_process(tmp_path: Path, monkeypatch: pytest.
     stop = threading.Event()
     with closing(SQLiteBus(tmp_path / "bus.sqlite")) as bus:
         runner = Runner(stop)
-        start_consumers(runner, bus, settings, SmallEmbedder(), stop)
+        start_consumers(runner, bus, settings, SmallEmbedder(), Texts.of(settings), stop)
         assert {"embed", "learner", "trigger", "refuse"} <= set(runner.checks)
         rated = ResponseRated(source="product", conversation_id="c-1", recruiter="r-1", thumb="up")
         bus.publish(records_of([rated]), timeout=5)

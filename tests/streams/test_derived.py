@@ -120,7 +120,7 @@ class Home:
     def findings(self) -> list[tuple[str, str]]:
         return [
             (finding.what, f"{finding.where}: {finding.words}")
-            for finding in check_derived(self.warehouse, self.artifacts, self.settings).findings
+            for finding in check_derived(self.warehouse, self.artifacts, self.settings, Texts.of(self.settings)).findings
         ]
 
     def tamper(self, statement: str) -> list[tuple[str, str]]:
@@ -137,7 +137,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 def test_an_unaltered_home_has_no_findings_and_what_is_not_covered_is_listed(home: Home) -> None:
     assert home.findings() == []
-    done = check_derived(home.warehouse, home.artifacts, home.settings)
+    done = check_derived(home.warehouse, home.artifacts, home.settings, Texts.of(home.settings))
     assert any("nobody has signed" in words for words in done.not_covered)
 
 
@@ -301,4 +301,4 @@ def test_a_head_cannot_be_repeated_from_an_erased_preference_to_the_reconciliati
 
 
 def not_covered(home: Home) -> list[str]:
-    return check_derived(home.warehouse, home.artifacts, home.settings).not_covered
+    return check_derived(home.warehouse, home.artifacts, home.settings, Texts.of(home.settings)).not_covered

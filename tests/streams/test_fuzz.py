@@ -74,7 +74,7 @@ def test_every_input_is_stored_quarantined_or_a_repeat_and_no_station_stops(tmp_
         assert sent >= count
         assert min(rows, quarantined_here) > count / 20
     accounts_of_the_processor(house, aside)
-    report = verified(house.bus, house.warehouse, house.artifacts, house.settings)
+    report = verified(house.bus, house.warehouse, house.artifacts, house.settings, house.texts)
     strange = {kind: found for kind, found in report.items() if isinstance(found, list) and kind != "not_covered"}
     assert set(strange) <= {"artifact"}, strange  # snapshots named in mutated events do not exist
     assert Readings(Sources(house.warehouse, dict, list, 20, RunArtifacts(house.artifacts))).take(1).status.counts.judgments > 3

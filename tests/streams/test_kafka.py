@@ -13,6 +13,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
+from kafka import KafkaAdminClient
 
 from deploy.broker import Broker
 from storage.errors import ConfigurationError, NotReachable, OffsetLost, Overloaded
@@ -22,7 +23,7 @@ from streams.bus.kafka_settings import KafkaSettings
 from streams.bus.kafka_topics import create_topics
 from streams.bus.open import open_bus
 from streams.bus.protocol import Bus, Logged, Partition, Record
-from streams.bus.topics import PAIRS, REWARD, TOPICS, VERSIONS
+from streams.bus.topics import PAIRS, REWARD, TEXT_KEYS, TOPICS, VERSIONS
 from streams.stations.agents import Agents
 from streams.stations.table import consumer
 from tests.streams.bus_contract import everything
@@ -129,6 +130,15 @@ def test_creating_topics_again_changes_nothing_adds_partitions_and_never_takes_o
     monkeypatch.setitem(TOPICS, PAIRS.name, PAIRS)
     with pytest.raises(ConfigurationError, match="has 10 partitions and the table says 8: a topic cannot shrink"):
         create_topics(broker.servers, KafkaSettings())
+
+
+def test_only_the_keys_of_sealed_texts_are_compacted(broker: Broker, empty_kafka: str) -> None:
+    with closing(KafkaAdminClient(bootstrap_servers=[broker.servers])) as admin:
+        configs = kafka_topics._configs(admin, [*TOPICS, TEXT_KEYS.name])
+    assert {name for name, config in configs.items() if config["cleanup.policy"] != "delete"} == {TEXT_KEYS.name}
+    assert {config["retention.ms"] for config in configs.values()} == {"-1"}
+    assert configs[TEXT_KEYS.name]["max.compaction.lag.ms"] == "3600000"
+    assert int(configs[TEXT_KEYS.name]["segment.ms"]) < 3_600_000
 
 
 def test_a_missing_topic_is_reported_with_how_to_create_it(empty_kafka: str) -> None:

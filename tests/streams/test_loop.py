@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from prometheus_client import generate_latest
 
+from dashboard.actions.verification import verified
 from storage.artifacts import Artifacts
 from storage.events import (
     DatasetFrozen,
@@ -26,18 +27,24 @@ from storage.events import (
     ReviewDecided,
     RewardUpdated,
     TrainingRequested,
+    unpack,
 )
 from storage.events.wire import decode
 from storage.settings import Settings
 from storage.snapshots.snapshot import open_snapshot
+from storage.texts.keys import text_keys
+from storage.texts.texts import Texts
+from storage.warehouse.contents import contents
 from storage.warehouse.warehouse import Warehouse
 from streams.attestation.verify import verify
-from streams.bus.open import bus_of
+from streams.bus.open import bus_of, keys_of
 from streams.bus.protocol import records_of
-from streams.bus.topics import TOPIC_OF
+from streams.bus.topics import TOPIC_OF, TOPICS
 from streams.hub import HubStreams
 from streams.intake import Intake
+from streams.privacy.sealing import sealer_of
 from streams.processor import agents_for, start_consumers
+from streams.replay import replay
 from streams.stations.child import Progress
 from streams.stations.runner import Runner
 from streams.stations.train import Outcome, Trainer, Work
@@ -63,19 +70,21 @@ class House:
         self.bus = bus_of(self.settings)
         self.warehouse = Warehouse.open(home / "warehouse.duckdb")
         self.artifacts = Artifacts(self.settings.common.artifacts_url)
-        self.hub = HubStreams(self.bus, self.warehouse, self.artifacts, home)
+        self.texts = Texts(keys_of(self.settings, self.bus))
+        self.hub = HubStreams(self.bus, self.warehouse, self.artifacts, home, texts=self.texts)
         self.runner = Runner(self.stop)
-        self.intake = Intake(self.bus, b"k" * 32)
+        self.sealing = text_keys(self.settings)  # of another process
+        self.intake = Intake(self.bus, b"k" * 32, sealer=sealer_of(self.settings, self.sealing))
         self.snapshots: list[Path] = []
 
     def start(self) -> "House":
         self.hub.start()
         if self.settings.common.bus:
-            agents = agents_for(self.bus, self.settings, SmallEmbedder())
+            agents = agents_for(self.bus, self.settings, SmallEmbedder(), self.texts)
             self.faust = threading.Thread(target=asyncio.run, args=(agents.run(self.stop),))
             self.faust.start()
         else:
-            start_consumers(self.runner, self.bus, self.settings, SmallEmbedder(), self.stop)
+            start_consumers(self.runner, self.bus, self.settings, SmallEmbedder(), self.texts, self.stop)
         self.runner.start("trainer", lambda: Trainer(self.bus, self.home, "trainer-1", self.train, self.stop))
         return self
 
@@ -97,6 +106,8 @@ class House:
         assert self.hub.stop(10)
         assert self.runner.problems == {}
         self.warehouse.close()
+        self.sealing.close()
+        self.texts.close()
         self.bus.close()
 
     def on(self, *kinds: type[Event]) -> list[Event]:
@@ -158,7 +169,7 @@ def test_judgments_become_a_reward_a_run_a_snapshot_a_version_and_with_an_approv
     assert (request.k, trained >= 20) == (1, True)
     (frozen,) = house.on(DatasetFrozen)
     assert isinstance(frozen, DatasetFrozen)
-    snapshot = open_snapshot(house.snapshots[0])
+    snapshot = open_snapshot(house.snapshots[0], house.texts)
     assert snapshot.preferences.num_rows == request.through_sequence
     assert set(snapshot.preferences["stratum"].to_pylist()) == {"training", "evaluation"}
     assert (frozen.champion, frozen.champion_policy, frozen.challengers_before) == ("base", None, 0)
@@ -174,6 +185,27 @@ def test_judgments_become_a_reward_a_run_a_snapshot_a_version_and_with_an_approv
     assert promoted.record is not None
     assert verify(house.artifacts.read(promoted.record), house.artifacts, house.hub.attestor.keys.trusted()).ok
     assert house.on(EventQuarantined) == []
+
+
+def test_sealed_judgments_move_the_reward_and_verify_and_replay_agree_with_the_log(house: House, tmp_path: Path) -> None:
+    house.judged(12)
+    house.wait(lambda: house.learnt(12))
+    update = house.last_update()
+    assert update is not None
+    assert np.linalg.norm(unpack(update.mean)) > 0
+    assert b"a longer one" not in b"".join(entry.value for entry in everything(house.bus, *TOPICS))
+    pairs = [pair for pair in house.on(PairDrawn) if isinstance(pair, PairDrawn)]
+    assert {house.texts.event(pair).b.text for pair in pairs} == {f"Reply {i}, and a longer one." for i in range(12)}
+    house.wait(lambda: stored(house))
+    report = verified(house.bus, house.warehouse, house.artifacts, house.settings, house.texts)
+    assert report["ok"], report
+    assert replay(house.bus, tmp_path / "again.duckdb", lambda *_: None) == contents(house.warehouse)
+
+
+def stored(house: House) -> bool:
+    """Whether the warehouse has everything that is on the log."""
+    offsets = house.warehouse.offsets()
+    return all(following - 1 == offsets.get(partition, -1) for partition, (_, following) in house.bus.bounds(list(TOPICS)).items())
 
 
 def test_after_a_restart_nothing_accepted_is_missing_and_nothing_counts_twice(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from storage.artifacts import Artifacts
 from storage.events import Event, JudgmentGiven, PairDrawn, ResponseEdited, new_id
 from storage.events.wire import decode
 from storage.settings import Settings
+from storage.texts.texts import Texts
 from storage.warehouse.contents import contents
 from storage.warehouse.verify import verify
 from storage.warehouse.warehouse import Warehouse
@@ -174,9 +175,9 @@ def test_a_running_hub_draws_the_pair_and_its_warehouse_is_that_of_the_log(tmp_p
         entries = everything(bus, *TOPICS)
         warehouse.apply(decoded(entries, "sink").entries)  # the hub may have stopped before the last of them
         assert verify(warehouse, [(e.partition.topic, e.partition.number, e.offset, e.value) for e in entries]).clean
-        assert check_derived(warehouse, artifacts, settings).findings == []
+        assert check_derived(warehouse, artifacts, settings, Texts.of(settings)).findings == []
         rebuilt = replay(bus, tmp_path / "again.duckdb", lambda done, total: None)
         assert rebuilt == contents(warehouse)
         warehouse.cursor().execute("UPDATE pair_drawn SET a_text = 'Never.'")
-        [finding] = check_derived(warehouse, artifacts, settings).findings
+        [finding] = check_derived(warehouse, artifacts, settings, Texts.of(settings)).findings
         assert (finding.what, finding.where) == ("derived", f"pair {edited.pair_id}")

@@ -14,6 +14,7 @@ import pytest
 
 from feedbackloop import Client
 from storage.settings import Settings
+from storage.texts.texts import Texts
 from streams.bus.open import open_bus
 from streams.processor import start_consumers
 from streams.stations.runner import Runner
@@ -47,7 +48,7 @@ def test_responses_from_azure_are_labelled_reranked_and_downloaded(tmp_path: Pat
         stop = threading.Event()
         with run_serving(settings) as serving, running_hub(tmp_path / "home") as hub, closing(open_bus(settings.common.bus_url)) as bus:
             runner = Runner(stop)
-            start_consumers(runner, bus, settings, Embedder.load(settings.section("features", FeatureSettings)), stop)
+            start_consumers(runner, bus, settings, Embedder.load(settings.section("features", FeatureSettings)), Texts.of(settings), stop)
             try:
                 _work(serving.url, hub.url)
             finally:

@@ -147,7 +147,7 @@ def test_a_judgment_passes_the_stations_in_the_order_of_the_architecture_page(se
         with closing(open_bus(settings.common.bus_url)) as bus, Hub(settings) as hub:
             runner = Runner(stop)
             hub.streams.start()
-            start_consumers(runner, bus, settings, Embedder.load(settings.section("features", FeatureSettings)), stop)
+            start_consumers(runner, bus, settings, Embedder.load(settings.section("features", FeatureSettings)), Texts.of(settings), stop)
             runner.start("trainer", lambda: Trainer(bus, settings.common.home, "trainer-1", partial(train, settings), stop))
             try:
                 with TestClient(hub.app, LOCAL) as pages, TestClient(create_app(settings, bus=bus), LOCAL) as chat:
@@ -168,7 +168,7 @@ def test_a_judgment_passes_the_stations_in_the_order_of_the_architecture_page(se
 
 
 def a_candidate_is_erased_on_whom_the_champion_was_trained(settings: Settings, pages: TestClient, hub: Hub) -> None:
-    home, texts = settings.common.home, Texts.of(settings.common)
+    home, texts = settings.common.home, Texts.of(settings)
     name = pseudonym(pseudonym_key(settings.common), "candidate", "candidate 0")
     replies = [each for each in hub.warehouse.events(ReplySent) if isinstance(each, ReplySent)]
     (reply,) = [each for each in replies if each.candidate == name]
@@ -192,8 +192,8 @@ def a_candidate_is_erased_on_whom_the_champion_was_trained(settings: Settings, p
     assert (erased["done"], erased["plain"], [each["version"] for each in erased["versions"]]) == (True, 0, [champion])
     assert list(holding(key.secret, home)) == []
     with pytest.raises(TextLost):
-        Texts.of(settings.common).event(reply)
-    assert "I am number " in Texts.of(settings.common).event(other).model_dump_json()
+        Texts.of(settings).event(reply)
+    assert "I am number " in Texts.of(settings).event(other).model_dump_json()
     assert pages.post("/v1/erasures", json={"what": "candidate", "name": f"candidate {quoted_number[1]}"}).json()["done"]
     assert "I am number " not in pages.get(report).text, "the run was evaluated on the candidate's words"
     assert {each["challenger"] for each in pages.get(report).json()["replies"]} == {ERASED}
@@ -220,7 +220,7 @@ def test_a_run_by_ppo_that_the_trigger_started_reaches_the_reviewer(settings: Se
     with closing(open_bus(settings.common.bus_url)) as bus, Hub(settings) as hub:
         runner = Runner(stop)
         hub.streams.start()
-        start_consumers(runner, bus, settings, Embedder.load(settings.section("features", FeatureSettings)), stop)
+        start_consumers(runner, bus, settings, Embedder.load(settings.section("features", FeatureSettings)), Texts.of(settings), stop)
         runner.start("trainer", lambda: Trainer(bus, settings.common.home, "trainer-1", partial(train, settings), stop))
         try:
             with TestClient(hub.app, LOCAL) as pages, TestClient(create_app(settings, bus=bus), LOCAL) as chat:

@@ -1,6 +1,7 @@
 """The reward model's Python interface: fit, save, load, score, compare, rerank."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -70,8 +71,8 @@ class RewardModel:
 
         chosen = settings or Settings(Common())
         if isinstance(data, str | Path):
-            texts = Texts.here() if settings is None else Texts.of(settings.common)
-            preferences, rated = read_preferences(Path(data), texts).preferences, ratings_in(Path(data), texts)
+            with closing(Texts.here() if settings is None else Texts.of(settings)) as texts:
+                preferences, rated = read_preferences(Path(data), texts).preferences, ratings_in(Path(data), texts)
         else:
             preferences, rated = tuple(data), []
         rated = rated if ratings is None else list(ratings)

@@ -6,6 +6,7 @@ for kinds that train in seconds. Needs no bus and no hub.
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -152,14 +153,15 @@ def train_reward(
     DataRefused
         None of its lines is a record, or there are too few on one side of the split.
     """
-    texts = Texts.of(settings.common)
-    data = read_preferences(path, texts)
+    with closing(Texts.of(settings)) as texts:
+        data = read_preferences(path, texts)
+        ratings = ratings_in(path, texts) if ratings is None else ratings
     if on_data is not None:
         on_data(DataSummary.of(data.preferences, data.bad, data.layout))
     preferences = [each.swapped() for each in data.preferences] if swap_sides else list(data.preferences)
     bad = f"{data.bad.first[0].number}: {data.bad.first[0].reason}" if data.bad.first else None
     try:
-        report = fitted_and_validated(preferences, settings, kind, out, ratings=ratings_in(path, texts) if ratings is None else ratings)
+        report = fitted_and_validated(preferences, settings, kind, out, ratings=ratings)
     except DataRefused as error:
         raise DataRefused(f"{path}: {error}") from error
     report = report.model_copy(update={"bad_lines": data.bad.count, "first_bad_line": bad})

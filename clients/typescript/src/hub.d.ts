@@ -1121,6 +1121,7 @@ export interface components {
          *
          *     ``done``: rows and keys are gone. ``preferences``: those taken out of the reward, which forgets them entirely at the entry
          *     ``forgotten_at`` of ``feedback.preferences``. ``plain``: entries that are erased and that the log holds in plain text.
+         *     ``keys_linger``: seconds after ``done`` in which Kafka's brokers may still have the destroyed keys, wrapped, on their disks.
          */
         Erasure: {
             /** Done */
@@ -1144,6 +1145,8 @@ export interface components {
             forgotten_at: number | null;
             /** Plain */
             plain: number;
+            /** Keys Linger */
+            keys_linger: number;
             /** Versions */
             versions: components["schemas"]["ErasedVersion"][];
         };
