@@ -39,7 +39,7 @@ from dashboard.pages.site import content_policy, mount
 from dashboard.routes.parts import Services
 from dashboard.settings import HubSettings
 from dashboard.status.feed import ReadingFeed
-from dashboard.status.integrity import integrity
+from dashboard.status.integrity import IntegrityReadings
 from dashboard.status.log_lag import LogLag
 from dashboard.status.people import PeopleReadings
 from dashboard.status.readings import Readings, Sources, fold_versions
@@ -143,7 +143,7 @@ class Hub:
         services = Services(
             live=self.live,
             queue=self.queue,
-            tokens=self.access.tokens,
+            access=self.access,
             objectives=settings.section("learning", HeadSettings).objectives,
             intake=Intake(
                 self.outlet,
@@ -165,7 +165,7 @@ class Hub:
             ranker=lambda: self.serving.ranker,
             chat=self.chat,
             people=PeopleReadings(lambda: self.access.state, self.people, self.warehouse),
-            integrity=partial(integrity, self.warehouse),
+            integrity=IntegrityReadings(self.warehouse).take,
             erasures=Erasures(
                 self.bus,
                 self.warehouse,
