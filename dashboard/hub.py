@@ -125,6 +125,7 @@ class Hub:
                 own.opinions,
                 lambda: self.streams.coordinator.waiting,
                 self.people.name_of,
+                texts,
             )
         )
         self.live = ReadingFeed(self.readings.take)
@@ -161,7 +162,7 @@ class Hub:
             exporter=Exporter(self.warehouse, texts),
             verify=lambda deep: verified(self.bus, self.warehouse, artifacts, settings, deep=deep),
             manual_runs=manual_runs,
-            impact_ratios=partial(outcomes_table, self.warehouse),
+            impact_ratios=partial(outcomes_table, self.warehouse, texts),
             ranker=lambda: self.serving.ranker,
             chat=self.chat,
             people=PeopleReadings(lambda: self.access.state, self.people, self.warehouse),

@@ -1,5 +1,6 @@
 """The warehouse holds all events minus those of erased people, in whatever order the topics arrive."""
 
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -8,14 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage.events import Erasable, Event, HubClaimed, PreferenceJoined, PreferenceRemoved, Response, derived_id
+from storage.events import Erasable, Event, GroupsRecorded, HubClaimed, PreferenceJoined, PreferenceRemoved, Response, derived_id
 from storage.texts.sealed import TextKey
 from storage.warehouse.contents import contents
 from storage.warehouse.erasure import COVERED_BY
 from storage.warehouse.verify import verify
 from storage.warehouse.warehouse import Warehouse
 from tests.profiles import examples
-from tests.storage.facts import Log, apply, erasure, features, joined, judgment, pair, reply, rewrite, sealed, thumb
+from tests.storage.facts import Log, apply, at, erasure, features, joined, judgment, pair, reply, rewrite, sealed, thumb
 
 KEYS = [TextKey(f"{number:016d}", bytes(32)) for number in range(9)]
 TOPICS: list[list[Event]] = [
@@ -32,6 +33,11 @@ TOPICS: list[list[Event]] = [
     ],
     [thumb(1), thumb(2, recruiter="r-2"), thumb(3, conversation_id=None), rewrite(2, "r-2")],
 ]
+
+
+def of_groups(candidate: str, groups: Mapping[str, str] = {"sex": "female"}) -> GroupsRecorded:
+    event_id = derived_id("groups", candidate, len(groups))
+    return GroupsRecorded(event_id=event_id, occurred_at=at(1), source="product", candidate=candidate, groups=dict(groups))
 
 
 def stored(warehouse: Warehouse) -> dict[str, set[Any]]:
@@ -82,16 +88,18 @@ def test_a_recruiter_takes_along_judgments_and_rewrites_and_the_conversation_sta
 
 
 def test_keys_go_with_the_texts_that_are_about_the_person_and_no_others(tmp_path: Path) -> None:
-    conversation, reason, edit = KEYS[:3]
+    conversation, reason, edit, groups = KEYS[:4]
     events = [
         sealed(reply(2), conversation),
         sealed(pair(2), conversation),
         sealed(features(2), conversation),
         sealed(judgment(2, "B", reason="too late"), reason),
         sealed(rewrite(2, "r-2"), edit),
+        sealed(of_groups("c-2"), groups),
+        sealed(of_groups("c-3"), KEYS[4]),
         sealed(pair(102, conversation_id="conversation-2", drawn="edited"), conversation),
     ]
-    for name, gone in (("candidate", {conversation.kid, reason.kid, edit.kid}), ("recruiter", {edit.kid})):
+    for name, gone in (("candidate", {conversation.kid, reason.kid, edit.kid, groups.kid}), ("recruiter", {edit.kid})):
         with Warehouse.open(tmp_path / f"{name}.duckdb") as warehouse:
             apply(warehouse, Log(), *events, erasure("candidate", "c-2") if name == "candidate" else erasure("recruiter", "r-2"))
             assert {row["name"] for row in warehouse.query("erased").to_pylist() if row["what"] == "key"} == gone
@@ -117,9 +125,10 @@ def test_a_recruiters_rewrite_that_came_with_its_original_goes_with_the_recruite
 
 def test_erased_events_with_a_plain_text_are_counted(tmp_path: Path) -> None:
     with Warehouse.open(tmp_path / "w.duckdb") as warehouse:
-        apply(warehouse, Log(), reply(1), judgment(1), thumb(1), judgment(1, "B", reason="late"), pair(1), erasure("candidate", "c-1"))
+        said = [reply(1), judgment(1), thumb(1), judgment(1, "B", reason="late"), pair(1), of_groups("c-1"), of_groups("c-1", {})]
+        apply(warehouse, Log(), *said, erasure("candidate", "c-1"))
         plain = {row["name"] for row in warehouse.query("erased").to_pylist() if row["what"] == "plain"}
-        assert plain == {str(event.event_id) for event in (reply(1), judgment(1, "B"), pair(1))}
+        assert plain == {str(event.event_id) for event in (reply(1), judgment(1, "B"), pair(1), of_groups("c-1"))}
 
 
 def test_a_crash_in_the_middle_leaves_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
