@@ -14,7 +14,7 @@ from access.own import PREFIX, own_caller
 from access.people.sessions import Sessions
 from access.refused import CallerRefused, invalid_key, not_ready
 from access.widget.tokens import PREFIX as WIDGET_TOKEN
-from access.widget.tokens import Claims, WidgetTokens
+from access.widget.tokens import REMOVED, Claims, WidgetTokens
 from storage.events import now
 
 
@@ -116,7 +116,7 @@ class KeyCheck:
         if key is None or key.objection(self._clock()) is not None:
             raise invalid_key("the API key with which this widget token was made has ended; have a new one made", caller.name)
         if state.is_removed(claims.recruiter):
-            raise invalid_key("this recruiter was removed", caller.name)
+            raise CallerRefused(403, REMOVED, "this recruiter was removed from the people of the hub", caller=caller.name)
         return caller
 
     @property

@@ -3,7 +3,6 @@
 Whoever can read that key is the operator. Serving's replicas cannot: they only verify.
 """
 
-import base64
 import ssl
 import threading
 from collections.abc import Callable, Generator
@@ -18,6 +17,7 @@ from access.change_log import TrustedKeys
 from access.permissions import EVERYTHING
 from access.refused import invalid_key
 from access.settings import AccessSettings
+from access.token_text import parts_of, token_text
 from storage.attestation.keys import Keys
 from storage.attestation.settings import AttestationSettings
 from storage.attestation.signatures import is_signed, signed
@@ -65,7 +65,7 @@ class OwnToken(httpx.Auth):
                     .model_dump_json()
                     .encode()
                 )
-                self._token = f"{PREFIX}{_text(claims)}.{_text(signed(key, PURPOSE, claims))}"
+                self._token = token_text(PREFIX, claims, signed(key, PURPOSE, claims))
                 self._renew_at = moment + LIFETIME / 2
             return self._token
 
@@ -73,8 +73,7 @@ class OwnToken(httpx.Auth):
 def own_caller(token: str, audience: str, trusted: TrustedKeys, moment: datetime) -> Caller:
     """Who calls with the token; raises :class:`CallerRefused` if it is not valid for the process ``audience`` at that moment."""
     try:
-        claims_text, _, signature = token.removeprefix(PREFIX).partition(".")
-        raw, proof = _bytes(claims_text), _bytes(signature)
+        raw, proof = parts_of(PREFIX, token)
         claims = Claims.model_validate_json(raw)
     except ValueError as error:
         raise invalid_key("this is no token of the service's own processes") from error
@@ -108,11 +107,3 @@ def _certificates(url: str, access: AccessSettings) -> ssl.SSLContext | bool:
     own.check_hostname = False
     own.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return own
-
-
-def _text(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
-
-
-def _bytes(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

@@ -32,7 +32,7 @@ def add_routes(app: FastAPI, services: Services) -> None:
     router = APIRouter(prefix="/v1", responses=DOCUMENTED)
     for subject in SUBJECTS:
         router.include_router(subject.routes(services))
-    router.include_router(token_router(services.intake, services.tokens))
+    router.include_router(token_router(services.intake, services.access))
     answer_errors(app, REFUSALS)
     app.include_router(router)
     app.router.routes.append(NoSuchRoute("/v1", router.routes))

@@ -39,7 +39,7 @@ from dashboard.pages.site import content_policy, mount
 from dashboard.routes.parts import Services
 from dashboard.settings import HubSettings
 from dashboard.status.feed import ReadingFeed
-from dashboard.status.integrity import integrity
+from dashboard.status.integrity import IntegrityReadings
 from dashboard.status.log_lag import LogLag
 from dashboard.status.people import PeopleReadings
 from dashboard.status.readings import Readings, Sources, fold_versions
@@ -127,6 +127,7 @@ class Hub:
                 own.opinions,
                 lambda: self.streams.coordinator.waiting,
                 self.people.name_of,
+                texts,
             )
         )
         self.live = ReadingFeed(self.readings.take)
@@ -145,7 +146,7 @@ class Hub:
         services = Services(
             live=self.live,
             queue=self.queue,
-            tokens=self.access.tokens,
+            access=self.access,
             objectives=settings.section("learning", HeadSettings).objectives,
             intake=Intake(
                 self.outlet,
@@ -163,11 +164,11 @@ class Hub:
             exporter=Exporter(self.warehouse, texts),
             verify=lambda deep: verified(self.bus, self.warehouse, artifacts, settings, texts, deep=deep),
             manual_runs=manual_runs,
-            impact_ratios=partial(outcomes_table, self.warehouse),
+            impact_ratios=partial(outcomes_table, self.warehouse, texts),
             ranker=lambda: self.serving.ranker,
             chat=self.chat,
             people=PeopleReadings(lambda: self.access.state, self.people, self.warehouse),
-            integrity=partial(integrity, self.warehouse),
+            integrity=IntegrityReadings(self.warehouse).take,
             erasures=Erasures(
                 self.bus,
                 self.warehouse,

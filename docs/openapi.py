@@ -31,7 +31,7 @@ def documents() -> dict[str, dict[str, Any]]:
     nothing = cast(Any, None)
     apps = {"serving": serving.new_app(), "hub": hub.new_app()}
     serving.add_routes(apps["serving"], Service(nothing, nothing, nothing, 1), nothing, FeatureSettings(), nothing)
-    hub.add_routes(apps["hub"], cast(Any, SimpleNamespace(intake=nothing, tokens=nothing)))
+    hub.add_routes(apps["hub"], cast(Any, SimpleNamespace(intake=nothing, access=nothing)))
     return {name: app.openapi() for name, app in apps.items()}
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from access.control import AccessControl
 from access.widget.minting import token_router
-from access.widget.tokens import WidgetTokens
 from serving import online_reward
 from serving.feedback.routes import feedback_routes
 from serving.online_reward import OnlineReward
@@ -29,10 +29,10 @@ def new_app(**options: Any) -> FastAPI:
     )
 
 
-def add_routes(app: FastAPI, service: Service, reward: OnlineReward, features: FeatureSettings, tokens: WidgetTokens) -> None:
+def add_routes(app: FastAPI, service: Service, reward: OnlineReward, features: FeatureSettings, access: AccessControl) -> None:
     """Add the routes and their error handlers."""
     app.include_router(feedback_routes(service.intake, service.pairing))
-    app.include_router(token_router(service.intake, tokens), prefix="/v1")
+    app.include_router(token_router(service.intake, access), prefix="/v1")
     app.include_router(rerank_routes(service.ranker, service.best_of))
     app.include_router(online_reward.router(reward))
     app.include_router(openai_routes(service, features))

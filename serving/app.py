@@ -175,7 +175,7 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
     app.include_router(health_router(checks, lambda request: caller_of(request).may("read")))
     app.include_router(metrics_router(), dependencies=[needs("read")])
     app.include_router(widget_router())
-    add_routes(app, service, reward, settings.section("features", FeatureSettings), access.tokens)
+    add_routes(app, service, reward, settings.section("features", FeatureSettings), access)
     app.add_middleware(AccessGuard, access=access)
     if section.cors_origins:
         app.add_middleware(

@@ -72,7 +72,7 @@ def check_derived(warehouse: Warehouse, artifacts: Artifacts, settings: Settings
     _check_preferences(warehouse, done)
     _check_rewrites(warehouse, done)
     _check_reward(warehouse, settings, texts, done)
-    _check_versions(warehouse, artifacts, settings.common.home, done)
+    _check_versions(warehouse, artifacts, settings.common.home, texts, done)
     if lost := lost_keys(warehouse, texts):
         problem = f"{len(lost)} keys of sealed texts are lost, and nobody asked to erase these texts: restore them from a backup"
         done.add("state", texts.keys_place, None, problem)
@@ -204,7 +204,7 @@ def _checkpoint(path: Path, done: Verification) -> tuple[Path, int, np.ndarray] 
     return path, head.sequence, head.overall.mean
 
 
-def _check_versions(warehouse: Warehouse, artifacts: Artifacts, home: Path, done: Verification) -> None:
+def _check_versions(warehouse: Warehouse, artifacts: Artifacts, home: Path, texts: Texts, done: Verification) -> None:
     events = warehouse.events(*KINDS)
     run_artifacts = RunArtifacts(artifacts)
     life, of_run = lives_of(events, run_artifacts), runs.fold(events)
@@ -228,7 +228,8 @@ def _check_versions(warehouse: Warehouse, artifacts: Artifacts, home: Path, done
             case DuelDecided() | CanaryStarted() if event.event_id not in illegal and event.evidence is not None:
                 request = of_run[life.versions[event.version].evaluated.run_id].request
                 _check_artifact(artifacts, event.evidence, f"evidence of {event.version}", event.event_id, done)
-                _check_duel(warehouse, run_artifacts, event, life.versions[event.version], request.sources if request else (), done)
+                sources = request.sources if request else ()
+                _check_duel(warehouse, run_artifacts, texts, event, life.versions[event.version], sources, done)
             case ModelPromoted() if event.event_id not in illegal:
                 if event.event_id != derived_id("ModelPromoted", event.review):
                     done.add("derived", f"promotion of {event.version}", event.event_id, "its id is not derived from its review")
@@ -261,6 +262,7 @@ def _check_artifact(artifacts: Artifacts, sha: str, name: str, event_id: UUID | 
 def _check_duel(
     warehouse: Warehouse,
     run_artifacts: RunArtifacts,
+    texts: Texts,
     event: DuelDecided | CanaryStarted,
     version: Version,
     sources: Sequence[Source],
@@ -274,8 +276,8 @@ def _check_duel(
     if isinstance(evidence, str):
         return  # reported by _check_artifact
     given = {each.sequence: (each.recruiter, each.outcome, each.live) for each in evidence.judgments}
-    standing = {each.sequence for each in duel_judgments(warehouse, version, sources)}
-    known = duel_judgments(warehouse, version, sources, removed=True)
+    standing = {each.sequence for each in duel_judgments(warehouse, version, sources, texts)}
+    known = duel_judgments(warehouse, version, sources, texts, removed=True)
     stored = {each.sequence: (each.recruiter, each.outcome, each.live) for each in known}
     erased = {row["sequence"] for row in _rows(warehouse, "erased_preferences")}
     wrong = [sequence for sequence, each in given.items() if stored.get(sequence) != each and sequence not in erased]

@@ -33,10 +33,10 @@ class PeopleChanges:
         Raises
         ------
         InputRefused
-            There is no such role, the password is too short, or somebody has the login, the pseudonym or the identity already.
+            There is no such role, the password is refused, or somebody has the login, the pseudonym or the identity already.
         """
         login, roles = login_of(login), _known(roles)
-        account = Account(f"p-{secrets.token_hex(8)}", login, name, "" if password is None else hashed(password))
+        account = Account(f"p-{secrets.token_hex(8)}", login, name, "" if password is None else hashed(password, (login, name)))
         with self._changes.writing() as writing:
             known = None if identity is None else writing.state.identified(identity)
             if known is not None and not known.removed:
@@ -59,7 +59,8 @@ class PeopleChanges:
 
     def change_password(self, login: str, password: str) -> None:
         """Give the person this password, and end their sessions. Who is known by the identity provider gets one as well."""
-        self._store.set_password(self._account(login).person, hashed(password))
+        account = self._account(login)
+        self._store.set_password(account.person, hashed(password, (account.login, account.name)))
 
     def remove(self, login: str) -> None:
         """Remove the person: sessions and widget tokens end within a second, and login and name are forgotten."""

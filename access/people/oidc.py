@@ -114,6 +114,7 @@ class Provider:
                 nonce=attempt.nonce,
                 code_verifier=attempt.verifier,
                 redirect_uri=attempt.redirect,
+                **self._asked_of_the_sign_in(),
             )
         return str(url)
 
@@ -172,7 +173,22 @@ class Provider:
         subject = claims["sub"]
         if not isinstance(subject, str) or not 1 <= len(subject) <= 255:
             raise _refused("the ID token of the identity provider names nobody")
+        self._check_sign_in(claims)
         return Identified(subject, dict(claims))
+
+    def _asked_of_the_sign_in(self) -> dict[str, str]:
+        asked = {} if self.settings.max_age is None else {"max_age": str(self.settings.max_age)}
+        return asked | ({"acr_values": " ".join(self.settings.acr_values)} if self.settings.acr_values else {})
+
+    def _check_sign_in(self, claims: Mapping[str, Any]) -> None:
+        """Refuse a sign-in of another kind, or longer ago, than the settings ask for: providers may ignore what they are asked."""
+        kinds, max_age = self.settings.acr_values, self.settings.max_age
+        if kinds and claims.get("acr") not in kinds:
+            raise _refused(f"the identity provider did not confirm the kind of sign-in that is needed here ({' or '.join(kinds)})")
+        if max_age is not None:
+            signed_in = claims.get("auth_time")
+            if not isinstance(signed_in, int | float) or not -LEEWAY <= time.time() - signed_in <= max_age + LEEWAY:
+                raise _refused("the sign-in at the identity provider was too long ago")
 
     async def _description(self) -> dict[str, Any]:
         async with self._lock:

@@ -27,6 +27,9 @@ class OIDCSettings(BaseModel):
     roles : role here by value of that claim. Whoever has one is let in, and has these roles from their next sign-in on. Without any, only
         people who were added by ``feedbackloop people add --subject`` are let in
     recruiter_claim : claim with the name by which your product calls a recruiter
+    acr_values : kinds of sign-in, as the provider names them, that are asked of it: only an ID token with one of them as ``acr`` lets in.
+        That is how to require a second factor
+    max_age : seconds; who signed in at the provider longer ago has to do so again there
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -39,6 +42,8 @@ class OIDCSettings(BaseModel):
     roles_claim: Annotated[str, Field(min_length=1)] = "groups"
     roles: Mapping[str, Role] = Field(default_factory=dict)
     recruiter_claim: Annotated[str, Field(min_length=1)] = "sub"
+    acr_values: tuple[Annotated[str, Field(pattern=r"^[!-~]+$")], ...] = ()
+    max_age: Annotated[int, Field(ge=0)] | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

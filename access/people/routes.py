@@ -68,6 +68,8 @@ def sign_in_router(sign_in: SignIn, path_prefix: str = "") -> APIRouter:
 
         @router.get(PROVIDER)
         async def to_provider(request: Request, next: str = "/") -> Response:
+            if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+                return page()  # a link elsewhere signs nobody in who has not pressed the button here
             try:
                 _check_secure(request)
                 redirect = f"{request.url.scheme}://{request.headers['host']}{path_prefix}{CALLBACK}"

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from access.caller import caller_of, intake_of, needs
-from access.widget.tokens import LIFETIME, WidgetTokens
+from access.control import AccessControl
+from access.widget.tokens import LIFETIME, REMOVED
 from storage.errors import InputRefused, NotAllowed
 from streams.http.fields import GivenName, WebOrigin
 from streams.http.visible_text import one_line
@@ -34,7 +35,13 @@ class WidgetToken(BaseModel):
     expires_in: int
 
 
-def token_router(intake: Intake, tokens: WidgetTokens) -> APIRouter:
+class RecruiterRemoved(NotAllowed):
+    """The recruiter was removed from the people of the hub."""
+
+    code = REMOVED
+
+
+def token_router(intake: Intake, access: AccessControl) -> APIRouter:
     """``POST /widget-tokens``."""
     router = APIRouter(dependencies=[needs("feedback")])
 
@@ -44,10 +51,14 @@ def token_router(intake: Intake, tokens: WidgetTokens) -> APIRouter:
         caller = caller_of(request)
         if caller.kind not in ("open", "key"):
             raise NotAllowed("widget tokens are made with an API key, with which they end")
-        if body.origin.lower() not in tokens.origins:
+        if body.origin.lower() not in access.tokens.origins:
             raise InputRefused(f"origin: {one_line(body.origin)} is not in [access] widget_origins", "origin")
         pseudonym = intake_of(intake, request).pseudonym("recruiter", body.recruiter)
-        token = tokens.made(pseudonym, body.origin, caller.key_id, body.pair_id)
+        if access.state is not None and access.state.is_removed(pseudonym):
+            raise RecruiterRemoved(
+                f"recruiter: {one_line(body.recruiter)} was removed from the people of the hub; add them again, or show no element"
+            )
+        token = access.tokens.made(pseudonym, body.origin, caller.key_id, body.pair_id)
         return WidgetToken(token=token, recruiter=body.recruiter, expires_in=int(LIFETIME.total_seconds()))
 
     return router

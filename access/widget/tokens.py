@@ -5,7 +5,6 @@ origin, on the few routes that the elements use, until it expires or the API key
 the key that pseudonyms are made with, which both have. Within its time a token can be used often: two judgments of one pair are one.
 """
 
-import base64
 import hashlib
 import hmac
 from collections.abc import Callable, Collection
@@ -15,11 +14,13 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from access.refused import CallerRefused, invalid_key
+from access.token_text import parts_of, token_text
 from storage.events import Moment, now
 from streams.http.visible_text import one_line
 
 PREFIX = "fbw_"
 LIFETIME = timedelta(minutes=15)
+REMOVED = "recruiter_removed"  # code of the refusals after which an element asks no more
 CLOCKS = timedelta(minutes=10)  # by which the clock of the process that made a token may be ahead
 
 
@@ -56,13 +57,12 @@ class WidgetTokens:
         expires_at = self._clock() + LIFETIME
         claims = Claims(recruiter=recruiter, origin=origin.lower(), pair_id=pair_id, key_id=key_id, expires_at=expires_at)
         raw = claims.model_dump_json().encode()
-        return f"{PREFIX}{_text(raw)}.{_text(self._proof(raw))}"
+        return token_text(PREFIX, raw, self._proof(raw))
 
     def read(self, text: str) -> Claims:
         """What the token says; raises :class:`CallerRefused` if it is not valid now."""
-        claims_text, _, proof = text.removeprefix(PREFIX).partition(".")
         try:
-            raw, given = _bytes(claims_text), _bytes(proof)
+            raw, given = parts_of(PREFIX, text)
         except ValueError as error:
             raise invalid_key("this is no widget token") from error
         if not hmac.compare_digest(given, self._proof(raw)):
@@ -81,11 +81,3 @@ class WidgetTokens:
 
     def _proof(self, raw: bytes) -> bytes:
         return hmac.digest(self._key, raw, hashlib.sha256)
-
-
-def _text(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
-
-
-def _bytes(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

@@ -9,6 +9,7 @@
   const HOME = document.currentScript ? new URL(".", document.currentScript.src).href : ""; // of the server that this script came from
   const TIMEOUT = 30000; // milliseconds; a request without an answer is retried
   const RETRY = 2000;
+  const ENDED = "recruiter_removed"; // code of a refusal, as in access/widget/tokens.py
   const KEEPALIVE = 10000; // characters of a body that is sent even when the page closes meanwhile: browsers refuse that above 64 kB
   const TOKEN_MARGIN = 30; // seconds before its end at which a token is renewed
 
@@ -43,6 +44,9 @@
   // A request that another try cannot mend.
   class Refused extends Error {}
 
+  // The recruiter has no access, or not any more.
+  class Ended extends Refused {}
+
   // One server, as the element asks it for one recruiter: the one that `token-src` gives a token for, or else the attribute's.
   class Server {
     #token = null;
@@ -66,6 +70,7 @@
       const found = await answer.json().catch(() => ({}));
       if (answer.ok) return found;
       const said = found.error ? found.error.message : "the server answered " + answer.status;
+      if (found.error && found.error.code === ENDED) throw new Ended(said);
       throw answer.status >= 500 || [401, 408, 429].includes(answer.status) ? new Error(said) : new Refused(said);
     }
 
@@ -83,6 +88,7 @@
     async #currentToken() {
       if (!this.#token || performance.now() >= this.#renewAt) {
         const answer = await fetch(this.tokens, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT) });
+        if (answer.status === 403) throw new Ended("there is no token for this recruiter");
         if (!answer.ok) throw new Error("there is no token: " + this.tokens + " answered " + answer.status);
         const found = await answer.json();
         if (this.recruiter && this.recruiter !== found.recruiter) throw new Refused("somebody else has signed in meanwhile; load the page again");
@@ -93,6 +99,8 @@
       return this.#token;
     }
   }
+
+  const NO_ACCESS = ["You cannot rate here", "You have no access, or not any more. Ask whoever manages it."];
 
   // ---- pairs and judgments of one recruiter
 
@@ -115,6 +123,7 @@
     passed = 0; // open pairs that only wait for others
     objectives = [];
     notice = "";
+    ended = false; // the recruiter has no access: nothing is asked or sent any more
     #seen = new Set();
     #fetching = false;
     #sending = false;
@@ -141,6 +150,17 @@
       this.#stop.abort();
       clearInterval(this.timer);
       this.#release(this.#leased());
+    }
+
+    // Drops what the server does not take any more.
+    #end() {
+      if (this.outbox.length) this.notice = "Judgments that came too late to count: " + this.outbox.length;
+      this.ended = true;
+      this.pairs = [];
+      this.judged = [];
+      this.outbox = [];
+      this.close();
+      this.changed();
     }
 
     // `details` has strength, reason, objectives and seconds, as the API takes them.
@@ -191,7 +211,8 @@
         this.objectives = found.objectives;
         this.#count(found);
       } catch (problem) {
-        this.notice = "No pairs could be fetched: " + problem.message;
+        if (problem instanceof Ended) this.#end();
+        else this.notice = "No pairs could be fetched: " + problem.message;
       } finally {
         this.#fetching = false;
       }
@@ -207,8 +228,9 @@
       let found;
       try {
         found = await this.server.call("v1/queue/renew", { pair_ids: ids });
-      } catch (_unreachable) {
-        return; // a pair with an expired lease stays until somebody else has judged it
+      } catch (problem) {
+        if (problem instanceof Ended) this.#end();
+        return; // unreachable: a pair with an expired lease stays until somebody else has judged it
       }
       const lost = new Set(ids.filter((id) => !found.held.includes(id)));
       const onScreen = this.pairs.length ? this.pairs[0].pair_id : "";
@@ -253,6 +275,8 @@
           this.notice = "";
           this.outbox.shift();
         } catch (problem) {
+          if (problem instanceof Ended) this.#end();
+          if (this.ended) break;
           if (problem instanceof Refused) {
             this.notice = "A judgment was refused: " + problem.message;
             this.#seen.delete(this.outbox.shift().pair_id); // it is still open: the queue may return it
@@ -449,7 +473,7 @@
   }
 
   function progress(queue) {
-    if (!queue) return "";
+    if (!queue || queue.ended) return "";
     const parts = [];
     if (queue.judged.length) parts.push(queue.judged.length + " judged");
     if (queue.waiting !== null) parts.push(queue.waiting + " waiting");
@@ -459,6 +483,7 @@
 
   function emptyState(queue) {
     if (!queue) return ["Nobody is rating", "This element needs the attribute recruiter or token-src."];
+    if (queue.ended) return NO_ACCESS;
     if (queue.waiting !== 0) return ["Looking for pairs …", ""];
     const others = queue.passed ? "You have seen every pair that is open; " + queue.passed + " wait for other recruiters. " : "";
     return ["Nothing left to rate", others + "The next pair appears here by itself as soon as a candidate has chatted."];
@@ -523,7 +548,7 @@
         this.reason.value = "";
         this.said.textContent = thanks;
       } catch (problem) {
-        this.said.textContent = "Not sent: " + problem.message + ". Press again.";
+        this.said.textContent = problem instanceof Ended ? NO_ACCESS.join(". ") : "Not sent: " + problem.message + ". Press again.";
       }
       this.#busy = false;
     }

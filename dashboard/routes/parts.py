@@ -9,7 +9,7 @@ from uuid import UUID
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from access.widget.tokens import WidgetTokens
+from access.control import AccessControl
 from dashboard.actions.chat import ChatDesk
 from dashboard.actions.erasures import Erasures
 from dashboard.actions.exports import Exporter
@@ -48,7 +48,7 @@ class Services:
     queue: RatingQueue
     objectives: tuple[str, ...]  # that the reward model learns
     intake: Intake
-    tokens: WidgetTokens
+    access: AccessControl
     reviews: Reviews
     run_texts: RunTexts
     records: Records

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from dashboard.status.models import DuelShown, Ending
 from storage.events import Source
+from storage.texts.texts import Texts
 from storage.warehouse.warehouse import Warehouse
 from streams.stations.duel import duel_judgments
 from streams.versions import Version, Versions, duelling
@@ -12,7 +13,7 @@ from trainers.audits.duel import DuelRule, assess, assess_canary, wealth_path
 POINTS = 300  # of the wealth's curve
 
 
-def shown_duel(folded: Versions, warehouse: Warehouse, sources: dict[str, tuple[Source, ...]]) -> DuelShown | None:
+def shown_duel(folded: Versions, warehouse: Warehouse, texts: Texts, sources: dict[str, tuple[Source, ...]]) -> DuelShown | None:
     """The current duel, or the last one that was begun; None if there was none.
 
     Parameters
@@ -22,7 +23,7 @@ def shown_duel(folded: Versions, warehouse: Warehouse, sources: dict[str, tuple[
     version = duelling(folded) or _last(folded)
     if version is None or version.terms.duel is None:
         return None
-    return _shown(version, version.terms.duel, warehouse, sources.get(str(version.evaluated.run_id), ()))
+    return _shown(version, version.terms.duel, warehouse, texts, sources.get(str(version.evaluated.run_id), ()))
 
 
 def _last(folded: Versions) -> Version | None:
@@ -30,8 +31,8 @@ def _last(folded: Versions) -> Version | None:
     return max(begun, key=lambda each: each.reviews[0].occurred_at, default=None)
 
 
-def _shown(version: Version, rule: DuelRule, warehouse: Warehouse, sources: Sequence[Source]) -> DuelShown:
-    judgments = duel_judgments(warehouse, version, sources)
+def _shown(version: Version, rule: DuelRule, warehouse: Warehouse, texts: Texts, sources: Sequence[Source]) -> DuelShown:
+    judgments = duel_judgments(warehouse, version, sources, texts)
     ended = next((each for each in version.decided if each.stage == "duel"), None)
     of_duel = judgments if ended is None else tuple(each for each in judgments if each.sequence <= ended.through_sequence)
     wealth = wealth_path(of_duel, rule)

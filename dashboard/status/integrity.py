@@ -1,5 +1,8 @@
 """Readings of vote integrity: which judgments are odd, by recruiter."""
 
+import threading
+from collections.abc import Mapping
+
 from dashboard.status.models import Shown
 from storage.events import Moment
 from storage.warehouse.warehouse import Warehouse
@@ -36,6 +39,23 @@ class Integrity(Shown):
     checked: int
     recruiters: tuple[Votes, ...]
     odd: tuple[OddVote, ...]
+
+
+class IntegrityReadings:
+    """Checks the newest judgments when somebody asks, once for each state of the warehouse."""
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+        self._lock = threading.Lock()
+        self._made: tuple[Mapping[tuple[str, int], int], Integrity] | None = None
+
+    def take(self) -> Integrity:
+        """A reading of everything in the warehouse."""
+        with self._lock:
+            offsets = self._warehouse.offsets()
+            if self._made is None or self._made[0] != offsets:
+                self._made = offsets, integrity(self._warehouse)
+            return self._made[1]
 
 
 def integrity(warehouse: Warehouse) -> Integrity:

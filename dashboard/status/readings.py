@@ -15,6 +15,7 @@ from dashboard.status.counters import Tally
 from dashboard.status.duels import shown_duel
 from storage.errors import Overloaded
 from storage.events import Event, JudgmentGiven, ModelEvaluated, PairEmbedded, RewardUpdated
+from storage.texts.texts import PLAIN, Texts
 from storage.warehouse.warehouse import Applied, Warehouse
 from streams import evaluations
 from streams import versions as life
@@ -44,6 +45,7 @@ class Sources:
     opinions : opinions that each pair needs
     shortage : the requested run that waits for evidence
     name_of : the name of a person, by their id
+    texts : opens candidates' groups
     """
 
     warehouse: Warehouse
@@ -55,6 +57,7 @@ class Sources:
     opinions: int = 1
     shortage: Callable[[], Shortage | None] = lambda: None
     name_of: Callable[[str], str] = lambda who: who
+    texts: Texts = PLAIN
 
 
 class Readings:
@@ -91,7 +94,7 @@ class Readings:
         if changed & VERSION_KINDS or self._folded.illegal:
             self._folded, self._version_events = fold_versions(warehouse, self._sources.run_artifacts)
         if changed & DUEL_KINDS:
-            self._duel = shown_duel(self._folded, warehouse, {run.run_id: run.sources for run in self._runs})
+            self._duel = shown_duel(self._folded, warehouse, self._sources.texts, {run.run_id: run.sources for run in self._runs})
         simulated = {run.run_id: "simulation" in run.sources for run in self._runs}
         versions = views.shown_versions(self._folded, self._version_events, simulated, self._sources.name_of)
         return shown.Reading(

@@ -147,7 +147,8 @@ def impact_ratios(settings: Settings, since: date, until: date, sources: Sequenc
         return OutcomesTable.model_validate_json(get_bytes(settings, "/v1/fairness/impact-ratios", **parameters))
     with _opened(settings) as (bus, warehouse):
         _store(bus, warehouse)
-        return outcomes_table(warehouse, since, until, sources)
+        with closing(Texts.of(settings)) as texts:
+            return outcomes_table(warehouse, texts, since, until, sources)
 
 
 @contextmanager

@@ -16,6 +16,8 @@ Verdict = Literal["passed", "failed", "insufficient"]
 
 MAX_TEXT = 65_536  # characters; far above any chat message, and small enough for the encoder and the pages
 MAX_TOKEN = 349_600  # characters of base64 for as many characters of four bytes
+MAX_NAME = 200
+MAX_GROUP_TOKEN = 2_000
 
 
 def _storable(text: str) -> str:
@@ -28,6 +30,14 @@ def _storable(text: str) -> str:
     return text
 
 
+def _group(text: str) -> str:
+    if is_sealed(text):
+        return checked_token(text)
+    if len(text) > MAX_NAME:
+        raise PydanticKnownError("string_too_long", {"max_length": MAX_NAME})
+    return text
+
+
 # A single pattern, as in the JSON schema, would be equivalent but takes three times as long on a line of text.
 Text = Annotated[
     str,
@@ -35,7 +45,13 @@ Text = Annotated[
     AfterValidator(_storable),
     WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_TEXT, "pattern": r"^[^\x00]*[^\s\x00][^\x00]*$"}),
 ]
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_NAME, pattern=r"^[^\x00-\x1f]*$")]
+Group = Annotated[  # a name, which may be sealed
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_GROUP_TOKEN, pattern=r"^\x02?[^\x00-\x1f]*$"),
+    AfterValidator(_group),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_NAME, "pattern": r"^[^\x00-\x1f]*$"}),
+]
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]

@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from storage.events.event import Event
-from storage.events.fields import Finite, Identifier, Moment, Name
+from storage.events.fields import Finite, Group, Identifier, Moment
 
 MAX_GROUPS = 20
-Groups = Annotated[dict[Identifier, Name], Field(max_length=MAX_GROUPS)]
+Groups = Annotated[dict[Identifier, Group], Field(max_length=MAX_GROUPS)]
 
 
 class GroupsRecorded(Event):
@@ -18,6 +18,7 @@ class GroupsRecorded(Event):
     """
 
     kind: Literal["GroupsRecorded"] = "GroupsRecorded"
+    schema_version: Literal[2] = 2  # type: ignore[assignment]
     candidate: Identifier
     groups: Groups
 

@@ -13,6 +13,7 @@ Upcaster = Callable[[Fields], Fields]
 # (kind, version) → function from the fields to those of the next version; it may modify its argument.
 UPCASTERS: dict[tuple[str, int], Upcaster] = {
     ("EventQuarantined", 1): lambda fields: _without(fields, "payload"),
+    ("GroupsRecorded", 1): lambda fields: fields,  # v2: groups may be sealed
     ("JudgmentGiven", 1): lambda fields: fields,  # v2, as the next version of each kind with texts or vectors: they may be sealed
     ("ModelPromoted", 1): lambda fields: fields | {"record": None},
     ("PairDrawn", 1): lambda fields: fields,  # v2: drawn is any identifier

@@ -120,7 +120,7 @@ class Snapshot:
     @cached_property
     def groups(self) -> pa.Table:
         """The recorded groups of the conversations' candidates, which only audits read."""
-        return self.stored("groups")
+        return self.texts.table(self.stored("groups"))
 
     @cached_property
     def ratings(self) -> pa.Table:

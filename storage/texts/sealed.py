@@ -18,12 +18,13 @@ from storage.errors import TextLost
 from storage.events.tokens import MARK
 
 SECRET_BYTES: Final = 32
+GROUP_BYTES: Final = 128  # a group is padded to a multiple of these, so that the length of its token does not say which it is
 NONCE_BYTES: Final = 12
 TAG_BYTES: Final = 16
 _KID, _BODY = slice(4, 20), slice(21, None)
 _base64: Any = TypeAdapter(bytes, config=ConfigDict(val_json_bytes="base64")).validator.validate_strings  # five times as fast as base64's
 
-Kind = Literal["t", "v"]
+Kind = Literal["t", "v", "g"]
 
 
 class TextKey(NamedTuple):
@@ -75,5 +76,16 @@ def bytes_of(token: str) -> int:
     return len(_base64(token[_BODY])) - NONCE_BYTES - TAG_BYTES
 
 
-def is_vector(token: str) -> bool:
-    return token[1] == "v"
+def group_bytes(attribute: str, group: str) -> bytes:
+    """What is sealed of a candidate's group; with the attribute, so that equal answers to two questions do not look equal."""
+    raw = group.encode()
+    return attribute.encode() + b"\0" + raw + b" " * (-len(raw) % GROUP_BYTES)
+
+
+def said_by(token: str, raw: bytes) -> str:
+    """What the bytes of the token say: a text, a group, or a vector as base64."""
+    if token[1] == "v":
+        return base64.b64encode(raw).decode("ascii")
+    if token[1] == "g":
+        return raw.partition(b"\0")[2].decode("utf-8").rstrip(" ")
+    return raw.decode("utf-8")

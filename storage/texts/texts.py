@@ -19,7 +19,7 @@ from storage.events.texts import with_texts
 from storage.events.tokens import MARK, is_sealed
 from storage.settings import Settings
 from storage.texts.keys import TextKeys, text_keys
-from storage.texts.sealed import Cipher, TextKey, is_vector, kid_of
+from storage.texts.sealed import Cipher, TextKey, kid_of, said_by
 
 KEPT = 1.0  # seconds for which keys stay in memory: a destroyed key opens nothing after them
 _MARK_IN_JSON = "\\u0002"
@@ -51,15 +51,25 @@ class Texts:
         return cls.of(Settings.read())
 
     def opened(self, value: str) -> str:
-        """The text, or the vector as base64."""
+        """The text or the group, or the vector as base64."""
         if not is_sealed(value):
             return value
-        raw = self._cipher(kid_of(value)).open(value)
-        return base64.b64encode(raw).decode("ascii") if is_vector(value) else raw.decode("utf-8")
+        return said_by(value, self._cipher(kid_of(value)).open(value))
 
     def event(self, event: Kind) -> Kind:
-        """The event with its texts and vectors opened."""
-        return with_texts(event, self.opened, vectors=True)
+        """The event with its texts, vectors and groups opened."""
+        return with_texts(event, self.opened, everything=True)
+
+    def groups(self, column: str | None) -> dict[str, str]:
+        """A candidate's groups by attribute, from a column of JSON; those whose key is gone are not known any more. As :meth:`table`."""
+        found: dict[str, str] = {}
+        for attribute, group in orjson.loads(column or "{}").items():
+            try:
+                found[attribute] = self.opened(group)
+            except TextLost:
+                if self._keys is None:
+                    raise
+        return found
 
     def row(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The row of a query with its texts opened; prompts are JSON in columns whose names end with ``prompt``."""

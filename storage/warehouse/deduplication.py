@@ -28,7 +28,7 @@ StoredRows = Callable[[type[Event], Collection[UUID]], Sequence[Mapping[str, Any
 MIN_RUN = 4_096  # shorter runs are merged
 STAMPED = frozenset({"occurred_at", "decided_at"})  # decided_at of an outcome is the time of the request if the client gives none
 LOW_64_BITS = 2**64 - 1
-TOKEN_IN_ROW = re.compile(r"(?:\x02|\\u0002)[tv]1:([A-Za-z0-9_-]{16}):[A-Za-z0-9+/]+={0,2}")  # alone, or within a column of JSON
+TOKEN_IN_ROW = re.compile(r"(?:\x02|\\u0002)[tvg]1:([A-Za-z0-9_-]{16}):[A-Za-z0-9+/]+={0,2}")  # alone, or within a column of JSON
 
 
 class Seen:

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 import duckdb
+import orjson
 
 from storage.events import (
     Event,
@@ -67,15 +68,16 @@ TAKEN_ALONG: dict[type[Event], tuple[tuple[str, tuple[str, What]], ...]] = {
 KEYS_GO_WITH: dict[type[Event], tuple[str, ...]] = {
     ReplySent: ("conversation_id",),
     PairDrawn: ("conversation_id",),
-    **{kind: tuple(COVERED_BY[kind]) for kind in (JudgmentGiven, ResponseRated, ResponseEdited)},
+    **{kind: tuple(COVERED_BY[kind]) for kind in (JudgmentGiven, ResponseRated, ResponseEdited, GroupsRecorded)},
 }
-# by kind: the columns with a text of its own, beside prompts, which are sealed with them
+# by kind: the columns with a text of its own, or with groups, beside prompts, which are sealed with them
 TEXTS: dict[type[Event], tuple[str, ...]] = {
     ReplySent: ("reply",),
     PairDrawn: ("a_text", "b_text"),
     JudgmentGiven: ("reason",),
     ResponseRated: ("comment", "reason"),
     ResponseEdited: ("edited",),
+    GroupsRecorded: ("groups",),
 }
 _READERS = {
     kind: [(column.read, names[column.name]) for column in columns_of(kind) if column.name in names] for kind, names in COVERED_BY.items()
@@ -193,7 +195,10 @@ def keys_in(row: Row) -> set[str]:
 def remains_of(kind: type[Event], row: Row) -> Iterator[Name]:
     """What an erased row leaves on the log: texts whose keys have to be destroyed, or an event with a plain text."""
     yield from (("key", kid) for kid in keys_in(row))
-    if any(row[column] and not is_sealed(row[column]) for column in TEXTS[kind]):
+    texts = [row[column] for column in TEXTS[kind]]
+    if kind is GroupsRecorded:
+        texts = list(orjson.loads(row["groups"]).values())
+    if any(text and not is_sealed(text) for text in texts):
         yield "plain", _text(row["event_id"])
 
 

@@ -1,7 +1,7 @@
 """Sealing: texts get keys of their own before they are logged, after redaction.
 
-A conversation has one key in each process that publishes of it, and a reason, comment or rewrite one of its own: the intake knows only the
-pair or the reply that it is about. Keys are durable before anything is sealed under them.
+A conversation has one key in each process that publishes of it, and a reason, comment, rewrite or record of groups one of its own: the
+intake knows only the pair or the reply that a remark is about. Keys are durable before anything is sealed under them.
 """
 
 import hmac
@@ -11,12 +11,12 @@ from collections.abc import Sequence
 
 import orjson
 
-from storage.events import MAX_TEXT, Event, JudgmentGiven, Message, PairDrawn, ReplySent, ResponseEdited, ResponseRated
+from storage.events import MAX_TEXT, Event, GroupsRecorded, JudgmentGiven, Message, PairDrawn, ReplySent, ResponseEdited, ResponseRated
 from storage.events.texts import with_texts
 from storage.events.tokens import MARK
 from storage.settings import Settings
 from storage.texts.keys import TextKeys
-from storage.texts.sealed import Cipher, TextKey
+from storage.texts.sealed import Cipher, TextKey, group_bytes
 from streams.privacy.settings import PrivacySettings
 from streams.pseudonyms import pseudonym_key
 
@@ -47,6 +47,10 @@ class Sealer:
             return event
         if isinstance(event, ReplySent):
             event = event.model_copy(update={"prompt_key": self._prompt_key(event.prompt)})
+        if isinstance(event, GroupsRecorded) and event.groups:
+            of_groups = Cipher(self._fresh(self._keys))
+            sealed = {attribute: of_groups.seal(group_bytes(attribute, group), "g") for attribute, group in event.groups.items()}
+            return event.model_copy(update={"groups": sealed})
         if isinstance(event, ReplySent | PairDrawn):
             cipher = Cipher(self._of_conversation(event.conversation_id, self._keys))
         elif isinstance(event, OWN_KEY) and with_texts(event, lambda text: "") is not event:

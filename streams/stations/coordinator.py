@@ -14,6 +14,7 @@ from time import monotonic
 from storage.artifacts import Artifacts
 from storage.errors import trying_again
 from storage.events import CanaryStarted, DatasetFrozen, DuelDecided, Event, ModelPromoted, ReplySent, Source, TrainingFailed, now
+from storage.texts.texts import PLAIN, Texts
 from storage.warehouse.warehouse import Applied, Warehouse
 from streams import evaluations, runs, versions
 from streams.attestation.attestor import Attestor
@@ -31,17 +32,25 @@ KINDS: tuple[type[Event], ...] = (*evaluations.KINDS, TrainingFailed)  # the lif
 
 def build(context: HubContext) -> "Coordinator":
     """The station of the table's row."""
-    return Coordinator(context.bus, context.warehouse, context.artifacts, context.home / "freezing", context.stop, context.attestor)
+    folder = context.home / "freezing"
+    return Coordinator(context.bus, context.warehouse, context.artifacts, folder, context.stop, context.attestor, context.texts)
 
 
 class Coordinator:
     """Runs after each commit that stored events of runs or versions, and every ``RETRY_EVERY`` seconds."""
 
     def __init__(
-        self, bus: Bus, warehouse: Warehouse, artifacts: Artifacts, folder: Path, stop: threading.Event, attestor: Attestor
+        self,
+        bus: Bus,
+        warehouse: Warehouse,
+        artifacts: Artifacts,
+        folder: Path,
+        stop: threading.Event,
+        attestor: Attestor,
+        texts: Texts = PLAIN,
     ) -> None:
         shutil.rmtree(folder, ignore_errors=True)  # left by a hub that was killed while it froze
-        self._attestor = attestor
+        self._attestor, self._texts = attestor, texts
         self._bus, self._warehouse, self._artifacts, self._folder, self._stop = bus, warehouse, artifacts, folder, stop
         self._woken = threading.Event()
         self._woken.set()
@@ -71,7 +80,7 @@ class Coordinator:
         self._updated_at = monotonic()
         life = self._update()
         self._publish(self._attested(life))
-        decided = duel.next_event(life, self._warehouse, self._artifacts, self._sources_of, now())
+        decided = duel.next_event(life, self._warehouse, self._artifacts, self._texts, self._sources_of, now())
         if decided is not None and decided.event_id not in self._done:
             self._publish([decided])
             log.info(

@@ -7,18 +7,22 @@ the evaluation's date; readers check it again with the evidence that it puts int
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-import orjson
-
 from storage.artifacts import Artifacts
 from storage.events import CanaryStarted, DuelDecided, Source, derived_id
+from storage.texts.texts import Texts
 from storage.warehouse.warehouse import Warehouse
 from streams.runs import MAX_CLOCK_SKEW
 from streams.versions import Version, Versions, duelling
 from trainers.audits.duel import DuelEvidence, DuelJudgment, DuelRule, Stage, assess, assess_canary
 
 
-def duel_judgments(warehouse: Warehouse, version: Version, sources: Sequence[Source], *, removed: bool = False) -> tuple[DuelJudgment, ...]:
-    """The judgments of the version's duel and canary so far, in order; with ``removed`` also those that no longer hold."""
+def duel_judgments(
+    warehouse: Warehouse, version: Version, sources: Sequence[Source], texts: Texts, *, removed: bool = False
+) -> tuple[DuelJudgment, ...]:
+    """The judgments of the version's duel and canary so far, in order; with ``removed`` also those that no longer hold.
+
+    ``texts`` opens the groups of candidates.
+    """
     names = {"challenger": version.name, "champion": version.evaluated.champion}
     rows = warehouse.query("duel_judgments", names | {"sources": list(sources)}).to_pylist()
     return tuple(
@@ -27,7 +31,7 @@ def duel_judgments(warehouse: Warehouse, version: Version, sources: Sequence[Sou
             recruiter=row["recruiter"],
             outcome=row["outcome"],
             live=row["live"],
-            groups=orjson.loads(row["groups"]),
+            groups=texts.groups(row["groups"]),
         )
         for row in rows
         if removed or not row["removed"]
@@ -35,7 +39,12 @@ def duel_judgments(warehouse: Warehouse, version: Version, sources: Sequence[Sou
 
 
 def next_event(
-    versions: Versions, warehouse: Warehouse, artifacts: Artifacts, sources_of: Callable[[Version], Sequence[Source]], now: datetime
+    versions: Versions,
+    warehouse: Warehouse,
+    artifacts: Artifacts,
+    texts: Texts,
+    sources_of: Callable[[Version], Sequence[Source]],
+    now: datetime,
 ) -> DuelDecided | CanaryStarted | None:
     """The next step of the version that is in its duel or canary, if one is due.
 
@@ -51,7 +60,7 @@ def next_event(
     if version is None or version.terms.duel is None:
         return None
     rule = version.terms.duel
-    judgments = duel_judgments(warehouse, version, sources_of(version))
+    judgments = duel_judgments(warehouse, version, sources_of(version), texts)
     if version.status == "approved":  # it has won its duel, and its canary has not begun
         return _canary(version, rule, 0, version.decided[-1].through_sequence, version.decided[-1].evidence or "")
     if version.status == "duel":

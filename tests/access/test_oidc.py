@@ -157,6 +157,46 @@ def test_an_id_token_without_what_it_needs_lets_nobody_in(installation: Installa
         assert refused(signed_in(client, "s-1"))
 
 
+@pytest.mark.parametrize(
+    ("kind", "ago", "let_in"),
+    [
+        ("mfa", 60, True),
+        ("phr", 3_600 + 570, True),  # its clock may be behind
+        ("mfa", -570, True),
+        ("pwd", 60, False),
+        (None, 60, False),
+        ("mfa", 3_600 + 630, False),
+        ("mfa", -630, False),
+        ("mfa", None, False),
+    ],
+)
+def test_a_kind_and_an_age_of_sign_in_that_are_asked_for_have_to_be_confirmed(
+    installation: Installation, provider: IdentityProvider, kind: str | None, ago: int | None, let_in: bool
+) -> None:
+    installation.oidc = settings(provider, roles=GROUPS, acr_values=("mfa", "phr"), max_age=3_600)
+    provider.wrong = {} if kind is None else {"acr": kind}
+    provider.wrong |= {} if ago is None else {"auth_time": int(time.time()) - ago}
+    with installation.running() as client:
+        query = parse_qs(urlsplit(begun(client)).query)
+        assert (query["acr_values"], query["max_age"]) == (["mfa phr"], ["3600"])
+        answer = signed_in(client, "s-1")
+        if let_in:
+            assert answer.status_code == 303
+        else:
+            assert any(said in refused(answer) for said in ("kind of sign-in that is needed here (mfa or phr)", "too long ago"))
+
+
+@pytest.mark.parametrize(("site", "status_code"), [("cross-site", 200), ("same-site", 200), ("same-origin", 303), ("none", 303)])
+def test_a_link_on_another_site_signs_nobody_in_who_does_not_press_the_button(
+    installation: Installation, site: str, status_code: int
+) -> None:
+    navigated = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    with installation.running() as client:
+        answer = client.get("/oidc-start", params={"next": "/rate"}, headers=navigated, follow_redirects=False)
+        assert answer.status_code == status_code
+        assert ("set-cookie" in answer.headers, 'href="oidc-start"' in answer.text) == (status_code == 303, status_code == 200)
+
+
 @pytest.mark.parametrize("algorithm", ["none", "HS256"])
 def test_only_signatures_by_the_providers_private_key_count(installation: Installation, provider: IdentityProvider, algorithm: str) -> None:
     provider.algorithm = algorithm

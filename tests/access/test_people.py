@@ -79,6 +79,22 @@ def test_what_cannot_be_added_is_refused_and_says_why(installation: Installation
     assert len(installation.store.all()) == 1
 
 
+@pytest.mark.parametrize(
+    "password",
+    [
+        "password1234", "P@ssw0rd1234", "qwertyuiop123", "111111111111", "abcdefghijkl", "1q2w3e4r5t6y", "iloveyou2024",  # common
+        "feedbackloop1", "Berta.Klein1", "berta klein1",  # ours, and theirs
+    ],
+)  # fmt: skip
+def test_a_password_that_is_easy_to_guess_is_refused(installation: Installation, password: str) -> None:
+    with pytest.raises(InputRefused, match="easy to guess") as refused:
+        installation.people.add("berta.klein", "Berta Klein", password, "r-berta", ["recruiter"])
+    assert password not in str(refused.value)
+    installation.add("ana", "recruiter")
+    with pytest.raises(InputRefused, match="easy to guess"):
+        installation.people.change_password("ana", "password1234")
+
+
 def test_a_command_killed_between_file_and_log_is_done_again(installation: Installation) -> None:
     half = Account("p-0123", "ana", "Ana", hashed(PASSWORD))
     installation.store.put(half)  # its PersonAdded never reached the log
@@ -140,7 +156,7 @@ def test_sessions_are_stored_hashed_and_end(installation: Installation) -> None:
 
 
 def test_a_password_agrees_with_its_own_hash_only_and_with_none_never() -> None:
-    expected, longest = hashed(PASSWORD), "x" * LONGEST
+    expected, longest = hashed(PASSWORD), (PASSWORD * LONGEST)[:LONGEST]
     given = [(PASSWORD, expected), (PASSWORD + "x", expected), ("nobody's password", "")]
     given += [(longest, hashed(longest)), (longest + "x", hashed(longest))]
 

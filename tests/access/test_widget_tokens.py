@@ -46,7 +46,7 @@ def running(installation: Installation) -> Iterator[TestClient]:
     for method, path in [*ROUTES, ("POST", "/v1/feedback/bulk"), ("GET", "/v1/pairs")]:
         app.add_api_route(path, who, methods=[method], dependencies=[needs("feedback")])
     app.add_api_route("/v1/export", who, dependencies=[needs("export")])
-    app.include_router(token_router(Intake(installation.bus, KEY), access.tokens), prefix="/v1")
+    app.include_router(token_router(Intake(installation.bus, KEY), access), prefix="/v1")
     answer_errors(app, KINDS)
     app.add_middleware(AccessGuard, access=access)
     app.add_middleware(WidgetPreflights, origins=access.tokens.origins)
@@ -200,6 +200,23 @@ def test_a_token_for_a_pair_judges_and_leases_nothing(installation: Installation
         sent = token(client, key, pair_id=PAIR)
         assert judge(client, sent)[0] == 200
         assert client.get("/v1/queue", headers=sent).status_code == 403
+
+
+def test_a_recruiter_who_was_removed_gets_no_token_and_one_that_they_have_ends(installation: Installation) -> None:
+    recruiter = pseudonym(KEY, "recruiter", "ana")
+    installation.add("ana", "recruiter", recruiter=recruiter)
+    key = installation.key("feedback")
+    with running(installation) as client:
+        sent = token(client, key)
+        assert judge(client, sent)[0] == 200
+        installation.people.remove("ana")
+        until(lambda: judge(client, sent) == (403, "recruiter_removed"), seconds=5)
+        refused = minted(client, key)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (403, "recruiter_removed")
+        assert "add them again" in refused.json()["error"]["message"]
+        assert minted(client, key, recruiter="Ben").status_code == 200, "whom nobody has added: the product knows them"
+        installation.add("anna", "recruiter", recruiter=recruiter)
+        until(lambda: minted(client, key).status_code == 200, seconds=5)
 
 
 @pytest.mark.parametrize(

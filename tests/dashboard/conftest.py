@@ -6,9 +6,10 @@ import pytest
 
 from tests.dashboard.in_browser import browser, driver, errors, shoot
 from tests.dashboard.small_world import RunningHub, running_hub
+from tests.dashboard.strangers import strangers
 from tests.serving.conftest import tiny_model
 
-__all__ = ["browser", "driver", "errors", "hub", "shoot", "tiny_model"]
+__all__ = ["browser", "driver", "errors", "hub", "shoot", "strangers", "tiny_model"]
 
 
 @pytest.fixture(scope="module")

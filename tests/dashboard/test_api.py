@@ -1,6 +1,7 @@
 """The hub's HTTP API, on a running hub with a real bus and a real warehouse."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,6 +13,7 @@ from storage.artifacts import Artifacts
 from storage.events import Response, TrainingRequested
 from storage.warehouse.warehouse import Warehouse
 from streams.evaluations import RunArtifacts
+from streams.integrity import Given, Verdict, verdicts
 from streams.pseudonyms import pseudonym, pseudonym_key
 from streams.stations.sink import Sink
 from tests.dashboard.small_world import RunningHub, running_hub, wait_until
@@ -292,3 +294,20 @@ def test_who_wrote_a_response_may_not_judge_it_and_odd_judgments_are_shown(hub: 
     assert [(each["state"], each["unchecked"]) for each in odd] == [("unchecked", ["pair unknown", "order unknown"])]
     found = hub.get("/v1/integrity")
     assert sum(each["fine"] + each["flagged"] + each["unchecked"] for each in found["recruiters"]) == found["checked"]
+
+
+def test_votes_are_checked_once_until_something_is_logged(hub: RunningHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    times: list[int] = []
+
+    def counted(judgments: Sequence[Given]) -> list[Verdict]:
+        times.append(len(judgments))
+        return verdicts(judgments)
+
+    monkeypatch.setattr("dashboard.status.integrity.verdicts", counted)
+    hub.world.chat(1)
+    hub.wait_for(lambda status: sum(status["lag"].values()) == 0)
+    found = [hub.get("/v1/integrity") for _ in range(3)]
+    assert found[0] == found[1] == found[2]
+    assert len(times) == 1
+    hub.client.post("/v1/judgments", json={"pair_id": str(uuid4()), "recruiter": "Ben", "choice": "A"})
+    wait_until(lambda: hub.get("/v1/integrity")["checked"], lambda checked: checked == found[0]["checked"] + 1)

@@ -166,6 +166,10 @@ def test_lost_keys_are_counted_and_the_hub_goes_on(tmp_path: Path) -> None:
         found = hub.get("/v1/verify")
         assert any("4 keys of sealed texts are lost" in words for words in found["state"]), found["state"]
         assert not any(isinstance(entry, PreferenceRemoved) for entry in hub.hub.warehouse.preferences_after(0, 9))
+        chat(hub.world.bus, settings, "18")  # under keys of a new store
+        wait_until(lambda: hub.hub.warehouse.last_sequence, lambda last: last == 4)
+        texts = Texts.of(settings)
+        assert sum("plover" in texts.event(event).model_dump_json() for event in on_log(hub.world.bus)[6:]) == 5
 
 
 def test_the_command_asks_until_it_is_done_and_says_what_was_reached() -> None:

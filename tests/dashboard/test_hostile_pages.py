@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -26,68 +25,19 @@ from streams.health import listen
 from streams.http.server import server_config
 from tests.dashboard.in_browser import ARGUMENTS, CHROMIUM
 from tests.dashboard.small_world import RunningHub, running_hub, wait_until
+from tests.dashboard.strangers import ASK, LINK, OPEN_SOCKET, SUBMIT
 
 pytestmark = pytest.mark.browser
 
 PAIR = "0195f0a0-0000-7000-8000-000000000000"
 JUDGMENT = {"pair_id": PAIR, "recruiter": "Mallory", "choice": "A"}
-HUB_POSTS = {"/v1/judgments": JUDGMENT, "/v1/rollback": {"reviewer": "Mallory", "reason": "because"}, "/v1/freeze": {}}
+SIGNED = {"reviewer": "Mallory", "reason": "because"}
 MESSAGES = [{"role": "user", "content": "hello"}]
 SERVING_POSTS = {
     "/v1/feedback": {"type": "comparison"} | JUDGMENT,
     "/v1/pairs": {"prompt": MESSAGES, "responses": ["yes", "no"]},
     "/v1/chat/completions": {"model": "champion", "messages": MESSAGES},
 }
-
-ASK = """async ([method, url, body, mode, type]) => {
-  try {
-    const options = {method: method, mode: mode, credentials: "include"};
-    if (body) { options.body = body; options.headers = {"Content-Type": type}; }
-    const answer = await fetch(url, options);
-    return {status: answer.status, type: answer.type, text: await answer.text()};
-  } catch (problem) { return {status: 0, type: "error", text: String(problem)}; }
-}"""
-SUBMIT = """([url, name, value, enctype]) => {
-  const form = document.createElement("form");
-  Object.assign(form, {method: "POST", action: url, enctype: enctype, target: "sink"});
-  const input = document.createElement("input");
-  Object.assign(input, {name: name, value: value});
-  form.append(input);
-  document.body.append(form);
-  form.submit();
-}"""
-LINK = """url => {
-  const link = document.createElement("a");
-  Object.assign(link, {href: url, id: "link", text: "open"});
-  document.body.append(link);
-}"""
-OPEN_SOCKET = """url => new Promise(done => {
-  const line = new WebSocket(url);
-  line.onopen = () => done("open");
-  line.onerror = () => done("refused");
-})"""
-
-
-class StrangersPage(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        page = b"<!doctype html><title>stranger</title><iframe name=sink></iframe>"
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.send_header("Content-Length", str(len(page)))
-        self.end_headers()
-        self.wfile.write(page)
-
-    def log_message(self, *_arguments: Any) -> None: ...
-
-
-@pytest.fixture(scope="module")
-def strangers() -> Iterator[int]:
-    """The port of a server of one empty page with a frame in it."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), StrangersPage)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server.server_address[1]
-    server.shutdown()
-    server.server_close()
 
 
 @dataclass
@@ -98,6 +48,13 @@ class Products:
     serving: str
     logs: tuple[Bus, Bus]
     asked: list[str]  # what reached the chat API, refused or not
+    version: str  # awaits review
+
+    @property
+    def hub_posts(self) -> dict[str, dict[str, Any]]:
+        """Requests that have an effect when they come from a page of the hub: there is a champion to roll back."""
+        review = f"/v1/versions/{self.version}/review"
+        return {"/v1/judgments": JUDGMENT, review: SIGNED | {"decision": "approve"}, "/v1/rollback": SIGNED, "/v1/freeze": {}}
 
     def sizes(self) -> list[dict[Any, int]]:
         return [{partition: end for partition, (_, end) in bus.bounds(list(TOPICS)).items()} for bus in self.logs]
@@ -132,8 +89,14 @@ def products(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Products]:
     with running_hub(tmp_path_factory.mktemp("hub")) as hub, running_serving(tmp_path_factory.mktemp("serving"), asked) as (url, bus):
         hub.world.chat(2)
         hub.world.judge(1)
+        champion = hub.world.evaluate(hub.world.request(2), "the champion")
+        hub.wait_for(lambda status: champion in status["awaiting_review"])
+        assert hub.client.post(f"/v1/versions/{champion}/review", json=SIGNED | {"decision": "approve"}).status_code == 202
+        hub.wait_for(lambda status: status["champion"]["version"] == champion)
+        version = hub.world.evaluate(hub.world.request(3, champion=champion), "what strangers approve", champion=champion)
+        hub.wait_for(lambda status: version in status["awaiting_review"])
         hub.wait_for(lambda status: status["counts"]["preferences"] == 1 and sum(status["lag"].values()) == 0)
-        yield Products(hub, url, (hub.world.bus, bus), asked)
+        yield Products(hub, url, (hub.world.bus, bus), asked, version)
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +124,7 @@ def test_a_name_that_its_owner_maps_to_this_machine_can_neither_read_nor_write_n
 ) -> None:
     before = products.sizes()
     page = browser.new_page()
-    for port, posts in ((port_of(products.hub.url), HUB_POSTS), (port_of(products.serving), SERVING_POSTS)):
+    for port, posts in ((port_of(products.hub.url), products.hub_posts), (port_of(products.serving), SERVING_POSTS)):
         own = f"http://evil.example:{port}"
         page.route(f"{own}/", lambda route: route.fulfill(body="<!doctype html>", content_type="text/html"))  # before the name moved
         page.goto(f"{own}/")
@@ -181,7 +144,7 @@ def test_a_page_from_elsewhere_can_post_nothing_that_reaches_a_log(
     before = products.sizes()
     page = browser.new_page()
     page.goto(f"http://{host}:{strangers}/")
-    for base, posts in ((products.hub.url, HUB_POSTS), (products.serving, SERVING_POSTS)):
+    for base, posts in ((products.hub.url, products.hub_posts), (products.serving, SERVING_POSTS)):
         for path, body in posts.items():
             for mode, kind in (("no-cors", "text/plain"), ("cors", "text/plain"), ("cors", "application/json")):
                 found = page.evaluate(ASK, ["POST", base + path, json.dumps(body), mode, kind])
@@ -246,3 +209,14 @@ def test_what_a_candidate_wrote_runs_and_loads_nothing_in_the_data_docs_that_quo
     assert products.sizes() == before
     assert products.hub.client.get(f"{address}/%2e%2e%2f%2e%2e%2f%2e%2e%2fhub.lock").status_code == 404
     assert products.hub.client.get(f"{address}/manifest.json").status_code == 404
+
+
+def test_what_strangers_tried_has_an_effect_from_a_page_of_ours(products: Products, browser: BrowserContext) -> None:
+    page = browser.new_page()
+    page.goto(products.hub.url)
+    for path, body in products.hub_posts.items():
+        if path != "/v1/freeze":
+            assert page.evaluate(ASK, ["POST", products.hub.url + path, json.dumps(body), "cors", "application/json"])["status"] == 202, (
+                path
+            )
+    assert page.evaluate(OPEN_SOCKET, f"{products.hub.url.replace('http', 'ws')}/_dash-ws-callback") == "open"

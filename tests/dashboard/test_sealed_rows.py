@@ -11,8 +11,8 @@ from dashboard.actions.ranking import Ranking
 from dashboard.actions.rating_queue import RatingQueue
 from dashboard.status.backlog import Outstanding
 from storage.artifacts import Artifacts
-from storage.errors import DataRefused
-from storage.events import Event, PairDrawn, PairEmbedded, derived_id
+from storage.errors import DataRefused, TextLost
+from storage.events import Event, GroupsRecorded, OutcomeRecorded, PairDrawn, PairEmbedded, derived_id
 from storage.snapshots.evidence import count_evidence
 from storage.snapshots.snapshot import freeze, open_snapshot
 from storage.texts.keys import SQLiteTextKeys
@@ -24,6 +24,7 @@ from streams.derived import Verification, check_snapshot
 from streams.privacy.sealing import Sealer
 from tests.storage.facts import HASH, Log, apply, at, features, id_of, judgment, one_of_each, pair, reply, thumb
 from tests.trainers.preferences import changed, drawn, preference_in
+from trainers.audits.outcomes.tables import outcomes_table
 from trainers.reward.model import RewardModel
 from trainers.reward.online.learn import learn_all, new_head
 from trainers.reward.online.settings import HeadSettings
@@ -52,7 +53,19 @@ def said() -> list[Event]:
     ]
     replies = [reply(n, text=f"Question {n // 2}?", stratum="evaluation") for n in range(100, 112)]
     comment = thumb(101).model_copy(update={"event_id": id_of("comment"), "thumb": None, "comment": "too long"})
-    return [*judged, *waiting, *replies, reply(200), thumb(200), thumb(100, "down"), comment]
+    decided = [event for n in (100, 101) for event in decision(n)]
+    return [*judged, *waiting, *replies, reply(200), thumb(200), thumb(100, "down"), comment, *decided]
+
+
+def decision(number: int) -> list[Event]:
+    """The groups of a candidate and a decision about them."""
+    about: dict[str, Any] = {"occurred_at": at(1), "source": "product", "candidate": f"c-{number}"}
+    groups = {"sex": ("female", "male")[number % 2], "age": "40+"}
+    outcome: dict[str, Any] = {"outcome_id": "o", "position": "nurse", "stage": "screening", "selected": True, "decided_at": at(1)}
+    return [
+        GroupsRecorded(**about, event_id=id_of("groups", number), groups=groups),
+        OutcomeRecorded(**about, event_id=id_of("outcome", number), **outcome),
+    ]
 
 
 def closed(events: Sequence[Event], sealer: Sealer, texts: Texts) -> list[Event]:
@@ -142,6 +155,25 @@ def test_a_run_reads_the_same_from_a_sealed_snapshot(sides: tuple[Side, Side], t
     evidence = [count_evidence(side.warehouse, through_sequence=8, sources=("product",)) for side in sides]
     assert evidence[0] == evidence[1]
     assert evidence[0].prompts == 6
+
+
+def test_groups_are_read_the_same_and_are_in_no_row_and_no_snapshot(sides: tuple[Side, Side], keys: SQLiteTextKeys, tmp_path: Path) -> None:
+    folders = [frozen(side, tmp_path / f"{number}") for number, side in enumerate(sides)]
+    plain, closed = (RunData.read(folder, side.texts).groups for folder, side in zip(folders, sides, strict=True))
+    assert plain == closed
+    assert {"sex": "female", "age": "40+"} in plain.values()
+    day = at(1).date()
+    tables = [outcomes_table(side.warehouse, side.texts, day, day) for side in sides]
+    assert tables[0] == tables[1]
+    assert (tables[0].applications, tables[0].without_groups) == (2, 0)
+    groups = [event for event in sides[1].warehouse.events(GroupsRecorded) if isinstance(event, GroupsRecorded)]
+    assert "female" not in str(groups)
+    assert "female" not in str(open_snapshot(folders[1]).stored("groups").to_pylist())
+    keys.destroy({kid_of(token) for token in groups[0].groups.values()})
+    sides[1].texts.destroy(())
+    assert outcomes_table(sides[1].warehouse, sides[1].texts, day, day).without_groups == 1, "not known any more, and the decision counts"
+    with pytest.raises(TextLost):
+        outcomes_table(sides[1].warehouse, PLAIN, day, day)
 
 
 def test_the_python_api_opens_a_snapshot_with_the_keys_of_the_home_that_is_set(

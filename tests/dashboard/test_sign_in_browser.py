@@ -1,5 +1,6 @@
 """People in a real browser: they sign in, do what their role permits, are refused the rest, and sign out."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from storage.events import JudgmentGiven, ReviewDecided
+from storage.events import JudgmentGiven, ReviewDecided, new_id
 from tests.access.hub_with_people import HubWithPeople, hub_with_people
 from tests.access.identity_provider import CLIENT, SECRET, identity_provider
 from tests.access.installation import PASSWORD, until
 from tests.dashboard.small_world import INVENTED
+from tests.dashboard.strangers import ASK, OPEN_SOCKET
 from tests.dashboard.test_widget import violations
 
 pytestmark = pytest.mark.browser
@@ -78,6 +80,47 @@ def test_the_sign_in_page_is_accessible(hub: HubWithPeople, browser: BrowserCont
     page = browser.new_page()
     page.goto(f"{hub.running.url}/sign-in")
     assert violations(page) == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])  # the same site by another port, whose requests have the cookie; another site
+def test_a_page_of_another_origin_does_nothing_for_who_has_signed_in(
+    hub: HubWithPeople, browser: BrowserContext, strangers: int, errors: list[str], host: str
+) -> None:
+    world, url = hub.running.world, hub.running.url
+    version = world.evaluate(world.request(1, sections=INVENTED | {"duel": {"required": False}}), f"what {host} approves")
+    until(lambda: version in hub.status()["awaiting_review"])
+    own = browser.new_page()
+    own.goto(f"{url}/promotions/{version}")
+    sign_in(own, "rosa")
+    expect(own.locator("#review-name")).to_have_value("Rosa Adler")
+    page = browser.new_page()
+    page.goto(f"http://{host}:{strangers}/")
+    posts: dict[str, Any] = {
+        "/v1/judgments": {"pair_id": str(new_id()), "choice": "A"},
+        f"/v1/versions/{version}/review": {"decision": "approve", "reason": "because"},
+        "/v1/rollback": {"reason": "because"},
+        "/sign-out": {},
+    }
+    for path, body in posts.items():
+        for mode, kind in (("no-cors", "text/plain"), ("cors", "application/json")):
+            found = page.evaluate(ASK, ["POST", url + path, json.dumps(body), mode, kind])
+            assert found["text"] == "" or found["type"] == "error"
+    for path in ("/v1/export", "/v1/me", "/v1/live"):
+        assert page.evaluate(ASK, ["GET", url + path, None, "cors", ""])["type"] == "error"
+    assert page.evaluate(OPEN_SOCKET, f"{url.replace('http', 'ws')}/_dash-ws-callback") == "refused"
+    with page.expect_response(lambda answer: answer.url.startswith(url)) as framed:
+        page.evaluate("url => { document.querySelector('iframe').src = url }", f"{url}/promotions/{version}")
+    assert framed.value.status == 403
+    own.fill("#review-reason", "I have read the replies.")
+    own.get_by_role("button", name="Reject").click()  # still signed in, and nobody has decided
+    expect(own.locator("#decision")).to_contain_text("Rosa Adler")
+    theirs = [
+        each for each in hub.running.hub.warehouse.events(JudgmentGiven) if getattr(each, "recruiter", "") == hub.people["Rosa"].recruiter
+    ]
+    assert theirs == []
+    page.close()
+    own.close()
+    errors.clear()  # the browser logs each refusal
 
 
 def test_a_reviewer_approves_by_name_and_an_admin_sees_it(hub: HubWithPeople, browser: BrowserContext, errors: list[str]) -> None:

@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from access.changes import AccessChanges
-from feedbackloop import Client
+from access.people.changes import PeopleChanges
+from access.people.store import FILE, PeopleStore
+from feedbackloop import APIError, Client
 from storage.attestation.keys import Keys
 from storage.attestation.settings import AttestationSettings
 from storage.events import JudgmentGiven, ResponseRated
@@ -28,6 +31,7 @@ from streams.bus.topics import ACCESS, TOPICS
 from streams.processor import start_consumers
 from streams.pseudonyms import pseudonym, pseudonym_key
 from streams.stations.runner import Runner
+from tests.access.installation import PASSWORD
 from tests.dashboard.small_world import RunningHub, running_hub, wait_until
 from tests.serving.conftest import Server, run_serving
 from trainers.features.embedder import Embedder
@@ -81,7 +85,10 @@ class ProductPages(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path == "/token":
-            self.answer("application/json", json.dumps(self.server.token()))
+            try:
+                self.answer("application/json", json.dumps(self.server.token()))
+            except APIError as error:
+                self.send_error(error.status)
         else:
             self.answer("text/html", self.server.page)
 
@@ -106,6 +113,7 @@ class World:
     hub: RunningHub
     serving: Server
     product: ProductServer
+    people: PeopleChanges | None  # None in open mode
 
     def sizes(self) -> dict[Partition, int]:
         """The ends of the log, without the audit trail, in which refusals are."""
@@ -135,9 +143,11 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     threading.Thread(target=product.serve_forever, daemon=True).start()
     with closing(open_bus(settings.common.bus_url)) as bus, running_hub(home, access=access) as hub, run_serving(settings) as serving:
         product.hub, product.serving = hub.url, serving.url
-        key = None
+        key = people = None
         if request.param == "required":
-            key = AccessChanges(bus, Keys(home, AttestationSettings())).issue("product", ["feedback", "read"])[1]
+            changes = AccessChanges(bus, Keys(home, AttestationSettings()))
+            key, people = changes.issue("product", ["feedback", "read"])[1], PeopleChanges(changes, PeopleStore(home / FILE))
+            people.add("ivo", "Ivo", PASSWORD, "r-ivo", ["auditor"])
             hub.client.headers["Authorization"] = f"Bearer {key}"
             for url in (hub.url, serving.url):
                 wait_until(lambda url=url: hub.client.get(f"{url}/metrics").status_code == 200, bool)  # type: ignore[misc]
@@ -146,7 +156,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         for number in range(12):
             product.client.add_pair(QUESTION, (f"By Monday, number {number}.", f"We will see, number {number}."))
         hub.wait_for(lambda status: status["waiting"]["to_rate"] == 12)
-        yield World(hub, serving, product)
+        yield World(hub, serving, product, people)
         stop.set()
         runner.join(30)
         product.client.close()
@@ -172,11 +182,14 @@ def test_a_rating_in_a_page_of_a_product_moves_the_reward_model(world: World, pa
     world.hub.wait_for(lambda status: status["counts"]["learnt"] == before["learnt"] + 1, 30)
     judgments = [event for event in world.serving.events("feedback.judgments") if isinstance(event, JudgmentGiven)]
     assert (judgments[-1].recruiter, judgments[-1].source) == (world.recruiter, "product")
-    if "Authorization" not in world.hub.client.headers:  # in required mode people cannot sign in to the pages yet
-        overview = browser.new_page()
-        overview.goto(world.hub.url)
-        expect(overview.locator(".station-reward .station-figure")).to_have_text(str(before["learnt"] + 1))
-        overview.close()
+    overview = browser.new_page()
+    overview.goto(world.hub.url)
+    if world.people is not None:
+        overview.fill("#login", "ivo")
+        overview.fill("#password", PASSWORD)
+        overview.click("button")
+    expect(overview.locator(".station-reward .station-figure")).to_have_text(str(before["learnt"] + 1))
+    overview.close()
 
 
 def test_a_thumb_in_a_page_of_a_product_is_recorded(world: World, page: Page) -> None:
@@ -210,6 +223,61 @@ def test_nothing_is_sent_in_the_name_of_who_signs_in_to_the_product_later(world:
     page.keyboard.press("1")
     expect(page.locator("feedbackloop-rate #notice")).to_contain_text("somebody else has signed in meanwhile; load the page again")
     assert world.sizes() == before
+
+
+def test_a_request_that_is_replayed_with_its_token_counts_once(world: World) -> None:
+    sent = {"Authorization": f"Bearer {world.token()}"}
+    before = world.hub.get("/v1/status")["counts"]
+    with httpx.Client(base_url=world.hub.url, headers=sent) as stranger:
+        [pair] = stranger.get("/v1/queue", params={"limit": 1}).json()["pairs"]
+        for _ in range(3):
+            assert stranger.post("/v1/judgments", json={"pair_id": pair["pair_id"], "choice": "A"}).status_code == 202
+    world.hub.wait_for(lambda status: status["counts"]["judgments"] == before["judgments"] + 3 and sum(status["lag"].values()) == 0, 30)
+    after = world.hub.get("/v1/status")["counts"]
+    assert after["preferences"] - after["removed"] == before["preferences"] - before["removed"] + 1
+
+
+@pytest.mark.parametrize("world", ["required"], indirect=True)  # in open mode nobody is removed
+def test_a_recruiter_removed_in_the_middle_of_a_queue_is_told_so_and_the_elements_stop(
+    world: World, browser: BrowserContext, errors: list[str]
+) -> None:
+    product, people = world.product, world.people
+    recruiter = pseudonym(pseudonym_key(world.serving.settings.common), "recruiter", "Lea")
+    assert people is not None
+    people.add("lea", "Lea", None, recruiter, ["recruiter"])
+    product.recruiter, product.answered = "Lea", None
+    page = browser.new_page()
+    page.goto(f"{product.origin}/")
+    rater, thumbs = page.locator("feedbackloop-rate"), page.locator("feedbackloop-thumbs")
+    expect(rater.locator("#pair")).to_be_visible()
+    rater.locator("#first").click()
+    with page.expect_response(lambda answer: answer.url.endswith("/v1/judgments") and answer.status == 202):
+        page.keyboard.press("1")
+
+    def code_of_a_new_token() -> str | None:
+        try:
+            product.client.widget_token("Lea", product.origin)
+        except APIError as error:
+            return error.code
+        return None
+
+    page.route("**/v1/queue*/**", lambda route: route.abort())  # so that it is the judgment which is refused first
+    page.route("**/v1/queue?*", lambda route: route.abort())
+    people.remove("lea")
+    wait_until(code_of_a_new_token, lambda code: code == "recruiter_removed")  # of serving
+    wait_until(lambda: world.hub.hub.access.state, lambda state: state is not None and state.is_removed(recruiter))
+    page.keyboard.press("1")
+    expect(rater.locator("#empty-title")).to_have_text("You cannot rate here")
+    expect(rater.locator("#notice")).to_have_text("Judgments that came too late to count: 1")
+    thumbs.get_by_role("button", name="Good reply").click()
+    expect(thumbs.get_by_role("status")).to_contain_text("You cannot rate here.")
+    page.unroute_all()
+    page.reload()
+    expect(rater.locator("#empty-title")).to_have_text("You cannot rate here")  # there is no token any more
+    theirs = [each for each in world.serving.events("feedback.judgments") if getattr(each, "recruiter", "") == recruiter]
+    assert len(theirs) == 1, "what was accepted stays"
+    page.close()
+    errors.clear()  # the browser logs each refusal
 
 
 def test_a_page_of_the_product_can_ask_for_nothing_else(world: World, page: Page, errors: list[str]) -> None:

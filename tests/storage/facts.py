@@ -58,7 +58,7 @@ from storage.events import (
 from storage.events.texts import with_texts
 from storage.events.wire import encode
 from storage.strata import stratum_of
-from storage.texts.sealed import Cipher, TextKey
+from storage.texts.sealed import Cipher, TextKey, group_bytes
 from storage.warehouse.entries import Applied, Entry, Partition
 from storage.warehouse.warehouse import Warehouse
 
@@ -362,11 +362,16 @@ def one_of_each() -> list[Event]:
 
 
 def sealed(event: Kind, key: TextKey) -> Kind:
-    """The event with its texts and vectors sealed under the key."""
+    """The event with its texts, vectors and groups sealed under the key."""
     cipher = Cipher(key)
     closed = with_texts(event, lambda text: cipher.seal(text.encode(), "t"))
-    vectors = {side: cipher.seal(unpack(getattr(event, side)).tobytes(), "v") for side in "ab"} if isinstance(event, PairEmbedded) else {}
-    return closed.model_copy(update=vectors)
+    if isinstance(event, PairEmbedded):
+        return closed.model_copy(update={side: cipher.seal(unpack(getattr(event, side)).tobytes(), "v") for side in "ab"})
+    if isinstance(event, GroupsRecorded):
+        return closed.model_copy(
+            update={"groups": {name: cipher.seal(group_bytes(name, group), "g") for name, group in event.groups.items()}}
+        )
+    return closed
 
 
 def joined(events: Iterable[Event]) -> set[tuple[UUID, str]]:

@@ -17,7 +17,22 @@ from storage.warehouse.erasure import COVERED_BY
 from storage.warehouse.verify import verify
 from storage.warehouse.warehouse import Warehouse
 from tests.profiles import examples
-from tests.storage.facts import Log, apply, erasure, features, groups, id_of, joined, judgment, outcome, pair, reply, rewrite, sealed, thumb
+from tests.storage.facts import (
+    Log,
+    apply,
+    erasure,
+    features,
+    groups,
+    id_of,
+    joined,
+    judgment,
+    outcome,
+    pair,
+    reply,
+    rewrite,
+    sealed,
+    thumb,
+)
 
 KEYS = [TextKey(f"{number:016d}", bytes(32)) for number in range(9)]
 TOPICS: list[list[Event]] = [
@@ -102,16 +117,18 @@ def test_a_recruiter_takes_along_judgments_and_rewrites_and_the_conversation_sta
 
 
 def test_keys_go_with_the_texts_that_are_about_the_person_and_no_others(tmp_path: Path) -> None:
-    conversation, reason, edit = KEYS[:3]
+    conversation, reason, edit, record = KEYS[:4]
     events = [
         sealed(reply(2), conversation),
         sealed(pair(2), conversation),
         sealed(features(2), conversation),
         sealed(judgment(2, "B", reason="too late"), reason),
         sealed(rewrite(2, "r-2"), edit),
+        sealed(groups("c-2"), record),
+        sealed(groups("c-3"), KEYS[4]),
         sealed(pair(102, conversation_id="conversation-2", drawn="edited"), conversation),
     ]
-    for name, gone in (("candidate", {conversation.kid, reason.kid, edit.kid}), ("recruiter", {edit.kid})):
+    for name, gone in (("candidate", {conversation.kid, reason.kid, edit.kid, record.kid}), ("recruiter", {edit.kid})):
         with Warehouse.open(tmp_path / f"{name}.duckdb") as warehouse:
             apply(warehouse, Log(), *events, erasure("candidate", "c-2") if name == "candidate" else erasure("recruiter", "r-2"))
             assert {row["name"] for row in warehouse.query("erased").to_pylist() if row["what"] == "key"} == gone
@@ -137,9 +154,18 @@ def test_a_recruiters_rewrite_that_came_with_its_original_goes_with_the_recruite
 
 def test_erased_events_with_a_plain_text_are_counted(tmp_path: Path) -> None:
     with Warehouse.open(tmp_path / "w.duckdb") as warehouse:
-        apply(warehouse, Log(), reply(1), judgment(1), thumb(1), judgment(1, "B", reason="late"), pair(1), erasure("candidate", "c-1"))
+        said = [
+            reply(1),
+            judgment(1),
+            thumb(1),
+            judgment(1, "B", reason="late"),
+            pair(1),
+            groups("c-1"),
+            groups("c-1", event_id=id_of("none"), groups={}),
+        ]
+        apply(warehouse, Log(), *said, erasure("candidate", "c-1"))
         plain = {row["name"] for row in warehouse.query("erased").to_pylist() if row["what"] == "plain"}
-        assert plain == {str(event.event_id) for event in (reply(1), judgment(1, "B"), pair(1))}
+        assert plain == {str(event.event_id) for event in (reply(1), judgment(1, "B"), pair(1), groups("c-1"))}
 
 
 def test_a_crash_in_the_middle_leaves_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

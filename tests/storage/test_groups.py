@@ -25,6 +25,7 @@ EVALUATION = next(n for n in range(10, 80) if stratum_of(f"conversation-{n}") ==
 READERS = {  # the only files that name the tables or events; the rest of the project cannot read groups
     "storage/events/__init__.py",
     "storage/events/outcomes.py",
+    "storage/events/upcasters.py",
     "storage/snapshots/snapshot.py",
     "storage/warehouse/erasure.py",  # a candidate's rows go
     "storage/warehouse/migrations/0006_outcomes.sql",
@@ -34,9 +35,11 @@ READERS = {  # the only files that name the tables or events; the rest of the pr
     "storage/warehouse/queries/groups_overdue.sql",  # ends them
     "storage/warehouse/queries/known_ids.sql",
     "storage/warehouse/queries/outcomes_between.sql",
+    "storage/warehouse/queries/text_keys.sql",  # which keys there are
     "streams/bus/topics.py",
     "streams/client_events.py",
     "streams/intake.py",
+    "streams/privacy/sealing.py",
     "trainers/audits/outcomes/tables.py",
 }
 NAMES = re.compile(r"groups_recorded|outcome_recorded|GroupsRecorded|OutcomeRecorded|groups_frozen|outcomes_between")

@@ -18,18 +18,19 @@ from pydantic import TypeAdapter, ValidationError
 
 from storage.errors import ConfigurationError, TextLost
 from storage.events import MAX_TEXT, Text, Vector, pack
-from storage.events.fields import MAX_TOKEN
+from storage.events.fields import MAX_NAME, MAX_TOKEN, Group
 from storage.events.tokens import MARK, TOKEN
 from storage.events.wire import decode, encode
 from storage.settings import Common, Settings
 from storage.texts.keys import SQLiteTextKeys, text_keys
-from storage.texts.sealed import Cipher, TextKey, kid_of
+from storage.texts.sealed import GROUP_BYTES, Cipher, TextKey, group_bytes, kid_of, said_by
 from storage.texts.texts import PLAIN, Texts
 from storage.warehouse.rows import row_of
 from tests.storage.facts import features, one_of_each, pair, reply, sealed
 
 TEXT: TypeAdapter[str] = TypeAdapter(Text)
 VECTOR: TypeAdapter[str] = TypeAdapter(Vector)
+GROUP: TypeAdapter[str] = TypeAdapter(Group)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=300)
 
 
@@ -80,6 +81,15 @@ def test_a_token_opens_neither_under_another_key_nor_as_another_kind() -> None:
             cipher.open(told)
 
 
+def test_the_length_of_a_sealed_group_does_not_say_which_it_is() -> None:
+    cipher = Cipher(TextKey.new())
+    tokens = [cipher.seal(group_bytes("sex", group), "g") for group in ("male", "female", "x" * GROUP_BYTES)]
+    assert len({len(token) for token in tokens}) == 1
+    assert cipher.seal(group_bytes("age", "male"), "g") != tokens[0]
+    assert GROUP.validate_python(cipher.seal(group_bytes("a" * 128, "\U0001f600" * MAX_NAME), "g"))
+    assert [said_by(token, cipher.open(token)) for token in tokens] == ["male", "female", "x" * GROUP_BYTES]
+
+
 def test_a_key_does_not_show_its_secret() -> None:
     key = TextKey.new()
     assert key.secret.hex() not in f"{key} {key!r}"
@@ -97,14 +107,15 @@ def test_the_longest_text_fits_into_an_event_when_sealed_and_no_plain_one_is_lon
 @pytest.mark.parametrize(
     "typed", [MARK, f"{MARK}t1:", f"{MARK}t1:{'k' * 16}:not base64", f"{MARK}x1:{'k' * 16}:AAAA", f"{MARK} {'a' * 99}"]
 )
-def test_what_begins_like_a_token_and_is_none_is_neither_text_nor_vector(typed: str) -> None:
-    for adapter in (TEXT, VECTOR):
+def test_what_begins_like_a_token_and_is_none_is_neither_text_nor_vector_nor_group(typed: str) -> None:
+    for adapter in (TEXT, VECTOR, GROUP):
         with pytest.raises(ValidationError, match=r"U\+0002"):
             adapter.validate_python(typed)
 
 
 @pytest.mark.parametrize(
-    "event", [reply(1), pair(1), features(1), *(e for e in one_of_each() if e.kind in ("ResponseRated", "ResponseEdited"))]
+    "event",
+    [reply(1), pair(1), features(1), *(e for e in one_of_each() if e.kind in ("ResponseRated", "ResponseEdited", "GroupsRecorded"))],
 )
 def test_a_sealed_event_passes_the_wire_and_opens_to_what_it_was(event: Any, keys: SQLiteTextKeys) -> None:
     closed = decode(encode(sealed(event, added(keys))))

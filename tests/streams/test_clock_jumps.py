@@ -8,6 +8,7 @@ import pytest
 
 from storage.artifacts import Artifacts
 from storage.events import DuelDecided, ReviewDecided
+from storage.texts.texts import PLAIN
 from storage.warehouse.warehouse import Warehouse
 from streams.stations.duel import next_event
 from streams.versions import BASE, Versions, fold, promotions, step, version_name
@@ -32,7 +33,7 @@ def in_its_duel(evaluated_at: datetime) -> Versions:
 
 
 def decided(versions: Versions, warehouse: Warehouse, folder: Path, now: datetime) -> DuelDecided | None:
-    found = next_event(versions, warehouse, Artifacts(str(folder)), lambda version: ("product",), now)
+    found = next_event(versions, warehouse, Artifacts(str(folder)), PLAIN, lambda version: ("product",), now)
     assert found is None or isinstance(found, DuelDecided)
     return found
 

@@ -9,6 +9,7 @@ import pytest
 
 from storage.errors import InputRefused
 from storage.events import GroupsRecorded, OutcomeRecorded
+from storage.texts.texts import PLAIN
 from storage.warehouse.warehouse import Warehouse
 from tests.storage.facts import Log, apply, at, id_of, reply
 from trainers.audits.outcomes.tables import OutcomesTable, outcomes_table
@@ -41,7 +42,7 @@ def house(tmp_path: Path) -> Iterator[tuple[Warehouse, Log]]:
 
 def found(house: tuple[Warehouse, Log], *events: GroupsRecorded | OutcomeRecorded, **arguments: Any) -> OutcomesTable:
     apply(*house, *events)
-    return outcomes_table(house[0], *JANUARY, **arguments)
+    return outcomes_table(house[0], PLAIN, *JANUARY, **arguments)
 
 
 def test_required_tables_come_first_and_people_of_unknown_groups_are_counted_in_each(house: tuple[Warehouse, Log]) -> None:
@@ -83,9 +84,9 @@ def test_days_are_included_whole_and_sources_only_where_named(house: tuple[Wareh
     apply(*house, *(outcome(f"p{n}", True, decided_at=moment) for n, moment in enumerate(moments)))
     table = found(house, outcome("s", True, source="simulation"))
     assert (table.applications, table.sources) == (2, ("product",))
-    assert outcomes_table(house[0], *JANUARY, ("simulation", "product")).applications == 3
+    assert outcomes_table(house[0], PLAIN, *JANUARY, ("simulation", "product")).applications == 3
     with pytest.raises(InputRefused, match="before from"):
-        outcomes_table(house[0], date(2026, 2, 1), date(2026, 1, 1))
+        outcomes_table(house[0], PLAIN, date(2026, 2, 1), date(2026, 1, 1))
 
 
 def test_the_median_is_that_of_the_full_sample_and_a_score_at_it_is_not_above(house: tuple[Warehouse, Log]) -> None:

@@ -8,5 +8,6 @@ FROM (
     UNION ALL SELECT reason FROM response_rated
     UNION ALL SELECT "comment" FROM response_rated
     UNION ALL SELECT edited FROM response_edited
+    UNION ALL SELECT unnest(map_values("groups"::JSON::MAP(VARCHAR, VARCHAR))) FROM groups_recorded
 )
 WHERE starts_with(token, chr(2))

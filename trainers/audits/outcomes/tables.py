@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from statistics import median
 
-import orjson
 from pydantic import BaseModel, ConfigDict
 
 from storage.errors import InputRefused
 from storage.events import Source
+from storage.texts.texts import Texts
 from storage.warehouse.warehouse import Warehouse
 from trainers.audits.outcomes.impact_ratio import Basis, Category, Count, RatioTable, ratio_table
 
@@ -84,8 +84,8 @@ class Decision:
     groups: Mapping[str, str]
 
 
-def outcomes_table(warehouse: Warehouse, since: date, until: date, sources: Sequence[Source] = ("product",)) -> OutcomesTable:
-    """The tables of the decisions made from ``since`` to ``until``, both included, in UTC.
+def outcomes_table(warehouse: Warehouse, texts: Texts, since: date, until: date, sources: Sequence[Source] = ("product",)) -> OutcomesTable:
+    """The tables of the decisions made from ``since`` to ``until``, both included, in UTC. ``texts`` opens the groups of candidates.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def outcomes_table(warehouse: Warehouse, since: date, until: date, sources: Sequ
             selected=row["selected"],
             score=row["score"],
             decided_at=row["decided_at"].astimezone(UTC),
-            groups=known_groups(orjson.loads(row["groups"]) if row["groups"] else {}),
+            groups=known_groups(texts.groups(row["groups"])),
         )
         for row in rows
     ]
