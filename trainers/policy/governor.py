@@ -3,15 +3,14 @@
 Every few steps the policy answers the same prompts with the same random numbers. It is scored by the reward that is optimised and by a
 second one, of other features and other recruiters' judgments, which nothing optimises. A policy that exploits errors of the first reward
 keeps gaining by it and loses by the second (Gao, Schulman and Hilton 2022, arXiv:2210.10760). The policy at the second reward's peak is
-kept, or a later one that is not measurably below it.
+kept.
 
-What is measured is a fall: the mean difference between two checks' rewards, paired by prompt. Its variance is that over prompts, plus that
-over fits of the second reward to resampled judgments, which may be far larger.
-
-The stopping rule is a sequential test. The prompts are split in halves. At each check, the best earlier policy is chosen on one half; on
-the other, a one-sided test asks whether the present policy is worse than it. With K checks in the whole training, each test has level
-alpha / K. If the policy is never worse than it was before, the probability that a training is ever stopped is at most alpha, whatever the
-dependence between checks (Bonferroni); ``python -m benchmarks.policy --only governor`` simulates it.
+The stopping rule is a sequential test of a fall: of the mean difference between two checks' rewards, paired by prompt. Its variance is that
+over prompts, plus that over fits of the second reward to resampled judgments, which may be far larger. The prompts are split in halves. At
+each check, the best earlier policy is chosen on one half; on the other, a one-sided test asks whether the present policy is worse than it.
+With K checks in the whole training, each test has level alpha / K. If the policy is never worse than it was before, the probability that a
+training is ever stopped is at most alpha, whatever the dependence between checks (Bonferroni);
+``python -m benchmarks.policy --only governor`` simulates it.
 """
 
 from collections.abc import Sequence
@@ -90,7 +89,7 @@ class Governor:
         """The index of the check whose policy is kept."""
         if self.second is None:
             return len(self.points) - 1
-        return kept_check(np.array(self.seconds))
+        return int(np.argmax([np.mean(fits[0]) for fits in self.seconds]))
 
     @property
     def curve(self) -> tuple[CurvePoint, ...]:
@@ -118,24 +117,12 @@ class Governor:
         self.proxies, self.seconds = state["proxies"], state["seconds"]
 
 
-def kept_check(seconds: np.ndarray) -> int:
-    """The last check that is not measurably below the one with the greatest second reward: by less than one standard error.
-
-    Parameters
-    ----------
-    seconds : the second reward of each check's replies by each fit, ``(checks, m, prompts)``
-    """
-    peak = int(np.argmax(seconds[:, 0].mean(axis=1)))
-    later = range(len(seconds) - 1, peak, -1)
-    return next((check for check in later if _fall(seconds[peak], seconds[check])[0] < _fall(seconds[peak], seconds[check])[1]), peak)
-
-
 def worse_than_best(seconds: np.ndarray) -> float:
     """The p-value of the hypothesis that the last policy is no worse than the earlier one that is best on the first half of the prompts.
 
     Parameters
     ----------
-    seconds : as for :func:`kept_check`, at least two checks
+    seconds : the second reward of each check's replies by each fit, ``(checks, m, prompts)``; at least two checks
     """
     first, other = seconds[:, :, ::2], seconds[:, :, 1::2]
     best = int(np.argmax(first[:-1, 0].mean(axis=1)))
