@@ -212,7 +212,7 @@
         this.#count(found);
       } catch (problem) {
         if (problem instanceof Ended) this.#end();
-        else this.notice = "No pairs could be fetched: " + problem.message;
+        else if (!this.#closed) this.notice = "No pairs could be fetched: " + problem.message;
       } finally {
         this.#fetching = false;
       }

@@ -17,8 +17,7 @@ class InterventionMade(Event):
 
     The event holds no text, since the text may be what must not be logged. ``about`` is the ``event_id`` of the reply, pair, judgment or
     rating concerned; None if there is none, as for a message that got no reply. ``conversation_id`` is None for judgments, which name a
-    pair only, and for requests that are not to be logged. ``times`` counts the messages, sentences or identifiers in which ``finding``
-    occurred.
+    pair only. ``times`` counts the messages, sentences or identifiers in which ``finding`` occurred.
     """
 
     kind: Literal["InterventionMade"] = "InterventionMade"

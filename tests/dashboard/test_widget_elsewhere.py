@@ -253,6 +253,7 @@ def test_a_recruiter_removed_in_the_middle_of_a_queue_is_told_so_and_the_element
     rater.locator("#first").click()
     with page.expect_response(lambda answer: answer.url.endswith("/v1/judgments") and answer.status == 202):
         page.keyboard.press("1")
+    expect(rater.locator("#pair")).to_be_visible()  # the next one
 
     def code_of_a_new_token() -> str | None:
         try:
