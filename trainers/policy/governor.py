@@ -1,9 +1,9 @@
 """Stops a training that games its reward, and keeps the policy from before it did.
 
 Every few steps the policy answers the same prompts with the same random numbers. It is scored by the reward that is optimised and by a
-second one, of other features and other recruiters' judgments, which nothing optimises. A policy that exploits errors of the first reward
-keeps gaining by it and loses by the second (Gao, Schulman and Hilton 2022, arXiv:2210.10760). The policy at the second reward's peak is
-kept.
+second one, with more features and fitted to other recruiters' judgments, which nothing optimises. A policy that exploits errors of the
+first reward keeps gaining by it and loses by the second (Gao, Schulman and Hilton 2022, arXiv:2210.10760). The policy at the second
+reward's peak is kept.
 
 The stopping rule is a sequential test of a fall: of the mean difference between two checks' rewards, paired by prompt. Its variance is that
 over prompts, plus that over fits of the second reward to resampled judgments, which may be far larger. The prompts are split in halves. At

@@ -1,4 +1,4 @@
-"""A second opinion on the policy during training: a reward of other features, fitted to judgments that the first one has not seen.
+"""A second opinion on the policy during training: a reward with more features, fitted to judgments that the first one has not seen.
 
 It is never optimised, and is fitted to other recruiters' judgments, so a policy that gains by the errors of the first reward does not gain
 by it. The features are the embedding of the first reward and, besides, words and pairs of words of the reply, weighted by TF-IDF, and its
