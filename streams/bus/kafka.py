@@ -17,6 +17,7 @@ from kafka.errors import KafkaError, OffsetOutOfRangeError
 from kafka.structs import OffsetAndMetadata
 
 from storage.errors import ConfigurationError, OffsetLost, Overloaded
+from streams.bus.kafka_client import connect
 from streams.bus.kafka_settings import KafkaSettings
 from streams.bus.protocol import Logged, Partition, Position, Record
 
@@ -135,7 +136,8 @@ class KafkaBus:
 
     def _producer_within(self, deadline: float) -> Any:
         if self._producer is None:
-            self._producer = KafkaProducer(
+            self._producer = connect(
+                KafkaProducer,
                 **self._options,
                 acks="all",
                 enable_idempotence=True,
@@ -172,7 +174,9 @@ class KafkaBus:
 
     def _admin_client(self) -> Any:
         if self._admin is None:
-            self._admin = KafkaAdminClient(**self._options, request_timeout_ms=REQUEST_TIMEOUT, bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT)
+            self._admin = connect(
+                KafkaAdminClient, **self._options, request_timeout_ms=REQUEST_TIMEOUT, bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT
+            )
         return self._admin
 
     @contextmanager
@@ -203,7 +207,8 @@ class _Reader:
     """A consumer and its positions."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        self._consumer = KafkaConsumer(
+        self._consumer = connect(
+            KafkaConsumer,
             **options,
             group_id=None,
             enable_auto_commit=False,

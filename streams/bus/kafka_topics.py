@@ -9,6 +9,7 @@ from kafka.errors import KafkaError
 
 from storage.errors import ConfigurationError, NotReachable
 from streams.bus.kafka import MAX_MESSAGE_BYTES
+from streams.bus.kafka_client import connect
 from streams.bus.kafka_settings import KafkaSettings
 from streams.bus.text_keys import COMPACTION_LAG, SEGMENT, TOMBSTONES_KEPT
 from streams.bus.topics import TEXT_KEYS, TOPICS, Topic
@@ -40,7 +41,7 @@ def create_topics(servers: str, settings: KafkaSettings) -> dict[str, str]:
         A topic has more partitions than the table says, or the broker refuses.
     """
     try:
-        admin = KafkaAdminClient(**settings.options(servers), request_timeout_ms=10_000, bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT)
+        admin = connect(KafkaAdminClient, **settings.options(servers), request_timeout_ms=10_000, bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT)
     except KafkaError as error:
         advice = "see username and password in [kafka]" if settings.username else "start the broker ('make kafka' starts a local one)"
         if (complaint := settings.tls_complaint(servers)) is not None:

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from dashboard.status.integrity import IntegrityReadings
 from dashboard.status.readings import Readings, Sources
 from storage.artifacts import Artifacts
 from storage.events import Response, TrainingRequested
@@ -296,7 +297,7 @@ def test_who_wrote_a_response_may_not_judge_it_and_odd_judgments_are_shown(hub: 
     assert sum(each["fine"] + each["flagged"] + each["unchecked"] for each in found["recruiters"]) == found["checked"]
 
 
-def test_votes_are_checked_once_until_something_is_logged(hub: RunningHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_votes_are_checked_once_until_something_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     times: list[int] = []
 
     def counted(judgments: Sequence[Given]) -> list[Verdict]:
@@ -304,10 +305,11 @@ def test_votes_are_checked_once_until_something_is_logged(hub: RunningHub, monke
         return verdicts(judgments)
 
     monkeypatch.setattr("dashboard.status.integrity.verdicts", counted)
-    hub.world.chat(1)
-    hub.wait_for(lambda status: sum(status["lag"].values()) == 0)
-    found = [hub.get("/v1/integrity") for _ in range(3)]
-    assert found[0] == found[1] == found[2]
-    assert len(times) == 1
-    hub.client.post("/v1/judgments", json={"pair_id": str(uuid4()), "recruiter": "Ben", "choice": "A"})
-    wait_until(lambda: hub.get("/v1/integrity")["checked"], lambda checked: checked == found[0]["checked"] + 1)
+    log = facts.Log()
+    with Warehouse.open(tmp_path / "warehouse.duckdb") as warehouse:
+        facts.apply(warehouse, log, facts.pair(1), facts.judgment(1))
+        readings = IntegrityReadings(warehouse)
+        assert [readings.take().checked for _ in range(3)] == [1, 1, 1]
+        facts.apply(warehouse, log, facts.judgment(2))
+        assert [readings.take().checked for _ in range(2)] == [2, 2]
+    assert times == [1, 2]

@@ -14,6 +14,7 @@ from dashboard.pages.overview import lead
 from dashboard.status.models import Status
 from storage.settings import Settings
 from storage.warehouse.warehouse import Warehouse
+from streams.bus import kafka, outbox
 from streams.health import listen
 from tests.dashboard.small_world import wait_until
 from tests.storage.facts import Log, apply, judgment, pair
@@ -24,8 +25,11 @@ NOWHERE = "kafka://127.0.0.1:9"
 
 
 @pytest.fixture
-def client(tmp_path: Path) -> Iterator[httpx.Client]:
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
     """A client of a hub without a broker, whose warehouse holds two pairs and a waiting judgment."""
+    monkeypatch.setattr(outbox, "TIMEOUT", 1.0)  # seconds: its thread ends with the test
+    monkeypatch.setattr(outbox, "DRAIN_TIMEOUT", 0.1)
+    monkeypatch.setattr(kafka, "BOOTSTRAP_TIMEOUT", 500)  # milliseconds
     with Warehouse.open(tmp_path / "warehouse.duckdb") as warehouse:
         apply(warehouse, Log(), pair(1), pair(2), judgment(1))
     settings = Settings.read(tmp_path, environ={}).with_values({"home": tmp_path, "bus": NOWHERE}, kafka={"outbox_mb": 1})

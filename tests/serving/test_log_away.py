@@ -9,6 +9,7 @@ import pytest
 
 from serving.app import create_app
 from storage.settings import Settings
+from streams.bus import kafka, outbox
 from streams.bus.sqlite import SQLiteBus
 from tests.serving.conftest import StartApp
 from tests.serving.openai.stand_in import StandIn
@@ -25,7 +26,10 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def url(start_app: StartApp, settings: Settings) -> Iterator[str]:
+def url(start_app: StartApp, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr(outbox, "TIMEOUT", 1.0)  # seconds: its thread ends with the test
+    monkeypatch.setattr(outbox, "DRAIN_TIMEOUT", 0.1)
+    monkeypatch.setattr(kafka, "BOOTSTRAP_TIMEOUT", 500)  # milliseconds
     upstream = StandIn()
     with start_app(upstream.app()) as behind:
         section = {"url": f"{behind}/v1/", "model": "great-1"}

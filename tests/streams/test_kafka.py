@@ -46,6 +46,25 @@ def bus(empty_kafka: str) -> Iterator[Bus]:
         yield opened
 
 
+def test_attempts_to_reach_an_absent_broker_leave_no_thread_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_bus, "BOOTSTRAP_TIMEOUT", 200)
+    monkeypatch.setattr(kafka_bus, "RETRY_FOR", 0.1)
+    monkeypatch.setattr(kafka_topics, "BOOTSTRAP_TIMEOUT", 200)
+    before = set(threading.enumerate())
+    with closing(open_bus("kafka://127.0.0.1:9")) as away:
+        for ask in (
+            lambda: away.read({Partition(PAIRS.name, 0): -1}, limit=1, wait=0),
+            lambda: away.bounds([PAIRS.name]),
+            lambda: away.marked("reader"),
+            lambda: away.publish([Record(PAIRS.name, b"", b"1")], timeout=0.2),
+        ):
+            with pytest.raises(Overloaded):
+                ask()
+    with pytest.raises(NotReachable):
+        create_topics("127.0.0.1:9", KafkaSettings())
+    until(lambda: set(threading.enumerate()) <= before)
+
+
 def test_a_key_keeps_its_order_in_one_of_several_partitions(bus: Bus) -> None:
     bus.publish([Record(PAIRS.name, f"key {i % 20}".encode(), str(i).encode()) for i in range(200)], timeout=20)
     entries = []
