@@ -67,9 +67,7 @@ log = logging.getLogger(__name__)
 
 SHUTDOWN_TIMEOUT = 2  # seconds for responses in flight to finish
 STANDBY_LIMIT = 1 << 30  # bytes of weights; the champion before a larger one is loaded when a rollback needs it
-SWITCH_INTERVAL = (
-    0.0005  # seconds: at Python's 5 ms, the generation thread often waits that long for the interpreter between two operations
-)
+SWITCH_INTERVAL = 0.0005  # seconds: at Python's 5 ms, the generation thread often waits that long between two operations
 PAIRING_SHUTDOWN_TIMEOUT = 1.0  # seconds for second responses in flight, after that
 
 
