@@ -51,7 +51,7 @@ class EvaluationSettings(BaseModel):
     audit_prompts: str | None = None
     audit_axes: Annotated[tuple[Axis, ...], Field(min_length=1)] = AXES
     audit_pairs: Annotated[int, Field(ge=4)] = 96
-    audit_pairs_max: Annotated[int, Field(ge=4)] = 320
+    audit_pairs_max: Annotated[int, Field(ge=4)] = 640
     audit_difference: Annotated[float, Field(gt=0, lt=1)] = 0.15
     audit_length_difference: Annotated[float, Field(gt=0)] = 0.15
     audit_change: Annotated[float, Field(gt=0, lt=1)] = 0.3
