@@ -35,6 +35,7 @@ MODELS = {"/v1/embeddings": "embedding", "/v1/rerank": "reward"}  # other paths:
 # Rules that no JSON schema can state: the field by which an operation refuses a request that fits its schema, and why; 0 is any item.
 KEY_REUSED = "idempotency_key_reused"
 SEALED = "text begins with U+0002"  # in any text; the events' schemas, where it marks a sealed text, are frozen
+UNREADABLE = "without a visible character, or of letters of two scripts"
 UNNAMED = "not named, by a caller who may speak for more than one recruiter"
 CAPPED = "of a pair that as many recruiters have judged as may, or this one as often as may be"
 UNSTATED: dict[str, dict[str, str]] = {
@@ -58,6 +59,7 @@ UNSTATED: dict[str, dict[str, str]] = {
         "edited": "the text of the original",
         "prompt": "the characters of all messages together",
         "pair_id": CAPPED,
+        "recruiter": UNREADABLE,
     },
     "POST /v1/judgments": {"pair_id": CAPPED, "recruiter": UNNAMED},
     "GET /v1/queue": {"recruiter": UNNAMED},
