@@ -77,7 +77,8 @@ class KafkaBus:
             try:
                 reader.seek(after)
                 asked = time.monotonic()
-                found = reader.poll(max(deadline - asked, 0), limit) if wait else []
+                # Asking for the end waits behind the fetch in flight, up to half a second: not while there are entries.
+                found = reader.poll(max(deadline - asked, 0), limit) if wait or reader.has_entries else []
                 # Entries returned without waiting were prefetched, perhaps long ago: there may be more by now.
                 if 0 < len(found) < limit and time.monotonic() - asked < SECOND_POLL:
                     found += reader.poll(SECOND_POLL, limit - len(found))
@@ -236,6 +237,11 @@ class _Reader:
                 self._consumer.seek(TopicPartition(*partition), offset + 1)
                 self._next[partition] = offset + 1
                 self._buffered.pop(partition, None)
+
+    @property
+    def has_entries(self) -> bool:
+        """Whether entries are fetched that were not returned yet."""
+        return bool(self._buffered)
 
     def poll(self, wait: float, limit: int) -> list[Logged]:
         """Take from all partitions in equal shares: related events on different topics should be read together."""

@@ -27,7 +27,7 @@ EVENTS = st.one_of(
 
 
 @pytest.mark.processes
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(40))
 @given(batches=st.lists(st.lists(EVENTS, max_size=6), max_size=5), restart=st.integers(0, 5), opinions=st.integers(1, 3))
 def test_in_any_order_and_over_a_restart_the_counts_are_those_of_the_tables(
     batches: list[list[Event]], restart: int, opinions: int

@@ -2,6 +2,8 @@
 
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -25,7 +27,7 @@ from storage.strata import conversation_of, stratum_of
 from streams.bus.open import bus_of
 from tests.dashboard.evaluated import report_on
 from tests.dashboard.small_world import SmallWorld
-from tests.deploy.test_cli import feedbackloop
+from tests.deploy.test_cli import ROOT, feedbackloop
 from trainers.audits.statistics.intervals import Interval
 from trainers.evaluation.contender import model_ref
 from trainers.evaluation.policies import PolicyReward, PolicyRewards
@@ -215,3 +217,9 @@ def test_bad_input_ends_the_command_with_code_2_and_one_line(tmp_path: Path) -> 
         assert done.returncode == 2
         assert said in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+def test_names_are_looked_up_without_loading_the_heavy_libraries() -> None:
+    program = "import sys, deploy.cli.contenders, deploy.cli.evaluation_data; print(sorted({'torch', 'transformers'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"

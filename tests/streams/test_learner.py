@@ -431,8 +431,8 @@ def test_a_learner_killed_at_any_moment_misses_nothing_and_learns_nothing_twice(
             process.start()
             (partition,) = bus.bounds([REWARD.name])
             for i in range(kill * 60 + 1, kill * 60 + 61, 5):
-                publish(bus, *(joined(i + j) for j in range(5)))
                 last = bus.bounds([REWARD.name])[partition][1] - 1
+                publish(bus, *(joined(i + j) for j in range(5)))
                 if i % 20 == 1:  # somewhere between two updates
                     assert bus.read({partition: last}, limit=1, wait=30)
             os.kill(process.pid or 0, signal.SIGKILL)

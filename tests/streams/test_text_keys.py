@@ -110,7 +110,8 @@ def test_keys_are_found_by_every_process_as_soon_as_they_are_added(process: Proc
     assert [other.get(key.kid) for key in keys[:100]] == keys[:100]
     other.add(keys[100:])
     assert [one.get(key.kid) for key in keys] == keys
-    assert [process().get(key.kid) for key in keys] == keys
+    later = process()
+    assert [later.get(key.kid) for key in keys] == keys
     assert one.missing([key.kid for key in keys] + ["never-was"]) == {"never-was"}
 
 

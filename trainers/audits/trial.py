@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -17,12 +17,14 @@ from trainers.audits.evidence import judged, reward_spread, stored_features, tra
 from trainers.audits.settings import EvaluationSettings
 from trainers.data.preference import Preference
 from trainers.features.embedding import Embedding, Item
-from trainers.models.policy import Policy, load_policy
 from trainers.reward.guarded import without_floor
 from trainers.reward.online.learn import Head
 from trainers.reward.online.settings import HeadSettings
 from trainers.reward.panel import Judged, Panel, fit_panel, scaled
 from trainers.reward.reward import Reward, spread_of
+
+if TYPE_CHECKING:
+    from trainers.models.policy import Policy  # torch takes seconds to import, and wrong arguments of a command end it before that
 
 EMBED_BATCH = 128  # texts embedded between two progress reports
 
@@ -34,7 +36,9 @@ class ModelRef:
     ref: str
     adapter: Path | None = None
 
-    def load(self) -> Policy:
+    def load(self) -> "Policy":
+        from trainers.models.policy import load_policy
+
         return load_policy(self.ref, self.adapter)
 
 
@@ -50,7 +54,7 @@ class Models:
         self.refs = {"challenger": challenger, "champion": champion, "base": base}
         self._loaded: dict[ModelRef, Policy] = {}  # the last used one last
 
-    def get(self, name: str) -> Policy:
+    def get(self, name: str) -> "Policy":
         """The model named ``challenger``, ``champion`` or ``base``; do not keep it beyond its use."""
         ref = self.refs[name]
         policy = self._loaded.pop(ref, None)
@@ -64,15 +68,15 @@ class Models:
         self._loaded.clear()
 
     @property
-    def challenger(self) -> Policy:
+    def challenger(self) -> "Policy":
         return self.get("challenger")
 
     @property
-    def champion(self) -> Policy:
+    def champion(self) -> "Policy":
         return self.get("champion")
 
     @property
-    def base(self) -> Policy:
+    def base(self) -> "Policy":
         return self.get("base")
 
 
