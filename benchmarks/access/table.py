@@ -7,6 +7,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement("keys", keys.figures),
     Measurement("integrity", integrity.figures),
     Measurement("widget", widget.figures),
-    Measurement("encryption", encryption.figures),
+    Measurement("encryption_sink", encryption.sink),
+    Measurement("encryption_latency", encryption.latency),
     Measurement("erasure", erasure.figures),
 )
