@@ -7,7 +7,6 @@ model or a non-loopback host fails fast, and ``/readyz`` says what the process i
 import asyncio
 import logging
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
@@ -27,8 +26,8 @@ from access.widget.script import widget_router
 from serving.api import add_routes, new_app
 from serving.duel import CurrentDuel, Duel
 from serving.models.backend import Backend
+from serving.models.generation import Options
 from serving.models.local import ChallengerModel, LocalBackend
-from serving.models.scheduler import Served
 from serving.models.table import upstream
 from serving.models.upstream_settings import SecondUpstreamSettings, UpstreamSettings
 from serving.online_reward import OnlineReward
@@ -62,12 +61,11 @@ from streams.privacy.settings import PrivacySettings
 from streams.pseudonyms import pseudonym_key
 from streams.settings import FeedbackCaps
 from trainers.features.settings import FeatureSettings
+from trainers.models.references import base_hash
 
 log = logging.getLogger(__name__)
 
 SHUTDOWN_TIMEOUT = 2  # seconds for responses in flight to finish
-STANDBY_LIMIT = 1 << 30  # bytes of weights; the champion before a larger one is loaded when a rollback needs it
-SWITCH_INTERVAL = 0.0005  # seconds: at Python's 5 ms, the generation thread often waits that long between two operations
 PAIRING_SHUTDOWN_TIMEOUT = 1.0  # seconds for second responses in flight, after that
 
 
@@ -79,7 +77,6 @@ def run(settings: Settings) -> None:
     ConfigurationError
         The host, port, model or upstream URL is not usable.
     """
-    sys.setswitchinterval(SWITCH_INTERVAL)
     section = settings.section("serving", ServingSettings)
     access = AccessSettings.of(settings)
     socket = listen(section.host, section.port, exposed=access.exposed)
@@ -130,17 +127,19 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
     if first.url:
         backend = upstream(first)
     else:
-        backend = local = LocalBackend(capacity=section.capacity, most_waiting=section.most_waiting)
+        options = Options(settings.common.model, section.threads, section.capacity)
+        backend = local = LocalBackend(options, most_waiting=section.most_waiting)
         promotions = Promotions(
             bus,
             Artifacts(settings.common.artifacts_url),
-            install=_installer(local, settings.common.model, section.threads),
-            install_challenger=_challenger_installer(local, duel, settings.common.model),
+            install=local.install,
+            install_challenger=_challenger_installer(local, duel),
             explain=local.explain,
             give_up=give_up or (lambda error: local.explain(str(error))),
             memory=settings.common.home / "serving" / "champion.json",
             admission=_admission(settings),
-            stand_by=_standby(local, settings.common.model),
+            stand_by=local.stand_by,
+            lost=lambda: local.lost,
         )
     rule = PairingRule(section.pairing_share, section.pairing_waiting, section.pairing_draws, section.pairing_temperature)
     ranker = Reranker(section.reward_model, settings)
@@ -201,83 +200,20 @@ def create_app(settings: Settings, *, bus: Bus | None = None, give_up: Callable[
 
 
 def _admission(settings: Settings) -> Admission:
-    def base_hash() -> str | None:
-        from trainers.models.references import base_hash as hash_of  # imports torch
-
-        return hash_of(settings.common.model)
-
     keys = Keys(settings.common.home, settings.section("attestation", AttestationSettings))
-    return Admission(Artifacts(settings.common.artifacts_url), keys, base_hash)
+    return Admission(Artifacts(settings.common.artifacts_url), keys, lambda: base_hash(settings.common.model))
 
 
-def _installer(backend: LocalBackend, model: str, threads: int) -> Callable[[str, Path | None], None]:
-    def install(version: str, adapter: Path | None) -> None:
-        import torch
-        from transformers.utils.logging import disable_progress_bar
-
-        disable_progress_bar()  # type: ignore[no-untyped-call]  # stderr is a log file, not a terminal
-        _import_transformers()
-        from trainers.models.policy import load_policy
-
-        torch.set_num_threads(threads)
-        before = backend.champion
-        backend.install(_loaded(backend, version) or Served(version, load_policy(model, adapter)))
-        backend.standby = before if before is not None and _is_small(before) else None
-        if adapter is None:
-            import peft  # noqa: F401  # takes seconds: else the first promotion would import it while candidates wait
-
-    return install
-
-
-def _standby(backend: LocalBackend, model: str) -> Callable[[str, Path | None], bool]:
-    def stand_by(version: str, adapter: Path | None) -> bool:
-        if backend.champion is None or not _is_small(backend.champion):
-            return False
-        from trainers.models.policy import load_policy
-
-        backend.standby = _loaded(backend, version) or Served(version, load_policy(model, adapter))
-        return True
-
-    return stand_by
-
-
-def _loaded(backend: LocalBackend, version: str) -> Served | None:
-    known = (backend.challenger, backend.champion, backend.standby)
-    return next((served for served in known if served is not None and served.version == version), None)
-
-
-def _is_small(served: Served) -> bool:
-    """Whether a second model of its size may stay in memory for a rollback."""
-    weights = sum(each.numel() * each.element_size() for each in served.policy.model.parameters())
-    return bool(weights <= STANDBY_LIMIT)
-
-
-def _challenger_installer(backend: LocalBackend, duel: CurrentDuel, model: str) -> Callable[[Challenger | None, Path | None], None]:
+def _challenger_installer(backend: LocalBackend, duel: CurrentDuel) -> Callable[[Challenger | None, Path | None], None]:
     def install(challenger: Challenger | None, adapter: Path | None) -> None:
         if challenger is None:
             duel.now = None
             backend.install_challenger(None)
             return
-        if backend.challenger is None or backend.challenger.version != challenger.version:
-            from trainers.models.policy import load_policy
-
-            backend.install_challenger(Served(challenger.version, load_policy(model, adapter)))
+        backend.install_challenger(challenger.version, adapter)
         duel.now = Duel(challenger.version, challenger.champion, ChallengerModel(backend, challenger.version), challenger.share)
 
     return install
-
-
-def _import_transformers() -> None:
-    """Import transformers' generation code without scikit-learn: a third of the cold start, and only assisted decoding uses it."""
-    from transformers import utils as typed
-
-    utils: Any = typed  # is_sklearn_available is not in the stubs
-    available = utils.is_sklearn_available
-    utils.is_sklearn_available = lambda: False
-    try:
-        import transformers.generation.candidate_generator  # noqa: F401
-    finally:
-        utils.is_sklearn_available = available
 
 
 class _Server(uvicorn.Server):

@@ -55,6 +55,7 @@ class Promotions:
     memory : file with the last champion, used at start-up if the log is down
     admission : decides by its record whether a promoted version may be served
     stand_by : called with the champion before and its adapter folder, to keep it loaded for a rollback; returns whether it did
+    lost : whether what was installed is not loaded any more, so that it has to be installed again
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Promotions:
         memory: Path,
         admission: Admission,
         stand_by: Callable[[str, Path | None], bool] = lambda name, adapter: False,
+        lost: Callable[[], bool] = lambda: False,
     ) -> None:
         self._bus = bus
         self._artifacts = artifacts
@@ -79,6 +81,7 @@ class Promotions:
         self._memory = memory
         self._admission = admission
         self._stand_by = stand_by
+        self._lost = lost
         self._events: list[Event] = []  # of KINDS, in the order of the log
         self._run_artifacts = RunArtifacts(artifacts)
         self._versions = Versions()
@@ -87,6 +90,7 @@ class Promotions:
         self._challenger: Challenger | None = None
         self._asked_to_stand_by: tuple[str, str | None] | None = None
         self._standing_by: tuple[str, str | None] | None = None  # verified and loaded: a rollback installs it at once
+        self._standby_adapter: Path | None = None
         self._retry_at = self._retry_challenger_at = 0.0
         self._last_logged = ""
         self._stopping = threading.Event()
@@ -119,6 +123,9 @@ class Promotions:
 
     def _poll(self, wait: float) -> None:
         """Read new events and install the champion. If the log is down, keep serving the last known champion."""
+        if self._serving is not None and self._lost():
+            self._serving = self._challenger = self._asked_to_stand_by = self._standing_by = None
+            self._retry_at = self._retry_challenger_at = 0.0
         try:
             while self._read(wait):  # drain the log before loading anything
                 wait = 0.0
@@ -186,7 +193,7 @@ class Promotions:
             return
         self._retry_challenger_at = time.monotonic() + RETRY_INTERVAL
         try:
-            self._install_challenger(wanted, None if wanted is None else self._artifacts.get(wanted.policy))
+            self._install_challenger(wanted, None if wanted is None else self._adapter_of(wanted.policy))
         except FeedbackLoopError as error:
             log.error("challenger %s draws no second responses yet: %s", wanted.version if wanted else "", error)
             return
@@ -205,8 +212,9 @@ class Promotions:
         name, policy = wanted
         try:
             self._admission.admit(name, self._versions)
-            if self._stand_by(name, None if policy is None else self._artifacts.get(policy)):
-                self._standing_by = wanted
+            adapter = self._adapter_of(policy)
+            if self._stand_by(name, adapter):
+                self._standing_by, self._standby_adapter = wanted, adapter
         except FeedbackLoopError as error:
             log.warning("a rollback to %s will be tried when it is needed, %s: %s", name, _kind_of(error), error)
 
@@ -221,6 +229,9 @@ class Promotions:
     def _policy_of(self, name: str) -> str | None:
         return None if name == BASE else self._versions.versions[name].evaluated.policy
 
+    def _adapter_of(self, policy: str | None) -> Path | None:
+        return None if policy is None else self._artifacts.get(policy)
+
     def _save(self, serving: tuple[str, str | None]) -> None:
         new = self._memory.with_suffix(".new")
         try:
@@ -231,8 +242,7 @@ class Promotions:
             log.warning("serving %s, but it could not be saved for a restart while the log is down: %s", serving[0], error)
 
     def _serve(self, name: str, policy: str | None) -> None:
-        loaded = (name, policy) == self._standing_by
-        self._install(name, None if policy is None or loaded else self._artifacts.get(policy))
+        self._install(name, self._standby_adapter if (name, policy) == self._standing_by else self._adapter_of(policy))
         log.info("serving version %s", name)
         self._serving, self._asked_to_stand_by, self._standing_by = (name, policy), None, None
 

@@ -95,7 +95,7 @@ RERANK = TypeAdapter(RerankRequest)
 class FieldRefused(InputRefused):
     """``InputRefused`` with OpenAI's error code."""
 
-    def __init__(self, message: str, field: str | None, code: str) -> None:
+    def __init__(self, message: str, field: str | None = None, code: str = "invalid_value") -> None:
         super().__init__(message, field)
         self.code = code
         self.status = 404 if code == "model_not_found" else 400

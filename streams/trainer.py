@@ -19,10 +19,10 @@ from storage.home import open_home
 from storage.settings import Common, Settings
 from storage.texts.texts import Texts
 from streams.bus.open import bus_of, keys_of
+from streams.child import Progress, in_child
 from streams.health import Check, HealthServer
 from streams.pseudonyms import pseudonym_key
 from streams.settings import TrainerSettings
-from streams.stations.child import Progress, in_child
 from streams.stations.contexts import TrainerContext
 from streams.stations.runner import Runner, stop_on_signals
 from streams.stations.table import consumers_of

@@ -15,6 +15,7 @@ from deploy.broker import Broker
 from streams.bus.kafka_settings import KafkaSettings
 from streams.bus.kafka_topics import create_topics
 from streams.bus.topics import TEXT_KEYS, TOPICS
+from tests.generation_thread import GenerationThread
 from tests.profiles import NIGHTLY, examples
 from tests.tiny_encoder import write_tiny_encoder
 
@@ -46,6 +47,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The user's cache folder is a temporary one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def generation_in_a_thread() -> Iterator[None]:
+    """Serving apps of this process generate in a thread of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("serving.models.generation_process.start_child", GenerationThread)
         yield
 
 

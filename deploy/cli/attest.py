@@ -101,7 +101,7 @@ def _keys(settings: Settings) -> Any:
 
 
 def _base_hash(model: str) -> str | None:
-    from trainers.models.references import base_hash  # imports torch
+    from trainers.models.references import base_hash
 
     return base_hash(model)
 

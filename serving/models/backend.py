@@ -1,6 +1,6 @@
 """The interface between the chat API and a language model.
 
-``local`` generates replies with transformers in this process; the upstreams call other servers.
+``local`` generates replies with transformers in a process beside this one; the upstreams call other servers.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence

@@ -1,27 +1,25 @@
-"""Local generation with transformers: one thread, continuous batching, and hot swap of the policies between decoding steps.
+"""Local generation with transformers, in a process of its own: see ``generation``.
 
-Champion and challenger of a duel are loaded together; each has batches of its own.
+The backend knows which versions are loaded there and hands requests on. If the process ends, its requests fail and it has :attr:`lost`
+its versions; installing one starts another process.
 """
 
 import asyncio
+import itertools
 import logging
 import threading
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from serving.models.backend import ALIASES, Answer, Choice, Delta, NotReady, Question, Unavailable, token_counts
-from serving.models.scheduler import Asked, Policies, Scheduler, Served
+from serving.models.generation import Ask, Cancel, Delivered, Options
+from serving.models.generation_process import GenerationProcess
 from serving.models.upstream import mapping
 from serving.openai.messages import TEXT_PARTS, THOUGHTS
-from serving.requests import FieldRefused
 from storage.errors import InputRefused, QueueFull
-from storage.events import Message, derived_id
 from trainers.models.reply import Piece, Reply, TokenLogprob
-
-# torch and transformers take seconds to import: the thread that loads the first policy imports them while /healthz already answers
-if TYPE_CHECKING:
-    from trainers.models.sampler import Deliver, Draw
 
 log = logging.getLogger(__name__)
 
@@ -33,59 +31,86 @@ HONOURED = frozenset(
 )
 
 
+class Versions(NamedTuple):
+    """The versions that are loaded, by role."""
+
+    champion: str
+    challenger: str | None = None
+    standby: str | None = None
+
+
+class _Request(NamedTuple):
+    """Where a request's replies go: a queue, and the event loop that waits for it."""
+
+    loop: asyncio.AbstractEventLoop
+    items: "asyncio.Queue[Delivered]"
+
+
 class LocalBackend:
-    """The ``Backend`` for a transformers model, which :meth:`install` sets and replaces."""
+    """The ``Backend`` for a transformers model.
+
+    :meth:`install`, :meth:`install_challenger` and :meth:`stand_by` are called by one thread. They wait until the version is loaded, and
+    raise ``FeedbackLoopError`` if it cannot be, or the process ends.
+
+    Parameters
+    ----------
+    options : what to generate with; the process is started when the first version is installed
+    most_waiting : maximum number of replies that wait while ``capacity`` others are generated; as many second responses may wait
+    """
 
     honoured: frozenset[str] | None = HONOURED
 
-    def __init__(self, *, capacity: int, most_waiting: int) -> None:
-        self.width = capacity
-        self._capacity = capacity
-        self._most_waiting = most_waiting
-        self._policies: Policies | None = None
+    def __init__(self, options: Options, *, most_waiting: int) -> None:
+        self.width = options.capacity
+        self.versions: Versions | None = None
+        self._options = options
+        self._bound = most_waiting + options.capacity
+        self._process: GenerationProcess | None = None
         self._reason = "the model is being loaded"
-        self.standby: Served | None = None  # the champion before, loaded for a rollback
-        self._changed = threading.Condition()
-        self._tokenizer_lock = threading.Lock()  # tokenizers are not thread-safe
-        self._scheduler = Scheduler(capacity)
-        self._reserved = {False: 0, True: 0}  # queue slots of requests that are being tokenized, by ``patient``
-        self._stopping = False
-        self._thread = threading.Thread(target=self._work, name="generation", daemon=True)
-        self._thread.start()
+        self._small: dict[str, bool] = {}  # by loaded version
+        self._requests: dict[int, _Request] = {}
+        self._numbers = itertools.count()
+        self._unfinished = {False: 0, True: 0}  # replies, by ``patient``
+        self._lock = threading.Lock()
+        self._closing = False
 
-    def install(self, served: Served) -> None:
-        """Serve this policy from the next request on; running requests finish on the previous one."""
-        with self._changed:
-            challenger = self._policies.challenger if self._policies is not None else None
-            self._policies = Policies(served, None if challenger is None or challenger.version == served.version else challenger)
-            self._changed.notify()
+    def install(self, version: str, adapter: Path | None) -> None:
+        """Serve this version from the next request on. The previous one finishes its requests, and stays on standby if it is small."""
+        self._load(version, adapter)
+        before = self.versions
+        challenger = before.challenger if before is not None and before.challenger != version else None
+        standby = before.champion if before is not None and self._small.get(before.champion) else None
+        self._serve(Versions(version, challenger, standby))
 
-    def install_challenger(self, served: Served | None) -> None:
+    def install_challenger(self, version: str | None, adapter: Path | None = None) -> None:
         """Let this challenger write second responses; None when its duel has ended. A champion has to be installed."""
-        with self._changed:
-            assert self._policies is not None
-            self._policies = Policies(self._policies.champion, served)
-            self._changed.notify()
+        if version is not None:
+            self._load(version, adapter)
+        self._serve(self._installed()._replace(challenger=version))
+
+    def stand_by(self, version: str, adapter: Path | None) -> bool:
+        """Load the version for a rollback, if the champion is small; return whether it is loaded."""
+        if not self._small.get(self._installed().champion):
+            return False
+        self._load(version, adapter)
+        self._serve(self._installed()._replace(standby=version))
+        return True
 
     @property
-    def challenger(self) -> Served | None:
-        """The challenger that is loaded."""
-        return self._policies.challenger if self._policies is not None else None
-
-    @property
-    def champion(self) -> Served | None:
-        """The champion that is loaded."""
-        return self._policies.champion if self._policies is not None else None
+    def lost(self) -> bool:
+        """Whether no version is installed (any more): the process has ended."""
+        return self.versions is None
 
     def explain(self, reason: str) -> None:
         """Set the reason reported while no model is loaded."""
         self._reason = reason
 
     def why_not_ready(self) -> str | None:
-        return self._reason if self._policies is None else None
+        return self._reason if self.versions is None else None
 
     def names(self) -> tuple[str, ...]:
-        return ALIASES if self._policies is None else (self._policies.champion.version, *ALIASES)
+        versions = self.versions
+        return ALIASES if versions is None else (versions.champion, *ALIASES)
 
     async def complete(self, question: Question, *, patient: bool = False) -> Answer:
         return await self.complete_as(None, question, patient=patient)
@@ -95,112 +120,102 @@ class LocalBackend:
 
     async def complete_as(self, version: str | None, question: Question, *, patient: bool) -> Answer:
         """The answer of the challenger ``version``; of the champion if it is None."""
-        items: asyncio.Queue[tuple[int, Item]] = asyncio.Queue()
-        draws = await self._submit(question, items, pieces=False, patient=patient, version=version)
         replies: dict[int, Reply] = {}
-        try:
+        with self._asked(question, pieces=False, patient=patient, version=version) as items:
             while len(replies) < question.n:
-                index, item = await items.get()
-                if isinstance(item, Exception):
-                    raise item
-                if isinstance(item, Reply):
-                    replies[index] = item
-            return _answer([replies[index] for index in range(question.n)])
-        finally:
-            _cancel(draws)
+                index, item = _raised(await items.get())
+                assert isinstance(item, Reply)
+                replies[index] = item
+        return _answer([replies[index] for index in range(question.n)])
 
     async def stream_as(self, version: str | None, question: Question) -> AsyncIterator[Delta | Answer]:
-        """The same, in parts."""
-        items: asyncio.Queue[tuple[int, Item]] = asyncio.Queue()
-        draws = await self._submit(question, items, pieces=True, patient=False, version=version)
+        """The same, in parts. Nothing is yielded before there is text, so that an error before it can be answered by its status."""
         replies: dict[int, Reply] = {}
-        try:
-            for index in range(question.n):
-                yield Delta({"role": "assistant", "content": ""}, index)
+        started = False
+        with self._asked(question, pieces=True, patient=False, version=version) as items:
             while len(replies) < question.n:
-                index, item = await items.get()
-                if isinstance(item, Exception):
-                    raise item
+                index, item = _raised(await items.get())
+                if not started:
+                    started = True
+                    for each in range(question.n):
+                        yield Delta({"role": "assistant", "content": ""}, each)
                 if isinstance(item, Reply):
                     replies[index] = item
                 else:
                     yield Delta({"content": item.text}, index, _logprobs(item.logprobs or None))
-            yield _answer([replies[index] for index in range(question.n)])
-        finally:
-            _cancel(draws)  # the client may have disconnected: free the rows at the next step
+        yield _answer([replies[index] for index in range(question.n)])
 
     async def close(self) -> None:
-        with self._changed:
-            self._stopping = True
-            self._changed.notify()
-        await asyncio.to_thread(self._thread.join, 5)
+        self._closing = True
+        if self._process is not None:
+            await asyncio.to_thread(self._process.stop)
 
-    async def _submit(
-        self, question: Question, items: "asyncio.Queue[tuple[int, Item]]", *, pieces: bool, patient: bool, version: str | None
-    ) -> "list[Draw]":
-        policies = self._policies
-        if policies is None:
-            raise NotReady(f"no reply yet: {self._reason}")
-        served = policies.named(version)
-        if served is None:
-            raise Unavailable(f"{version} does not reply: its duel has ended, or it is not loaded")
-        waiting = self._scheduler.patient if patient else self._scheduler.waiting
-        if len(waiting) + self._reserved[patient] + question.n > self._most_waiting:
-            raise QueueFull(f"the queue is full: {self._most_waiting} replies are waiting to be generated", retry_after=1)
-        self._reserved[patient] += question.n  # before the await, so that concurrent requests see the slots taken
-        try:
+    @contextmanager
+    def _asked(self, question: Question, *, pieces: bool, patient: bool, version: str | None) -> "Iterator[asyncio.Queue[Delivered]]":
+        """Send the question; a queue of what is generated for it. On leaving, what is not finished is cancelled."""
+        number, items = next(self._numbers), asyncio.Queue[Delivered]()
+        with self._lock:
+            process, versions = self._process, self.versions
+            if process is None or versions is None:
+                raise NotReady(f"no reply yet: {self._reason}")
+            if version not in (None, versions.challenger):
+                raise Unavailable(f"{version} does not reply: its duel has ended, or it is not loaded")
             _check(question.sent)
-            ids = await asyncio.to_thread(self._tokens, served, question.prompt)
-            room = served.policy.window - len(ids)
-            if room < 1:
-                raise FieldRefused(
-                    f"messages: {len(ids)} tokens do not fit the context window of {served.policy.window}; shorten them",
-                    "messages",
-                    "context_length_exceeded",
-                )
-            from trainers.models.sampler import Draw
-
-            loop = asyncio.get_running_loop()
-            draws = []
-            for index in range(question.n):
-                deliver = _call_in(loop, items, index)
-                sampling, limit = question.sampling, min(question.sampling.max_tokens or room, room)
-                if index and sampling.seed is not None:
-                    sampling = sampling.model_copy(update={"seed": derived_id("choice", sampling.seed, index).int % 2**63})
-                draws.append(Draw(ids, sampling, limit, deliver, pieces=pieces, top_logprobs=question.top_logprobs))
-            with self._changed:
-                waiting.extend(Asked(draw, version) for draw in draws)
-                self._changed.notify()
-            return draws
+            if self._unfinished[patient] + question.n > self._bound:
+                raise QueueFull(f"the queue is full: {self._bound} replies are waiting or being generated", retry_after=1)
+            self._unfinished[patient] += question.n
+            self._requests[number] = _Request(asyncio.get_running_loop(), items)
+        process.send(Ask(number, question.prompt, question.sampling, question.n, question.top_logprobs, pieces, patient, version))
+        try:
+            yield items
         finally:
-            self._reserved[patient] -= question.n
+            with self._lock:
+                self._unfinished[patient] -= question.n
+                del self._requests[number]
+            process.send(Cancel(number))
 
-    def _tokens(self, served: Served, prompt: Sequence[Message]) -> list[int]:
-        tokenizer = served.policy.tokenizer
-        for index, message in enumerate(prompt):
-            # special tokens in a message would let a candidate inject a system turn
-            for mark in tokenizer.all_special_tokens:
-                if mark and mark in message.content:
-                    raise InputRefused(
-                        f"messages.{index}.content: contains {mark!r}, a special token of this model", f"messages.{index}.content"
-                    )
-        with self._tokenizer_lock:
-            return served.policy.chat.prompt_ids(prompt)
+    def _installed(self) -> Versions:
+        """Raises :class:`NotReady` if there are none: the process has ended."""
+        if (versions := self.versions) is None:
+            raise NotReady(self._reason)
+        return versions
 
-    def _work(self) -> None:
-        while True:
-            with self._changed:
-                while not self._stopping and not (self._policies and self._scheduler.busy()):
-                    self._changed.wait()
-                if self._stopping:
-                    return
-                policies = self._policies
-            assert policies is not None
-            try:
-                self._scheduler.step(policies)
-            except Exception as error:
-                log.exception("generation failed; aborting %d requests", sum(len(batch.draws) for batch in self._scheduler.batches))
-                self._scheduler.fail(error)
+    def _load(self, version: str, adapter: Path | None) -> None:
+        if version not in self._small:
+            self._small[version] = self._running().load(version, adapter).result()
+
+    def _serve(self, versions: Versions) -> None:
+        process = self._running()
+        process.serve(*versions).result()
+        self._small = {version: small for version, small in self._small.items() if version in versions}
+        with self._lock:
+            if process is self._process:
+                self.versions = versions
+
+    def _running(self) -> GenerationProcess:
+        with self._lock:
+            if self._process is None:
+                self._process = GenerationProcess(self._options, deliver=self._deliver, ended=self._ended)
+            return self._process
+
+    def _deliver(self, delivered: Sequence[Delivered]) -> None:
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Queue[Delivered], Delivered]]] = {}
+        with self._lock:
+            for each in delivered:
+                if (request := self._requests.get(each.request)) is not None:
+                    by_loop.setdefault(request.loop, []).append((request.items, each))
+        for loop, items in by_loop.items():
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(_put, items)
+
+    def _ended(self, reason: str) -> None:
+        with self._lock:
+            self._process, self.versions, self._small = None, None, {}
+            self._reason = f"{reason}; it is being started again"
+            failed = [Delivered(number, 0, NotReady(reason)) for number in self._requests]
+        if not self._closing:
+            log.error("%s", self._reason)
+        self._deliver(failed)
 
 
 class ChallengerModel:
@@ -258,19 +273,13 @@ def _of_token(token: str, logprob: float) -> dict[str, Any]:
     return {"token": token, "logprob": logprob, "bytes": None if "\ufffd" in token else list(token.encode())}
 
 
-def _cancel(draws: "Sequence[Draw]") -> None:
-    for draw in draws:
-        draw.cancelled = True
+def _raised(delivered: Delivered) -> tuple[int, Piece | Reply]:
+    """The item and the number of its reply, unless it is an error."""
+    if isinstance(delivered.item, Exception):
+        raise delivered.item
+    return delivered.index, delivered.item
 
 
-Item = Piece | Reply | Exception
-
-
-def _call_in(loop: asyncio.AbstractEventLoop, items: "asyncio.Queue[tuple[int, Item]]", index: int) -> "Deliver":
-    """A function that puts what another thread delivers into the queue, in ``loop``; a no-op once the loop is closed."""
-
-    def deliver(item: Item) -> None:
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(items.put_nowait, (index, item))
-
-    return deliver
+def _put(items: Sequence[tuple[asyncio.Queue[Delivered], Delivered]]) -> None:
+    for waiting, item in items:
+        waiting.put_nowait(item)

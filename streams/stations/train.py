@@ -19,8 +19,8 @@ from streams import runs
 from streams.bus.protocol import Bus, records_of
 from streams.bus.quarantine import decoded
 from streams.bus.topics import FROZEN, PROGRESS, REQUESTED, VERSIONS
+from streams.child import Progress
 from streams.runs import ATTEMPTS, Run, Runs, open_run
-from streams.stations.child import Progress
 from streams.stations.contexts import TrainerContext
 from streams.stations.heartbeat import Heartbeat, Interrupted
 from streams.stations.runner import TIMEOUT, position_of

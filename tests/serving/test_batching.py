@@ -16,6 +16,8 @@ from fastapi import FastAPI
 
 from access.guard import AccessGuard
 from serving.models.backend import Answer, Choice, Delta, Question, token_counts
+from serving.models.generation import Options
+from serving.models.local import LocalBackend
 from serving.openai.chat import router
 from serving.openai.exchange import Service
 from serving.pairing import Pairing, PairingRule
@@ -27,6 +29,7 @@ from storage.events import Message, Sampling
 from streams.bus.sqlite import SQLiteBus
 from streams.http.errors import answer_errors
 from streams.intake import Intake
+from tests.generation_thread import GenerationThread
 from tests.serving.conftest import StartApp, WaitUntil
 from trainers.models.reply import Piece, Reply
 
@@ -104,47 +107,46 @@ def test_a_cancelled_row_leaves_at_the_next_step_and_receives_nothing(served: "S
     assert heard == []
 
 
-def test_a_request_beyond_the_queue_limit_is_refused_at_once(served: "Served") -> None:
-    from serving.models.local import LocalBackend
-    from serving.models.scheduler import Asked, Policies
+def backend_of(model: Path, *, capacity: int, most_waiting: int) -> LocalBackend:
+    backend = LocalBackend(Options(str(model), 1, capacity), most_waiting=most_waiting)
+    backend.install("base", None)
+    return backend
 
+
+def test_a_request_beyond_the_queue_limit_is_refused_at_once(tiny_model: Path) -> None:
     async def course() -> None:
-        backend = LocalBackend(capacity=2, most_waiting=3)
-        backend._policies = Policies(served)  # the thread is not notified, so the queue stays full
-        backend._scheduler.waiting.extend(Asked(drawn([5, 6], seed, 5, print), None) for seed in range(3))
-        with pytest.raises(QueueFull):
-            await backend.complete(asked(5))
-        backend._scheduler.waiting.pop()
+        backend = backend_of(tiny_model, capacity=2, most_waiting=3)
+        running = [asyncio.create_task(backend.complete(asked(200))) for _ in range(4)]
+        await asyncio.sleep(0)
         with pytest.raises(QueueFull):
             await backend.complete(replace(asked(5), n=2))
-        backend._scheduler.waiting.clear()
+        running.append(asyncio.create_task(backend.complete(asked(200))))
+        await asyncio.sleep(0)
+        with pytest.raises(QueueFull):
+            await backend.complete(asked(5))
+        assert all(answer.text for answer in await asyncio.gather(*running))
         await backend.close()
 
     asyncio.run(course())
 
 
-def test_concurrent_requests_never_exceed_the_queue_limit(served: "Served") -> None:
-    from serving.models.local import LocalBackend
-
+def test_concurrent_requests_never_exceed_the_queue_limit(tiny_model: Path) -> None:
     async def course() -> None:
-        backend = LocalBackend(capacity=2, most_waiting=5)
-        backend.install(served)
+        backend = backend_of(tiny_model, capacity=2, most_waiting=5)
         answers = await asyncio.gather(*(backend.complete(asked(2)) for _ in range(200)), return_exceptions=True)
         refused = [each for each in answers if isinstance(each, QueueFull)]
-        assert len(answers) - len(refused) == 5, "all asked before the first was tokenized"
+        assert len(answers) - len(refused) == 2 + 5, "two are generated, five wait"
         assert (await backend.complete(asked(2))).usage["completion_tokens"], "each place was given back"
         await backend.close()
 
     asyncio.run(course())
 
 
-def test_a_generation_failure_reaches_its_requests_and_later_ones_are_served(served: "Served", monkeypatch: pytest.MonkeyPatch) -> None:
-    from serving.models.local import LocalBackend
+def test_a_generation_failure_reaches_its_requests_and_later_ones_are_served(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from trainers.models.engine import Batch
 
     async def course() -> None:
-        backend = LocalBackend(capacity=2, most_waiting=9)
-        backend.install(served)
+        backend = backend_of(tiny_model, capacity=2, most_waiting=9)
         with monkeypatch.context() as patch:
             patch.setattr(Batch, "step", lambda self: 1 / 0)
             with pytest.raises(ZeroDivisionError):
@@ -186,19 +188,19 @@ class Endless:
             self.left.set()
 
 
-def test_a_stream_that_is_left_frees_its_rows(served: "Served", wait_until: WaitUntil) -> None:
-    from serving.models.local import LocalBackend
-
+def test_a_stream_that_is_left_frees_its_rows(tiny_model: Path, wait_until: WaitUntil) -> None:
     async def course() -> None:
-        backend = LocalBackend(capacity=4, most_waiting=9)
-        backend.install(served)
+        backend = backend_of(tiny_model, capacity=4, most_waiting=9)
+        assert backend._process is not None
+        child = backend._process._child
+        assert isinstance(child, GenerationThread)
         stream = backend.stream(replace(asked(200), n=3))
         while not isinstance(item := await anext(stream), Delta) or not item.fields["content"]:
             pass
-        assert backend._scheduler.busy()
+        assert child.generation._scheduler.busy()
         assert isinstance(stream, AsyncGenerator)
         await stream.aclose()
-        await asyncio.to_thread(wait_until, lambda: not backend._scheduler.busy())
+        await asyncio.to_thread(wait_until, lambda: not child.generation._scheduler.busy())
         assert (await backend.complete(asked(2))).usage["completion_tokens"]
         await backend.close()
 

@@ -3,20 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from serving.duel import CurrentDuel, Duel
 from serving.models.backend import Answer, Choice, Delta, Question, Unavailable, token_counts
+from serving.models.generation import Options
+from serving.models.local import ChallengerModel, LocalBackend, Versions
 from serving.pairing import Pairing, PairingRule
 from storage.events import Event, Message, PairDrawn, Sampling
 from storage.strata import stratum_of
 from streams.bus.sqlite import SQLiteBus
 from streams.intake import Intake
-
-if TYPE_CHECKING:
-    from serving.models.scheduler import Served
 
 KEY = b"k" * 32
 ASKED = [{"role": "user", "content": "when is the interview ?"}]
@@ -123,23 +121,11 @@ def test_a_canarys_share_of_conversations_is_met_and_a_greater_share_keeps_those
     assert answered(0.0) == set()
 
 
-@pytest.fixture(scope="module")
-def served(tiny_model: Path) -> "Served":
-    from serving.models.scheduler import Served
-    from trainers.models.policy import load_policy
-
-    return Served("base", load_policy(str(tiny_model)))
-
-
-def test_champion_and_challenger_reply_from_batches_of_their_own_and_an_ended_duel_is_said(served: "Served", tiny_model: Path) -> None:
-    from serving.models.local import ChallengerModel, LocalBackend
-    from serving.models.scheduler import Served
-    from trainers.models.policy import load_policy
-
+def test_champion_and_challenger_reply_from_batches_of_their_own_and_an_ended_duel_is_said(tiny_model: Path, adapter: Path) -> None:
     async def course() -> None:
-        backend = LocalBackend(capacity=4, most_waiting=20)
-        backend.install(served)
-        backend.install_challenger(Served("v-1", load_policy(str(tiny_model))))
+        backend = LocalBackend(Options(str(tiny_model), 1, 4), most_waiting=20)
+        backend.install("base", None)
+        backend.install_challenger("v-1", adapter)
         challenger = ChallengerModel(backend, "v-1")
 
         def question(seed: int) -> Question:
@@ -154,8 +140,10 @@ def test_champion_and_challenger_reply_from_batches_of_their_own_and_an_ended_du
         backend.install_challenger(None)
         with pytest.raises(Unavailable, match="v-1"):
             await challenger.complete(question(2))
-        backend.install(Served("v-1", served.policy))  # promoted
-        assert (backend.names()[0], backend.challenger) == ("v-1", None)
+        backend.install_challenger("v-1", adapter)
+        backend.install("v-1", adapter)  # promoted
+        assert backend.names()[0] == "v-1"
+        assert backend.versions == Versions("v-1", challenger=None, standby="base")
         await backend.close()
 
     asyncio.run(course())

@@ -172,14 +172,12 @@ def test_a_greater_share_chooses_whatever_a_smaller_one_does(reply_id: UUID, one
 
 
 def test_candidates_are_admitted_first_and_second_responses_take_at_most_half_of_the_slots(tiny_model: Path) -> None:
-    from serving.models.local import LocalBackend
-    from serving.models.scheduler import Asked, Policies, Served
+    from serving.models.scheduler import Asked, Policies, Scheduler, Served
     from trainers.models.policy import load_policy
     from trainers.models.sampler import Draw
 
     served = Served("base", load_policy(str(tiny_model)))
-    backend = LocalBackend(capacity=4, most_waiting=10)  # without a policy its thread sleeps: the test calls step() itself
-    scheduler = backend._scheduler
+    scheduler = Scheduler(capacity=4)
     answered: list[str] = []
 
     def draw(name: str, tokens: int, seed: int) -> Draw:
@@ -203,4 +201,3 @@ def test_candidates_are_admitted_first_and_second_responses_take_at_most_half_of
     while scheduler.busy():
         scheduler.step(Policies(served))
     assert answered.count("second") == 4
-    asyncio.run(backend.close())

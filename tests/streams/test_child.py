@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import DataRefused, Overloaded
-from streams.stations.child import ChildDied, Progress, in_child
+from streams.child import ChildDied, Progress, in_child
 
 pytestmark = pytest.mark.processes
 
@@ -116,7 +116,7 @@ def test_an_exception_in_the_progress_callback_kills_the_child(tmp_path: Path) -
 def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "pid"
     words = (
-        "from tests.streams.test_child import go_on, nothing\nfrom streams.stations.child import in_child\n"
+        "from tests.streams.test_child import go_on, nothing\nfrom streams.child import in_child\n"
         f"in_child(go_on, {str(path)!r}, progress=nothing)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", words])

@@ -40,12 +40,12 @@ from streams.attestation.verify import verify
 from streams.bus.open import bus_of, keys_of
 from streams.bus.protocol import records_of
 from streams.bus.topics import TOPIC_OF, TOPICS
+from streams.child import Progress
 from streams.hub import HubStreams
 from streams.intake import Intake
 from streams.privacy.sealing import sealer_of
 from streams.processor import agents_for, start_consumers
 from streams.replay import replay
-from streams.stations.child import Progress
 from streams.stations.runner import Runner
 from streams.stations.train import Outcome, Trainer, Work
 from tests.streams.bus_contract import everything

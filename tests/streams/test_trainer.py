@@ -13,9 +13,9 @@ from storage.events.wire import decode
 from streams.bus.protocol import Bus, records_of
 from streams.bus.sqlite import SQLiteBus
 from streams.bus.topics import PROGRESS, VERSIONS
+from streams.child import Progress
 from streams.runs import ATTEMPTS
 from streams.stations import heartbeat
-from streams.stations.child import Progress
 from streams.stations.heartbeat import Heartbeat
 from streams.stations.train import Outcome, Train, Trainer, Work
 from streams.trainer import _identity

@@ -43,6 +43,9 @@ class Batch:
         self._ends = frozenset(policy.ends)
         self._ends_tensor = torch.tensor(sorted(self._ends), device=self._device, dtype=torch.long)
         self._tokenizer = policy.tokenizer.backend_tokenizer
+        config = self._model.config
+        layers = DynamicCache(config=config).layers
+        self._own_mask = config._attn_implementation == "sdpa" and all(type(layer) is DynamicLayer for layer in layers)
         self._options = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(type(self._model).forward).parameters else {}
         self._starts = torch.zeros(capacity, dtype=torch.long, device=self._device)
         self._last = torch.zeros(capacity, dtype=torch.long, device=self._device)
@@ -68,9 +71,10 @@ class Batch:
         length = self._layers[0].length
         columns = torch.arange(length + 1, device=self._device)
         starts = self._starts[:n]
+        mask = columns >= starts[:, None]
         logits = self._model(
             input_ids=self._last[:n, None],
-            attention_mask=(columns >= starts[:, None]).long(),
+            attention_mask=mask[:, None, None] if self._own_mask else mask.long(),
             position_ids=(length - starts)[:, None],
             past_key_values=self._cache,
             use_cache=True,
