@@ -7,6 +7,7 @@ from benchmarks.policy.smollm2 import measure as smollm2
 MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement("bandit", bandit.figures),
     Measurement("governor", governor.figures),
+    Measurement("governor_honest", governor.honest),
     Measurement("off_topic", off_topic.figures),
     Measurement("tasks", tasks.figures),
     Measurement("retrainings", retrainings.figures),

@@ -172,7 +172,18 @@ def test_facts_that_the_conversation_does_not_support_cost_much_though_no_judgme
     prompts = [(Message(role="system", content=f"Name: Ana\nSlot: {day} 9:00"), Message(role="user", content="When?")) for day in WEEK]
     right = second.scores([(prompt, f"Come on {day} at 9:00.") for prompt, day in zip(prompts, WEEK, strict=True)])
     wrong = second.scores([(prompt, f"Come on {day} at 9:00.") for prompt, day in zip(prompts, WEEK[1:] + WEEK[:1], strict=True)])
-    assert (right - wrong > 1).all()
+    assert (right - wrong > second.spread[:, None]).all()
+
+
+def test_a_wrong_fact_costs_the_same_share_of_what_was_learnt_whatever_its_scale(embedder: Embedder) -> None:
+    few, many = (SecondReward.fit(judged(n, ["one"]), embedder) for n in (45, 400))
+    assert few is not None
+    assert many is not None
+    assert few.spread[0] < many.spread[0], "with few judgments the weights are shrunk"
+    prompt = (FACTS, Message(role="user", content="When?"))
+    for second in (few, many):
+        learnt = second.weights @ second._features([(prompt, "Come on Friday.")]).T
+        assert second.scores([(prompt, "Come on Friday.")]) == pytest.approx(learnt - 2 * second.spread[:, None])
 
 
 # ---- sources ----
