@@ -229,11 +229,20 @@ def settings(tmp_path: Path, tiny_model: Path) -> Settings:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Server]:
     """One server with the tiny model, shared by tests that do not change its state."""
-    folder = tmp_path_factory.mktemp("serving")
-    settings = Settings.read(folder, environ={}).with_values(
-        {"home": folder / "home", "model": str(tiny_model)},
-        serving={"max_tokens": 24},
+    with run_serving(_shared(tmp_path_factory.mktemp("serving"), tiny_model)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def unpaired(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Server]:
+    """One that draws no second responses, for tests that count events: those to chats of earlier tests land at any time."""
+    with run_serving(_shared(tmp_path_factory.mktemp("unpaired"), tiny_model, pairing_share=0.0)) as running:
+        yield running
+
+
+def _shared(folder: Path, model: Path, **serving: float) -> Settings:
+    return Settings.read(folder, environ={}).with_values(
+        {"home": folder / "home", "model": str(model)},
+        serving={"max_tokens": 24, **serving},
         safety={"conduct": "flag", "insults": "flag"},  # record only, so that a stream is not held back by sentences
     )
-    with run_serving(settings) as running:
-        yield running

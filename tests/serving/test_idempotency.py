@@ -40,6 +40,11 @@ REQUESTS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+@pytest.fixture
+def server(unpaired: Server) -> Server:
+    return unpaired
+
+
 def send(server: Server, path: str, body: object, key: str | None = None, **headers: str) -> httpx.Response:
     return CLIENT.post(f"{server.url}{path}", json=body, headers=headers | ({} if key is None else {"Idempotency-Key": key}))
 
