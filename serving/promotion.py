@@ -247,6 +247,8 @@ class Promotions:
         self._serving, self._asked_to_stand_by, self._standing_by = (name, policy), None, None
 
     def _back_off(self, error: Exception) -> None:
+        if self._stopping.is_set():  # what was being loaded was given up
+            return
         log.error("cannot serve the champion yet, %s: %s", _kind_of(error), error)
         self._explain(str(error))
         self._stopping.wait(RETRY_INTERVAL)
