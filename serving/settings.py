@@ -17,7 +17,7 @@ class ServingSettings(BaseModel):
     ----------
     host, port : where the API listens; loopback only, since there is no authentication
     capacity : maximum batch size, in replies
-    most_waiting : maximum queue length, in replies; beyond it 429
+    most_waiting : maximum number of replies that wait while ``capacity`` others are generated; beyond it 429
     threads : torch threads; 1 by default, since processes share the machine's cores
     reward_model : folder of a reward model that `feedbackloop train --phase reward` wrote, for ``POST /v1/rerank`` and ``best_of``
     best_of : replies that are drawn for each answer, of which the reward model's best is sent; 1 sends the first

@@ -9,7 +9,7 @@ from dashboard.pages.chat import EXAMPLE
 from storage.events import JudgmentGiven, PairDrawn, ReplySent
 from storage.settings import Settings
 from tests.dashboard.in_browser import Shoot
-from tests.dashboard.small_world import RunningHub, running_hub
+from tests.dashboard.small_world import running_hub
 from tests.serving.conftest import run_serving
 
 pytestmark = pytest.mark.browser
@@ -59,9 +59,11 @@ def test_a_person_talks_to_the_model_and_chooses_the_better_reply(
         page.close()  # before the hub: a page that reconnects meanwhile would log an error
 
 
-def test_without_a_serving_process_the_page_says_what_to_start(hub: RunningHub, browser: BrowserContext, errors: list[str]) -> None:
-    page = browser.new_page()
-    page.goto(f"{hub.url}/chat")
-    expect(page.locator("#chat-notice")).to_contain_text("start it with `feedbackloop serving`")
+def test_without_a_serving_process_the_page_says_what_to_start(tmp_path: Path, browser: BrowserContext, errors: list[str]) -> None:
+    with running_hub(tmp_path / "home", hub={"serving_url": "http://127.0.0.1:9"}) as hub:  # not the default, where one may run
+        page = browser.new_page()
+        page.goto(f"{hub.url}/chat")
+        expect(page.locator("#chat-notice")).to_contain_text("start it with `feedbackloop serving`")
+        page.close()
     assert all("502" in error for error in errors)
     errors.clear()
